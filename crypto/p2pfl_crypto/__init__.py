@@ -1,0 +1,1 @@
+"""Keys, numbers and formulas: pure functions and small value types, free of IO and state."""

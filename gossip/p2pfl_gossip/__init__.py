@@ -1,0 +1,1 @@
+"""All protocols, as state machines without IO."""

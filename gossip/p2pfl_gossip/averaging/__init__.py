@@ -1,0 +1,1 @@
+"""Averaging algorithms, one a file."""

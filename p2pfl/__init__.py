@@ -1,0 +1,1 @@
+"""The product: all that touches the world. Importing this package imports nothing else."""

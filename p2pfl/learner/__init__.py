@@ -1,0 +1,1 @@
+"""Training on a peer's own data."""

@@ -1,0 +1,1 @@
+"""The simulated world: the very same peers under churn and dropout."""

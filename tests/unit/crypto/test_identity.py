@@ -1,0 +1,113 @@
+"""Identities against the examples of the libp2p peer-id specification and RFC 8032."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2pfl_crypto.hashing import hash_parts
+from p2pfl_crypto.identity import (
+    Identity,
+    InvalidIdentity,
+    decode_public_key,
+    encode_public_key,
+    peer_id_of,
+    public_key_of,
+    verify,
+)
+
+VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "peer_ids.json").read_text())
+SEED = bytes(range(32))
+
+
+@pytest.mark.parametrize("vector", VECTORS["keys"])
+def test_key_messages_of_the_specification(vector: dict[str, str]) -> None:
+    private = bytes.fromhex(vector["private_key_message"])
+    identity = Identity(private[4:36])
+    assert encode_public_key(identity.public_key).hex() == vector["public_key_message"]
+    assert decode_public_key(bytes.fromhex(vector["public_key_message"])) == identity.public_key
+
+
+@pytest.mark.parametrize("peer_id", VECTORS["ed25519_peer_ids"])
+def test_peer_ids_of_the_specification_survive_the_round_trip(peer_id: str) -> None:
+    assert peer_id_of(public_key_of(peer_id)) == peer_id
+
+
+@pytest.mark.parametrize("peer_id", [*VECTORS["other_peer_ids"], "", "12D3KooW0OIl", "1" * 1000])
+def test_other_ids_are_refused(peer_id: str) -> None:
+    with pytest.raises(InvalidIdentity):
+        public_key_of(peer_id)
+
+
+def test_rfc_8032_test_1() -> None:
+    identity = Identity(
+        bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+    )
+    assert identity.public_key.hex() == (
+        "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+    )
+    assert identity.sign(b"").hex() == (
+        "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b"
+    )
+
+
+def test_verification_raises_for_a_changed_statement_key_or_signature() -> None:
+    identity = Identity(SEED)
+    signature = identity.sign(b"statement")
+    verify(identity.public_key, b"statement", signature)
+    for key, statement, signed in [
+        (identity.public_key, b"statemenT", signature),
+        (Identity(bytes(32)).public_key, b"statement", signature),
+        (identity.public_key, b"statement", signature[:-1] + bytes([signature[-1] ^ 1])),
+        (identity.public_key, b"statement", signature[:-1]),
+        (identity.public_key[:-1], b"statement", signature),
+    ]:
+        with pytest.raises(InvalidIdentity):
+            verify(key, statement, signed)
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_every_seed_names_a_peer_whose_key_its_id_holds(seed: bytes) -> None:
+    identity = Identity(seed)
+    assert identity.peer_id.startswith("12D3KooW")
+    assert len(identity.peer_id) == 52
+    assert public_key_of(identity.peer_id) == identity.public_key
+
+
+@given(st.binary(max_size=40))
+def test_only_the_canonical_key_message_decodes(message: bytes) -> None:
+    try:
+        key = decode_public_key(message)
+    except InvalidIdentity:
+        return
+    assert encode_public_key(key) == message
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_peer_id_or_refused(text: str) -> None:
+    try:
+        key = public_key_of(text)
+    except InvalidIdentity:
+        return
+    assert peer_id_of(key) == text
+
+
+def test_the_seed_is_not_shown() -> None:
+    assert "seed" not in repr(Identity(SEED))
+
+
+def test_hashes_differ_by_label_key_and_split() -> None:
+    digests = {
+        hash_parts(b"p2pfl/a", b"ab", b"c"),
+        hash_parts(b"p2pfl/a", b"a", b"bc"),
+        hash_parts(b"p2pfl/a", b"abc"),
+        hash_parts(b"p2pfl/b", b"abc"),
+        hash_parts(b"p2pfl/a", b"abc", key=b"key"),
+    }
+    assert len(digests) == 5
+    with pytest.raises(ValueError, match="label"):
+        hash_parts(b"", b"x")
+    with pytest.raises(ValueError, match="label"):
+        hash_parts(b"a label of 17 byt", b"x")
