@@ -1,0 +1,76 @@
+"""What a peer reports: the events that people want to see, in logs, metrics and traces."""
+
+from p2pfl_gossip.actions import Event, Vector
+
+
+class RoundStarted(Event, frozen=True):
+    """The peer trains for `round`."""
+
+    round: int
+
+
+class AveragingStarted(Event, frozen=True):
+    """The peer has trained and exchanges with `expected` peers, itself included."""
+
+    round: int
+    expected: int
+    loss: float
+
+
+class RoundEnded(Event, frozen=True):
+    """The peer has a new model.
+
+    Attributes:
+        round: the round that ended.
+        vector: the model it ended with; for measuring only, never logged.
+        expected: peers that were to contribute, itself included.
+        contributors: peers whose models are in the result, itself included.
+        complete: every part of the model was averaged over at least one other peer's, or
+            nobody else was expected. A round that is not complete counts as lost in part.
+    """
+
+    round: int
+    vector: Vector
+    expected: int
+    contributors: int
+    complete: bool
+
+
+class RoundLost(Event, frozen=True):
+    """The peer gives its round up; `reason`: ``"behind"``, ``"aborted"`` or ``"left"``."""
+
+    round: int
+    reason: str
+
+
+class CaughtUp(Event, frozen=True):
+    """The peer took round and model from a neighbour: it was at `behind`, and is at `round`."""
+
+    behind: int
+    round: int
+
+
+class TrainingFailed(Event, frozen=True):
+    """Training gave no usable model; the round goes on without this peer's update."""
+
+    round: int
+    reason: str
+
+
+class PeerEvaluated(Event, frozen=True):
+    """Figures of the peer's model at the end of `round`."""
+
+    round: int
+    metrics: dict[str, float]
+
+
+class Finished(Event, frozen=True):
+    """The peer has done its last round."""
+
+    round: int
+
+
+class Left(Event, frozen=True):
+    """The peer has left at its operator's word."""
+
+    round: int

@@ -1,0 +1,67 @@
+"""Immutable records, and their strict msgpack form.
+
+The one module that knows msgspec. A `Record` is a frozen value; a `Message` is a record that
+travels: an array of its tag and its fields, nothing more. Decoding checks types, lengths and
+bounds as the fields' annotations state them, in C: a frame costs about half a microsecond.
+"""
+
+from typing import Annotated, Generic, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+UInt32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+UInt64 = Annotated[int, Meta(ge=0, le=2**64 - 1)]
+Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A frozen value: actions and reports."""
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A value that travels. Each subclass has a `tag` of its own, a number; wire.py lists them."""
+
+
+class MalformedFrame(ValueError):
+    """Bytes from outside that are no message of ours."""
+
+
+MessageT = TypeVar("MessageT")
+
+
+class Codec(Generic[MessageT]):
+    """Encodes and decodes a closed set of messages, none longer than `frame_bytes_max`."""
+
+    def __init__(self, messages: type[MessageT], *, frame_bytes_max: int) -> None:
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder(messages)
+        self._frame_bytes_max = frame_bytes_max
+
+    def encode(self, message: MessageT) -> bytes:
+        """Encode one message as one frame.
+
+        Raises:
+            ValueError: the frame would be longer than a receiver takes.
+        """
+        frame = self._encoder.encode(message)
+        if len(frame) > self._frame_bytes_max:
+            raise ValueError(
+                f"{type(message).__name__} takes {len(frame)} bytes,"
+                f" more than the {self._frame_bytes_max} that a frame may have"
+            )
+        return frame
+
+    def decode_untrusted(self, frame: bytes | bytearray | memoryview) -> MessageT:
+        """Decode one frame from outside.
+
+        Raises:
+            MalformedFrame: too long, not msgpack, no message of the set, or a field out of bounds.
+        """
+        if len(frame) > self._frame_bytes_max:
+            raise MalformedFrame(f"{len(frame)} bytes, more than {self._frame_bytes_max}")
+        try:
+            return self._decoder.decode(frame)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise MalformedFrame(str(error)) from None
