@@ -137,13 +137,13 @@ class CancelWork(Record, frozen=True):
 
 
 class Persist(Record, frozen=True):
-    """Keep `value` under `key`, in place of what was there, before any later action is done.
+    """Keep records by key, in place of earlier ones, before any later action is done.
 
-    `value` is bytes, or a vector (a checkpoint), or None to delete the record.
+    All of them are kept together or none. A value is bytes, or a vector (a checkpoint), or None
+    to delete the record.
     """
 
-    key: str
-    value: bytes | Vector | None
+    records: dict[str, bytes | Vector | None]
 
 
 class Connect(Record, frozen=True):
