@@ -39,7 +39,7 @@ from p2pfl_gossip.averaging.base import (
     check_finite,
     weighted_mean,
 )
-from p2pfl_gossip.records import ByteSize
+from p2pfl_gossip.records import ByteSize, Message
 from p2pfl_gossip.roster import Roster
 
 
@@ -132,10 +132,6 @@ class CohortAveraging:
         self._weight = 1.0
         self._timer: Ticket | None = None
 
-    def expected(self, round_: int) -> int:
-        """Return the size of the cohort."""
-        return len(self._members_of(round_))
-
     def partners(self, round_: int) -> tuple[int, ...]:
         """Return the other members of the cohort."""
         return tuple(member for member in self._members_of(round_) if member != self._index)
@@ -167,8 +163,10 @@ class CohortAveraging:
         self._exchanges.pop(self._round, None)
         return self._cancel_timer()
 
-    def body_bytes(self, sender: int, header: RoundMessage) -> int | None:
+    def body_bytes(self, sender: int, header: Message) -> int | None:
         """Take one part from each member and one mean from each owner, sized like the chunk."""
+        if not isinstance(header, PartHeader | MeanHeader):
+            raise RemoteProtocolError("unexpected_message")
         exchange, rank = self._find(sender, header.round)
         if isinstance(header, PartHeader):
             if not (0 < header.weight < math.inf):
@@ -178,19 +176,16 @@ class CohortAveraging:
             if exchange.chunk_closed:
                 return None
             return exchange.chunk_length(exchange.rank) * self._dtype.itemsize
-        if isinstance(header, MeanHeader):
-            if rank in exchange.means:
-                raise RemoteProtocolError("duplicate")
-            bitmap = int.from_bytes(header.contributors, "little")
-            if not bitmap >> rank & 1 or bitmap >> len(exchange.members):
-                raise RemoteProtocolError("contributors_out_of_range")
-            return exchange.chunk_length(rank) * self._dtype.itemsize
-        raise RemoteProtocolError("unexpected_message")
+        if rank in exchange.means:
+            raise RemoteProtocolError("duplicate")
+        bitmap = int.from_bytes(header.contributors, "little")
+        if not bitmap >> rank & 1 or bitmap >> len(exchange.members):
+            raise RemoteProtocolError("contributors_out_of_range")
+        return exchange.chunk_length(rank) * self._dtype.itemsize
 
-    def on_body(
-        self, now_s: float, sender: int, header: RoundMessage, body: Vector
-    ) -> list[Action]:
+    def on_body(self, now_s: float, sender: int, header: Message, body: Vector) -> list[Action]:
         """Keep a part or a mean; close our chunk or end the exchange if it was the last."""
+        assert isinstance(header, PartHeader | MeanHeader)  # As `body_bytes` found.
         check_finite(body)
         exchange, rank = self._find(sender, header.round)
         if isinstance(header, PartHeader):
@@ -198,7 +193,7 @@ class CohortAveraging:
                 return []
             exchange.parts[rank] = (body, header.weight)
             exchange.parts_awaited.discard(rank)
-        elif isinstance(header, MeanHeader):
+        else:
             if rank in exchange.means:
                 return []
             exchange.means[rank] = body
@@ -206,7 +201,7 @@ class CohortAveraging:
             exchange.contributors |= int.from_bytes(header.contributors, "little")
         return self._advance(exchange) if self._is_under_way(header.round) else []
 
-    def on_message(self, now_s: float, sender: int, message: RoundMessage) -> list[Action]:
+    def on_message(self, now_s: float, sender: int, message: Message) -> list[Action]:
         """Refuse: cohorts exchange bodies only."""
         raise RemoteProtocolError("unexpected_message")
 
