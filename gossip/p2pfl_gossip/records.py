@@ -16,6 +16,10 @@ Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
 
 
+ByteSize = Meta
+"""Bounds the size of a field: ``Annotated[bytes, ByteSize(max_length=8)]``."""
+
+
 class Record(msgspec.Struct, frozen=True):
     """A frozen value: actions and reports."""
 

@@ -1,0 +1,112 @@
+"""What a run yields: tables by round, peer and event, the final model, and the trace digest."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from p2pfl_gossip.actions import Vector
+from p2pfl_simulations.scenario import Scenario
+
+
+@dataclass(slots=True)
+class RoundRow:
+    """One round over all peers; figures are None in rounds that are not evaluated.
+
+    Attributes:
+        round: from 0.
+        virtual_s: when the last peer so far ended it.
+        online: peers online at that moment.
+        ended: peers that ended it.
+        lost: peers that gave it up (behind, aborted, dropped).
+        incomplete: of those that ended it, the ones without a full exchange.
+        failed: peers whose training gave no usable model.
+        frames_sent, bytes_sent: by all peers, up to that moment.
+        accuracy_mean, accuracy_worst, loss_mean: over the evaluated peers' test figures.
+        accuracy_averaged: of the mean of all models that ended the round.
+        consensus_distance: root mean square over peers of the distance to that mean, L2.
+        local_mean, local_worst, pooled: the same accuracy of the two baselines.
+    """
+
+    round: int
+    virtual_s: float
+    online: int
+    ended: int
+    lost: int
+    incomplete: int
+    failed: int
+    frames_sent: int
+    bytes_sent: int
+    accuracy_mean: float | None = None
+    accuracy_worst: float | None = None
+    loss_mean: float | None = None
+    accuracy_averaged: float | None = None
+    consensus_distance: float | None = None
+    local_mean: float | None = None
+    local_worst: float | None = None
+    pooled: float | None = None
+
+
+@dataclass(slots=True)
+class PeerRow:
+    """One evaluated peer at the end of one round."""
+
+    round: int
+    peer: int
+    virtual_s: float
+    accuracy: float
+    loss: float
+    contributors: int
+    expected: int
+    bytes_sent: int
+
+
+@dataclass(slots=True)
+class EventRow:
+    """Something that happened: a fault of the world, or a peer's report of note.
+
+    `kind`: ``offline`` and ``online`` (detail: churn, dropout, crash, partition ...),
+    ``partition`` and ``healed``, ``round_lost``, ``caught_up``, ``training_failed``, ``left``,
+    ``finished``, ``protocol_error``. `peer` is -1 for the whole network.
+    """
+
+    virtual_s: float
+    kind: str
+    peer: int
+    round: int
+    detail: str
+
+
+@dataclass(slots=True)
+class Run:
+    """The result of one simulated run.
+
+    Attributes:
+        scenario: as resolved.
+        rounds, peers, events: the tables.
+        sample_counts: rows of each peer.
+        label_counts: int[peers][classes], or None where the task has no labels.
+        neighbours: for the last round, each peer's exchange partners, for the picture.
+        digest: hexadecimal digest of the trace: event order and every byte that travelled.
+        model: float32[d], the average of the last models of all peers.
+        interrupted: whether Ctrl-C or the time limit ended the run early.
+        virtual_s, wall_s, cpu_s: durations; the latter two are of the machine, not of the result.
+        counters: events, frames, bytes, timers, training jobs, batches ..., by name.
+        batching: how training was batched, one line.
+        environment: versions and machine class, for replay.
+    """
+
+    scenario: Scenario
+    rounds: list[RoundRow]
+    peers: list[PeerRow]
+    events: list[EventRow]
+    sample_counts: list[int]
+    label_counts: list[list[int]] | None
+    neighbours: list[tuple[int, ...]]
+    digest: str
+    model: Vector
+    interrupted: bool
+    virtual_s: float
+    wall_s: float
+    cpu_s: float
+    counters: dict[str, float]
+    batching: str
+    environment: dict[str, Any] = field(default_factory=dict)
