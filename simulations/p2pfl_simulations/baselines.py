@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from p2pfl.learner.learner import Learner
 
+from p2pfl.learner.learner import Learner
 from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
 from p2pfl_simulations.batch import BATCH_MAX
@@ -21,7 +21,7 @@ def local_only(
     rows: dict[int, RoundRow],
     tell: Tell,
 ) -> None:
-    """Train every evaluated peer alone, with the same steps; fill `local_mean` and `local_worst`."""
+    """Train evaluated peers alone, with the same steps; fill `local_mean` and `local_worst`."""
     for round_, accuracies in _train_alone(
         scenario, learner, sorted(peers), rows, "local only", tell
     ):

@@ -10,10 +10,9 @@ from p2pfl_gossip.actions import Job, Vector
 from p2pfl_gossip.averaging.base import Averaging, Tickets
 from p2pfl_gossip.averaging.cohort_averaging import CohortAveraging
 from p2pfl_gossip.cohorts import draw_cohorts, draw_grid_cohorts, grid_sides
-from p2pfl_gossip.learning import Evaluate, Train
+from p2pfl_gossip.learning import Train
 from p2pfl_gossip.peer import Peer, Settings
 from p2pfl_gossip.roster import Roster
-from p2pfl_simulations.batch import Worker
 from p2pfl_simulations.draws import stream
 from p2pfl_simulations.scenario import CohortSettings, Scenario
 
@@ -98,12 +97,12 @@ def _cohort_maker(
 class Speeds:
     """How long work takes each peer: drawn speeds, and stragglers slower still."""
 
-    def __init__(self, scenario: Scenario, worker: Worker) -> None:
-        self._step_s, self._worker = scenario.compute.step_s, worker
+    def __init__(self, scenario: Scenario, steps: Callable[[int, Train], int]) -> None:
+        self._step_s, self._steps = scenario.compute.step_s, steps
         rng = stream(scenario.seed, "speeds")
         spread = scenario.compute.speed_spread
         # The fastest has speed 1: a spread slows down.
-        self._slowness = [spread ** rng.random() for _ in range(scenario.peers)]
+        self._slowness: list[float] = [spread ** rng.random() for _ in range(scenario.peers)]
         stragglers = scenario.faults.stragglers
         if stragglers:
             count = round(stragglers.share * scenario.peers)
@@ -112,7 +111,7 @@ class Speeds:
 
     def duration_s(self, peer: int, job: Job) -> float:
         """Return the virtual time of a job: its training steps; an evaluation counts as one."""
-        steps = 1 if isinstance(job, Evaluate) else self._worker.steps(peer, job)
+        steps = self._steps(peer, job) if isinstance(job, Train) else 1
         return steps * self._step_s * self._slowness[peer]
 
     def round_s(self, peer_count: int) -> list[float]:

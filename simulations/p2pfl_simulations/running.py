@@ -7,8 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-from p2pfl.learner.learner import Learner, make_learner
 
+from p2pfl.learner.learner import Learner, make_learner
 from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.learning import Evaluate, Evaluated
 from p2pfl_gossip.peer import Peer
@@ -89,7 +89,7 @@ class Simulation:
         self._stopwatch = Stopwatch()
         roster = make_roster(scenario)
         queue = EventQueue()
-        speeds = Speeds(scenario, learner)
+        speeds = Speeds(scenario, learner.steps)
         self._workshop = Workshop(learner)
         self._recorder = Recorder(scenario, self._accuracy, self._on_round)
         faults = FaultInjector(
@@ -129,7 +129,7 @@ class Simulation:
             peers=self._recorder.peers,
             events=self._recorder.events,
             sample_counts=[learner.sample_count(peer) for peer in range(scenario.peers)],
-            label_counts=learner.label_counts(),
+            label_counts=learner.label_counts,
             neighbours=self._neighbours(),
             digest=world.trace.hexdigest(),
             model=_mean([peer.vector for peer in peers], learner.initial_vector()),
