@@ -144,9 +144,7 @@ class World:
 
     def run(self, time_limit_s: float) -> None:
         """Process events until an observer sets `is_over`, none is left, or time is up."""
-        queue = self.queue
-        while len(queue) and not self.is_over and queue.next_s() <= time_limit_s:
-            queue.step()
+        self.queue.run(lambda: self.is_over, time_limit_s)
 
     def command(self, host: Host, command: Command) -> None:
         """Pass an operator's word on to a running machine."""
