@@ -102,8 +102,9 @@ class AgeGossip:
             raise LocalProtocolError(f"a model is {self._dtype}[{self._length}]")
         age = min(self._age + weight, AGE_MAX)
         header = AgedModelHeader(age)
+        parts = (vector,)  # One tuple for all: a driver may tell that they get the same body.
         actions: list[Action] = [
-            SendBulk(self._roster.peers[receiver], header, (vector,), vector.nbytes)
+            SendBulk(self._roster.peers[receiver], header, parts, vector.nbytes)
             for receiver in self.partners(round_)
         ]
         merged = vector

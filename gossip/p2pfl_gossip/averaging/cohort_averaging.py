@@ -286,8 +286,9 @@ class CohortAveraging:
         exchange.contributors |= bitmap
         size = len(exchange.members)
         header = MeanHeader(self._round, bitmap.to_bytes((size + 7) // 8, "little"))
+        parts = (mean,)  # One tuple for all: a driver may tell that they get the same body.
         return [
-            SendBulk(self._roster.peers[member], header, (mean,), mean.nbytes)
+            SendBulk(self._roster.peers[member], header, parts, mean.nbytes)
             for rank, member in enumerate(exchange.members)
             if rank != exchange.rank
         ]

@@ -54,8 +54,9 @@ class FedAvgServer(Gathering[VectorHeader]):
 
     def _close(self, round_: int, result: Vector) -> list[Action]:
         header = GlobalModelHeader(round_)
+        parts = (result,)  # One tuple for all: a driver may tell that they get the same body.
         return [
-            SendBulk(self._roster.peers[client], header, (result,), result.nbytes)
+            SendBulk(self._roster.peers[client], header, parts, result.nbytes)
             for client in self.receivers(round_)
         ]
 

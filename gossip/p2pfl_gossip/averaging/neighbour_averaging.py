@@ -74,8 +74,9 @@ class NeighbourAveraging(Gathering[VectorHeader]):
 
     def _open(self, round_: int, vector: Vector, weight: float) -> list[Action]:
         header = VectorHeader(round_, weight)
+        parts = (vector,)  # One tuple for all: a driver may tell that they get the same body.
         return [
-            SendBulk(self._roster.peers[receiver], header, (vector,), vector.nbytes)
+            SendBulk(self._roster.peers[receiver], header, parts, vector.nbytes)
             for receiver in self.receivers(round_)
         ]
 

@@ -98,7 +98,6 @@ class PushSum(Gathering[RunningSumHeader]):
             body_dtype=np.float64,
         )
         self._topology = topology
-        self._is_static = topology.period == 1
         self._mass: tuple[Total, float] | None = None
         self._estimate: Vector | None = None
         self._since = 0
@@ -123,6 +122,7 @@ class PushSum(Gathering[RunningSumHeader]):
         trained = vector.astype(np.float64)
         if self._mass is None or self._estimate is None:
             self._since = round_
+            self._estimate = vector
             total, mass_weight = weight * trained, weight
         else:
             total, mass_weight = self._mass
@@ -130,33 +130,30 @@ class PushSum(Gathering[RunningSumHeader]):
         receivers = self.receivers(round_)
         share = 1 / (len(receivers) + 1)
         total, mass_weight = total * share, mass_weight * share
-        actions: list[Action] = []
-        for receiver in receivers:
-            running = self._add_to_link(receiver, receivers[0], total, mass_weight)
-            header = RunningSumHeader(round_, running.since, running.weight)
-            actions.append(
-                SendBulk(
-                    self._roster.peers[receiver], header, (running.total,), running.total.nbytes
-                )
-            )
         self._mass = (total, mass_weight)
-        if self._estimate is None:
-            self._estimate = vector
+        actions: list[Action] = []
+        for group in self._links(receivers):
+            running = self._sent.get(group[0])
+            if running is None:
+                running = _RunningSum(self._since, mass_weight, total)
+            else:
+                running = _RunningSum(
+                    running.since, running.weight + mass_weight, running.total + total
+                )
+            running.total.flags.writeable = False
+            header = RunningSumHeader(round_, running.since, running.weight)
+            parts = (running.total,)  # One tuple for all: a driver may tell that they are alike.
+            for receiver in group:
+                self._sent[receiver] = running
+                peer = self._roster.peers[receiver]
+                actions.append(SendBulk(peer, header, parts, running.total.nbytes))
         return actions
 
-    def _add_to_link(self, receiver: int, first: int, total: Total, weight: float) -> _RunningSum:
-        """Add a share to a link's sum; on a static graph all links have the same: one is kept."""
-        if self._is_static and receiver != first:
-            running = self._sent[first]
-        else:
-            before = self._sent.get(receiver)
-            if before is None:
-                running = _RunningSum(self._since, weight, total)
-            else:
-                running = _RunningSum(before.since, before.weight + weight, before.total + total)
-            running.total.flags.writeable = False
-        self._sent[receiver] = running
-        return running
+    def _links(self, receivers: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """Group the receivers whose links have the same sum: all of them, on a static graph."""
+        if self._topology.period == 1:
+            return [receivers] if receivers else []
+        return [(receiver,) for receiver in receivers]
 
     def _check(self, sender: int, header: RunningSumHeader) -> None:
         check_weight(header.weight)
