@@ -35,8 +35,10 @@ def test_figures_are_of_the_last_evaluated_round(make_run: RunMaker) -> None:
             0.50,
             0.60,
             0.95,
-            "Not worth it: −10.0 points against local only."
-            " Pooling all data would add 45.0 points.",
+            (
+                "Not worth it: −10.0 points against local only."
+                " Pooling all data would add 45.0 points."
+            ),
         ),
         (
             0.605,
