@@ -10,10 +10,9 @@ class RoundStarted(Event, frozen=True):
 
 
 class AveragingStarted(Event, frozen=True):
-    """The peer has trained and exchanges with `expected` peers, itself included."""
+    """The peer has a trained model, of this mean training loss, and exchanges it."""
 
     round: int
-    expected: int
     loss: float
 
 
@@ -52,6 +51,13 @@ class CaughtUp(Event, frozen=True):
 
 class TrainingFailed(Event, frozen=True):
     """Training gave no usable model; the round goes on without this peer's update."""
+
+    round: int
+    reason: str
+
+
+class EvaluationFailed(Event, frozen=True):
+    """A model could not be evaluated."""
 
     round: int
     reason: str

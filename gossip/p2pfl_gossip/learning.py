@@ -48,3 +48,9 @@ class Evaluated(Record, frozen=True):
     """The end of an `Evaluate` job: figures by name, for instance ``{"accuracy": .93}``."""
 
     metrics: dict[str, float]
+
+
+class WorkFailed(Record, frozen=True):
+    """The end of a job that gave nothing usable; `reason` is one line for people."""
+
+    reason: str

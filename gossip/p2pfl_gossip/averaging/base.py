@@ -1,0 +1,144 @@
+"""The one interface of all averaging algorithms.
+
+An algorithm is a machine within the peer: the peer tells it when a model is trained (`begin`) and
+passes on what arrives; it answers with actions, and sets `outcome` once the round's exchange has
+ended. It names peers by their index in the roster.
+
+Rounds of different peers are not aligned. What arrives early, for a round up to `LOOKAHEAD_ROUNDS`
+ahead of ours, is kept until we get there; what arrives late is for the peer to answer, which tells
+the sender that it is behind.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from p2pfl_gossip.actions import Action, RemoteProtocolError, Ticket, Vector
+from p2pfl_gossip.records import Message, Record, UInt32
+
+LOOKAHEAD_ROUNDS = 8
+"""How far ahead of us a partner may be.
+
+In a fault-free run the slowest peer's influence reaches everybody in log_g(N) rounds of cohorts of
+g, at most 5 for N = 10,000 and g = 8; a partner further ahead did not wait for us. Bounds memory:
+one round's bodies are about one model.
+"""
+
+COHORT_SIZE_MAX = 1024
+"""Bounds the bitmaps that travel."""
+
+
+class RoundMessage(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A message of one round; the peer compares `round` with its own before anything else."""
+
+    round: UInt32
+
+
+class Outcome(Record, frozen=True):
+    """The end of one round's exchange.
+
+    Attributes:
+        vector: the new model, of the shape and dtype of the one that was given; read-only.
+        expected: peers that were to contribute, itself included.
+        contributors: peers whose models are in the result, itself included.
+        complete: every part of the model was averaged with somebody, or nobody was expected.
+        past: indices of partners that had left this round behind when we asked them.
+        unreachable: how many partners could not be reached.
+    """
+
+    vector: Vector
+    expected: int
+    contributors: int
+    complete: bool
+    past: tuple[int, ...] = ()
+    unreachable: int = 0
+
+
+class Averaging(Protocol):
+    """One peer's side of an averaging algorithm.
+
+    Attributes:
+        outcome: set when the exchange that `begin` started has ended; the peer takes it and
+            sets it back to None.
+    """
+
+    outcome: Outcome | None
+
+    def partners(self, round_: int) -> tuple[int, ...]:
+        """Return the indices of the peers that this one exchanges with in a round."""
+
+    def begin(self, now_s: float, round_: int, vector: Vector, weight: float) -> list[Action]:
+        """Start the exchange of a round with this peer's trained model; forget earlier rounds."""
+
+    def abandon(self) -> list[Action]:
+        """Give up the exchange under way, if any: the peer goes elsewhere."""
+
+    def body_bytes(self, sender: int, header: Message) -> int | None:
+        """Return the size of the body behind a header, or None if it is not wanted any more.
+
+        A RoundMessage's round is the peer's own or at most LOOKAHEAD_ROUNDS ahead; messages of
+        other kinds come as they are. Raises RemoteProtocolError for a header that the sender may
+        not send.
+        """
+
+    def on_body(self, now_s: float, sender: int, header: Message, body: Vector) -> list[Action]:
+        """Take a whole body, of the size that `body_bytes` told."""
+
+    def on_message(self, now_s: float, sender: int, message: Message) -> list[Action]:
+        """Take a message of the own round or one ahead, or raise RemoteProtocolError."""
+
+    def on_past(self, now_s: float, partner: int) -> list[Action]:
+        """A partner has left our round behind: it will not contribute."""
+
+    def on_peer_down(self, now_s: float, partner: int) -> list[Action]:
+        """The link to a partner broke, or could not be made."""
+
+    def on_timer(self, now_s: float, ticket: Ticket) -> list[Action]:
+        """A timer that this machine set is due."""
+
+
+T = TypeVar("T")
+
+
+class RoundBuffer(dict[int, T]):
+    """What has arrived for the own round and those ahead, by round: at most LOOKAHEAD_ROUNDS + 1.
+
+    The peer admits no frame of another round, so the size is bounded by construction.
+    """
+
+    def forget_before(self, round_: int) -> None:
+        """Drop what belongs to rounds that are over."""
+        for old in [key for key in self if key < round_]:
+            del self[old]
+
+
+def check_finite(vector: Vector) -> None:
+    """Raise RemoteProtocolError if an entry is NaN or infinite."""
+    if not np.isfinite(vector).all():
+        raise RemoteProtocolError("not_finite")
+
+
+def weighted_mean(parts: list[tuple[Vector, float]]) -> Vector:
+    """Average vectors by their weights, in the order given; read-only.
+
+    Equal weights take a sum and one division, so that the mean of equal models is exact.
+    """
+    first_weight = parts[0][1]
+    if all(weight == first_weight for _, weight in parts):
+        mean = parts[0][0].copy()
+        for vector, _ in parts[1:]:
+            mean += vector
+        mean /= len(parts)
+    else:
+        total = math.fsum(weight for _, weight in parts)
+        mean = parts[0][0] * (parts[0][1] / total)  # A Python float keeps the vector's dtype.
+        for vector, weight in parts[1:]:
+            mean += vector * (weight / total)
+    mean.flags.writeable = False
+    return mean
+
+
+Tickets = Iterator[Ticket]
+"""Shared by a peer and its machines, so that each ticket is unique."""

@@ -1,0 +1,318 @@
+"""Averaging in disjoint cohorts, by reduce-scatter: member c of a cohort averages chunk c.
+
+Each member cuts its model into as many chunks as the cohort has members and sends chunk c to
+member c, its *owner*; the owner sends the mean back to all. So each member sends and receives
+2 (n - 1)/n models, however large the cohort (Patarasu & Yuan, JPDC 2009, as all-reduce; in
+decentralised learning: Moshpit SGD, Ryabinin et al., NeurIPS 2021). Means are taken in rank order:
+all members end with the same bits.
+
+Who is missing costs one deadline. An owner closes its chunk once every member's part has come or
+the member is known to be gone, at the latest `deadline_s` after it began; a member ends once every
+mean has come or its owner is known to be gone, at the latest `deadline_s` later. Where an owner is
+gone, that chunk keeps its local values and the outcome says that it is not complete. Who is late
+still gets the means.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+
+from p2pfl_gossip.actions import (
+    Action,
+    CancelTimer,
+    LocalProtocolError,
+    RemoteProtocolError,
+    SendBulk,
+    SetTimer,
+    Ticket,
+    Vector,
+)
+from p2pfl_gossip.averaging.base import (
+    COHORT_SIZE_MAX,
+    Outcome,
+    RoundBuffer,
+    RoundMessage,
+    Tickets,
+    check_finite,
+    weighted_mean,
+)
+from p2pfl_gossip.records import ByteSize, Message
+from p2pfl_gossip.roster import Roster
+
+
+class PartHeader(RoundMessage, frozen=True, tag=16):
+    """Member to owner: `weight` > 0 of the sender's model; the body is the owner's chunk of it."""
+
+    weight: float
+
+
+class MeanHeader(RoundMessage, frozen=True, tag=17):
+    """Owner to member: the body is the mean of the owner's chunk.
+
+    `contributors` is a bitmap over ranks, least significant bit first, of whose parts are in it.
+    """
+
+    contributors: Annotated[bytes, ByteSize(min_length=1, max_length=COHORT_SIZE_MAX // 8)]
+
+
+class _Exchange:
+    """One round's cohort, seen by one member. Ranks are places in `members`."""
+
+    def __init__(self, members: tuple[int, ...], index: int, length: int) -> None:
+        size = len(members)
+        self.members = members
+        self.rank = members.index(index)
+        self.bounds = [rank * length // size for rank in range(size + 1)]
+        self.parts: dict[int, tuple[Vector, float]] = {}
+        self.means: dict[int, Vector] = {}
+        self.contributors = 1 << self.rank
+        self.past: list[int] = []
+        self.unreachable = 0
+        self.chunk_closed = False
+        self.is_own_chunk_local = False  # No other member's part came in time.
+        # Sets of ranks: asked for membership and emptiness, never iterated. An empty chunk (there
+        # are fewer parameters than members) has no parts and no mean.
+        others = [rank for rank in range(size) if rank != self.rank]
+        self.parts_awaited = set(others) if self.chunk_length(self.rank) else set()
+        self.means_awaited = {rank for rank in others if self.chunk_length(rank)}
+
+    def chunk(self, rank: int) -> slice:
+        return slice(self.bounds[rank], self.bounds[rank + 1])
+
+    def chunk_length(self, rank: int) -> int:
+        return self.bounds[rank + 1] - self.bounds[rank]
+
+    def is_complete(self) -> bool:
+        """Every chunk was averaged with at least one other member."""
+        size = len(self.members)
+        return size == 1 or not (
+            self.is_own_chunk_local
+            or any(
+                rank not in self.means
+                for rank in range(size)
+                if rank != self.rank and self.chunk_length(rank)
+            )
+        )
+
+
+class CohortAveraging:
+    """One member's side of the exchange of its cohort, round after round.
+
+    Args:
+        index: this peer's index in the roster.
+        roster: all members; of at most COHORT_SIZE_MAX in one cohort.
+        length: entries of a model, d.
+        dtype: float32 or float64, of models and bodies.
+        members_of: the cohort of this peer in a round: ascending indices, with its own.
+        deadline_s: see the module's text.
+        tickets: shared with the peer.
+    """
+
+    def __init__(
+        self,
+        *,
+        index: int,
+        roster: Roster,
+        length: int,
+        dtype: npt.DTypeLike,
+        members_of: Callable[[int], tuple[int, ...]],
+        deadline_s: float,
+        tickets: Tickets,
+    ) -> None:
+        self.outcome: Outcome | None = None
+        self._index, self._roster = index, roster
+        self._length, self._dtype = length, np.dtype(dtype)
+        self._members_of, self._deadline_s, self._tickets = members_of, deadline_s, tickets
+        self._exchanges: RoundBuffer[_Exchange] = RoundBuffer()
+        self._round = -1
+        self._vector: Vector | None = None  # Our trained model, while an exchange is under way.
+        self._weight = 1.0
+        self._timer: Ticket | None = None
+
+    def partners(self, round_: int) -> tuple[int, ...]:
+        """Return the other members of the cohort."""
+        return tuple(member for member in self._members_of(round_) if member != self._index)
+
+    def begin(self, now_s: float, round_: int, vector: Vector, weight: float) -> list[Action]:
+        """Send every owner its chunk of our model; wait for parts and means."""
+        if vector.shape != (self._length,) or vector.dtype != self._dtype:
+            raise LocalProtocolError(f"a model is {self._dtype}[{self._length}]")
+        self._exchanges.forget_before(round_)
+        exchange = self._exchange(round_)
+        self._round, self._vector, self._weight = round_, vector, weight
+        header = PartHeader(round_, weight)
+        actions: list[Action] = []
+        for rank, member in enumerate(exchange.members):
+            # An owner whose mean has come has closed its chunk: our part would be late.
+            if rank in exchange.means_awaited:
+                part = vector[exchange.chunk(rank)]
+                receiver = self._roster.peers[member]
+                actions.append(SendBulk(receiver, header, (part,), part.nbytes))
+        ended = self._advance(exchange)
+        if self.outcome is None:
+            self._timer = next(self._tickets)
+            actions.append(SetTimer(self._timer, now_s + self._deadline_s))
+        return actions + ended
+
+    def abandon(self) -> list[Action]:
+        """Forget our model and the deadline; what came for later rounds stays."""
+        self._vector = None
+        self._exchanges.pop(self._round, None)
+        return self._cancel_timer()
+
+    def body_bytes(self, sender: int, header: Message) -> int | None:
+        """Take one part from each member and one mean from each owner, sized like the chunk."""
+        if not isinstance(header, PartHeader | MeanHeader):
+            raise RemoteProtocolError("unexpected_message")
+        exchange, rank = self._find(sender, header.round)
+        if isinstance(header, PartHeader):
+            if not (0 < header.weight < math.inf):
+                raise RemoteProtocolError("weight_out_of_range")
+            if rank in exchange.parts:
+                raise RemoteProtocolError("duplicate")
+            if exchange.chunk_closed:
+                return None
+            return exchange.chunk_length(exchange.rank) * self._dtype.itemsize
+        if rank in exchange.means:
+            raise RemoteProtocolError("duplicate")
+        bitmap = int.from_bytes(header.contributors, "little")
+        if not bitmap >> rank & 1 or bitmap >> len(exchange.members):
+            raise RemoteProtocolError("contributors_out_of_range")
+        return exchange.chunk_length(rank) * self._dtype.itemsize
+
+    def on_body(self, now_s: float, sender: int, header: Message, body: Vector) -> list[Action]:
+        """Keep a part or a mean; close our chunk or end the exchange if it was the last."""
+        assert isinstance(header, PartHeader | MeanHeader)  # As `body_bytes` found.
+        check_finite(body)
+        exchange, rank = self._find(sender, header.round)
+        if isinstance(header, PartHeader):
+            if exchange.chunk_closed or rank in exchange.parts:
+                return []
+            exchange.parts[rank] = (body, header.weight)
+            exchange.parts_awaited.discard(rank)
+        else:
+            if rank in exchange.means:
+                return []
+            exchange.means[rank] = body
+            exchange.means_awaited.discard(rank)
+            exchange.contributors |= int.from_bytes(header.contributors, "little")
+        return self._advance(exchange) if self._is_under_way(header.round) else []
+
+    def on_message(self, now_s: float, sender: int, message: Message) -> list[Action]:
+        """Refuse: cohorts exchange bodies only."""
+        raise RemoteProtocolError("unexpected_message")
+
+    def on_past(self, now_s: float, partner: int) -> list[Action]:
+        """Expect nothing more of a member that has left our round."""
+        return self._on_absent(partner, is_past=True)
+
+    def on_peer_down(self, now_s: float, partner: int) -> list[Action]:
+        """Expect nothing more of a member that cannot be reached."""
+        return self._on_absent(partner, is_past=False)
+
+    def on_timer(self, now_s: float, ticket: Ticket) -> list[Action]:
+        """Close our chunk at the first deadline, end the exchange at the second."""
+        if ticket != self._timer:
+            raise LocalProtocolError(f"no timer {ticket} is set")
+        self._timer = None
+        exchange = self._exchanges[self._round]
+        if exchange.chunk_closed:
+            exchange.means_awaited.clear()
+            return self._advance(exchange)
+        exchange.parts_awaited.clear()
+        actions = self._advance(exchange)
+        if self.outcome is None:
+            self._timer = next(self._tickets)
+            actions.append(SetTimer(self._timer, now_s + self._deadline_s))
+        return actions
+
+    def _exchange(self, round_: int) -> _Exchange:
+        exchange = self._exchanges.get(round_)
+        if exchange is None:
+            members = self._members_of(round_)
+            exchange = self._exchanges[round_] = _Exchange(members, self._index, self._length)
+        return exchange
+
+    def _find(self, sender: int, round_: int) -> tuple[_Exchange, int]:
+        """Return the exchange of a round and the sender's rank, if it is another member of it."""
+        exchange = self._exchange(round_)
+        if sender not in exchange.members or sender == self._index:
+            raise RemoteProtocolError("not_in_cohort")
+        return exchange, exchange.members.index(sender)
+
+    def _is_under_way(self, round_: int) -> bool:
+        return self._vector is not None and round_ == self._round
+
+    def _on_absent(self, partner: int, *, is_past: bool) -> list[Action]:
+        exchange = self._exchanges.get(self._round) if self._vector is not None else None
+        if exchange is None or partner not in exchange.members:
+            return []
+        rank = exchange.members.index(partner)
+        if rank in exchange.parts_awaited or rank in exchange.means_awaited:
+            exchange.parts_awaited.discard(rank)
+            exchange.means_awaited.discard(rank)
+            if is_past:
+                exchange.past.append(partner)
+            else:
+                exchange.unreachable += 1
+        return self._advance(exchange)
+
+    def _advance(self, exchange: _Exchange) -> list[Action]:
+        """Close our chunk once no part is awaited; end once no mean is, either."""
+        actions: list[Action] = []
+        if not exchange.chunk_closed and not exchange.parts_awaited:
+            actions += self._close_chunk(exchange)
+        if exchange.chunk_closed and not exchange.means_awaited:
+            actions += self._end(exchange)
+        return actions
+
+    def _close_chunk(self, exchange: _Exchange) -> list[Action]:
+        """Average the parts that have come with ours, in rank order, and tell the members."""
+        assert self._vector is not None
+        exchange.chunk_closed = True
+        own = self._vector[exchange.chunk(exchange.rank)]
+        if not own.size:
+            return []
+        exchange.is_own_chunk_local = not exchange.parts
+        exchange.parts[exchange.rank] = (own, self._weight)
+        ranks = sorted(exchange.parts)
+        mean = weighted_mean([exchange.parts[rank] for rank in ranks])
+        exchange.means[exchange.rank] = mean
+        exchange.parts.clear()  # The others' models can be freed.
+        bitmap = sum(1 << rank for rank in ranks)
+        exchange.contributors |= bitmap
+        size = len(exchange.members)
+        header = MeanHeader(self._round, bitmap.to_bytes((size + 7) // 8, "little"))
+        parts = (mean,)  # One tuple for all: a driver may tell that they get the same body.
+        return [
+            SendBulk(self._roster.peers[member], header, parts, mean.nbytes)
+            for rank, member in enumerate(exchange.members)
+            if rank != exchange.rank
+        ]
+
+    def _end(self, exchange: _Exchange) -> list[Action]:
+        """Put the means together; a chunk whose owner is gone keeps our own values."""
+        assert self._vector is not None
+        result = np.empty_like(self._vector)
+        for rank in range(len(exchange.members)):
+            chunk = exchange.chunk(rank)
+            result[chunk] = exchange.means.get(rank, self._vector[chunk])
+        result.flags.writeable = False
+        self.outcome = Outcome(
+            vector=result,
+            expected=len(exchange.members),
+            contributors=exchange.contributors.bit_count(),
+            complete=exchange.is_complete(),
+            past=tuple(exchange.past),
+            unreachable=exchange.unreachable,
+        )
+        return self.abandon()
+
+    def _cancel_timer(self) -> list[Action]:
+        if self._timer is None:
+            return []
+        timer, self._timer = self._timer, None
+        return [CancelTimer(timer)]
