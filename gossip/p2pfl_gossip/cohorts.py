@@ -12,6 +12,7 @@ anew from the public seed for every d rounds, instead of by a hash table.
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,10 @@ from p2pfl_gossip.draws import draw_permutation
 
 # Sides of a grid may be up to this many times the cohort size asked for.
 SIDE_FACTOR_MAX = 2
+
+
+CACHED_ROUNDS = 32
+"""Draws kept: peers of one process ask for the same few rounds, each peer for each of them."""
 
 
 class CohortError(ValueError):
@@ -81,6 +86,7 @@ class Cohorts:
         return tuple(sorted(members))
 
 
+@lru_cache(maxsize=CACHED_ROUNDS)
 def draw_cohorts(seed: bytes, round: int, peer_count: int, cohort_size: int) -> Cohorts:
     """Deal all peers into disjoint random cohorts.
 
@@ -139,6 +145,7 @@ def grid_sides(peer_count: int, cohort_size: int) -> tuple[int, ...]:
     return sides
 
 
+@lru_cache(maxsize=CACHED_ROUNDS)
 def draw_grid_cohorts(seed: bytes, round: int, sides: tuple[int, ...]) -> Cohorts:
     """Give the lines of a grid along one axis: axis `round` mod d.
 

@@ -37,6 +37,15 @@ class Trained(Record, frozen=True):
     loss: float
 
 
+class WorkFailed(Record, frozen=True):
+    """The end of a job that gave nothing of use, for instance a loss that became NaN.
+
+    `reason` is one line for people; the driver tells it by `on_work_failed`.
+    """
+
+    reason: str
+
+
 class Evaluate(Job, frozen=True):
     """Measure a model on held-out data: `vector` float32[d], of the end of `round`."""
 
@@ -48,9 +57,3 @@ class Evaluated(Record, frozen=True):
     """The end of an `Evaluate` job: figures by name, for instance ``{"accuracy": .93}``."""
 
     metrics: dict[str, float]
-
-
-class WorkFailed(Record, frozen=True):
-    """The end of a job that gave nothing usable; `reason` is one line for people."""
-
-    reason: str

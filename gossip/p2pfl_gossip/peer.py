@@ -140,6 +140,10 @@ class Peer:
         """The peer's model, read-only. For the driver's measurements: it may be unaveraged."""
         return self._vector
 
+    def partners(self, round_: int) -> tuple[int, ...]:
+        """Return the indices of the members that this one exchanges with in a round."""
+        return self._averaging.partners(round_)
+
     # --- start, end, commands ---------------------------------------------------------------
 
     def on_start(self, now_s: float, records: dict[str, bytes | Vector]) -> list[Action]:

@@ -20,9 +20,6 @@ Key = tuple[int, int, Ticket]
 class Worker(Protocol):
     """Does jobs. `p2pfl.learner.learner.Learner` is one."""
 
-    def steps(self, peer: int, job: Job) -> int:
-        """Return how many training steps a job takes, without doing it."""
-
     def run(self, jobs: Sequence[tuple[int, Job]]) -> Sequence[Record]:
         """Do jobs of peers, named by index; results in the same order."""
 

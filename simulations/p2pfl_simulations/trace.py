@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterable
 from enum import IntEnum
 
+import numpy as np
 import xxhash
 
 from p2pfl_gossip.actions import Buffer
@@ -77,6 +78,6 @@ class Body:
         if not self._digest:
             state = xxhash.xxh3_128()
             for part in self.drawn():
-                state.update(memoryview(part))
+                state.update(part.data if isinstance(part, np.ndarray) else part)
             self._digest = state.digest()
         return self._digest

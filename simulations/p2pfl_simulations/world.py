@@ -78,8 +78,11 @@ class Observer(Protocol):
     def on_report(self, now_s: float, host: Host, event: Event) -> None:
         """A machine has reported an event."""
 
-    def on_incident(self, now_s: float, host: Host, kind: str, detail: str) -> None:
-        """Something happened to a host: it went offline, came online, or broke the protocol."""
+    def on_incident(self, now_s: float, host: Host | None, kind: str, detail: str) -> None:
+        """Something happened to a host, or to the whole network if it is None.
+
+        `kind`: ``offline``, ``online``, ``protocol_error``, ``partition``, ``healed``.
+        """
 
 
 class World:
@@ -186,6 +189,15 @@ class World:
             observer.on_incident(self.queue.now_s, host, "online", detail)
         if host.machine is None:
             self._start_machine(host)
+
+    def split(self, parts: list[int] | None) -> None:
+        """Let hosts reach only those of the same part of the network; None heals it."""
+        self.network.split(parts)
+        kind, detail = (
+            ("healed", "") if parts is None else ("partition", f"{len(set(parts))} parts")
+        )
+        for observer in self._observers:
+            observer.on_incident(self.queue.now_s, None, kind, detail)
 
     def _start_machine(self, host: Host) -> None:
         host.machine = self._make_machine(host.index)
