@@ -37,6 +37,15 @@ class Trained(Record, frozen=True):
     loss: float
 
 
+class WorkFailed(Record, frozen=True):
+    """The end of a job that gave nothing of use, for instance a loss that became NaN.
+
+    `reason` is one line for people; the driver tells it by `on_work_failed`.
+    """
+
+    reason: str
+
+
 class Evaluate(Job, frozen=True):
     """Measure a model on held-out data: `vector` float32[d], of the end of `round`."""
 

@@ -1,0 +1,1 @@
+"""How models are trained and measured: many at once where possible, else one by one."""

@@ -1,0 +1,89 @@
+"""What engines share: jobs with their rows, and how a job ends."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from p2pfl.learner.batches import BatchPlan
+from p2pfl.learner.streams import Integers
+from p2pfl_gossip.actions import Vector
+from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
+
+
+@dataclass(frozen=True)
+class Training:
+    """A `Train` job with what its peer's data and the settings make of it.
+
+    Attributes:
+        job: the job.
+        rows: int64 row numbers of the peer's data.
+        plan: its steps.
+        rate: its learning rate.
+    """
+
+    job: Train
+    rows: Integers
+    plan: BatchPlan
+    rate: float
+
+
+class Engine(Protocol):
+    """Does jobs; a job's result is the same, bit for bit, whoever shares the call."""
+
+    batching: str
+    """One line for people."""
+
+    def train(self, trainings: Sequence[Training]) -> list[Trained | WorkFailed]:
+        """Train, and return the results in the same order."""
+
+    def evaluate(self, jobs: Sequence[Evaluate]) -> list[Evaluated | WorkFailed]:
+        """Measure on the evaluation rows, and return the results in the same order."""
+
+
+def batch_rows(trainings: Sequence[Training]) -> list[Integers]:
+    """Draw the rows of each job's steps: int64 row numbers of the data, step after step.
+
+    Jobs with as many rows as their neighbours in the list are drawn together, which is faster.
+    """
+    drawn: list[Integers] = []
+    first = 0
+    while first < len(trainings):
+        plan, last = trainings[first].plan, first + 1
+        while last < len(trainings) and trainings[last].plan.row_count == plan.row_count:
+            last += 1
+        local = plan.draw([training.job.stream for training in trainings[first:last]])
+        drawn += [
+            training.rows[order]
+            for training, order in zip(trainings[first:last], local, strict=True)
+        ]
+        first = last
+    return drawn
+
+
+def failed_training(training: Training, losses: Sequence[float]) -> WorkFailed:
+    """Say where a training job went wrong."""
+    round_number, steps = training.job.round, training.plan.steps
+    for step, loss in enumerate(losses):
+        if not np.isfinite(loss):
+            return WorkFailed(
+                f"the loss became {loss:g} in step {step + 1} of {steps} of round {round_number};"
+                " a lower learning_rate may help"
+            )
+    return WorkFailed(
+        f"the model is not finite after the {steps} steps of round {round_number}; a lower"
+        " learning_rate may help"
+    )
+
+
+def evaluation(
+    job: Evaluate, measure: Callable[[Vector], dict[str, float]]
+) -> Evaluated | WorkFailed:
+    """Measure one model, or say that its figures are of no use."""
+    with np.errstate(all="ignore"):
+        metrics = {name: float(value) for name, value in measure(job.vector).items()}
+    for name, value in metrics.items():
+        if not np.isfinite(value):
+            return WorkFailed(f"{name} is {value:g} after round {job.round}")
+    return Evaluated(metrics)

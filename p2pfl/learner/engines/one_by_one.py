@@ -1,0 +1,133 @@
+"""Models trained one after the other: any torch module, and tasks without torch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from p2pfl.learner.engines.base import (
+    Training,
+    batch_rows,
+    evaluation,
+    failed_training,
+)
+from p2pfl.learner.engines.threads import one_torch_thread
+from p2pfl.learner.streams import Integers, seed_of
+from p2pfl.learner.tasks.base import Array, Data, Floats, Rows, Task
+from p2pfl.learner.vectors import VectorLayout, module_tensors, readable
+from p2pfl_gossip.actions import Vector
+from p2pfl_gossip.learning import Evaluate, Evaluated, Trained, WorkFailed
+
+EVALUATION_ROWS_MAX = 1024  # Of one forward pass: keeps activations small.
+
+
+def as_inputs(rows: Array, data: Data) -> torch.Tensor:
+    """Return rows as a model takes them: uint8 scaled to float32, others as they are."""
+    if rows.dtype == np.uint8:
+        return readable(rows).to(torch.float32).mul_(data.scale).add_(data.offset)
+    return readable(rows)
+
+
+class ModuleEngine:
+    """Trains one torch module, whose travelling tensors it replaces for each job.
+
+    All else in the module is put back to its start before each job, so that a result depends on
+    the job alone; torch's global generator, which dropout draws from, is seeded by the job's
+    stream and left as it was. One thread: that generator is the process's.
+
+    Args:
+        task: gives loss and metrics.
+        module: the model at its start.
+        layout: of the vectors.
+        data: the rows.
+        test: the rows to measure on.
+        momentum: of SGD, 0 for none.
+        reason: why it is one by one, for people.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        module: torch.nn.Module,
+        layout: VectorLayout,
+        *,
+        data: Data,
+        test: Rows,
+        momentum: float,
+        reason: str,
+    ) -> None:
+        self.batching = f"one by one: {reason}"
+        self._task, self._module, self._layout = task, module, layout
+        self._data, self._test, self._momentum = data, test, momentum
+        travelling = {entry.name for entry in layout.entries}
+        tensors = module_tensors(module)
+        own = {id(tensors[name]) for name in travelling}
+        self._others = {
+            name: tensor.detach().clone()
+            for name, tensor in tensors.items()
+            if id(tensor) not in own
+        }
+        for tensor in tensors.values():
+            if id(tensor) not in own:
+                tensor.requires_grad_(False)
+        self._trained = [
+            tensors[entry.name] for entry in layout.entries if tensors[entry.name].requires_grad
+        ]
+
+    def train(self, trainings: Sequence[Training]) -> list[Trained | WorkFailed]:
+        """Train model after model."""
+        with one_torch_thread(), torch.random.fork_rng(devices=[]):
+            return [self._train(training) for training in trainings]
+
+    def evaluate(self, jobs: Sequence[Evaluate]) -> list[Evaluated | WorkFailed]:
+        """Measure model after model."""
+        with one_torch_thread(), torch.random.fork_rng(devices=[]), torch.no_grad():
+            return [evaluation(job, self._measure) for job in jobs]
+
+    def _train(self, training: Training) -> Trained | WorkFailed:
+        self._load(training.job.vector)
+        self._module.train()
+        torch.manual_seed(seed_of(f"{training.job.stream}/torch"))
+        velocities = [torch.zeros_like(tensor) for tensor in self._trained if self._momentum]
+        losses, taken, rows = [], 0, batch_rows([training])[0]
+        for size in training.plan.sizes:
+            losses.append(self._step(rows[taken : taken + size], training.rate, velocities))
+            taken += size
+        vector, loss = self._layout.to_vector(self._module), float(np.mean(losses))
+        if not (np.isfinite(loss) and np.isfinite(vector).all()):
+            return failed_training(training, losses)
+        vector.flags.writeable = False
+        return Trained(vector, len(training.rows), loss)
+
+    def _step(self, rows: Integers, rate: float, velocities: Sequence[torch.Tensor]) -> float:
+        inputs = as_inputs(self._data.train.inputs[rows], self._data)
+        targets = torch.from_numpy(self._data.train.targets[rows])
+        loss = self._task.loss(self._module(inputs), targets)
+        gradients = torch.autograd.grad(loss, self._trained, allow_unused=True)
+        with torch.no_grad():
+            for i, (tensor, gradient) in enumerate(zip(self._trained, gradients, strict=True)):
+                if gradient is None:
+                    continue
+                if velocities:
+                    velocities[i].mul_(self._momentum).add_(gradient)
+                tensor.sub_(velocities[i] if velocities else gradient, alpha=rate)
+        return float(loss.detach())
+
+    def _measure(self, vector: Vector) -> dict[str, float]:
+        self._load(vector)
+        self._module.eval()
+        torch.manual_seed(0)
+        inputs = self._test.inputs
+        outputs = [
+            self._module(as_inputs(inputs[start : start + EVALUATION_ROWS_MAX], self._data))
+            for start in range(0, len(inputs), EVALUATION_ROWS_MAX)
+        ]
+        stacked: Floats = torch.cat(outputs).to(torch.float32).numpy()
+        return self._task.metrics(stacked, self._test.targets)
+
+    def _load(self, vector: Vector) -> None:
+        tensors = module_tensors(self._module)
+        with torch.no_grad():
+            for name, start in self._others.items():
+                tensors[name].copy_(start)
+        self._layout.to_module(vector.astype(np.float32, copy=False), self._module)

@@ -1,0 +1,207 @@
+"""The learner: does the jobs that peers ask for, on their own rows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from p2pfl.learner.batches import BatchPlan
+from p2pfl.learner.engines.base import Engine, Training
+from p2pfl.learner.errors import LearningError
+from p2pfl.learner.partitions import Partition, count_labels, make_partition, pool
+from p2pfl.learner.settings import LearningSettings, TrainingSettings
+from p2pfl.learner.streams import permutation, seed_of
+from p2pfl.learner.tasks.base import Array, Data, Floats, NumpyTask, Rows, Task
+from p2pfl.learner.tasks.registry import make_task
+from p2pfl_gossip.actions import Job, Vector
+from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
+
+
+class Learner:
+    """Bound to one task, one partition and one set of hyperparameters; made by `make_learner`.
+
+    It knows every peer's rows; a daemon's has one peer.
+
+    Attributes:
+        vector_length: entries of a model, d.
+        batching: how models are trained, for people: ``"stacked (bmm by hand)"``,
+            ``"stacked (vmap)"`` or ``"one by one: ..."`` with the reason.
+        partitioning: who holds how much, for people.
+        label_counts: each peer's rows of each label, [peers][labels], or None without labels.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        partition: Partition,
+        training: TrainingSettings,
+        initial: Floats,
+    ) -> None:
+        self.vector_length = len(initial)
+        self.batching = engine.batching
+        self.partitioning = partition.summary
+        self.label_counts: list[list[int]] | None = None
+        self._engine, self._partition, self._training = engine, partition, training
+        self._initial = initial
+        self._plans: dict[int, BatchPlan] = {}
+
+    @property
+    def peer_count(self) -> int:
+        """Peers whose rows it knows."""
+        return len(self._partition.offsets) - 1
+
+    def initial_vector(self) -> Vector:
+        """Return the common start, float32[d], read-only: the same for the same seed."""
+        return self._initial
+
+    def sample_count(self, peer: int) -> int:
+        """Return how many rows a peer trains on, at least 1."""
+        return self._partition.row_count(peer)
+
+    def steps(self, peer: int, job: Train) -> int:
+        """Return how many steps a job will take on a peer's rows, without doing it."""
+        return self._plan(peer).steps
+
+    def run(self, jobs: Sequence[tuple[int, Job]]) -> list[Trained | Evaluated | WorkFailed]:
+        """Do jobs, each given with the index of its peer; return the results in the same order.
+
+        A result depends on its job and its peer's rows alone: it is the same, bit for bit,
+        whichever jobs are done with it. Result vectors are fresh and read-only.
+
+        Raises:
+            ValueError: a vector of another length, or a job that is not of learning.
+        """
+        results: list[Trained | Evaluated | WorkFailed | None] = [None] * len(jobs)
+        trainings: list[tuple[int, Training]] = []
+        evaluations: list[tuple[int, Evaluate]] = []
+        for place, (peer, job) in enumerate(jobs):
+            if not isinstance(job, (Train, Evaluate)):
+                raise ValueError(f"a learner trains and evaluates, it does no {type(job).__name__}")
+            if job.vector.shape != (self.vector_length,):
+                raise ValueError(f"vector of {job.vector.shape}, not ({self.vector_length},)")
+            if isinstance(job, Evaluate):
+                evaluations.append((place, job))
+            else:
+                rate = self._training.rate_at(job.round)
+                rows = self._partition.rows_of(peer)
+                trainings.append((place, Training(job, rows, self._plan(peer), rate)))
+        trained = self._engine.train([training for _, training in trainings])
+        for (place, _), result in zip(trainings, trained, strict=True):
+            results[place] = result
+        evaluated = self._engine.evaluate([job for _, job in evaluations])
+        for (place, _), figures in zip(evaluations, evaluated, strict=True):
+            results[place] = figures
+        return [result for result in results if result is not None]
+
+    def pooled(self) -> "Learner":
+        """Return the learner of one peer that holds all rows: the yardstick 'pooled'.
+
+        It takes as many rows a round as all the peers together: with `epochs` by itself, with
+        `steps` by taking that many for each peer.
+        """
+        training = self._training
+        if training.steps is not None:
+            training = training.model_copy(update={"steps": training.steps * self.peer_count})
+        return Learner(self._engine, pool(self._partition), training, self._initial)
+
+    def _plan(self, peer: int) -> BatchPlan:
+        row_count = self._partition.row_count(peer)
+        if row_count not in self._plans:
+            self._plans[row_count] = BatchPlan(self._training, row_count)
+        return self._plans[row_count]
+
+
+def make_learner(
+    settings: LearningSettings,
+    *,
+    peer_count: int,
+    seed: int,
+    folder: Path | None,
+    threads: int | None = None,
+) -> Learner:
+    """Make a learner: import the task, load its data, split it, and make the common start.
+
+    Args:
+        settings: what to learn and how.
+        peer_count: peers to split the rows among.
+        seed: fixes the split, the start and the evaluation rows.
+        folder: where ``"my_module:MyTask"`` is imported from, and what `data_dir` is relative to.
+        threads: threads to train on; one for each usable core if not given. Results do not
+            depend on it.
+
+    Raises:
+        LearningError: no such task, data that are not there, an impossible partition.
+    """
+    task = make_task(settings.task, settings.options, folder=folder)
+    data_dir = settings.data_dir
+    if data_dir is not None and folder is not None:
+        data_dir = folder / data_dir
+    data = _checked(task.data(data_dir), settings.task)
+    partition = make_partition(
+        settings.partition,
+        targets=data.train.targets,
+        columns=data.columns,
+        peer_count=peer_count,
+        seed=seed,
+    )
+    test = _sample(data.test, settings.evaluation_rows, seed)
+    start_seed = seed_of(f"{seed}/initial")
+    engine: Engine
+    if isinstance(task, NumpyTask):
+        from p2pfl.learner.engines.numpy_steps import NumpyEngine
+
+        initial = np.array(task.initial_vector(start_seed), np.float32)
+        engine = NumpyEngine(task, data, test)
+    else:
+        from p2pfl.learner.engines.choice import choose_engine
+
+        engine, initial = choose_engine(
+            task,
+            data=data,
+            test=test,
+            training=settings.training,
+            seed=start_seed,
+            threads=threads,
+        )
+    if not np.isfinite(initial).all():
+        raise LearningError(f"task {settings.task!r}: its initial model is not finite")
+    initial.flags.writeable = False
+    learner = Learner(engine, partition, settings.training, initial)
+    learner.label_counts = count_labels(partition, data.train.targets)
+    return learner
+
+
+def _checked(data: Data, task: str) -> Data:
+    """Check what a task returned, and make float64 inputs float32."""
+    for name, rows in (("train", data.train), ("test", data.test)):
+        if len(rows.inputs) == 0:
+            raise LearningError(f"task {task!r}: its {name} data have no rows")
+        if rows.inputs.dtype.kind == "f" and not np.isfinite(rows.inputs).all():
+            raise LearningError(f"task {task!r}: its {name} inputs contain NaN or infinity")
+    for name, column in data.columns.items():
+        if len(column) != len(data.train.inputs):
+            raise LearningError(
+                f"task {task!r}: column {name!r} has {len(column)} entries for"
+                f" {len(data.train.inputs)} training rows"
+            )
+    return Data(_plain(data.train), _plain(data.test), data.columns, data.scale, data.offset)
+
+
+def _plain(rows: Rows) -> Rows:
+    return Rows(_as_float32(rows.inputs), _as_float32(rows.targets))
+
+
+def _as_float32(values: Array) -> Array:
+    if values.dtype == np.float64:
+        return values.astype(np.float32)
+    return np.ascontiguousarray(values)
+
+
+def _sample(rows: Rows, count: int | None, seed: int) -> Rows:
+    if count is None or count >= len(rows.inputs):
+        return rows
+    chosen = np.sort(permutation(f"{seed}/evaluation", len(rows.inputs))[:count])
+    return Rows(rows.inputs[chosen], rows.targets[chosen])
+
+
+__all__ = ["Learner", "Task", "make_learner"]

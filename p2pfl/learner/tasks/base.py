@@ -1,0 +1,128 @@
+"""What a task is: data, a model, a loss and an evaluation."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:  # A task that does without torch must not import it.
+    import torch
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Examples: `inputs` [n, ...] and `targets` [n, ...], row by row."""
+
+    inputs: Array
+    targets: Array
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != len(self.targets):
+            raise ValueError(
+                f"{len(self.inputs)} rows of inputs but {len(self.targets)} of targets"
+            )
+
+
+@dataclass(frozen=True)
+class Data:
+    """The rows of a task.
+
+    Attributes:
+        train: rows that the partition splits among the peers.
+        test: held-out rows, the same for every peer.
+        columns: further columns of `train` by name, [n] each, by which rows may be grouped.
+        scale: with `offset`, what uint8 inputs become as they are used, ``x * scale + offset``
+            in float32: pictures take a quarter of the memory so. Other inputs are used as they
+            are, float64 as float32.
+        offset: see `scale`.
+    """
+
+    train: Rows
+    test: Rows
+    columns: Mapping[str, Array] = field(default_factory=dict)
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+class Task(ABC):
+    """A task whose model is a torch module. Options are arguments of `__init__`."""
+
+    description: ClassVar[str] = ""
+    """One line, for listings."""
+
+    @abstractmethod
+    def data(self, data_dir: Path | None) -> Data:
+        """Load the rows; `data_dir` is where the settings say the files are.
+
+        A daemon's task loads its own peer's rows alone, and its partition is iid over one peer.
+
+        Raises:
+            LearningError: they are not there; say how to get them.
+        """
+
+    @abstractmethod
+    def model(self) -> "torch.nn.Module":
+        """Make the model at its start, drawing from torch's global generator alone.
+
+        The learner seeds that generator, so every peer starts alike.
+        """
+
+    def loss(self, outputs: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
+        """Return the mean loss over a batch, a scalar; cross-entropy unless overridden."""
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(outputs, targets)
+
+    def metrics(self, outputs: Floats, targets: Array) -> dict[str, float]:
+        """Measure outputs on test rows: accuracy and cross-entropy unless overridden."""
+        return classification_metrics(outputs, targets)
+
+    def travelling(self, model: "torch.nn.Module") -> Sequence[str]:
+        """Name the tensors that travel between peers, and train; all others stay as they began.
+
+        Unless overridden: parameters that require a gradient, tied ones once, then the buffers
+        of floating point, such as running means.
+        """
+        trainable = [name for name, value in model.named_parameters() if value.requires_grad]
+        buffers = [name for name, value in model.named_buffers() if value.is_floating_point()]
+        return trainable + buffers
+
+
+class NumpyTask(ABC):
+    """A task without torch: its model is a flat vector. Options are arguments of `__init__`."""
+
+    description: ClassVar[str] = ""
+
+    @abstractmethod
+    def data(self, data_dir: Path | None) -> Data:
+        """Load the rows, as `Task.data` does."""
+
+    @abstractmethod
+    def initial_vector(self, seed: int) -> Floats:
+        """Return the common start, float32[d]: the same for the same seed."""
+
+    @abstractmethod
+    def step(self, vector: Floats, inputs: Array, targets: Array, rate: float) -> float:
+        """Train `vector` in place on one batch, and return the batch's loss before that."""
+
+    @abstractmethod
+    def evaluate(self, vector: Floats, inputs: Array, targets: Array) -> dict[str, float]:
+        """Measure a model on test rows."""
+
+
+def classification_metrics(outputs: Floats, targets: Array) -> dict[str, float]:
+    """Return accuracy in [0, 1] and mean cross-entropy in nats of logits [n, classes]."""
+    logits = outputs - outputs.max(axis=1, keepdims=True)
+    chosen = np.take_along_axis(logits, targets[:, None], axis=1)[:, 0]
+    losses = np.log(np.exp(logits).sum(axis=1)) - chosen
+    return {
+        "accuracy": float((outputs.argmax(axis=1) == targets).mean()),
+        "loss": float(losses.mean(dtype=np.float64)),
+    }

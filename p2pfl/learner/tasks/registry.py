@@ -1,0 +1,100 @@
+"""The built-in tasks, and tasks imported by name."""
+
+import difflib
+import importlib
+import inspect
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from p2pfl.learner.errors import LearningError
+from p2pfl.learner.tasks.base import NumpyTask, Task
+
+
+@dataclass(frozen=True)
+class TaskSummary:
+    """A built-in task as listings show it: rows to train on, inputs a row, default parameters."""
+
+    name: str
+    description: str
+    rows: int
+    features: int
+    parameters: int
+
+
+_BUILT_IN = {  # name: module, class, rows, features, parameters
+    "breast-cancer": ("perceptrons", "BreastCancer", 456, 30, 530),
+    "digits": ("perceptrons", "Digits", 1442, 64, 2410),
+    "fashion-mnist": ("perceptrons", "FashionMnist", 60000, 784, 101770),
+    "integers": ("integers", "Integers", 2048, 64, 64),
+}
+
+
+def built_in_tasks() -> list[TaskSummary]:
+    """List the built-in tasks, without loading their data or torch."""
+    return [
+        TaskSummary(name, _class_of(name).description, rows, features, parameters)
+        for name, (_, _, rows, features, parameters) in _BUILT_IN.items()
+    ]
+
+
+def make_task(name: str, options: Mapping[str, Any], *, folder: Path | None) -> Task | NumpyTask:
+    """Make a task from its name and options.
+
+    Args:
+        name: a built-in task, or ``"my_module:MyTask"``.
+        options: keyword arguments of the class.
+        folder: where modules are imported from, before the usual places.
+
+    Raises:
+        LearningError: there is no such task, it cannot be imported, or takes no such options.
+    """
+    task_class = _imported(name, folder) if ":" in name else _class_of(name)
+    try:
+        inspect.signature(task_class).bind(**options)
+    except TypeError as error:
+        known = ", ".join(inspect.signature(task_class).parameters) or "none"
+        raise LearningError(f"task {name!r}: {error}; its options are: {known}") from None
+    try:
+        return task_class(**options)
+    except LearningError as error:
+        raise LearningError(f"task {name!r}: {error}") from None
+
+
+def _class_of(name: str) -> type[Task] | type[NumpyTask]:
+    if name not in _BUILT_IN:
+        near = difflib.get_close_matches(name, _BUILT_IN, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"built in are {', '.join(_BUILT_IN)}"
+        raise LearningError(
+            f"there is no task {name!r}; {hint} (an own task is named 'my_module:MyTask')"
+        )
+    module, class_name, *_ = _BUILT_IN[name]
+    found: type[Task] | type[NumpyTask] = getattr(
+        importlib.import_module(f"p2pfl.learner.tasks.{module}"), class_name
+    )
+    return found
+
+
+def _imported(name: str, folder: Path | None) -> type[Task] | type[NumpyTask]:
+    module_name, _, class_name = name.partition(":")
+    place = f" from {folder}" if folder else ""
+    if folder is not None and str(folder.resolve()) not in sys.path:
+        # For the whole process: the task may import its neighbours later on.
+        sys.path.insert(0, str(folder.resolve()))
+        importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise LearningError(
+            f"task {name!r} cannot be imported{place}: {type(error).__name__}: {error}"
+        ) from error
+    found = getattr(module, class_name, None)
+    if not (inspect.isclass(found) and issubclass(found, (Task, NumpyTask))):
+        fault = "is no subclass of Task or NumpyTask" if found is not None else "is not there"
+        raise LearningError(f"task {name!r}: {class_name} {fault} in {module.__file__}")
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        raise LearningError(f"task {name!r} does not define {missing}")
+    return found
