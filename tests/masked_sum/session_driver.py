@@ -28,11 +28,11 @@ from p2pfl_gossip.actions import (
 from p2pfl_gossip.masked_sum.cohort import Cohort, Patience
 from p2pfl_gossip.masked_sum.jobs import perform
 from p2pfl_gossip.masked_sum.machine import Aborted, MaskedSum, Summed
-from p2pfl_gossip.masked_sum.messages import ChunkHeader, MaskedSumMessage, SessionMessage
+from p2pfl_gossip.masked_sum.messages import MASKED_SUM_MESSAGES, ChunkHeader, SessionMessage
 from p2pfl_gossip.masked_sum.phases import Phase
 from p2pfl_gossip.records import Codec, Record
 
-CODEC: Codec[Any] = Codec(MaskedSumMessage, frame_bytes_max=64 * 1024)  # type: ignore[arg-type]
+CODEC = Codec(MASKED_SUM_MESSAGES, frame_bytes_max=64 * 1024)
 PATIENCE = Patience(gather_s=2.0, takeover_s=2.0, chunks_s=4.0, sums_s=4.0, session_s=200.0)
 EVENTS_MAX = 400_000  # An honest session of 64 takes about 60,000; a test must not hang.
 
@@ -254,7 +254,7 @@ class SessionDriver:
         self.at(self.latency(), lambda: self.arrive(sender, receiver, frame))
 
     def arrive(self, sender: int, receiver: int, frame: bytes) -> None:
-        message = CODEC.decode_untrusted(frame)
+        message: Any = CODEC.decode_untrusted(frame)
         peer = self.cohort.members[sender]
         self.feed(
             receiver, lambda machine: machine.on_message(self.now_s, peer, message), of=sender

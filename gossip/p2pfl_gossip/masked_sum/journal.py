@@ -41,7 +41,7 @@ class JournalRecord(Message, frozen=True, tag=127):
     said: Digest
 
 
-_CODEC: Codec[JournalRecord] = Codec(JournalRecord, frame_bytes_max=_RECORD_BYTES_MAX)
+_CODEC = Codec(JournalRecord | None, frame_bytes_max=_RECORD_BYTES_MAX)
 
 
 class Refused(Exception):
@@ -67,7 +67,10 @@ class Journal:
         if stored is not None:
             if not isinstance(stored, bytes):
                 raise MalformedFrame("a masked sum's record is bytes")
-            self._last = _CODEC.decode_untrusted(stored)
+            last = _CODEC.decode_untrusted(stored)
+            if not isinstance(last, JournalRecord):
+                raise MalformedFrame("not a masked sum's record")
+            self._last = last
 
     def begin(self, round_: int, attempt: int) -> Persist:
         """Begin a session.

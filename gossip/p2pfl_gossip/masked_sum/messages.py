@@ -6,7 +6,7 @@ ranks are bitmaps; lists of digests are their bytes joined.
 """
 
 from enum import IntEnum
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 from p2pfl_crypto.transcripts import (
     advert_digest,
@@ -249,7 +249,7 @@ class Wanted(IntEnum):
     """Of chunk `first`."""
 
 
-MaskedSumMessage: TypeAlias = (
+MASKED_SUM_MESSAGES = (
     Advert
     | AdvertList
     | Header
