@@ -26,11 +26,18 @@ from p2pfl_gossip.actions import (
     Work,
 )
 from p2pfl_gossip.masked_sum.cohort import Cohort, Patience
-from p2pfl_gossip.masked_sum.jobs import perform
+from p2pfl_gossip.masked_sum.jobs import MaskChunk, perform
 from p2pfl_gossip.masked_sum.machine import Aborted, MaskedSum, Summed
-from p2pfl_gossip.masked_sum.messages import MASKED_SUM_MESSAGES, ChunkHeader, SessionMessage
-from p2pfl_gossip.masked_sum.phases import Phase
-from p2pfl_gossip.records import Codec, Record
+from p2pfl_gossip.masked_sum.messages import (
+    MASKED_SUM_MESSAGES,
+    Ack,
+    Advert,
+    ChunkHeader,
+    Reveal,
+    SessionMessage,
+    Vote,
+)
+from p2pfl_gossip.records import Codec
 
 CODEC = Codec(MASKED_SUM_MESSAGES, frame_bytes_max=64 * 1024)
 PATIENCE = Patience(gather_s=2.0, takeover_s=2.0, chunks_s=4.0, sums_s=4.0, session_s=200.0)
@@ -67,6 +74,23 @@ def make_cohort(n: int, entries: int, **changes: Any) -> tuple[Cohort, list[Iden
         "patience": PATIENCE,
     }
     return Cohort(**(fields | changes)), people
+
+
+def said_once(rank: int, message: Any) -> tuple[str, bytes]:
+    """What an honest member may say in one version only: its slot, and which version this is."""
+    match message:
+        case Ack():
+            return "ack", message.tau2
+        case Vote():
+            return "vote", message.ballot
+        case Reveal():
+            # A reveal shows one secret of each member, so two would have to be alike.
+            return "reveal", CODEC.encode(message)
+        case Advert() if message.member == rank:
+            return "advert", CODEC.encode(message)
+        case ChunkHeader() if message.member == rank:
+            return f"chunk{message.chunk}", message.digest
+    return "", b""
 
 
 class SessionDriver:
@@ -120,7 +144,7 @@ class SessionDriver:
         self.said: list[tuple[int, Any]] = []  # Every message that left, with its sender.
         self.bodies: dict[tuple[int, int], list[bytes]] = {}  # By (member, chunk) as sent.
         self.sent_bytes: dict[int, int] = dict.fromkeys(range(n), 0)
-        self.spent_jobs: dict[int, list[Record]] = {}
+        self.masked: dict[tuple[int, int], MaskChunk] = {}  # First job of each (member, chunk).
         self.incarnation = dict.fromkeys(range(n), 0)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order: Iterator[int] = count()
@@ -229,7 +253,8 @@ class SessionDriver:
                 )
             case Work():
                 result = perform(action.job)
-                self.spent_jobs.setdefault(rank, []).append(action.job)
+                if isinstance(action.job, MaskChunk):
+                    self.masked.setdefault((rank, action.job.chunk), action.job)
                 later(
                     self.random.uniform(0, 0.05),
                     lambda machine: (
@@ -318,29 +343,20 @@ class SessionDriver:
             if rank not in self.dead and isinstance(machine.outcome, Summed)
         }
 
-    def expected_mean(
-        self, members: tuple[int, ...], tau2: bytes
-    ) -> tuple[npt.NDArray[np.float32], int]:
-        """The plain fixed-point sum of `members`, from their vectors and rounding keys."""
+    def expected_mean(self, members: tuple[int, ...]) -> tuple[npt.NDArray[np.float32], int]:
+        """The plain fixed-point mean of what `members` put under their masks."""
         encoding = self.cohort.encoding
         mean = np.empty(self.cohort.vector_entries, np.float32)
-        weight_total = 0
+        weight_total = sum(encoding.encode_weight(self.weights[rank]) for rank in members)
         for chunk in range(self.cohort.chunk_count):
             entries = self.cohort.entries_of(chunk)
             total = np.zeros(entries.stop - entries.start, np.int64)
-            weight_total = 0
             for rank in members:
-                out = np.empty(entries.stop - entries.start, np.uint32)
-                exchange = self.machines[rank]._exchange
-                encoding.encode(
-                    out,
-                    self.vectors[rank][entries],
-                    self.weights[rank],
-                    exchange._rounding_key,
-                    chunk,
-                )
+                out = np.empty(len(total), np.uint32)
+                key = self.masked[rank, chunk].rounding_key
+                vector = self.vectors[rank][entries]
+                encoding.encode(out, vector, self.weights[rank], key, chunk)
                 total += out.view(np.int32)
-                weight_total += encoding.encode_weight(self.weights[rank])
             mean[entries] = (total * np.float64(encoding.clip / weight_total)).astype(np.float32)
         return mean, weight_total
 
@@ -350,7 +366,7 @@ class SessionDriver:
         for rank, outcome in outcomes.items():
             members = tuple(self.cohort.rank_of(peer) or 0 for peer in outcome.members)
             assert len(members) >= self.cohort.threshold
-            mean, weight_total = self.expected_mean(members, b"")
+            mean, weight_total = self.expected_mean(members)
             for chunk in range(self.cohort.chunk_count):
                 entries = self.cohort.entries_of(chunk)
                 want = self.vectors[rank] if chunk in outcome.kept else mean
@@ -358,9 +374,46 @@ class SessionDriver:
             assert outcome.weight_total == weight_total
         return outcomes
 
-    def check_silence(self) -> None:
-        """All ended, nobody hung, and nobody ever showed both secrets of one member."""
+    def check_safety(self) -> None:
+        """What no fault may break, for the honest; and nobody hangs."""
         for rank, machine in self.machines.items():
             if rank not in self.dead:
                 assert machine.outcome is not None, (self.seed, rank, machine.phase)
-        assert all(phase in Phase for phase in Phase)
+        said: dict[tuple[int, str], dict[bytes, None]] = {}
+        for rank, message in self.said:
+            if rank not in self.rewrite:
+                slot, version = said_once(rank, message)
+                said.setdefault((rank, slot), {})[version] = None
+        for (rank, slot), versions in said.items():
+            assert len(versions) == 1 or not slot, (self.seed, rank, slot)
+        for (rank, chunk), bodies in self.bodies.items():
+            if rank not in self.rewrite:
+                assert len(dict.fromkeys(bodies)) == 1, (self.seed, rank, chunk)
+        ballots = {message.ballot for _, message in self.said if isinstance(message, Reveal)}
+        honest = {
+            message.ballot
+            for rank, message in self.said
+            if isinstance(message, Reveal) and rank not in self.rewrite
+        }
+        assert len(honest) <= 1, (self.seed, ballots)
+        members = {outcome.members for outcome in self.summed().values()}
+        assert len(members) <= 1, self.seed
+
+    def blamed(self) -> dict[int, dict[str, None]]:
+        """Faults by the rank of who is blamed, by anybody honest."""
+        blamed: dict[int, dict[str, None]] = {}
+        for rank, machine in self.machines.items():
+            if rank not in self.rewrite and machine.outcome is not None:
+                for blame in machine.outcome.blames:
+                    culprit = self.cohort.rank_of(blame.member)
+                    assert culprit is not None
+                    blamed.setdefault(culprit, {})[blame.fault] = None
+        return blamed
+
+    def reasons(self) -> dict[int, str]:
+        """Why each member that is alive aborted."""
+        return {
+            rank: machine.outcome.reason
+            for rank, machine in self.machines.items()
+            if rank not in self.dead and isinstance(machine.outcome, Aborted)
+        }

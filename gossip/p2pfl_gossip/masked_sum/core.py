@@ -101,8 +101,9 @@ class Core:
             self.send(rank, message)
 
     def fetch(self, rank: int, what: Wanted, first: int = 0, second: int = 0) -> None:
-        """Ask a member for something."""
-        self.send(rank, Fetch(self.cohort.session, what, first, second))
+        """Ask another member for something."""
+        if rank != self.rank:
+            self.send(rank, Fetch(self.cohort.session, what, first, second))
 
     def send_body(
         self,

@@ -259,10 +259,12 @@ class Voting:
                     core.fetch(rank, Wanted.MANIFEST, rank)
         for ballot in self._ballots.values():
             self._fetch_for(ballot, core.cohort.leader(ballot.turn))
-        if self._ballots:
-            for rank in core.others:
-                if rank not in self._vote_of:
-                    core.fetch(rank, Wanted.VOTE)
+        for rank in core.others:
+            if rank not in self._vote_of:
+                core.fetch(rank, Wanted.VOTE)
+        for digest, votes in self._votes.items():
+            if digest not in self._ballots:
+                core.fetch(next(iter(votes)), Wanted.BALLOT)
         core.set_timer("repair", core.cohort.patience.gather_s, self._repair)
 
     def _next_turn(self) -> None:
