@@ -18,6 +18,7 @@ from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import (
     Action,
     Disconnect,
+    Job,
     Persist,
     RemoteProtocolError,
     Send,
@@ -37,13 +38,14 @@ from p2pfl_gossip.masked_sum.messages import (
     SessionMessage,
     Vote,
 )
-from p2pfl_gossip.records import Codec
+from p2pfl_gossip.records import Codec, Record
 
 CODEC = Codec(MASKED_SUM_MESSAGES, frame_bytes_max=64 * 1024)
 PATIENCE = Patience(gather_s=2.0, takeover_s=2.0, chunks_s=4.0, sums_s=4.0, session_s=200.0)
 EVENTS_MAX = 400_000  # An honest session of 64 takes about 60,000; a test must not hang.
 
 Rewrite = Callable[["SessionDriver", int, Action], list[Action]]
+Lie = Callable[[Job, Record], Record]
 Hook = Callable[["SessionDriver", int, Action], bool]
 
 
@@ -76,6 +78,10 @@ def make_cohort(n: int, entries: int, **changes: Any) -> tuple[Cohort, list[Iden
     return Cohort(**(fields | changes)), people
 
 
+def honestly(_driver: "SessionDriver", _rank: int, action: Action) -> list[Action]:
+    return [action]
+
+
 def said_once(rank: int, message: Any) -> tuple[str, bytes]:
     """What an honest member may say in one version only: its slot, and which version this is."""
     match message:
@@ -104,7 +110,8 @@ class SessionDriver:
         tells_down: whether members learn of a crash at once.
         hear: told of every action before it is done; returning True crashes the member before it.
         heard: told of every action after it was done; returning True crashes the member.
-        rewrite: liars, by rank.
+        rewrite: liars, by rank: what goes out in place of each action.
+        lies: liars, by rank: what comes of a job in place of its result.
         records: persisted records by rank, of earlier sessions.
     """
 
@@ -119,6 +126,7 @@ class SessionDriver:
         before: Hook | None = None,
         after: Hook | None = None,
         rewrite: dict[int, Rewrite] | None = None,
+        lies: dict[int, Lie] | None = None,
         records: dict[int, dict[str, Any]] | None = None,
         vectors: list[npt.NDArray[np.float32]] | None = None,
         weights: list[float] | None = None,
@@ -133,7 +141,8 @@ class SessionDriver:
         self.weights = weights or [float(w) for w in generator.uniform(1, 100, n)]
         self.loss, self.tells_down = loss, tells_down
         self.before, self.after = before, after
-        self.rewrite = rewrite or {}
+        self.lies = lies or {}
+        self.rewrite = dict.fromkeys(self.lies, honestly) | (rewrite or {})
         self.records: dict[int, dict[str, Any]] = records or {rank: {} for rank in range(n)}
         self.now_s = 0.0
         self.machines: dict[int, MaskedSum] = {}
@@ -165,11 +174,17 @@ class SessionDriver:
 
     def run(self, absent: tuple[int, ...] = ()) -> "SessionDriver":
         for rank in range(self.cohort.size):
+            if rank in self.machines:
+                continue
             if rank in absent:
                 self.dead[rank] = None
             else:
                 delay = self.random.uniform(0, 0.2)
                 self.at(delay, lambda rank=rank: self.start(rank))  # type: ignore[misc]
+        return self.run_rest()
+
+    def run_rest(self) -> "SessionDriver":
+        """Run until nothing is left to happen."""
         for _ in range(EVENTS_MAX):
             if not self._events:
                 return self
@@ -252,9 +267,7 @@ class SessionDriver:
                     lambda machine: machine.on_timer(self.now_s, action.ticket),
                 )
             case Work():
-                result = perform(action.job)
-                if isinstance(action.job, MaskChunk):
-                    self.masked.setdefault((rank, action.job.chunk), action.job)
+                result = self.do(rank, action.job)
                 later(
                     self.random.uniform(0, 0.05),
                     lambda machine: (
@@ -269,6 +282,12 @@ class SessionDriver:
                 self.disconnects.append((rank, action.reason))
             case _ if type(action).__name__ == "CancelWork":
                 self.cancelled[rank, action.ticket] = None  # type: ignore[union-attr]
+
+    def do(self, rank: int, job: Job) -> Record:
+        if isinstance(job, MaskChunk):
+            self.masked.setdefault((rank, job.chunk), job)
+        result = perform(job)
+        return self.lies[rank](job, result) if rank in self.lies else result
 
     def deliver(self, sender: int, receiver: int | None, message: SessionMessage) -> None:
         assert receiver is not None

@@ -130,7 +130,9 @@ class Agreement:
             ]
             spare = len(holders) - cohort.threshold
             # Each holder dropped here is one ACK less.
-            _, dropped = cover(missing, lambda _rank, before: len(before) < spare)
+            _, dropped = cover(
+                missing, lambda _rank, before: len(before) < spare, is_holder_cheaper=True
+            )
             chosen = [rank for rank in givers if rank not in dropped]
             if len(chosen) < cohort.threshold:
                 return

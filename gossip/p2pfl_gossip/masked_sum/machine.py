@@ -164,6 +164,7 @@ class MaskedSum:
         self._fetches: dict[int, int] = {}
         self._abort_phase = Phase.IDLE
         self._is_over = False
+        self._owed: list[Action] = []
         self._entered = Phase.IDLE
         self.outcome: Summed | Aborted | None = None
 
@@ -227,7 +228,9 @@ class MaskedSum:
             return None
         if isinstance(header, ChunkHeader):
             return self._exchange.body_bytes(rank, header)
-        return self._summing.body_bytes(rank, header)
+        size = self._summing.body_bytes(rank, header)
+        self._owed += core.actions  # A header may say enough to act on; the next input returns it.
+        return size
 
     def on_body(self, now_s: float, sender: PeerId, header: Message, body: Masked) -> list[Action]:
         """Take a whole body: little-endian uint32, of the size that `body_bytes` told."""
@@ -309,7 +312,8 @@ class MaskedSum:
                 is_spent=self._entered >= Phase.CHUNK,
                 blames=tuple(core.blames),
             )
-        actions, core.actions = core.actions, []
+        actions = self._owed + core.actions
+        self._owed, core.actions = [], []
         return actions
 
     def _enter_phases(self) -> None:

@@ -78,10 +78,15 @@ class Voting:
                 for chunk in receipted[owner]
             )
 
-        dropped_owners, dropped_givers = cover(missing, leaves_no_chunk_dead)
+        # An owner less leaves chunks that one more crash kills, for everybody.
+        dropped_owners, dropped_givers = cover(
+            missing, leaves_no_chunk_dead, is_holder_cheaper=False
+        )
         if len(givers) - len(dropped_givers) < cohort.threshold:
             # Better a dead chunk than no sum: liars may own both copies of one.
-            dropped_owners, dropped_givers = cover(missing, lambda _owner, _before: True)
+            dropped_owners, dropped_givers = cover(
+                missing, lambda _owner, _before: True, is_holder_cheaper=True
+            )
         owners = tuple(rank for rank in receipted if rank not in dropped_owners)
         return owners, tuple(rank for rank in givers if rank not in dropped_givers)
 
