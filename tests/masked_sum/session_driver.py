@@ -38,6 +38,7 @@ from p2pfl_gossip.masked_sum.messages import (
     SessionMessage,
     Vote,
 )
+from p2pfl_gossip.masked_sum.phases import Phase
 from p2pfl_gossip.records import Codec, Record
 
 CODEC = Codec(MASKED_SUM_MESSAGES, frame_bytes_max=64 * 1024)
@@ -107,6 +108,7 @@ class SessionDriver:
         people: identities by rank.
         seed: draws vectors, weights, entropy, latencies and losses.
         loss: share of messages and bodies that vanish.
+        loss_from: phase of the sender from which on they do.
         tells_down: whether members learn of a crash at once.
         hear: told of every action before it is done; returning True crashes the member before it.
         heard: told of every action after it was done; returning True crashes the member.
@@ -122,6 +124,7 @@ class SessionDriver:
         seed: int,
         *,
         loss: float = 0.0,
+        loss_from: Phase = Phase.IDLE,
         tells_down: bool = False,
         before: Hook | None = None,
         after: Hook | None = None,
@@ -139,7 +142,8 @@ class SessionDriver:
             generator.normal(0, 3, cohort.vector_entries).astype(np.float32) for _ in range(n)
         ]
         self.weights = weights or [float(w) for w in generator.uniform(1, 100, n)]
-        self.loss, self.tells_down = loss, tells_down
+        self.loss, self.loss_from, self.tells_down = loss, loss_from, tells_down
+        self.speaking: Any = None
         self.before, self.after = before, after
         self.lies = lies or {}
         self.rewrite = dict.fromkeys(self.lies, honestly) | (rewrite or {})
@@ -198,6 +202,11 @@ class SessionDriver:
     def latency(self) -> float:
         return self.random.uniform(0.01, 0.1)
 
+    def is_lost(self, sender: int) -> bool:
+        """Whether the network loses what a member sends now."""
+        is_lossy = sender in self.machines and self.machines[sender].phase >= self.loss_from
+        return self.random.random() < self.loss and is_lossy
+
     def crash(self, rank: int) -> None:
         if rank in self.dead:
             return
@@ -232,6 +241,7 @@ class SessionDriver:
         for action in actions:
             rewritten = [action]
             if rank in self.rewrite:
+                self.speaking = self.machines[rank]._core
                 rewritten = self.rewrite[rank](self, rank, action)
             for each in rewritten:
                 if self.before is not None and self.before(self, rank, each):
@@ -293,7 +303,7 @@ class SessionDriver:
         assert receiver is not None
         frame = CODEC.encode(message)
         self.sent_bytes[sender] += len(frame)
-        if self.random.random() < self.loss:
+        if self.is_lost(sender):
             return
         self.at(self.latency(), lambda: self.arrive(sender, receiver, frame))
 
@@ -317,7 +327,7 @@ class SessionDriver:
         ok = receiver not in self.dead
         if action.ticket is not None:
             later(0.01, lambda machine: machine.on_sent(self.now_s, action.ticket, ok))
-        if self.random.random() < self.loss:
+        if self.is_lost(sender):
             return
 
         def arrive() -> None:

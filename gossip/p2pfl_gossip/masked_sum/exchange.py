@@ -36,6 +36,9 @@ UNSENT_BYTES_MAX = 64 * 2**20
 """Masked bytes that wait for a link before the next chunk is masked: 16 chunks of 4 MiB. A vector
 of any length needs no second copy, and one slow owner does not hold up the others at once."""
 
+SERVES_MAX = 2
+"""How often one member gets one body on its asking: once, and once more after a loss."""
+
 
 class Exchange:
     """The third phase, as member of U2 and as owner.
@@ -74,7 +77,7 @@ class Exchange:
         self._digesting: dict[tuple[int, int], None] = {}
         self._arrived: dict[tuple[int, int], tuple[ChunkHeader, Masked]] = {}
         self._refused: dict[tuple[int, int], None] = {}
-        self._served: dict[tuple[int, int, int], None] = {}
+        self._served: dict[tuple[int, int, int], int] = {}
         self.manifests: dict[int, Manifest] = {}
         self.receipts: dict[int, Receipt] = {}
         self._on_deputy_chunk: Callable[[], None] = lambda: None
@@ -448,14 +451,18 @@ class Exchange:
     def _serve_chunk(self, asker: int, chunk: int, member: int) -> None:
         core = self._core
         key = (asker, chunk, member)
-        if chunk >= core.cohort.chunk_count or key in self._served or not self.tau2:
+        if (
+            chunk >= core.cohort.chunk_count
+            or self._served.get(key, 0) >= SERVES_MAX
+            or not self.tau2
+        ):
             return
         entry = self._arrived.get((chunk, member))
         if entry is not None:
-            self._served[key] = None
+            self._served[key] = self._served.get(key, 0) + 1
             self._send(asker, *entry)
         elif member == core.rank and chunk in self._chunk_headers:
-            self._served[key] = None
+            self._served[key] = self._served.get(key, 0) + 1
             core.work(
                 self.mask_job(chunk),
                 lambda result: self._send(asker, self._header_for(result), result.body),

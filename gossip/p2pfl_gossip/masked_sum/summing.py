@@ -12,7 +12,7 @@ from p2pfl_crypto.transcripts import share_digest
 from p2pfl_gossip.actions import RemoteProtocolError, Vector
 from p2pfl_gossip.masked_sum.advertising import Advertising
 from p2pfl_gossip.masked_sum.core import Core
-from p2pfl_gossip.masked_sum.exchange import Exchange
+from p2pfl_gossip.masked_sum.exchange import SERVES_MAX, Exchange
 from p2pfl_gossip.masked_sum.jobs import (
     ChunkSum,
     Decoded,
@@ -69,7 +69,7 @@ class Summing:
         # By chunk.
         self._live: dict[int, tuple[int, ...]] = {}
         self._deputies: dict[int, tuple[int, ...]] = {}
-        self._deputised: dict[int, None] = {}
+        self._deputised: dict[int, int] = {}  # How often we asked for its parts.
         self._summing: dict[int, None] = {}
         self._own: dict[int, ChunkSum] = {}
         self._said: dict[int, dict[int, SumDigest]] = {}
@@ -80,7 +80,7 @@ class Summing:
         self.mean: Vector = vector
         self.refusals: dict[int, str] = {}
         self.weights: dict[int, int] = {}
-        self._served: dict[tuple[int, int], None] = {}
+        self._served: dict[tuple[int, int], int] = {}
         self._waits = 0
 
     # 5 REVEAL
@@ -224,18 +224,19 @@ class Summing:
             or chunk in self._own
         ):
             return
-        is_first_time = chunk not in self._deputised
-        self._deputised[chunk] = None
-        owners = [rank for rank in self._live[chunk] if rank not in core.gone]
+        attempt = self._deputised.get(chunk, 0)
+        self._deputised[chunk] = attempt + 1
+        # An owner that has spoken is alive; after the owners, each member is asked for its own.
+        owners = sorted(self._live[chunk], key=lambda rank: rank not in self._said[chunk])
         for member in self.members:
             if self._exchange.held(chunk, member) is not None:
                 continue
             self._exchange.expect(chunk, member)
             if member == core.rank:
                 self._exchange.keep_own(chunk)
-            elif owners and is_first_time:
-                core.fetch(owners[0], Wanted.CHUNK, chunk, member)
-            else:
+                continue
+            core.fetch(owners[attempt % len(owners)], Wanted.CHUNK, chunk, member)
+            if attempt:
                 core.fetch(member, Wanted.CHUNK, chunk, member)
         self._sum_what_is_complete()
 
@@ -341,6 +342,7 @@ class Summing:
             raise RemoteProtocolError("wrong_ballot")
         self._require_place(sender, header.chunk)
         self._note(self._said_by(sender, header))
+        self._decide(header.chunk)
         if (
             core.phase != Phase.REVEAL
             or header.chunk in self._decoding
@@ -476,8 +478,8 @@ class Summing:
             return self._reveal
         if fetch.what == Wanted.SUM and fetch.first in self._own:
             key = (asker, fetch.first)
-            if key in self._served:
+            if self._served.get(key, 0) >= SERVES_MAX:
                 return None
-            self._served[key] = None
+            self._served[key] = self._served.get(key, 0) + 1
             self._send_sum(asker, fetch.first)
         return None
