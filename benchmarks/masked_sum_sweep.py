@@ -4,8 +4,8 @@
 
 Each seed draws a session of 5 to 9 members and one fault in one phase; after each session it is
 checked that nobody hung, that every mean is exact, that no honest member said two things where it
-may say one, and that for no member both secrets were revealed. A seed that fails is printed with the
-command that replays it, and the exit code is 1.
+may say one, and that for no member both secrets were revealed. A seed that fails is printed with
+the command that replays it, and the exit code is 1.
 """
 
 import argparse

@@ -176,7 +176,7 @@ class SessionDriver:
         )
         self.feed(rank, lambda machine: machine.on_start(self.now_s))
 
-    def run(self, absent: tuple[int, ...] = ()) -> "SessionDriver":
+    def run(self, absent: tuple[int, ...] = (), until_s: float = float("inf")) -> "SessionDriver":
         for rank in range(self.cohort.size):
             if rank in self.machines:
                 continue
@@ -185,12 +185,12 @@ class SessionDriver:
             else:
                 delay = self.random.uniform(0, 0.2)
                 self.at(delay, lambda rank=rank: self.start(rank))  # type: ignore[misc]
-        return self.run_rest()
+        return self.run_rest(until_s)
 
-    def run_rest(self) -> "SessionDriver":
-        """Run until nothing is left to happen."""
+    def run_rest(self, until_s: float = float("inf")) -> "SessionDriver":
+        """Run until nothing is left to happen, or until a time."""
         for _ in range(EVENTS_MAX):
-            if not self._events:
+            if not self._events or self._events[0][0] > until_s:
                 return self
             self.now_s, _, event = heapq.heappop(self._events)
             event()
@@ -321,7 +321,7 @@ class SessionDriver:
         body = b"".join(bytes(memoryview(part).cast("B")) for part in action.parts)  # type: ignore[arg-type]
         assert len(body) == action.size_bytes
         self.sent_bytes[sender] += len(frame) + len(body)
-        if isinstance(action.header, ChunkHeader):
+        if isinstance(action.header, ChunkHeader) and action.header.member == sender:
             self.bodies.setdefault((action.header.member, action.header.chunk), []).append(body)
         self.said.append((sender, action.header))
         ok = receiver not in self.dead

@@ -393,6 +393,31 @@ def test_a_sum_that_no_honest_inputs_give_is_refused(shift: int) -> None:
     assert reasons == {"no_sum"}
 
 
+def test_a_false_chunk_brought_in_anothers_name_does_not_keep_its_own_out() -> None:
+    cohort, people = make_cohort(8, 40)
+    victim, brought = 6, [0]
+
+    def preempt(_driver: SessionDriver, rank: int, action: Action) -> list[Action]:
+        """Beside each chunk of ours, bring its owner a false one of the victim's."""
+        if not isinstance(action, SendBulk) or not isinstance(action.header, ChunkHeader):
+            return [action]
+        if action.header.member != rank:
+            return [action]
+        brought[0] += 1
+        body = np.zeros(action.size_bytes // 4, np.uint32)
+        header = action.header
+        digest = chunk_digest(header.tau2, victim, header.chunk, body.tobytes())
+        false = replace(header, member=victim, digest=digest)
+        return [replace(action, header=false, parts=(body,), ticket=None), action]
+
+    driver = SessionDriver(cohort, people, 3, rewrite={4: preempt}).run()
+    outcomes = check(driver)
+    assert brought[0]
+    assert len(outcomes) == 7
+    assert all(people[victim].peer_id in outcome.members for outcome in outcomes.values())
+    assert driver.blamed() == {}
+
+
 # What an owner may try
 
 
