@@ -118,7 +118,7 @@ def test_a_result_is_the_same_bits_in_any_batch(
     rng = Random(5)
     for _ in range(25):
         some = rng.sample(range(24), rng.randint(1, 24))
-        made._engine.chunk_peers = rng.choice([1, 2, 3, 5, 8, 16])  # type: ignore[attr-defined]
+        made._engine._chunk_peers = rng.choice([1, 2, 3, 5, 8, 16])  # type: ignore[attr-defined]
         made._engine._local.__dict__.clear()  # type: ignore[attr-defined]
         for peer, result in zip(some, trained(made.run([jobs[i] for i in some])), strict=True):
             assert result.vector.tobytes() == alone[peer].vector.tobytes()
