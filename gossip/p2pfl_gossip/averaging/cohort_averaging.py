@@ -173,13 +173,12 @@ class CohortAveraging:
         if isinstance(header, PartHeader):
             if not (0 < header.weight < math.inf):
                 raise RemoteProtocolError("weight_out_of_range")
-            if rank in exchange.parts:
-                raise RemoteProtocolError("duplicate")
-            if exchange.chunk_closed:
+            # Who restarts does its round again, and sends twice in good faith: the first counts.
+            if exchange.chunk_closed or rank in exchange.parts:
                 return None
             return exchange.chunk_length(exchange.rank) * self._dtype.itemsize
         if rank in exchange.means:
-            raise RemoteProtocolError("duplicate")
+            return None
         bitmap = int.from_bytes(header.contributors, "little")
         if not bitmap >> rank & 1 or bitmap >> len(exchange.members):
             raise RemoteProtocolError("contributors_out_of_range")
