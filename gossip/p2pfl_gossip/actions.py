@@ -193,7 +193,8 @@ class Machine(Protocol):
 
     A bulk body comes as `on_bulk_begin`, any number of `on_bulk_chunk`, then `on_bulk_end`, or
     `on_bulk_lost` at any point; `bulk` names it among those under way. `on_bulk_begin` returns
-    whether the body is wanted: if not, the driver refuses the rest and tells no more of it.
+    whether the body is wanted: if not, the driver refuses the rest and tells no more of it. An
+    input that raises RemoteProtocolError ends the body as well: the driver tells no more of it.
     """
 
     def on_start(self, now_s: float, records: dict[str, bytes | Vector]) -> list[Action]:
@@ -202,7 +203,9 @@ class Machine(Protocol):
     def on_message(self, now_s: float, sender: PeerId, message: Message) -> list[Action]:
         """Take a message, or raise RemoteProtocolError and change nothing."""
 
-    def on_bulk_begin(self, now_s: float, sender: PeerId, bulk: int, header: Message) -> bool:
+    def on_bulk_begin(
+        self, now_s: float, sender: PeerId, bulk: int, header: Message
+    ) -> tuple[bool, list[Action]]:
         """Say whether the body behind this header is wanted, or raise RemoteProtocolError."""
 
     def on_bulk_chunk(self, now_s: float, sender: PeerId, bulk: int, chunk: Buffer) -> list[Action]:

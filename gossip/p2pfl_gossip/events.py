@@ -10,10 +10,9 @@ class RoundStarted(Event, frozen=True):
 
 
 class AveragingStarted(Event, frozen=True):
-    """The peer has trained and exchanges with `expected` peers, itself included."""
+    """The peer has a trained model, of this mean training loss, and exchanges it."""
 
     round: int
-    expected: int
     loss: float
 
 
@@ -57,6 +56,13 @@ class TrainingFailed(Event, frozen=True):
     reason: str
 
 
+class EvaluationFailed(Event, frozen=True):
+    """A model could not be evaluated."""
+
+    round: int
+    reason: str
+
+
 class PeerEvaluated(Event, frozen=True):
     """Figures of the peer's model at the end of `round`."""
 
@@ -65,7 +71,7 @@ class PeerEvaluated(Event, frozen=True):
 
 
 class Finished(Event, frozen=True):
-    """The peer has done its last round."""
+    """The peer has done its last round, and evaluated it."""
 
     round: int
 

@@ -8,7 +8,7 @@ import numpy as np
 from p2pfl.learner.batches import BatchPlan
 from p2pfl.learner.engines.base import Engine, Training
 from p2pfl.learner.errors import LearningError
-from p2pfl.learner.partitions import Partition, make_partition, pool
+from p2pfl.learner.partitions import Partition, count_labels, make_partition, pool
 from p2pfl.learner.settings import LearningSettings, TrainingSettings
 from p2pfl.learner.streams import permutation, seed_of
 from p2pfl.learner.tasks.base import Array, Data, Floats, NumpyTask, Rows, Task
@@ -27,6 +27,7 @@ class Learner:
         batching: how models are trained, for people: ``"stacked (bmm by hand)"``,
             ``"stacked (vmap)"`` or ``"one by one: ..."`` with the reason.
         partitioning: who holds how much, for people.
+        label_counts: each peer's rows of each label, [peers][labels], or None without labels.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Learner:
         self.vector_length = len(initial)
         self.batching = engine.batching
         self.partitioning = partition.summary
+        self.label_counts: list[list[int]] | None = None
         self._engine, self._partition, self._training = engine, partition, training
         self._initial = initial
         self._plans: dict[int, BatchPlan] = {}
@@ -164,7 +166,9 @@ def make_learner(
     if not np.isfinite(initial).all():
         raise LearningError(f"task {settings.task!r}: its initial model is not finite")
     initial.flags.writeable = False
-    return Learner(engine, partition, settings.training, initial)
+    learner = Learner(engine, partition, settings.training, initial)
+    learner.label_counts = count_labels(partition, data.train.targets)
+    return learner
 
 
 def _checked(data: Data, task: str) -> Data:

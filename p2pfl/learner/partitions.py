@@ -222,3 +222,19 @@ def _groups(
     parts = [np.concatenate([by_group[group] for group in hand]) for hand in held]
     note = f", {len(groups)} groups on {peer_count} peers" if len(groups) > peer_count else ""
     return parts, note
+
+
+LABELS_MAX = 100  # More are no labels to picture, but values to regress.
+
+
+def count_labels(partition: Partition, targets: Labels) -> list[list[int]] | None:
+    """Count each peer's rows of each label, [peers][labels]; None where targets are no labels."""
+    if targets.ndim != 1 or targets.dtype.kind not in "iu" or targets.min() < 0:
+        return None
+    label_count = int(targets.max()) + 1
+    if label_count > LABELS_MAX:
+        return None
+    return [
+        np.bincount(targets[partition.rows_of(peer)], minlength=label_count).tolist()
+        for peer in range(len(partition.offsets) - 1)
+    ]

@@ -1,1 +1,33 @@
-"""The simulated world: the very same peers under churn and dropout."""
+"""The simulated world: the very same peers under churn and dropout.
+
+>>> from p2pfl_simulations import load_scenario, run
+>>> result = run(load_scenario("hospitals"))  # doctest: +SKIP
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from p2pfl_simulations.results import Run
+    from p2pfl_simulations.running import Progress, run
+    from p2pfl_simulations.scenario import Scenario, ScenarioError, load_scenario, make_scenario
+
+__all__ = [
+    "Progress",
+    "Run",
+    "Scenario",
+    "ScenarioError",
+    "load_scenario",
+    "make_scenario",
+    "run",
+]
+
+_HOMES = {"Run": "results", "Progress": "running", "run": "running"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for only then: the command line answers `--help` without torch."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'scenario')}"), name)

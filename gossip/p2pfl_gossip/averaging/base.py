@@ -66,9 +66,6 @@ class Averaging(Protocol):
 
     outcome: Outcome | None
 
-    def expected(self, round_: int) -> int:
-        """Return how many peers are to contribute in a round, itself included."""
-
     def partners(self, round_: int) -> tuple[int, ...]:
         """Return the indices of the peers that this one exchanges with in a round."""
 
@@ -78,19 +75,18 @@ class Averaging(Protocol):
     def abandon(self) -> list[Action]:
         """Give up the exchange under way, if any: the peer goes elsewhere."""
 
-    def body_bytes(self, sender: int, header: RoundMessage) -> int | None:
+    def body_bytes(self, sender: int, header: Message) -> int | None:
         """Return the size of the body behind a header, or None if it is not wanted any more.
 
-        `header.round` is the peer's own round or at most LOOKAHEAD_ROUNDS ahead. Raises
-        RemoteProtocolError for a header that the sender may not send.
+        A RoundMessage's round is the peer's own or at most LOOKAHEAD_ROUNDS ahead; messages of
+        other kinds come as they are. Raises RemoteProtocolError for a header that the sender may
+        not send.
         """
 
-    def on_body(
-        self, now_s: float, sender: int, header: RoundMessage, body: Vector
-    ) -> list[Action]:
+    def on_body(self, now_s: float, sender: int, header: Message, body: Vector) -> list[Action]:
         """Take a whole body, of the size that `body_bytes` told."""
 
-    def on_message(self, now_s: float, sender: int, message: RoundMessage) -> list[Action]:
+    def on_message(self, now_s: float, sender: int, message: Message) -> list[Action]:
         """Take a message of the own round or one ahead, or raise RemoteProtocolError."""
 
     def on_past(self, now_s: float, partner: int) -> list[Action]:
@@ -118,9 +114,14 @@ class RoundBuffer(dict[int, T]):
             del self[old]
 
 
+def is_finite(vector: Vector) -> bool:
+    """Tell whether no entry is NaN or infinite."""
+    return bool(np.isfinite(vector).all())
+
+
 def check_finite(vector: Vector) -> None:
     """Raise RemoteProtocolError if an entry is NaN or infinite."""
-    if not np.isfinite(vector).all():
+    if not is_finite(vector):
         raise RemoteProtocolError("not_finite")
 
 

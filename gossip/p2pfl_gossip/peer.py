@@ -1,0 +1,450 @@
+"""One whole peer: trains, averages, evaluates and reports, round after round.
+
+Composes the machines of this package, and is itself one (actions.py, `Machine`): a driver runs it
+over real links or simulated ones, and it cannot tell which. A round is: train on the own data,
+exchange by the averaging algorithm, take the result as the new model, persist, evaluate, report.
+
+A peer enters the next round when its exchange has ended or was given up, so rounds of different
+peers are not aligned. What it knows of others' absence it has from frames, links and deadlines.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+from itertools import count
+from random import Random
+
+from p2pfl_gossip import events
+from p2pfl_gossip.actions import (
+    Action,
+    Buffer,
+    CancelWork,
+    Command,
+    LocalProtocolError,
+    PeerId,
+    Persist,
+    RemoteProtocolError,
+    Report,
+    Send,
+    Ticket,
+    Vector,
+    Work,
+)
+from p2pfl_gossip.averaging.base import LOOKAHEAD_ROUNDS, Averaging, RoundMessage, Tickets
+from p2pfl_gossip.catch_up import (
+    CatchUp,
+    ModelHeader,
+    ModelRequest,
+    ModelServer,
+    Status,
+    StatusRequest,
+)
+from p2pfl_gossip.inbound import Inbound
+from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
+from p2pfl_gossip.records import Message, Record
+from p2pfl_gossip.roster import Roster
+
+
+class State(StrEnum):
+    """Where a peer is in its round."""
+
+    NEW = "new"
+    CATCHING_UP = "catching up"
+    TRAINING = "training"
+    AVERAGING = "averaging"
+    PAUSED = "paused"
+    FINISHED = "finished"
+    LEFT = "left"
+
+
+_NEXT_STATES = {
+    State.NEW: {State.CATCHING_UP, State.TRAINING, State.FINISHED},
+    State.CATCHING_UP: {State.TRAINING, State.PAUSED, State.FINISHED, State.LEFT},
+    State.TRAINING: {State.AVERAGING, State.CATCHING_UP, State.LEFT},
+    State.AVERAGING: {State.TRAINING, State.CATCHING_UP, State.PAUSED, State.FINISHED, State.LEFT},
+    State.PAUSED: {State.CATCHING_UP, State.LEFT},
+    State.FINISHED: {State.CATCHING_UP, State.LEFT},
+    State.LEFT: set(),
+}
+
+
+class Settings(Record, frozen=True):
+    """What all peers of a group agree on, and this peer's own habits.
+
+    Attributes:
+        rounds: how many to do.
+        deadline_s: how long an answer of another peer may take.
+        weigh_by_samples: models count by the rows they were trained on, instead of alike.
+        checkpoint_every: rounds between persisted models; 0 persists none.
+        evaluate_every: rounds between evaluations; 0 evaluates never.
+    """
+
+    rounds: int
+    deadline_s: float
+    weigh_by_samples: bool = False
+    checkpoint_every: int = 1
+    evaluate_every: int = 1
+
+
+class Peer:
+    """A peer of a group.
+
+    Args:
+        index: its place in the roster.
+        roster: all members.
+        settings: see `Settings`.
+        initial: float32[d], the model that everybody starts with.
+        make_averaging: makes the averaging machine, given the peer's tickets.
+        seed: names the peer's random streams, together with its index and incarnation.
+    """
+
+    def __init__(
+        self,
+        *,
+        index: int,
+        roster: Roster,
+        settings: Settings,
+        initial: Vector,
+        make_averaging: Callable[[Tickets], Averaging],
+        seed: str,
+    ) -> None:
+        self._index, self._roster, self._settings, self._seed = index, roster, settings, seed
+        self._tickets = count(1)
+        self._averaging = make_averaging(self._tickets)
+        self._inbound = Inbound(initial.dtype)
+        self._server = ModelServer(roster, self._tickets)
+        self._catch_up: CatchUp
+        self._state = State.NEW
+        self._incarnation = 0
+        self._round = 0
+        # The model the round began with; while averaging, the one just trained, which nobody else
+        # may have.
+        self._vector = initial
+        self._training: Ticket | None = None
+        self._evaluations: dict[Ticket, int] = {}
+        self._told: dict[int, int] = {}  # Late sender -> our round when it was told.
+        self._ahead: dict[int, int] = {}  # Partner -> its round, where it is past ours.
+        self._pause_asked = False
+
+    @property
+    def state(self) -> State:
+        """Where the peer is in its round."""
+        return self._state
+
+    @property
+    def round(self) -> int:
+        """The round the peer is in, from 0; the number of rounds once it has finished."""
+        return self._round
+
+    @property
+    def vector(self) -> Vector:
+        """The peer's model, read-only. For the driver's measurements: it may be unaveraged."""
+        return self._vector
+
+    def partners(self, round_: int) -> tuple[int, ...]:
+        """Return the indices of the members that this one exchanges with in a round."""
+        return self._averaging.partners(round_)
+
+    # --- start, end, commands ---------------------------------------------------------------
+
+    def on_start(self, now_s: float, records: dict[str, bytes | Vector]) -> list[Action]:
+        """Begin at round 0, or go on from what an earlier incarnation persisted."""
+        if self._state is not State.NEW:
+            raise LocalProtocolError("started twice")
+        self._incarnation = _number(records.get("incarnation", b"\0")) + 1
+        self._catch_up = CatchUp(
+            index=self._index,
+            roster=self._roster,
+            deadline_s=self._settings.deadline_s,
+            tickets=self._tickets,
+            rng=Random(self._stream("seek")),
+        )
+        actions: list[Action] = [Persist({"incarnation": self._incarnation.to_bytes(8, "little")})]
+        if "model" in records:
+            model = records["model"]
+            if isinstance(model, bytes) or model.shape != self._vector.shape:
+                raise LocalProtocolError("the persisted model is not of this task")
+            self._round, self._vector = _number(records["round"]), model
+        if self._incarnation == 1 or len(self._roster) == 1:
+            return actions + self._start_round(now_s)
+        return actions + self._seek(now_s)
+
+    def on_command(self, now_s: float, command: Command) -> list[Action]:
+        """Leave at once; pause before the next round; resume."""
+        if self._state is State.LEFT:
+            return []
+        if command is Command.LEAVE:
+            actions = self._drop_round("left") + self._catch_up.stop()
+            self._enter(State.LEFT)
+            return [*actions, Report(events.Left(self._round))]
+        self._pause_asked = command is Command.PAUSE
+        if self._state is State.PAUSED and not self._pause_asked:
+            return self._seek(now_s)
+        return []
+
+    # --- frames and links -------------------------------------------------------------------
+
+    def on_message(self, now_s: float, sender: PeerId, message: Message) -> list[Action]:
+        """Take a message, or raise RemoteProtocolError and change nothing."""
+        index = self._roster.index_untrusted(sender)
+        if self._state is State.LEFT:
+            return []
+        if isinstance(message, RoundMessage):
+            if message.round != self._round:
+                late = self._compare_rounds(now_s, index, message.round)
+                if late is not None:
+                    return late
+        elif isinstance(message, Status):
+            return self._on_status(now_s, index, message.round)
+        elif isinstance(message, StatusRequest):
+            return [Send(sender, Status(self._round))]
+        elif isinstance(message, ModelRequest):
+            vector = None if self._state is State.AVERAGING else self._vector
+            return self._server.on_request(index, message.round, self._round, vector)
+        return self._settle(now_s, self._averaging.on_message(now_s, index, message))
+
+    def on_bulk_begin(
+        self, now_s: float, sender: PeerId, bulk: int, header: Message
+    ) -> tuple[bool, list[Action]]:
+        """Say whether a body is wanted, or raise RemoteProtocolError and change nothing."""
+        index = self._roster.index_untrusted(sender)
+        if self._state is State.LEFT:
+            return False, []
+        size: int | None
+        if isinstance(header, RoundMessage):
+            if header.round != self._round:
+                late = self._compare_rounds(now_s, index, header.round)
+                if late is not None:
+                    return False, late
+            size = self._averaging.body_bytes(index, header)
+        elif isinstance(header, ModelHeader):
+            if header.round > self._settings.rounds:
+                raise RemoteProtocolError("round_out_of_range")
+            size = self._vector.nbytes if self._catch_up.is_fetching_from(index) else None
+        else:
+            size = self._averaging.body_bytes(index, header)
+        if size is None:
+            return False, []
+        self._inbound.begin(sender, bulk, header, size)
+        return True, []
+
+    def on_bulk_chunk(self, now_s: float, sender: PeerId, bulk: int, chunk: Buffer) -> list[Action]:
+        """Take the next bytes of a body."""
+        self._inbound.chunk(bulk, chunk)
+        return []
+
+    def on_bulk_end(
+        self, now_s: float, sender: PeerId, bulk: int, trailer: Message | None
+    ) -> list[Action]:
+        """Take a whole body: a model that we asked for, or one for the averaging machine."""
+        index = self._roster.index_untrusted(sender)
+        header, vector = self._inbound.end(bulk)
+        if self._state is State.LEFT:
+            return []
+        if isinstance(header, RoundMessage):
+            if header.round < self._round:
+                return []  # Our round ended while the body was on its way.
+        elif isinstance(header, ModelHeader):
+            if not self._catch_up.is_fetching_from(index):
+                return []
+            return self._resume(now_s, self._catch_up.on_model(header.round, vector))
+        return self._settle(now_s, self._averaging.on_body(now_s, index, header, vector))
+
+    def on_bulk_lost(self, now_s: float, sender: PeerId, bulk: int) -> list[Action]:
+        """Forget a body whose stream broke; deadlines see to the rest."""
+        self._inbound.lost(bulk)
+        return []
+
+    def on_peer_up(self, now_s: float, peer: PeerId) -> list[Action]:
+        """Nothing: a peer speaks when it has something to say."""
+        return []
+
+    def on_peer_down(self, now_s: float, peer: PeerId) -> list[Action]:
+        """Do without a peer that cannot be reached, for this round."""
+        index = self._roster.index_untrusted(peer)
+        if self._state is State.AVERAGING:
+            return self._settle(now_s, self._averaging.on_peer_down(now_s, index))
+        if self._state is State.CATCHING_UP:
+            return self._resume(now_s, self._catch_up.on_peer_down(now_s, index))
+        return []
+
+    def on_sent(self, now_s: float, ticket: Ticket, ok: bool) -> list[Action]:
+        """A model that we gave away has left."""
+        if not self._server.on_sent(ticket):
+            raise LocalProtocolError(f"nothing was sent under ticket {ticket}")
+        return []
+
+    def on_timer(self, now_s: float, ticket: Ticket) -> list[Action]:
+        """A deadline has passed."""
+        if self._state is State.CATCHING_UP:
+            return self._resume(now_s, self._catch_up.on_timer(now_s, ticket))
+        return self._settle(now_s, self._averaging.on_timer(now_s, ticket))
+
+    # --- work -------------------------------------------------------------------------------
+
+    def on_work_done(self, now_s: float, ticket: Ticket, result: Record) -> list[Action]:
+        """A model is trained, or evaluated."""
+        if ticket == self._training and isinstance(result, Trained):
+            weight = result.sample_count if self._settings.weigh_by_samples else 1.0
+            started = Report(events.AveragingStarted(self._round, result.loss))
+            return [started, *self._average(now_s, result.vector, weight)]
+        if ticket in self._evaluations and isinstance(result, Evaluated):
+            round_ = self._evaluations.pop(ticket)
+            return [Report(events.PeerEvaluated(round_, result.metrics)), *self._finish()]
+        raise LocalProtocolError(f"no work is under way under ticket {ticket}")
+
+    def on_work_part(self, now_s: float, ticket: Ticket, part: Record) -> list[Action]:
+        """Refuse: neither training nor evaluation has parts."""
+        raise LocalProtocolError("no work of ours has parts")
+
+    def on_work_failed(self, now_s: float, ticket: Ticket, reason: str) -> list[Action]:
+        """Go on without this round's update: average with the model the round began with."""
+        if ticket == self._training:
+            failed = Report(events.TrainingFailed(self._round, reason))
+            return [failed, *self._average(now_s, self._vector, 1.0)]
+        round_ = self._evaluations.pop(ticket)
+        return [Report(events.EvaluationFailed(round_, reason)), *self._finish()]
+
+    # --- the round --------------------------------------------------------------------------
+
+    def _start_round(self, now_s: float) -> list[Action]:
+        self._ahead.clear()
+        if self._round >= self._settings.rounds:
+            self._enter(State.FINISHED)
+            return self._finish()
+        if self._pause_asked:
+            self._enter(State.PAUSED)
+            return []
+        self._enter(State.TRAINING)
+        self._training = next(self._tickets)
+        job = Train(self._round, self._vector, self._stream(f"train/{self._round}"))
+        return [Report(events.RoundStarted(self._round)), Work(self._training, job)]
+
+    def _finish(self) -> list[Action]:
+        """Report the end, once the last figures are there."""
+        if self._state is not State.FINISHED or self._evaluations:
+            return []
+        return [Report(events.Finished(self._round))]
+
+    def _average(self, now_s: float, vector: Vector, weight: float) -> list[Action]:
+        self._training = None
+        self._enter(State.AVERAGING)
+        self._vector = vector
+        actions = self._averaging.begin(now_s, self._round, vector, weight)
+        for partner in sorted(self._ahead):
+            if self._averaging.outcome is None:
+                actions += self._averaging.on_past(now_s, partner)
+        return self._settle(now_s, actions)
+
+    def _settle(self, now_s: float, actions: list[Action]) -> list[Action]:
+        """End the round if the averaging machine has come to its outcome."""
+        outcome = self._averaging.outcome
+        if outcome is None:
+            return actions
+        self._averaging.outcome = None
+        partners = outcome.expected - 1
+        if len(outcome.past) * 2 > partners and self._ahead:
+            # The others have left this round behind: so are we, not they.
+            target = max(self._ahead, key=lambda index: (self._ahead[index], -index))
+            return actions + self._fall_behind(now_s, target)
+        ended = events.RoundEnded(
+            self._round, outcome.vector, outcome.expected, outcome.contributors, outcome.complete
+        )
+        self._round += 1
+        self._vector = outcome.vector
+        actions += [Report(ended), *self._persist(), *self._evaluate(self._round - 1)]
+        actions += self._server.on_round(self._round, self._vector)
+        if partners and outcome.unreachable == partners and self._round < self._settings.rounds:
+            # Cut off, perhaps: training on alone would drift from the others.
+            return actions + self._seek(now_s)
+        return actions + self._start_round(now_s)
+
+    def _persist(self) -> list[Action]:
+        every = self._settings.checkpoint_every
+        if not every or (self._round % every and self._round < self._settings.rounds):
+            return []
+        return [Persist({"round": self._round.to_bytes(8, "little"), "model": self._vector})]
+
+    def _evaluate(self, round_: int) -> list[Action]:
+        every = self._settings.evaluate_every
+        if not every or ((round_ + 1) % every and round_ + 1 < self._settings.rounds):
+            return []
+        ticket = next(self._tickets)
+        self._evaluations[ticket] = round_
+        return [Work(ticket, Evaluate(round_, self._vector))]
+
+    # --- being behind -----------------------------------------------------------------------
+
+    def _compare_rounds(self, now_s: float, sender: int, round_: int) -> list[Action] | None:
+        """Return None for a frame of our round or one that we may wait for; else what to do.
+
+        A late sender is told our round, once in each of our rounds. A sender far ahead tells us
+        that we are behind.
+        """
+        if round_ >= self._settings.rounds:
+            raise RemoteProtocolError("round_out_of_range")
+        if round_ < self._round:
+            if self._told.get(sender) == self._round:
+                return []
+            self._told[sender] = self._round
+            return [Send(self._roster.peers[sender], Status(self._round))]
+        if round_ <= self._round + LOOKAHEAD_ROUNDS:
+            return None
+        if self._state in (State.TRAINING, State.AVERAGING):
+            return self._fall_behind(now_s, sender)
+        return []
+
+    def _on_status(self, now_s: float, sender: int, round_: int) -> list[Action]:
+        if self._state is State.CATCHING_UP:
+            return self._resume(now_s, self._catch_up.on_status(now_s, sender, round_))
+        if round_ <= self._round:
+            return []
+        self._ahead[sender] = round_
+        if self._state is State.AVERAGING:
+            return self._settle(now_s, self._averaging.on_past(now_s, sender))
+        return []
+
+    def _fall_behind(self, now_s: float, target: int) -> list[Action]:
+        """Give this round up and take round and model from a member that is ahead."""
+        actions = self._drop_round("behind")
+        self._enter(State.CATCHING_UP)
+        return actions + self._catch_up.fetch(now_s, self._round, target)
+
+    def _seek(self, now_s: float) -> list[Action]:
+        self._enter(State.CATCHING_UP)
+        return self._catch_up.seek(now_s, self._round)
+
+    def _resume(self, now_s: float, actions: list[Action]) -> list[Action]:
+        """Go on with a round once the search has ended."""
+        found = self._catch_up.found
+        if found is None:
+            return actions
+        self._catch_up.found = None
+        if found.vector is not None and found.round > self._round:
+            actions.append(Report(events.CaughtUp(self._round, found.round)))
+            self._round, self._vector = found.round, found.vector
+            actions += self._persist()
+        return actions + self._start_round(now_s)
+
+    def _drop_round(self, reason: str) -> list[Action]:
+        if self._state is State.TRAINING and self._training is not None:
+            actions: list[Action] = [CancelWork(self._training)]
+            self._training = None
+        elif self._state is State.AVERAGING:
+            actions = self._averaging.abandon()
+        else:
+            return []
+        return [*actions, Report(events.RoundLost(self._round, reason))]
+
+    def _enter(self, state: State) -> None:
+        if state not in _NEXT_STATES[self._state]:
+            raise LocalProtocolError(f"from {self._state} to {state}")
+        self._state = state
+
+    def _stream(self, purpose: str) -> str:
+        return f"{self._seed}/{self._index}/{self._incarnation}/{purpose}"
+
+
+def _number(record: bytes | Vector) -> int:
+    if not isinstance(record, bytes):
+        raise LocalProtocolError("a persisted number is not bytes")
+    return int.from_bytes(record, "little")

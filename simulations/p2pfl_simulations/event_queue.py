@@ -1,0 +1,37 @@
+"""The event queue and the virtual clock."""
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Any
+
+
+class EventQueue:
+    """Calls to make at virtual times, in the order of (time, sequence number).
+
+    Attributes:
+        now_s: the virtual time, that of the event under way; from 0.
+        processed: events so far.
+    """
+
+    __slots__ = ("_heap", "_sequence", "now_s", "processed")
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.processed = 0
+        self._sequence = 0
+        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+
+    def call_at(self, at_s: float, function: Callable[..., None], *arguments: Any) -> None:
+        """Call `function` at `at_s`, or at once (after what is due already) where that is past."""
+        if at_s < self.now_s:
+            at_s = self.now_s
+        self._sequence += 1
+        heappush(self._heap, (at_s, self._sequence, function, arguments))
+
+    def run(self, until: Callable[[], bool], time_limit_s: float) -> None:
+        """Make calls until `until()` holds, none is left, or the next is after `time_limit_s`."""
+        heap = self._heap
+        while heap and heap[0][0] <= time_limit_s and not until():
+            self.now_s, _, function, arguments = heappop(heap)
+            self.processed += 1
+            function(*arguments)

@@ -1,0 +1,129 @@
+"""What goes wrong: churn, dropout within a round, crashes and partitions, drawn from the seed.
+
+The injector watches the peers' reports to time its faults, and switches hosts off and on. Each
+fault has random streams of its own, so one more kind of fault does not change the others' draws.
+"""
+
+from p2pfl_gossip.actions import Event
+from p2pfl_gossip.events import AveragingStarted, Finished, RoundStarted
+from p2pfl_simulations.draws import array_stream, sampler, stream
+from p2pfl_simulations.scenario import FaultSettings, Partition
+from p2pfl_simulations.world import Host, World
+
+EXCHANGE_LATENCIES = 4
+"""A fault within an exchange strikes in its first four latencies, in which most exchanges run."""
+
+
+class FaultInjector:
+    """Carries the faults of a scenario out on a world.
+
+    Args:
+        settings: what goes wrong.
+        seed: of the scenario.
+        training_s: how long each peer trains in one round, in virtual time.
+    """
+
+    def __init__(self, settings: FaultSettings, *, seed: int, training_s: list[float]) -> None:
+        self._settings, self._training_s = settings, training_s
+        self._world: World
+        self._rngs = {kind: stream(seed, f"faults/{kind}") for kind in ("dropout", "crash")}
+        self._armed: dict[int, str] = {}  # Peer -> the fault that awaits its exchange.
+        self._finished: set[int] = set()  # Membership only.
+        self._partition_rng = stream(seed, "faults/partition")
+        self._churn_rng = stream(seed, "faults/churn")
+        self._offline_s = {
+            kind: sampler(distribution, array_stream(seed, f"faults/{kind}/offline"))
+            for kind, distribution in (
+                ("dropout", settings.dropout and settings.dropout.offline_s),
+                ("crash", settings.crash and settings.crash.restart_s),
+                ("churn", settings.churn and settings.churn.offline_s),
+            )
+            if distribution
+        }
+        if settings.churn:
+            self._session_s = sampler(
+                settings.churn.session_s, array_stream(seed, "faults/churn/session")
+            )
+
+    def start(self, world: World) -> None:
+        """Plan what does not depend on the peers' rounds."""
+        self._world = world
+        if self._settings.churn:
+            for host in world.hosts:
+                if self._churn_rng.random() < self._settings.churn.share:
+                    world.queue.call_at(self._session_s(), self._end_session, host)
+        for partition in self._settings.partitions:
+            world.queue.call_at(partition.start_s, self._split, partition)
+
+    def on_report(self, now_s: float, host: Host, event: Event) -> None:
+        """Draw at each peer's round whether it drops out or crashes within, and when."""
+        if isinstance(event, RoundStarted):
+            self._armed.pop(host.index, None)
+            for kind, settings in (
+                ("dropout", self._settings.dropout),
+                ("crash", self._settings.crash),
+            ):
+                if settings and self._rngs[kind].random() < settings.probability:
+                    if self._rngs[kind].random() < 0.5:
+                        delay_s = self._rngs[kind].random() * self._training_s[host.index]
+                        self._plan(now_s + delay_s, host, kind)
+                    else:
+                        self._armed[host.index] = kind
+        elif isinstance(event, AveragingStarted) and host.index in self._armed:
+            kind = self._armed.pop(host.index)
+            within = self._rngs[kind].random() * EXCHANGE_LATENCIES
+            self._plan(now_s + within * self._world.network.draw_latency(), host, kind)
+        elif isinstance(event, Finished):
+            self._finished.add(host.index)
+
+    def on_incident(self, now_s: float, host: Host | None, kind: str, detail: str) -> None:
+        """Nothing: incidents are our own doing."""
+
+    def _plan(self, at_s: float, host: Host, kind: str) -> None:
+        self._world.queue.call_at(at_s, self._strike, host, kind, host.life)
+
+    def _strike(self, host: Host, kind: str, life: int) -> None:
+        if not host.is_online or host.life != life or host.index in self._finished:
+            return
+        silent = bool(self._settings.dropout and self._settings.dropout.silent)
+        kills = kind == "crash"
+        self._world.take_offline(host, kind, kills=kills, silent=silent and not kills)
+        self._return_later(host, kind)
+
+    def _end_session(self, host: Host) -> None:
+        if host.index in self._finished:
+            return
+        if host.is_online:
+            self._world.take_offline(host, "churn", kills=True)
+            self._return_later(host, "churn")
+        else:
+            self._next_session(host)
+
+    def _return_later(self, host: Host, kind: str) -> None:
+        at_s = self._world.queue.now_s + self._offline_s[kind]()
+        self._world.queue.call_at(at_s, self._return, host, kind)
+
+    def _return(self, host: Host, kind: str) -> None:
+        self._world.bring_online(host, kind)
+        if kind == "churn":
+            self._next_session(host)
+
+    def _next_session(self, host: Host) -> None:
+        at_s = self._world.queue.now_s + self._session_s()
+        self._world.queue.call_at(at_s, self._end_session, host)
+
+    def _split(self, partition: Partition) -> None:
+        """Divide the network by shares, at random; heal it later."""
+        world = self._world
+        order = list(range(len(world.hosts)))
+        self._partition_rng.shuffle(order)
+        parts = [0] * len(order)
+        total, before, taken = sum(partition.shares), 0.0, 0
+        for part, share in enumerate(partition.shares):
+            before += share
+            end = round(before / total * len(order))
+            for peer in order[taken:end]:
+                parts[peer] = part
+            taken = end
+        world.split(parts)
+        world.queue.call_at(world.queue.now_s + partition.duration_s, world.split, None)

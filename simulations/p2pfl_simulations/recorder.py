@@ -1,0 +1,215 @@
+"""Watches a run and keeps its tables: rounds, peers, events."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from p2pfl_gossip import events
+from p2pfl_gossip.actions import Event, Vector
+from p2pfl_simulations.results import EventRow, PeerRow, RoundRow
+from p2pfl_simulations.scenario import Scenario
+from p2pfl_simulations.world import Host, World
+
+
+@dataclass(slots=True)
+class _Spread:
+    """Mean and spread of models that come one by one, without keeping them.
+
+    Sums are of differences to the first model, in float64, so that models that agree to many
+    digits keep their distance.
+    """
+
+    count: int = 0
+    first: Vector | None = None
+    total: npt.NDArray[np.float64] | None = None
+    squares: float = 0.0
+
+    def add(self, vector: Vector) -> None:
+        self.count += 1
+        if self.first is None or self.total is None:
+            self.first = vector
+            self.total = np.zeros(len(vector))
+            return
+        difference = vector - self.first
+        self.total += difference
+        self.squares += float(np.dot(difference, difference))
+
+    def mean(self) -> npt.NDArray[np.float32]:
+        assert self.first is not None
+        assert self.total is not None
+        return (self.first + self.total / self.count).astype(np.float32)
+
+    def consensus_distance(self) -> float:
+        """Root of the mean squared distance to the mean."""
+        assert self.total is not None
+        offset = self.total / self.count
+        return float(np.sqrt(max(0.0, self.squares / self.count - float(np.dot(offset, offset)))))
+
+
+@dataclass(slots=True)
+class _Round:
+    row: RoundRow
+    spread: _Spread | None = field(default_factory=_Spread)
+    accuracies: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+
+
+SETTLED_ROUNDS = 4
+"""The average of a round is taken once half of the peers are that many rounds further."""
+
+
+class Recorder:
+    """Keeps what a report needs; see results.py for the tables.
+
+    Args:
+        scenario: what is run.
+        accuracy_of: measures a model of a round; for the average of all models.
+        on_progress: is called with each round, once half of the peers have ended it.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        accuracy_of: Callable[[int, Vector], float],
+        on_progress: Callable[[RoundRow], None],
+    ) -> None:
+        self.peers: list[PeerRow] = []
+        self.events: list[EventRow] = []
+        self.online = scenario.peers
+        self._unfinished_online = scenario.peers
+        self._finished: set[int] = set()  # Membership only.
+        self._scenario, self._accuracy_of = scenario, accuracy_of
+        self._on_progress = on_progress
+        self._rounds: dict[int, _Round] = {}
+        self._host_round = [0] * scenario.peers
+        self._ended: dict[tuple[int, int], tuple[float, int, int, int]] = {}
+        self._world: World
+
+    def start(self, world: World) -> None:
+        """Watch a world."""
+        self._world = world
+
+    def is_evaluated(self, round_: int) -> bool:
+        """Tell whether figures are taken at the end of a round."""
+        return (round_ + 1) % self._scenario.evaluation.every == 0 or (
+            round_ + 1 == self._scenario.rounds
+        )
+
+    def on_report(self, now_s: float, host: Host, event: Event) -> None:
+        """Take a peer's event."""
+        match event:
+            case events.RoundStarted():
+                self._host_round[host.index] = event.round
+            case events.RoundEnded():
+                self._round_ended(now_s, host, event)
+            case events.PeerEvaluated():
+                self._evaluated(host, event)
+            case events.RoundLost():
+                self._note(now_s, host, "round_lost", event.round, event.reason)
+            case events.CaughtUp():
+                self._note(now_s, host, "caught_up", event.round, f"from round {event.behind}")
+            case events.TrainingFailed():
+                self._of(event.round).row.failed += 1
+                self._note(now_s, host, "training_failed", event.round, event.reason)
+            case events.EvaluationFailed():
+                self._note(now_s, host, "evaluation_failed", event.round, event.reason)
+            case events.Finished():
+                self._note(now_s, host, "finished", event.round, "")
+                if host.index not in self._finished:
+                    self._finished.add(host.index)
+                    self._count_unfinished(-host.is_online)
+            case events.Left():
+                self._note(now_s, host, "left", event.round, "")
+
+    def on_incident(self, now_s: float, host: Host | None, kind: str, detail: str) -> None:
+        """Take a fault."""
+        change = {"offline": -1, "online": 1}.get(kind, 0)
+        self.online += change
+        if host is not None and host.index not in self._finished:
+            self._count_unfinished(change)
+        if host is None:
+            self.events.append(EventRow(now_s, kind, -1, -1, detail))
+        else:
+            self._note(now_s, host, kind, self._host_round[host.index], detail)
+
+    def rows(self) -> list[RoundRow]:
+        """Return the table of rounds; to be called once, after the run."""
+        for state in self._rounds.values():
+            self._settle(state)
+            row = state.row
+            row.lost = self._scenario.peers - row.ended
+            if state.accuracies:
+                row.accuracy_mean = float(np.mean(state.accuracies))
+                row.accuracy_worst = float(np.min(state.accuracies))
+                row.loss_mean = float(np.mean(state.losses))
+        return [self._rounds[round_].row for round_ in sorted(self._rounds)]
+
+    def _settle(self, state: _Round) -> None:
+        """Take the figures of a round's average, and free its sums."""
+        spread, state.spread = state.spread, None
+        if spread is None or not spread.count:
+            return
+        state.row.consensus_distance = spread.consensus_distance()
+        state.row.accuracy_averaged = self._accuracy_of(state.row.round, spread.mean())
+
+    def _count_unfinished(self, change: int) -> None:
+        self._unfinished_online += change
+        # Who is offline now will not come back for a round that is over.
+        self._world.is_over = bool(self._finished) and self._unfinished_online == 0
+
+    def _round_ended(self, now_s: float, host: Host, event: events.RoundEnded) -> None:
+        state = self._of(event.round)
+        row = state.row
+        row.ended += 1
+        row.incomplete += not event.complete
+        row.virtual_s, row.online = now_s, self.online
+        row.frames_sent, row.bytes_sent = self._world.frames_sent, self._world.bytes_sent
+        if self.is_evaluated(event.round) and state.spread is not None:
+            state.spread.add(event.vector)
+            self._ended[host.index, event.round] = (
+                now_s,
+                event.contributors,
+                event.expected,
+                host.bytes_sent,
+            )
+        if row.ended == (self._scenario.peers + 1) // 2:
+            settled = self._rounds.get(event.round - SETTLED_ROUNDS)
+            if settled is not None:
+                self._settle(settled)
+            if state.accuracies:
+                row.accuracy_mean = float(np.mean(state.accuracies))
+                row.accuracy_worst = float(np.min(state.accuracies))
+            self._on_progress(row)
+
+    def _evaluated(self, host: Host, event: events.PeerEvaluated) -> None:
+        ended = self._ended.pop((host.index, event.round), None)
+        if ended is None:
+            return
+        state = self._of(event.round)
+        accuracy, loss = event.metrics["accuracy"], event.metrics["loss"]
+        state.accuracies.append(accuracy)
+        state.losses.append(loss)
+        virtual_s, contributors, expected, bytes_sent = ended
+        self.peers.append(
+            PeerRow(
+                event.round,
+                host.index,
+                virtual_s,
+                accuracy,
+                loss,
+                contributors,
+                expected,
+                bytes_sent,
+            )
+        )
+
+    def _of(self, round_: int) -> _Round:
+        state = self._rounds.get(round_)
+        if state is None:
+            state = self._rounds[round_] = _Round(RoundRow(round_, 0.0, 0, 0, 0, 0, 0, 0, 0))
+        return state
+
+    def _note(self, now_s: float, host: Host, kind: str, round_: int, detail: str) -> None:
+        self.events.append(EventRow(now_s, kind, host.index, round_, detail))

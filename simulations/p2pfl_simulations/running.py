@@ -1,0 +1,215 @@
+"""Runs a scenario: builds the peers and their world, runs them, and gathers what came of it."""
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from p2pfl.learner.learner import Learner, make_learner
+from p2pfl_gossip.actions import Vector
+from p2pfl_gossip.learning import Evaluate, Evaluated
+from p2pfl_gossip.peer import Peer
+from p2pfl_simulations.baselines import local_only, pooled
+from p2pfl_simulations.batch import Workshop
+from p2pfl_simulations.event_queue import EventQueue
+from p2pfl_simulations.faults import FaultInjector
+from p2pfl_simulations.group import Speeds, evaluated_peers, make_peers, make_roster
+from p2pfl_simulations.network import Network
+from p2pfl_simulations.recorder import Recorder
+from p2pfl_simulations.results import RoundRow, Run
+from p2pfl_simulations.scenario import Scenario
+from p2pfl_simulations.stopwatch import Stopwatch
+from p2pfl_simulations.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is; `stage` is ``"gossip"``, ``"local only"`` or ``"pooled"``."""
+
+    stage: str
+    round: int
+    rounds: int
+    online: int
+    peers: int
+    accuracy_mean: float | None
+    accuracy_worst: float | None
+    bytes_sent: int
+    virtual_s: float
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def run(
+    scenario: Scenario, *, folder: Path | None = None, progress: OnProgress | None = None
+) -> Run:
+    """Simulate a scenario.
+
+    Args:
+        scenario: what to simulate; it and its seed determine all but durations.
+        folder: where the scenario's own task is imported from.
+        progress: is called now and then.
+
+    Returns:
+        The result; partial, and `interrupted`, if KeyboardInterrupt came during the run.
+
+    Raises:
+        LearningError: the task, its data or the partition cannot be had.
+        ScenarioError: the settings do not fit each other.
+    """
+    tell = progress or (lambda _: None)
+    stopwatch = Stopwatch()
+    learner = make_learner(
+        scenario.learning, peer_count=scenario.peers, seed=scenario.seed, folder=folder
+    )
+    simulation = Simulation(scenario, learner, tell)
+    interrupted = simulation.run()
+    result = simulation.result()
+    rows = {row.round: row for row in result.rounds}
+    try:
+        if "local" in scenario.evaluation.baselines and not interrupted:
+            local_only(scenario, learner, evaluated_peers(scenario), rows, _teller(scenario, tell))
+        if "pooled" in scenario.evaluation.baselines and not interrupted:
+            pooled(scenario, learner.pooled(), rows, _teller(scenario, tell))
+    except KeyboardInterrupt:
+        interrupted = True
+    result.interrupted = interrupted or len(rows) < scenario.rounds
+    result.wall_s, result.cpu_s = stopwatch.wall_s(), stopwatch.cpu_s()
+    return result
+
+
+class Simulation:
+    """One world with its peers, ready to run."""
+
+    def __init__(self, scenario: Scenario, learner: Learner, tell: OnProgress) -> None:
+        self._scenario, self._learner, self._tell = scenario, learner, tell
+        self._stopwatch = Stopwatch()
+        roster = make_roster(scenario)
+        queue = EventQueue()
+        speeds = Speeds(scenario, learner.steps)
+        self._workshop = Workshop(learner)
+        self._recorder = Recorder(scenario, self._accuracy, self._on_round)
+        faults = FaultInjector(
+            scenario.faults, seed=scenario.seed, training_s=speeds.round_s(scenario.peers)
+        )
+        network = Network(
+            scenario.network, peer_count=scenario.peers, seed=scenario.seed, queue=queue
+        )
+        self.world = World(
+            peer_ids=roster.peers,
+            make_machine=make_peers(scenario, roster, learner.initial_vector()),
+            network=network,
+            queue=queue,
+            workshop=self._workshop,
+            duration_s=speeds.duration_s,
+            observers=(self._recorder, faults),
+        )
+        self._recorder.start(self.world)
+        faults.start(self.world)
+
+    def run(self) -> bool:
+        """Run to the end; return whether KeyboardInterrupt came first."""
+        try:
+            self.world.start()
+            self.world.run(self._scenario.time_limit_s)
+        except KeyboardInterrupt:
+            return True
+        return False
+
+    def result(self) -> Run:
+        """Gather the result of what has run."""
+        world, scenario, learner = self.world, self._scenario, self._learner
+        peers = [host.machine for host in world.hosts if isinstance(host.machine, Peer)]
+        return Run(
+            scenario=scenario,
+            rounds=self._recorder.rows(),
+            peers=self._recorder.peers,
+            events=self._recorder.events,
+            sample_counts=[learner.sample_count(peer) for peer in range(scenario.peers)],
+            label_counts=learner.label_counts,
+            neighbours=self._neighbours(),
+            digest=world.trace.hexdigest(),
+            model=_mean([peer.vector for peer in peers], learner.initial_vector()),
+            interrupted=False,
+            virtual_s=world.queue.now_s,
+            wall_s=self._stopwatch.wall_s(),
+            cpu_s=self._stopwatch.cpu_s(),
+            counters={
+                **world.counters,
+                "events": world.queue.processed,
+                "frames_sent": world.frames_sent,
+                "bytes_sent": world.bytes_sent,
+                "batches": self._workshop.batches,
+                "jobs_run": self._workshop.jobs,
+                "gossip_wall_s": self._stopwatch.wall_s(),
+                "gossip_cpu_s": self._stopwatch.cpu_s(),
+            },
+            batching=learner.batching,
+            environment=environment(),
+        )
+
+    def _neighbours(self) -> list[tuple[int, ...]]:
+        """Return everybody's partners in the last round."""
+        machines = [host.machine for host in self.world.hosts]
+        return [
+            machine.partners(self._scenario.rounds - 1) if isinstance(machine, Peer) else ()
+            for machine in machines
+        ]
+
+    def _accuracy(self, round_: int, vector: Vector) -> float:
+        (result,) = self._learner.run([(0, Evaluate(round_, vector))])
+        return result.metrics["accuracy"] if isinstance(result, Evaluated) else float("nan")
+
+    def _on_round(self, row: RoundRow) -> None:
+        self._tell(
+            Progress(
+                stage="gossip",
+                round=row.round + 1,
+                rounds=self._scenario.rounds,
+                online=self._recorder.online,
+                peers=self._scenario.peers,
+                accuracy_mean=row.accuracy_mean,
+                accuracy_worst=row.accuracy_worst,
+                bytes_sent=row.bytes_sent,
+                virtual_s=row.virtual_s,
+            )
+        )
+
+
+def environment() -> dict[str, str]:
+    """Return what a digest may depend on beside the scenario: versions and the machine's class."""
+    found = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+    }
+    for package in ("p2pfl-peer", "numpy", "torch", "scikit-learn", "msgspec"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _teller(scenario: Scenario, tell: OnProgress) -> Callable[[str, int], None]:
+    def tell_stage(stage: str, round_: int) -> None:
+        tell(
+            Progress(
+                stage, round_ + 1, scenario.rounds, scenario.peers, scenario.peers, None, None, 0, 0
+            )
+        )
+
+    return tell_stage
+
+
+def _mean(vectors: list[Vector], otherwise: Vector) -> Vector:
+    """Average models in float64, in order."""
+    if not vectors:
+        return otherwise
+    total = np.zeros(len(otherwise))
+    for vector in vectors:
+        total += vector
+    return (total / len(vectors)).astype(np.float32)
