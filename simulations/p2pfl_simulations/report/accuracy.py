@@ -1,0 +1,144 @@
+"""The charts of accuracy and consensus of one run."""
+
+from collections.abc import Sequence
+
+from p2pfl_simulations.quantities import data_size, percent, scientific
+from p2pfl_simulations.report.bars import histogram
+from p2pfl_simulations.report.lines import NARROW, Chart, Line, Point
+from p2pfl_simulations.results import RoundRow, Run
+from p2pfl_simulations.scenario import FedAvgSettings, NoAveragingSettings
+from p2pfl_simulations.summary import evaluated_rounds
+
+
+def accuracy_over_rounds(run: Run) -> str:
+    """Draw all accuracies against the round."""
+    rows = evaluated_rounds(run)
+    name = lines_name(run)
+    lines = [
+        Line("Local only worst", "c-local", _by_round(rows, "local_worst"), "thin"),
+        Line("Local only mean", "c-local", _by_round(rows, "local_mean"), down_to=0),
+        Line("Pooled", "c-pooled", _by_round(rows, "pooled"), "dashed"),
+        Line(f"{name} worst", "c-gossip", _by_round(rows, "accuracy_worst"), "thin"),
+        Line("Averaged model", "c-averaged", _by_round(rows, "accuracy_averaged"), "dashed"),
+        Line(f"{name} mean", "c-gossip", _by_round(rows, "accuracy_mean"), down_to=3),
+    ]
+    return Chart(
+        description=f"Test accuracy over {len(run.rounds)} rounds, against local only and pooled",
+        lines=lines,
+        x_title="round",
+        y_title="test accuracy",
+        x_text=lambda value: f"{value:,.0f}",
+        y_text=_whole_percent,
+        y_readout=percent,
+        x_readout=lambda value: f"round {value:.0f}",
+        height=400,
+        x_whole=True,
+        floor=0,
+        top=1,
+    ).draw()
+
+
+def accuracy_over_bytes(run: Run) -> str:
+    """Draw the accuracies against what a peer had sent by then; the baselines send nothing."""
+    rows = evaluated_rounds(run)
+    if not rows or not rows[-1].bytes_sent:
+        return ""
+    sent = [row.bytes_sent / run.scenario.peers for row in rows]
+    name = lines_name(run)
+
+    def by_bytes(figure: str) -> list[Point]:
+        values = ((x, getattr(row, figure)) for x, row in zip(sent, rows, strict=True))
+        return [(x, y) for x, y in values if y is not None]
+
+    def level(figure: str) -> list[Point]:
+        value = getattr(rows[-1], figure)
+        return [] if value is None else [(sent[0], value), (sent[-1], value)]
+
+    return Chart(
+        description="Test accuracy against the bytes that a peer has sent",
+        lines=[
+            Line("Local only", "c-local", level("local_mean"), "dashed"),
+            Line("Pooled", "c-pooled", level("pooled"), "dashed"),
+            Line(f"{name} worst", "c-gossip", by_bytes("accuracy_worst"), "thin"),
+            Line(f"{name} mean", "c-gossip", by_bytes("accuracy_mean"), down_to=2),
+        ],
+        x_title="sent by one peer, on average",
+        y_title="test accuracy",
+        x_text=data_size,
+        y_text=_whole_percent,
+        y_readout=percent,
+        width=NARROW,
+        height=320,
+        floor=0,
+        top=1,
+        label_values=False,
+    ).draw()
+
+
+def consensus_over_rounds(run: Run) -> str:
+    """Draw how far the peers' models are from their mean, on a logarithmic axis."""
+    rows = [row for row in run.rounds if row.consensus_distance is not None]
+    return Chart(
+        description="Root mean square distance of the peers' models to their mean, over rounds",
+        lines=[
+            Line(
+                "consensus distance", "c-gossip", _by_round(rows, "consensus_distance"), label=False
+            )
+        ],
+        x_title="round",
+        y_title="distance to the mean model (L2, log scale)",
+        x_text=lambda value: f"{value:,.0f}",
+        y_text=scientific,
+        x_readout=lambda value: f"round {value:.0f}",
+        width=NARROW,
+        height=320,
+        x_whole=True,
+        log=True,
+    ).draw()
+
+
+def final_accuracies(run: Run) -> dict[int, float]:
+    """Return the accuracy of each peer when it was last evaluated."""
+    return {row.peer: row.accuracy for row in run.peers}
+
+
+def accuracy_histogram(run: Run) -> str:
+    """Draw where the peers ended, against where they would be alone and pooled."""
+    rows = evaluated_rounds(run)
+    if not rows:
+        return ""
+    last = rows[-1]
+    references = [
+        (name, colour, value)
+        for name, colour, value in (
+            ("Local only mean", "c-local", last.local_mean),
+            ("Pooled", "c-pooled", last.pooled),
+            ("Averaged model", "c-averaged", last.accuracy_averaged),
+        )
+        if value is not None
+    ]
+    return histogram(
+        "Test accuracy of each peer at its last evaluation",
+        list(final_accuracies(run).values()),
+        references,
+        x_title="test accuracy",
+        y_title="peers",
+        x_text=percent,
+    )
+
+
+def lines_name(run: Run) -> str:
+    """Name the peers' lines: FedAvg is no gossip, and a run may average nothing."""
+    if isinstance(run.scenario.averaging, FedAvgSettings):
+        return "FedAvg"
+    return "Peers" if isinstance(run.scenario.averaging, NoAveragingSettings) else "Gossip"
+
+
+def _by_round(rows: Sequence[RoundRow], figure: str) -> list[Point]:
+    values = ((row.round + 1, getattr(row, figure)) for row in rows)
+    return [(float(at), value) for at, value in values if value is not None]
+
+
+def _whole_percent(share: float) -> str:
+    """Write a tick: decimals only where ticks are closer than a point."""
+    return f"{100 * share:.4g} %"

@@ -1,0 +1,150 @@
+"""Bar charts: what went wrong in each round, and where the peers ended."""
+
+import math
+from collections.abc import Callable, Sequence
+
+from p2pfl_simulations.report.axes import Frame, Linear, nice_step, span
+from p2pfl_simulations.report.lines import NARROW
+from p2pfl_simulations.report.svg import element, number, picture, text, text_width, title
+from p2pfl_simulations.report.timeline import legend
+
+BARS_MAX = 150
+HEIGHT = 300
+
+
+def stacked_bars(
+    description: str,
+    layers: Sequence[tuple[str, str, Sequence[float]]],
+    *,
+    x_title: str,
+    y_title: str,
+    first: int,
+) -> str:
+    """Stack layers of (name, colour, value of each round); many rounds share a bar as a mean."""
+    count = max((len(values) for _, _, values in layers), default=0)
+    totals = [sum(values[index] for _, _, values in layers) for index in range(count)]
+    if not any(totals):
+        return ""
+    group = math.ceil(count / BARS_MAX)
+    bars = range(0, count, group)
+    tops = [sum(totals[at : at + group]) / len(totals[at : at + group]) for at in bars]
+    step = nice_step(max(tops) / 4, whole=max(tops) > 4)
+    high = math.ceil(max(tops) / step - 1e-9) * step
+    left = 14 + max(24, text_width(f"{high:,.0f}"))
+    x = Linear(first - 0.5, first + count - 0.5, left, NARROW - 16)
+    y = Linear(0, high, HEIGHT - 46, 44)
+    frame = Frame(
+        x,
+        y,
+        x_title,
+        y_title,
+        lambda v: f"{v:,.0f}",
+        lambda v: f"{v:,g}",
+        x_whole=True,
+        y_whole=high >= 4,
+    )
+    parts = [frame.draw()]
+    width = x(first + group) - x(first)
+    for at, total in zip(bars, tops, strict=True):
+        if not total:
+            continue
+        base = 0.0
+        shown = []
+        for name, colour, values in layers:
+            part = values[at : at + group]
+            value = sum(part) / len(part)
+            if value:
+                shown.append(f"{name} {value:g}" if group == 1 else f"{name} {value:.1f}")
+                parts.append(
+                    element(
+                        "rect",
+                        x=x(first + at - 0.5) + min(1, width * 0.1),
+                        y=y(base + value),
+                        width=max(0.8, width * min(1, len(part) / group) - min(2, width * 0.2)),
+                        height=y(base) - y(base + value),
+                        class_=f"gone c-{colour}",
+                    )
+                )
+                base += value
+        rounds = (
+            f"round {first + at}"
+            if group == 1
+            else f"rounds {first + at} to {min(first + at + group, first + count) - 1}, mean"
+        )
+        parts.append(
+            element(
+                "rect",
+                title(f"{rounds}: {', '.join(shown)}"),
+                x=x(first + at - 0.5),
+                y=y.end,
+                width=width,
+                height=y.start - y.end,
+                class_="touch",
+            )
+        )
+    present = {c: ("gone", name) for name, c, values in layers if any(values)}
+    parts.append(legend(present, left + 4 + text_width(y_title), 16))
+    return picture(NARROW, HEIGHT, description, *parts)
+
+
+def histogram(
+    description: str,
+    values: Sequence[float],
+    references: Sequence[tuple[str, str, float]],
+    *,
+    x_title: str,
+    y_title: str,
+    x_text: Callable[[float], str],
+) -> str:
+    """Count values in bins, with vertical reference lines of (name, colour, value)."""
+    finite = [value for value in values if math.isfinite(value)]
+    if len(finite) < 2:
+        return ""
+    low, high = span([*finite, *(value for _, _, value in references)], floor=0, top=1)
+    step = nice_step((high - low) / 40)
+    bins = max(1, round((high - low) / step))
+    counts = [0] * bins
+    for value in finite:
+        counts[min(bins - 1, max(0, int((value - low) / (high - low) * bins)))] += 1
+    x = Linear(low, high, 14 + max(24, text_width(f"{max(counts):,}")), NARROW - 24)
+    rows = len(references)
+    tall = nice_step(max(counts) / 4, whole=True)
+    y = Linear(0, math.ceil(max(counts) / tall) * tall, HEIGHT - 46, 48 + 17 * rows)
+    frame = Frame(x, y, x_title, "", x_text, lambda v: f"{v:,.0f}", y_whole=True)
+    parts = [frame.draw(), text(0, 30, y_title, class_="title")]
+    width = (x.end - x.start) / bins
+    for index, amount in enumerate(counts):
+        if amount:
+            start = low + index * (high - low) / bins
+            end = start + (high - low) / bins
+            parts.append(
+                element(
+                    "rect",
+                    title(f"{x_text(start)} to {x_text(end)}: {amount:,} peers"),
+                    x=x.start + index * width + 0.5,
+                    y=y(amount),
+                    width=max(1, width - 1),
+                    height=y(0) - y(amount),
+                    class_="gone c-gossip",
+                )
+            )
+    for row, (name, colour, value) in enumerate(references):
+        at, label_y = x(value), 48 + 17 * row
+        parts.append(
+            element(
+                "path",
+                d=f"M{number(at)} {number(label_y - 2)}V{number(y.start)}",
+                class_=f"line dashed {colour}",
+            )
+        )
+        label = f"{name} {x_text(value)}"
+        left_side = at + 6 + text_width(label, 12.5) > NARROW
+        parts.append(
+            text(
+                at - 6 if left_side else at + 6,
+                label_y + 6,
+                label,
+                class_=f"label {colour}{' end' if left_side else ''}",
+            )
+        )
+    return picture(NARROW, HEIGHT, description, *parts)

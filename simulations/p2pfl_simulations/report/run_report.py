@@ -1,0 +1,288 @@
+"""The report of one run."""
+
+from collections.abc import Iterator
+from html import escape
+from typing import Any
+
+from p2pfl_simulations.quantities import (
+    count,
+    data_size,
+    duration,
+    percent,
+    plural,
+    points,
+    scientific,
+)
+from p2pfl_simulations.report.accuracy import (
+    accuracy_histogram,
+    accuracy_over_bytes,
+    accuracy_over_rounds,
+    consensus_over_rounds,
+    final_accuracies,
+)
+from p2pfl_simulations.report.bars import stacked_bars
+from p2pfl_simulations.report.graph import cohorts_of, exchange_picture
+from p2pfl_simulations.report.heatmap import label_heatmap
+from p2pfl_simulations.report.lines import NARROW, Chart, Line
+from p2pfl_simulations.report.page import box, figure, key_values, page, pair, section, tiles
+from p2pfl_simulations.report.timeline import absences, fault_timeline, online_over_time
+from p2pfl_simulations.results import Run
+from p2pfl_simulations.scenario import Scenario
+from p2pfl_simulations.summary import TIE, Summary, headline, summarise, verdict
+
+
+def render_report(run: Run) -> str:
+    """Write the report of one run: one HTML file with everything in it."""
+    summary = summarise(run)
+    return page(
+        f"{summary.name}, seed {summary.seed}: p2pfl run",
+        _header(run, summary),
+        tiles(_tiles(summary)),
+        section(
+            "Accuracy over rounds",
+            "On held-out data. Shaded: from the worst peer to the mean of all. Local only trains"
+            " each peer on its own data; pooled trains one model on all data in one place.",
+            box(accuracy_over_rounds(run)),
+        ),
+        pair(
+            figure(
+                "Accuracy over bytes",
+                "What the network had to carry for it.",
+                accuracy_over_bytes(run),
+            ),
+            figure(
+                "Agreement",
+                "How far the peers' models lie from their mean; lower is closer.",
+                consensus_over_rounds(run),
+            ),
+        ),
+        pair(
+            figure("Peers online", "As they came and went.", _online(run)),
+            figure(
+                "Rounds lost",
+                "Given up, or ended without a full exchange.",
+                _losses(run),
+            ),
+        ),
+        _faults(run),
+        pair(
+            figure(
+                *_exchange_heading(run), exchange_picture(run.neighbours, final_accuracies(run))
+            ),
+            figure(
+                "Every peer at the end",
+                "How many peers reached which accuracy.",
+                accuracy_histogram(run),
+            ),
+        ),
+        section(
+            "Whose data is whose",
+            "Each column is one peer: how many rows it has, and how they spread over the labels."
+            " The darker, the larger the share.",
+            box(label_heatmap(run.label_counts or [], run.sample_counts)),
+        ),
+        _privacy(run.scenario),
+        _settings(run.scenario),
+        _reproduction(run),
+    )
+
+
+def _header(run: Run, summary: Summary) -> str:
+    gain = None
+    if summary.accuracy_mean is not None and summary.local_mean is not None:
+        gain = summary.accuracy_mean - summary.local_mean
+    mood = "" if gain is None else "good" if gain >= TIE else "bad" if gain <= -TIE else "even"
+    kicker = (
+        f"Simulated run · {summary.name} · task {run.scenario.learning.task} · {summary.method}"
+        f" · {plural(summary.rounds_ended, 'round')} · seed {summary.seed}"
+    )
+    parts = [
+        f'<p class="kicker">{escape(kicker)}</p>',
+        f"<h1>{escape(headline(summary))}</h1>",
+        f'<p class="verdict {mood}">{escape(verdict(summary))}</p>',
+    ]
+    if run.scenario.description:
+        parts.append(f'<p class="about">{escape(run.scenario.description.strip())}</p>')
+    if summary.interrupted:
+        parts.append(
+            f'<p class="warning">This run was ended early, after {summary.rounds_ended} of'
+            f" {plural(summary.rounds, 'round')}: all figures are of that part.</p>"
+        )
+    if summary.failed:
+        names = sorted({event.peer for event in run.events if event.kind == "training_failed"})
+        which = f": {_some_peers(names)}" if names else ""
+        parts.append(
+            f'<p class="warning">Training gave no usable model {plural(summary.failed, "time")}'
+            f"{which}. Those rounds went on without these updates.</p>"
+        )
+    return f"<header>\n{''.join(parts)}\n</header>"
+
+
+def _some_peers(peers: list[int], most: int = 12) -> str:
+    named = ", ".join(str(peer) for peer in peers[:most])
+    more = f" and {len(peers) - most} more" if len(peers) > most else ""
+    return f"peer{'s' if len(peers) > 1 else ''} {named}{more}"
+
+
+def _tiles(summary: Summary) -> Iterator[tuple[str, str, str]]:
+    def against(figure: float | None, other: float | None, what: str) -> str:
+        return (
+            f"{points(figure - other)} {what}" if figure is not None and other is not None else ""
+        )
+
+    yield (
+        "Mean accuracy",
+        percent(summary.accuracy_mean),
+        against(summary.accuracy_mean, summary.local_mean, "over local only"),
+    )
+    yield (
+        "Worst peer",
+        percent(summary.accuracy_worst),
+        f"local only: {percent(summary.local_worst)}" if summary.local_worst is not None else "",
+    )
+    yield (
+        "Averaged model",
+        percent(summary.accuracy_averaged),
+        against(summary.accuracy_averaged, summary.pooled, "to pooled"),
+    )
+    yield "Consensus distance", scientific(summary.consensus_distance), "of models to their mean"
+    yield (
+        "Sent per peer",
+        data_size(summary.bytes_per_peer),
+        f"{count(summary.frames_sent)} frames by all",
+    )
+    yield (
+        "Rounds lost",
+        percent(summary.lost / summary.peer_rounds) if summary.peer_rounds else "none",
+        f"{count(summary.lost)} of {count(summary.peer_rounds)}",
+    )
+    yield "Incomplete", count(summary.incomplete), "rounds without a full exchange"
+    yield "Online at the end", count(summary.online), f"of {plural(summary.peers, 'peer')}"
+    yield "Virtual time", duration(summary.virtual_s), "in the simulated world"
+    yield "Wall time", duration(summary.wall_s), f"{duration(summary.cpu_s)} of processor time"
+
+
+def _online(run: Run) -> str:
+    if not absences(run):
+        return ""
+    return Chart(
+        description="Peers online over virtual time",
+        lines=[Line("online", "c-gossip", online_over_time(run), "steps", label=False)],
+        x_title="virtual time",
+        y_title=f"peers online, of {run.scenario.peers:,}",
+        x_text=duration,
+        y_text=lambda value: f"{value:,.0f}",
+        y_whole=True,
+        width=NARROW,
+        height=300,
+        floor=0,
+        top=run.scenario.peers,
+    ).draw()
+
+
+def _losses(run: Run) -> str:
+    return stacked_bars(
+        "Peers that lost a round, by round",
+        [
+            ("lost", "lost", [row.lost for row in run.rounds]),
+            ("incomplete exchange", "incomplete", [row.incomplete for row in run.rounds]),
+            ("training failed", "failed", [row.failed for row in run.rounds]),
+        ],
+        x_title="round",
+        y_title="peers",
+        first=1,
+    )
+
+
+def _faults(run: Run) -> str:
+    drawing = fault_timeline(run)
+    if drawing:
+        return section(
+            "Fault timeline",
+            "Who was away, when, and why. A peer that returns learns round and model from its"
+            " neighbours.",
+            box(drawing),
+        )
+    return section("Faults", "No peer went offline and no round was lost in this run.", "\n")
+
+
+def _exchange_heading(run: Run) -> tuple[str, str]:
+    if cohorts_of(run.neighbours) is not None:
+        return "Cohorts of the last round", "Who averaged with whom; every round draws new cohorts."
+    return "Exchange in the last round", "Who averaged with whom."
+
+
+def _privacy(scenario: Scenario) -> str:
+    seen = {
+        "none": "Nothing travels: every peer trains alone.",
+        "fedavg": "No masking: the server sees the model of every peer in the clear.",
+        "cohorts": "No masking: partners see your model in the clear. In a cohort each member"
+        " averages one part of the model, and receives that part from every other member.",
+    }.get(scenario.averaging.algorithm, "No masking: every partner sees your model in the clear.")
+    rows = [
+        "Rows of data never leave their peer; models do.",
+        seen,
+        (
+            "A model can give away what it was trained on (membership inference, reconstruction)."
+            " Plain averaging is for research, and for networks whose members trust each other."
+        ),
+        "Nothing guards against a peer that sends a false model.",
+    ]
+    written = "".join(f"<li>{escape(row)}</li>" for row in rows)
+    return (
+        '<section class="plain"><h2>What plain averaging protects, and what it does not</h2>'
+        f"<ul>{written}</ul></section>"
+    )
+
+
+def _settings(scenario: Scenario) -> str:
+    rows = list(settings_rows(scenario))
+    half = -(-len(rows) // 2)
+    return section(
+        "Settings",
+        "As resolved, defaults included.",
+        '<div class="pair">',
+        f"<div>{key_values(rows[:half])}</div>",
+        f"<div>{key_values(rows[half:])}</div>",
+        "</div>",
+    )
+
+
+def settings_rows(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """List every setting as a dotted key with its value."""
+
+    def walk(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
+        if isinstance(value, dict):
+            for key, entry in value.items():
+                yield from walk(f"{prefix}.{key}" if prefix else key, entry)
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for index, entry in enumerate(value):
+                yield from walk(f"{prefix}[{index}]", entry)
+        elif isinstance(value, list):
+            yield prefix, ", ".join(map(str, value)) or "none"
+        else:
+            yield (
+                prefix,
+                {True: "yes", False: "no"}.get(value, str(value))
+                if isinstance(value, bool)
+                else str(value),
+            )
+
+    document = scenario.model_dump(mode="json", exclude_none=True, exclude={"description"})
+    return walk("", document)
+
+
+def _reproduction(run: Run) -> str:
+    environment = [(str(key), str(value)) for key, value in run.environment.items()]
+    counters = [(key.replace("_", " "), f"{value:,.6g}") for key, value in run.counters.items()]
+    return section(
+        "Run it again",
+        "The same scenario and seed give the same digest on a machine of the same class. The"
+        " digest covers the order of all events and every byte that travelled.",
+        "<pre>p2pfl replay RUN_DIR    # the folder that holds this file</pre>",
+        key_values([("digest", run.digest), ("training", run.batching)]),
+        '<div class="pair" style="margin-top:28px">',
+        f"<div><h3>Counters</h3>{key_values(counters)}</div>" if counters else "",
+        f"<div><h3>Machine</h3>{key_values(environment)}</div>" if environment else "",
+        "</div>",
+    )

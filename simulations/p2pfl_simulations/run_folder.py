@@ -1,0 +1,251 @@
+"""Run folders: what a run leaves on disk, and how it is read back.
+
+`summary.json` is written last, by a rename: a folder without it is no run, so one that was cut
+off half-way is never taken for a result. docs/simulate.md tells of every file and column.
+"""
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import tomli_w
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from p2pfl_simulations.report import render_report
+from p2pfl_simulations.results import EventRow, PeerRow, RoundRow, Run
+from p2pfl_simulations.scenario import Scenario, ScenarioError, make_scenario
+from p2pfl_simulations.summary import summarise
+
+FORMAT = 1
+"""Of run folders; raised when an older reader would misread a newer folder."""
+
+SCENARIO, SUMMARY, REPORT, MODEL = (
+    "scenario.toml",
+    "summary.json",
+    "report.html",
+    "model.safetensors",
+)
+ROUNDS, PEERS, EVENTS, POPULATION = (
+    f"{name}.parquet" for name in ("rounds", "peers", "events", "population")
+)
+
+RowT = TypeVar("RowT", RoundRow, PeerRow, EventRow)
+
+
+class RunFolderError(Exception):
+    """A folder that cannot be written to, or that holds no run; the message is for people."""
+
+
+def claim_folder(folder: Path | None, scenario: Scenario) -> Path:
+    """Make the folder of a run, empty, before the run begins: two runs never share one.
+
+    Args:
+        folder: where to; None takes ``runs/NAME-SEED``, or the first free of ``-2``, ``-3`` ...
+        scenario: names the folder.
+
+    Raises:
+        RunFolderError: it holds something already, or cannot be made.
+    """
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                raise RunFolderError(f"{folder} exists and is not empty; give another folder")
+            return folder
+        stem = "".join(c if c.isalnum() or c in "-_." else "-" for c in scenario.name).strip(".")
+        stem = f"{stem or 'run'}-{scenario.seed}"
+        number = 1
+        while True:
+            folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+            try:
+                folder.mkdir(parents=True)
+            except FileExistsError:
+                number += 1
+            else:
+                return folder
+    except (FileExistsError, NotADirectoryError):
+        raise RunFolderError(
+            f"{folder} is a file, or lies below one; give another folder"
+        ) from None
+    except OSError as error:
+        raise RunFolderError(f"cannot make {folder}: {error.strerror}") from None
+
+
+def write_run(run: Run, folder: str | Path) -> Path:
+    """Write a run to a folder that is new or empty, and return it.
+
+    Raises:
+        RunFolderError: the folder holds something already, or cannot be written.
+    """
+    folder = claim_folder(Path(folder), run.scenario)
+    try:
+        (folder / SCENARIO).write_text(scenario_toml(run.scenario), encoding="utf-8")
+        _write_rows(RoundRow, run.rounds, folder / ROUNDS)
+        _write_rows(PeerRow, run.peers, folder / PEERS)
+        _write_rows(EventRow, run.events, folder / EVENTS)
+        _write_population(run, folder / POPULATION)
+        save_file({"model": np.ascontiguousarray(run.model)}, folder / MODEL)
+        (folder / REPORT).write_text(render_report(run), encoding="utf-8")
+        partial = folder / f"{SUMMARY}.partial"
+        partial.write_text(_summary_json(run), encoding="utf-8")
+        partial.rename(folder / SUMMARY)
+    except OSError as error:
+        raise RunFolderError(f"cannot write {folder}: {error.strerror}") from None
+    return folder
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read a run back from its folder.
+
+    Raises:
+        RunFolderError: it is no run folder, or one of its files is missing or broken.
+    """
+    folder = Path(folder)
+    summary = read_summary(folder)
+    try:
+        population = parquet.read_table(folder / POPULATION).to_pydict()
+        labels = population["label_counts"]
+        return Run(
+            scenario=read_scenario(folder),
+            rounds=_read_rows(RoundRow, folder / ROUNDS),
+            peers=_read_rows(PeerRow, folder / PEERS),
+            events=_read_rows(EventRow, folder / EVENTS),
+            sample_counts=population["sample_count"],
+            label_counts=None if all(row is None for row in labels) else labels,
+            neighbours=[tuple(row) for row in population["neighbours"] if row is not None],
+            digest=str(summary["digest"]),
+            model=load_file(folder / MODEL)["model"],
+            interrupted=bool(summary["interrupted"]),
+            virtual_s=float(summary["virtual_s"]),
+            wall_s=float(summary["wall_s"]),
+            cpu_s=float(summary["cpu_s"]),
+            counters=dict(summary["counters"]),
+            batching=str(summary["batching"]),
+            environment=dict(summary["environment"]),
+        )
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException, SafetensorError) as error:
+        raise RunFolderError(f"{folder} is broken: {_one_line(error)}") from None
+
+
+def read_summary(folder: str | Path) -> dict[str, Any]:
+    """Read `summary.json` of a run folder.
+
+    Raises:
+        RunFolderError: it is no run folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise RunFolderError(f"there is no folder {folder}")
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunFolderError(f"{folder} is no run folder: it has no {SUMMARY}") from None
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{folder / SUMMARY} cannot be read: {_one_line(error)}") from None
+    if not isinstance(summary, dict) or summary.get("format") != FORMAT:
+        raise RunFolderError(f"{folder / SUMMARY} is of no run folder that this version reads")
+    return summary
+
+
+def read_scenario(folder: str | Path) -> Scenario:
+    """Read the resolved scenario of a run folder.
+
+    Raises:
+        RunFolderError: it is missing or no scenario.
+    """
+    path = Path(folder) / SCENARIO
+    try:
+        return make_scenario(tomllib.loads(path.read_text(encoding="utf-8")), source=str(path))
+    except (OSError, ValueError, ScenarioError) as error:
+        raise RunFolderError(f"{path} cannot be read: {_one_line(error)}") from None
+
+
+def scenario_toml(scenario: Scenario) -> str:
+    """Write a scenario as TOML, every default spelt out; `load_scenario` reads it again."""
+    return tomli_w.dumps(scenario.model_dump(mode="json", exclude_none=True))
+
+
+def summary_document(run: Run) -> dict[str, Any]:
+    """Return what `summary.json` holds: the figures, the counters and the environment."""
+    document = {
+        "format": FORMAT,
+        **asdict(summarise(run)),
+        "batching": run.batching,
+        "counters": run.counters,
+        "environment": run.environment,
+    }
+    return {key: _json_value(value) for key, value in document.items()}
+
+
+def _summary_json(run: Run) -> str:
+    return json.dumps(summary_document(run), indent=2, allow_nan=False) + "\n"
+
+
+def _json_value(value: Any) -> Any:
+    """Put null in place of what JSON has no number for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _json_value(entry) for key, entry in value.items()}
+    return value
+
+
+_ARROW_TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string()}
+
+
+def _schema(row: type[RowT]) -> pa.Schema:
+    """Derive a table's columns from its row: a figure that may be None is a nullable float."""
+    hints = get_type_hints(row)
+    columns = []
+    for column in fields(row):
+        hint = hints[column.name]
+        nullable = hint not in _ARROW_TYPES
+        columns.append(
+            pa.field(column.name, pa.float64() if nullable else _ARROW_TYPES[hint], nullable)
+        )
+    return pa.schema(columns)
+
+
+def _write_rows(row: type[RowT], rows: Sequence[RowT], path: Path) -> None:
+    schema = _schema(row)
+    columns = [
+        pa.array([getattr(r, name) for r in rows], schema.field(name).type) for name in schema.names
+    ]
+    parquet.write_table(pa.table(columns, schema=schema), path)
+
+
+def _read_rows(row: type[RowT], path: Path) -> list[RowT]:
+    table = parquet.read_table(path)
+    names = [column.name for column in fields(row)]
+    if table.schema.names != names:
+        raise ValueError(f"{path.name} has other columns than this version writes")
+    return [
+        row(*values) for values in zip(*(table[name].to_pylist() for name in names), strict=True)
+    ]
+
+
+def _write_population(run: Run, path: Path) -> None:
+    peers = len(run.sample_counts)
+    absent: list[list[int] | None] = [None] * peers
+    neighbours = [list(row) for row in run.neighbours] or absent
+    table = pa.table(
+        {
+            "peer": pa.array(range(peers), pa.int64()),
+            "sample_count": pa.array(run.sample_counts, pa.int64()),
+            "label_counts": pa.array(run.label_counts or absent, pa.list_(pa.int64())),
+            "neighbours": pa.array(neighbours, pa.list_(pa.int64())),
+        }
+    )
+    parquet.write_table(table, path)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
