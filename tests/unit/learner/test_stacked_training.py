@@ -197,3 +197,11 @@ def test_the_same_seed_gives_the_same_start_and_evaluation_rows() -> None:
     assert not first.initial_vector().flags.writeable
     job = (0, Evaluate(0, first.initial_vector()))
     assert first.run([job]) == second.run([job])
+
+
+def test_label_counts_are_those_of_the_rows() -> None:
+    made = learner(peers=5)
+    counts = made.label_counts
+    assert counts is not None
+    assert [sum(row) for row in counts] == [made.sample_count(peer) for peer in range(5)]
+    assert made.pooled().label_counts == [[sum(column) for column in zip(*counts, strict=True)]]
