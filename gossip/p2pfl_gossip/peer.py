@@ -289,7 +289,7 @@ class Peer:
             return [started, *self._average(now_s, result.vector, weight)]
         if ticket in self._evaluations and isinstance(result, Evaluated):
             round_ = self._evaluations.pop(ticket)
-            return [Report(events.PeerEvaluated(round_, result.metrics))]
+            return [Report(events.PeerEvaluated(round_, result.metrics)), *self._finish()]
         raise LocalProtocolError(f"no work is under way under ticket {ticket}")
 
     def on_work_part(self, now_s: float, ticket: Ticket, part: Record) -> list[Action]:
@@ -301,8 +301,8 @@ class Peer:
         if ticket == self._training:
             failed = Report(events.TrainingFailed(self._round, reason))
             return [failed, *self._average(now_s, self._vector, 1.0)]
-        del self._evaluations[ticket]
-        return [Report(events.EvaluationFailed(self._round, reason))]
+        round_ = self._evaluations.pop(ticket)
+        return [Report(events.EvaluationFailed(round_, reason)), *self._finish()]
 
     # --- the round --------------------------------------------------------------------------
 
@@ -310,7 +310,7 @@ class Peer:
         self._ahead.clear()
         if self._round >= self._settings.rounds:
             self._enter(State.FINISHED)
-            return [Report(events.Finished(self._round))]
+            return self._finish()
         if self._pause_asked:
             self._enter(State.PAUSED)
             return []
@@ -318,6 +318,12 @@ class Peer:
         self._training = next(self._tickets)
         job = Train(self._round, self._vector, self._stream(f"train/{self._round}"))
         return [Report(events.RoundStarted(self._round)), Work(self._training, job)]
+
+    def _finish(self) -> list[Action]:
+        """Report the end, once the last figures are there."""
+        if self._state is not State.FINISHED or self._evaluations:
+            return []
+        return [Report(events.Finished(self._round))]
 
     def _average(self, now_s: float, vector: Vector, weight: float) -> list[Action]:
         self._training = None

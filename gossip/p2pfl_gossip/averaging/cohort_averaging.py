@@ -172,13 +172,12 @@ class CohortAveraging:
         exchange, rank = self._find(sender, header.round)
         if isinstance(header, PartHeader):
             check_weight(header.weight)
-            if rank in exchange.parts:
-                raise RemoteProtocolError("duplicate")
-            if exchange.chunk_closed:
+            # Who restarts does its round again, and sends twice in good faith: the first counts.
+            if exchange.chunk_closed or rank in exchange.parts:
                 return None
             return exchange.chunk_length(exchange.rank) * self._dtype.itemsize
         if rank in exchange.means:
-            raise RemoteProtocolError("duplicate")
+            return None
         bitmap = int.from_bytes(header.contributors, "little")
         if not bitmap >> rank & 1 or bitmap >> len(exchange.members):
             raise RemoteProtocolError("contributors_out_of_range")
