@@ -71,7 +71,7 @@ class PeerEvaluated(Event, frozen=True):
 
 
 class Finished(Event, frozen=True):
-    """The peer has done its last round."""
+    """The peer has done its last round, and evaluated it."""
 
     round: int
 

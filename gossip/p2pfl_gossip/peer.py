@@ -188,23 +188,19 @@ class Peer:
         index = self._roster.index_untrusted(sender)
         if self._state is State.LEFT:
             return []
-        match message:
-            case RoundMessage():
+        if isinstance(message, RoundMessage):
+            if message.round != self._round:
                 late = self._compare_rounds(now_s, index, message.round)
                 if late is not None:
                     return late
-                return self._settle(now_s, self._averaging.on_message(now_s, index, message))
-            case Status():
-                return self._on_status(now_s, index, message.round)
-            case StatusRequest():
-                return [Send(sender, Status(self._round))]
-            case ModelRequest():
-                vector = None if self._state is State.AVERAGING else self._vector
-                return self._server.on_request(index, message.round, self._round, vector)
-            case ModelHeader():
-                raise RemoteProtocolError("unexpected_message")
-            case _:
-                return self._settle(now_s, self._averaging.on_message(now_s, index, message))
+        elif isinstance(message, Status):
+            return self._on_status(now_s, index, message.round)
+        elif isinstance(message, StatusRequest):
+            return [Send(sender, Status(self._round))]
+        elif isinstance(message, ModelRequest):
+            vector = None if self._state is State.AVERAGING else self._vector
+            return self._server.on_request(index, message.round, self._round, vector)
+        return self._settle(now_s, self._averaging.on_message(now_s, index, message))
 
     def on_bulk_begin(
         self, now_s: float, sender: PeerId, bulk: int, header: Message
@@ -214,20 +210,20 @@ class Peer:
         if self._state is State.LEFT:
             return False, []
         size: int | None
-        if isinstance(header, ModelHeader):
-            if header.round > self._settings.rounds:
-                raise RemoteProtocolError("round_out_of_range")
-            if not self._catch_up.is_fetching_from(index):
-                return False, []
-            size = self._vector.nbytes
-        else:
-            if isinstance(header, RoundMessage):
+        if isinstance(header, RoundMessage):
+            if header.round != self._round:
                 late = self._compare_rounds(now_s, index, header.round)
                 if late is not None:
                     return False, late
             size = self._averaging.body_bytes(index, header)
-            if size is None:
-                return False, []
+        elif isinstance(header, ModelHeader):
+            if header.round > self._settings.rounds:
+                raise RemoteProtocolError("round_out_of_range")
+            size = self._vector.nbytes if self._catch_up.is_fetching_from(index) else None
+        else:
+            size = self._averaging.body_bytes(index, header)
+        if size is None:
+            return False, []
         self._inbound.begin(sender, bulk, header, size)
         return True, []
 
@@ -244,12 +240,13 @@ class Peer:
         header, vector = self._inbound.end(bulk)
         if self._state is State.LEFT:
             return []
-        if isinstance(header, ModelHeader):
+        if isinstance(header, RoundMessage):
+            if header.round < self._round:
+                return []  # Our round ended while the body was on its way.
+        elif isinstance(header, ModelHeader):
             if not self._catch_up.is_fetching_from(index):
                 return []
             return self._resume(now_s, self._catch_up.on_model(header.round, vector))
-        if isinstance(header, RoundMessage) and header.round < self._round:
-            return []  # Our round ended while the body was on its way.
         return self._settle(now_s, self._averaging.on_body(now_s, index, header, vector))
 
     def on_bulk_lost(self, now_s: float, sender: PeerId, bulk: int) -> list[Action]:
@@ -292,7 +289,7 @@ class Peer:
             return [started, *self._average(now_s, result.vector, weight)]
         if ticket in self._evaluations and isinstance(result, Evaluated):
             round_ = self._evaluations.pop(ticket)
-            return [Report(events.PeerEvaluated(round_, result.metrics))]
+            return [Report(events.PeerEvaluated(round_, result.metrics)), *self._finish()]
         raise LocalProtocolError(f"no work is under way under ticket {ticket}")
 
     def on_work_part(self, now_s: float, ticket: Ticket, part: Record) -> list[Action]:
@@ -304,8 +301,8 @@ class Peer:
         if ticket == self._training:
             failed = Report(events.TrainingFailed(self._round, reason))
             return [failed, *self._average(now_s, self._vector, 1.0)]
-        del self._evaluations[ticket]
-        return [Report(events.EvaluationFailed(self._round, reason))]
+        round_ = self._evaluations.pop(ticket)
+        return [Report(events.EvaluationFailed(round_, reason)), *self._finish()]
 
     # --- the round --------------------------------------------------------------------------
 
@@ -313,7 +310,7 @@ class Peer:
         self._ahead.clear()
         if self._round >= self._settings.rounds:
             self._enter(State.FINISHED)
-            return [Report(events.Finished(self._round))]
+            return self._finish()
         if self._pause_asked:
             self._enter(State.PAUSED)
             return []
@@ -321,6 +318,12 @@ class Peer:
         self._training = next(self._tickets)
         job = Train(self._round, self._vector, self._stream(f"train/{self._round}"))
         return [Report(events.RoundStarted(self._round)), Work(self._training, job)]
+
+    def _finish(self) -> list[Action]:
+        """Report the end, once the last figures are there."""
+        if self._state is not State.FINISHED or self._evaluations:
+            return []
+        return [Report(events.Finished(self._round))]
 
     def _average(self, now_s: float, vector: Vector, weight: float) -> list[Action]:
         self._training = None

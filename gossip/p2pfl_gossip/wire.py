@@ -4,14 +4,29 @@ A frame is a msgpack array of the message's tag and fields (records.py). Tags: 1
 16 to 63 averaging, 64 to 127 masked sums. A tag is never used again for another meaning.
 """
 
+from p2pfl_gossip.averaging.age_gossip import AgedModelHeader
 from p2pfl_gossip.averaging.cohort_averaging import MeanHeader, PartHeader
+from p2pfl_gossip.averaging.fedavg import GlobalModelHeader
+from p2pfl_gossip.averaging.neighbour_averaging import VectorHeader
+from p2pfl_gossip.averaging.push_sum import RunningSumHeader
 from p2pfl_gossip.catch_up import ModelHeader, ModelRequest, Status, StatusRequest
 from p2pfl_gossip.records import Codec
 
 FRAME_BYTES_MAX = 64 * 1024
 """Of one message; models travel as bulk bodies. The largest is a bitmap of a cohort of 1,024."""
 
-MESSAGES = Status | StatusRequest | ModelRequest | ModelHeader | PartHeader | MeanHeader
+MESSAGES = (
+    Status
+    | StatusRequest
+    | ModelRequest
+    | ModelHeader
+    | PartHeader
+    | MeanHeader
+    | VectorHeader
+    | RunningSumHeader
+    | AgedModelHeader
+    | GlobalModelHeader
+)
 
 _CODEC = Codec(MESSAGES, frame_bytes_max=FRAME_BYTES_MAX)
 

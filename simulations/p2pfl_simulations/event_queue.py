@@ -21,9 +21,6 @@ class EventQueue:
         self._sequence = 0
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
 
-    def __len__(self) -> int:
-        return len(self._heap)
-
     def call_at(self, at_s: float, function: Callable[..., None], *arguments: Any) -> None:
         """Call `function` at `at_s`, or at once (after what is due already) where that is past."""
         if at_s < self.now_s:
@@ -31,12 +28,10 @@ class EventQueue:
         self._sequence += 1
         heappush(self._heap, (at_s, self._sequence, function, arguments))
 
-    def step(self) -> None:
-        """Advance the clock to the next event, and make its call."""
-        self.now_s, _, function, arguments = heappop(self._heap)
-        self.processed += 1
-        function(*arguments)
-
-    def next_s(self) -> float:
-        """Return the time of the next event; the queue is not empty."""
-        return self._heap[0][0]
+    def run(self, until: Callable[[], bool], time_limit_s: float) -> None:
+        """Make calls until `until()` holds, none is left, or the next is after `time_limit_s`."""
+        heap = self._heap
+        while heap and heap[0][0] <= time_limit_s and not until():
+            self.now_s, _, function, arguments = heappop(heap)
+            self.processed += 1
+            function(*arguments)

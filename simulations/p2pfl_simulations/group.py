@@ -1,20 +1,41 @@
 """The peers of a scenario: identities, roster, settings and averaging machines."""
 
 from collections.abc import Callable
+from itertools import count
+from typing import TypedDict
 
 import numpy as np
+import numpy.typing as npt
 
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Job, Vector
+from p2pfl_gossip.averaging.age_gossip import AgeGossip
+from p2pfl_gossip.averaging.alone import Alone
 from p2pfl_gossip.averaging.base import Averaging, Tickets
 from p2pfl_gossip.averaging.cohort_averaging import CohortAveraging
-from p2pfl_gossip.cohorts import draw_cohorts, draw_grid_cohorts, grid_sides
+from p2pfl_gossip.averaging.dsgd import Dsgd
+from p2pfl_gossip.averaging.epidemic import EpidemicLearning
+from p2pfl_gossip.averaging.fedavg import make_fedavg
+from p2pfl_gossip.averaging.push_sum import PushSum
+from p2pfl_gossip.cohorts import CohortError, Cohorts, draw_cohorts, draw_grid_cohorts, grid_sides
 from p2pfl_gossip.learning import Train
 from p2pfl_gossip.peer import Peer, Settings
 from p2pfl_gossip.roster import Roster
+from p2pfl_gossip.topology import Topology, TopologyError, make_topology
 from p2pfl_simulations.draws import stream
-from p2pfl_simulations.scenario import CohortSettings, Scenario
+from p2pfl_simulations.scenario import (
+    AgeGossipSettings,
+    CohortSettings,
+    DsgdSettings,
+    EpidemicSettings,
+    FedAvgSettings,
+    NoAveragingSettings,
+    PushSumSettings,
+    Scenario,
+    ScenarioError,
+    TopologySettings,
+)
 
 MakeAveraging = Callable[[int, Tickets], Averaging]
 """Makes the averaging machine of the peer of an index."""
@@ -63,34 +84,89 @@ def evaluated_peers(scenario: Scenario) -> frozenset[int]:
 
 
 def averaging_maker(scenario: Scenario, roster: Roster, initial: Vector) -> MakeAveraging:
-    """Return a function that makes the averaging machine of a peer."""
+    """Return a function that makes the averaging machine of a peer.
+
+    Raises:
+        ScenarioError: the topology or the cohorts cannot be; the message says what to change.
+    """
+    try:
+        make = _averaging_maker(scenario, roster, initial)
+        if roster.peers:
+            make(0, count())  # Here an impossible graph shows, before anything runs.
+    except (TopologyError, CohortError) as error:
+        raise ScenarioError(f"averaging: {error}") from None
+    return make
+
+
+def _averaging_maker(scenario: Scenario, roster: Roster, initial: Vector) -> MakeAveraging:
     settings = scenario.averaging
+    seed = hash_parts(b"p2pfl/sim-draw", scenario.seed.to_bytes(8, "little"))
+    model: _Model = {"roster": roster, "length": len(initial), "dtype": initial.dtype}
+    deadline_s = settings.deadline_s
     match settings:
         case CohortSettings():
-            return _cohort_maker(scenario, settings, roster, initial)
-        case _:
-            raise NotImplementedError(settings.algorithm)
+            cohorts_of = _cohorts(scenario.peers, settings, seed)
+            return lambda index, tickets: CohortAveraging(
+                index=index,
+                members_of=lambda round_: cohorts_of(round_).members(index),
+                deadline_s=deadline_s,
+                tickets=tickets,
+                **model,
+            )
+        case DsgdSettings():
+            topology = _topology(settings.topology, scenario.peers, seed)
+            return lambda index, tickets: Dsgd(
+                index=index, topology=topology, deadline_s=deadline_s, tickets=tickets, **model
+            )
+        case PushSumSettings():
+            topology = _topology(settings.topology, scenario.peers, seed)
+            return lambda index, tickets: PushSum(
+                index=index, topology=topology, deadline_s=deadline_s, tickets=tickets, **model
+            )
+        case EpidemicSettings():
+            return lambda index, tickets: EpidemicLearning(
+                index=index,
+                fanout=settings.fanout,
+                seed=seed,
+                deadline_s=deadline_s,
+                tickets=tickets,
+                **model,
+            )
+        case AgeGossipSettings():
+            return lambda index, _tickets: AgeGossip(
+                index=index, fanout=settings.fanout, seed=seed, **model
+            )
+        case FedAvgSettings():
+            return lambda index, tickets: make_fedavg(
+                index=index, deadline_s=deadline_s, tickets=tickets, **model
+            )
+        case NoAveragingSettings():
+            return lambda _index, _tickets: Alone()
 
 
-def _cohort_maker(
-    scenario: Scenario, settings: CohortSettings, roster: Roster, initial: Vector
-) -> MakeAveraging:
-    seed = hash_parts(b"p2pfl/sim-draw", scenario.seed.to_bytes(8, "little"))
-    sides = grid_sides(scenario.peers, settings.cohort_size) if settings.grid else ()
+class _Model(TypedDict):
+    """What every averaging machine must know of the group and its models."""
 
-    def members_of(index: int, round_: int) -> tuple[int, ...]:
-        if settings.grid:
-            return draw_grid_cohorts(seed, round_, sides).members(index)
-        return draw_cohorts(seed, round_, scenario.peers, settings.cohort_size).members(index)
+    roster: Roster
+    length: int
+    dtype: npt.DTypeLike
 
-    return lambda index, tickets: CohortAveraging(
-        index=index,
-        roster=roster,
-        length=len(initial),
-        dtype=initial.dtype,
-        members_of=lambda round_: members_of(index, round_),
-        deadline_s=settings.deadline_s,
-        tickets=tickets,
+
+def _cohorts(peer_count: int, settings: CohortSettings, seed: bytes) -> Callable[[int], Cohorts]:
+    if settings.grid:
+        sides = grid_sides(peer_count, settings.cohort_size)
+        return lambda round_: draw_grid_cohorts(seed, round_, sides)
+    return lambda round_: draw_cohorts(seed, round_, peer_count, settings.cohort_size)
+
+
+def _topology(settings: TopologySettings, peer_count: int, seed: bytes) -> Topology:
+    return make_topology(
+        settings.kind,
+        peer_count,
+        seed,
+        degree=settings.degree,
+        probability=settings.probability,
+        k=settings.k,
     )
 
 

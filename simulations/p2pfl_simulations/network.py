@@ -59,11 +59,12 @@ class SharedLink:
         self.planned_s = math.inf  # When an event is due that looks for ended transfers.
         self.generation = 0  # Of those events: older ones are void.
 
-    def add(self, now_s: float, transfer: Transfer) -> None:
-        """Begin a transfer."""
+    def add(self, now_s: float, transfer: Transfer) -> bool:
+        """Begin a transfer; return whether it will be the next to end."""
         self._advance(now_s)
         self._sequence += 1
         heappush(self._heap, (self._served + transfer.size_bytes, self._sequence, transfer))
+        return self._heap[0][2] is transfer
 
     def next_end_s(self) -> float | None:
         """Return when the next transfer will end if none is added, or None if there is none."""

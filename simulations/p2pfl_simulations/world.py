@@ -40,7 +40,7 @@ from p2pfl_simulations.network import Network, Transfer
 from p2pfl_simulations.trace import Body, Kind, Trace
 
 LINKS_MAX = 64
-"""Links that a host keeps; the one that was not used for longest is closed for a new one."""
+"""Links that a host keeps; the oldest is closed for a new one."""
 
 
 class Host:
@@ -144,9 +144,7 @@ class World:
 
     def run(self, time_limit_s: float) -> None:
         """Process events until an observer sets `is_over`, none is left, or time is up."""
-        queue = self.queue
-        while len(queue) and not self.is_over and queue.next_s() <= time_limit_s:
-            queue.step()
+        self.queue.run(lambda: self.is_over, time_limit_s)
 
     def command(self, host: Host, command: Command) -> None:
         """Pass an operator's word on to a running machine."""
@@ -249,8 +247,8 @@ class World:
             self.queue.now_s,
             action.ticket,
         )
-        self.network.uplinks[host.index].add(self.queue.now_s, transfer)
-        self._plan_uplink(host.index)
+        if self.network.uplinks[host.index].add(self.queue.now_s, transfer):
+            self._plan_uplink(host.index)
 
     def _plan_uplink(self, index: int) -> None:
         """See that an event is due when the next body has left, at the latest."""
@@ -395,13 +393,13 @@ class World:
             if not host.is_silent:
                 self._tell_down(host, receiver)
             return False
-        for one, other in ((host, receiver), (receiver, host)):
-            one.links.pop(other.index, None)
-            one.links[other.index] = None
-            if len(one.links) > LINKS_MAX:
-                oldest = next(iter(one.links))
-                del one.links[oldest]
-                self.hosts[oldest].links.pop(one.index, None)
+        if receiver.index not in host.links:
+            for one, other in ((host, receiver), (receiver, host)):
+                one.links[other.index] = None
+                if len(one.links) > LINKS_MAX:
+                    oldest = next(iter(one.links))
+                    del one.links[oldest]
+                    self.hosts[oldest].links.pop(one.index, None)
         return True
 
     def _arrives(self, sender: Host, receiver: Host, session: int) -> bool:

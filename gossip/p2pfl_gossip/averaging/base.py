@@ -114,9 +114,14 @@ class RoundBuffer(dict[int, T]):
             del self[old]
 
 
+def is_finite(vector: Vector) -> bool:
+    """Tell whether no entry is NaN or infinite."""
+    return bool(np.isfinite(vector).all())
+
+
 def check_finite(vector: Vector) -> None:
     """Raise RemoteProtocolError if an entry is NaN or infinite."""
-    if not np.isfinite(vector).all():
+    if not is_finite(vector):
         raise RemoteProtocolError("not_finite")
 
 

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from p2pfl_gossip.actions import (
     Action,
     CancelTimer,
+    Disconnect,
     LocalProtocolError,
     RemoteProtocolError,
     SendBulk,
@@ -36,7 +37,7 @@ from p2pfl_gossip.averaging.base import (
     RoundBuffer,
     RoundMessage,
     Tickets,
-    check_finite,
+    is_finite,
     weighted_mean,
 )
 from p2pfl_gossip.records import ByteSize, Message
@@ -64,7 +65,8 @@ class _Exchange:
     def __init__(self, members: tuple[int, ...], index: int, length: int) -> None:
         size = len(members)
         self.members = members
-        self.rank = members.index(index)
+        self.ranks = {member: rank for rank, member in enumerate(members)}
+        self.rank = self.ranks[index]
         self.bounds = [rank * length // size for rank in range(size + 1)]
         self.parts: dict[int, tuple[Vector, float]] = {}
         self.means: dict[int, Vector] = {}
@@ -165,19 +167,18 @@ class CohortAveraging:
 
     def body_bytes(self, sender: int, header: Message) -> int | None:
         """Take one part from each member and one mean from each owner, sized like the chunk."""
-        if not isinstance(header, PartHeader | MeanHeader):
+        if not isinstance(header, (PartHeader, MeanHeader)):
             raise RemoteProtocolError("unexpected_message")
         exchange, rank = self._find(sender, header.round)
         if isinstance(header, PartHeader):
             if not (0 < header.weight < math.inf):
                 raise RemoteProtocolError("weight_out_of_range")
-            if rank in exchange.parts:
-                raise RemoteProtocolError("duplicate")
-            if exchange.chunk_closed:
+            # Who restarts does its round again, and sends twice in good faith: the first counts.
+            if exchange.chunk_closed or rank in exchange.parts:
                 return None
             return exchange.chunk_length(exchange.rank) * self._dtype.itemsize
         if rank in exchange.means:
-            raise RemoteProtocolError("duplicate")
+            return None
         bitmap = int.from_bytes(header.contributors, "little")
         if not bitmap >> rank & 1 or bitmap >> len(exchange.members):
             raise RemoteProtocolError("contributors_out_of_range")
@@ -185,8 +186,7 @@ class CohortAveraging:
 
     def on_body(self, now_s: float, sender: int, header: Message, body: Vector) -> list[Action]:
         """Keep a part or a mean; close our chunk or end the exchange if it was the last."""
-        assert isinstance(header, PartHeader | MeanHeader)  # As `body_bytes` found.
-        check_finite(body)
+        assert isinstance(header, (PartHeader, MeanHeader))  # As `body_bytes` found.
         exchange, rank = self._find(sender, header.round)
         if isinstance(header, PartHeader):
             if exchange.chunk_closed or rank in exchange.parts:
@@ -238,19 +238,20 @@ class CohortAveraging:
 
     def _find(self, sender: int, round_: int) -> tuple[_Exchange, int]:
         """Return the exchange of a round and the sender's rank, if it is another member of it."""
-        exchange = self._exchange(round_)
-        if sender not in exchange.members or sender == self._index:
+        exchange = self._exchanges.get(round_) or self._exchange(round_)
+        rank = exchange.ranks.get(sender, exchange.rank)
+        if rank == exchange.rank:
             raise RemoteProtocolError("not_in_cohort")
-        return exchange, exchange.members.index(sender)
+        return exchange, rank
 
     def _is_under_way(self, round_: int) -> bool:
         return self._vector is not None and round_ == self._round
 
     def _on_absent(self, partner: int, *, is_past: bool) -> list[Action]:
         exchange = self._exchanges.get(self._round) if self._vector is not None else None
-        if exchange is None or partner not in exchange.members:
+        if exchange is None or partner not in exchange.ranks:
             return []
-        rank = exchange.members.index(partner)
+        rank = exchange.ranks[partner]
         if rank in exchange.parts_awaited or rank in exchange.means_awaited:
             exchange.parts_awaited.discard(rank)
             exchange.means_awaited.discard(rank)
@@ -276,10 +277,17 @@ class CohortAveraging:
         own = self._vector[exchange.chunk(exchange.rank)]
         if not own.size:
             return []
-        exchange.is_own_chunk_local = not exchange.parts
         exchange.parts[exchange.rank] = (own, self._weight)
         ranks = sorted(exchange.parts)
         mean = weighted_mean([exchange.parts[rank] for rank in ranks])
+        actions: list[Action] = []
+        if not is_finite(mean):
+            # Looked at only now: the sum tells of all parts at once.
+            liars = [rank for rank in ranks if not is_finite(exchange.parts[rank][0])]
+            actions += [self._drop(exchange.members[rank]) for rank in liars]
+            ranks = [rank for rank in ranks if rank not in liars]
+            mean = weighted_mean([exchange.parts[rank] for rank in ranks])
+        exchange.is_own_chunk_local = len(ranks) == 1
         exchange.means[exchange.rank] = mean
         exchange.parts.clear()  # The others' models can be freed.
         bitmap = sum(1 << rank for rank in ranks)
@@ -287,7 +295,7 @@ class CohortAveraging:
         size = len(exchange.members)
         header = MeanHeader(self._round, bitmap.to_bytes((size + 7) // 8, "little"))
         parts = (mean,)  # One tuple for all: a driver may tell that they get the same body.
-        return [
+        return actions + [
             SendBulk(self._roster.peers[member], header, parts, mean.nbytes)
             for rank, member in enumerate(exchange.members)
             if rank != exchange.rank
@@ -295,11 +303,14 @@ class CohortAveraging:
 
     def _end(self, exchange: _Exchange) -> list[Action]:
         """Put the means together; a chunk whose owner is gone keeps our own values."""
-        assert self._vector is not None
-        result = np.empty_like(self._vector)
-        for rank in range(len(exchange.members)):
-            chunk = exchange.chunk(rank)
-            result[chunk] = exchange.means.get(rank, self._vector[chunk])
+        actions: list[Action] = []
+        result = self._put_together(exchange)
+        if not is_finite(result):
+            liars = [rank for rank, mean in sorted(exchange.means.items()) if not is_finite(mean)]
+            for rank in liars:
+                del exchange.means[rank]
+                actions.append(self._drop(exchange.members[rank]))
+            result = self._put_together(exchange)
         result.flags.writeable = False
         self.outcome = Outcome(
             vector=result,
@@ -309,7 +320,18 @@ class CohortAveraging:
             past=tuple(exchange.past),
             unreachable=exchange.unreachable,
         )
-        return self.abandon()
+        return actions + self.abandon()
+
+    def _put_together(self, exchange: _Exchange) -> Vector:
+        assert self._vector is not None
+        result = np.empty_like(self._vector)
+        for rank in range(len(exchange.members)):
+            chunk = exchange.chunk(rank)
+            result[chunk] = exchange.means.get(rank, self._vector[chunk])
+        return result
+
+    def _drop(self, member: int) -> Action:
+        return Disconnect(self._roster.peers[member], "not_finite")
 
     def _cancel_timer(self) -> list[Action]:
         if self._timer is None:

@@ -41,7 +41,6 @@ def choose_engine(
         workers = Workers(threads or usable_cores())
         return PerceptronEngine(
             task,
-            module,
             widths=widths,
             data=data,
             test=test,

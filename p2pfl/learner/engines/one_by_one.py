@@ -7,7 +7,7 @@ import torch
 
 from p2pfl.learner.engines.base import (
     Training,
-    batch_rows,
+    draw_rows,
     evaluation,
     failed_training,
 )
@@ -89,7 +89,7 @@ class ModuleEngine:
         self._module.train()
         torch.manual_seed(seed_of(f"{training.job.stream}/torch"))
         velocities = [torch.zeros_like(tensor) for tensor in self._trained if self._momentum]
-        losses, taken, rows = [], 0, batch_rows([training])[0]
+        losses, taken, rows = [], 0, draw_rows([training])[0].rows[0]
         for size in training.plan.sizes:
             losses.append(self._step(rows[taken : taken + size], training.rate, velocities))
             taken += size

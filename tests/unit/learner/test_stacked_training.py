@@ -118,7 +118,7 @@ def test_a_result_is_the_same_bits_in_any_batch(
     rng = Random(5)
     for _ in range(25):
         some = rng.sample(range(24), rng.randint(1, 24))
-        made._engine.chunk_peers = rng.choice([1, 2, 3, 5, 8, 16])  # type: ignore[attr-defined]
+        made._engine._chunk_peers = rng.choice([1, 2, 3, 5, 8, 16])  # type: ignore[attr-defined]
         made._engine._local.__dict__.clear()  # type: ignore[attr-defined]
         for peer, result in zip(some, trained(made.run([jobs[i] for i in some])), strict=True):
             assert result.vector.tobytes() == alone[peer].vector.tobytes()
@@ -197,3 +197,11 @@ def test_the_same_seed_gives_the_same_start_and_evaluation_rows() -> None:
     assert not first.initial_vector().flags.writeable
     job = (0, Evaluate(0, first.initial_vector()))
     assert first.run([job]) == second.run([job])
+
+
+def test_label_counts_are_those_of_the_rows() -> None:
+    made = learner(peers=5)
+    counts = made.label_counts
+    assert counts is not None
+    assert [sum(row) for row in counts] == [made.sample_count(peer) for peer in range(5)]
+    assert made.pooled().label_counts == [[sum(column) for column in zip(*counts, strict=True)]]

@@ -1,0 +1,114 @@
+"""Federated averaging with a server (McMahan et al., AISTATS 2017): a yardstick only.
+
+Peer 0 is the server. Every peer, it included, trains; all send their models to it; it takes the
+mean, weighted by the models' weights, and sends it back. That is what the gossip algorithms are
+measured against: one peer that carries 2 (n - 1) models a round, and that all must trust.
+
+Departure: all peers take part in every round, there is no sampling of clients. The server waits
+for one deadline. A client waits for two: the server's, and the way back.
+"""
+
+from typing import ClassVar
+
+import numpy.typing as npt
+
+from p2pfl_gossip.actions import Action, SendBulk, Vector
+from p2pfl_gossip.averaging.base import RoundMessage, Tickets, weighted_mean
+from p2pfl_gossip.averaging.gathering import Gathering, Heard
+from p2pfl_gossip.averaging.neighbour_averaging import VectorHeader, check_weight
+from p2pfl_gossip.roster import Roster
+
+SERVER = 0
+
+
+class GlobalModelHeader(RoundMessage, frozen=True, tag=35):
+    """Server to client: the body is the mean of the round."""
+
+
+class FedAvgServer(Gathering[VectorHeader]):
+    """The server's side: gathers all models and sends the mean back.
+
+    Args: see `Gathering`; `index` is SERVER.
+    """
+
+    header_type: ClassVar[type[RoundMessage]] = VectorHeader
+
+    def senders(self, round_: int) -> tuple[int, ...]:
+        """Return all clients."""
+        return tuple(range(1, len(self._roster)))
+
+    def receivers(self, round_: int) -> tuple[int, ...]:
+        """Return all clients."""
+        return self.senders(round_)
+
+    def _open(self, round_: int, vector: Vector, weight: float) -> list[Action]:
+        return []
+
+    def _check(self, sender: int, header: VectorHeader) -> None:
+        check_weight(header.weight)
+
+    def _mix(
+        self, round_: int, vector: Vector, weight: float, heard: list[Heard[VectorHeader]]
+    ) -> Vector:
+        return weighted_mean([(vector, weight), *((it.body, it.header.weight) for it in heard)])
+
+    def _close(self, round_: int, result: Vector) -> list[Action]:
+        header = GlobalModelHeader(round_)
+        parts = (result,)  # One tuple for all: a driver may tell that they get the same body.
+        return [
+            SendBulk(self._roster.peers[client], header, parts, result.nbytes)
+            for client in self.receivers(round_)
+        ]
+
+
+class FedAvgClient(Gathering[GlobalModelHeader]):
+    """A client's side: sends its model to the server and takes the mean; its own if none comes.
+
+    Args: see `Gathering`.
+    """
+
+    header_type: ClassVar[type[RoundMessage]] = GlobalModelHeader
+
+    def senders(self, round_: int) -> tuple[int, ...]:
+        """Return the server."""
+        return (SERVER,)
+
+    def receivers(self, round_: int) -> tuple[int, ...]:
+        """Return the server."""
+        return (SERVER,)
+
+    def _open(self, round_: int, vector: Vector, weight: float) -> list[Action]:
+        if round_ in self._heard:
+            return []  # The mean is here already: we are late, and our model is not awaited.
+        header = VectorHeader(round_, weight)
+        return [SendBulk(self._roster.peers[SERVER], header, (vector,), vector.nbytes)]
+
+    def _check(self, sender: int, header: GlobalModelHeader) -> None:
+        pass
+
+    def _mix(
+        self, round_: int, vector: Vector, weight: float, heard: list[Heard[GlobalModelHeader]]
+    ) -> Vector:
+        return heard[0].body if heard else vector
+
+
+def make_fedavg(
+    *,
+    index: int,
+    roster: Roster,
+    length: int,
+    dtype: npt.DTypeLike,
+    deadline_s: float,
+    tickets: Tickets,
+) -> FedAvgServer | FedAvgClient:
+    """Make the machine of the server or of a client, as the index says."""
+    is_server = index == SERVER
+    make = FedAvgServer if is_server else FedAvgClient
+    return make(
+        index=index,
+        roster=roster,
+        length=length,
+        dtype=dtype,
+        deadline_s=deadline_s if is_server else 2 * deadline_s,
+        tickets=tickets,
+    )

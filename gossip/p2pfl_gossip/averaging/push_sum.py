@@ -1,0 +1,189 @@
+"""Push-sum with running sums: directed graphs, and messages that get lost.
+
+Push-sum (Kempe, Dobra & Gehrke, FOCS 2003): every peer holds *mass*, a pair (total, weight), and in
+each round keeps one equal share of it and sends one to each out-neighbour. Over all peers the mass
+is constant, and total / weight tends to the mean. A lost message would destroy mass; so peers send
+the *running sum* of all they ever sent along a link (Spiridonoff, Olshevsky & Paschalidis, JMLR
+2020), and a receiver takes the difference to the last one it got: the next message that arrives
+brings what was lost.
+
+In learning (stochastic gradient push, Assran et al., ICML 2019) a peer trains its estimate
+z = total / weight and adds the change to its total: total += z_trained - z.
+
+Departures: rounds with one deadline instead of full asynchrony. With unequal weights of the models,
+mass begins as (w x, w) and changes count w times. A peer that restarts has lost its mass and its
+links' sums: it begins anew from its model, with weight w, and `since` tells its neighbours. Where a
+link's sum reaches back beyond a peer's own beginning, its first value is the zero to count from. A
+sum that shrinks, as none does, is ignored.
+
+Mass is float64, inside and on the wire: running sums grow with the rounds, and float32 would lose
+the models' digits in a few hundred.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from p2pfl_gossip.actions import Action, RemoteProtocolError, SendBulk, Vector
+from p2pfl_gossip.averaging.base import RoundMessage, Tickets
+from p2pfl_gossip.averaging.gathering import Gathering, Heard
+from p2pfl_gossip.averaging.neighbour_averaging import check_weight
+from p2pfl_gossip.records import Record, UInt32
+from p2pfl_gossip.roster import Roster
+from p2pfl_gossip.topology import Topology, TopologyError
+
+Total = npt.NDArray[np.float64]
+
+
+class RunningSumHeader(RoundMessage, frozen=True, tag=33):
+    """The body is the float64[d] sum of all totals sent along this link.
+
+    Attributes:
+        since: the round that the sum began with, at most `round`.
+        weight: the sum of all weights sent along this link, above 0.
+    """
+
+    since: UInt32
+    weight: float
+
+
+class _RunningSum(Record, frozen=True):
+    """All mass that went along one link, since a round; `total` is read-only."""
+
+    since: int
+    weight: float
+    total: Total
+
+
+class PushSum(Gathering[RunningSumHeader]):
+    """One peer's mass, and the running sums of its links.
+
+    Invariant: over all peers and links, held mass, and sums sent less sums taken, are constant but
+    for what training adds.
+
+    Args:
+        topology: of all members; one that repeats, as sums are kept for each neighbour of a period.
+        index, roster, length, dtype, deadline_s, tickets: see `Gathering`.
+
+    Raises:
+        TopologyError: the topology never repeats.
+    """
+
+    header_type = RunningSumHeader
+    # Another's model in place of one's own would change the sum of all mass. A late peer need not:
+    # it waits for nobody who is past its round, so it catches up by rounds that take no time.
+    takes_models_of_others = False
+
+    def __init__(
+        self,
+        *,
+        topology: Topology,
+        index: int,
+        roster: Roster,
+        length: int,
+        dtype: npt.DTypeLike,
+        deadline_s: float,
+        tickets: Tickets,
+    ) -> None:
+        if topology.period is None:
+            raise TopologyError(
+                "push-sum keeps a sum for every neighbour it ever has; take a topology that repeats"
+            )
+        super().__init__(
+            index=index,
+            roster=roster,
+            length=length,
+            dtype=dtype,
+            deadline_s=deadline_s,
+            tickets=tickets,
+            body_dtype=np.float64,
+        )
+        self._topology = topology
+        self._mass: tuple[Total, float] | None = None
+        self._estimate: Vector | None = None
+        self._since = 0
+        self._sent: dict[int, _RunningSum] = {}
+        self._taken: dict[int, _RunningSum] = {}
+
+    @property
+    def mass(self) -> tuple[Total, float] | None:
+        """What this peer holds, (total, weight), for measuring; None before its first round."""
+        return self._mass
+
+    def senders(self, round_: int) -> tuple[int, ...]:
+        """Return the in-neighbours."""
+        return self._topology.neighbourhood(round_, self._index).in_neighbours
+
+    def receivers(self, round_: int) -> tuple[int, ...]:
+        """Return the out-neighbours."""
+        return self._topology.neighbourhood(round_, self._index).out_neighbours
+
+    def _open(self, round_: int, vector: Vector, weight: float) -> list[Action]:
+        """Add what training changed; keep one share of the mass and send one to each receiver."""
+        trained = vector.astype(np.float64)
+        if self._mass is None or self._estimate is None:
+            self._since = round_
+            self._estimate = vector
+            total, mass_weight = weight * trained, weight
+        else:
+            total, mass_weight = self._mass
+            total = total + weight * (trained - self._estimate)
+        receivers = self.receivers(round_)
+        share = 1 / (len(receivers) + 1)
+        total, mass_weight = total * share, mass_weight * share
+        self._mass = (total, mass_weight)
+        actions: list[Action] = []
+        for group in self._links(receivers):
+            running = self._sent.get(group[0])
+            if running is None:
+                running = _RunningSum(self._since, mass_weight, total)
+            else:
+                running = _RunningSum(
+                    running.since, running.weight + mass_weight, running.total + total
+                )
+            running.total.flags.writeable = False
+            header = RunningSumHeader(round_, running.since, running.weight)
+            parts = (running.total,)  # One tuple for all: a driver may tell that they are alike.
+            for receiver in group:
+                self._sent[receiver] = running
+                peer = self._roster.peers[receiver]
+                actions.append(SendBulk(peer, header, parts, running.total.nbytes))
+        return actions
+
+    def _links(self, receivers: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """Group the receivers whose links have the same sum: all of them, on a static graph."""
+        if self._topology.period == 1:
+            return [receivers] if receivers else []
+        return [(receiver,) for receiver in receivers]
+
+    def _check(self, sender: int, header: RunningSumHeader) -> None:
+        check_weight(header.weight)
+        if header.since > header.round:
+            raise RemoteProtocolError("since_out_of_range")
+
+    @staticmethod
+    def _is_after(header: RunningSumHeader, taken: _RunningSum) -> bool:
+        if header.since != taken.since:
+            return header.since > taken.since
+        return header.weight > taken.weight
+
+    def _mix(
+        self, round_: int, vector: Vector, weight: float, heard: list[Heard[RunningSumHeader]]
+    ) -> Vector:
+        """Take what is new in each link's sum; return total / weight."""
+        assert self._mass is not None
+        total, mass_weight = self._mass
+        for item in heard:
+            header, body = item.header, item.body.astype(np.float64, copy=False)
+            taken = self._taken.get(item.sender)
+            if taken is not None and not self._is_after(header, taken):
+                continue
+            if taken is not None and taken.since == header.since:
+                total = total + (body - taken.total)
+                mass_weight += header.weight - taken.weight
+            elif header.since >= self._since:
+                total = total + body
+                mass_weight += header.weight
+            self._taken[item.sender] = _RunningSum(header.since, header.weight, body)
+        self._mass = (total, mass_weight)
+        self._estimate = (total / mass_weight).astype(self._dtype)
+        return self._estimate
