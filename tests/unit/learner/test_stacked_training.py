@@ -207,3 +207,4 @@ def test_label_counts_are_those_of_the_rows() -> None:
     counts = made.label_counts
     assert counts is not None
     assert [sum(row) for row in counts] == [made.sample_count(peer) for peer in range(5)]
+    assert made.pooled().label_counts == [[sum(column) for column in zip(*counts, strict=True)]]
