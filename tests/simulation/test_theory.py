@@ -239,9 +239,11 @@ def test_federated_averaging_is_exact_in_one_round() -> None:
     np.testing.assert_array_equal(run.after(0), np.tile(run.after(0)[0], (40, 1)))
 
 
-def test_push_sum_mixes_as_fast_as_its_graph_where_nothing_is_lost() -> None:
-    topology = RandomRegular(60, 6, SEED)
-    models = normal_models(60, LENGTH)
+@pytest.mark.parametrize(
+    "topology", [RandomRegular(60, 6, SEED), Star(20), BaseGraph(23, 2)], ids=repr
+)
+def test_push_sum_mixes_as_its_graph_does_where_nothing_is_lost(topology: Topology) -> None:
+    models = normal_models(topology.peer_count, LENGTH)
     by_push_sum = Exchanges(models, push_sum(topology), rounds=12).run()
     by_dsgd = Exchanges(models, dsgd(topology), rounds=12).run()
     np.testing.assert_allclose(by_push_sum.after(11), by_dsgd.after(11), atol=1e-14)
