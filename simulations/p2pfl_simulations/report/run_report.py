@@ -171,6 +171,7 @@ def _online(run: Run) -> str:
         x_title="virtual time",
         y_title=f"peers online, of {run.scenario.peers:,}",
         x_text=duration,
+        clock=True,
         y_text=lambda value: f"{value:,.0f}",
         y_whole=True,
         width=NARROW,
