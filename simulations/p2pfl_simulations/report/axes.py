@@ -65,7 +65,7 @@ class Clock(Linear):
         """Return times as people count them, about as many as wanted."""
         rough = (self.high - self.low) / max(1, wanted)
         step = next((step for step in CLOCK_STEPS_S if step >= rough), None)
-        if rough <= CLOCK_STEPS_S[0] or step is None:
+        if self.high < 120 or step is None:
             return Linear.ticks(self, wanted, whole=whole)
         first = math.ceil(self.low / step - 1e-9)
         return [index * step for index in range(first, int(self.high / step + 1e-9) + 1)]

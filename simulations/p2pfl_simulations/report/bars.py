@@ -102,7 +102,7 @@ def histogram(
     if len(finite) < 2:
         return ""
     low, high = span([*finite, *(value for _, _, value in references)], floor=0, top=1)
-    step = nice_step((high - low) / 40)
+    step = nice_step((high - low) / 80)
     bins = max(1, round((high - low) / step))
     counts = [0] * bins
     for value in finite:

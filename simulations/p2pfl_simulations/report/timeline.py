@@ -103,7 +103,7 @@ def fault_timeline(run: Run) -> str:
     parts.append(draw(away, x, top, pitch, bar, per_row))
     parts.append(_marks(marked, x, top, pitch, per_row))
     parts.append(_row_labels(rows, per_row, peers, left, top, pitch))
-    for value in x.ticks(10):
+    for value in x.ticks(8):
         parts.append(
             element("path", d=f"M{number(x(value))} {number(bottom + 2)}v5", class_="axis")
         )
