@@ -24,9 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from p2pfl_gossip.actions import Action, RemoteProtocolError, SendBulk, Vector
-from p2pfl_gossip.averaging.base import RoundMessage, Tickets
+from p2pfl_gossip.averaging.base import RoundMessage, Tickets, check_weight
 from p2pfl_gossip.averaging.gathering import Gathering, Heard
-from p2pfl_gossip.averaging.neighbour_averaging import check_weight
 from p2pfl_gossip.records import Record, UInt32
 from p2pfl_gossip.roster import Roster
 from p2pfl_gossip.topology import Topology, TopologyError
