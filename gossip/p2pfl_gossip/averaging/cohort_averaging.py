@@ -9,11 +9,10 @@ all members end with the same bits.
 Who is missing costs one deadline. An owner closes its chunk once every member's part has come or
 the member is known to be gone, at the latest `deadline_s` after it began; a member ends once every
 mean has come or its owner is known to be gone, at the latest `deadline_s` later. Where an owner is
-gone, that chunk keeps its local values and the outcome says that it is not complete. Who is late
-still gets the means.
+gone, or has nobody's part but its own, that chunk keeps its local values and the outcome says that
+it is not complete. Who is late still gets the means.
 """
 
-import math
 from collections.abc import Callable
 from typing import Annotated
 
@@ -143,6 +142,8 @@ class CohortAveraging:
         """Send every owner its chunk of our model; wait for parts and means."""
         if vector.shape != (self._length,) or vector.dtype != self._dtype:
             raise LocalProtocolError(f"a model is {self._dtype}[{self._length}]")
+        if self._vector is not None:
+            raise LocalProtocolError(f"the exchange of round {self._round} is under way")
         self._exchanges.forget_before(round_)
         exchange = self._exchange(round_)
         self._round, self._vector, self._weight = round_, vector, weight
@@ -196,9 +197,11 @@ class CohortAveraging:
         else:
             if rank in exchange.means:
                 return []
-            exchange.means[rank] = body
             exchange.means_awaited.discard(rank)
-            exchange.contributors |= int.from_bytes(header.contributors, "little")
+            bitmap = int.from_bytes(header.contributors, "little")
+            if bitmap != 1 << rank:  # Else nobody's part reached the owner: it is no mean.
+                exchange.means[rank] = body
+                exchange.contributors |= bitmap
         return self._advance(exchange) if self._is_under_way(header.round) else []
 
     def on_message(self, now_s: float, sender: int, message: Message) -> list[Action]:
