@@ -73,6 +73,7 @@ class _Exchange:
         self.contributors = 1 << self.rank
         self.past: list[int] = []
         self.unreachable = 0
+        self.is_anybody_heard = False
         self.chunk_closed = False
         self.is_own_chunk_local = False  # No other member's part came in time.
         # Sets of ranks: asked for membership and emptiness, never iterated. An empty chunk (there
@@ -189,6 +190,7 @@ class CohortAveraging:
         """Keep a part or a mean; close our chunk or end the exchange if it was the last."""
         assert isinstance(header, (PartHeader, MeanHeader))  # As `body_bytes` found.
         exchange, rank = self._find(sender, header.round)
+        exchange.is_anybody_heard = True
         if isinstance(header, PartHeader):
             if exchange.chunk_closed or rank in exchange.parts:
                 return []
@@ -223,6 +225,9 @@ class CohortAveraging:
         self._timer = None
         exchange = self._exchanges[self._round]
         if exchange.chunk_closed:
+            if not exchange.is_anybody_heard:
+                # Silence of all is how being cut off shows where links go dead without a word.
+                exchange.unreachable += len(exchange.means_awaited)
             exchange.means_awaited.clear()
             return self._advance(exchange)
         exchange.parts_awaited.clear()
