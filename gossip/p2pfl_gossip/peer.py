@@ -34,7 +34,7 @@ from p2pfl_gossip.averaging.base import (
     Averaging,
     RoundMessage,
     Tickets,
-    check_finite,
+    check_entries,
 )
 from p2pfl_gossip.catch_up import (
     CatchUp,
@@ -255,7 +255,7 @@ class Peer:
         elif isinstance(header, ModelHeader):
             if not self._catch_up.is_fetching_from(index):
                 return []
-            check_finite(vector)
+            check_entries(vector)
             return self._resume(now_s, self._catch_up.on_model(header.round, vector))
         return self._settle(now_s, self._averaging.on_body(now_s, index, header, vector))
 

@@ -132,7 +132,7 @@ def test_a_driver_that_tells_what_was_not_asked_is_a_bug_of_ours() -> None:
     peer = OnePeer().start()
     trained = Trained(np.zeros(8, np.float32), 1, 0.0)
     told: list[Callable[[], Any]] = [
-        lambda: peer.start(),
+        peer.start,
         lambda: peer.peer.on_work_done(0.0, 999, trained),
         lambda: peer.peer.on_work_done(0.0, peer.job(Train), Evaluated({})),
         lambda: peer.peer.on_work_failed(0.0, 999, "why"),
@@ -698,11 +698,9 @@ def test_a_pause_in_the_last_round_does_not_keep_it_from_finishing() -> None:
 
 def _refused(peer: OnePeer, sender: int, message: Any) -> str:
     before = (peer.peer.state, peer.peer.round, len(peer.sent), len(peer.events))
+    give = peer.message if isinstance(message, (Status, ModelRequest)) else peer.begin
     with pytest.raises(RemoteProtocolError) as caught:
-        if isinstance(message, (Status, StatusRequest, ModelRequest)):
-            peer.message(sender, message)
-        else:
-            peer.begin(sender, message)
+        give(sender, message)
     assert (peer.peer.state, peer.peer.round, len(peer.sent), len(peer.events)) == before
     return caught.value.reason
 
@@ -733,10 +731,10 @@ def test_rounds_beyond_the_end_are_refused_in_every_state(where: str) -> None:
         assert _refused(peer, 1, ModelRequest(round_)) == "round_out_of_range"
 
 
-@pytest.mark.parametrize("poison", [math.nan, math.inf])
-def test_a_fetched_model_that_is_not_finite_is_refused_and_others_are_sought(poison: float) -> None:
+@pytest.mark.parametrize("poison", [math.nan, math.inf, 2e30])
+def test_a_fetched_model_out_of_range_is_refused_and_others_are_sought(poison: float) -> None:
     peer = _in_state("catching up")
-    with pytest.raises(RemoteProtocolError, match="not_finite"):
+    with pytest.raises(RemoteProtocolError, match="entry_out_of_range"):
         peer.body(2, ModelHeader(9), [poison] * 8)
     assert (peer.peer.round, peer.peer.state) == (0, State.CATCHING_UP)
     assert peer.peer.vector.tolist() == [0.0] * 8
