@@ -281,7 +281,7 @@ def find_scenario(name_or_path: str) -> Path:
         return shipped[name_or_path]
     near = difflib.get_close_matches(name_or_path, shipped, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"shipped are {', '.join(shipped)}"
-    raise ScenarioError(f"there is no scenario {name_or_path!r}: no such file, and {hint}")
+    raise ScenarioError(f"there is no file or scenario {name_or_path!r}; {hint}")
 
 
 def load_scenario(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Scenario:
@@ -304,7 +304,7 @@ def load_scenario(name_or_path: str, overrides: Mapping[str, Any] | None = None)
     document.setdefault("name", path.stem)
     for key, value in (overrides or {}).items():
         _override(document, key, value)
-    return make_scenario(document, source=str(path))
+    return make_scenario(document, source=name_or_path)
 
 
 def make_scenario(document: Mapping[str, Any], *, source: str = "scenario") -> Scenario:
@@ -316,7 +316,7 @@ def make_scenario(document: Mapping[str, Any], *, source: str = "scenario") -> S
     try:
         return Scenario.model_validate(document)
     except ValidationError as error:
-        faults = "\n".join(f"{source}: {_explain(fault)}" for fault in error.errors())
+        faults = "\n".join(f"{source}: {_explain(fault, document)}" for fault in error.errors())
         raise ScenarioError(faults) from None
 
 
@@ -329,21 +329,49 @@ def _override(document: dict[str, Any], dotted: str, value: Any) -> None:
     document[key] = value
 
 
-def _explain(fault: Any) -> str:
+def _explain(fault: Any, document: Mapping[str, Any]) -> str:
     """Turn one of pydantic's errors into one line: where, what, and the nearest known key."""
-    location = [str(part) for part in fault["loc"]]
-    where = ".".join(part for part in location if part not in _ALGORITHMS) or "scenario"
-    if fault["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(location[-1], sorted(_known_keys()), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"{where} is not a known key{hint}"
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    if fault["type"] in {"missing", "value_error"}:
-        return f"{where}: {message}"
+    keys, tags = _place(fault["loc"], document)
+    where = ".".join(keys)
+    kind, message = fault["type"], str(fault["msg"]).removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        known = _known_keys()
+        if keys[-1] in known and tags:
+            return f"{where} is not a key of {tags[-1]!r}"
+        return f"{where} is not a known key{_hint(keys[-1], known)}"
+    if kind in {"union_tag_invalid", "union_tag_not_found"}:
+        key = f"{where}.{fault['ctx']['discriminator'].strip(chr(39))}"
+        if kind == "union_tag_not_found":
+            return f"{key} is missing"
+        known = {tag.strip("'") for tag in fault["ctx"]["expected_tags"].split(", ")}
+        hint = _hint(fault["ctx"]["tag"], known) or f"; there are {', '.join(sorted(known))}"
+        return f"{key}: there is no {fault['ctx']['tag']!r}{hint}"
+    if kind == "missing":
+        return f"{where} is missing"
+    if kind == "value_error":
+        return f"{where}: {message}" if where else message
     return f"{where}: {message}, not {fault['input']!r}"
 
 
-_ALGORITHMS = {"cohorts", "dsgd", "epidemic", "push-sum", "age-gossip", "fedavg", "none"}
+def _place(location: tuple[int | str, ...], document: Any) -> tuple[list[str], list[str]]:
+    """Part a fault's location into the keys of the document and the tags of unions on the way."""
+    keys, tags = [], []
+    for index, part in enumerate(location):
+        last = index == len(location) - 1
+        if isinstance(document, Mapping) and part in document:
+            document = document[str(part)]
+        elif isinstance(document, (list, tuple)) and isinstance(part, int):
+            document = document[part]
+        elif not last:
+            tags.append(str(part))
+            continue
+        keys.append(str(part))
+    return keys, tags
+
+
+def _hint(word: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(word, sorted(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _known_keys() -> set[str]:

@@ -29,6 +29,12 @@ one round's bodies are about one model.
 COHORT_SIZE_MAX = 1024
 """Bounds the bitmaps that travel."""
 
+ENTRY_MAX = 1e30
+"""Of a model that arrives, either way from 0: the sum of many such stays within float32."""
+
+WEIGHT_MAX = 2.0**53
+"""Of a model: exact as a count of rows. A sum of weights without a bound overflows, and raises."""
+
 
 class RoundMessage(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A message of one round; the peer compares `round` with its own before anything else."""
@@ -119,17 +125,35 @@ def is_finite(vector: Vector) -> bool:
     return bool(np.isfinite(vector).all())
 
 
-def check_finite(vector: Vector) -> None:
-    """Raise RemoteProtocolError if an entry is NaN or infinite."""
-    if not is_finite(vector):
-        raise RemoteProtocolError("not_finite")
+def check_entries(vector: Vector) -> None:
+    """Raise RemoteProtocolError if an entry is NaN, infinite or beyond ENTRY_MAX."""
+    # A NaN is the maximum of its array, and no comparison with it holds.
+    if not (vector.max() <= ENTRY_MAX and vector.min() >= -ENTRY_MAX):
+        raise RemoteProtocolError("entry_out_of_range")
+
+
+def check_weight(weight: float) -> None:
+    """Raise RemoteProtocolError unless a model's weight is above 0 and at most WEIGHT_MAX."""
+    if not 0 < weight <= WEIGHT_MAX:
+        raise RemoteProtocolError("weight_out_of_range")
 
 
 def weighted_mean(parts: list[tuple[Vector, float]]) -> Vector:
     """Average vectors by their weights, in the order given; read-only.
 
-    Equal weights take a sum and one division, so that the mean of equal models is exact.
+    Equal weights take a sum and one division, so that the mean of equal models is exact. The mean
+    of finite vectors is finite, even where their sum is not.
     """
+    with np.errstate(over="raise", invalid="ignore"):
+        try:
+            mean = _mean(parts)
+        except FloatingPointError:
+            mean = _mean_of_huge(parts)
+    mean.flags.writeable = False
+    return mean
+
+
+def _mean(parts: list[tuple[Vector, float]]) -> Vector:
     first_weight = parts[0][1]
     if all(weight == first_weight for _, weight in parts):
         mean = parts[0][0].copy()
@@ -141,8 +165,19 @@ def weighted_mean(parts: list[tuple[Vector, float]]) -> Vector:
         mean = parts[0][0] * (parts[0][1] / total)  # A Python float keeps the vector's dtype.
         for vector, weight in parts[1:]:
             mean += vector * (weight / total)
-    mean.flags.writeable = False
     return mean
+
+
+def _mean_of_huge(parts: list[tuple[Vector, float]]) -> Vector:
+    """Average halves, so that no sum overflows, and double the result."""
+    total = math.fsum(weight for _, weight in parts)
+    half = np.zeros_like(parts[0][0])
+    for vector, weight in parts:
+        half += vector * (weight / total / 2)
+    limit = np.finfo(half.dtype).max / 2
+    np.clip(half, -limit, limit, out=half)
+    half *= 2
+    return half
 
 
 Tickets = Iterator[Ticket]

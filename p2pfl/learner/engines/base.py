@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from p2pfl.learner.batches import BatchPlan
+from p2pfl.learner.errors import LearningError
 from p2pfl.learner.streams import Integers
 from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
@@ -42,24 +43,37 @@ class Engine(Protocol):
         """Measure on the evaluation rows, and return the results in the same order."""
 
 
-def batch_rows(trainings: Sequence[Training]) -> list[Integers]:
-    """Draw the rows of each job's steps: int64 row numbers of the data, step after step.
+@dataclass(frozen=True)
+class Run:
+    """Neighbouring jobs of equal plans, with the rows of their steps.
 
-    Jobs with as many rows as their neighbours in the list are drawn together, which is faster.
+    Attributes:
+        first: place of the first job.
+        last: place behind the last job.
+        plan: the plan that they share.
+        rows: int64[last - first, n] row numbers of the data, step after step.
     """
-    drawn: list[Integers] = []
+
+    first: int
+    last: int
+    plan: BatchPlan
+    rows: Integers
+
+
+def draw_rows(trainings: Sequence[Training]) -> list[Run]:
+    """Draw the rows of all jobs; neighbours of equal plans together, which is faster."""
+    runs: list[Run] = []
     first = 0
     while first < len(trainings):
         plan, last = trainings[first].plan, first + 1
-        while last < len(trainings) and trainings[last].plan.row_count == plan.row_count:
+        while last < len(trainings) and trainings[last].plan is plan:
             last += 1
-        local = plan.draw([training.job.stream for training in trainings[first:last]])
-        drawn += [
-            training.rows[order]
-            for training, order in zip(trainings[first:last], local, strict=True)
-        ]
+        some = trainings[first:last]
+        local = plan.draw([training.job.stream for training in some])
+        held = np.stack([training.rows for training in some])
+        runs.append(Run(first, last, plan, np.take_along_axis(held, local, axis=1)))
         first = last
-    return drawn
+    return runs
 
 
 def failed_training(training: Training, losses: Sequence[float]) -> WorkFailed:
@@ -83,6 +97,9 @@ def evaluation(
     """Measure one model, or say that its figures are of no use."""
     with np.errstate(all="ignore"):
         metrics = {name: float(value) for name, value in measure(job.vector).items()}
+    if not metrics.keys() >= {"accuracy", "loss"}:
+        found = ", ".join(metrics) or "none"
+        raise LearningError(f"a task's metrics include 'accuracy' and 'loss'; found {found}")
     for name, value in metrics.items():
         if not np.isfinite(value):
             return WorkFailed(f"{name} is {value:g} after round {job.round}")

@@ -6,7 +6,7 @@ import numpy as np
 
 from p2pfl.learner.engines.base import (
     Training,
-    batch_rows,
+    draw_rows,
     evaluation,
     failed_training,
 )
@@ -34,7 +34,7 @@ class NumpyEngine:
 
     def _train(self, training: Training) -> Trained | WorkFailed:
         vector = training.job.vector.astype(np.float32)
-        losses, taken, rows = [], 0, batch_rows([training])[0]
+        losses, taken, rows = [], 0, draw_rows([training])[0].rows[0]
         train = self._data.train
         for size in training.plan.sizes:
             batch = rows[taken : taken + size]

@@ -89,7 +89,7 @@ def test_undirected_graphs_have_symmetric_weights(topology: Topology) -> None:
         (Complete(7), nx.complete_graph(7)),
         (Star(8), nx.star_graph(7)),
     ],
-    ids=repr,
+    ids=["ring", "torus", "smallest torus", "complete", "star"],
 )
 def test_fixed_graphs_are_those_of_networkx(topology: Topology, graph: "nx.Graph[int]") -> None:
     ours = topology.mixing_matrix(0) > 0
