@@ -573,3 +573,29 @@ def test_messages_out_of_turn_are_refused_by_their_bounds() -> None:
     ]:
         with pytest.raises(Exception, match=reason):
             machine.on_message(driver.now_s, sender, message)
+
+
+def test_an_owner_that_sends_many_versions_of_a_sum_fills_no_memory() -> None:
+    cohort, people = make_cohort(8, 40)
+    versions = 20
+
+    def flood(driver: SessionDriver, rank: int, action: Action) -> list[Action]:
+        if not isinstance(action, SendBulk) or not isinstance(action.header, SumHeader):
+            return [action]
+        header, flooded = action.header, []
+        for version in range(versions):
+            body = np.full(action.size_bytes // 4, version, np.uint32)
+            digest = sum_digest(header.ballot, header.chunk, body.tobytes())
+            signature = signed(driver, rank, b"sum", header.ballot, le64(header.chunk), digest)
+            changed = replace(header, digest=digest, signature=signature)
+            flooded.append(replace(action, header=changed, parts=(body,), ticket=None))
+        return [*flooded, action]
+
+    driver = SessionDriver(cohort, people, 1, rewrite={4: flood}).run(until_s=2.0)
+    for rank in range(8):
+        if rank != 4:
+            for bodies in driver.machines[rank]._summing._bodies.values():
+                assert len(bodies) <= 2
+    driver.run_rest()
+    assert len(check(driver)) == 7
+    assert "two_sums" in driver.blamed()[4]

@@ -266,6 +266,7 @@ class Summing:
         self._decide(header.chunk)
         if (
             core.phase != Phase.REVEAL
+            or self._said[header.chunk][sender].digest != header.digest  # A second version.
             or header.chunk in self._decoding
             or header.digest in self._bodies[header.chunk]
             or (header.chunk, sender) in self._arriving
