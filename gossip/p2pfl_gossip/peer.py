@@ -29,7 +29,13 @@ from p2pfl_gossip.actions import (
     Vector,
     Work,
 )
-from p2pfl_gossip.averaging.base import LOOKAHEAD_ROUNDS, Averaging, RoundMessage, Tickets
+from p2pfl_gossip.averaging.base import (
+    LOOKAHEAD_ROUNDS,
+    Averaging,
+    RoundMessage,
+    Tickets,
+    check_entries,
+)
 from p2pfl_gossip.catch_up import (
     CatchUp,
     ModelHeader,
@@ -61,8 +67,8 @@ _NEXT_STATES = {
     State.CATCHING_UP: {State.TRAINING, State.PAUSED, State.FINISHED, State.LEFT},
     State.TRAINING: {State.AVERAGING, State.CATCHING_UP, State.LEFT},
     State.AVERAGING: {State.TRAINING, State.CATCHING_UP, State.PAUSED, State.FINISHED, State.LEFT},
-    State.PAUSED: {State.CATCHING_UP, State.LEFT},
-    State.FINISHED: {State.CATCHING_UP, State.LEFT},
+    State.PAUSED: {State.CATCHING_UP, State.TRAINING, State.LEFT},
+    State.FINISHED: {State.LEFT},
     State.LEFT: set(),
 }
 
@@ -116,9 +122,9 @@ class Peer:
         self._state = State.NEW
         self._incarnation = 0
         self._round = 0
-        # The model the round began with; while averaging, the one just trained, which nobody else
-        # may have.
+        # The model the round began with; from the end of training on, the one just trained.
         self._vector = initial
+        self._is_trained = False  # Whether `_vector` is, and so nobody else may have it.
         self._training: Ticket | None = None
         self._evaluations: dict[Ticket, int] = {}
         self._told: dict[int, int] = {}  # Late sender -> our round when it was told.
@@ -164,12 +170,14 @@ class Peer:
             if isinstance(model, bytes) or model.shape != self._vector.shape:
                 raise LocalProtocolError("the persisted model is not of this task")
             self._round, self._vector = _number(records["round"]), model
-        if self._incarnation == 1 or len(self._roster) == 1:
+        if self._incarnation == 1 or self._round >= self._settings.rounds:
             return actions + self._start_round(now_s)
         return actions + self._seek(now_s)
 
     def on_command(self, now_s: float, command: Command) -> list[Action]:
         """Leave at once; pause before the next round; resume."""
+        if self._state is State.NEW:
+            raise LocalProtocolError(f"asked to {command} before the start")
         if self._state is State.LEFT:
             return []
         if command is Command.LEAVE:
@@ -189,16 +197,18 @@ class Peer:
         if self._state is State.LEFT:
             return []
         if isinstance(message, RoundMessage):
-            if message.round != self._round:
+            if message.round != self._round or self._state is State.FINISHED:
                 late = self._compare_rounds(now_s, index, message.round)
                 if late is not None:
                     return late
-        elif isinstance(message, Status):
-            return self._on_status(now_s, index, message.round)
         elif isinstance(message, StatusRequest):
             return [Send(sender, Status(self._round))]
+        elif isinstance(message, Status):
+            self._check_round(message.round)
+            return self._on_status(now_s, index, message.round)
         elif isinstance(message, ModelRequest):
-            vector = None if self._state is State.AVERAGING else self._vector
+            self._check_round(message.round)
+            vector = None if self._is_trained else self._vector
             return self._server.on_request(index, message.round, self._round, vector)
         return self._settle(now_s, self._averaging.on_message(now_s, index, message))
 
@@ -211,14 +221,13 @@ class Peer:
             return False, []
         size: int | None
         if isinstance(header, RoundMessage):
-            if header.round != self._round:
+            if header.round != self._round or self._state is State.FINISHED:
                 late = self._compare_rounds(now_s, index, header.round)
                 if late is not None:
                     return False, late
             size = self._averaging.body_bytes(index, header)
         elif isinstance(header, ModelHeader):
-            if header.round > self._settings.rounds:
-                raise RemoteProtocolError("round_out_of_range")
+            self._check_round(header.round)
             size = self._vector.nbytes if self._catch_up.is_fetching_from(index) else None
         else:
             size = self._averaging.body_bytes(index, header)
@@ -246,6 +255,7 @@ class Peer:
         elif isinstance(header, ModelHeader):
             if not self._catch_up.is_fetching_from(index):
                 return []
+            check_entries(vector)
             return self._resume(now_s, self._catch_up.on_model(header.round, vector))
         return self._settle(now_s, self._averaging.on_body(now_s, index, header, vector))
 
@@ -301,6 +311,8 @@ class Peer:
         if ticket == self._training:
             failed = Report(events.TrainingFailed(self._round, reason))
             return [failed, *self._average(now_s, self._vector, 1.0)]
+        if ticket not in self._evaluations:
+            raise LocalProtocolError(f"no work is under way under ticket {ticket}")
         round_ = self._evaluations.pop(ticket)
         return [Report(events.EvaluationFailed(round_, reason)), *self._finish()]
 
@@ -328,7 +340,7 @@ class Peer:
     def _average(self, now_s: float, vector: Vector, weight: float) -> list[Action]:
         self._training = None
         self._enter(State.AVERAGING)
-        self._vector = vector
+        self._vector, self._is_trained = vector, True
         actions = self._averaging.begin(now_s, self._round, vector, weight)
         for partner in sorted(self._ahead):
             if self._averaging.outcome is None:
@@ -350,7 +362,7 @@ class Peer:
             self._round, outcome.vector, outcome.expected, outcome.contributors, outcome.complete
         )
         self._round += 1
-        self._vector = outcome.vector
+        self._vector, self._is_trained = outcome.vector, False
         actions += [Report(ended), *self._persist(), *self._evaluate(self._round - 1)]
         actions += self._server.on_round(self._round, self._vector)
         if partners and outcome.unreachable == partners and self._round < self._settings.rounds:
@@ -373,6 +385,11 @@ class Peer:
         return [Work(ticket, Evaluate(round_, self._vector))]
 
     # --- being behind -----------------------------------------------------------------------
+
+    def _check_round(self, round_: int) -> None:
+        """Refuse a claim to be further than the end: nobody can be."""
+        if round_ > self._settings.rounds:
+            raise RemoteProtocolError("round_out_of_range")
 
     def _compare_rounds(self, now_s: float, sender: int, round_: int) -> list[Action] | None:
         """Return None for a frame of our round or one that we may wait for; else what to do.
@@ -410,6 +427,8 @@ class Peer:
         return actions + self._catch_up.fetch(now_s, self._round, target)
 
     def _seek(self, now_s: float) -> list[Action]:
+        if len(self._roster) == 1:
+            return self._start_round(now_s)  # There is nobody to ask.
         self._enter(State.CATCHING_UP)
         return self._catch_up.seek(now_s, self._round)
 
@@ -421,8 +440,8 @@ class Peer:
         self._catch_up.found = None
         if found.vector is not None and found.round > self._round:
             actions.append(Report(events.CaughtUp(self._round, found.round)))
-            self._round, self._vector = found.round, found.vector
-            actions += self._persist()
+            self._round, self._vector, self._is_trained = found.round, found.vector, False
+            actions += [*self._persist(), *self._server.on_round(self._round, self._vector)]
         return actions + self._start_round(now_s)
 
     def _drop_round(self, reason: str) -> list[Action]:
