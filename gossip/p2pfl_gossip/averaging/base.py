@@ -169,7 +169,11 @@ class RoundBuffer(dict[int, T]):
 
 def is_finite(vector: Vector) -> bool:
     """Tell whether no entry is NaN or infinite."""
-    return bool(np.isfinite(vector).all())
+    # A sum of squares that is finite has finite terms only, and takes a third of the time or less;
+    # one that overflowed says nothing.
+    with np.errstate(over="ignore"):
+        squares = float(np.dot(vector, vector))
+    return math.isfinite(squares) or bool(np.isfinite(vector).all())
 
 
 def check_entries(vector: Vector) -> None:
