@@ -144,7 +144,8 @@ def _references(
     A label stands to the left of its line if it fits there. Those that do not come first, from
     the left; then the others, from the right: so labels and lines do not cross.
     """
-    rightwards, leftwards = [], []
+    rightwards: list[tuple[str, str, float, bool]] = []
+    leftwards: list[tuple[str, str, float, bool]] = []
     for name, colour, value in sorted(references, key=lambda entry: entry[2]):
         label = f"{name} {written(value)}"
         fits = x(value) - 6 - text_width(label, 12.5) >= 0
