@@ -11,10 +11,11 @@ In learning (stochastic gradient push, Assran et al., ICML 2019) a peer trains i
 z = total / weight and adds the change to its total: total += z_trained - z.
 
 Departures: rounds with one deadline instead of full asynchrony. With unequal weights of the models,
-mass begins as (w x, w) and changes count w times. A peer that restarts has lost its mass and its
-links' sums: it begins anew from its model, with weight w, and `since` tells its neighbours. Where a
-link's sum reaches back beyond a peer's own beginning, its first value is the zero to count from. A
-sum that shrinks, as none does, is ignored.
+mass begins as (w x, w) and changes count w times; where a peer holds less mass, as one that is cut
+off, as often as it has mass. A peer that restarts has lost its mass and its links' sums: it begins
+anew from its model, with weight w, and `since` tells its neighbours. Where a link's sum reaches
+back beyond a peer's own beginning, its first value is the zero to count from. A sum that shrinks,
+as none does, is ignored.
 
 Mass is float64, inside and on the wire: running sums grow with the rounds, and float32 would lose
 the models' digits in a few hundred.
@@ -128,7 +129,9 @@ class PushSum(Gathering[RunningSumHeader]):
             total, mass_weight = weight * trained, weight
         else:
             total, mass_weight = self._mass
-            total = total + weight * (trained - self._estimate)
+            # A peer that is cut off has little mass left: in full, its change would count as
+            # many times over as that is less than its weight, and its training run away.
+            total = total + min(weight, mass_weight) * (trained - self._estimate)
         receivers = self.receivers(round_) if mass_weight > MASS_WEIGHT_MIN else ()
         share = 1 / (len(receivers) + 1)
         total, mass_weight = total * share, mass_weight * share

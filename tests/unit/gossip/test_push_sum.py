@@ -88,8 +88,24 @@ def test_what_training_changed_is_added_to_the_total() -> None:
     machine = machine_of(Ring(2), 0, np.float64)
     begin(machine, 0, np.array([4.0, 0.0]))
     time_out(machine)
+    hear(machine, 1, 0, 2.0, 2.0, weight=0.5)  # Late, but what it brings is in the next sum.
+    hear(machine, 1, 1, 2.0, 2.0, weight=0.5)
     begin(machine, 1, np.array([5.0, 1.0]))  # From the estimate (4, 0), of mass (2, 0) and 1/2.
-    assert held(machine) == ([1.5, 0.5], 0.25)
+    assert machine.outcome is not None
+    # Halved: (2.5, 0.5) with half of the change; and what has come.
+    assert held(machine) == ([1.25 + 2, 0.25 + 2], 0.25 + 0.5)
+
+
+def test_training_does_not_run_away_where_a_peer_is_cut_off() -> None:
+    machine = machine_of(Ring(2), 0, np.float64)
+    model = np.array([0.0, 0.0])
+    for round_ in range(12):
+        trained = model + (np.array([8.0, 1.0]) - model) / 4  # A quarter of the way to an optimum.
+        begin(machine, round_, trained)
+        time_out(machine)
+        assert machine.outcome is not None
+        model = machine.outcome.vector
+        np.testing.assert_allclose(model, trained)
 
 
 def test_weights_of_models_scale_mass_and_training() -> None:
@@ -97,8 +113,8 @@ def test_weights_of_models_scale_mass_and_training() -> None:
     begin(machine, 0, np.array([4.0, 0.0]), weight=6.0)
     assert held(machine) == ([12, 0], 3)
     time_out(machine)
-    begin(machine, 1, np.array([5.0, 0.0]), weight=6.0)
-    assert held(machine) == ([9, 0], 1.5)
+    begin(machine, 1, np.array([5.0, 0.0]), weight=6.0)  # Of its mass, it holds but 3.
+    assert held(machine) == ([(12 + 3) / 2, 0], 1.5)
 
 
 def test_on_a_graph_that_varies_every_link_has_its_own_sum() -> None:
