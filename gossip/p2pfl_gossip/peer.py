@@ -116,9 +116,10 @@ class Peer:
         self._state = State.NEW
         self._incarnation = 0
         self._round = 0
-        # The model the round began with; while averaging, the one just trained, which nobody else
-        # may have.
+        # The model the round began with; while averaging, the one just trained.
         self._vector = initial
+        # Whether others may have it: not one that we trained and that was never averaged.
+        self._is_shared = True
         self._training: Ticket | None = None
         self._evaluations: dict[Ticket, int] = {}
         self._told: dict[int, int] = {}  # Late sender -> our round when it was told.
@@ -151,6 +152,7 @@ class Peer:
         if self._state is not State.NEW:
             raise LocalProtocolError("started twice")
         self._incarnation = _number(records.get("incarnation", b"\0")) + 1
+        self._averaging.restore(records)
         self._catch_up = CatchUp(
             index=self._index,
             roster=self._roster,
@@ -164,7 +166,8 @@ class Peer:
             if isinstance(model, bytes) or model.shape != self._vector.shape:
                 raise LocalProtocolError("the persisted model is not of this task")
             self._round, self._vector = _number(records["round"]), model
-        if self._incarnation == 1 or len(self._roster) == 1:
+            self._is_shared = bool(_number(records["is_shared"]))
+        if self._incarnation == 1 or not self._averaging.partners(self._round):
             return actions + self._start_round(now_s)
         return actions + self._seek(now_s)
 
@@ -173,7 +176,7 @@ class Peer:
         if self._state is State.LEFT:
             return []
         if command is Command.LEAVE:
-            actions = self._drop_round("left") + self._catch_up.stop()
+            actions = self._drop_round("left") + self._averaging.close() + self._catch_up.stop()
             self._enter(State.LEFT)
             return [*actions, Report(events.Left(self._round))]
         self._pause_asked = command is Command.PAUSE
@@ -188,18 +191,16 @@ class Peer:
         index = self._roster.index_untrusted(sender)
         if self._state is State.LEFT:
             return []
-        if isinstance(message, RoundMessage):
-            if message.round != self._round:
-                late = self._compare_rounds(now_s, index, message.round)
-                if late is not None:
-                    return late
-        elif isinstance(message, Status):
+        if isinstance(message, Status):
             return self._on_status(now_s, index, message.round)
-        elif isinstance(message, StatusRequest):
+        if isinstance(message, StatusRequest):
             return [Send(sender, Status(self._round))]
-        elif isinstance(message, ModelRequest):
-            vector = None if self._state is State.AVERAGING else self._vector
+        if isinstance(message, ModelRequest):
+            vector = self._vector if self._is_shared else None
             return self._server.on_request(index, message.round, self._round, vector)
+        refused = self._compare_rounds(now_s, index, message)
+        if refused is not None:
+            return refused
         return self._settle(now_s, self._averaging.on_message(now_s, index, message))
 
     def on_bulk_begin(
@@ -210,17 +211,14 @@ class Peer:
         if self._state is State.LEFT:
             return False, []
         size: int | None
-        if isinstance(header, RoundMessage):
-            if header.round != self._round:
-                late = self._compare_rounds(now_s, index, header.round)
-                if late is not None:
-                    return False, late
-            size = self._averaging.body_bytes(index, header)
-        elif isinstance(header, ModelHeader):
+        if isinstance(header, ModelHeader):
             if header.round > self._settings.rounds:
                 raise RemoteProtocolError("round_out_of_range")
             size = self._vector.nbytes if self._catch_up.is_fetching_from(index) else None
         else:
+            refused = self._compare_rounds(now_s, index, header)
+            if refused is not None:
+                return False, refused
             size = self._averaging.body_bytes(index, header)
         if size is None:
             return False, []
@@ -261,28 +259,26 @@ class Peer:
     def on_peer_down(self, now_s: float, peer: PeerId) -> list[Action]:
         """Do without a peer that cannot be reached, for this round."""
         index = self._roster.index_untrusted(peer)
-        if self._state is State.AVERAGING:
-            return self._settle(now_s, self._averaging.on_peer_down(now_s, index))
         if self._state is State.CATCHING_UP:
             return self._resume(now_s, self._catch_up.on_peer_down(now_s, index))
-        return []
+        return self._settle(now_s, self._averaging.on_peer_down(now_s, index))
 
     def on_sent(self, now_s: float, ticket: Ticket, ok: bool) -> list[Action]:
-        """A model that we gave away has left."""
-        if not self._server.on_sent(ticket):
-            raise LocalProtocolError(f"nothing was sent under ticket {ticket}")
-        return []
+        """A body has left: a model that we gave away, or one of the averaging machine."""
+        if self._server.on_sent(ticket):
+            return []
+        return self._settle(now_s, self._averaging.on_sent(now_s, ticket, ok))
 
     def on_timer(self, now_s: float, ticket: Ticket) -> list[Action]:
         """A deadline has passed."""
-        if self._state is State.CATCHING_UP:
+        if self._catch_up.waits_for(ticket):
             return self._resume(now_s, self._catch_up.on_timer(now_s, ticket))
         return self._settle(now_s, self._averaging.on_timer(now_s, ticket))
 
     # --- work -------------------------------------------------------------------------------
 
     def on_work_done(self, now_s: float, ticket: Ticket, result: Record) -> list[Action]:
-        """A model is trained, or evaluated."""
+        """A model is trained, or evaluated; or a job of the averaging machine is done."""
         if ticket == self._training and isinstance(result, Trained):
             weight = result.sample_count if self._settings.weigh_by_samples else 1.0
             started = Report(events.AveragingStarted(self._round, result.loss))
@@ -290,19 +286,21 @@ class Peer:
         if ticket in self._evaluations and isinstance(result, Evaluated):
             round_ = self._evaluations.pop(ticket)
             return [Report(events.PeerEvaluated(round_, result.metrics)), *self._finish()]
-        raise LocalProtocolError(f"no work is under way under ticket {ticket}")
+        return self._settle(now_s, self._averaging.on_work_done(now_s, ticket, result))
 
     def on_work_part(self, now_s: float, ticket: Ticket, part: Record) -> list[Action]:
-        """Refuse: neither training nor evaluation has parts."""
-        raise LocalProtocolError("no work of ours has parts")
+        """Refuse: no job of ours has parts."""
+        raise LocalProtocolError(f"job {ticket} has no parts")
 
     def on_work_failed(self, now_s: float, ticket: Ticket, reason: str) -> list[Action]:
-        """Go on without this round's update: average with the model the round began with."""
+        """Go on without a round's update, with the model it began with; or without figures."""
         if ticket == self._training:
             failed = Report(events.TrainingFailed(self._round, reason))
             return [failed, *self._average(now_s, self._vector, 1.0)]
-        round_ = self._evaluations.pop(ticket)
-        return [Report(events.EvaluationFailed(round_, reason)), *self._finish()]
+        if ticket in self._evaluations:
+            round_ = self._evaluations.pop(ticket)
+            return [Report(events.EvaluationFailed(round_, reason)), *self._finish()]
+        return self._settle(now_s, self._averaging.on_work_failed(now_s, ticket, reason))
 
     # --- the round --------------------------------------------------------------------------
 
@@ -328,7 +326,7 @@ class Peer:
     def _average(self, now_s: float, vector: Vector, weight: float) -> list[Action]:
         self._training = None
         self._enter(State.AVERAGING)
-        self._vector = vector
+        self._vector, self._is_shared = vector, False
         actions = self._averaging.begin(now_s, self._round, vector, weight)
         for partner in sorted(self._ahead):
             if self._averaging.outcome is None:
@@ -350,9 +348,10 @@ class Peer:
             self._round, outcome.vector, outcome.expected, outcome.contributors, outcome.complete
         )
         self._round += 1
-        self._vector = outcome.vector
+        self._vector, self._is_shared = outcome.vector, outcome.contributors > 1
         actions += [Report(ended), *self._persist(), *self._evaluate(self._round - 1)]
-        actions += self._server.on_round(self._round, self._vector)
+        if self._is_shared:
+            actions += self._server.on_round(self._round, self._vector)
         if partners and outcome.unreachable == partners and self._round < self._settings.rounds:
             # Cut off, perhaps: training on alone would drift from the others.
             return actions + self._seek(now_s)
@@ -362,7 +361,15 @@ class Peer:
         every = self._settings.checkpoint_every
         if not every or (self._round % every and self._round < self._settings.rounds):
             return []
-        return [Persist({"round": self._round.to_bytes(8, "little"), "model": self._vector})]
+        return [
+            Persist(
+                {
+                    "round": self._round.to_bytes(8, "little"),
+                    "model": self._vector,
+                    "is_shared": bytes([self._is_shared]),
+                }
+            )
+        ]
 
     def _evaluate(self, round_: int) -> list[Action]:
         every = self._settings.evaluate_every
@@ -374,29 +381,41 @@ class Peer:
 
     # --- being behind -----------------------------------------------------------------------
 
-    def _compare_rounds(self, now_s: float, sender: int, round_: int) -> list[Action] | None:
-        """Return None for a frame of our round or one that we may wait for; else what to do.
+    def _compare_rounds(self, now_s: float, sender: int, message: Message) -> list[Action] | None:
+        """Return None for a message of our round or one that we may wait for; else what to do.
 
-        A late sender is told our round, once in each of our rounds. A sender far ahead tells us
-        that we are behind.
+        A late sender is told our round. A sender far ahead tells us that we are behind.
         """
+        round_: int | None
+        if isinstance(message, RoundMessage):
+            round_ = message.round
+        else:
+            round_ = self._averaging.round_of(message, self._round)
+        if round_ is None or round_ == self._round:
+            return None
         if round_ >= self._settings.rounds:
             raise RemoteProtocolError("round_out_of_range")
         if round_ < self._round:
-            if self._told.get(sender) == self._round:
-                return []
-            self._told[sender] = self._round
-            return [Send(self._roster.peers[sender], Status(self._round))]
+            return None if self._averaging.lingers(round_) else self._tell_round(sender)
         if round_ <= self._round + LOOKAHEAD_ROUNDS:
             return None
         if self._state in (State.TRAINING, State.AVERAGING):
             return self._fall_behind(now_s, sender)
         return []
 
+    def _tell_round(self, sender: int) -> list[Action]:
+        """Tell a member our round, once in each of our rounds."""
+        if self._told.get(sender) == self._round:
+            return []
+        self._told[sender] = self._round
+        return [Send(self._roster.peers[sender], Status(self._round))]
+
     def _on_status(self, now_s: float, sender: int, round_: int) -> list[Action]:
         if self._state is State.CATCHING_UP:
             return self._resume(now_s, self._catch_up.on_status(now_s, sender, round_))
-        if round_ <= self._round:
+        if round_ < self._round:
+            return self._tell_round(sender)
+        if round_ == self._round:
             return []
         self._ahead[sender] = round_
         if self._state is State.AVERAGING:
@@ -421,7 +440,7 @@ class Peer:
         self._catch_up.found = None
         if found.vector is not None and found.round > self._round:
             actions.append(Report(events.CaughtUp(self._round, found.round)))
-            self._round, self._vector = found.round, found.vector
+            self._round, self._vector, self._is_shared = found.round, found.vector, True
             actions += self._persist()
         return actions + self._start_round(now_s)
 

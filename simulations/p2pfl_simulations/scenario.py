@@ -11,8 +11,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from p2pfl.learner.settings import LearningSettings
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from p2pfl.learner.settings import LearningSettings
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
