@@ -120,6 +120,10 @@ class Recorder:
                 if host.index not in self._finished:
                     self._finished.add(host.index)
                     self._count_unfinished(-host.is_online)
+            case events.MaskedSumEnded() if event.result != "summed":
+                self._note(now_s, host, "masked_sum_aborted", event.round, event.result)
+            case events.MemberBlamed():
+                self._note(now_s, host, "member_blamed", event.round, event.fault)
             case events.Left():
                 self._note(now_s, host, "left", event.round, "")
 

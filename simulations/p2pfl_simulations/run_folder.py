@@ -79,15 +79,20 @@ def claim_folder(folder: Path | None, scenario: Scenario) -> Path:
         raise RunFolderError(f"cannot make {folder}: {error.strerror}") from None
 
 
-def write_run(run: Run, folder: str | Path) -> Path:
+def write_run(run: Run, folder: str | Path, *, task_folder: Path | None = None) -> Path:
     """Write a run to a folder that is new or empty, and return it.
+
+    Args:
+        run: what to write.
+        folder: where to.
+        task_folder: where the scenario's own task and relative paths are, for replays.
 
     Raises:
         RunFolderError: the folder holds something already, or cannot be written.
     """
     folder = claim_folder(Path(folder), run.scenario)
     try:
-        (folder / SCENARIO).write_text(scenario_toml(run.scenario), encoding="utf-8")
+        (folder / SCENARIO).write_text(scenario_toml(run.scenario, task_folder), encoding="utf-8")
         _write_rows(RoundRow, run.rounds, folder / ROUNDS)
         _write_rows(PeerRow, run.peers, folder / PEERS)
         _write_rows(EventRow, run.events, folder / EVENTS)
@@ -95,7 +100,7 @@ def write_run(run: Run, folder: str | Path) -> Path:
         save_file({"model": np.ascontiguousarray(run.model)}, folder / MODEL)
         (folder / REPORT).write_text(render_report(run), encoding="utf-8")
         partial = folder / f"{SUMMARY}.partial"
-        partial.write_text(_summary_json(run), encoding="utf-8")
+        partial.write_text(_summary_json(run, task_folder), encoding="utf-8")
         partial.rename(folder / SUMMARY)
     except OSError as error:
         raise RunFolderError(f"cannot write {folder}: {error.strerror}") from None
@@ -168,9 +173,26 @@ def read_scenario(folder: str | Path) -> Scenario:
         raise RunFolderError(f"{path} cannot be read: {_one_line(error)}") from None
 
 
-def scenario_toml(scenario: Scenario) -> str:
-    """Write a scenario as TOML, every default spelt out; `load_scenario` reads it again."""
-    return tomli_w.dumps(scenario.model_dump(mode="json", exclude_none=True))
+def read_task_folder(folder: str | Path) -> Path | None:
+    """Return the folder that a run's own task was imported from, if it was told.
+
+    Raises:
+        RunFolderError: it is no run folder.
+    """
+    task_folder = read_summary(folder).get("task_folder")
+    return Path(task_folder) if isinstance(task_folder, str) else None
+
+
+def scenario_toml(scenario: Scenario, task_folder: Path | None = None) -> str:
+    """Write a scenario as TOML, every default spelt out; `load_scenario` reads it again.
+
+    Its data folder becomes absolute: the file is read from another place than it was written for.
+    """
+    document = scenario.model_dump(mode="json", exclude_none=True)
+    data_dir = scenario.learning.data_dir
+    if data_dir is not None and task_folder is not None:
+        document["learning"]["data_dir"] = str((task_folder / data_dir).resolve())
+    return tomli_w.dumps(document)
 
 
 def summary_document(run: Run) -> dict[str, Any]:
@@ -185,8 +207,10 @@ def summary_document(run: Run) -> dict[str, Any]:
     return {key: _json_value(value) for key, value in document.items()}
 
 
-def _summary_json(run: Run) -> str:
-    return json.dumps(summary_document(run), indent=2, allow_nan=False) + "\n"
+def _summary_json(run: Run, task_folder: Path | None) -> str:
+    document = summary_document(run)
+    document["task_folder"] = str(task_folder.resolve()) if task_folder is not None else None
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
 def _json_value(value: Any) -> Any:

@@ -23,7 +23,7 @@ from p2pfl_gossip.actions import (
     Ticket,
     Vector,
 )
-from p2pfl_gossip.averaging.base import Averaging, Outcome, check_finite
+from p2pfl_gossip.averaging.base import Averaging, Outcome, check_entries
 from p2pfl_gossip.draws import draw_words
 from p2pfl_gossip.records import Message
 from p2pfl_gossip.roster import Roster
@@ -134,7 +134,7 @@ class AgeGossip(Averaging):
     def on_body(self, now_s: float, sender: int, header: Message, body: Vector) -> list[Action]:
         """Keep a model until we have trained."""
         assert isinstance(header, AgedModelHeader)  # As `body_bytes` found.
-        check_finite(body)
+        check_entries(body)
         self._inbox.append((body, header.age))
         return []
 

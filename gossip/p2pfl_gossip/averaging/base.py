@@ -33,6 +33,12 @@ UNKNOWN_ROUND = -1
 COHORT_SIZE_MAX = 1024
 """Bounds the bitmaps that travel."""
 
+ENTRY_MAX = 1e30
+"""Of a model that arrives, either way from 0: the sum of many such stays within float32."""
+
+WEIGHT_MAX = 2.0**53
+"""Of a model: exact as a count of rows. A sum of weights without a bound overflows, and raises."""
+
 
 class RoundMessage(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A message of one round; the peer compares `round` with its own before anything else."""
@@ -166,10 +172,17 @@ def is_finite(vector: Vector) -> bool:
     return bool(np.isfinite(vector).all())
 
 
-def check_finite(vector: Vector) -> None:
-    """Raise RemoteProtocolError if an entry is NaN or infinite."""
-    if not is_finite(vector):
-        raise RemoteProtocolError("not_finite")
+def check_entries(vector: Vector) -> None:
+    """Raise RemoteProtocolError if an entry is NaN, infinite or beyond ENTRY_MAX."""
+    # A NaN is the maximum of its array, and no comparison with it holds.
+    if not (vector.max() <= ENTRY_MAX and vector.min() >= -ENTRY_MAX):
+        raise RemoteProtocolError("entry_out_of_range")
+
+
+def check_weight(weight: float) -> None:
+    """Raise RemoteProtocolError unless a model's weight is above 0 and at most WEIGHT_MAX."""
+    if not 0 < weight <= WEIGHT_MAX:
+        raise RemoteProtocolError("weight_out_of_range")
 
 
 def weighted_mean(parts: list[tuple[Vector, float]]) -> Vector:

@@ -13,7 +13,6 @@ gone, that chunk keeps its local values and the outcome says that it is not comp
 still gets the means.
 """
 
-import math
 from collections.abc import Callable
 from typing import Annotated
 
@@ -38,6 +37,7 @@ from p2pfl_gossip.averaging.base import (
     RoundBuffer,
     RoundMessage,
     Tickets,
+    check_weight,
     is_finite,
     weighted_mean,
 )
@@ -172,8 +172,7 @@ class CohortAveraging(Averaging):
             raise RemoteProtocolError("unexpected_message")
         exchange, rank = self._find(sender, header.round)
         if isinstance(header, PartHeader):
-            if not (0 < header.weight < math.inf):
-                raise RemoteProtocolError("weight_out_of_range")
+            check_weight(header.weight)
             # Who restarts does its round again, and sends twice in good faith: the first counts.
             if exchange.chunk_closed or rank in exchange.parts:
                 return None

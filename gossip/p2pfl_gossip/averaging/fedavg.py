@@ -13,9 +13,9 @@ from typing import ClassVar
 import numpy.typing as npt
 
 from p2pfl_gossip.actions import Action, SendBulk, Vector
-from p2pfl_gossip.averaging.base import RoundMessage, Tickets, weighted_mean
+from p2pfl_gossip.averaging.base import RoundMessage, Tickets, check_weight, weighted_mean
 from p2pfl_gossip.averaging.gathering import Gathering, Heard
-from p2pfl_gossip.averaging.neighbour_averaging import VectorHeader, check_weight
+from p2pfl_gossip.averaging.neighbour_averaging import VectorHeader
 from p2pfl_gossip.roster import Roster
 
 SERVER = 0

@@ -34,7 +34,7 @@ from p2pfl_gossip.averaging.base import (
     RoundBuffer,
     RoundMessage,
     Tickets,
-    check_finite,
+    check_entries,
 )
 from p2pfl_gossip.records import Message
 from p2pfl_gossip.roster import Roster
@@ -170,7 +170,7 @@ class Gathering(Averaging, Generic[HeaderT]):
         """Keep a body; end the exchange if it was the last."""
         assert isinstance(header, self.header_type)  # As `body_bytes` found.
         body = body.view(self._body_dtype)
-        check_finite(body)
+        check_entries(body)
         heard = self._heard.setdefault(header.round, {})
         if sender in heard:
             return []

@@ -3,13 +3,12 @@
 The two differ in one thing, what becomes of an absent neighbour's weight (`_own_share`).
 """
 
-import math
 from abc import abstractmethod
 
 import numpy.typing as npt
 
-from p2pfl_gossip.actions import Action, RemoteProtocolError, SendBulk, Vector
-from p2pfl_gossip.averaging.base import RoundMessage, Tickets, weighted_mean
+from p2pfl_gossip.actions import Action, SendBulk, Vector
+from p2pfl_gossip.averaging.base import RoundMessage, Tickets, check_weight, weighted_mean
 from p2pfl_gossip.averaging.gathering import Gathering, Heard
 from p2pfl_gossip.roster import Roster
 from p2pfl_gossip.topology import Neighbourhood, Topology
@@ -19,12 +18,6 @@ class VectorHeader(RoundMessage, frozen=True, tag=32):
     """The body is the sender's trained model of the round; `weight` > 0 is its weight."""
 
     weight: float
-
-
-def check_weight(weight: float) -> None:
-    """Raise RemoteProtocolError unless a weight is above 0 and finite."""
-    if not 0 < weight < math.inf:
-        raise RemoteProtocolError("weight_out_of_range")
 
 
 class NeighbourAveraging(Gathering[VectorHeader]):

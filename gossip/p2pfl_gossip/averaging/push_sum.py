@@ -24,14 +24,16 @@ import numpy as np
 import numpy.typing as npt
 
 from p2pfl_gossip.actions import Action, RemoteProtocolError, SendBulk, Vector
-from p2pfl_gossip.averaging.base import RoundMessage, Tickets
+from p2pfl_gossip.averaging.base import RoundMessage, Tickets, check_weight, is_finite
 from p2pfl_gossip.averaging.gathering import Gathering, Heard
-from p2pfl_gossip.averaging.neighbour_averaging import check_weight
 from p2pfl_gossip.records import Record, UInt32
 from p2pfl_gossip.roster import Roster
 from p2pfl_gossip.topology import Topology, TopologyError
 
 Total = npt.NDArray[np.float64]
+
+MASS_WEIGHT_MIN = 2.0**-500
+"""A peer that hears nobody gives its mass away until nothing is left; below this it keeps it."""
 
 
 class RunningSumHeader(RoundMessage, frozen=True, tag=33):
@@ -127,7 +129,7 @@ class PushSum(Gathering[RunningSumHeader]):
         else:
             total, mass_weight = self._mass
             total = total + weight * (trained - self._estimate)
-        receivers = self.receivers(round_)
+        receivers = self.receivers(round_) if mass_weight > MASS_WEIGHT_MIN else ()
         share = 1 / (len(receivers) + 1)
         total, mass_weight = total * share, mass_weight * share
         self._mass = (total, mass_weight)
@@ -172,18 +174,25 @@ class PushSum(Gathering[RunningSumHeader]):
         """Take what is new in each link's sum; return total / weight."""
         assert self._mass is not None
         total, mass_weight = self._mass
+        taken = dict(self._taken)
         for item in heard:
             header, body = item.header, item.body.astype(np.float64, copy=False)
-            taken = self._taken.get(item.sender)
-            if taken is not None and not self._is_after(header, taken):
+            last = taken.get(item.sender)
+            if last is not None and not self._is_after(header, last):
                 continue
-            if taken is not None and taken.since == header.since:
-                total = total + (body - taken.total)
-                mass_weight += header.weight - taken.weight
+            if last is not None and last.since == header.since:
+                total = total + (body - last.total)
+                mass_weight += header.weight - last.weight
             elif header.since >= self._since:
                 total = total + body
                 mass_weight += header.weight
-            self._taken[item.sender] = _RunningSum(header.since, header.weight, body)
-        self._mass = (total, mass_weight)
-        self._estimate = (total / mass_weight).astype(self._dtype)
-        return self._estimate
+            taken[item.sender] = _RunningSum(header.since, header.weight, body)
+        with np.errstate(over="ignore"):
+            estimate = (total / mass_weight).astype(self._dtype)
+        if not is_finite(estimate):
+            # A liar's mass, huge and of hardly any weight: go on as if nothing had been heard.
+            self._estimate = vector.copy()
+            return self._estimate
+        self._mass, self._estimate = (total, mass_weight), estimate
+        self._taken = taken
+        return estimate

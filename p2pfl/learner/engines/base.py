@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from p2pfl.learner.batches import BatchPlan
+from p2pfl.learner.errors import LearningError
 from p2pfl.learner.streams import Integers
 from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
@@ -96,6 +97,9 @@ def evaluation(
     """Measure one model, or say that its figures are of no use."""
     with np.errstate(all="ignore"):
         metrics = {name: float(value) for name, value in measure(job.vector).items()}
+    if not metrics.keys() >= {"accuracy", "loss"}:
+        found = ", ".join(metrics) or "none"
+        raise LearningError(f"a task's metrics include 'accuracy' and 'loss'; found {found}")
     for name, value in metrics.items():
         if not np.isfinite(value):
             return WorkFailed(f"{name} is {value:g} after round {job.round}")

@@ -189,7 +189,7 @@ class PerceptronEngine:
             if rows.dtype == torch.uint8:
                 inputs.mul_(self._data.scale).add_(self._data.offset)
             self._test_inputs = inputs
-        model = readable(vector)
+        model = readable(vector.astype(np.float32, copy=False))
         outputs = []
         for start in range(0, len(self._test_inputs), EVALUATION_ROWS_MAX):
             values, at = self._test_inputs[start : start + EVALUATION_ROWS_MAX], 0

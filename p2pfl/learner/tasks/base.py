@@ -81,7 +81,11 @@ class Task(ABC):
         return cross_entropy(outputs, targets)
 
     def metrics(self, outputs: Floats, targets: Array) -> dict[str, float]:
-        """Measure outputs on test rows: accuracy and cross-entropy unless overridden."""
+        """Measure outputs on test rows: accuracy and cross-entropy unless overridden.
+
+        Figures by name, among them ``"accuracy"``, by which peers and runs are compared, and
+        ``"loss"``.
+        """
         return classification_metrics(outputs, targets)
 
     def travelling(self, model: "torch.nn.Module") -> Sequence[str]:
@@ -114,7 +118,7 @@ class NumpyTask(ABC):
 
     @abstractmethod
     def evaluate(self, vector: Floats, inputs: Array, targets: Array) -> dict[str, float]:
-        """Measure a model on test rows."""
+        """Measure a model on test rows: figures by name, among them accuracy and loss."""
 
 
 def classification_metrics(outputs: Floats, targets: Array) -> dict[str, float]:

@@ -28,7 +28,7 @@ def accuracy_over_rounds(run: Run) -> str:
         x_title="round",
         y_title="test accuracy",
         x_text=lambda value: f"{value:,.0f}",
-        y_text=_whole_percent,
+        y_text=whole_percent,
         y_readout=percent,
         x_readout=lambda value: f"round {value:.0f}",
         height=400,
@@ -65,7 +65,7 @@ def accuracy_over_bytes(run: Run) -> str:
         x_title="sent by one peer, on average",
         y_title="test accuracy",
         x_text=data_size,
-        y_text=_whole_percent,
+        y_text=whole_percent,
         y_readout=percent,
         width=NARROW,
         height=320,
@@ -139,6 +139,6 @@ def _by_round(rows: Sequence[RoundRow], figure: str) -> list[Point]:
     return [(float(at), value) for at, value in values if value is not None]
 
 
-def _whole_percent(share: float) -> str:
+def whole_percent(share: float) -> str:
     """Write a tick: decimals only where ticks are closer than a point."""
     return f"{100 * share:.4g} %"

@@ -97,7 +97,7 @@ def test_errors() -> None:
     machine = make()
     with pytest.raises(RemoteProtocolError, match="unexpected_message"):
         machine.body_bytes(1, VectorHeader(0, 1.0))
-    with pytest.raises(RemoteProtocolError, match="not_finite"):
+    with pytest.raises(RemoteProtocolError, match="entry_out_of_range"):
         hear(machine, 1, 1.0, 0.0, float("inf"))
     begin(machine, 0, 1.0, 2.0)
     assert machine.outcome is not None

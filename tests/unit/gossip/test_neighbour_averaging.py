@@ -244,6 +244,7 @@ def test_peers_with_the_same_neighbourhood_end_with_the_same_bits() -> None:
         (1, VectorHeader(0, 0.0), "weight_out_of_range"),
         (1, VectorHeader(0, -1.0), "weight_out_of_range"),
         (1, VectorHeader(0, float("inf")), "weight_out_of_range"),
+        (1, VectorHeader(0, 1e308), "weight_out_of_range"),
         (1, VectorHeader(0, float("nan")), "weight_out_of_range"),
         (1, GlobalModelHeader(0), "unexpected_message"),
     ],
@@ -255,11 +256,11 @@ def test_headers_that_a_peer_may_not_send(sender: int, header: Any, reason: str)
         machine.body_bytes(sender, header)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_models_that_are_not_finite_are_refused(value: float) -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1.1e30, -1.1e30])
+def test_models_with_impossible_entries_are_refused(value: float) -> None:
     machine = dsgd(Ring(5), 0)
     machine.begin(0.0, 0, model(3, 0), 1.0)
-    with pytest.raises(RemoteProtocolError, match="not_finite"):
+    with pytest.raises(RemoteProtocolError, match="entry_out_of_range"):
         hear(machine, 1, 0, 0, value)
     hear(machine, 1, 0, 0, 3)
     hear(machine, 4, 0, 6, 3)

@@ -165,8 +165,28 @@ def test_headers_out_of_bounds(header: RunningSumHeader, reason: str) -> None:
 def test_sums_that_are_not_finite_are_refused() -> None:
     machine = machine_of(Ring(2), 0)
     begin(machine, 0, model(1, 1))
-    with pytest.raises(RemoteProtocolError, match="not_finite"):
+    with pytest.raises(RemoteProtocolError, match="entry_out_of_range"):
         hear(machine, 1, 0, 1.0, float("nan"), weight=0.5)
+
+
+def test_a_peer_that_hears_nobody_does_not_give_all_of_its_mass_away() -> None:
+    machine = machine_of(Ring(5), 0)
+    vector = model(3, 5)
+    for round in range(1500):  # A third is left each time: 3^-1500 is no float.
+        begin(machine, round, vector)
+        time_out(machine)
+        assert machine.outcome is not None
+        vector = machine.outcome.vector
+    assert vector.tolist() == [3, 5]
+
+
+def test_mass_that_would_give_no_finite_model_is_not_taken() -> None:
+    machine = machine_of(Ring(2), 0)
+    begin(machine, 0, model(3, 5), weight=1e-20)
+    hear(machine, 1, 0, 1e30, 0.0, weight=1e-20)
+    assert machine.outcome is not None
+    assert machine.outcome.vector.tolist() == [3, 5]
+    assert held(machine)[1] == 5e-21
 
 
 def test_graphs_that_never_repeat_are_refused() -> None:

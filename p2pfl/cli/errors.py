@@ -1,0 +1,26 @@
+"""How a command ends: exit codes, and what is the user's to correct."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+DIFFERENT = 1  # A replay whose digest is another one.
+WRONG_INPUT = 2  # As shells and argument parsers have it.
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it.
+
+
+class BadInput(Exception):
+    """Something the user can correct; the message is shown as it is, without a traceback."""
+
+
+@contextmanager
+def input_errors() -> Iterator[None]:
+    """Turn what the libraries raise for wrong input into `BadInput`."""
+    from p2pfl.learner.errors import LearningError
+    from p2pfl_gossip.topology import TopologyError
+    from p2pfl_simulations.run_folder import RunFolderError
+    from p2pfl_simulations.scenario import ScenarioError
+
+    try:
+        yield
+    except (LearningError, RunFolderError, ScenarioError, TopologyError) as error:
+        raise BadInput(str(error)) from error

@@ -1,0 +1,85 @@
+"""`p2pfl scenarios`, `p2pfl tasks` and `p2pfl topologies`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from p2pfl.cli.errors import input_errors
+
+
+def list_scenarios(*, as_json: bool) -> None:
+    """List the scenarios that ship."""
+    from p2pfl_simulations.scenario import load_scenario, shipped_scenarios
+    from p2pfl_simulations.summary import method_name
+
+    with input_errors():
+        loaded = {name: load_scenario(name) for name in shipped_scenarios()}
+    rows = [
+        {
+            "scenario": name,
+            "peers": scenario.peers,
+            "rounds": scenario.rounds,
+            "task": scenario.learning.task,
+            "averaging": method_name(scenario),
+            "description": scenario.description.strip(),
+        }
+        for name, scenario in loaded.items()
+    ]
+    _show(rows, as_json=as_json, first_sentence=True)
+
+
+def list_tasks(*, as_json: bool) -> None:
+    """List the built-in tasks."""
+    from p2pfl.learner.tasks import built_in_tasks
+
+    rows = []
+    for task in built_in_tasks():
+        row = asdict(task)
+        rows.append({"task": row.pop("name"), **row, "description": row.pop("description")})
+    _show(rows, as_json=as_json)
+    if not as_json:
+        Console().print(
+            '  Bring your own with  task = "my_module:MyTask"', highlight=False, markup=False
+        )
+
+
+def list_topologies(*, as_json: bool) -> None:
+    """List the topologies."""
+    from p2pfl_gossip.topology import TOPOLOGIES
+
+    rows = [
+        {"topology": kind.name, "takes": kind.parameter, "description": kind.description}
+        for kind in TOPOLOGIES.values()
+    ]
+    _show(rows, as_json=as_json)
+
+
+def _show(
+    rows: Sequence[Mapping[str, Any]], *, as_json: bool, first_sentence: bool = False
+) -> None:
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    for index, key in enumerate(rows[0]):
+        style = "bold" if index == 0 else ""
+        if isinstance(rows[0][key], int):
+            table.add_column(key, style=style, justify="right", no_wrap=True)
+        else:
+            table.add_column(key, style=style)
+    for row in rows:
+        table.add_row(*(_cell(key, value, first_sentence) for key, value in row.items()))
+    Console().print(table)
+
+
+def _cell(key: str, value: Any, first_sentence: bool) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    if key == "description" and first_sentence:
+        return " ".join(str(value).split()).partition(". ")[0].rstrip(".")
+    return "" if value is None else str(value)

@@ -1,0 +1,187 @@
+"""The live display of a run: a few lines on a terminal, a line now and then elsewhere."""
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from p2pfl_simulations.quantities import data_size, duration, percent, plural
+from p2pfl_simulations.scenario import Scenario
+from p2pfl_simulations.summary import method_name
+
+if TYPE_CHECKING:
+    from p2pfl_simulations import Progress
+
+LINE_EVERY_S = 5.0  # Where there is no terminal.
+SPARK_WIDTH = 32
+
+
+class Display(Protocol):
+    """Shows how far a run is."""
+
+    def __enter__(self) -> "Display":
+        """Begin to show."""
+
+    def __exit__(self, *error: object) -> None:
+        """Stop, and leave the terminal as it was."""
+
+    def show(self, progress: "Progress") -> None:
+        """Take the latest news."""
+
+
+def make_display(scenario: Scenario, *, quiet: bool) -> Display:
+    """Choose the display for where standard error goes."""
+    console = Console(stderr=True)
+    if quiet:
+        return NoDisplay()
+    return (
+        TerminalDisplay(scenario, console)
+        if console.is_terminal
+        else LineDisplay(scenario, console)
+    )
+
+
+class NoDisplay:
+    """Shows nothing."""
+
+    def __enter__(self) -> "NoDisplay":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def show(self, progress: "Progress") -> None:
+        """Take no notice."""
+
+
+class LineDisplay:
+    """Prints a line at the start of each stage, then every few seconds."""
+
+    def __init__(self, scenario: Scenario, console: Console) -> None:
+        self._scenario, self._console = scenario, console
+        self._stage, self._due_s = "", 0.0
+
+    def __enter__(self) -> "LineDisplay":
+        self._print(_what(self._scenario))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def show(self, progress: "Progress") -> None:
+        """Print a line if one is due."""
+        now_s = time.monotonic()
+        last = progress.round >= progress.rounds
+        if progress.stage == self._stage and now_s < self._due_s and not last:
+            return
+        self._stage, self._due_s = progress.stage, now_s + LINE_EVERY_S
+        self._print(describe(progress))
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+class TerminalDisplay:
+    """Keeps a few lines of a terminal up to date."""
+
+    def __init__(self, scenario: Scenario, console: Console) -> None:
+        self._scenario = scenario
+        self._unicode = console.encoding.lower().startswith("utf")
+        self._live = Live(
+            console=console, transient=True, get_renderable=self._render, refresh_per_second=8
+        )
+        self._latest: dict[str, Progress] = {}
+        self._accuracies: list[float] = []
+        self._start_s = time.monotonic()
+
+    def __enter__(self) -> "TerminalDisplay":
+        self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.stop()
+
+    def show(self, progress: "Progress") -> None:
+        """Remember what the next refresh shows."""
+        self._latest[progress.stage] = progress
+        if progress.stage == "gossip" and progress.accuracy_mean is not None:
+            self._accuracies.append(progress.accuracy_mean)
+
+    def _render(self) -> Group:
+        elapsed = duration(int(time.monotonic() - self._start_s))
+        bars = Table.grid(padding=(0, 2))
+        for stage in ("gossip", *self._scenario_stages()):
+            progress = self._latest.get(stage)
+            done, of = (progress.round, progress.rounds) if progress else (0, self._scenario.rounds)
+            style = "bold" if progress and done < of else "default" if progress else "dim"
+            bars.add_row(
+                Text(stage, style=style),
+                ProgressBar(total=of, completed=done, width=36, finished_style="green"),
+                Text(f"round {done} of {of}" if progress else "waits", style=style),
+            )
+        parts: list[RenderableType] = [
+            Text.assemble((_what(self._scenario), "bold"), (f"   {elapsed}", "dim")),
+            bars,
+        ]
+        if gossip := self._latest.get("gossip"):
+            parts.append(self._figures(gossip))
+        return Group(*parts)
+
+    def _figures(self, progress: "Progress") -> Table:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_row(
+            Text("accuracy", style="dim"),
+            f"[bold]{percent(progress.accuracy_mean)}[/] mean",
+            f"[bold]{percent(progress.accuracy_worst)}[/] worst",
+            Text(sparkline(self._accuracies, SPARK_WIDTH, unicode=self._unicode), style="cyan"),
+        )
+        grid.add_row(
+            Text("network", style="dim"),
+            f"[bold]{progress.online}[/] of {progress.peers} online",
+            f"[bold]{data_size(progress.bytes_sent)}[/] sent",
+            Text(f"{duration(progress.virtual_s)} of virtual time", style="dim"),
+        )
+        return grid
+
+    def _scenario_stages(self) -> list[str]:
+        names = {"local": "local only", "pooled": "pooled"}
+        return [names[baseline] for baseline in self._scenario.evaluation.baselines]
+
+
+def describe(progress: "Progress") -> str:
+    """Say how far a run is, in one line."""
+    line = f"{progress.stage}: round {progress.round} of {progress.rounds}"
+    if progress.stage != "gossip":
+        return line
+    figures = [f"{progress.online} of {progress.peers} peers online"]
+    if progress.accuracy_mean is not None:
+        figures.append(
+            f"accuracy {percent(progress.accuracy_mean)} mean,"
+            f" {percent(progress.accuracy_worst)} worst"
+        )
+    figures.append(f"{data_size(progress.bytes_sent)} sent")
+    figures.append(f"{duration(progress.virtual_s)} of virtual time")
+    return f"{line}; {'; '.join(figures)}"
+
+
+def sparkline(values: list[float], width: int, *, unicode: bool = True) -> str:
+    """Draw values as a line of bars from the lowest to the highest, the newest on the right."""
+    bars = "▁▂▃▄▅▆▇█" if unicode else "_.-=*#"
+    if len(values) > width:
+        values = [values[(index + 1) * len(values) // width - 1] for index in range(width)]
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    scale = (len(bars) - 1) / (high - low) if high > low else 0
+    return "".join(bars[round((value - low) * scale)] for value in values)
+
+
+def _what(scenario: Scenario) -> str:
+    return (
+        f"{scenario.name}: {plural(scenario.peers, 'peer')}, {plural(scenario.rounds, 'round')},"
+        f" task {scenario.learning.task}, {method_name(scenario)}, seed {scenario.seed}"
+    )

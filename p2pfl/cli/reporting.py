@@ -1,0 +1,62 @@
+"""`p2pfl report`."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from p2pfl.cli.errors import BadInput, input_errors
+from p2pfl.cli.screens import show_comparison, show_result
+from p2pfl_simulations.report import render_comparison, render_report
+from p2pfl_simulations.results import Run
+from p2pfl_simulations.run_folder import REPORT, read_run, summary_document
+from p2pfl_simulations.summary import summarise
+
+
+def report_runs(folders: Sequence[Path], *, out: Path | None, as_json: bool) -> None:
+    """Write the report of one run again, or a comparison of several, and show the figures.
+
+    Raises:
+        BadInput: a folder is no run folder, or the page cannot be written.
+    """
+    with input_errors():
+        runs = [read_run(folder) for folder in folders]
+    names = _short_names(folders)
+    if len(runs) == 1:
+        page = out or folders[0] / REPORT
+        _write(page, render_report(runs[0]))
+    else:
+        page = out or Path("comparison.html")
+        _write(page, render_comparison(dict(zip(names, runs, strict=True))))
+    if as_json:
+        print(json.dumps(_documents(folders, runs), indent=2))
+    elif len(runs) == 1:
+        show_result(Console(), runs[0], folders[0])
+    else:
+        console = Console()
+        show_comparison(console, names, [summarise(run) for run in runs])
+        console.print(f"  comparison  [bold]{page}[/]", soft_wrap=True, highlight=False)
+
+
+def _documents(folders: Sequence[Path], runs: Sequence[Run]) -> list[dict[str, object]]:
+    return [
+        {"folder": str(folder), **summary_document(run)}
+        for folder, run in zip(folders, runs, strict=True)
+    ]
+
+
+def _short_names(folders: Sequence[Path]) -> list[str]:
+    """Call each run by its folder's name, or by its path where two have the same name."""
+    names = [folder.resolve().name for folder in folders]
+    return [
+        name if names.count(name) == 1 else str(folder)
+        for name, folder in zip(names, folders, strict=True)
+    ]
+
+
+def _write(path: Path, page: str) -> None:
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"cannot write {path}: {error.strerror}") from None

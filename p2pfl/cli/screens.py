@@ -1,0 +1,114 @@
+"""What a person sees at the end: the result of a run, and several beside each other."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from p2pfl_simulations.quantities import count, data_size, duration, percent, scientific
+from p2pfl_simulations.results import Run
+from p2pfl_simulations.summary import Summary, headline, summarise, verdict
+
+
+def show_result(console: Console, run: Run, folder: Path) -> None:
+    """Show what a run reached, against both baselines, what it cost, and where its report is."""
+    summary = summarise(run)
+    console.print()
+    console.print(Text(headline(summary), style="bold"))
+    console.print(Text(verdict(summary)))
+    if summary.interrupted:
+        ended = f"Ended early, after {summary.rounds_ended} of {summary.rounds} rounds."
+        console.print(Text(ended, style="yellow"))
+    if summary.failed:
+        named = sorted({event.peer for event in run.events if event.kind == "training_failed"})
+        peers = ", ".join(map(str, named[:12])) + (" ..." if len(named) > 12 else "")
+        failed = f"Training gave no usable model {summary.failed} times (peers {peers})."
+        console.print(Text(failed, style="yellow"))
+    console.print(_accuracies(summary))
+    console.print(_costs(summary))
+    for name, value in (("training", run.batching), ("digest", summary.digest[:32])):
+        console.print(Text.assemble((f"  {name:<20}", "dim"), value))
+    console.print()
+    # soft_wrap: a path that is broken in two lines is of no use to anybody.
+    console.print(
+        Text.assemble(("  report  ", "dim"), (str(folder / "report.html"), "bold")), soft_wrap=True
+    )
+
+
+def _accuracies(summary: Summary) -> Padding:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    table.add_column("accuracy")
+    table.add_column("mean", justify="right")
+    table.add_column("worst peer", justify="right")
+    table.add_row(
+        summary.method,
+        percent(summary.accuracy_mean),
+        percent(summary.accuracy_worst),
+        style="bold",
+    )
+    table.add_row("  averaged model", percent(summary.accuracy_averaged), "")
+    if summary.local_mean is not None:
+        table.add_row("local only", percent(summary.local_mean), percent(summary.local_worst))
+    if summary.pooled is not None:
+        table.add_row("pooled", percent(summary.pooled), "")
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _costs(summary: Summary) -> Padding:
+    grid = Table.grid(padding=(0, 3))
+    lost = percent(summary.lost / summary.peer_rounds) if summary.peer_rounds else percent(0)
+    rows = (
+        ("consensus distance", scientific(summary.consensus_distance)),
+        ("sent per peer", data_size(summary.bytes_per_peer)),
+        ("peers online", f"{count(summary.online)} of {count(summary.peers)}"),
+        ("rounds lost", f"{count(summary.lost)} of {count(summary.peer_rounds)} ({lost})"),
+        ("virtual time", duration(summary.virtual_s)),
+        ("wall time", duration(summary.wall_s)),
+    )
+    for name, value in rows:
+        grid.add_row(Text(f"{name:<17}", style="dim"), value)
+    return Padding(grid, (0, 0, 0, 2))
+
+
+def show_comparison(console: Console, names: Sequence[str], summaries: Sequence[Summary]) -> None:
+    """Show runs as rows of one table; the best of each accuracy is bold."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    table.add_column("run", overflow="fold")
+    for heading in (
+        "mean",
+        "worst",
+        "averaged",
+        "local",
+        "pooled",
+        "consensus",
+        "sent/peer",
+        "lost",
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
+    best_mean = _best([summary.accuracy_mean for summary in summaries])
+    best_worst = _best([summary.accuracy_worst for summary in summaries])
+    for name, summary in zip(names, summaries, strict=True):
+        table.add_row(
+            name,
+            _marked(summary.accuracy_mean, best_mean),
+            _marked(summary.accuracy_worst, best_worst),
+            percent(summary.accuracy_averaged),
+            percent(summary.local_mean),
+            percent(summary.pooled),
+            scientific(summary.consensus_distance),
+            data_size(summary.bytes_per_peer),
+            percent(summary.lost / summary.peer_rounds if summary.peer_rounds else None),
+        )
+    console.print(table)
+
+
+def _best(values: Sequence[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _marked(value: float | None, best: float | None) -> Text:
+    return Text(percent(value), style="bold green" if value is not None and value == best else "")

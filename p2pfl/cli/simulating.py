@@ -1,0 +1,54 @@
+"""`p2pfl simulate`."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from p2pfl.cli.errors import INTERRUPTED, input_errors
+from p2pfl.cli.interrupts import Interrupts
+from p2pfl.cli.live import make_display
+from p2pfl.cli.overrides import parse_overrides
+from p2pfl.cli.screens import show_result
+from p2pfl_simulations.results import Run
+from p2pfl_simulations.run_folder import claim_folder, summary_document, write_run
+from p2pfl_simulations.scenario import Scenario, find_scenario, load_scenario
+
+
+def simulate_scenario(
+    name_or_path: str, settings: Sequence[str], *, out: Path | None, as_json: bool, quiet: bool
+) -> int:
+    """Simulate a scenario, write its run folder, and show the result; return the exit code."""
+    overrides = parse_overrides(settings)
+    with input_errors():
+        scenario = load_scenario(name_or_path, overrides)
+        task_folder = find_scenario(name_or_path).resolve().parent
+        folder = claim_folder(out, scenario)
+    interrupts = Interrupts()
+    run = None
+    try:
+        with interrupts.watched():
+            run = run_scenario(scenario, task_folder, quiet=quiet)
+            interrupts.held = True
+            if run.rounds:
+                with input_errors():
+                    write_run(run, folder, task_folder=task_folder)
+    finally:
+        if run is None or not run.rounds:
+            folder.rmdir()  # Claimed, and still empty.
+    if not run.rounds:
+        Console(stderr=True).print("No round ended: there is nothing to keep.")
+    elif as_json:
+        print(json.dumps({"folder": str(folder), **summary_document(run)}, indent=2))
+    else:
+        show_result(Console(), run, folder)
+    return INTERRUPTED if interrupts.came else 0
+
+
+def run_scenario(scenario: Scenario, task_folder: Path | None, *, quiet: bool) -> Run:
+    """Run a scenario with a live display."""
+    from p2pfl_simulations import run
+
+    with input_errors(), make_display(scenario, quiet=quiet) as display:
+        return run(scenario, folder=task_folder, progress=display.show)

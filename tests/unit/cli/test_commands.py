@@ -1,0 +1,281 @@
+"""Commands end to end: real runs of the smallest scenario."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import P2pfl
+
+from p2pfl_simulations.run_folder import read_run
+from p2pfl_simulations.scenario import load_scenario
+
+COMMAND = [sys.executable, "-m", "p2pfl.cli.main"]
+
+
+def test_simulate_writes_a_run_and_shows_what_it_brought(p2pfl: P2pfl) -> None:
+    ended = p2pfl("simulate", "quick")
+    assert ended.code == 0
+    for shown in (
+        "8 peers reach",
+        "cohorts of 4",
+        "averaged model",
+        "local only",
+        "pooled",
+        "consensus distance",
+        "sent per peer",
+        "rounds lost",
+        "virtual time",
+        "wall time",
+        "runs/quick-1/report.html",
+    ):
+        assert shown in ended.out
+    assert "gossip: round 6 of 6" in ended.err
+    assert "pooled: round 6 of 6" in ended.err
+    run = read_run("runs/quick-1")
+    assert run.scenario == load_scenario("quick")
+    assert len(run.rounds) == 6
+    assert not run.interrupted
+    report = Path("runs/quick-1/report.html").read_text()
+    assert report.startswith("<!doctype html>")
+    assert "8 peers reach" in report
+
+
+def test_json_is_for_programs_and_quiet_is_quiet(p2pfl: P2pfl) -> None:
+    ended = p2pfl("simulate", "quick", "--rounds", "2", "--json", "--quiet", "--out", "here")
+    assert (ended.code, ended.err) == (0, "")
+    result = json.loads(ended.out)
+    assert result["folder"] == "here"
+    assert result["rounds"] == 2
+    assert result["digest"] == read_run("here").digest
+
+
+def test_options_and_settings_reach_the_scenario(p2pfl: P2pfl) -> None:
+    settings = (
+        "--set", "learning.partition.kind=iid",
+        "--set", "learning.partition={kind = 'quantity', alpha = 2}",
+        "--set", "averaging.deadline_s=.5",
+        "--set", "description=two words",
+    )  # fmt: skip
+    ended = p2pfl(
+        "simulate", "quick", "--peers", "9", "--rounds", "1", "--seed", "5", "-q", *settings
+    )
+    assert ended.code == 0, ended.err
+    scenario = read_run("runs/quick-5").scenario
+    assert (scenario.peers, scenario.rounds, scenario.seed) == (9, 1, 5)
+    assert scenario.learning.partition.model_dump() == {
+        "kind": "quantity",
+        "alpha": 2.0,
+        "minimum_rows": 1,
+    }
+    assert scenario.averaging.deadline_s == 0.5
+    assert scenario.description == "two words"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("simulate", "quik"), "there is no file or scenario 'quik'; did you mean 'quick'?"),
+        (("simulate", "quick", "--set", "peers"), "--set peers: write it as KEY=VALUE"),
+        (("simulate", "quick", "--set", "a..b=1"), "--set a..b=1: write it as KEY=VALUE"),
+        (("simulate", "quick", "--set", "name='x"), "--set name: the value is not TOML"),
+        (("simulate", "quick", "--set", "seed=1\nname='x'"), "that is more than one value"),
+        (
+            ("simulate", "quick", "--set", "seed.x=1"),
+            "quick: seed: Input should be a",
+        ),
+        (("simulate", "quick", "--set", "sed=1"), "sed is not a known key; did you mean 'seed'?"),
+        (("simulate", "quick", "--set", "name.x=1"), "name is a value, not a table"),
+        (("simulate", "quick", "--peers", "many"), "'--peers'"),
+        (("simulate", "quick", "--peers", "3"), "there are only 3 peers"),
+        (("simulate", "quick", "--set", "learning.task=digit"), "did you mean 'digits'?"),
+        (("simulate", "quick", "--set", "learning.task=nope:Nope"), "cannot be imported"),
+        (
+            (
+                "simulate",
+                "quick",
+                "--set",
+                "learning.task=fashion-mnist",
+                "--set",
+                "learning.data_dir=no",
+            ),
+            "fashion-mnist",
+        ),
+        (
+            ("simulate", "quick", "--set", "learning.partition={kind='iid', rows_per_peer=100}"),
+            "rows",
+        ),
+        (("simulate", "quick", "--out", "."), "exists and is not empty"),
+        (("simulate",), "missing argument 'SCENARIO'"),
+        (("simulate", "quick", "--fast"), "no such option: --fast"),
+        (("dance",), "no such command 'dance'"),
+        (("replay", "nowhere"), "there is no folder nowhere"),
+        (("replay", "."), "is no run folder"),
+        (("report", "."), "is no run folder"),
+        (("report",), "missing argument 'RUN_DIR...'"),
+    ],
+)
+def test_wrong_input_is_one_clear_line(
+    p2pfl: P2pfl, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    (tmp_path / "mine.txt").write_text("kept")
+    ended = p2pfl(*arguments, *(("--quiet",) if arguments[:2] == ("simulate", "quick") else ()))
+    assert (ended.code, ended.out) == (2, "")
+    assert said in ended.err
+    assert ended.err.startswith("p2pfl: ")
+    assert ended.err.count("\n") == 1
+    # What was claimed for a run that never began is given back.
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+    assert left <= {"mine.txt", "runs"}
+
+
+def test_replay_confirms_the_digest_in_another_process(p2pfl: P2pfl) -> None:
+    assert p2pfl("simulate", "quick", "-q", "--out", "run").code == 0
+    digest = read_run("run").digest
+    ended = p2pfl("replay", "run", "--quiet")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == f"The digests are the same: {digest}\n"
+    environment = {"PYTHONHASHSEED": "77", "PATH": "/usr/bin:/bin"}
+    other = subprocess.run(
+        [*COMMAND, "replay", "run", "--quiet", "--json"],
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
+    assert (other.returncode, other.stderr) == (0, b"")
+    assert json.loads(other.stdout)["same"] is True
+
+
+def test_replay_names_what_differs(p2pfl: P2pfl) -> None:
+    assert p2pfl("simulate", "quick", "-q", "--out", "run").code == 0
+    summary = Path("run/summary.json")
+    document = json.loads(summary.read_text())
+    digest = document["digest"]
+    document["digest"] = "0" * len(digest)
+    document["environment"]["torch"] = "1.0"
+    summary.write_text(json.dumps(document))
+    ended = p2pfl("replay", "run", "--quiet")
+    assert ended.code == 1
+    assert "The digests differ." in ended.out
+    assert f"now     {digest}" in ended.out
+    assert "torch: 1.0 before, " in ended.out
+
+
+def test_report_rewrites_one_and_compares_several(p2pfl: P2pfl) -> None:
+    assert p2pfl("simulate", "quick", "-q").code == 0
+    assert p2pfl("simulate", "quick", "-q", "--seed", "2").code == 0
+    page = Path("runs/quick-1/report.html")
+    before = page.read_text()
+    page.unlink()
+    ended = p2pfl("report", "runs/quick-1")
+    assert ended.code == 0
+    assert page.read_text() == before
+    ended = p2pfl("report", "runs/quick-1", "runs/quick-2")
+    assert ended.code == 0
+    assert "quick-1" in ended.out
+    assert "quick-2" in ended.out
+    assert "comparison.html" in ended.out
+    assert "quick-2" in Path("comparison.html").read_text()
+    listed = json.loads(p2pfl("report", "runs/quick-1", "runs/quick-2", "--json").out)
+    assert [entry["seed"] for entry in listed] == [1, 2]
+
+
+def test_lists(p2pfl: P2pfl) -> None:
+    names = {entry["scenario"] for entry in json.loads(p2pfl("scenarios", "--json").out)}
+    assert names == {"churn", "fashion", "hospitals", "partition", "quick", "stragglers"}
+    assert {"digits", "breast-cancer", "fashion-mnist"} <= {
+        entry["task"] for entry in json.loads(p2pfl("tasks", "--json").out)
+    }
+    assert "ring" in {entry["topology"] for entry in json.loads(p2pfl("topologies", "--json").out)}
+    assert "hospitals" in p2pfl("scenarios").out
+    assert "digits" in p2pfl("tasks").out
+    assert "erdos-renyi" in p2pfl("topologies").out
+
+
+def test_an_own_task_is_imported_from_the_scenarios_folder_and_replayed_from_anywhere(
+    p2pfl: P2pfl, tmp_path: Path
+) -> None:
+    source = Path(__file__).parents[3] / "simulations/p2pfl_simulations/scenarios/quick.toml"
+    study = tmp_path / "study"
+    study.mkdir()
+    (study / "mine.toml").write_text(
+        source.read_text().replace('name = "quick"', "").replace("breast-cancer", "own_task:Own")
+    )
+    (study / "own_task.py").write_text(
+        "from p2pfl.learner.tasks.perceptrons import BreastCancer\n\n\n"
+        "class Own(BreastCancer):\n    pass\n"
+    )
+    assert p2pfl("simulate", "study/mine.toml", "-q", "--rounds", "2").code == 0
+    ended = subprocess.run(
+        [*COMMAND, "replay", str(tmp_path / "runs/mine-1"), "-q"],
+        cwd="/",
+        capture_output=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_ctrl_c_keeps_and_reports_what_has_run(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "simulate", "quick", "--rounds", "100000", "--out", "run"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("gossip: round"):
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "Ended early, after" in out
+    run = read_run(tmp_path / "run")
+    assert run.interrupted
+    assert 1 <= len(run.rounds) < 100_000
+    assert "ended early" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_help_answers_at_once(p2pfl: P2pfl) -> None:
+    for command in ((), ("simulate",), ("replay",), ("report",), ("tasks",)):
+        assert p2pfl(*command, "--help").code == 0
+    assert "p2pfl simulate hospitals --peers 100" in p2pfl("simulate", "--help").out
+    program = (
+        "import sys, time\n"
+        "sys.argv = ['p2pfl', '--help']\n"
+        "from p2pfl.cli.main import main\n"
+        "try:\n    main()\n"
+        "except SystemExit:\n"
+        "    print(*sorted({name.partition('.')[0] for name in sys.modules}))\n"
+        "    print(time.process_time())\n"
+    )
+    printed = [
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        for _ in range(3)
+    ]
+    *_, modules, _ = printed[0].stdout.splitlines()
+    heavy = {"numpy", "torch", "pydantic", "pyarrow", "sklearn", "msgspec", "safetensors"}
+    assert not heavy & set(modules.split())
+    # Of the processor, not of the clock: others may use this machine too.
+    assert min(float(run.stdout.splitlines()[-1]) for run in printed) < 0.4
+
+
+def test_version_and_completion(p2pfl: P2pfl) -> None:
+    assert p2pfl("--version").out.startswith("p2pfl 0.")
+    offered = subprocess.run(
+        COMMAND,
+        env={
+            "_P2PFL_COMPLETE": "complete_bash",
+            "COMP_WORDS": "p2pfl simulate hos",
+            "COMP_CWORD": "2",
+            "PATH": "/usr/bin:/bin",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert offered.stdout.split() == ["hospitals"]
