@@ -95,10 +95,14 @@ class CatchUp:
         self._target = -1
         self._timer: Ticket | None = None
 
-    def seek(self, now_s: float, round_: int) -> list[Action]:
-        """Ask some random members for their round; `round_` is ours."""
+    def seek(self, now_s: float, round_: int, *, avoid: int | None = None) -> list[Action]:
+        """Ask some random members for their round; `round_` is ours.
+
+        Not the member `avoid`, which has failed us, unless there is no other.
+        """
         self._state, self._round = _State.SEEKING, round_
-        others = [other for other in self._draw(SEEK_FANOUT + 1) if other != self._index]
+        drawn = [other for other in self._draw(SEEK_FANOUT + 2) if other != self._index]
+        others = [other for other in drawn if other != avoid] or drawn
         self._asked = dict.fromkeys(others[:SEEK_FANOUT])
         actions = [Send(self._roster.peers[other], StatusRequest()) for other in self._asked]
         return [*actions, *self._set_timer(now_s, self._deadline_s)]
@@ -146,7 +150,7 @@ class CatchUp:
                 return self._decide(now_s)
             # With nobody left, the timer asks others: a peer that is cut off must not spin.
         elif self.is_fetching_from(partner):
-            return [*self.stop(), *self.seek(now_s, self._round)]
+            return [*self.stop(), *self.seek(now_s, self._round, avoid=partner)]
         return []
 
     def on_timer(self, now_s: float, ticket: Ticket) -> list[Action]:
@@ -156,7 +160,8 @@ class CatchUp:
         self._timer = None
         if any(round_ is not None for round_ in self._asked.values()):
             return self._decide(now_s)
-        return self.seek(now_s, self._round)
+        failed = self._target if self._state is _State.FETCHING else None
+        return self.seek(now_s, self._round, avoid=failed)
 
     def _decide(self, now_s: float) -> list[Action]:
         answers = {member: round_ for member, round_ in self._asked.items() if round_ is not None}

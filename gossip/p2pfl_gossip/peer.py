@@ -9,7 +9,6 @@ peers are not aligned. What it knows of others' absence it has from frames, link
 """
 
 from collections.abc import Callable
-from enum import StrEnum
 from itertools import count
 from random import Random
 
@@ -29,7 +28,13 @@ from p2pfl_gossip.actions import (
     Vector,
     Work,
 )
-from p2pfl_gossip.averaging.base import LOOKAHEAD_ROUNDS, Averaging, RoundMessage, Tickets
+from p2pfl_gossip.averaging.base import (
+    LOOKAHEAD_ROUNDS,
+    Averaging,
+    RoundMessage,
+    Tickets,
+    check_entries,
+)
 from p2pfl_gossip.catch_up import (
     CatchUp,
     ModelHeader,
@@ -40,49 +45,9 @@ from p2pfl_gossip.catch_up import (
 )
 from p2pfl_gossip.inbound import Inbound
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
+from p2pfl_gossip.peer_state import NEXT_STATES, Settings, State
 from p2pfl_gossip.records import Message, Record
 from p2pfl_gossip.roster import Roster
-
-
-class State(StrEnum):
-    """Where a peer is in its round."""
-
-    NEW = "new"
-    CATCHING_UP = "catching up"
-    TRAINING = "training"
-    AVERAGING = "averaging"
-    PAUSED = "paused"
-    FINISHED = "finished"
-    LEFT = "left"
-
-
-_NEXT_STATES = {
-    State.NEW: {State.CATCHING_UP, State.TRAINING, State.FINISHED},
-    State.CATCHING_UP: {State.TRAINING, State.PAUSED, State.FINISHED, State.LEFT},
-    State.TRAINING: {State.AVERAGING, State.CATCHING_UP, State.LEFT},
-    State.AVERAGING: {State.TRAINING, State.CATCHING_UP, State.PAUSED, State.FINISHED, State.LEFT},
-    State.PAUSED: {State.CATCHING_UP, State.LEFT},
-    State.FINISHED: {State.CATCHING_UP, State.LEFT},
-    State.LEFT: set(),
-}
-
-
-class Settings(Record, frozen=True):
-    """What all peers of a group agree on, and this peer's own habits.
-
-    Attributes:
-        rounds: how many to do.
-        deadline_s: how long an answer of another peer may take.
-        weigh_by_samples: models count by the rows they were trained on, instead of alike.
-        checkpoint_every: rounds between persisted models; 0 persists none.
-        evaluate_every: rounds between evaluations; 0 evaluates never.
-    """
-
-    rounds: int
-    deadline_s: float
-    weigh_by_samples: bool = False
-    checkpoint_every: int = 1
-    evaluate_every: int = 1
 
 
 class Peer:
@@ -116,10 +81,10 @@ class Peer:
         self._state = State.NEW
         self._incarnation = 0
         self._round = 0
-        # The model the round began with; while averaging, the one just trained.
+        # The model the round began with; from the end of training on, the one just trained.
         self._vector = initial
-        # Whether others may have it: not one that we trained and that was never averaged.
-        self._is_shared = True
+        # Whether `_vector` was trained here and not averaged since, so that nobody may have it.
+        self._is_trained = False
         self._training: Ticket | None = None
         self._evaluations: dict[Ticket, int] = {}
         self._told: dict[int, int] = {}  # Late sender -> our round when it was told.
@@ -166,13 +131,16 @@ class Peer:
             if isinstance(model, bytes) or model.shape != self._vector.shape:
                 raise LocalProtocolError("the persisted model is not of this task")
             self._round, self._vector = _number(records["round"]), model
-            self._is_shared = bool(_number(records["is_shared"]))
-        if self._incarnation == 1 or not self._averaging.partners(self._round):
+            self._is_trained = bool(_number(records["is_trained"]))
+        is_over = self._round >= self._settings.rounds
+        if self._incarnation == 1 or is_over or not self._averaging.partners(self._round):
             return actions + self._start_round(now_s)
         return actions + self._seek(now_s)
 
     def on_command(self, now_s: float, command: Command) -> list[Action]:
         """Leave at once; pause before the next round; resume."""
+        if self._state is State.NEW:
+            raise LocalProtocolError(f"asked to {command} before the start")
         if self._state is State.LEFT:
             return []
         if command is Command.LEAVE:
@@ -191,12 +159,14 @@ class Peer:
         index = self._roster.index_untrusted(sender)
         if self._state is State.LEFT:
             return []
-        if isinstance(message, Status):
-            return self._on_status(now_s, index, message.round)
         if isinstance(message, StatusRequest):
             return [Send(sender, Status(self._round))]
+        if isinstance(message, Status):
+            self._check_round(message.round)
+            return self._on_status(now_s, index, message.round)
         if isinstance(message, ModelRequest):
-            vector = self._vector if self._is_shared else None
+            self._check_round(message.round)
+            vector = None if self._is_trained else self._vector
             return self._server.on_request(index, message.round, self._round, vector)
         refused = self._compare_rounds(now_s, index, message)
         if refused is not None:
@@ -212,8 +182,7 @@ class Peer:
             return False, []
         size: int | None
         if isinstance(header, ModelHeader):
-            if header.round > self._settings.rounds:
-                raise RemoteProtocolError("round_out_of_range")
+            self._check_round(header.round)
             size = self._vector.nbytes if self._catch_up.is_fetching_from(index) else None
         else:
             refused = self._compare_rounds(now_s, index, header)
@@ -244,6 +213,7 @@ class Peer:
         elif isinstance(header, ModelHeader):
             if not self._catch_up.is_fetching_from(index):
                 return []
+            check_entries(vector)
             return self._resume(now_s, self._catch_up.on_model(header.round, vector))
         return self._settle(now_s, self._averaging.on_body(now_s, index, header, vector))
 
@@ -326,7 +296,7 @@ class Peer:
     def _average(self, now_s: float, vector: Vector, weight: float) -> list[Action]:
         self._training = None
         self._enter(State.AVERAGING)
-        self._vector, self._is_shared = vector, False
+        self._vector, self._is_trained = vector, True
         actions = self._averaging.begin(now_s, self._round, vector, weight)
         for partner in sorted(self._ahead):
             if self._averaging.outcome is None:
@@ -348,9 +318,9 @@ class Peer:
             self._round, outcome.vector, outcome.expected, outcome.contributors, outcome.complete
         )
         self._round += 1
-        self._vector, self._is_shared = outcome.vector, outcome.contributors > 1
+        self._vector, self._is_trained = outcome.vector, outcome.contributors == 1
         actions += [Report(ended), *self._persist(), *self._evaluate(self._round - 1)]
-        if self._is_shared:
+        if not self._is_trained:
             actions += self._server.on_round(self._round, self._vector)
         if partners and outcome.unreachable == partners and self._round < self._settings.rounds:
             # Cut off, perhaps: training on alone would drift from the others.
@@ -366,7 +336,7 @@ class Peer:
                 {
                     "round": self._round.to_bytes(8, "little"),
                     "model": self._vector,
-                    "is_shared": bytes([self._is_shared]),
+                    "is_trained": bytes([self._is_trained]),
                 }
             )
         ]
@@ -381,6 +351,11 @@ class Peer:
 
     # --- being behind -----------------------------------------------------------------------
 
+    def _check_round(self, round_: int) -> None:
+        """Refuse a claim to be further than the end: nobody can be."""
+        if round_ > self._settings.rounds:
+            raise RemoteProtocolError("round_out_of_range")
+
     def _compare_rounds(self, now_s: float, sender: int, message: Message) -> list[Action] | None:
         """Return None for a message of our round or one that we may wait for; else what to do.
 
@@ -391,7 +366,7 @@ class Peer:
             round_ = message.round
         else:
             round_ = self._averaging.round_of(message, self._round)
-        if round_ is None or round_ == self._round:
+        if round_ is None or (round_ == self._round and self._state is not State.FINISHED):
             return None
         if round_ >= self._settings.rounds:
             raise RemoteProtocolError("round_out_of_range")
@@ -429,6 +404,8 @@ class Peer:
         return actions + self._catch_up.fetch(now_s, self._round, target)
 
     def _seek(self, now_s: float) -> list[Action]:
+        if len(self._roster) == 1:
+            return self._start_round(now_s)  # There is nobody to ask.
         self._enter(State.CATCHING_UP)
         return self._catch_up.seek(now_s, self._round)
 
@@ -440,8 +417,8 @@ class Peer:
         self._catch_up.found = None
         if found.vector is not None and found.round > self._round:
             actions.append(Report(events.CaughtUp(self._round, found.round)))
-            self._round, self._vector, self._is_shared = found.round, found.vector, True
-            actions += self._persist()
+            self._round, self._vector, self._is_trained = found.round, found.vector, False
+            actions += [*self._persist(), *self._server.on_round(self._round, self._vector)]
         return actions + self._start_round(now_s)
 
     def _drop_round(self, reason: str) -> list[Action]:
@@ -455,7 +432,7 @@ class Peer:
         return [*actions, Report(events.RoundLost(self._round, reason))]
 
     def _enter(self, state: State) -> None:
-        if state not in _NEXT_STATES[self._state]:
+        if state not in NEXT_STATES[self._state]:
             raise LocalProtocolError(f"from {self._state} to {state}")
         self._state = state
 

@@ -22,7 +22,8 @@ from p2pfl_gossip.averaging.push_sum import PushSum
 from p2pfl_gossip.cohorts import CohortError, Cohorts, draw_cohorts, draw_grid_cohorts, grid_sides
 from p2pfl_gossip.learning import Train
 from p2pfl_gossip.masked_sum.cohort import Patience
-from p2pfl_gossip.peer import Peer, Settings
+from p2pfl_gossip.peer import Peer
+from p2pfl_gossip.peer_state import Settings
 from p2pfl_gossip.roster import Roster
 from p2pfl_gossip.topology import Topology, TopologyError, make_topology
 from p2pfl_simulations.draws import stream

@@ -114,8 +114,9 @@ class Simulation:
     def run(self) -> bool:
         """Run to the end; return whether KeyboardInterrupt came first."""
         try:
-            self.world.start()
-            self.world.run(self._scenario.time_limit_s)
+            with self._workshop:
+                self.world.start()
+                self.world.run(self._scenario.time_limit_s)
         except KeyboardInterrupt:
             return True
         return False
@@ -161,7 +162,7 @@ class Simulation:
         ]
 
     def _accuracy(self, round_: int, vector: Vector) -> float:
-        (result,) = self._learner.run([(0, Evaluate(round_, vector))])
+        result = self._workshop.do(0, Evaluate(round_, vector))
         return result.metrics["accuracy"] if isinstance(result, Evaluated) else float("nan")
 
     def _on_round(self, row: RoundRow) -> None:

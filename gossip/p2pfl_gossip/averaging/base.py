@@ -188,8 +188,19 @@ def check_weight(weight: float) -> None:
 def weighted_mean(parts: list[tuple[Vector, float]]) -> Vector:
     """Average vectors by their weights, in the order given; read-only.
 
-    Equal weights take a sum and one division, so that the mean of equal models is exact.
+    Equal weights take a sum and one division, so that the mean of equal models is exact. The mean
+    of finite vectors is finite, even where their sum is not.
     """
+    with np.errstate(over="raise", invalid="ignore"):
+        try:
+            mean = _mean(parts)
+        except FloatingPointError:
+            mean = _mean_of_huge(parts)
+    mean.flags.writeable = False
+    return mean
+
+
+def _mean(parts: list[tuple[Vector, float]]) -> Vector:
     first_weight = parts[0][1]
     if all(weight == first_weight for _, weight in parts):
         mean = parts[0][0].copy()
@@ -201,8 +212,19 @@ def weighted_mean(parts: list[tuple[Vector, float]]) -> Vector:
         mean = parts[0][0] * (parts[0][1] / total)  # A Python float keeps the vector's dtype.
         for vector, weight in parts[1:]:
             mean += vector * (weight / total)
-    mean.flags.writeable = False
     return mean
+
+
+def _mean_of_huge(parts: list[tuple[Vector, float]]) -> Vector:
+    """Average halves, so that no sum overflows, and double the result."""
+    total = math.fsum(weight for _, weight in parts)
+    half = np.zeros_like(parts[0][0])
+    for vector, weight in parts:
+        half += vector * (weight / total / 2)
+    limit = np.finfo(half.dtype).max / 2
+    np.clip(half, -limit, limit, out=half)
+    half *= 2
+    return half
 
 
 Tickets = Iterator[Ticket]

@@ -9,8 +9,8 @@ all members end with the same bits.
 Who is missing costs one deadline. An owner closes its chunk once every member's part has come or
 the member is known to be gone, at the latest `deadline_s` after it began; a member ends once every
 mean has come or its owner is known to be gone, at the latest `deadline_s` later. Where an owner is
-gone, that chunk keeps its local values and the outcome says that it is not complete. Who is late
-still gets the means.
+gone, or has nobody's part but its own, that chunk keeps its local values and the outcome says that
+it is not complete. Who is late still gets the means.
 """
 
 from collections.abc import Callable
@@ -74,6 +74,7 @@ class _Exchange:
         self.contributors = 1 << self.rank
         self.past: list[int] = []
         self.unreachable = 0
+        self.is_anybody_heard = False
         self.chunk_closed = False
         self.is_own_chunk_local = False  # No other member's part came in time.
         # Sets of ranks: asked for membership and emptiness, never iterated. An empty chunk (there
@@ -143,6 +144,8 @@ class CohortAveraging(Averaging):
         """Send every owner its chunk of our model; wait for parts and means."""
         if vector.shape != (self._length,) or vector.dtype != self._dtype:
             raise LocalProtocolError(f"a model is {self._dtype}[{self._length}]")
+        if self._vector is not None:
+            raise LocalProtocolError(f"the exchange of round {self._round} is under way")
         self._exchanges.forget_before(round_)
         exchange = self._exchange(round_)
         self._round, self._vector, self._weight = round_, vector, weight
@@ -188,6 +191,7 @@ class CohortAveraging(Averaging):
         """Keep a part or a mean; close our chunk or end the exchange if it was the last."""
         assert isinstance(header, (PartHeader, MeanHeader))  # As `body_bytes` found.
         exchange, rank = self._find(sender, header.round)
+        exchange.is_anybody_heard = True
         if isinstance(header, PartHeader):
             if exchange.chunk_closed or rank in exchange.parts:
                 return []
@@ -196,9 +200,11 @@ class CohortAveraging(Averaging):
         else:
             if rank in exchange.means:
                 return []
-            exchange.means[rank] = body
             exchange.means_awaited.discard(rank)
-            exchange.contributors |= int.from_bytes(header.contributors, "little")
+            bitmap = int.from_bytes(header.contributors, "little")
+            if bitmap != 1 << rank:  # Else nobody's part reached the owner: it is no mean.
+                exchange.means[rank] = body
+                exchange.contributors |= bitmap
         return self._advance(exchange) if self._is_under_way(header.round) else []
 
     def on_message(self, now_s: float, sender: int, message: Message) -> list[Action]:
@@ -220,6 +226,9 @@ class CohortAveraging(Averaging):
         self._timer = None
         exchange = self._exchanges[self._round]
         if exchange.chunk_closed:
+            if not exchange.is_anybody_heard:
+                # Silence of all is how being cut off shows where links go dead without a word.
+                exchange.unreachable += len(exchange.means_awaited)
             exchange.means_awaited.clear()
             return self._advance(exchange)
         exchange.parts_awaited.clear()

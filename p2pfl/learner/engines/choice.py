@@ -6,6 +6,8 @@ from p2pfl.learner.engines.base import Engine
 from p2pfl.learner.engines.one_by_one import ModuleEngine
 from p2pfl.learner.engines.perceptron import PerceptronEngine, perceptron_widths
 from p2pfl.learner.engines.threads import Workers, usable_cores
+from p2pfl.learner.engines.vmap import VmapEngine
+from p2pfl.learner.errors import LearningError
 from p2pfl.learner.settings import TrainingSettings
 from p2pfl.learner.tasks.base import Data, Floats, Rows, Task
 from p2pfl.learner.vectors import VectorLayout
@@ -37,8 +39,8 @@ def choose_engine(
     widths = perceptron_widths(module, names)
     if type(task).loss is not Task.loss:
         widths = "a loss of its own"
+    workers = Workers(threads or usable_cores())
     if not isinstance(widths, str):
-        workers = Workers(threads or usable_cores())
         return PerceptronEngine(
             task,
             widths=widths,
@@ -48,7 +50,18 @@ def choose_engine(
             momentum=training.momentum,
             workers=workers,
         ), initial
-    engine = ModuleEngine(
-        task, module, layout, data=data, test=test, momentum=training.momentum, reason=widths
-    )
-    return engine, initial
+    alone = ModuleEngine(task, module, layout, data=data, test=test, momentum=training.momentum)
+    try:
+        return VmapEngine(
+            task,
+            module,
+            layout,
+            data=data,
+            batch_size=training.batch_size,
+            momentum=training.momentum,
+            alone=alone,
+            workers=workers,
+        ), initial
+    except LearningError as reason:
+        alone.batching = f"one by one: {reason}"
+        return alone, initial

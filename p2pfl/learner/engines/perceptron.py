@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from p2pfl.learner.engines.base import Training, draw_rows, evaluation, failed_training
-from p2pfl.learner.engines.memory import VectorMemory
+from p2pfl.learner.engines.memory import VectorMemory, aligned
 from p2pfl.learner.engines.perceptron_step import StackedPerceptrons, padded, scratch_bytes
 from p2pfl.learner.engines.threads import Workers
 from p2pfl.learner.tasks.base import Data, Floats, Rows, Task
@@ -189,7 +189,10 @@ class PerceptronEngine:
             if rows.dtype == torch.uint8:
                 inputs.mul_(self._data.scale).add_(self._data.offset)
             self._test_inputs = inputs
-        model = readable(vector.astype(np.float32, copy=False))
+        # A copy, since the last bits of a product may go by where its operands begin.
+        copied = aligned(len(vector))
+        copied[:] = vector
+        model = torch.from_numpy(copied)
         outputs = []
         for start in range(0, len(self._test_inputs), EVALUATION_ROWS_MAX):
             values, at = self._test_inputs[start : start + EVALUATION_ROWS_MAX], 0

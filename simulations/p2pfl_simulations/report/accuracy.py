@@ -124,6 +124,7 @@ def accuracy_histogram(run: Run) -> str:
         x_title="test accuracy",
         y_title="peers",
         x_text=percent,
+        x_tick=whole_percent,
     )
 
 

@@ -217,6 +217,7 @@ def _chart(
         height=max(420 if width == WIDE else 320, 120 + 17 * len(lines)),
         x_whole=x_text is None,
         log=log,
+        clock=x_text is duration,
         floor=None if log else 0,
         top=None if log else 1,
         label_values=width == WIDE,

@@ -46,7 +46,7 @@ def _make_run(
     for index in range(rounds):
         risen = 1 - math.exp(-5 * (index + 1) / rounds)
         mean = 0.1 + (0.55 + gain) * risen + rng.uniform(-0.01, 0.01)
-        worst = mean - 0.2 * math.exp(-3 * index / rounds) - rng.uniform(0, 0.02)
+        worst = max(0.0, mean - 0.2 * math.exp(-3 * index / rounds) - rng.uniform(0, 0.02))
         lost = rng.randint(0, peers // 8) if faults else 0
         incomplete = rng.randint(0, peers // 6) if faults else 0
         rows.append(
