@@ -1,11 +1,11 @@
 """Line charts with direct labels, and a readout under the pointer that needs no script."""
 
 import bisect
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import accumulate, pairwise
 
 from p2pfl_simulations.report.axes import Clock, Frame, Linear, Log, keep_apart, log_span, span
 from p2pfl_simulations.report.svg import element, number, picture, text, text_width
@@ -156,7 +156,7 @@ class Chart:
     def _readout(self, lines: Sequence[Line], frame: Frame) -> str:
         """Show every line's value at the pointer: each place is a group that CSS reveals."""
         places = sparse(sorted({x for line in lines for x, _ in line.points}))
-        edges = [(a + b) / 2 for a, b in itertools.pairwise(places)]
+        edges = [(a + b) / 2 for a, b in pairwise(places)]
         ends = [frame.x.low, *edges, frame.x.high]
         top, bottom = frame.y.end, frame.y.start
         parts = []
@@ -190,6 +190,12 @@ class Chart:
                 )
             )
         return "".join(parts)
+
+
+def ascending(points: Sequence[Point]) -> list[Point]:
+    """Hold x where it would go back: a laggard may end a round after others ended the next."""
+    furthest = accumulate((x for x, _ in points), max)
+    return [(x, y) for x, (_, y) in zip(furthest, points, strict=True)]
 
 
 def thin_out(points: Sequence[Point], most: int = POINTS_MAX) -> list[Point]:

@@ -6,7 +6,7 @@ from itertools import combinations
 from xml.etree import ElementTree
 
 import pytest
-from conftest import RunMaker
+from example_runs import RunMaker
 
 from p2pfl_simulations.report import render_comparison, render_report
 from p2pfl_simulations.report.graph import cohorts_of, exchange_picture
