@@ -18,6 +18,7 @@ from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import (
     Action,
     Disconnect,
+    Job,
     Persist,
     RemoteProtocolError,
     Send,
@@ -26,9 +27,17 @@ from p2pfl_gossip.actions import (
     Work,
 )
 from p2pfl_gossip.masked_sum.cohort import Cohort, Patience
-from p2pfl_gossip.masked_sum.jobs import perform
+from p2pfl_gossip.masked_sum.jobs import MaskChunk, perform
 from p2pfl_gossip.masked_sum.machine import Aborted, MaskedSum, Summed
-from p2pfl_gossip.masked_sum.messages import MASKED_SUM_MESSAGES, ChunkHeader, SessionMessage
+from p2pfl_gossip.masked_sum.messages import (
+    MASKED_SUM_MESSAGES,
+    Ack,
+    Advert,
+    ChunkHeader,
+    Reveal,
+    SessionMessage,
+    Vote,
+)
 from p2pfl_gossip.masked_sum.phases import Phase
 from p2pfl_gossip.records import Codec, Record
 
@@ -37,6 +46,7 @@ PATIENCE = Patience(gather_s=2.0, takeover_s=2.0, chunks_s=4.0, sums_s=4.0, sess
 EVENTS_MAX = 400_000  # An honest session of 64 takes about 60,000; a test must not hang.
 
 Rewrite = Callable[["SessionDriver", int, Action], list[Action]]
+Lie = Callable[[Job, Record], Record]
 Hook = Callable[["SessionDriver", int, Action], bool]
 
 
@@ -69,6 +79,27 @@ def make_cohort(n: int, entries: int, **changes: Any) -> tuple[Cohort, list[Iden
     return Cohort(**(fields | changes)), people
 
 
+def honestly(_driver: "SessionDriver", _rank: int, action: Action) -> list[Action]:
+    return [action]
+
+
+def said_once(rank: int, message: Any) -> tuple[str, bytes]:
+    """What an honest member may say in one version only: its slot, and which version this is."""
+    match message:
+        case Ack():
+            return "ack", message.tau2
+        case Vote():
+            return "vote", message.ballot
+        case Reveal():
+            # A reveal shows one secret of each member, so two would have to be alike.
+            return "reveal", CODEC.encode(message)
+        case Advert() if message.member == rank:
+            return "advert", CODEC.encode(message)
+        case ChunkHeader() if message.member == rank:
+            return f"chunk{message.chunk}", message.digest
+    return "", b""
+
+
 class SessionDriver:
     """One session over a simulated network.
 
@@ -77,10 +108,12 @@ class SessionDriver:
         people: identities by rank.
         seed: draws vectors, weights, entropy, latencies and losses.
         loss: share of messages and bodies that vanish.
+        loss_from: phase of the sender from which on they do.
         tells_down: whether members learn of a crash at once.
         hear: told of every action before it is done; returning True crashes the member before it.
         heard: told of every action after it was done; returning True crashes the member.
-        rewrite: liars, by rank.
+        rewrite: liars, by rank: what goes out in place of each action.
+        lies: liars, by rank: what comes of a job in place of its result.
         records: persisted records by rank, of earlier sessions.
     """
 
@@ -91,10 +124,12 @@ class SessionDriver:
         seed: int,
         *,
         loss: float = 0.0,
+        loss_from: Phase = Phase.IDLE,
         tells_down: bool = False,
         before: Hook | None = None,
         after: Hook | None = None,
         rewrite: dict[int, Rewrite] | None = None,
+        lies: dict[int, Lie] | None = None,
         records: dict[int, dict[str, Any]] | None = None,
         vectors: list[npt.NDArray[np.float32]] | None = None,
         weights: list[float] | None = None,
@@ -107,9 +142,11 @@ class SessionDriver:
             generator.normal(0, 3, cohort.vector_entries).astype(np.float32) for _ in range(n)
         ]
         self.weights = weights or [float(w) for w in generator.uniform(1, 100, n)]
-        self.loss, self.tells_down = loss, tells_down
+        self.loss, self.loss_from, self.tells_down = loss, loss_from, tells_down
+        self.speaking: Any = None
         self.before, self.after = before, after
-        self.rewrite = rewrite or {}
+        self.lies = lies or {}
+        self.rewrite = dict.fromkeys(self.lies, honestly) | (rewrite or {})
         self.records: dict[int, dict[str, Any]] = records or {rank: {} for rank in range(n)}
         self.now_s = 0.0
         self.machines: dict[int, MaskedSum] = {}
@@ -120,7 +157,7 @@ class SessionDriver:
         self.said: list[tuple[int, Any]] = []  # Every message that left, with its sender.
         self.bodies: dict[tuple[int, int], list[bytes]] = {}  # By (member, chunk) as sent.
         self.sent_bytes: dict[int, int] = dict.fromkeys(range(n), 0)
-        self.spent_jobs: dict[int, list[Record]] = {}
+        self.masked: dict[tuple[int, int], MaskChunk] = {}  # First job of each (member, chunk).
         self.incarnation = dict.fromkeys(range(n), 0)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order: Iterator[int] = count()
@@ -139,15 +176,21 @@ class SessionDriver:
         )
         self.feed(rank, lambda machine: machine.on_start(self.now_s))
 
-    def run(self, absent: tuple[int, ...] = ()) -> "SessionDriver":
+    def run(self, absent: tuple[int, ...] = (), until_s: float = float("inf")) -> "SessionDriver":
         for rank in range(self.cohort.size):
+            if rank in self.machines:
+                continue
             if rank in absent:
                 self.dead[rank] = None
             else:
                 delay = self.random.uniform(0, 0.2)
                 self.at(delay, lambda rank=rank: self.start(rank))  # type: ignore[misc]
+        return self.run_rest(until_s)
+
+    def run_rest(self, until_s: float = float("inf")) -> "SessionDriver":
+        """Run until nothing is left to happen, or until a time."""
         for _ in range(EVENTS_MAX):
-            if not self._events:
+            if not self._events or self._events[0][0] > until_s:
                 return self
             self.now_s, _, event = heapq.heappop(self._events)
             event()
@@ -158,6 +201,11 @@ class SessionDriver:
 
     def latency(self) -> float:
         return self.random.uniform(0.01, 0.1)
+
+    def is_lost(self, sender: int) -> bool:
+        """Whether the network loses what a member sends now."""
+        is_lossy = sender in self.machines and self.machines[sender].phase >= self.loss_from
+        return self.random.random() < self.loss and is_lossy
 
     def crash(self, rank: int) -> None:
         if rank in self.dead:
@@ -193,6 +241,7 @@ class SessionDriver:
         for action in actions:
             rewritten = [action]
             if rank in self.rewrite:
+                self.speaking = self.machines[rank]._core
                 rewritten = self.rewrite[rank](self, rank, action)
             for each in rewritten:
                 if self.before is not None and self.before(self, rank, each):
@@ -228,8 +277,7 @@ class SessionDriver:
                     lambda machine: machine.on_timer(self.now_s, action.ticket),
                 )
             case Work():
-                result = perform(action.job)
-                self.spent_jobs.setdefault(rank, []).append(action.job)
+                result = self.do(rank, action.job)
                 later(
                     self.random.uniform(0, 0.05),
                     lambda machine: (
@@ -245,11 +293,17 @@ class SessionDriver:
             case _ if type(action).__name__ == "CancelWork":
                 self.cancelled[rank, action.ticket] = None  # type: ignore[union-attr]
 
+    def do(self, rank: int, job: Job) -> Record:
+        if isinstance(job, MaskChunk):
+            self.masked.setdefault((rank, job.chunk), job)
+        result = perform(job)
+        return self.lies[rank](job, result) if rank in self.lies else result
+
     def deliver(self, sender: int, receiver: int | None, message: SessionMessage) -> None:
         assert receiver is not None
         frame = CODEC.encode(message)
         self.sent_bytes[sender] += len(frame)
-        if self.random.random() < self.loss:
+        if self.is_lost(sender):
             return
         self.at(self.latency(), lambda: self.arrive(sender, receiver, frame))
 
@@ -267,13 +321,13 @@ class SessionDriver:
         body = b"".join(bytes(memoryview(part).cast("B")) for part in action.parts)  # type: ignore[arg-type]
         assert len(body) == action.size_bytes
         self.sent_bytes[sender] += len(frame) + len(body)
-        if isinstance(action.header, ChunkHeader):
+        if isinstance(action.header, ChunkHeader) and action.header.member == sender:
             self.bodies.setdefault((action.header.member, action.header.chunk), []).append(body)
         self.said.append((sender, action.header))
         ok = receiver not in self.dead
         if action.ticket is not None:
             later(0.01, lambda machine: machine.on_sent(self.now_s, action.ticket, ok))
-        if self.random.random() < self.loss:
+        if self.is_lost(sender):
             return
 
         def arrive() -> None:
@@ -318,29 +372,20 @@ class SessionDriver:
             if rank not in self.dead and isinstance(machine.outcome, Summed)
         }
 
-    def expected_mean(
-        self, members: tuple[int, ...], tau2: bytes
-    ) -> tuple[npt.NDArray[np.float32], int]:
-        """The plain fixed-point sum of `members`, from their vectors and rounding keys."""
+    def expected_mean(self, members: tuple[int, ...]) -> tuple[npt.NDArray[np.float32], int]:
+        """The plain fixed-point mean of what `members` put under their masks."""
         encoding = self.cohort.encoding
         mean = np.empty(self.cohort.vector_entries, np.float32)
-        weight_total = 0
+        weight_total = sum(encoding.encode_weight(self.weights[rank]) for rank in members)
         for chunk in range(self.cohort.chunk_count):
             entries = self.cohort.entries_of(chunk)
             total = np.zeros(entries.stop - entries.start, np.int64)
-            weight_total = 0
             for rank in members:
-                out = np.empty(entries.stop - entries.start, np.uint32)
-                exchange = self.machines[rank]._exchange
-                encoding.encode(
-                    out,
-                    self.vectors[rank][entries],
-                    self.weights[rank],
-                    exchange._rounding_key,
-                    chunk,
-                )
+                out = np.empty(len(total), np.uint32)
+                key = self.masked[rank, chunk].rounding_key
+                vector = self.vectors[rank][entries]
+                encoding.encode(out, vector, self.weights[rank], key, chunk)
                 total += out.view(np.int32)
-                weight_total += encoding.encode_weight(self.weights[rank])
             mean[entries] = (total * np.float64(encoding.clip / weight_total)).astype(np.float32)
         return mean, weight_total
 
@@ -350,7 +395,7 @@ class SessionDriver:
         for rank, outcome in outcomes.items():
             members = tuple(self.cohort.rank_of(peer) or 0 for peer in outcome.members)
             assert len(members) >= self.cohort.threshold
-            mean, weight_total = self.expected_mean(members, b"")
+            mean, weight_total = self.expected_mean(members)
             for chunk in range(self.cohort.chunk_count):
                 entries = self.cohort.entries_of(chunk)
                 want = self.vectors[rank] if chunk in outcome.kept else mean
@@ -358,9 +403,46 @@ class SessionDriver:
             assert outcome.weight_total == weight_total
         return outcomes
 
-    def check_silence(self) -> None:
-        """All ended, nobody hung, and nobody ever showed both secrets of one member."""
+    def check_safety(self) -> None:
+        """What no fault may break, for the honest; and nobody hangs."""
         for rank, machine in self.machines.items():
             if rank not in self.dead:
                 assert machine.outcome is not None, (self.seed, rank, machine.phase)
-        assert all(phase in Phase for phase in Phase)
+        said: dict[tuple[int, str], dict[bytes, None]] = {}
+        for rank, message in self.said:
+            if rank not in self.rewrite:
+                slot, version = said_once(rank, message)
+                said.setdefault((rank, slot), {})[version] = None
+        for (rank, slot), versions in said.items():
+            assert len(versions) == 1 or not slot, (self.seed, rank, slot)
+        for (rank, chunk), bodies in self.bodies.items():
+            if rank not in self.rewrite:
+                assert len(dict.fromkeys(bodies)) == 1, (self.seed, rank, chunk)
+        ballots = {message.ballot for _, message in self.said if isinstance(message, Reveal)}
+        honest = {
+            message.ballot
+            for rank, message in self.said
+            if isinstance(message, Reveal) and rank not in self.rewrite
+        }
+        assert len(honest) <= 1, (self.seed, ballots)
+        members = {outcome.members for outcome in self.summed().values()}
+        assert len(members) <= 1, self.seed
+
+    def blamed(self) -> dict[int, dict[str, None]]:
+        """Faults by the rank of who is blamed, by anybody honest."""
+        blamed: dict[int, dict[str, None]] = {}
+        for rank, machine in self.machines.items():
+            if rank not in self.rewrite and machine.outcome is not None:
+                for blame in machine.outcome.blames:
+                    culprit = self.cohort.rank_of(blame.member)
+                    assert culprit is not None
+                    blamed.setdefault(culprit, {})[blame.fault] = None
+        return blamed
+
+    def reasons(self) -> dict[int, str]:
+        """Why each member that is alive aborted."""
+        return {
+            rank: machine.outcome.reason
+            for rank, machine in self.machines.items()
+            if rank not in self.dead and isinstance(machine.outcome, Aborted)
+        }

@@ -24,16 +24,20 @@ from p2pfl_gossip.masked_sum.messages import (
 )
 from p2pfl_gossip.masked_sum.phases import Phase
 
+VERSIONS_MAX = 3
+"""Adverts kept of one member. An honest one has one; two prove a lie, and another leader's list may
+name a third."""
+
 
 class Advertising:
     """The first phase.
 
     Attributes:
         secrets: ours, of this session.
-        adverts: keys by member.
-        dealers: U1, once a list is adopted.
-        tau1: the transcript, once all its adverts are here.
-        adopted: the list that we follow.
+        adverts: keys by member of U1, as the list that we follow names them.
+        adopted: the list that we follow, once all its adverts are here.
+        dealers: U1, its members.
+        tau1: the transcript.
     """
 
     def __init__(self, core: Core) -> None:
@@ -44,11 +48,13 @@ class Advertising:
             share_scalar=scalar_of(core.entropy(WIDE_BYTES)),
             rounding=core.entropy(32),
         )
-        self.adverts: dict[int, Advert] = {}
+        # By member, then by digest, in the order in which they came.
+        self._known: dict[int, dict[bytes, Advert]] = {}
         self._lists: dict[int, AdvertList] = {}
-        self.adopted: AdvertList | None = None
         self._asked: dict[int, None] = {}
-        self.dealers: tuple[int, ...] = ()  # U1
+        self.adopted: AdvertList | None = None
+        self.adverts: dict[int, Advert] = {}
+        self.dealers: tuple[int, ...] = ()
         self.tau1 = b""
 
     def start(self) -> None:
@@ -57,10 +63,10 @@ class Advertising:
         core.advance(Phase.ADVERTISE)
         share_key = public_key_of(agreement_secret_of(self.secrets.share_scalar))
         mask_key = public_key_of(agreement_secret_of(self.secrets.mask_scalar))
-        advert = Advert(core.cohort.session, core.rank, share_key, mask_key, bytes(64))
-        signature = core.sign(b"advert", advert.digest())
+        unsigned = Advert(core.cohort.session, core.rank, share_key, mask_key, bytes(64))
+        signature = core.sign(b"advert", unsigned.digest())
         advert = Advert(core.cohort.session, core.rank, share_key, mask_key, signature)
-        self.adverts[core.rank] = advert
+        self._known[core.rank] = {advert.digest(): advert}
         core.broadcast(advert)
         patience = core.cohort.patience
         if core.is_leader:
@@ -69,64 +75,55 @@ class Advertising:
         core.set_timer("turn", patience.gather_s + patience.takeover_s, self._next_turn)
 
     def on_advert(self, sender: int, message: Advert) -> None:
-        """Keep a member's keys; those that the adopted list names may come from anybody."""
+        """Keep a member's keys; those that a list names may come from anybody."""
         core = self._core
-        rank = message.member
+        rank, digest = message.member, message.digest()
         core.require_member(rank)
-        listed = self._listed_digest(rank)
-        if sender != rank and listed != message.digest():
+        if sender != rank and not any(
+            self._digest_in(listed, rank) == digest for listed in self._lists.values()
+        ):
             raise RemoteProtocolError("not_your_advert")
         for key in (message.share_key, message.mask_key):
             try:
                 require_canonical(key)
             except InvalidKey:
                 raise RemoteProtocolError("bad_key") from None
-        known = self.adverts.get(rank)
-        if known == message:
+        known = self._known.get(rank, {})
+        if digest in known or len(known) >= VERSIONS_MAX:
             return
-        core.verify(rank, b"advert", message.signature, message.digest())
-        if known is not None:
-            core.blame(rank, "two_adverts", known, message)
-            if listed != message.digest():
-                return
-        self.adverts[rank] = message
+        core.verify(rank, b"advert", message.signature, digest)
+        if known:
+            core.blame(rank, "two_adverts", next(iter(known.values())), message)
+        self._known.setdefault(rank, {})[digest] = message
         self._progress()
 
     def _progress(self) -> None:
         core = self._core
         if core.phase != Phase.ADVERTISE:
             return
-        if self.adopted is None:
-            if core.is_leader and all(
-                rank in self.adverts or rank in core.gone for rank in core.others
-            ):
-                self._publish_list()
-            return
-        digests = self.adopted.digests
-        for place, rank in enumerate(self.dealers):
-            advert = self.adverts.get(rank)
-            if advert is None or advert.digest() != digests[32 * place : 32 * place + 32]:
-                return
-        self.tau1 = tau1_of(
-            core.cohort.session,
-            self.adopted.members,
-            [self.adverts[rank].digest() for rank in self.dealers],
-        )
-        core.advance(Phase.DEAL)
+        if (
+            core.is_leader
+            and core.turn not in self._lists
+            and all(rank in self._known or rank in core.gone for rank in core.others)
+        ):
+            self._publish_list()
+        else:
+            self._adopt()
 
-    def _listed_digest(self, rank: int) -> bytes | None:
-        if self.adopted is None or rank not in self.dealers:
+    def _digest_in(self, listed: AdvertList, rank: int) -> bytes | None:
+        ranks = self._core.unpack(listed.members)
+        if rank not in ranks:
             return None
-        place = self.dealers.index(rank)
-        return self.adopted.digests[32 * place : 32 * place + 32]
+        place = ranks.index(rank)
+        return listed.digests[32 * place : 32 * place + 32]
 
     def _publish_list(self) -> None:
         core = self._core
-        if self.adopted is not None or len(self.adverts) < core.cohort.threshold:
+        if core.phase != Phase.ADVERTISE or len(self._known) < core.cohort.threshold:
             return
-        ranks = sorted(self.adverts)
+        ranks = sorted(self._known)
         members = core.cohort.pack(ranks)
-        digests = [self.adverts[rank].digest() for rank in ranks]
+        digests = [next(iter(self._known[rank])) for rank in ranks]
         signature = core.sign(
             b"adverts", turn_bytes(core.turn), tau1_of(core.cohort.session, members, digests)
         )
@@ -136,7 +133,7 @@ class Advertising:
         self._adopt()
 
     def on_advert_list(self, sender: int, message: AdvertList) -> None:
-        """Keep the list of the leader of a turn; adopt it once that turn has come."""
+        """Keep the list of the leader of a turn."""
         core, cohort = self._core, self._core.cohort
         if message.turn >= cohort.leader_turns_max:
             raise RemoteProtocolError("no_such_turn")
@@ -162,60 +159,67 @@ class Advertising:
             return
         self._lists[message.turn] = message
         if core.phase == Phase.ADVERTISE:
+            self._fetch_listed(message)
             self._adopt()
 
     def _adopt(self) -> None:
-        """Follow the first list whose turn has come; a member follows one list, ever."""
+        """Follow the first list whose turn has come and whose adverts are all here.
+
+        Until then another leader's list may still be followed, since nothing was said under any.
+        """
         core = self._core
-        if self.adopted is not None:
-            return
         for turn in sorted(self._lists):
-            if core.is_turn_over(turn):
+            listed = self._lists[turn]
+            if core.phase != Phase.ADVERTISE or core.is_turn_over(turn):
                 return
-            ranks = core.unpack(self._lists[turn].members)
+            ranks = core.unpack(listed.members)
             if core.rank not in ranks:
                 core.abort("left_out")
                 return
-            self.adopted, self.dealers = self._lists[turn], ranks
-            self._fetch_adverts()
-            self._progress()
-            return
+            found: dict[int, Advert] = {}
+            for place, rank in enumerate(ranks):
+                advert = self._known.get(rank, {}).get(listed.digests[32 * place : 32 * place + 32])
+                if advert is not None:
+                    found[rank] = advert
+            if len(found) == len(ranks):
+                self.adopted, self.dealers, self.adverts = listed, ranks, found
+                digests = [found[rank].digest() for rank in ranks]
+                self.tau1 = tau1_of(core.cohort.session, listed.members, digests)
+                core.advance(Phase.DEAL)
 
     def _fetch_late(self) -> None:
         for rank in self._core.others:
-            if rank not in self.adverts:
+            if rank not in self._known:
                 self._core.fetch(rank, Wanted.ADVERT, rank)
 
     def on_ahead(self, rank: int) -> None:
         """Ask a member that is ahead of us for the list that it follows; once each."""
-        if self.adopted is None and rank not in self._asked:
+        if rank not in self._asked:
             self._asked[rank] = None
             self._core.fetch(rank, Wanted.ADVERT_LIST)
 
-    def _fetch_adverts(self) -> None:
-        """Ask for the adverts that the list names and we lack."""
+    def _fetch_listed(self, listed: AdvertList) -> None:
+        """Ask for the adverts that a list names and we lack: its leader, and their authors."""
         core = self._core
-        asked = core.cohort.leader(core.turn)
-        for rank in self.dealers:
-            advert = self.adverts.get(rank)
-            if advert is None or advert.digest() != self._listed_digest(rank):
-                if asked != core.rank:
-                    core.fetch(asked, Wanted.ADVERT, rank)
-                core.fetch(rank, Wanted.ADVERT, rank)
+        leader = core.cohort.leader(listed.turn)
+        for rank in core.unpack(listed.members):
+            if self._digest_in(listed, rank) not in self._known.get(rank, {}):
+                core.fetch(leader, Wanted.ADVERT, rank)
+                if rank != leader:
+                    core.fetch(rank, Wanted.ADVERT, rank)
 
     def _next_turn(self) -> None:
-        """Look to the next leader, or ask again for what the adopted list names."""
+        """Look to the next leader, and ask again for what the lists name."""
         core, cohort = self._core, self._core.cohort
         core.turn += 1
         if core.turn >= cohort.leader_turns_max:
             core.abort("no_agreement")
             return
         core.set_timer("turn", cohort.patience.takeover_s, self._next_turn)
-        if self.adopted is not None:
-            self._fetch_adverts()
-            return
+        for listed in list(self._lists.values()):
+            self._fetch_listed(listed)
         self._adopt()
-        if core.is_leader and core.phase == Phase.ADVERTISE:
+        if core.is_leader:
             self._publish_list()
 
     def forget(self) -> None:
@@ -229,7 +233,9 @@ class Advertising:
     def answer(self, fetch: Fetch) -> SessionMessage | None:
         """Find what a member asks for, if we have it."""
         if fetch.what == Wanted.ADVERT:
-            return self.adverts.get(fetch.first)
+            if fetch.first in self.adverts:
+                return self.adverts[fetch.first]
+            return next(iter(self._known.get(fetch.first, {}).values()), None)
         if fetch.what == Wanted.ADVERT_LIST:
             return self.adopted
         return None

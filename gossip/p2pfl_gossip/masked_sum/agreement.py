@@ -40,14 +40,25 @@ class Agreement:
     def start(self) -> None:
         """Wait for shares, a proposal and ACKs, or make the proposal."""
         core, patience = self._core, self._core.cohort.patience
-        core.set_timer("held", patience.gather_s / 2, self._repair_shares)
+        core.set_timer("repair", patience.gather_s / 2, self._repair)
         if core.is_leader:
             core.set_timer("lead", patience.gather_s, self._propose)
         core.set_timer("turn", patience.gather_s + patience.takeover_s, self._next_turn)
 
-    def _repair_shares(self) -> None:
+    def _repair(self) -> None:
+        """Ask for what may have been lost: shares, and the ACKs of those that may be ahead."""
+        core = self._core
         self._sharing.fetch_missing()
+        self._reports.pop(core.rank, None)
         self._report_held()
+        if self._acks:
+            for rank in self._sharing.dealers:
+                if rank not in self._ack_of:
+                    core.fetch(rank, Wanted.ACK)
+        for tau2, acks in self._acks.items():
+            if tau2 not in self._proposals:
+                core.fetch(next(iter(acks)), Wanted.PROPOSAL)
+        core.set_timer("repair", core.cohort.patience.gather_s / 2, self._repair)
 
     def _report_held(self) -> None:
         core = self._core
@@ -119,7 +130,9 @@ class Agreement:
             ]
             spare = len(holders) - cohort.threshold
             # Each holder dropped here is one ACK less.
-            _, dropped = cover(missing, lambda _rank, before: len(before) < spare)
+            _, dropped = cover(
+                missing, lambda _rank, before: len(before) < spare, is_holder_cheaper=True
+            )
             chosen = [rank for rank in givers if rank not in dropped]
             if len(chosen) < cohort.threshold:
                 return
@@ -257,8 +270,7 @@ class Agreement:
         own = self._ack_of.get(core.rank)
         if own is not None:
             core.broadcast(own)  # The same bytes: some may have been lost.
-        self._reports.pop(core.rank, None)
-        self._repair_shares()
+        self._repair()
         if core.is_leader:
             if self._proposals:
                 self._propose()

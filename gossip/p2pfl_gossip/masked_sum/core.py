@@ -101,8 +101,9 @@ class Core:
             self.send(rank, message)
 
     def fetch(self, rank: int, what: Wanted, first: int = 0, second: int = 0) -> None:
-        """Ask a member for something."""
-        self.send(rank, Fetch(self.cohort.session, what, first, second))
+        """Ask another member for something."""
+        if rank != self.rank:
+            self.send(rank, Fetch(self.cohort.session, what, first, second))
 
     def send_body(
         self,
@@ -170,13 +171,18 @@ class Core:
     # What was said.
 
     def sign(self, kind: bytes, *body: bytes) -> bytes:
-        """Sign a statement from our place."""
-        return sign_statement(self.identity, kind, self.rank, *body)
+        """Sign a statement of this session from our place.
+
+        The session is part of what is signed: an ACK of an older session would otherwise prove,
+        beside one of this, that its honest author acknowledged twice.
+        """
+        return sign_statement(self.identity, kind, self.rank, self.cohort.session, *body)
 
     def verify(self, rank: int, kind: bytes, signature: bytes, *body: bytes) -> None:
         """Check a member's signature, or raise RemoteProtocolError."""
         try:
-            verify_statement(self.cohort.public_keys[rank], kind, rank, signature, *body)
+            key, session = self.cohort.public_keys[rank], self.cohort.session
+            verify_statement(key, kind, rank, signature, session, *body)
         except InvalidIdentity:
             raise RemoteProtocolError("bad_signature") from None
 

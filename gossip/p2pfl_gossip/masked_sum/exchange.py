@@ -1,24 +1,19 @@
-"""CHUNK, MANIFEST and RECEIPT: each member's masked chunks reach their owners.
+"""CHUNK, MANIFEST and RECEIPT, as an owner: gather the members' chunks and say who brought them.
 
-From here on the vector is spent. A chunk is one byte string, ever: all that goes into it is fixed
-by tau2 and the member's secrets, so whoever asks again gets the same bytes.
+What a member signed in its manifest is what counts; a chunk that differs from it is refused,
+whoever brought it. Before the manifest is here, a chunk is taken from its own member only: else a
+liar could bring a false one first, and the member's own would be refused.
 """
 
 from collections.abc import Callable
 
-from p2pfl_crypto.masks import Mask, Masked
-from p2pfl_crypto.transcripts import pair_mask_key, rounding_key, self_mask_key
-from p2pfl_gossip.actions import RemoteProtocolError, Vector
+from p2pfl_crypto.masks import Masked
+from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum.agreement import Agreement
 from p2pfl_gossip.masked_sum.core import Core
-from p2pfl_gossip.masked_sum.jobs import (
-    DigestChunk,
-    Digested,
-    MaskChunk,
-    MaskedChunk,
-    Secrets,
-)
+from p2pfl_gossip.masked_sum.jobs import DigestChunk, Digested, MaskedChunk
 from p2pfl_gossip.masked_sum.journal import Journal, Step
+from p2pfl_gossip.masked_sum.masking import Masking
 from p2pfl_gossip.masked_sum.messages import (
     ChunkHeader,
     Fetch,
@@ -28,53 +23,32 @@ from p2pfl_gossip.masked_sum.messages import (
     Wanted,
 )
 from p2pfl_gossip.masked_sum.phases import Phase
-from p2pfl_gossip.masked_sum.sharing import Sharing
 
-MASK_JOBS_MAX = 2
-"""Chunks masked at once: two threads double the rate; more would only hold more memory."""
-UNSENT_BYTES_MAX = 64 * 2**20
-"""Masked bytes that wait for a link before the next chunk is masked: 16 chunks of 4 MiB. A vector
-of any length needs no second copy, and one slow owner does not hold up the others at once."""
+SERVES_MAX = 2
+"""How often one member gets one body on its asking: once, and once more after a loss."""
 
 
 class Exchange:
-    """The third phase, as member of U2 and as owner.
+    """The third phase as an owner; it also starts our masking.
 
     Attributes:
-        clipped: entries of our vector that lay beyond the clip.
         is_late: the deadline for chunks has passed, here and so about everywhere.
         manifests: digests of the members' chunks.
         receipts: what each owner says that it holds.
     """
 
     def __init__(
-        self,
-        core: Core,
-        journal: Journal,
-        secrets: Secrets,
-        sharing: Sharing,
-        agreement: Agreement,
-        vector: Vector,
-        weight: float,
+        self, core: Core, journal: Journal, agreement: Agreement, masking: Masking
     ) -> None:
-        self._core, self._journal, self._agreement = core, journal, agreement
-        self._secrets, self._sharing = secrets, sharing
-        self._vector, self._weight = vector, weight
-        self.clipped = 0
+        self._core, self._journal = core, journal
+        self._agreement, self._masking = agreement, masking
         self.is_late = False
-        self._masks: tuple[Mask, ...] = ()
-        self._rounding_key = b""
-        # As a member: chunks still to mask, under way, and their signed headers.
-        self._queue: list[int] = []
-        self._masking = 0
-        self._unsent_bytes = 0
-        self._chunk_headers: dict[int, ChunkHeader] = {}
-        # As an owner, by (chunk, member).
+        # By (chunk, member).
         self._expected: dict[tuple[int, int], None] = {}
         self._digesting: dict[tuple[int, int], None] = {}
         self._arrived: dict[tuple[int, int], tuple[ChunkHeader, Masked]] = {}
         self._refused: dict[tuple[int, int], None] = {}
-        self._served: dict[tuple[int, int, int], None] = {}
+        self._served: dict[tuple[int, int, int], int] = {}
         self.manifests: dict[int, Manifest] = {}
         self.receipts: dict[int, Receipt] = {}
         self._on_deputy_chunk: Callable[[], None] = lambda: None
@@ -93,23 +67,15 @@ class Exchange:
         """Return the chunks that a member owns."""
         return self._core.cohort.owned_by(rank, self.members)
 
-    # As a member
-
     def start(self) -> None:
-        """Spend the vector: mask and send, chunk by chunk."""
-        core, cohort = self._core, self._core.cohort
-        patience = cohort.patience
+        """Spend the vector, and gather the chunks that we own."""
+        core, patience = self._core, self._core.cohort.patience
         for key, (header, _) in list(self._arrived.items()):
             if header.tau2 != self.tau2:  # Of a proposal that did not get its ACKs.
                 del self._arrived[key]
         if core.rank in self.members:
             core.actions.append(self._journal.advance(Step.SPENT, self.tau2))
-            self._derive_masks()
-            # Each member starts elsewhere, so that no owner gets all first chunks at once.
-            count = cohort.chunk_count
-            start = core.rank * count // cohort.size
-            self._queue = [(start + k) % count for k in range(count)]
-            self._mask_next()
+            self._masking.start(self._keep, self._publish_manifest)
             core.set_timer("repair", patience.chunks_s / 2, self._repair)
             core.set_timer("chunks", patience.chunks_s, self._ask_owners)
             for chunk, member in list(self._refused):
@@ -119,98 +85,14 @@ class Exchange:
         else:
             core.advance(Phase.VOTE)
 
-    def _derive_masks(self) -> None:
-        dealt, secrets = self._sharing.dealt, self._secrets
-        rank, tau2 = self._core.rank, self.tau2
-        assert dealt is not None
-        masks = [Mask(self_mask_key(secrets.seed, tau2, rank))]
-        for other in self.members:
-            if other != rank:
-                key = pair_mask_key(dealt.mask_secrets[other], tau2, rank, other)
-                masks.append(Mask(key, 1 if other > rank else -1))
-        self._masks = tuple(masks)
-        self._rounding_key = rounding_key(secrets.rounding, tau2, rank)
+    def _keep(self, header: ChunkHeader, body: Masked) -> None:
+        self._arrived[header.chunk, header.member] = (header, body)
 
-    def _mask_next(self) -> None:
-        while (
-            self._queue
-            and self._masking < MASK_JOBS_MAX
-            and (self._unsent_bytes < UNSENT_BYTES_MAX or not self._unsent_bytes)
-        ):
-            self._masking += 1
-            self._core.work(self.mask_job(self._queue.pop(0)), self._on_masked)
-
-    def mask_job(self, chunk: int) -> MaskChunk:
-        """Make the job that masks a chunk of ours; it gives the same bytes each time."""
-        return MaskChunk(
-            encoding=self._core.cohort.encoding,
-            entries=self._vector[self._core.cohort.entries_of(chunk)],
-            weight=self._weight,
-            rounding_key=self._rounding_key,
-            masks=self._masks,
-            tau2=self.tau2,
-            rank=self._core.rank,
-            chunk=chunk,
-        )
-
-    def _on_masked(self, result: MaskedChunk) -> None:
-        core = self._core
-        self._masking -= 1
-        self.clipped += result.clipped
-        header = self._header_for(result)
-        self._chunk_headers[result.chunk] = header
-        if core.phase == Phase.CHUNK:
-            for owner in core.cohort.owners_of(result.chunk, self.members):
-                if owner == core.rank:
-                    self._arrived[result.chunk, core.rank] = (header, result.body)
-                else:
-                    self._send(owner, header, result.body)
-            self._mask_next()
-        if len(self._chunk_headers) == core.cohort.chunk_count:
-            self._publish_manifest()
-            self._progress()
-
-    def _header_for(self, result: MaskedChunk) -> ChunkHeader:
-        core = self._core
-        known = self._chunk_headers.get(result.chunk)
-        if known is not None:
-            assert known.digest == result.digest  # One byte string per chunk, ever.
-            return known
-        number = result.chunk.to_bytes(8, "little")
-        signature = core.sign(b"chunk", self.tau2, number, result.digest)
-        return ChunkHeader(
-            core.cohort.session, self.tau2, core.rank, result.chunk, result.digest, signature
-        )
-
-    def _send(self, receiver: int, header: ChunkHeader, body: Masked) -> None:
-        size = body.nbytes
-        self._unsent_bytes += size
-
-        def done(_ok: bool) -> None:
-            self._unsent_bytes -= size
-            if self._core.phase == Phase.CHUNK:
-                self._mask_next()
-
-        self._core.send_body(receiver, header, body, size, done)
-
-    def _publish_manifest(self) -> None:
-        core = self._core
-        if core.rank in self.manifests:
-            return
-        count = core.cohort.chunk_count
-        digests = b"".join(self._chunk_headers[chunk].digest for chunk in range(count))
-        unsigned = Manifest(core.cohort.session, self.tau2, core.rank, digests, bytes(64))
-        message = Manifest(
-            core.cohort.session,
-            self.tau2,
-            core.rank,
-            digests,
-            core.sign(b"manifest", unsigned.digest()),
-        )
-        self.manifests[core.rank] = message
-        core.broadcast(message)
-
-    # As an owner
+    def _publish_manifest(self, manifest: Manifest) -> None:
+        if self._core.rank not in self.manifests:
+            self.manifests[self._core.rank] = manifest
+            self._core.broadcast(manifest)
+        self._progress()
 
     def expect(self, chunk: int, member: int) -> None:
         """Take a chunk that we do not own, for a deputy's sum."""
@@ -225,10 +107,10 @@ class Exchange:
 
         def done(result: MaskedChunk) -> None:
             del self._digesting[key]
-            self._arrived[key] = (self._header_for(result), result.body)
+            self._arrived[key] = (self._masking.header_of(result), result.body)
             self._on_deputy_chunk()
 
-        self._core.work(self.mask_job(chunk), done)
+        self._core.work(self._masking.job(chunk), done)
 
     def on_deputy_chunk(self, told: Callable[[], None]) -> None:
         """Have `told` called when a chunk that was expected has arrived."""
@@ -251,6 +133,12 @@ class Exchange:
         elif header.tau2 != self.tau2:
             raise RemoteProtocolError("wrong_transcript")
         elif not self._wants(header.chunk, header.member):
+            return None
+        manifest = self.manifests.get(header.member)
+        if manifest is None and sender != header.member:
+            return None
+        if manifest is not None and header.digest != _digest_in(manifest, header.chunk):
+            self._blame_versions(header, manifest)
             return None
         if self._has(header.chunk, header.member):
             known = self._arrived.get((header.chunk, header.member))
@@ -448,17 +336,23 @@ class Exchange:
     def _serve_chunk(self, asker: int, chunk: int, member: int) -> None:
         core = self._core
         key = (asker, chunk, member)
-        if chunk >= core.cohort.chunk_count or key in self._served or not self.tau2:
+        if (
+            chunk >= core.cohort.chunk_count
+            or self._served.get(key, 0) >= SERVES_MAX
+            or not self.tau2
+        ):
             return
         entry = self._arrived.get((chunk, member))
         if entry is not None:
-            self._served[key] = None
-            self._send(asker, *entry)
-        elif member == core.rank and chunk in self._chunk_headers:
-            self._served[key] = None
+            self._served[key] = self._served.get(key, 0) + 1
+            self._masking.send(asker, *entry)
+        elif member == core.rank and chunk in self._masking.headers:
+            self._served[key] = self._served.get(key, 0) + 1
             core.work(
-                self.mask_job(chunk),
-                lambda result: self._send(asker, self._header_for(result), result.body),
+                self._masking.job(chunk),
+                lambda result: self._masking.send(
+                    asker, self._masking.header_of(result), result.body
+                ),
             )
 
 

@@ -26,6 +26,7 @@ from p2pfl_gossip.masked_sum.cohort import Cohort
 from p2pfl_gossip.masked_sum.core import SESSION_TIMER, Blame, Core, Entropy
 from p2pfl_gossip.masked_sum.exchange import Exchange
 from p2pfl_gossip.masked_sum.journal import Journal, Refused
+from p2pfl_gossip.masked_sum.masking import Masking
 from p2pfl_gossip.masked_sum.messages import (
     Ack,
     Advert,
@@ -46,6 +47,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Vote,
 )
 from p2pfl_gossip.masked_sum.phases import WINDOWS, Phase
+from p2pfl_gossip.masked_sum.revealing import Revealing
 from p2pfl_gossip.masked_sum.sharing import Sharing
 from p2pfl_gossip.masked_sum.summing import Summing
 from p2pfl_gossip.masked_sum.voting import Voting
@@ -131,19 +133,18 @@ class MaskedSum:
         self._advertising = Advertising(self._core)
         self._sharing = Sharing(self._core, self._advertising)
         self._agreement = Agreement(self._core, self._journal, self._sharing)
-        self._exchange = Exchange(
+        self._masking = Masking(
             self._core,
-            self._journal,
             self._advertising.secrets,
             self._sharing,
             self._agreement,
             vector,
             weight,
         )
+        self._exchange = Exchange(self._core, self._journal, self._agreement, self._masking)
         self._voting = Voting(self._core, self._journal, self._exchange)
-        self._summing = Summing(
-            self._core, self._advertising, self._sharing, self._exchange, self._voting, vector
-        )
+        self._revealing = Revealing(self._core, self._advertising, self._sharing)
+        self._summing = Summing(self._core, self._revealing, self._exchange, self._voting, vector)
         self._handlers: dict[type[SessionMessage], Callable[[int, Any], None]] = {
             Advert: self._advertising.on_advert,
             AdvertList: self._advertising.on_advert_list,
@@ -156,7 +157,7 @@ class MaskedSum:
             Receipt: self._exchange.on_receipt,
             Ballot: self._voting.on_ballot,
             Vote: self._voting.on_vote,
-            Reveal: self._summing.on_reveal,
+            Reveal: self._revealing.on_reveal,
             SumDigest: self._summing.on_digest,
             Fetch: self._on_fetch,
         }
@@ -164,6 +165,7 @@ class MaskedSum:
         self._fetches: dict[int, int] = {}
         self._abort_phase = Phase.IDLE
         self._is_over = False
+        self._owed: list[Action] = []
         self._entered = Phase.IDLE
         self.outcome: Summed | Aborted | None = None
 
@@ -227,7 +229,9 @@ class MaskedSum:
             return None
         if isinstance(header, ChunkHeader):
             return self._exchange.body_bytes(rank, header)
-        return self._summing.body_bytes(rank, header)
+        size = self._summing.body_bytes(rank, header)
+        self._owed += core.actions  # A header may say enough to act on; the next input returns it.
+        return size
 
     def on_body(self, now_s: float, sender: PeerId, header: Message, body: Masked) -> list[Action]:
         """Take a whole body: little-endian uint32, of the size that `body_bytes` told."""
@@ -299,7 +303,7 @@ class MaskedSum:
                 members=tuple(core.cohort.members[rank] for rank in summing.members),
                 kept=dict(sorted(summing.refusals.items())),
                 weight_total=summing.weights[min(summing.weights)],
-                clipped=self._exchange.clipped,
+                clipped=self._masking.clipped,
                 blames=tuple(core.blames),
             )
         elif self.outcome is None and core.phase == Phase.ABORTED:
@@ -309,7 +313,8 @@ class MaskedSum:
                 is_spent=self._entered >= Phase.CHUNK,
                 blames=tuple(core.blames),
             )
-        actions, core.actions = core.actions, []
+        actions = self._owed + core.actions
+        self._owed, core.actions = [], []
         return actions
 
     def _enter_phases(self) -> None:
@@ -363,6 +368,7 @@ class MaskedSum:
             or self._agreement.answer(message)
             or self._exchange.answer(asker, message)
             or self._voting.answer(message)
+            or self._revealing.answer(message)
             or self._summing.answer(asker, message)
         )
         if answer is not None:

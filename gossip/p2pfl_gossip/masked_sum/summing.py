@@ -1,4 +1,4 @@
-"""REVEAL and SUM: rebuild what unmasks the sum of U3, and nothing else; agree on each chunk's sum.
+"""SUM: work out each chunk's sum, and agree on it.
 
 A chunk's sum counts once two members signed the same digest of it: its owners, or an owner and a
 *deputy*, a live member that fetches the masked chunks, holds them against the manifests that the
@@ -7,69 +7,62 @@ where two disagree, and where nothing came in time. So a single liar falsifies n
 single crash after the vote costs no chunk.
 """
 
-from p2pfl_crypto.masks import Mask, Masked
-from p2pfl_crypto.transcripts import share_digest
+from p2pfl_crypto.masks import Masked
 from p2pfl_gossip.actions import RemoteProtocolError, Vector
-from p2pfl_gossip.masked_sum.advertising import Advertising
 from p2pfl_gossip.masked_sum.core import Core
-from p2pfl_gossip.masked_sum.exchange import Exchange
+from p2pfl_gossip.masked_sum.exchange import SERVES_MAX, Exchange
 from p2pfl_gossip.masked_sum.jobs import (
     ChunkSum,
     Decoded,
     DecodeSum,
     Digested,
     DigestSum,
-    Rebuild,
-    Rebuilt,
     Unmask,
 )
 from p2pfl_gossip.masked_sum.messages import (
     Ballot,
     Fetch,
-    Reveal,
     SessionMessage,
     SumDigest,
     SumHeader,
     Wanted,
 )
 from p2pfl_gossip.masked_sum.phases import Phase
-from p2pfl_gossip.masked_sum.sharing import Sharing
+from p2pfl_gossip.masked_sum.revealing import Revealing
 from p2pfl_gossip.masked_sum.voting import Voting
 
 DEPUTIES_MAX = 2
 """Deputies of a chunk: with two owners, four members can vouch for it. Each costs a fetch of one
 chunk from every member, and only chunks in trouble have any."""
-_NO_SHARE = bytes(32)
 
 
 class Summing:
-    """The last phase, as holder of shares, as owner, and as receiver of sums."""
+    """The last phase, as owner, as deputy, and as receiver.
+
+    Attributes:
+        members: U3.
+        mean: the weighted mean, chunk by chunk over a copy of our vector.
+        refusals: why a chunk keeps our values.
+        weights: sum of the encoded weights of each chunk that was summed.
+    """
 
     def __init__(
         self,
         core: Core,
-        advertising: Advertising,
-        sharing: Sharing,
+        revealing: Revealing,
         exchange: Exchange,
         voting: Voting,
         vector: Vector,
     ) -> None:
-        self._core, self._advertising, self._sharing = core, advertising, sharing
+        self._core, self._revealing = core, revealing
         self._exchange, self._voting = exchange, voting
         self._vector = vector
         self.members: tuple[int, ...] = ()  # U3
-        self._dropped: tuple[int, ...] = ()  # U2 without U3
         self._ballot = b""
-        self._reveal: Reveal | None = None
-        self._seed_shares: dict[int, dict[int, bytes]] = {}
-        self._scalar_shares: dict[int, dict[int, bytes]] = {}
-        self._revealers: dict[int, Reveal] = {}
-        self._is_rebuilding = False
-        self._masks: tuple[Mask, ...] | None = None
         # By chunk.
         self._live: dict[int, tuple[int, ...]] = {}
         self._deputies: dict[int, tuple[int, ...]] = {}
-        self._deputised: dict[int, None] = {}
+        self._deputised: dict[int, int] = {}  # How often we asked for its parts.
         self._summing: dict[int, None] = {}
         self._own: dict[int, ChunkSum] = {}
         self._said: dict[int, dict[int, SumDigest]] = {}
@@ -80,38 +73,28 @@ class Summing:
         self.mean: Vector = vector
         self.refusals: dict[int, str] = {}
         self.weights: dict[int, int] = {}
-        self._served: dict[tuple[int, int], None] = {}
+        self._served: dict[tuple[int, int], int] = {}
         self._waits = 0
 
-    # 5 REVEAL
-
     def start(self) -> None:
-        """Reveal, once, what the certificate allows: for each member one of its two secrets."""
-        core, cohort, voting = self._core, self._core.cohort, self._voting
+        """Reveal, then sum what is ours to sum and wait for the rest."""
+        core, voting = self._core, self._voting
         ballot = voting.certified
         assert ballot is not None
         self._ballot = ballot.digest()
         self.members = core.unpack(ballot.members)
-        self._dropped = tuple(r for r in self._exchange.members if r not in self.members)
+        dropped = tuple(r for r in self._exchange.members if r not in self.members)
         self._exchange.forget(self.members)
-        self._seed_shares = {rank: {} for rank in self.members}
-        self._scalar_shares = {rank: {} for rank in self._dropped}
         named = voting.named_owners(ballot)
         self._set_places(ballot, named)
         self.mean = self._vector.copy()
-        shares = self._sharing.shares
-        body = [shares[r][:32] if r in shares else _NO_SHARE for r in self.members]
-        body += [shares[r][32:] if r in shares else _NO_SHARE for r in self._dropped]
-        self._reveal = Reveal(cohort.session, self._ballot, b"".join(body))
-        for rank in named:
-            if rank != core.rank:
-                core.send(rank, self._reveal)
         self._exchange.on_deputy_chunk(self._sum_what_is_complete)
-        core.set_timer("reveals", cohort.patience.gather_s, self._repair_reveals)
-        core.set_timer("sums", cohort.patience.sums_s, self._repair_sums)
+        core.set_timer("sums", core.cohort.patience.sums_s, self._repair_sums)
         for chunk, sender in self._refused.items():
             core.fetch(sender, Wanted.SUM, chunk)
-        self._take_reveal(core.rank, self._reveal)
+        told = self._sum_our_chunks if self._has_part() else None
+        tau2 = self._exchange.tau2
+        self._revealing.start(tau2, self._ballot, self.members, dropped, named, told)
         self._finish_if_decided()
 
     def _set_places(self, ballot: Ballot, named: tuple[int, ...]) -> None:
@@ -127,58 +110,6 @@ class Summing:
             others = [rank for rank in ring if rank in named and rank not in owners]
             self._deputies[chunk] = tuple(others[:DEPUTIES_MAX])
 
-    def on_reveal(self, sender: int, message: Reveal) -> None:
-        """Take a member's shares; those whose digest is not the dealer's are dropped."""
-        if message.ballot != self._ballot:
-            raise RemoteProtocolError("wrong_ballot")
-        if len(message.shares) != 32 * (len(self.members) + len(self._dropped)):
-            raise RemoteProtocolError("bad_reveal")
-        if sender not in self._sharing.dealers:
-            raise RemoteProtocolError("not_in_list")
-        if sender in self._revealers or self._is_rebuilding or self._masks is not None:
-            return
-        self._take_reveal(sender, message)
-
-    def _take_reveal(self, holder: int, message: Reveal) -> None:
-        self._revealers[holder] = message
-        sharing, place, corrupt = self._sharing, 0, False
-        for kind, shares_of in ((b"b", self._seed_shares), (b"s", self._scalar_shares)):
-            for dealer, shares in shares_of.items():
-                share = message.shares[32 * place : 32 * place + 32]
-                place += 1
-                if share == _NO_SHARE:
-                    continue
-                expected = sharing.share_digest_in(sharing.headers[dealer], kind, holder)
-                if share_digest(sharing.tau1, kind, dealer, holder, share) == expected:
-                    shares[holder + 1] = share
-                else:
-                    corrupt = True
-        if corrupt:
-            self._core.blame(holder, "corrupt_reveal")
-        self._rebuild_if_enough()
-
-    def _rebuild_if_enough(self) -> None:
-        cohort, sharing = self._core.cohort, self._sharing
-        needed = list(self._seed_shares.values()) + list(self._scalar_shares.values())
-        if self._is_rebuilding or self._masks is not None or not self._has_part():
-            return
-        if any(len(shares) < cohort.threshold for shares in needed):
-            return
-        self._is_rebuilding = True
-        mask_keys = {r: self._advertising.adverts[r].mask_key for r in self._exchange.members}
-        self._core.work(
-            Rebuild(
-                threshold=cohort.threshold,
-                tau1=sharing.tau1,
-                tau2=self._exchange.tau2,
-                seeds={rank: dict(shares) for rank, shares in self._seed_shares.items()},
-                scalars={rank: dict(shares) for rank, shares in self._scalar_shares.items()},
-                commitments={r: sharing.headers[r].commitment for r in self.members},
-                mask_keys=mask_keys,
-            ),
-            self._on_rebuilt,
-        )
-
     def _has_part(self) -> bool:
         """Whether some chunk is, or may become, ours to sum."""
         rank = self._core.rank
@@ -186,23 +117,14 @@ class Summing:
             rank in deputies for deputies in self._deputies.values()
         )
 
-    def _on_rebuilt(self, result: Rebuilt) -> None:
-        core = self._core
-        self._is_rebuilding = False
-        if result.liars:
-            for rank in result.liars:
-                reveals = (self._revealers[holder] for holder in sorted(self._revealers))
-                core.blame(rank, "bad_dealing", self._sharing.headers[rank], *reveals)
-            core.abort("bad_dealing")
-            return
-        self._masks = result.masks
+    # As owner and deputy
+
+    def _sum_our_chunks(self) -> None:
         for chunk, owners in self._live.items():
-            if core.rank in owners:
+            if self._core.rank in owners:
                 self._sum(chunk)
             else:
                 self._step_in(chunk)
-
-    # 6 SUM, as owner and deputy
 
     def _step_in(self, chunk: int) -> None:
         """Step in at once where one owner is alone, or where two disagree."""
@@ -219,23 +141,24 @@ class Summing:
         core = self._core
         if (
             core.rank not in self._deputies[chunk][: turn + 1]
-            or self._masks is None
+            or self._revealing.masks is None
             or chunk in self._summing
             or chunk in self._own
         ):
             return
-        is_first_time = chunk not in self._deputised
-        self._deputised[chunk] = None
-        owners = [rank for rank in self._live[chunk] if rank not in core.gone]
+        attempt = self._deputised.get(chunk, 0)
+        self._deputised[chunk] = attempt + 1
+        # An owner that has spoken is alive; after the owners, each member is asked for its own.
+        owners = sorted(self._live[chunk], key=lambda rank: rank not in self._said[chunk])
         for member in self.members:
             if self._exchange.held(chunk, member) is not None:
                 continue
             self._exchange.expect(chunk, member)
             if member == core.rank:
                 self._exchange.keep_own(chunk)
-            elif owners and is_first_time:
-                core.fetch(owners[0], Wanted.CHUNK, chunk, member)
-            else:
+                continue
+            core.fetch(owners[attempt % len(owners)], Wanted.CHUNK, chunk, member)
+            if attempt:
                 core.fetch(member, Wanted.CHUNK, chunk, member)
         self._sum_what_is_complete()
 
@@ -245,7 +168,8 @@ class Summing:
                 self._sum(chunk)
 
     def _sum(self, chunk: int) -> None:
-        if chunk in self._summing or chunk in self._own or self._masks is None:
+        masks = self._revealing.masks
+        if chunk in self._summing or chunk in self._own or masks is None:
             return
         bodies = [self._exchange.held(chunk, member) for member in self.members]
         present = tuple(body for body in bodies if body is not None)
@@ -253,9 +177,7 @@ class Summing:
             return
         self._summing[chunk] = None
         encoding = self._core.cohort.encoding
-        self._core.work(
-            Unmask(encoding, present, self._masks, self._ballot, chunk), self._on_summed
-        )
+        self._core.work(Unmask(encoding, present, masks, self._ballot, chunk), self._on_summed)
 
     def _on_summed(self, result: ChunkSum) -> None:
         core, chunk = self._core, result.chunk
@@ -296,7 +218,7 @@ class Summing:
             if said.digest != own.digest:
                 self._core.blame(rank, "false_sum", said)
 
-    # 6 SUM, as receiver
+    # As receiver
 
     def _require_place(self, rank: int, chunk: int) -> None:
         if chunk >= self._core.cohort.chunk_count:
@@ -341,6 +263,7 @@ class Summing:
             raise RemoteProtocolError("wrong_ballot")
         self._require_place(sender, header.chunk)
         self._note(self._said_by(sender, header))
+        self._decide(header.chunk)
         if (
             core.phase != Phase.REVEAL
             or header.chunk in self._decoding
@@ -411,6 +334,8 @@ class Summing:
         self._decoding[chunk] = None
 
         def done(result: Decoded) -> None:
+            if self._core.phase != Phase.REVEAL:
+                return  # The last deadline passed meanwhile.
             if result.mean is None:
                 self.refusals[chunk] = "out_of_range"
             else:
@@ -441,13 +366,6 @@ class Summing:
 
     # What may have been lost
 
-    def _repair_reveals(self) -> None:
-        core = self._core
-        if self._masks is None and self._has_part():
-            for rank in self._sharing.dealers:
-                if rank not in self._revealers:
-                    core.fetch(rank, Wanted.REVEAL)
-
     def _repair_sums(self) -> None:
         """Ask again for sums; have the next deputy step in; give up after the last."""
         core = self._core
@@ -464,7 +382,7 @@ class Summing:
                     core.fetch(rank, Wanted.SUM, chunk)
             if digest is None:
                 self._deputise(chunk, turn)
-        self._repair_reveals()
+        self._revealing.fetch_missing()
         core.set_timer("sums", core.cohort.patience.sums_s, self._repair_sums)
 
     def on_gone(self) -> None:
@@ -472,12 +390,10 @@ class Summing:
 
     def answer(self, asker: int, fetch: Fetch) -> SessionMessage | None:
         """Find what a member asks for; a sum is sent as a body, once to each asker."""
-        if fetch.what == Wanted.REVEAL:
-            return self._reveal
         if fetch.what == Wanted.SUM and fetch.first in self._own:
             key = (asker, fetch.first)
-            if key in self._served:
+            if self._served.get(key, 0) >= SERVES_MAX:
                 return None
-            self._served[key] = None
+            self._served[key] = self._served.get(key, 0) + 1
             self._send_sum(asker, fetch.first)
         return None

@@ -78,10 +78,15 @@ class Voting:
                 for chunk in receipted[owner]
             )
 
-        dropped_owners, dropped_givers = cover(missing, leaves_no_chunk_dead)
+        # An owner less leaves chunks that one more crash kills, for everybody.
+        dropped_owners, dropped_givers = cover(
+            missing, leaves_no_chunk_dead, is_holder_cheaper=False
+        )
         if len(givers) - len(dropped_givers) < cohort.threshold:
             # Better a dead chunk than no sum: liars may own both copies of one.
-            dropped_owners, dropped_givers = cover(missing, lambda _owner, _before: True)
+            dropped_owners, dropped_givers = cover(
+                missing, lambda _owner, _before: True, is_holder_cheaper=True
+            )
         owners = tuple(rank for rank in receipted if rank not in dropped_owners)
         return owners, tuple(rank for rank in givers if rank not in dropped_givers)
 
@@ -259,10 +264,12 @@ class Voting:
                     core.fetch(rank, Wanted.MANIFEST, rank)
         for ballot in self._ballots.values():
             self._fetch_for(ballot, core.cohort.leader(ballot.turn))
-        if self._ballots:
-            for rank in core.others:
-                if rank not in self._vote_of:
-                    core.fetch(rank, Wanted.VOTE)
+        for rank in core.others:
+            if rank not in self._vote_of:
+                core.fetch(rank, Wanted.VOTE)
+        for digest, votes in self._votes.items():
+            if digest not in self._ballots:
+                core.fetch(next(iter(votes)), Wanted.BALLOT)
         core.set_timer("repair", core.cohort.patience.gather_s, self._repair)
 
     def _next_turn(self) -> None:
