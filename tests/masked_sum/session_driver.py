@@ -115,6 +115,8 @@ class SessionDriver:
         rewrite: liars, by rank: what goes out in place of each action.
         lies: liars, by rank: what comes of a job in place of its result.
         records: persisted records by rank, of earlier sessions.
+        vectors: by rank; drawn from the seed otherwise, as are the weights.
+        keeps_bodies: whether each body is copied and kept, for `check_safety`.
     """
 
     def __init__(
@@ -133,6 +135,7 @@ class SessionDriver:
         records: dict[int, dict[str, Any]] | None = None,
         vectors: list[npt.NDArray[np.float32]] | None = None,
         weights: list[float] | None = None,
+        keeps_bodies: bool = True,
     ) -> None:
         self.cohort, self.people, self.seed = cohort, people, seed
         self.random = Random(f"{seed}/network")
@@ -142,6 +145,7 @@ class SessionDriver:
             generator.normal(0, 3, cohort.vector_entries).astype(np.float32) for _ in range(n)
         ]
         self.weights = weights or [float(w) for w in generator.uniform(1, 100, n)]
+        self.keeps_bodies = keeps_bodies
         self.loss, self.loss_from, self.tells_down = loss, loss_from, tells_down
         self.speaking: Any = None
         self.before, self.after = before, after
@@ -318,11 +322,15 @@ class SessionDriver:
         receiver = self.cohort.rank_of(action.receiver)
         assert receiver is not None
         frame = CODEC.encode(action.header)
-        body = b"".join(bytes(memoryview(part).cast("B")) for part in action.parts)  # type: ignore[arg-type]
-        assert len(body) == action.size_bytes
-        self.sent_bytes[sender] += len(frame) + len(body)
-        if isinstance(action.header, ChunkHeader) and action.header.member == sender:
-            self.bodies.setdefault((action.header.member, action.header.chunk), []).append(body)
+        if self.keeps_bodies:
+            body = b"".join(bytes(memoryview(part).cast("B")) for part in action.parts)  # type: ignore[arg-type]
+            array = np.frombuffer(body, "<u4")
+            if isinstance(action.header, ChunkHeader) and action.header.member == sender:
+                self.bodies.setdefault((sender, action.header.chunk), []).append(body)
+        else:
+            (array,) = action.parts  # type: ignore[assignment]
+        assert array.nbytes == action.size_bytes
+        self.sent_bytes[sender] += len(frame) + array.nbytes
         self.said.append((sender, action.header))
         ok = receiver not in self.dead
         if action.ticket is not None:
@@ -345,10 +353,9 @@ class SessionDriver:
                 return
             if size is None:
                 return
-            if size != len(body):
+            if size != array.nbytes:
                 self.refusals.append((receiver, sender, "body_size"))
                 return
-            array = np.frombuffer(body, "<u4")
             self.at(
                 self.latency(),
                 lambda: self.feed(

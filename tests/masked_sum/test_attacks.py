@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 from session_driver import Rewrite, SessionDriver, make_cohort
 
-from p2pfl_crypto.identity import InvalidIdentity
-from p2pfl_crypto.statements import verify_statement
 from p2pfl_crypto.transcripts import chunk_digest, sum_digest, tau1_of
 from p2pfl_gossip.actions import Action, Job, Send, SendBulk
+from p2pfl_gossip.masked_sum.blame import Unproven, verify_bad_dealing, verify_blame
 from p2pfl_gossip.masked_sum.jobs import Deal, Dealt, MaskChunk, MaskedChunk, perform
 from p2pfl_gossip.masked_sum.machine import Summed
 from p2pfl_gossip.masked_sum.messages import (
@@ -80,8 +79,16 @@ def other_proposal(driver: SessionDriver, rank: int, message: Proposal, drop: in
     return replace(changed, signature=signature)
 
 
+UNPROVABLE = ("false_sum", "corrupt_reveal", "bad_dealing")
+
+
 def check(driver: SessionDriver) -> dict[int, Summed]:
     driver.check_safety()
+    for rank, machine in driver.machines.items():
+        if rank not in driver.rewrite and machine.outcome is not None:
+            for blame in machine.outcome.blames:
+                if blame.fault not in UNPROVABLE:
+                    verify_blame(driver.cohort, blame)
     return {
         rank: outcome
         for rank, outcome in driver.check_exact().items()
@@ -162,16 +169,6 @@ def test_a_leader_that_proposes_two_u3_gets_one_certificate_at_most(n: int) -> N
     driver = SessionDriver(cohort, people, 2, rewrite={leader: sent(Ballot, lie)}).run()
     check(driver)  # Among other things: the honest revealed for one ballot only.
     assert "two_ballots" in driver.blamed()[leader]
-    for rank in range(n):
-        if rank != leader:
-            outcome = driver.outcome(rank)
-            assert outcome is not None
-            for blame in outcome.blames:
-                for message in blame.evidence:
-                    assert isinstance(message, Ballot)
-                    key = cohort.public_keys[leader]
-                    body = (cohort.session, le32(message.turn), message.digest())
-                    verify_statement(key, b"ballot", leader, message.signature, *body)
 
 
 def test_a_leader_that_shows_two_lists_to_two_halves_is_named_and_nothing_leaks() -> None:
@@ -252,6 +249,7 @@ def test_a_member_that_copies_a_key_takes_part_in_nothing() -> None:
     for outcome in outcomes.values():
         assert people[3].peer_id not in outcome.members
         assert people[5].peer_id not in outcome.members
+    assert driver.blamed() == {}
 
 
 def test_two_adverts_name_their_author_and_the_listed_one_counts() -> None:
@@ -315,9 +313,18 @@ def test_a_dealing_on_no_polynomial_names_its_dealer_and_gives_no_sum() -> None:
         own = (other if job.rank % 2 else result).own_shares
         return replace(result, share_digests=b"".join(digests), sealed=sealed, own_shares=own)
 
-    driver = SessionDriver(cohort, people, 1, lies={2: lie}).run()
+    driver = SessionDriver(cohort, people, 1, lies={2: lie}).run(until_s=100.0)
     assert check(driver) == {}
     assert driver.blamed() == {2: {"bad_dealing": None}}
+    # Anybody can check it: shares that the header commits to, and that give no secret of its.
+    machine = driver.machines[0]
+    header, advert = machine._sharing.headers[2], machine._advertising.adverts[2]
+    held = {r: (m._sharing.shares[2][:32], b"") for r, m in driver.machines.items()}
+    verify_bad_dealing(cohort, tuple(range(8)), header, advert, held)
+    honest = {r: (m._sharing.shares[3][:32], b"") for r, m in driver.machines.items()}
+    header, advert = machine._sharing.headers[3], machine._advertising.adverts[3]
+    with pytest.raises(Unproven, match="give the dealer's secret"):
+        verify_bad_dealing(cohort, tuple(range(8)), header, advert, honest)
     assert {reason for rank, reason in driver.reasons().items() if rank != 2} == {"bad_dealing"}
 
 
@@ -361,16 +368,14 @@ def test_a_second_version_of_a_chunk_names_its_author_and_is_refused() -> None:
     assert all(outcome.kept == {} for outcome in outcomes.values())
     assert driver.blamed() == {4: {"two_versions": None}}
     blame = next(outcome.blames[0] for outcome in outcomes.values() if outcome.blames)
-    header, manifest = blame.evidence
-    assert isinstance(header, ChunkHeader)
-    key, body = (
-        people[4].public_key,
-        (cohort.session, header.tau2, le64(header.chunk), header.digest),
-    )
-    verify_statement(key, b"chunk", 4, header.signature, *body)
-    with pytest.raises(InvalidIdentity):
-        verify_statement(people[3].public_key, b"chunk", 4, header.signature, *body)
-    assert manifest != header
+    verify_blame(cohort, blame)
+    for false in (
+        replace(blame, member=people[3].peer_id),
+        replace(blame, evidence=blame.evidence[:1]),
+        replace(blame, evidence=(blame.evidence[0], blame.evidence[0])),
+    ):
+        with pytest.raises(Unproven):
+            verify_blame(cohort, false)
 
 
 @pytest.mark.parametrize("shift", [2**31, 2**30 - 1])

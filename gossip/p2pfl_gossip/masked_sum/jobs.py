@@ -99,6 +99,7 @@ class Dealt(Record, frozen=True):
         opening_keys: keys of what others seal to us, by dealer.
         mask_secrets: shared secrets of pair masks, by member.
         refused: why a member's keys may not be used, by member.
+        liars: those of the refused whose own keys show why; a twin may be the one that was copied.
     """
 
     commitment: bytes
@@ -108,6 +109,7 @@ class Dealt(Record, frozen=True):
     opening_keys: dict[int, bytes]
     mask_secrets: dict[int, bytes]
     refused: dict[int, str]
+    liars: tuple[int, ...]
 
     def __repr__(self) -> str:
         return "Dealt(...)"
@@ -286,6 +288,7 @@ def _deal(job: Deal) -> Dealt:
             mask_secrets[rank] = agree(mask_secret_key, mask_key)
         except InvalidKey as error:
             refused[rank] = str(error)
+    liars = tuple(refused)
     # Who was there first is not to be known, so all holders of one secret are refused.
     for secrets in (seal_secrets, mask_secrets):
         holders: dict[bytes, list[int]] = {}
@@ -327,6 +330,7 @@ def _deal(job: Deal) -> Dealt:
         },
         mask_secrets=mask_secrets,
         refused=refused,
+        liars=liars,
     )
 
 

@@ -68,12 +68,8 @@ class Sharing:
     def _on_dealt(self, result: Dealt) -> None:
         core, cohort = self._core, self._core.cohort
         self.dealt = result
-        for rank in result.refused:
-            core.blame(
-                rank,
-                "bad_keys",
-                *(self._advertising.adverts[other] for other in sorted(result.refused)),
-            )
+        for rank in result.liars:
+            core.blame(rank, "bad_keys", self._advertising.adverts[rank])
         header = Header(
             cohort.session,
             self.tau1,
