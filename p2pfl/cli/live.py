@@ -91,12 +91,13 @@ class TerminalDisplay:
     def __init__(self, scenario: Scenario, console: Console) -> None:
         self._scenario = scenario
         self._unicode = console.encoding.lower().startswith("utf")
-        self._live = Live(
-            console=console, transient=True, get_renderable=self._render, refresh_per_second=8
-        )
         self._latest: dict[str, Progress] = {}
         self._accuracies: list[float] = []
         self._start_s = time.monotonic()
+        # Last: it renders at once.
+        self._live = Live(
+            console=console, transient=True, get_renderable=self._render, refresh_per_second=8
+        )
 
     def __enter__(self) -> "TerminalDisplay":
         self._live.start()

@@ -7,7 +7,7 @@ import numpy as np
 from p2pfl.learner.learner import Learner
 from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
-from p2pfl_simulations.batch import BATCH_MAX
+from p2pfl_simulations.batch import BATCH_JOBS
 from p2pfl_simulations.results import RoundRow
 from p2pfl_simulations.scenario import Scenario
 
@@ -47,8 +47,8 @@ def _train_alone(
     vectors: dict[int, Vector] = dict.fromkeys(peers, learner.initial_vector())
     for round_ in range(scenario.rounds):
         tell(stage, round_)
-        for start in range(0, len(peers), BATCH_MAX):
-            batch = peers[start : start + BATCH_MAX]
+        for start in range(0, len(peers), BATCH_JOBS):
+            batch = peers[start : start + BATCH_JOBS]
             jobs = [
                 (peer, Train(round_, vectors[peer], f"{scenario.seed}/{peer}/1/train/{round_}"))
                 for peer in batch

@@ -36,12 +36,10 @@ def duration(seconds: float | None) -> str:
     if seconds < 119.5:
         return f"{_three_digits(seconds)} s"
     if seconds < 7199.5:
-        return f"{round(seconds) // 60} min {round(seconds) % 60:02} s"
-    minutes = round(seconds / 60)
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60:02} min"
-    hours = round(seconds / 3600)
-    return f"{hours // 24} d {hours % 24} h"
+        return _two_units(round(seconds), 60, "min", "s")
+    if seconds < 48 * 3600 - 30:
+        return _two_units(round(seconds / 60), 60, "h", "min")
+    return _two_units(round(seconds / 3600), 24, "d", "h")
 
 
 def count(number: float | None) -> str:
@@ -62,6 +60,11 @@ def scientific(number: float | None) -> str:
 
 
 _DASH = "–"
+
+
+def _two_units(number: int, size: int, large: str, small: str) -> str:
+    rest = f" {number % size:02} {small}" if number % size else ""
+    return f"{number // size} {large}{rest}"
 
 
 def _three_digits(number: float) -> str:

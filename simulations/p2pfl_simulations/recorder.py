@@ -123,6 +123,14 @@ class Recorder:
                     self._count_unfinished(-host.is_online)
             case events.Left():
                 self._note(now_s, host, "left", event.round, "")
+            case _:
+                self._note_masked_sum(now_s, host, event)
+
+    def _note_masked_sum(self, now_s: float, host: Host, event: Event) -> None:
+        if isinstance(event, events.MaskedSumEnded) and event.result != "summed":
+            self._note(now_s, host, "masked_sum_aborted", event.round, event.result)
+        elif isinstance(event, events.MemberBlamed):
+            self._note(now_s, host, "member_blamed", event.round, event.fault)
 
     def on_incident(self, now_s: float, host: Host | None, kind: str, detail: str) -> None:
         """Take a fault."""

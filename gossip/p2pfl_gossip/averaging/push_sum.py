@@ -1,21 +1,28 @@
 """Push-sum with running sums: directed graphs, and messages that get lost.
 
 Push-sum (Kempe, Dobra & Gehrke, FOCS 2003): every peer holds *mass*, a pair (total, weight), and in
-each round keeps one equal share of it and sends one to each out-neighbour. Over all peers the mass
-is constant, and total / weight tends to the mean. A lost message would destroy mass; so peers send
+each round keeps a share of it and sends one to each out-neighbour. Over all peers the mass is
+constant, and total / weight tends to the mean. A lost message would destroy mass; so peers send
 the *running sum* of all they ever sent along a link (Spiridonoff, Olshevsky & Paschalidis, JMLR
 2020), and a receiver takes the difference to the last one it got: the next message that arrives
 brings what was lost.
 
-In learning (stochastic gradient push, Assran et al., ICML 2019) a peer trains its estimate
-z = total / weight and adds the change to its total: total += z_trained - z.
+In learning (after stochastic gradient push, Assran et al., ICML 2019) a peer trains its estimate
+z = total / weight, and the change goes into its total.
 
-Departures: rounds with one deadline instead of full asynchrony. With unequal weights of the models,
-mass begins as (w x, w) and changes count w times; where a peer holds less mass, as one that is cut
-off, as often as it has mass. A peer that restarts has lost its mass and its links' sums: it begins
-anew from its model, with weight w, and `since` tells its neighbours. Where a link's sum reaches
-back beyond a peer's own beginning, its first value is the zero to count from. A sum that shrinks,
-as none does, is ignored.
+Departures:
+
+- Rounds with one deadline instead of full asynchrony.
+- Where the topology is undirected, shares are its mixing weights instead of equal ones: W is doubly
+  stochastic then, and without loss every weight stays what it was, on irregular graphs too.
+- total += weight * (z_trained - z), so that what a peer trained is its estimate. The paper adds the
+  bare change. The two agree where the weight is 1; but a peer that hears nobody for some rounds has
+  a weight of 1/2, 1/4, ..., and would take steps twice, four times, ... as long: under churn that
+  diverged. Likewise a model taken from a neighbour replaces the estimate, and is not overshot.
+- With unequal weights w of the models, mass begins as (w x, w).
+- A peer that restarts has lost its mass and its links' sums: it begins anew from its model, and
+  `since` tells its neighbours. Where a link's sum reaches back beyond a peer's own beginning, its
+  first value is the zero to count from. A sum that shrinks, as none does, is ignored.
 
 Mass is float64, inside and on the wire: running sums grow with the rounds, and float32 would lose
 the models' digits in a few hundred.
@@ -121,7 +128,7 @@ class PushSum(Gathering[RunningSumHeader]):
         return self._topology.neighbourhood(round_, self._index).out_neighbours
 
     def _open(self, round_: int, vector: Vector, weight: float) -> list[Action]:
-        """Add what training changed; keep one share of the mass and send one to each receiver."""
+        """Take up what training changed; keep one share of the mass and send the others."""
         trained = vector.astype(np.float64)
         if self._mass is None or self._estimate is None:
             self._since = round_
@@ -129,36 +136,46 @@ class PushSum(Gathering[RunningSumHeader]):
             total, mass_weight = weight * trained, weight
         else:
             total, mass_weight = self._mass
-            # A peer that is cut off has little mass left: in full, its change would count as
-            # many times over as that is less than its weight, and its training run away.
-            total = total + min(weight, mass_weight) * (trained - self._estimate)
-        receivers = self.receivers(round_) if mass_weight > MASS_WEIGHT_MIN else ()
-        share = 1 / (len(receivers) + 1)
-        total, mass_weight = total * share, mass_weight * share
-        self._mass = (total, mass_weight)
+            total = total + mass_weight * (trained - self._estimate)
+        own_share, shares = self._shares(round_)
+        if mass_weight < MASS_WEIGHT_MIN:
+            own_share, shares = 1.0, {}
+        self._mass = (total * own_share, mass_weight * own_share)
         actions: list[Action] = []
-        for group in self._links(receivers):
-            running = self._sent.get(group[0])
-            if running is None:
-                running = _RunningSum(self._since, mass_weight, total)
-            else:
-                running = _RunningSum(
-                    running.since, running.weight + mass_weight, running.total + total
+        for group in self._alike(shares):
+            share = shares[group[0]]
+            running, link = (
+                self._sent.get(group[0]),
+                _RunningSum(self._since, mass_weight * share, total * share),
+            )
+            if running is not None:
+                link = _RunningSum(
+                    running.since, running.weight + link.weight, running.total + link.total
                 )
-            running.total.flags.writeable = False
-            header = RunningSumHeader(round_, running.since, running.weight)
-            parts = (running.total,)  # One tuple for all: a driver may tell that they are alike.
+            link.total.flags.writeable = False
+            header = RunningSumHeader(round_, link.since, link.weight)
+            parts = (link.total,)  # One tuple for all: a driver may tell that they are alike.
             for receiver in group:
-                self._sent[receiver] = running
+                self._sent[receiver] = link
                 peer = self._roster.peers[receiver]
-                actions.append(SendBulk(peer, header, parts, running.total.nbytes))
+                actions.append(SendBulk(peer, header, parts, link.total.nbytes))
         return actions
 
-    def _links(self, receivers: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """Group the receivers whose links have the same sum: all of them, on a static graph."""
-        if self._topology.period == 1:
-            return [receivers] if receivers else []
-        return [(receiver,) for receiver in receivers]
+    def _shares(self, round_: int) -> tuple[float, dict[int, float]]:
+        """Return the share that we keep, and that of each receiver: our column of W."""
+        part = self._topology.neighbourhood(round_, self._index)
+        if part.in_neighbours == part.out_neighbours:
+            return part.self_weight, dict(zip(part.out_neighbours, part.in_weights, strict=True))
+        share = 1 / (len(part.out_neighbours) + 1)
+        return share, dict.fromkeys(part.out_neighbours, share)
+
+    def _alike(self, shares: dict[int, float]) -> list[list[int]]:
+        """Group the receivers whose links have the same sum: on a static graph, by their share."""
+        groups: dict[float, list[int]] = {}
+        for receiver, share in shares.items():
+            key = share if self._topology.period == 1 else float(receiver)
+            groups.setdefault(key, []).append(receiver)
+        return list(groups.values())
 
     def _check(self, sender: int, header: RunningSumHeader) -> None:
         check_weight(header.weight)

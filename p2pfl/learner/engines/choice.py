@@ -6,6 +6,8 @@ from p2pfl.learner.engines.base import Engine
 from p2pfl.learner.engines.one_by_one import ModuleEngine
 from p2pfl.learner.engines.perceptron import PerceptronEngine, perceptron_widths
 from p2pfl.learner.engines.threads import Workers, usable_cores
+from p2pfl.learner.engines.vmap import VmapEngine
+from p2pfl.learner.errors import LearningError
 from p2pfl.learner.settings import TrainingSettings
 from p2pfl.learner.tasks.base import Data, Floats, Rows, Task
 from p2pfl.learner.vectors import VectorLayout
@@ -19,11 +21,11 @@ def choose_engine(
     training: TrainingSettings,
     seed: int,
     threads: int | None,
-) -> tuple[Engine, Floats]:
+) -> tuple[Engine, VectorLayout, Floats]:
     """Make a task's model and the fastest engine that can train it.
 
     Returns:
-        the engine, and the model at its start, float32[d].
+        the engine, where tensors lie in a vector, and the model at its start, float32[d].
 
     Raises:
         LearningError: the tensors that the task names as travelling cannot travel.
@@ -37,18 +39,37 @@ def choose_engine(
     widths = perceptron_widths(module, names)
     if type(task).loss is not Task.loss:
         widths = "a loss of its own"
+    workers = Workers(threads or usable_cores())
     if not isinstance(widths, str):
-        workers = Workers(threads or usable_cores())
-        return PerceptronEngine(
-            task,
-            widths=widths,
-            data=data,
-            test=test,
-            batch_size=training.batch_size,
-            momentum=training.momentum,
-            workers=workers,
-        ), initial
-    engine = ModuleEngine(
-        task, module, layout, data=data, test=test, momentum=training.momentum, reason=widths
-    )
-    return engine, initial
+        return (
+            PerceptronEngine(
+                task,
+                widths=widths,
+                data=data,
+                test=test,
+                batch_size=training.batch_size,
+                momentum=training.momentum,
+                workers=workers,
+            ),
+            layout,
+            initial,
+        )
+    alone = ModuleEngine(task, module, layout, data=data, test=test, momentum=training.momentum)
+    try:
+        return (
+            VmapEngine(
+                task,
+                module,
+                layout,
+                data=data,
+                batch_size=training.batch_size,
+                momentum=training.momentum,
+                alone=alone,
+                workers=workers,
+            ),
+            layout,
+            initial,
+        )
+    except LearningError as reason:
+        alone.batching = f"one by one: {reason}"
+        return alone, layout, initial

@@ -12,6 +12,7 @@ from p2pfl.learner.engines.base import (
     failed_training,
 )
 from p2pfl.learner.engines.threads import one_torch_thread
+from p2pfl.learner.errors import LearningError
 from p2pfl.learner.streams import Integers, seed_of
 from p2pfl.learner.tasks.base import Array, Data, Floats, Rows, Task
 from p2pfl.learner.vectors import VectorLayout, module_tensors, readable
@@ -22,10 +23,14 @@ EVALUATION_ROWS_MAX = 1024  # Of one forward pass: keeps activations small.
 
 
 def as_inputs(rows: Array, data: Data) -> torch.Tensor:
-    """Return rows as a model takes them: uint8 scaled to float32, others as they are."""
+    """Return rows as a model takes them: uint8 scaled to float32, others as they are.
+
+    Always a copy in torch's own memory: NumPy's begins anywhere, and the last bits of a product
+    may go by that.
+    """
     if rows.dtype == np.uint8:
         return readable(rows).to(torch.float32).mul_(data.scale).add_(data.offset)
-    return readable(rows)
+    return readable(rows).clone()
 
 
 class ModuleEngine:
@@ -42,7 +47,6 @@ class ModuleEngine:
         data: the rows.
         test: the rows to measure on.
         momentum: of SGD, 0 for none.
-        reason: why it is one by one, for people.
     """
 
     def __init__(
@@ -54,9 +58,8 @@ class ModuleEngine:
         data: Data,
         test: Rows,
         momentum: float,
-        reason: str,
     ) -> None:
-        self.batching = f"one by one: {reason}"
+        self.batching = "one by one"
         self._task, self._module, self._layout = task, module, layout
         self._data, self._test, self._momentum = data, test, momentum
         travelling = {entry.name for entry in layout.entries}
@@ -102,8 +105,13 @@ class ModuleEngine:
     def _step(self, rows: Integers, rate: float, velocities: Sequence[torch.Tensor]) -> float:
         inputs = as_inputs(self._data.train.inputs[rows], self._data)
         targets = torch.from_numpy(self._data.train.targets[rows])
-        loss = self._task.loss(self._module(inputs), targets)
-        gradients = torch.autograd.grad(loss, self._trained, allow_unused=True)
+        try:
+            loss = self._task.loss(self._module(inputs), targets)
+            gradients = torch.autograd.grad(loss, self._trained, allow_unused=True)
+        except (RuntimeError, ValueError, TypeError, LookupError) as error:
+            raise LearningError(
+                f"the task's model or loss fails on a batch of {len(rows)} rows: {error}"
+            ) from error
         with torch.no_grad():
             for i, (tensor, gradient) in enumerate(zip(self._trained, gradients, strict=True)):
                 if gradient is None:

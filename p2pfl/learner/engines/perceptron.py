@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from p2pfl.learner.engines.base import Training, draw_rows, evaluation, failed_training
-from p2pfl.learner.engines.memory import VectorMemory
+from p2pfl.learner.engines.memory import VectorMemory, aligned
 from p2pfl.learner.engines.perceptron_step import StackedPerceptrons, padded, scratch_bytes
 from p2pfl.learner.engines.threads import Workers
 from p2pfl.learner.tasks.base import Data, Floats, Rows, Task
@@ -168,11 +168,12 @@ class PerceptronEngine:
         self, chunk: Sequence[Training], stack: StackedPerceptrons, losses: Floats
     ) -> list[Trained | WorkFailed]:
         results: list[Trained | WorkFailed] = []
+        all_finite = stack.are_finite(len(chunk))
         sums = losses.sum(axis=1, dtype=np.float64).tolist()
         for place, (training, total) in enumerate(zip(chunk, sums, strict=True)):
             vector = self._memory.take()
             stack.unload(place, vector)
-            if math.isfinite(total) and is_finite(torch.from_numpy(vector)):
+            if math.isfinite(total) and (all_finite or np.isfinite(vector).all()):
                 vector.flags.writeable = False
                 steps = training.plan.steps
                 results.append(Trained(vector, len(training.rows), total / steps))
@@ -189,7 +190,10 @@ class PerceptronEngine:
             if rows.dtype == torch.uint8:
                 inputs.mul_(self._data.scale).add_(self._data.offset)
             self._test_inputs = inputs
-        model = readable(vector.astype(np.float32, copy=False))
+        # A copy, since the last bits of a product may go by where its operands begin.
+        copied = aligned(len(vector))
+        copied[:] = vector
+        model = torch.from_numpy(copied)
         outputs = []
         for start in range(0, len(self._test_inputs), EVALUATION_ROWS_MAX):
             values, at = self._test_inputs[start : start + EVALUATION_ROWS_MAX], 0
@@ -200,13 +204,6 @@ class PerceptronEngine:
                 at = middle + above
             outputs.append(values.numpy())
         return self._task.metrics(np.concatenate(outputs), self._test.targets)
-
-
-def is_finite(values: torch.Tensor) -> bool:
-    """Tell whether all entries are finite."""
-    # A sum of squares that is finite has finite terms, and takes a third of the time; one that
-    # overflowed says nothing.
-    return math.isfinite(float(torch.dot(values, values))) or bool(values.isfinite().all())
 
 
 def _neighbours(numbers: Sequence[int]) -> list[list[int]]:

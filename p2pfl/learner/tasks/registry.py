@@ -77,13 +77,25 @@ def _class_of(name: str) -> type[Task] | type[NumpyTask]:
     return found
 
 
+def _forget_namesake(module_name: str, folder: Path) -> None:
+    """Forget a module from elsewhere whose name a module of this folder has."""
+    loaded = sys.modules.get(module_name)
+    file = getattr(loaded, "__file__", None)
+    is_here = (folder / f"{module_name}.py").is_file() or (folder / module_name).is_dir()
+    if file is not None and is_here and not Path(file).resolve().is_relative_to(folder):
+        for name in [name for name in sys.modules if name.partition(".")[0] == module_name]:
+            del sys.modules[name]
+
+
 def _imported(name: str, folder: Path | None) -> type[Task] | type[NumpyTask]:
     module_name, _, class_name = name.partition(":")
     place = f" from {folder}" if folder else ""
-    if folder is not None and str(folder.resolve()) not in sys.path:
+    if folder is not None:
         # For the whole process: the task may import its neighbours later on.
-        sys.path.insert(0, str(folder.resolve()))
+        first = str(folder.resolve())
+        sys.path[:] = [first, *(entry for entry in sys.path if entry != first)]
         importlib.invalidate_caches()
+        _forget_namesake(module_name.partition(".")[0], folder.resolve())
     try:
         module = importlib.import_module(module_name)
     except Exception as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from p2pfl_simulations.report.svg import element, text, text_width
 
 TICK_GAP = 14  # Between two tick labels, in units of the drawing.
+CLOCK_STEPS_S = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 LABEL_HEIGHT = 16  # Of one direct label, with the room that keeps it apart from the next.
 
 
@@ -54,6 +55,20 @@ class Log:
         leads = (1, 2, 5) if math.log10(self.high / self.low) <= 2.2 else (1,)
         values = [lead * 10.0**power for power in range(low, high + 1, stride) for lead in leads]
         return [v for v in values if self.low * (1 - 1e-9) <= v <= self.high * (1 + 1e-9)]
+
+
+@dataclass(frozen=True, slots=True)
+class Clock(Linear):
+    """Maps seconds; its ticks are whole minutes, hours or days where it spans several."""
+
+    def ticks(self, wanted: int, *, whole: bool = False) -> list[float]:
+        """Return times as people count them, about as many as wanted."""
+        rough = (self.high - self.low) / max(1, wanted)
+        step = next((step for step in CLOCK_STEPS_S if step >= rough), None)
+        if self.high < 120 or step is None:
+            return Linear.ticks(self, wanted, whole=whole)
+        first = math.ceil(self.low / step - 1e-9)
+        return [index * step for index in range(first, int(self.high / step + 1e-9) + 1)]
 
 
 Scale = Linear | Log

@@ -95,13 +95,14 @@ def histogram(
     x_title: str,
     y_title: str,
     x_text: Callable[[float], str],
+    x_tick: Callable[[float], str],
 ) -> str:
     """Count values in bins, with vertical reference lines of (name, colour, value)."""
     finite = [value for value in values if math.isfinite(value)]
     if len(finite) < 2:
         return ""
     low, high = span([*finite, *(value for _, _, value in references)], floor=0, top=1)
-    step = nice_step((high - low) / 40)
+    step = nice_step((high - low) / 80)
     bins = max(1, round((high - low) / step))
     counts = [0] * bins
     for value in finite:
@@ -110,7 +111,7 @@ def histogram(
     rows = len(references)
     tall = nice_step(max(counts) / 4, whole=True)
     y = Linear(0, math.ceil(max(counts) / tall) * tall, HEIGHT - 46, 48 + 17 * rows)
-    frame = Frame(x, y, x_title, "", x_text, lambda v: f"{v:,.0f}", y_whole=True)
+    frame = Frame(x, y, x_title, "", x_tick, lambda v: f"{v:,.0f}", y_whole=True)
     parts = [frame.draw(), text(0, 30, y_title, class_="title")]
     width = (x.end - x.start) / bins
     for index, amount in enumerate(counts):

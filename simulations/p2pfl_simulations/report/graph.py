@@ -1,17 +1,23 @@
 """The last round's exchange as a picture: cohorts as clusters, other graphs on a circle."""
 
 import math
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from p2pfl_simulations.quantities import percent
 from p2pfl_simulations.report.lines import NARROW
 from p2pfl_simulations.report.svg import element, picture, point, text, title
 
 SHADES = 8
-EDGES_MAX = 3000
+CIRCLE_MAX = 160  # Peers; on a circle of more, edges and dots run together.
+AROUND_MAX = 90  # Peers drawn of such a graph.
 COHORT_MAX = 64  # Members; a larger clique is drawn on the circle.
 
-Position = tuple[float, float]
+Position: TypeAlias = tuple[float, float]
+Edge: TypeAlias = tuple[int, int]
+Layout: TypeAlias = tuple[dict[int, Position], float]
+"""Where each peer is drawn, and how large."""
 
 
 def cohorts_of(neighbours: Sequence[Sequence[int]]) -> list[list[int]] | None:
@@ -29,88 +35,121 @@ def cohorts_of(neighbours: Sequence[Sequence[int]]) -> list[list[int]] | None:
 
 def exchange_picture(neighbours: Sequence[Sequence[int]], accuracy: Mapping[int, float]) -> str:
     """Draw who exchanged with whom in the last round; dots are shaded by accuracy."""
+    if not any(neighbours):
+        return ""
+    height, area = 430.0, 390.0
+    cohorts = cohorts_of(neighbours)
     edges = sorted(
         {(min(p, q), max(p, q)) for p, row in enumerate(neighbours) for q in row if p != q}
     )
-    if not edges:
-        return ""
-    height = 430.0
-    cohorts = cohorts_of(neighbours)
+    note = ""
     if cohorts is not None:
         alone = [p for p, row in enumerate(neighbours) if not row]
-        positions, radius = _clusters(cohorts, alone, NARROW, height - 40)
+        positions, radius = _clusters(cohorts, alone, NARROW, area)
+    elif len(neighbours) <= CIRCLE_MAX:
+        positions, radius = _circle(len(neighbours), NARROW, area)
     else:
-        positions, radius = _circle(len(neighbours), NARROW, height - 40)
-    drawn = edges if len(edges) <= EDGES_MAX else edges[:: -(-len(edges) // EDGES_MAX)]
-    lines = "".join(f"M{point(*positions[p])}L{point(*positions[q])}" for p, q in drawn)
-    opacity = max(0.12, min(0.7, 200 / len(drawn)))
+        positions, radius = _around(edges, NARROW, area)
+        edges = [(p, q) for p, q in edges if p in positions and q in positions]
+        note = (
+            f"{len(positions)} of {len(neighbours):,} peers: the nearest to peer {min(positions)}"
+        )
+    lines = "".join(f"M{point(*positions[p])}L{point(*positions[q])}" for p, q in edges)
+    opacity = max(0.12, min(0.7, 200 / len(edges)))
     parts = [element("path", d=lines, class_="edge", style=f"stroke-opacity:{opacity:.2f}")]
     low, high = (min(accuracy.values()), max(accuracy.values())) if accuracy else (0.0, 1.0)
-    for peer, (x, y) in enumerate(positions):
+    for peer, (x, y) in sorted(positions.items()):
         figure = accuracy.get(peer)
         shade = "none" if figure is None else str(_shade(figure, low, high))
-        note = "" if figure is None else f", accuracy {percent(figure)}"
-        note += "" if neighbours[peer] else ", no partner"
+        said = "" if figure is None else f", accuracy {percent(figure)}"
+        said += "" if neighbours[peer] else ", no partner"
         parts.append(
             element(
-                "circle",
-                title(f"peer {peer}{note}"),
-                cx=x,
-                cy=y,
-                r=radius,
-                class_=f"dot s-{shade}",
+                "circle", title(f"peer {peer}{said}"), cx=x, cy=y, r=radius, class_=f"dot s-{shade}"
             )
         )
     parts.append(_key(low, high, height, bool(accuracy)))
-    if len(drawn) < len(edges):
-        parts.append(text(0, 14, f"{len(drawn):,} of {len(edges):,} edges drawn", class_="tick"))
+    if note:
+        parts.append(text(0, 10, note, class_="tick"))
     what = f"{len(cohorts)} cohorts" if cohorts else f"{len(edges):,} edges"
     return picture(NARROW, height, f"Who exchanged in the last round: {what}", *parts)
 
 
 def _clusters(
     cohorts: Sequence[Sequence[int]], alone: Sequence[int], width: float, height: float
-) -> tuple[list[Position], float]:
+) -> Layout:
     """Lay cohorts out in a grid of small circles, and those without a partner in rows below."""
-    peers = sum(map(len, cohorts)) + len(alone)
-    below = 0.0
-    if alone:
-        per_row = max(1, int(width // 14))
-        below = 22.0 + 14 * (-(-len(alone) // per_row))
+    pitch = 17.0
+    per_row = int(width // pitch)
+    below = 14 + pitch * -(-len(alone) // per_row) if alone else 0.0
     height -= below
     columns = max(
         range(1, len(cohorts) + 1),
         key=lambda n: min(width / n, height / -(-len(cohorts) // n)),
     )
-    rows = -(-len(cohorts) // columns)
-    cell = min(width / columns, height / rows)
-    ring = cell * 0.36
-    radius = max(1.2, min(8.0, ring * math.sin(math.pi / max(map(len, cohorts))) * 0.8))
-    left, top = (width - columns * width / columns) / 2, 4.0
-    positions: list[Position] = [(0.0, 0.0)] * peers
+    across, down = width / columns, height / -(-len(cohorts) // columns)
+    ring = min(across, down) * 0.34
+    radius = max(1.2, min(7.5, ring * math.sin(math.pi / max(map(len, cohorts))) * 0.75))
+    positions: dict[int, Position] = {}
     for index, cohort in enumerate(cohorts):
-        cx = left + (index % columns + 0.5) * width / columns
-        cy = top + (index // columns + 0.5) * height / rows
+        centre = (index % columns + 0.5) * across, (index // columns + 0.5) * down
         for place, peer in enumerate(cohort):
-            angle = 2 * math.pi * place / len(cohort) - math.pi / 2
-            positions[peer] = cx + ring * math.cos(angle), cy + ring * math.sin(angle)
+            positions[peer] = _at(centre, ring, 2 * math.pi * place / len(cohort) - math.pi / 2)
     for place, peer in enumerate(alone):
-        per_row = max(1, int(width // 14))
-        positions[peer] = (8 + 14 * (place % per_row), top + height + 22 + 14 * (place // per_row))
+        row, column = divmod(place, per_row)
+        positions[peer] = (8 + pitch * column, height + 22 + pitch * row)
     return positions, radius
 
 
-def _circle(peers: int, width: float, height: float) -> tuple[list[Position], float]:
+def _circle(peers: int, width: float, height: float) -> Layout:
     ring = min(width, height) / 2 - 12
     radius = max(1.2, min(8.0, ring * math.sin(math.pi / max(2, peers)) * 0.8))
     centre = width / 2, height / 2 + 4
-    return [
-        (
-            centre[0] + ring * math.cos(2 * math.pi * peer / peers - math.pi / 2),
-            centre[1] + ring * math.sin(2 * math.pi * peer / peers - math.pi / 2),
-        )
-        for peer in range(peers)
-    ], radius
+    return {
+        peer: _at(centre, ring, 2 * math.pi * peer / peers - math.pi / 2) for peer in range(peers)
+    }, radius
+
+
+def _around(edges: Sequence[Edge], width: float, height: float) -> Layout:
+    """Lay out the peers nearest to one, in rings by how many exchanges they are away.
+
+    A whole graph of a thousand peers is a blot; how fast the rings grow is what tells how fast
+    models spread. Each peer stands outside the one it was reached from, in a sector as wide as
+    its share of the outermost peers.
+    """
+    links: dict[int, list[int]] = defaultdict(list)
+    for p, q in edges:
+        links[p].append(q)
+        links[q].append(p)
+    first = min(links)
+    distance, reached_from = {first: 0}, {}
+    queue = deque([first])
+    while queue and len(distance) < AROUND_MAX:
+        peer = queue.popleft()
+        for other in links[peer]:
+            if other not in distance and len(distance) < AROUND_MAX:
+                distance[other], reached_from[other] = distance[peer] + 1, peer
+                queue.append(other)
+    children: dict[int, list[int]] = defaultdict(list)
+    for peer, parent in reached_from.items():
+        children[parent].append(peer)
+    ends: dict[int, int] = {}
+    for peer in reversed(distance):
+        ends[peer] = sum(ends[child] for child in children[peer]) or 1
+    centre, reach = (width / 2, height / 2 + 14), min(width, height) / 2 - 18
+    start, positions = {first: 0.0}, {}
+    for peer, rings in distance.items():
+        angle = 2 * math.pi * (start[peer] + ends[peer] / 2) / ends[first] - math.pi / 2
+        positions[peer] = _at(centre, reach * rings / max(distance.values()), angle)
+        taken = start[peer]
+        for child in children[peer]:
+            start[child] = taken
+            taken += ends[child]
+    return positions, 5.0
+
+
+def _at(centre: Position, distance: float, angle: float) -> Position:
+    return centre[0] + distance * math.cos(angle), centre[1] + distance * math.sin(angle)
 
 
 def _key(low: float, high: float, height: float, measured: bool) -> str:

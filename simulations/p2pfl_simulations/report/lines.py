@@ -1,12 +1,13 @@
 """Line charts with direct labels, and a readout under the pointer that needs no script."""
 
 import bisect
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
+from itertools import accumulate, pairwise
 
-from p2pfl_simulations.report.axes import Frame, Linear, Log, keep_apart, log_span, span
+from p2pfl_simulations.report.axes import Clock, Frame, Linear, Log, keep_apart, log_span, span
 from p2pfl_simulations.report.svg import element, number, picture, text, text_width
 
 POINTS_MAX = 600  # Drawn of one line: more than a chart has pixels for.
@@ -52,6 +53,7 @@ class Chart:
     x_whole: bool = False
     y_whole: bool = False
     log: bool = False
+    clock: bool = False
     floor: float | None = None
     top: float | None = None
     x_readout: Callable[[float], str] | None = None
@@ -76,9 +78,9 @@ class Chart:
         left = 14 + max(
             text_width(self.y_text(value), 12) for value in (low, high, (low + high) / 2)
         )
-        x = Linear(
-            x_low, x_high if x_high > x_low else x_low + 1, left, self.width - max(right + 18, 16)
-        )
+        x_high = x_high if x_high > x_low else x_low + 1
+        margin = max(right + 18, text_width(self.x_text(x_high)) / 2 + 4, 16)
+        x = (Clock if self.clock else Linear)(x_low, x_high, left, self.width - margin)
         y_ends = self.height - 46, 44
         y = Log(low, high, *y_ends) if self.log else Linear(low, high, *y_ends)
         frame = Frame(
@@ -142,8 +144,8 @@ class Chart:
             parts.append(
                 element(
                     "text",
-                    name,
-                    element("tspan", value, class_="value") if value else "",
+                    escape(name),
+                    element("tspan", escape(value), class_="value") if value else "",
                     x=frame.x.end + 13,
                     y=y + 4,
                     class_=f"label {line.colour}",
@@ -153,8 +155,8 @@ class Chart:
 
     def _readout(self, lines: Sequence[Line], frame: Frame) -> str:
         """Show every line's value at the pointer: each place is a group that CSS reveals."""
-        places = thin_out_places(sorted({x for line in lines for x, _ in line.points}))
-        edges = [(a + b) / 2 for a, b in itertools.pairwise(places)]
+        places = sparse(sorted({x for line in lines for x, _ in line.points}))
+        edges = [(a + b) / 2 for a, b in pairwise(places)]
         ends = [frame.x.low, *edges, frame.x.high]
         top, bottom = frame.y.end, frame.y.start
         parts = []
@@ -190,6 +192,12 @@ class Chart:
         return "".join(parts)
 
 
+def ascending(points: Sequence[Point]) -> list[Point]:
+    """Hold x where it would go back: a laggard may end a round after others ended the next."""
+    furthest = accumulate((x for x, _ in points), max)
+    return [(x, y) for x, (_, y) in zip(furthest, points, strict=True)]
+
+
 def thin_out(points: Sequence[Point], most: int = POINTS_MAX) -> list[Point]:
     """Keep the lowest and highest point of each stretch, so that no spike is lost."""
     if len(points) <= most:
@@ -205,7 +213,7 @@ def thin_out(points: Sequence[Point], most: int = POINTS_MAX) -> list[Point]:
     ]
 
 
-def thin_out_places(places: Sequence[float], most: int = COLUMNS_MAX) -> list[float]:
+def sparse(places: Sequence[float], most: int = COLUMNS_MAX) -> list[float]:
     """Keep evenly spread places, the last one among them."""
     if len(places) <= most:
         return list(places)

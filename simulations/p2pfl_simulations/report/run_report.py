@@ -143,7 +143,7 @@ def _tiles(summary: Summary) -> Iterator[tuple[str, str, str]]:
     yield (
         "Averaged model",
         percent(summary.accuracy_averaged),
-        against(summary.accuracy_averaged, summary.pooled, "to pooled"),
+        _gap(summary.accuracy_averaged, summary.pooled),
     )
     yield "Consensus distance", scientific(summary.consensus_distance), "of models to their mean"
     yield (
@@ -162,6 +162,13 @@ def _tiles(summary: Summary) -> Iterator[tuple[str, str, str]]:
     yield "Wall time", duration(summary.wall_s), f"{duration(summary.cpu_s)} of processor time"
 
 
+def _gap(figure: float | None, pooled: float | None) -> str:
+    if figure is None or pooled is None:
+        return ""
+    gap = points(abs(figure - pooled)).removeprefix("+")
+    return f"{gap} {'below' if figure < pooled else 'above'} pooled"
+
+
 def _online(run: Run) -> str:
     if not absences(run):
         return ""
@@ -171,6 +178,7 @@ def _online(run: Run) -> str:
         x_title="virtual time",
         y_title=f"peers online, of {run.scenario.peers:,}",
         x_text=duration,
+        clock=True,
         y_text=lambda value: f"{value:,.0f}",
         y_whole=True,
         width=NARROW,
@@ -261,20 +269,26 @@ def settings_rows(scenario: Scenario) -> Iterator[tuple[str, str]]:
         elif isinstance(value, list):
             yield prefix, ", ".join(map(str, value)) or "none"
         else:
-            yield (
-                prefix,
-                {True: "yes", False: "no"}.get(value, str(value))
-                if isinstance(value, bool)
-                else str(value),
-            )
+            yield prefix, _setting(value)
 
     document = scenario.model_dump(mode="json", exclude_none=True, exclude={"description"})
     return walk("", document)
 
 
+def _setting(value: Any) -> str:
+    """Write a value for people: thousands set apart, no empty decimals."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (int, float)):
+        return f"{value:,}".removesuffix(".0")
+    return str(value)
+
+
 def _reproduction(run: Run) -> str:
     environment = [(str(key), str(value)) for key, value in run.environment.items()]
-    counters = [(key.replace("_", " "), f"{value:,.6g}") for key, value in run.counters.items()]
+    counters = [
+        (key.replace("_", " "), _setting(round(value, 3))) for key, value in run.counters.items()
+    ]
     return section(
         "Run it again",
         "The same scenario and seed give the same digest on a machine of the same class. The"

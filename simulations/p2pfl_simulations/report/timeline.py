@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from p2pfl_simulations.quantities import duration, plural
-from p2pfl_simulations.report.axes import Linear
+from p2pfl_simulations.report.axes import Clock, Linear
 from p2pfl_simulations.report.lines import WIDE, Point
 from p2pfl_simulations.report.svg import element, number, picture, point, text, text_width, title
 from p2pfl_simulations.results import EventRow, Run
@@ -85,7 +85,7 @@ def fault_timeline(run: Run) -> str:
     bar = pitch - (1 if pitch < 8 else 2)
     top, left = 46.0, 14 + text_width(f"{peers - 1:,}")
     bottom = top + rows * pitch
-    x = Linear(0, run.virtual_s, left, WIDE - 16)
+    x = Clock(0, run.virtual_s, left, WIDE - 34)
     parts = [_tracks(rows, pitch, bar, top, x)]
     parts += [
         element(
@@ -103,12 +103,12 @@ def fault_timeline(run: Run) -> str:
     parts.append(draw(away, x, top, pitch, bar, per_row))
     parts.append(_marks(marked, x, top, pitch, per_row))
     parts.append(_row_labels(rows, per_row, peers, left, top, pitch))
-    for value in x.ticks(10):
+    for value in x.ticks(8):
         parts.append(
             element("path", d=f"M{number(x(value))} {number(bottom + 2)}v5", class_="axis")
         )
         parts.append(text(x(value), bottom + 21, duration(value), class_="tick mid"))
-    parts.append(text(WIDE - 16, bottom + 39, "virtual time", class_="title end"))
+    parts.append(text(x.end, bottom + 39, "virtual time", class_="title end"))
     parts.append(
         text(0, top - 12, "peer" if per_row == 1 else f"peers, {per_row} a strip", class_="title")
     )

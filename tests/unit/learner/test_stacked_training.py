@@ -13,6 +13,7 @@ from p2pfl.learner.settings import LearningSettings, TrainingSettings
 from p2pfl.learner.streams import Integers
 from p2pfl.learner.tasks import make_task
 from p2pfl.learner.tasks.base import Task
+from p2pfl.learner.tasks.perceptrons import FashionMnist
 from p2pfl.learner.vectors import VectorLayout
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
 
@@ -106,6 +107,8 @@ def test_stacked_steps_are_those_of_a_plain_loop(
 def test_a_result_is_the_same_bits_in_any_batch(
     task: str, hidden: list[int], momentum: float
 ) -> None:
+    if task == "fashion-mnist" and not FashionMnist.folder.is_dir():
+        pytest.skip("Debian's dataset-fashion-mnist is not installed")
     partition = SKEWED if task == "digits" else {"kind": "iid", "rows_per_peer": 40}
     made = learner(
         task=task,
@@ -205,3 +208,27 @@ def test_label_counts_are_those_of_the_rows() -> None:
     assert counts is not None
     assert [sum(row) for row in counts] == [made.sample_count(peer) for peer in range(5)]
     assert made.pooled().label_counts == [[sum(column) for column in zip(*counts, strict=True)]]
+
+
+@pytest.mark.parametrize("hidden", [[32], [13, 5]])
+def test_a_model_s_tensors_load_into_the_module_and_give_the_same_figures(
+    hidden: list[int],
+) -> None:
+    made = learner(options={"hidden": hidden})
+    (result,) = trained(made.run([(0, Train(0, made.initial_vector(), "a"))]))
+    task = make_task("digits", {"hidden": hidden}, folder=None)
+    assert isinstance(task, Task)
+    module = task.model()
+    tensors = made.tensors(result.vector)
+    module.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
+    test = task.data(None).test
+    with torch.no_grad():
+        outputs = module(torch.from_numpy(test.inputs)).numpy()
+    (figures,) = made.run([(0, Evaluate(0, result.vector))])
+    assert isinstance(figures, Evaluated)
+    assert figures.metrics == pytest.approx(task.metrics(outputs, test.targets), rel=1e-5)
+
+
+def test_the_tensors_of_a_task_without_torch_are_its_vector() -> None:
+    made = learner(task="integers", partition={"kind": "iid"})
+    assert made.tensors(made.initial_vector())["model"].tolist() == made.initial_vector().tolist()

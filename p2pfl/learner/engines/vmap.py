@@ -1,0 +1,275 @@
+"""Many models of any module in one batched step, by torch.func's vmap over gradients.
+
+Operations on stacked tensors may choose their kernels by the size of the stack, so that a result
+would depend on who shares it. A trial, for each number of rows that a batch has, finds the sizes
+of a stack that change no bit: any, one fixed size that is filled up with copies, or a model alone.
+A trial's outcome goes by shapes, not by data or time, so it is the same in every run.
+"""
+
+import copy
+import threading
+from collections.abc import Sequence
+from enum import Enum
+
+import numpy as np
+import torch
+from torch.func import functional_call, grad_and_value, vmap
+
+from p2pfl.learner.engines.base import Run, Training, draw_rows, failed_training
+from p2pfl.learner.engines.one_by_one import ModuleEngine, as_inputs
+from p2pfl.learner.engines.threads import Workers, one_torch_thread
+from p2pfl.learner.errors import LearningError
+from p2pfl.learner.streams import Integers
+from p2pfl.learner.tasks.base import Data, Floats, Task
+from p2pfl.learner.vectors import VectorLayout, module_tensors, readable
+from p2pfl_gossip.actions import Vector
+from p2pfl_gossip.learning import Evaluate, Evaluated, Trained, WorkFailed
+
+STACK_BYTES_MAX = 4 * 2**20  # Of the parameters of one stack: about a core's share of the caches.
+STACK_PEERS_MAX = 32
+TOLERANCE = 1e-3  # Of a trial's step against autograd's, in shares of the largest change.
+
+Tensors = dict[str, torch.Tensor]
+
+
+class _Stacking(Enum):
+    """Which stacks give each model the same bits as any other stack."""
+
+    ANY = "of any size"
+    FILLED = "of one size, filled up with copies"
+    ALONE = "of one model"
+
+
+class VmapEngine:
+    """Trains stacked modules.
+
+    Args:
+        task: gives loss and metrics.
+        module: the model at its start.
+        layout: of the vectors; all its tensors take gradients.
+        data: the rows.
+        batch_size: rows of a step, at most.
+        momentum: of SGD, 0 for none.
+        alone: measures models, and is what trials are held against.
+        workers: the threads.
+
+    Raises:
+        LearningError: the module cannot be stacked; the message is the reason, for people.
+    """
+
+    batching = "stacked (vmap)"
+
+    def __init__(
+        self,
+        task: Task,
+        module: torch.nn.Module,
+        layout: VectorLayout,
+        *,
+        data: Data,
+        batch_size: int,
+        momentum: float,
+        alone: ModuleEngine,
+        workers: Workers,
+    ) -> None:
+        tensors = module_tensors(module)
+        if not all(tensors[entry.name].requires_grad for entry in layout.entries):
+            raise LearningError("buffers travel, which training changes in place")
+        self._task, self._module, self._layout = task, module, layout
+        self._data, self._momentum, self._alone, self._workers = data, momentum, alone, workers
+        self._peers_max = max(1, min(STACK_PEERS_MAX, STACK_BYTES_MAX // (4 * layout.length)))
+        self._stackings: dict[int, _Stacking] = {}
+        self._lock = threading.Lock()
+        self._local = threading.local()
+        if self._peers_max == 1:
+            raise LearningError("a model fills a core's cache by itself")
+        with one_torch_thread():
+            try:
+                stacking = self._stacking(min(batch_size, len(data.train.inputs)))
+            except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+                if "random operation" in str(error):
+                    raise LearningError("its steps draw random numbers") from None
+                reason = " ".join(str(error).split())[:80]
+                raise LearningError(f"it cannot be stacked ({reason})") from None
+        if stacking is _Stacking.ALONE:
+            raise LearningError("results of its stacked step would depend on who shares it")
+
+    def train(self, trainings: Sequence[Training]) -> list[Trained | WorkFailed]:
+        """Train, in stacks of jobs that take about as many steps."""
+        order = sorted(
+            range(len(trainings)),
+            key=lambda i: (-trainings[i].plan.steps, -trainings[i].plan.row_count),
+        )
+        stacks = [
+            order[first : first + self._peers_max]
+            for first in range(0, len(order), self._peers_max)
+        ]
+        done = self._workers.map(
+            lambda stack: self._train_stack([trainings[i] for i in stack]), stacks
+        )
+        results = {
+            i: result
+            for stack, part in zip(stacks, done, strict=True)
+            for i, result in zip(stack, part, strict=True)
+        }
+        return [results[i] for i in range(len(trainings))]
+
+    def evaluate(self, jobs: Sequence[Evaluate]) -> list[Evaluated | WorkFailed]:
+        """Measure model after model."""
+        return self._alone.evaluate(jobs)
+
+    def _train_stack(self, stack: Sequence[Training]) -> list[Trained | WorkFailed]:
+        models = self._stacked([training.job.vector for training in stack])
+        velocities = {
+            name: torch.zeros_like(value) for name, value in models.items() if self._momentum
+        }
+        rates = torch.tensor([training.rate for training in stack], dtype=torch.float32)
+        losses = np.zeros((len(stack), stack[0].plan.steps), np.float32)
+        runs = draw_rows(stack)
+        taken = [0] * len(runs)
+        for step in range(losses.shape[1]):
+            for places, rows in _batches(runs, taken, step):
+                if self._stacking(rows.shape[1]) is _Stacking.ALONE:
+                    for i, place in enumerate(places):
+                        one = self._step(models, velocities, rates, [place], rows[i : i + 1])
+                        losses[place, step] = one[0]
+                else:
+                    losses[places, step] = self._step(models, velocities, rates, places, rows)
+        return [
+            self._result(training, models, place, losses[place, : training.plan.steps])
+            for place, training in enumerate(stack)
+        ]
+
+    def _result(
+        self, training: Training, models: Tensors, place: int, losses: Floats
+    ) -> Trained | WorkFailed:
+        vector = np.empty(self._layout.length, np.float32)
+        for name, view in self._layout.views(torch.from_numpy(vector)).items():
+            view.copy_(models[name][place])
+        loss = float(losses.mean(dtype=np.float64))
+        if not (np.isfinite(loss) and np.isfinite(vector).all()):
+            return failed_training(training, losses.tolist())
+        vector.flags.writeable = False
+        return Trained(vector, len(training.rows), loss)
+
+    def _stacked(self, vectors: Sequence[Vector]) -> Tensors:
+        """Copy vectors into stacked tensors, [peers, *shape] each."""
+        views = [
+            self._layout.views(readable(vector.astype(np.float32, copy=False)))
+            for vector in vectors
+        ]
+        return {
+            entry.name: torch.stack([view[entry.name] for view in views])
+            for entry in self._layout.entries
+        }
+
+    def _step(
+        self,
+        models: Tensors,
+        velocities: Tensors,
+        rates: torch.Tensor,
+        places: Sequence[int],
+        rows: Integers,
+    ) -> Floats:
+        """Do one step of the models at `places`, on rows [places, size]; return their losses."""
+        at = torch.tensor(places)
+        gradients, losses = self._gradients({k: v[at] for k, v in models.items()}, rows)
+        for name, value in models.items():
+            change = gradients[name]
+            if self._momentum:
+                change = velocities[name][at].mul_(self._momentum).add_(change)
+                velocities[name][at] = change
+            shape = (-1, *[1] * (value.dim() - 1))
+            value[at] -= rates[at].view(shape) * change
+        result: Floats = losses.numpy()
+        return result
+
+    def _gradients(self, models: Tensors, rows: Integers) -> tuple[Tensors, torch.Tensor]:
+        """Return gradients and losses, [peers, ...], in a stack that is filled up if need be."""
+        count = len(rows)
+        if count == self._peers_max or self._stacking(rows.shape[1]) is not _Stacking.FILLED:
+            return self._call(models, rows)
+        fill = [*range(count), *[0] * (self._peers_max - count)]
+        filled = {name: value[fill] for name, value in models.items()}
+        gradients, losses = self._call(filled, rows[fill])
+        return {name: value[:count] for name, value in gradients.items()}, losses[:count]
+
+    def _call(self, models: Tensors, rows: Integers) -> tuple[Tensors, torch.Tensor]:
+        inputs = as_inputs(self._data.train.inputs[rows], self._data)
+        targets = torch.from_numpy(self._data.train.targets[rows])
+        if not hasattr(self._local, "module"):
+            # Calling a module with other tensors changes it for a moment: one for each thread.
+            self._local.module = copy.deepcopy(self._module).train()
+        module = self._local.module
+
+        def loss_of(tensors: Tensors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return self._task.loss(functional_call(module, tensors, (x,)), y)
+
+        gradients, losses = vmap(grad_and_value(loss_of))(models, inputs, targets)
+        return gradients, losses
+
+    def _stacking(self, size: int) -> _Stacking:
+        """Return how batches of `size` rows may be stacked, by a trial when it is first asked."""
+        with self._lock:
+            if size not in self._stackings:
+                self._stackings[size] = self._try(size)
+            return self._stackings[size]
+
+    def _try(self, size: int) -> _Stacking:
+        start = self._layout.to_vector(self._module)
+        pair = self._stacked([start, start * np.float32(1.01) + np.float32(0.01)])
+        count = len(self._data.train.inputs)
+        batch = np.stack([np.arange(size) % count, np.arange(size)[::-1] % count])
+
+        def gradients(pattern: Sequence[int]) -> list[tuple[int, bytes]]:
+            chosen = list(pattern)
+            found, losses = self._call(
+                {name: value[chosen] for name, value in pair.items()}, batch[chosen]
+            )
+            flat = torch.cat([losses[:, None], *[g.flatten(1) for g in found.values()]], 1)
+            return [(which, row.numpy().tobytes()) for which, row in zip(chosen, flat, strict=True)]
+
+        full = self._peers_max
+        # Each of the two models in every place, among copies of itself and of the other.
+        filled = {
+            outcome
+            for pattern in ([0] * full, [1] * full, [0, 1] * (full // 2 + 1), [1, 0] * full)
+            for outcome in gradients(pattern[:full])
+        }
+        self._compare(pair, batch)
+        if len(filled) > 2:
+            return _Stacking.ALONE
+        smaller = {
+            outcome
+            for length in {1, 2, 3, full // 2, full - 1}
+            for outcome in gradients([i % 2 for i in range(length)])
+        }
+        return _Stacking.ANY if smaller <= filled else _Stacking.FILLED
+
+    def _compare(self, pair: Tensors, batch: Integers) -> None:
+        """Hold a stacked gradient against autograd's, for modules that vmap takes wrongly."""
+        stacked, _ = self._call(pair, batch)
+        tensors = module_tensors(self._module)
+        inputs = as_inputs(self._data.train.inputs[batch[0]], self._data)
+        targets = torch.from_numpy(self._data.train.targets[batch[0]])
+        names = [entry.name for entry in self._layout.entries]
+        self._module.train()
+        loss = self._task.loss(self._module(inputs), targets)
+        alone = torch.autograd.grad(loss, [tensors[name] for name in names], allow_unused=True)
+        for name, gradient in zip(names, alone, strict=True):
+            expected = torch.zeros_like(tensors[name]) if gradient is None else gradient
+            largest = float(expected.abs().max())
+            if not torch.allclose(stacked[name][0], expected, TOLERANCE, TOLERANCE * largest):
+                raise LearningError(f"its stacked gradient of {name} is not that of autograd")
+
+
+def _batches(runs: Sequence[Run], taken: list[int], step: int) -> list[tuple[list[int], Integers]]:
+    """Group the jobs that take a step by the rows of their batches: places, rows [places, size]."""
+    found: dict[int, tuple[list[int], list[Integers]]] = {}
+    for number, run in enumerate(runs):
+        if run.plan.steps > step:
+            size, start = run.plan.sizes[step], taken[number]
+            places, rows = found.setdefault(size, ([], []))
+            places.extend(range(run.first, run.last))
+            rows.append(run.rows[:, start : start + size])
+            taken[number] += size
+    return [(places, np.concatenate(rows)) for places, rows in found.values()]

@@ -1,0 +1,200 @@
+"""Models that are no plain perceptrons: stacked by vmap, or one by one, and what stays put."""
+
+import sys
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from p2pfl.learner.errors import LearningError
+from p2pfl.learner.learner import Learner, make_learner
+from p2pfl.learner.settings import LearningSettings
+from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
+
+TASKS = """
+import numpy as np
+import torch
+from torch import nn
+from p2pfl.learner.tasks.perceptrons import Digits
+
+class Convolution(Digits):
+    def model(self):
+        layers = [nn.Conv2d(1, 5, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(45, 10)]
+        return nn.Sequential(nn.Unflatten(1, (1, 8, 8)), *layers)
+
+class Gelu(Digits):
+    def model(self):
+        return nn.Sequential(nn.Linear(64, 21), nn.LayerNorm(21), nn.GELU(), nn.Linear(21, 10))
+
+class OwnLoss(Digits):
+    def loss(self, outputs, targets):
+        return nn.functional.cross_entropy(outputs, targets, label_smoothing=0.1)
+
+class Tied(Digits):
+    def model(self):
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.encode = nn.Linear(64, 12, bias=False)
+                self.decode = nn.Linear(64, 12, bias=False)
+                self.decode.weight = self.encode.weight
+                self.last = nn.Linear(64, 10)
+            def forward(self, x):
+                return self.last(self.encode(x).relu() @ self.decode.weight)
+        return Model()
+
+class Frozen(Digits):
+    def model(self):
+        base = nn.Linear(64, 30)
+        base.requires_grad_(False)
+        return nn.Sequential(base, nn.ReLU(), nn.Linear(30, 10))
+
+class Dropout(Digits):
+    def model(self):
+        return nn.Sequential(nn.Linear(64, 20), nn.ReLU(), nn.Dropout(0.5), nn.Linear(20, 10))
+
+class BatchNorm(Digits):
+    def model(self):
+        return nn.Sequential(nn.Linear(64, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 10))
+
+class Branching(Digits):
+    def model(self):
+        class Model(nn.Linear):
+            def forward(self, x):
+                return super().forward(x) * (2 if float(x.sum()) > 0 else 1)
+        return Model(64, 10)
+
+class Unused(Digits):
+    def model(self):
+        class Model(nn.Linear):
+            def __init__(self):
+                super().__init__(64, 10)
+                self.spare = nn.Parameter(torch.ones(3))
+        return Model()
+"""
+
+STACKED = ["Convolution", "Gelu", "OwnLoss", "Tied", "Frozen", "Unused"]
+ALONE = {
+    "Dropout": "one by one: its steps draw random numbers",
+    "BatchNorm": "one by one: buffers travel, which training changes in place",
+    "Branching": "one by one: it cannot be stacked",
+}
+
+
+@pytest.fixture(autouse=True)
+def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "engine_tasks.py").write_text(TASKS)
+
+
+def learner(folder: Path, name: str, *, threads: int = 1, **training: Any) -> Learner:
+    settings = LearningSettings.model_validate(
+        {
+            "task": f"engine_tasks:{name}",
+            "partition": {"kind": "quantity", "alpha": 2, "minimum_rows": 5},
+            "training": training,
+            "evaluation_rows": 50,
+        }
+    )
+    return make_learner(settings, peer_count=60, seed=2, folder=folder, threads=threads)
+
+
+def train_jobs(made: Learner) -> list[tuple[int, Train]]:
+    jobs = []
+    for peer in range(40):
+        noise = np.random.default_rng(peer).normal(0, 0.01, made.vector_length)
+        vector = (made.initial_vector() + noise).astype(np.float32)
+        jobs.append((peer, Train(0, vector, f"2/{peer}/1/train/0")))
+    return jobs
+
+
+def trained(results: list[Trained | Evaluated | WorkFailed]) -> list[Trained]:
+    assert all(isinstance(result, Trained) for result in results)
+    return [result for result in results if isinstance(result, Trained)]
+
+
+@pytest.mark.parametrize("name", [*STACKED, *ALONE])
+def test_a_result_is_the_same_bits_in_any_batch(name: str, tmp_path: Path) -> None:
+    # Batch norm refuses batches of one row, which some peers' epochs end with.
+    batch_size = 1000 if name == "BatchNorm" else 32
+    made = learner(tmp_path, name, batch_size=batch_size)
+    expected = "stacked (vmap)" if name in STACKED else ALONE[name]
+    assert made.batching.startswith(expected)
+    jobs = train_jobs(made)
+    together = trained(made.run(jobs))
+    rng = Random(3)
+    for count in (1, 1, 2, 7, 33):
+        some = rng.sample(range(40), count)
+        for peer, result in zip(some, trained(made.run([jobs[i] for i in some])), strict=True):
+            assert result.vector.tobytes() == together[peer].vector.tobytes()
+            assert result.loss == together[peer].loss
+    other = learner(tmp_path, name, batch_size=batch_size, threads=2)
+    for result, again in zip(together, trained(other.run(jobs)), strict=True):
+        assert result.vector.tobytes() == again.vector.tobytes()
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("name", STACKED)
+def test_stacked_modules_train_as_they_would_alone(
+    name: str, momentum: float, tmp_path: Path
+) -> None:
+    made = learner(tmp_path, name, momentum=momentum, learning_rate=0.03, epochs=2)
+    jobs = train_jobs(made)
+    stacked = trained(made.run(jobs))
+    made._engine = made._engine._alone  # type: ignore[attr-defined]
+    for (_, job), result, alone in zip(jobs, stacked, trained(made.run(jobs)), strict=True):
+        np.testing.assert_allclose(result.vector, alone.vector, atol=2e-5)
+        assert result.loss == pytest.approx(alone.loss, rel=1e-4)
+        assert np.abs(result.vector - job.vector).max() > 1e-4
+
+
+def test_only_what_travels_is_in_the_vector_and_tied_tensors_once(tmp_path: Path) -> None:
+    assert learner(tmp_path, "Tied").vector_length == 64 * 12 + 64 * 10 + 10
+    assert learner(tmp_path, "Frozen").vector_length == 30 * 10 + 10
+    assert learner(tmp_path, "BatchNorm").vector_length == 64 * 20 + 20 + 4 * 20 + 20 * 10 + 10
+
+
+def test_running_means_travel_and_change(tmp_path: Path) -> None:
+    made = learner(tmp_path, "BatchNorm")
+    start = made.initial_vector()
+    (result,) = trained(made.run([(0, Train(0, start, "a"))]))
+    means = slice(-40, -20)
+    assert not start[means].any()
+    assert result.vector[means].all()
+
+
+def test_a_task_that_raises_is_told_with_the_batch(tmp_path: Path) -> None:
+    made = learner(tmp_path, "BatchNorm", batch_size=1)
+    with pytest.raises(LearningError, match="batch of 1 rows: Expected more than 1 value"):
+        made.run([(0, Train(0, made.initial_vector(), "a"))])
+
+
+@pytest.mark.parametrize("name", ["Dropout", "BatchNorm", "Frozen"])
+def test_a_job_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
+    made = learner(tmp_path, name)
+    job = (0, Train(0, made.initial_vector(), "a"))
+    figures = (0, Evaluate(0, made.initial_vector()))
+    generator = torch.random.get_rng_state()
+    first = made.run([figures, job])
+    made.run([(1, Train(0, first[1].vector, "b"))])  # type: ignore[union-attr]
+    again = made.run([figures, job])
+    assert first[0] == again[0]
+    assert trained(first[1:])[0].vector.tobytes() == trained(again[1:])[0].vector.tobytes()
+    assert torch.equal(generator, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("name", ["Gelu", "Dropout"])
+def test_a_model_that_fails_disturbs_no_other(name: str, tmp_path: Path) -> None:
+    made = learner(tmp_path, name)
+    jobs = train_jobs(made)[:5]
+    undisturbed = trained(made.run(jobs))
+    broken = (2, Train(3, np.full(made.vector_length, np.nan, np.float32), "broken"))
+    results = made.run([*jobs[:2], broken, *jobs[3:]])
+    assert isinstance(results[2], WorkFailed)
+    assert "step 1 of" in results[2].reason
+    for peer in (0, 1, 3, 4):
+        (result,) = trained([results[peer]])
+        assert result.vector.tobytes() == undisturbed[peer].vector.tobytes()

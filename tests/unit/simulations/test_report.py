@@ -1,0 +1,251 @@
+"""Reports: one file that needs nothing else, whose labels can be read."""
+
+import re
+from collections.abc import Iterator
+from itertools import combinations
+from xml.etree import ElementTree
+
+import pytest
+from example_runs import RunMaker
+
+from p2pfl_simulations.report import render_comparison, render_report
+from p2pfl_simulations.report.graph import cohorts_of, exchange_picture
+from p2pfl_simulations.report.heatmap import columns_of
+from p2pfl_simulations.report.svg import text_width
+from p2pfl_simulations.report.timeline import Absence, absences, online_over_time, partitions
+from p2pfl_simulations.results import EventRow, Run
+
+SIZES = {"title": 12.5, "label": 12.5, "small": 10.5}
+
+
+def drawings(page: str) -> Iterator[ElementTree.Element]:
+    """Parse every drawing of a page: each is well-formed XML by itself."""
+    for drawing in re.findall(r"<svg .*?</svg>", page, re.DOTALL):
+        yield ElementTree.fromstring(drawing)
+
+
+def text_boxes(drawing: ElementTree.Element) -> Iterator[tuple[str, float, float, float, float]]:
+    """Return what is always shown in a drawing: text, left, right, top, bottom."""
+    hidden = {id(child) for spot in drawing.iter("g") for child in spot.iter()}
+    for element in drawing.iter("text"):
+        if id(element) in hidden:
+            continue
+        content = "".join(element.itertext())
+        classes = str(element.get("class")).split()
+        size = next((SIZES[name] for name in classes if name in SIZES), 12)
+        x, y = float(str(element.get("x"))), float(str(element.get("y")))
+        width = text_width(content, size)
+        left = x - width if "end" in classes else x - width / 2 if "mid" in classes else x
+        # A line of text is taken as high as its small letters: lines may stand close.
+        yield content, left, left + width, y - 0.62 * size, y
+
+
+def assert_readable(page: str) -> None:
+    """No two texts of a drawing overlap, and none leaves it."""
+    for drawing in drawings(page):
+        _, _, width, height = map(float, str(drawing.get("viewBox")).split())
+        boxes = list(text_boxes(drawing))
+        for content, left, right, top, bottom in boxes:
+            assert left >= -14, content
+            assert right <= width + 14, content
+            assert top >= -4, content
+            assert bottom <= height + 4, content
+        for (one, l1, r1, t1, b1), (two, l2, r2, t2, b2) in combinations(boxes, 2):
+            assert r1 <= l2 or r2 <= l1 or b1 <= t2 or b2 <= t1, (
+                one,
+                two,
+                drawing.get("aria-label"),
+            )
+
+
+@pytest.mark.parametrize(
+    ("peers", "rounds", "cohort_size"),
+    [(2, 1, 2), (4, 2, 2), (8, 3, 4), (33, 30, 8), (100, 60, 8), (300, 150, 16)],
+)
+@pytest.mark.parametrize("faults", [True, False])
+def test_labels_never_overlap(
+    make_run: RunMaker, peers: int, rounds: int, cohort_size: int, faults: bool
+) -> None:
+    for seed in range(3):
+        assert_readable(
+            render_report(
+                make_run(
+                    peers=peers, rounds=rounds, cohort_size=cohort_size, seed=seed, faults=faults
+                )
+            )
+        )
+
+
+def test_labels_never_overlap_where_all_lines_end_together(make_run: RunMaker) -> None:
+    run = make_run(rounds=5)
+    for row in run.rounds:
+        row.accuracy_mean = row.accuracy_worst = row.accuracy_averaged = 0.9
+        row.local_mean = row.local_worst = row.pooled = 0.9
+        row.consensus_distance = 0.0
+    assert_readable(render_report(run))
+    for row in run.rounds:
+        row.accuracy_mean = row.accuracy_worst = row.accuracy_averaged = 1e-9
+    assert_readable(render_report(run))
+
+
+def test_a_report_needs_nothing_else(make_run: RunMaker) -> None:
+    for page in (
+        render_report(make_run()),
+        render_comparison({"a": make_run(), "b": make_run(seed=4)}),
+    ):
+        assert len(list(drawings(page))) >= 5
+        for outside in ("<script", "http:", "https:", "src=", "url(", "@import", "<link"):
+            assert outside not in page
+
+
+def test_every_figure_is_there(make_run: RunMaker) -> None:
+    page = render_report(make_run(peers=16))
+    for heading in (
+        "Accuracy over rounds",
+        "Accuracy over bytes",
+        "Agreement",
+        "Peers online",
+        "Rounds lost",
+        "Fault timeline",
+        "Cohorts of the last round",
+        "Every peer at the end",
+        "Whose data is whose",
+        "What plain averaging protects",
+        "Settings",
+        "Run it again",
+    ):
+        assert f">{heading}" in page
+    assert "Gossip mean" in page
+    assert "Local only worst" in page
+    assert "5f3a" * 16 in page
+
+
+def test_a_quiet_run_says_so_and_leaves_out_what_there_is_not(make_run: RunMaker) -> None:
+    run = make_run(faults=False)
+    run.label_counts, run.neighbours = None, []
+    page = render_report(run)
+    assert "No peer went offline and no round was lost" in page
+    for absent in (
+        "Fault timeline",
+        "Peers online",
+        "Rounds lost</h3>",
+        "Whose data",
+        "Cohorts of",
+    ):
+        assert absent not in page
+
+
+def test_nothing_measured_at_all(make_run: RunMaker) -> None:
+    run = make_run(rounds=2)
+    run.rounds, run.peers, run.events, run.virtual_s = [], [], [], 0.0
+    run.interrupted = True
+    page = render_report(run)
+    assert "no accuracy was measured" in page
+    assert "This run was ended early, after 0 of 2 rounds" in page
+
+
+def test_text_of_the_user_is_escaped(make_run: RunMaker) -> None:
+    run = make_run(name="<b>&", description="<script>alert(1)</script>")
+    page = render_report(run)
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "<script" not in render_comparison({"<script>": run, "b": make_run()})
+
+
+def test_failed_training_names_the_peers(make_run: RunMaker) -> None:
+    run = make_run()
+    run.rounds[3].failed = 1
+    run.events.append(EventRow(9.0, "training_failed", 7, 3, "loss is not finite"))
+    assert "Training gave no usable model 1 time: peer 7." in render_report(run)
+
+
+@pytest.mark.parametrize(
+    ("averaging", "said"),
+    [
+        ({"algorithm": "cohorts", "cohort_size": 4}, "No masking: partners see your model"),
+        ({"algorithm": "dsgd"}, "No masking: every partner sees your model in the clear."),
+        ({"algorithm": "epidemic"}, "No masking: every partner sees your model in the clear."),
+        ({"algorithm": "fedavg"}, "No masking: the server sees the model of every peer"),
+        ({"algorithm": "none"}, "Nothing travels"),
+    ],
+)
+def test_what_is_not_protected_is_said(
+    make_run: RunMaker, averaging: dict[str, object], said: str
+) -> None:
+    assert said in render_report(make_run(averaging=averaging))
+
+
+def test_a_thousand_peers_over_six_hundred_rounds_stay_small(make_run: RunMaker) -> None:
+    run = make_run(peers=1000, rounds=600, cohort_size=8)
+    page = render_report(run)
+    assert len(page) < 1_500_000
+    assert_readable(page)
+
+
+def test_absences_pair_and_close(make_run: RunMaker) -> None:
+    run = make_run(peers=4, rounds=4, faults=False)
+    run.events = [
+        EventRow(1.0, "offline", 2, 0, "dropout"),
+        EventRow(1.5, "offline", 2, 0, "crash"),  # Dropped out, then crashed: one absence.
+        EventRow(2.0, "partition", -1, 0, ""),
+        EventRow(3.0, "online", 2, 0, ""),
+        EventRow(4.0, "offline", 0, 0, "churn"),
+    ]
+    assert absences(run) == [Absence(2, 1.0, 3.0, "dropout"), Absence(0, 4.0, 10.0, "churn")]
+    assert partitions(run) == [(2.0, 10.0)]
+    assert online_over_time(run) == [(0.0, 4.0), (1.0, 3.0), (3.0, 4.0), (4.0, 3.0), (10.0, 3.0)]
+
+
+def test_cohorts_are_told_from_other_graphs() -> None:
+    assert cohorts_of([(1,), (0,), (3,), (2,), ()]) == [[0, 1], [2, 3]]
+    assert cohorts_of([(1, 3), (0, 2), (1, 3), (0, 2)]) is None
+    assert cohorts_of([(1,), (), ()]) is None
+    assert cohorts_of([(), ()]) is None
+
+
+def test_the_picture_of_a_large_graph_shows_the_nearest_peers() -> None:
+    ring = [((peer - 1) % 500, (peer + 1) % 500) for peer in range(500)]
+    drawing = ElementTree.fromstring(exchange_picture(ring, dict.fromkeys(range(500), 0.5)))
+    titles = [str(element.text) for element in drawing.iter("title")]
+    shown = {int(title.split()[1].rstrip(",")) for title in titles if title.startswith("peer ")}
+    assert shown == {*range(46), *range(456, 500)} or shown == {*range(45), *range(455, 500)}
+
+
+def test_many_columns_are_a_fair_sample() -> None:
+    counts = [[10 * (peer % 3 == label) for label in range(3)] for peer in range(900)]
+    columns = columns_of(counts)
+    assert len(columns) == len(set(columns)) == 240
+    assert [peer % 3 for peer in columns] == sorted(peer % 3 for peer in columns)
+    assert [sum(peer % 3 == label for peer in columns) for label in range(3)] == [80, 80, 80]
+
+
+def test_comparisons_name_the_winner_or_a_tie(make_run: RunMaker) -> None:
+    def ending(mean: float, **scenario: object) -> Run:
+        run = make_run(rounds=2, **scenario)
+        run.rounds[-1].accuracy_mean = mean
+        return run
+
+    def unmeasured() -> Run:
+        run = make_run(rounds=1)
+        run.rounds[0].accuracy_mean = None
+        return run
+
+    page = render_comparison({"small": ending(0.8), "large": ending(0.9, peers=20)})
+    assert "large reaches the most: 90.0 %, 10.0 points above small." in page
+    assert '<span class="key">peers</span>' in page
+    assert_readable(page)
+    page = render_comparison({"a": ending(0.8), "b": ending(0.802), "c": ending(0.5)})
+    assert "b and a lead, at 80.2 % at most." in page
+    page = render_comparison({"a": ending(0.8), "b": ending(0.8)})
+    assert "All runs are within a point of each other" in page
+    assert "repetitions of one scenario" in page
+    assert "No accuracy was" in render_comparison({"a": unmeasured(), "b": unmeasured()})
+    with pytest.raises(ValueError, match="two runs"):
+        render_comparison({"a": ending(0.8)})
+
+
+def test_many_runs_compared_stay_readable(make_run: RunMaker) -> None:
+    runs = {
+        f"a run with a long name {n}": make_run(rounds=8, seed=n, gain=n / 50) for n in range(14)
+    }
+    assert_readable(render_comparison(runs))
