@@ -275,7 +275,8 @@ class Peer:
     # --- the round --------------------------------------------------------------------------
 
     def _start_round(self, now_s: float) -> list[Action]:
-        self._ahead.clear()
+        # A member tells its round once: what is still ahead of ours is still worth knowing.
+        self._ahead = {index: ahead for index, ahead in self._ahead.items() if ahead > self._round}
         if self._round >= self._settings.rounds:
             self._enter(State.FINISHED)
             return self._finish()
