@@ -20,9 +20,11 @@ def report_runs(folders: Sequence[Path], *, out: Path | None, as_json: bool) -> 
     Raises:
         BadInput: a folder is no run folder, or the page cannot be written.
     """
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise BadInput("a run is given twice")
     with input_errors():
         runs = [read_run(folder) for folder in folders]
-    names = _short_names(folders)
+    names = _names(folders, [summarise(run).method for run in runs])
     if len(runs) == 1:
         page = out or folders[0] / REPORT
         _write(page, render_report(runs[0]))
@@ -46,13 +48,14 @@ def _documents(folders: Sequence[Path], runs: Sequence[Run]) -> list[dict[str, o
     ]
 
 
-def _short_names(folders: Sequence[Path]) -> list[str]:
-    """Call each run by its folder's name, or by its path where two have the same name."""
+def _names(folders: Sequence[Path], methods: Sequence[str]) -> list[str]:
+    """Call each run by its folder, and first by how it averaged where that differs throughout."""
     names = [folder.resolve().name for folder in folders]
-    return [
-        name if names.count(name) == 1 else str(folder)
-        for name, folder in zip(names, folders, strict=True)
-    ]
+    if len(set(names)) < len(names):
+        names = [str(folder) for folder in folders]
+    if len(set(methods)) < len(methods):
+        return names
+    return [f"{method} ({name})" for method, name in zip(methods, names, strict=True)]
 
 
 def _write(path: Path, page: str) -> None:

@@ -1,6 +1,6 @@
 """What a person sees at the end: the result of a run, and several beside each other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich import box
@@ -76,33 +76,27 @@ def _costs(summary: Summary) -> Padding:
 
 def show_comparison(console: Console, names: Sequence[str], summaries: Sequence[Summary]) -> None:
     """Show runs as rows of one table; the best of each accuracy is bold."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-    table.add_column("run", overflow="fold")
-    for heading in (
-        "mean",
-        "worst",
-        "averaged",
-        "local",
-        "pooled",
-        "consensus",
-        "sent/peer",
-        "lost",
-    ):
-        table.add_column(heading, justify="right", no_wrap=True)
     best_mean = _best([summary.accuracy_mean for summary in summaries])
     best_worst = _best([summary.accuracy_worst for summary in summaries])
+    columns: list[tuple[str, Callable[[Summary], Text | str], bool]] = [
+        ("mean", lambda s: _marked(s.accuracy_mean, best_mean), True),
+        ("worst", lambda s: _marked(s.accuracy_worst, best_worst), True),
+        ("averaged", lambda s: percent(s.accuracy_averaged), False),
+        ("local", lambda s: percent(s.local_mean), True),
+        ("pooled", lambda s: percent(s.pooled), True),
+        ("consensus", lambda s: scientific(s.consensus_distance), False),
+        ("sent/peer", lambda s: data_size(s.bytes_per_peer), True),
+        ("lost", lambda s: percent(s.lost / s.peer_rounds if s.peer_rounds else None), True),
+        ("virtual time", lambda s: duration(s.virtual_s), False),
+    ]
+    # A narrow terminal has room for the names only if some figures stay in the page.
+    shown = [entry for entry in columns if entry[2] or console.width >= 120]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    table.add_column("run", overflow="fold", min_width=16)
+    for heading, _, _ in shown:
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, summary in zip(names, summaries, strict=True):
-        table.add_row(
-            name,
-            _marked(summary.accuracy_mean, best_mean),
-            _marked(summary.accuracy_worst, best_worst),
-            percent(summary.accuracy_averaged),
-            percent(summary.local_mean),
-            percent(summary.pooled),
-            scientific(summary.consensus_distance),
-            data_size(summary.bytes_per_peer),
-            percent(summary.lost / summary.peer_rounds if summary.peer_rounds else None),
-        )
+        table.add_row(name, *(cell(summary) for _, cell, _ in shown))
     console.print(table)
 
 

@@ -1,6 +1,6 @@
 """The learner: does the jobs that peers ask for, on their own rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +36,15 @@ class Learner:
         partition: Partition,
         training: TrainingSettings,
         initial: Floats,
+        to_arrays: Callable[[Floats], dict[str, Floats]],
+        targets: Array,
     ) -> None:
         self.vector_length = len(initial)
         self.batching = engine.batching
         self.partitioning = partition.summary
-        self.label_counts: list[list[int]] | None = None
+        self.label_counts = count_labels(partition, targets)
         self._engine, self._partition, self._training = engine, partition, training
-        self._initial = initial
+        self._initial, self._to_arrays, self._targets = initial, to_arrays, targets
         self._plans: dict[int, BatchPlan] = {}
 
     @property
@@ -53,6 +55,13 @@ class Learner:
     def initial_vector(self) -> Vector:
         """Return the common start, float32[d], read-only: the same for the same seed."""
         return self._initial
+
+    def tensors(self, vector: Vector) -> dict[str, Floats]:
+        """Return a model's tensors by name, as `load_state_dict` of the task's model takes them.
+
+        Those that do not travel are not among them. A task without torch has one, ``"model"``.
+        """
+        return self._to_arrays(vector.astype(np.float32, copy=False))
 
     def sample_count(self, peer: int) -> int:
         """Return how many rows a peer trains on, at least 1."""
@@ -102,7 +111,14 @@ class Learner:
         training = self._training
         if training.steps is not None:
             training = training.model_copy(update={"steps": training.steps * self.peer_count})
-        return Learner(self._engine, pool(self._partition), training, self._initial)
+        return Learner(
+            self._engine,
+            pool(self._partition),
+            training,
+            self._initial,
+            self._to_arrays,
+            self._targets,
+        )
 
     def _plan(self, peer: int) -> BatchPlan:
         row_count = self._partition.row_count(peer)
@@ -152,10 +168,14 @@ def make_learner(
 
         initial = np.array(task.initial_vector(start_seed), np.float32)
         engine = NumpyEngine(task, data, test)
+
+        def to_arrays(vector: Floats) -> dict[str, Floats]:
+            return {"model": vector.copy()}
+
     else:
         from p2pfl.learner.engines.choice import choose_engine
 
-        engine, initial = choose_engine(
+        engine, layout, initial = choose_engine(
             task,
             data=data,
             test=test,
@@ -163,12 +183,12 @@ def make_learner(
             seed=start_seed,
             threads=threads,
         )
+        to_arrays = layout.to_arrays
     if not np.isfinite(initial).all():
         raise LearningError(f"task {settings.task!r}: its initial model is not finite")
     initial.flags.writeable = False
-    learner = Learner(engine, partition, settings.training, initial)
-    learner.label_counts = count_labels(partition, data.train.targets)
-    return learner
+    targets = data.train.targets
+    return Learner(engine, partition, settings.training, initial, to_arrays, targets)
 
 
 def _checked(data: Data, task: str) -> Data:

@@ -94,6 +94,11 @@ class VectorLayout:
                 view.copy_(tensors[name])
         return vector
 
+    def to_arrays(self, vector: Floats) -> dict[str, Floats]:
+        """Return a vector's tensors by name, in the module's shapes, as fresh arrays."""
+        views = self.views(readable(vector))
+        return {name: view.contiguous().clone().numpy() for name, view in views.items()}
+
     def to_module(self, vector: Floats, module: torch.nn.Module) -> None:
         """Copy a vector into a module's tensors."""
         tensors = module_tensors(module)

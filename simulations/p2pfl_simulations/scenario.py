@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from p2pfl.learner.settings import LearningSettings
+from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MIN as MASKED_COHORT_MIN
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -39,11 +40,17 @@ class Distribution(Settings):
     """
 
     kind: Literal["constant", "uniform", "exponential", "lognormal"] = "constant"
+    """Which of them."""
     mean_s: Seconds | None = None
+    """Of a constant or an exponential one."""
     low_s: Seconds | None = None
+    """The least of a uniform one."""
     high_s: Seconds | None = None
+    """The most of a uniform one."""
     median_s: PositiveSeconds | None = None
+    """Of a lognormal one."""
     sigma: Annotated[float, Field(ge=0, le=5)] | None = None
+    """Of a lognormal one: the standard deviation of the logarithm."""
 
     @model_validator(mode="after")
     def _has_its_parameters(self) -> "Distribution":
@@ -70,9 +77,13 @@ class TopologySettings(Settings):
     """Who is whose neighbour; `degree` for regular, `probability` for erdos-renyi, `k` for base."""
 
     kind: str = "ring"
+    """As `p2pfl topologies` lists them."""
     degree: Annotated[int, Field(ge=1)] | None = None
+    """Neighbours of each peer."""
     probability: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Of each edge."""
     k: Annotated[int, Field(ge=1)] | None = None
+    """Most neighbours that a peer has in a round."""
 
 
 class _Averaging(Settings):
@@ -87,7 +98,26 @@ class CohortSettings(_Averaging):
 
     algorithm: Literal["cohorts"] = "cohorts"
     cohort_size: Annotated[int, Field(ge=2)] = 8
+    """Peers of one cohort; a larger one mixes faster, and loses more to one silent member."""
     grid: bool = False
+    """Whether peers stand in a grid and average along one axis after another, round by round."""
+    masking: Literal["none", "real"] = "none"
+    """Whether cohorts average by masked sums, so that nobody sees a single model."""
+    clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 8.0
+    """Of masked sums: a parameter beyond it counts as that, whatever its sign."""
+    weight_max: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1000.0
+    """Of masked sums with weights = "samples": a peer with more rows counts as this many."""
+
+    @model_validator(mode="after")
+    def _hides_what_it_must(self) -> "CohortSettings":
+        if self.masking != "none" and self.cohort_size < MASKED_COHORT_MIN:
+            raise ValueError(
+                f"masking hides nothing in a cohort of {self.cohort_size}: set cohort_size to at"
+                f" least {MASKED_COHORT_MIN}, or masking to 'none'"
+            )
+        if self.masking != "none" and self.grid:
+            raise ValueError("masked sums of a grid's lines are not supported; set grid to false")
+        return self
 
 
 class DsgdSettings(_Averaging):
@@ -95,6 +125,7 @@ class DsgdSettings(_Averaging):
 
     algorithm: Literal["dsgd"]
     topology: TopologySettings = TopologySettings()
+    """Who mixes with whom; `p2pfl topologies` lists the kinds."""
 
 
 class EpidemicSettings(_Averaging):
@@ -102,6 +133,7 @@ class EpidemicSettings(_Averaging):
 
     algorithm: Literal["epidemic"]
     fanout: Annotated[int, Field(ge=1)] = 7
+    """Peers that each peer sends its model to, drawn afresh in each round."""
 
 
 class PushSumSettings(_Averaging):
@@ -109,6 +141,7 @@ class PushSumSettings(_Averaging):
 
     algorithm: Literal["push-sum"]
     topology: TopologySettings = TopologySettings()
+    """Who pushes to whom; `p2pfl topologies` lists the kinds."""
 
 
 class AgeGossipSettings(_Averaging):
@@ -116,6 +149,7 @@ class AgeGossipSettings(_Averaging):
 
     algorithm: Literal["age-gossip"]
     fanout: Annotated[int, Field(ge=1)] = 1
+    """Peers that each peer sends its model to, drawn afresh in each round."""
 
 
 class FedAvgSettings(_Averaging):
@@ -166,7 +200,9 @@ class Churn(Settings):
     """Peers that leave between sessions, and come back with what they persisted."""
 
     session_s: Distribution
+    """How long a peer stays."""
     offline_s: Distribution
+    """How long it is away."""
     share: Share = 1.0
     """Share of the peers that churn."""
 
@@ -177,6 +213,7 @@ class Dropout(Settings):
     probability: Share
     """For each peer and round."""
     offline_s: Distribution
+    """How long the network is gone."""
     silent: bool = False
     """Whether links go silent (frozen machine, cut cable) instead of breaking at once."""
 
@@ -187,12 +224,14 @@ class Crash(Settings):
     probability: Share
     """For each peer and round."""
     restart_s: Distribution = constant(5.0)
+    """How long the process is down."""
 
 
 class Stragglers(Settings):
     """Peers that are slower than the others."""
 
     share: Share
+    """Share of the peers that are."""
     factor: Annotated[float, Field(ge=1)]
     """How many times slower."""
 
@@ -201,7 +240,9 @@ class Partition(Settings):
     """A time in which the network falls into parts that cannot reach each other, then heals."""
 
     start_s: Seconds
+    """When it begins, in virtual time."""
     duration_s: PositiveSeconds
+    """How long it lasts."""
     shares: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=2)] = (0.5, 0.5)
     """Relative sizes of the parts; who is in which is drawn by the seed."""
 
@@ -231,10 +272,15 @@ class Scenario(Settings):
     """One simulated run, in full: with the seed it determines every byte of the result."""
 
     name: Annotated[str, Field(min_length=1, max_length=80)] = "scenario"
+    """Names the run's folder; the file's name if not given."""
     description: str = ""
+    """Shown in the report and in `p2pfl scenarios`."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
+    """Decides all that is drawn: data, batches, cohorts, latencies, faults."""
     peers: Annotated[int, Field(ge=1, le=PEERS_MAX)] = 32
+    """How many peers there are."""
     rounds: Annotated[int, Field(ge=1)] = 30
+    """Rounds of training and averaging that each peer does."""
     checkpoint_every: Annotated[int, Field(ge=0)] = 1
     """Rounds between the models that a peer persists; 0 persists none."""
     time_limit_s: PositiveSeconds = 1e7

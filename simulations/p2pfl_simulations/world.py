@@ -169,7 +169,8 @@ class World:
         if not silent:
             for index in host.links:
                 self._tell_down(self.hosts[index], host)
-                self._tell_down(host, self.hosts[index])
+                if not kills:  # A process that starts later has no part in these links.
+                    self._tell_down(host, self.hosts[index])
         for index in host.links:
             self.hosts[index].links.pop(host.index, None)
         host.links.clear()
@@ -256,15 +257,17 @@ class World:
         end_s = uplink.next_end_s()
         if end_s is not None and end_s < uplink.planned_s:
             uplink.planned_s = end_s
-            self.queue.call_at(end_s, self._uplink_due, index, uplink.generation)
+            self.queue.call_at(end_s, self._uplink_due, index, uplink.generation, end_s)
 
-    def _uplink_due(self, index: int, generation: int) -> None:
+    def _uplink_due(self, index: int, generation: int, planned_s: float) -> None:
         uplink = self.network.uplinks[index]
-        if generation != uplink.generation:
-            return
+        if generation != uplink.generation or planned_s != uplink.planned_s:
+            return  # Another event was planned in place of this one.
         uplink.planned_s = math.inf
-        # Bodies added since the event was planned have made the end later: then plan again.
-        if uplink.next_end_s() == self.queue.now_s:
+        # Bodies added since the event was planned have made the end later: then plan again. Or,
+        # by a rounding error, a little earlier.
+        end_s = uplink.next_end_s()
+        if end_s is not None and end_s <= self.queue.now_s:
             for transfer in uplink.take_ended(self.queue.now_s):
                 self._bulk_left(transfer)
         self._plan_uplink(index)

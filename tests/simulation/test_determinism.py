@@ -121,7 +121,7 @@ def test_results_do_not_depend_on_threads_or_on_who_shares_a_batch(
     expected = _tables(_simulate(DIGITS, threads=1))
     assert _tables(_simulate(DIGITS, threads=2)) == expected
     for most in (1, 4):
-        monkeypatch.setattr(batch, "BATCH_MAX", most)
+        monkeypatch.setattr(batch, "BATCH_JOBS", most)
         assert _tables(_simulate(DIGITS, threads=2)) == expected
 
 

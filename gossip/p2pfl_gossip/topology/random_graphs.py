@@ -26,8 +26,8 @@ Indices: TypeAlias = npt.NDArray[np.int64]
 Adjacency: TypeAlias = tuple[tuple[int, ...], ...]
 
 # Rounds of a time-varying graph whose draws are kept. Peers of one network are a few rounds apart,
-# and a slow one's round drawn anew costs time, not correctness. At n = 10,000 and degree 8 a draw
-# takes about 1 MB.
+# and ask for up to LOOKAHEAD_ROUNDS ahead; a round drawn anew costs time, not correctness. At
+# n = 10,000 and degree 8 a draw takes 5 to 7 MB.
 GRAPHS_KEPT = 16
 
 # A random graph that is to be connected is redrawn this often. A degree of 3 succeeds at once but

@@ -21,11 +21,11 @@ def choose_engine(
     training: TrainingSettings,
     seed: int,
     threads: int | None,
-) -> tuple[Engine, Floats]:
+) -> tuple[Engine, VectorLayout, Floats]:
     """Make a task's model and the fastest engine that can train it.
 
     Returns:
-        the engine, and the model at its start, float32[d].
+        the engine, where tensors lie in a vector, and the model at its start, float32[d].
 
     Raises:
         LearningError: the tensors that the task names as travelling cannot travel.
@@ -41,27 +41,35 @@ def choose_engine(
         widths = "a loss of its own"
     workers = Workers(threads or usable_cores())
     if not isinstance(widths, str):
-        return PerceptronEngine(
-            task,
-            widths=widths,
-            data=data,
-            test=test,
-            batch_size=training.batch_size,
-            momentum=training.momentum,
-            workers=workers,
-        ), initial
+        return (
+            PerceptronEngine(
+                task,
+                widths=widths,
+                data=data,
+                test=test,
+                batch_size=training.batch_size,
+                momentum=training.momentum,
+                workers=workers,
+            ),
+            layout,
+            initial,
+        )
     alone = ModuleEngine(task, module, layout, data=data, test=test, momentum=training.momentum)
     try:
-        return VmapEngine(
-            task,
-            module,
+        return (
+            VmapEngine(
+                task,
+                module,
+                layout,
+                data=data,
+                batch_size=training.batch_size,
+                momentum=training.momentum,
+                alone=alone,
+                workers=workers,
+            ),
             layout,
-            data=data,
-            batch_size=training.batch_size,
-            momentum=training.momentum,
-            alone=alone,
-            workers=workers,
-        ), initial
+            initial,
+        )
     except LearningError as reason:
         alone.batching = f"one by one: {reason}"
-        return alone, initial
+        return alone, layout, initial

@@ -13,6 +13,7 @@ Padding changes nothing: padded rows have weight zero; padded hidden units have 
 outputs zero, and stay so; padded classes have a bias of minus infinity, hence probability zero.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TypeAlias
@@ -87,6 +88,7 @@ class StackedPerceptrons:
         self._gradients = [torch.from_numpy(aligned(peers_max * rows * w)) for w in wide[1:]]
         self._ones = torch.ones(peers_max, 1, rows)
         self._minus_ones = torch.full((peers_max, rows, 1), -1.0)
+        self._parts = [self._parts_of(place) for place in range(peers_max)]
         self._batch_cache: dict[tuple[int, int], _BatchViews] = {}
         self._model_cache: dict[tuple[int, int], list[_LayerViews]] = {}
         self.clean()
@@ -103,25 +105,35 @@ class StackedPerceptrons:
         for velocities in (self._velocities, self._bias_velocities):
             for values in velocities:
                 values.fill(0)
-        for place, vector in enumerate(vectors):
-            for part, entries in self._parts(place, vector):
-                part[...] = entries
+        for parts, vector in zip(self._parts, vectors, strict=False):
+            for part, own in parts:
+                part[...] = vector[own].reshape(part.shape)
 
     def unload(self, place: int, vector: Floats) -> None:
         """Copy a model out."""
-        for part, values in self._parts(place, vector):
-            values[...] = part
+        for part, own in self._parts[place]:
+            vector[own].reshape(part.shape)[...] = part
 
-    def _parts(self, place: int, vector: Vector) -> list[tuple[Floats, Vector]]:
-        """Pair the parts of a model here with those of its vector."""
+    def are_finite(self, peers: int) -> bool:
+        """Tell whether the first models are finite, all together; False may be a false alarm."""
+        # A sum of squares that is finite has finite terms; one that overflowed says nothing.
+        total = 0.0
+        for weight, bias, width in zip(self._weights, self._biases, self._widths[1:], strict=False):
+            for values in (weight[:peers], bias[:peers, :, :width]):
+                flat = torch.from_numpy(values).reshape(-1)
+                total += float(torch.dot(flat, flat))
+        return math.isfinite(total)
+
+    def _parts_of(self, place: int) -> list[tuple[Floats, slice]]:
+        """Pair the parts of a model here with their places in its vector."""
         pairs, at = [], 0
         for weight, bias, below, above in zip(
             self._weights, self._biases, self._widths, self._widths[1:], strict=False
         ):
             middle = at + below * above
-            pairs.append((weight[place, :below, :above], vector[at:middle].reshape(below, above)))
+            pairs.append((weight[place, :below, :above], slice(at, middle)))
             at = middle + above
-            pairs.append((bias[place, 0, :above], vector[middle:at]))
+            pairs.append((bias[place, 0, :above], slice(middle, at)))
         return pairs
 
     def step(self, first: int, index: Integers, weights: Floats, rates: Floats) -> Floats:
@@ -149,7 +161,8 @@ class StackedPerceptrons:
         targets = torch.from_numpy(self._targets[index]).unsqueeze(2)
         logs = torch.log_softmax(activations[-1], 2)
         losses: Floats = logs.gather(2, targets).squeeze(2).neg_().numpy()
-        gradient = torch.exp(logs, out=gradients[-1])
+        # Not the exponentials of `logs`: those of minus infinity are slow.
+        gradient = gradients[-1].copy_(torch.softmax(activations[-1], 2))
         gradient.scatter_add_(2, targets, minus_ones)
         gradient.mul_(torch.from_numpy(weights * rates[:, None]).unsqueeze(2))
         for depth in range(len(layers) - 1, -1, -1):

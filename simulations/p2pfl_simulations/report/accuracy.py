@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from p2pfl_simulations.quantities import data_size, percent, scientific
 from p2pfl_simulations.report.bars import histogram
-from p2pfl_simulations.report.lines import NARROW, Chart, Line, Point
+from p2pfl_simulations.report.lines import NARROW, Chart, Line, Point, ascending
 from p2pfl_simulations.results import RoundRow, Run
 from p2pfl_simulations.scenario import FedAvgSettings, NoAveragingSettings
 from p2pfl_simulations.summary import evaluated_rounds
@@ -48,11 +48,11 @@ def accuracy_over_bytes(run: Run) -> str:
 
     def by_bytes(figure: str) -> list[Point]:
         values = ((x, getattr(row, figure)) for x, row in zip(sent, rows, strict=True))
-        return [(x, y) for x, y in values if y is not None]
+        return ascending([(x, y) for x, y in values if y is not None])
 
     def level(figure: str) -> list[Point]:
         value = getattr(rows[-1], figure)
-        return [] if value is None else [(sent[0], value), (sent[-1], value)]
+        return [] if value is None else [(min(sent), value), (max(sent), value)]
 
     return Chart(
         description="Test accuracy against the bytes that a peer has sent",

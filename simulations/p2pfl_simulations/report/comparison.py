@@ -14,7 +14,7 @@ from p2pfl_simulations.quantities import (
     scientific,
 )
 from p2pfl_simulations.report.accuracy import whole_percent
-from p2pfl_simulations.report.lines import NARROW, WIDE, Chart, Line, Point
+from p2pfl_simulations.report.lines import NARROW, WIDE, Chart, Line, Point, ascending
 from p2pfl_simulations.report.page import box, figure, page, pair, section, table
 from p2pfl_simulations.report.run_report import settings_rows
 from p2pfl_simulations.results import RoundRow, Run
@@ -133,9 +133,9 @@ def _findings(summaries: Mapping[str, Summary]) -> tuple[str, str]:
         key=lambda entry: entry[1],
         default=(winner, None),
     )
-    fairest = (
-        f"The best worst peer: {percent(worst)}, in {worst_name}." if worst is not None else ""
-    )
+    fairest = ""
+    if worst is not None:
+        fairest = f"The worst peer does best with {worst_name}: {percent(worst)}."
     if not rest:
         return f"{winner} reaches {percent(best)}; in no other run accuracy was measured.", fairest
     lead = best - rest[0][0]
@@ -196,9 +196,9 @@ def _chart(
         values = ((x(run, row), getattr(row, figure_name)) for row in run.rounds)
         lines.append(
             Line(
-                _shortened(name, 40 if width == WIDE else 18),
+                _shortened(name, 40) if width == WIDE else _shortened(name.partition(" (")[0], 22),
                 f"r-{index % COLOURS}",
-                [(at, value) for at, value in values if value is not None],
+                ascending([(at, value) for at, value in values if value is not None]),
                 "dashed" if index >= COLOURS else "",
             )
         )

@@ -1,11 +1,11 @@
 """Line charts with direct labels, and a readout under the pointer that needs no script."""
 
 import bisect
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import accumulate, pairwise
 
 from p2pfl_simulations.report.axes import Clock, Frame, Linear, Log, keep_apart, log_span, span
 from p2pfl_simulations.report.svg import element, number, picture, text, text_width
@@ -78,7 +78,8 @@ class Chart:
         left = 14 + max(
             text_width(self.y_text(value), 12) for value in (low, high, (low + high) / 2)
         )
-        x_high = x_high if x_high > x_low else x_low + 1
+        if x_low == x_high:
+            x_low = min(0.0, x_high - 1) if x_high <= 0 else 0.0
         margin = max(right + 18, text_width(self.x_text(x_high)) / 2 + 4, 16)
         x = (Clock if self.clock else Linear)(x_low, x_high, left, self.width - margin)
         y_ends = self.height - 46, 44
@@ -156,7 +157,7 @@ class Chart:
     def _readout(self, lines: Sequence[Line], frame: Frame) -> str:
         """Show every line's value at the pointer: each place is a group that CSS reveals."""
         places = sparse(sorted({x for line in lines for x, _ in line.points}))
-        edges = [(a + b) / 2 for a, b in itertools.pairwise(places)]
+        edges = [(a + b) / 2 for a, b in pairwise(places)]
         ends = [frame.x.low, *edges, frame.x.high]
         top, bottom = frame.y.end, frame.y.start
         parts = []
@@ -190,6 +191,12 @@ class Chart:
                 )
             )
         return "".join(parts)
+
+
+def ascending(points: Sequence[Point]) -> list[Point]:
+    """Hold x where it would go back: a laggard may end a round after others ended the next."""
+    furthest = accumulate((x for x, _ in points), max)
+    return [(x, y) for x, (_, y) in zip(furthest, points, strict=True)]
 
 
 def thin_out(points: Sequence[Point], most: int = POINTS_MAX) -> list[Point]:

@@ -1,25 +1,12 @@
-"""The command line as a user calls it, in this process."""
+"""Fixtures of the command line's tests."""
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from calling import Ended, P2pfl
 
 from p2pfl.cli.main import main
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended, and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-P2pfl = Callable[..., Ended]
 
 
 @pytest.fixture

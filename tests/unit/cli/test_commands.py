@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import P2pfl
+from calling import P2pfl
 
 from p2pfl_simulations.run_folder import read_run
 from p2pfl_simulations.scenario import load_scenario
@@ -114,6 +114,7 @@ def test_options_and_settings_reach_the_scenario(p2pfl: P2pfl) -> None:
         (("replay", "nowhere"), "there is no folder nowhere"),
         (("replay", "."), "is no run folder"),
         (("report", "."), "is no run folder"),
+        (("report", ".", "runs/.."), "twice"),
         (("report",), "missing argument 'RUN_DIR...'"),
     ],
 )

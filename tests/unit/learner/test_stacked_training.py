@@ -208,3 +208,27 @@ def test_label_counts_are_those_of_the_rows() -> None:
     assert counts is not None
     assert [sum(row) for row in counts] == [made.sample_count(peer) for peer in range(5)]
     assert made.pooled().label_counts == [[sum(column) for column in zip(*counts, strict=True)]]
+
+
+@pytest.mark.parametrize("hidden", [[32], [13, 5]])
+def test_a_model_s_tensors_load_into_the_module_and_give_the_same_figures(
+    hidden: list[int],
+) -> None:
+    made = learner(options={"hidden": hidden})
+    (result,) = trained(made.run([(0, Train(0, made.initial_vector(), "a"))]))
+    task = make_task("digits", {"hidden": hidden}, folder=None)
+    assert isinstance(task, Task)
+    module = task.model()
+    tensors = made.tensors(result.vector)
+    module.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
+    test = task.data(None).test
+    with torch.no_grad():
+        outputs = module(torch.from_numpy(test.inputs)).numpy()
+    (figures,) = made.run([(0, Evaluate(0, result.vector))])
+    assert isinstance(figures, Evaluated)
+    assert figures.metrics == pytest.approx(task.metrics(outputs, test.targets), rel=1e-5)
+
+
+def test_the_tensors_of_a_task_without_torch_are_its_vector() -> None:
+    made = learner(task="integers", partition={"kind": "iid"})
+    assert made.tensors(made.initial_vector())["model"].tolist() == made.initial_vector().tolist()

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from p2pfl_simulations.report.axes import Clock, Linear, Log, keep_apart, log_span, span
-from p2pfl_simulations.report.lines import sparse, thin_out
+from p2pfl_simulations.report.lines import ascending, sparse, thin_out
 
 finite = st.floats(-1e9, 1e9)
 
@@ -74,6 +74,10 @@ def test_thinning_keeps_ends_and_spikes() -> None:
     assert {points[0], points[-1], points[3210], points[1234]} <= set(kept)
     assert kept == sorted(kept)
     assert thin_out(points[:600], 600) == points[:600]
+
+
+def test_a_line_never_goes_back() -> None:
+    assert ascending([(1, 5.0), (3, 6.0), (2, 7.0), (4, 8.0)]) == [(1, 5), (3, 6), (3, 7), (4, 8)]
 
 
 def test_sparse_places_keep_both_ends() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from conftest import RunMaker
+from example_runs import RunMaker
 from safetensors.numpy import load_file
 
 from p2pfl_simulations.run_folder import RunFolderError, claim_folder, read_run, write_run
@@ -167,10 +167,10 @@ def test_a_writer_that_dies_half_way_leaves_no_run(tmp_path: Path) -> None:
     program = f"""
 import os, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from conftest import _make_run
+from example_runs import make_example
 from p2pfl_simulations import run_folder
 run_folder.render_report = lambda run: os._exit(9)
-run_folder.write_run(_make_run(rounds=2), {str(tmp_path / "run")!r})
+run_folder.write_run(make_example(rounds=2), {str(tmp_path / "run")!r})
 """
     ended = subprocess.run([sys.executable, "-c", program], check=False)
     assert ended.returncode == 9

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from conftest import RunMaker
+from example_runs import RunMaker
 
 from p2pfl_simulations.summary import headline, summarise, verdict
 

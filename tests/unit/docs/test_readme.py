@@ -1,0 +1,32 @@
+"""The README's own task runs as it stands there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from p2pfl_simulations import load_scenario, run
+
+ROOT = Path(__file__).parents[3]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_own_task_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (task,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    (scenario,) = re.findall(r"^```toml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert sum(bool(line) for line in task.splitlines()) <= 10
+    (tmp_path / "my_task.py").write_text(task)
+    (tmp_path / "mine.toml").write_text(scenario)
+    monkeypatch.syspath_prepend(tmp_path)
+    result = run(load_scenario(str(tmp_path / "mine.toml")), folder=tmp_path)
+    assert len(result.rounds) == result.scenario.rounds == 20
+    last = result.rounds[-1].accuracy_mean
+    assert last is not None
+    assert last > 0.7
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/simulate.md"])
+def test_every_link_leads_somewhere(page: str) -> None:
+    path = ROOT / page
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), target
