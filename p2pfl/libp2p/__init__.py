@@ -19,11 +19,12 @@ from p2pfl.libp2p.errors import (
     StreamReset,
     StreamTimeout,
 )
-from p2pfl.libp2p.host import Host, PeerDown, PeerEvent, PeerUp
+from p2pfl.libp2p.host import Host
 from p2pfl.libp2p.identify import Identification
 from p2pfl.libp2p.keeper import Backoff, Keeper
 from p2pfl.libp2p.limits import DEFAULT_LIMITS, Limits
 from p2pfl.libp2p.multiaddr import InvalidMultiaddr, Multiaddr, parse_multiaddr
+from p2pfl.libp2p.peer_table import PeerDown, PeerEvent, PeerUp
 from p2pfl.libp2p.stream import Stream
 
 __all__ = [

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
+from time import monotonic  # The clock of uvloop counts whole milliseconds.
 
 from p2pfl.libp2p.errors import (
     ConnectionLost,
@@ -14,6 +15,7 @@ from p2pfl.libp2p.errors import (
     StreamTimeout,
 )
 from p2pfl.libp2p.link import Link
+from p2pfl.libp2p.liveness import TICKS_PER_PERIOD, Liveness, Verdict
 from p2pfl.libp2p.multiaddr import Multiaddr
 from p2pfl.libp2p.multistream import MultistreamDialer
 from p2pfl.libp2p.negotiation import agree_inbound, agree_outbound
@@ -21,7 +23,8 @@ from p2pfl.libp2p.send_queue import SendQueue
 from p2pfl.libp2p.shared import Handler, Shared
 from p2pfl.libp2p.stream import Stream
 from p2pfl.libp2p.upgrade import Upgraded
-from p2pfl.libp2p.yamux import (
+from p2pfl.libp2p.yamux import Yamux
+from p2pfl.libp2p.yamux_events import (
     DataReceived,
     Event,
     GoneAway,
@@ -29,20 +32,14 @@ from p2pfl.libp2p.yamux import (
     StreamFinishedWriting,
     StreamOpened,
     StreamWasReset,
-    WindowBudget,
     WindowGrown,
-    Yamux,
 )
 from p2pfl.libp2p.yamux_frames import GoAwayCode
+from p2pfl.libp2p.yamux_streams import WindowBudget
 
-TICKS_PER_PERIOD = 4  # The keepalive clock's resolution.
-_PING_TICKS = TICKS_PER_PERIOD  # Silent for one period: ask.
-_DEAD_TICKS = TICKS_PER_PERIOD * 5 // 2  # Silent for two and a half: noticed within three.
 # How long a stream that we have closed may stay open at the other end: one keepalive period.
 _STREAM_END_TICKS = TICKS_PER_PERIOD
-# A superseded connection ends once it has been without streams for a period, or after six.
-_DRAIN_IDLE_TICKS = TICKS_PER_PERIOD
-_DRAIN_TICKS_MAX = 6 * TICKS_PER_PERIOD
+
 _log = logging.getLogger(__name__)
 
 
@@ -106,12 +103,8 @@ class Connection:
         self._queue = SendQueue(self._yamux)
         self._tasks: set[asyncio.Task[None]] = set()
         self._ending: dict[int, int] = {}  # Stream id -> tick by which the other end has to end it.
-        self._tick_count = self._silent_ticks = 0
-        self._drain_since: int | None = None
-        self._busy_tick = 0
+        self._liveness = Liveness()
         self._refused = 0
-        self._ping_value = 0
-        self._ping_sent_at_s: float | None = None
         self._pong: asyncio.Future[None] | None = None
         self._link = Link(
             connection_socket,
@@ -131,7 +124,7 @@ class Connection:
     @property
     def draining(self) -> bool:
         """Whether another connection to the same peer has superseded this one."""
-        return self._drain_since is not None
+        return self._liveness.draining
 
     @property
     def gone(self) -> asyncio.Future[None]:
@@ -178,7 +171,7 @@ class Connection:
         if self.lost_reason is not None:
             raise ConnectionLost(self.lost_reason)
         negotiation = MultistreamDialer(protocols)
-        stream = self._new_stream(self._yamux.open_stream(self._loop.time()), inbound=False)
+        stream = self._new_stream(self._yamux.open_stream(monotonic()), inbound=False)
         timeout_s = self._limits.negotiation_timeout_s if timeout_s is None else timeout_s
         try:
             await agree_outbound(stream, negotiation, timeout_s)
@@ -238,37 +231,29 @@ class Connection:
 
     def drain(self) -> None:
         """Another connection to this peer is used from now on: end once the streams have ended."""
-        if self._drain_since is None:
-            self._drain_since = self._busy_tick = self._tick_count
+        self._liveness.drain()
 
     def undrain(self) -> None:
         """The other connection is gone: this one is used again."""
-        self._drain_since = None
+        self._liveness.undrain()
 
     def tick(self) -> None:
-        """Be told, `TICKS_PER_PERIOD` times a period, that time passes.
-
-        Silence is measured in ticks, not in time: where our own process was stopped or busy, no
-        ticks passed, and nobody is blamed for it.
-        """
-        self._tick_count += 1
-        if self._tick_count % TICKS_PER_PERIOD == 0:
+        """Be told, `TICKS_PER_PERIOD` times a keepalive period, that time passes."""
+        heard, self._link.heard = self._link.heard, False
+        verdict = self._liveness.tick(heard=heard, busy=self._yamux.stream_count > 0)
+        tick = self._liveness.tick_count
+        if tick % TICKS_PER_PERIOD == 0:
             self._refused = 0
-        if self._link.heard:
-            self._link.heard = False
-            self._silent_ticks = 0
-        else:
-            self._silent_ticks += 1
-        for stream_id in [i for i, tick in self._ending.items() if tick <= self._tick_count]:
+        for stream_id in [i for i, end_tick in self._ending.items() if end_tick <= tick]:
             del self._ending[stream_id]
             self._streams.pop(stream_id, None)
             self._yamux.reset(stream_id)
-        if self._silent_ticks >= _DEAD_TICKS:
+        if verdict is Verdict.DEAD:
             self.close("keepalive_timeout", linger_s=0.0)
-        elif self._silent_ticks >= _PING_TICKS and self._ping_sent_at_s is None:
-            self._send_ping()
-        if self._drained():
+        elif verdict is Verdict.DRAINED:
             self.close("superseded")
+        elif verdict is Verdict.SILENT:
+            self._send_ping()
         self._link.pump()
 
     # What streams ask for.
@@ -281,7 +266,7 @@ class Connection:
     def consume(self, stream: Stream, count: int) -> None:
         """The application has read `count` bytes."""
         self.forget_unread(count)
-        self._yamux.consume(stream.stream_id, count, self._loop.time())
+        self._yamux.consume(stream.stream_id, count, monotonic())
         if self._yamux.control:
             self._link.schedule_pump()
 
@@ -309,7 +294,7 @@ class Connection:
     def let_stream_end(self, stream: Stream) -> None:
         """The application is done with the stream; the other end has a while to finish too."""
         if self._yamux.knows(stream.stream_id):
-            self._ending[stream.stream_id] = self._tick_count + _STREAM_END_TICKS
+            self._ending[stream.stream_id] = self._liveness.tick_count + _STREAM_END_TICKS
 
     # What the link tells.
 
@@ -318,7 +303,7 @@ class Connection:
             on_confirmed, self._on_confirmed = self._on_confirmed, None
             on_confirmed(self)
         try:
-            for event in self._yamux.receive_untrusted(plaintext, self._loop.time()):
+            for event in self._yamux.receive_untrusted(plaintext, monotonic()):
                 if type(event) is DataReceived:
                     self._on_data_untrusted(event)
                 else:
@@ -385,11 +370,10 @@ class Connection:
             task.add_done_callback(tasks.discard)
 
     def _on_pong(self, value: int) -> None:
-        if value != self._ping_value or self._ping_sent_at_s is None:
+        round_trip_s = self._liveness.ping_answered(value, monotonic())
+        if round_trip_s is None:
             return
-        self.round_trip_s = self._loop.time() - self._ping_sent_at_s
-        self._yamux.round_trip_s = self.round_trip_s
-        self._ping_sent_at_s = None
+        self.round_trip_s = self._yamux.round_trip_s = round_trip_s
         if self._pong is not None and not self._pong.done():
             self._pong.set_result(None)
 
@@ -468,18 +452,8 @@ class Connection:
             self._ending.pop(stream_id, None)
 
     def _send_ping(self) -> None:
-        self._ping_value = self._ping_value + 1 & 0xFFFFFFFF
-        self._ping_sent_at_s = self._loop.time()
-        self._yamux.ping(self._ping_value)
+        self._yamux.ping(self._liveness.ping(monotonic()))
         self._link.pump()
-
-    def _drained(self) -> bool:
-        if self._drain_since is None:
-            return False
-        if self._yamux.stream_count:
-            self._busy_tick = self._tick_count
-        idle = self._tick_count - self._busy_tick >= _DRAIN_IDLE_TICKS
-        return idle or self._tick_count - self._drain_since >= _DRAIN_TICKS_MAX
 
 
 def _retrieve(future: asyncio.Future[None]) -> None:

@@ -4,14 +4,13 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from p2pfl.libp2p import identify, ping
-from p2pfl.libp2p.connection import TICKS_PER_PERIOD, Connection
+from p2pfl.libp2p.connection import Connection
 from p2pfl.libp2p.counters import Counters
 from p2pfl.libp2p.dialer import Dialer
 from p2pfl.libp2p.errors import ConnectionLost, DialFailed, LocalProtocolError, RemoteProtocolError
@@ -20,12 +19,14 @@ from p2pfl.libp2p.identify import Identification
 from p2pfl.libp2p.limits import DEFAULT_LIMITS, Limits
 from p2pfl.libp2p.link import Scratch
 from p2pfl.libp2p.listener import Listener
+from p2pfl.libp2p.liveness import TICKS_PER_PERIOD
 from p2pfl.libp2p.multiaddr import Multiaddr, parse_multiaddr
 from p2pfl.libp2p.multistream import encode_message
+from p2pfl.libp2p.peer_table import PeerTable, Watcher
 from p2pfl.libp2p.shared import Handler, Shared
 from p2pfl.libp2p.stream import Stream
 from p2pfl.libp2p.upgrade import Upgraded
-from p2pfl.libp2p.yamux import WindowBudget
+from p2pfl.libp2p.yamux_streams import WindowBudget
 from p2pfl_crypto.identity import Identity, PeerId, public_key_of
 
 AGENT = "p2pfl/0.1.0"
@@ -34,23 +35,6 @@ _HANDLERS_MAX = identify.PROTOCOLS_MAX  # All are told by identify.
 _CLOSE_S = 0.5  # For links to linger and tasks to end; the promise is a second.
 
 
-@dataclass(frozen=True, slots=True)
-class PeerUp:
-    """There is a connection to the peer, where there was none before."""
-
-    peer_id: PeerId
-
-
-@dataclass(frozen=True, slots=True)
-class PeerDown:
-    """The last connection to the peer is gone; `reason` as counted."""
-
-    peer_id: PeerId
-    reason: str
-
-
-PeerEvent: TypeAlias = PeerUp | PeerDown
-Watcher: TypeAlias = Callable[[PeerEvent], None]
 AllowList: TypeAlias = Collection[PeerId] | Callable[[PeerId], bool]
 
 
@@ -96,10 +80,7 @@ class Host:
             budget=WindowBudget(limits.window_growth_bytes_max),
             on_unread_excess=self._shed,
         )
-        self._connections: dict[PeerId, Connection] = {}
-        self._others: set[Connection] = set()  # Not yet confirmed, or superseded.
-        self._ending: set[asyncio.Future[None]] = set()  # Sockets of closed connections.
-        self._watchers: list[Watcher] = []
+        self._table = PeerTable(self.peer_id, limits, self.counters)
         self._listener = Listener(limits, self.counters, self._accept)
         self._dialer = Dialer(limits, self.counters, self._connect)
         self._closed = False
@@ -152,7 +133,7 @@ class Host:
             DialFailed: no connection came about; `reason` tells why.
         """
         self._check_open()
-        connection = self._connections.get(peer_id)
+        connection = self._table.get(peer_id)
         if connection is not None:
             return connection
         self._check_allowed(peer_id)
@@ -160,18 +141,17 @@ class Host:
 
     def connection(self, peer_id: PeerId) -> Connection | None:
         """The live connection to a peer."""
-        return self._connections.get(peer_id)
+        return self._table.get(peer_id)
 
     def peers(self) -> tuple[PeerId, ...]:
         """Who is connected, in order of connection."""
-        return tuple(self._connections)
+        return self._table.peers()
 
     def disconnect(self, peer_id: PeerId, reason: str = "disconnected") -> None:
         """Close every connection to a peer, if there is one."""
-        doomed = [other for other in self._others if other.peer_id == peer_id]
-        connection = self._connections.get(peer_id)
-        for each in doomed if connection is None else [*doomed, connection]:
-            each.close(reason)
+        for connection in self._table:
+            if connection.peer_id == peer_id:
+                connection.close(reason)
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
         """Call `watcher` with every PeerUp and PeerDown from now on, in order.
@@ -179,8 +159,7 @@ class Host:
         Returns:
             What ends that when called.
         """
-        self._watchers.append(watcher)
-        return lambda: self._watchers.remove(watcher)
+        return self._table.watch(watcher)
 
     # Streams.
 
@@ -205,7 +184,7 @@ class Host:
         self, peer_id: PeerId, protocols: str | Sequence[str], timeout_s: float | None = None
     ) -> Stream:
         """Open a stream to a connected peer; arguments and errors as `Connection.open_stream`."""
-        connection = self._connections.get(peer_id)
+        connection = self._table.get(peer_id)
         if connection is None:
             raise ConnectionLost("not_connected")
         wanted = [protocols] if isinstance(protocols, str) else list(protocols)
@@ -234,13 +213,12 @@ class Host:
 
     def metrics(self) -> dict[str, int]:
         """All counters, and gauges: what is there now."""
-        alive = [*self._connections.values(), *self._others]
         return self.counters.snapshot() | {
-            "connections": len(self._connections),
-            "connections_superseded": len(self._others),
+            "connections": len(self._table),
+            "connections_superseded": self._table.other_count,
             "dials_in_progress": self._dialer.dial_count,
             "handshakes_in_progress": self._listener.handshake_count,
-            "streams": sum(connection.stream_count for connection in alive),
+            "streams": sum(connection.stream_count for connection in self._table),
             "unread_bytes": self._shared.unread_bytes,
         }
 
@@ -251,11 +229,11 @@ class Host:
         self._closed = True
         self._ticker.cancel()
         tasks: list[asyncio.Future[Any]] = [*self._listener.close(), *self._dialer.close()]
-        for connection in [*self._connections.values(), *self._others]:
+        for connection in self._table:
             connection.close("host_closed", linger_s=min(self._limits.linger_s, _CLOSE_S))
         for task in self._shared.stream_tasks:
             task.cancel()
-        tasks += [*self._shared.stream_tasks, *self._ending]
+        tasks += [*self._shared.stream_tasks, *self._table.ending]
         if tasks:
             await asyncio.wait(tasks, timeout=_CLOSE_S)
 
@@ -280,7 +258,7 @@ class Host:
             accepted.close()
             raise
         connection = self._new_connection(accepted, upgraded, dialer=False, remote=remote)
-        self._adopt(connection)
+        self._table.adopt(connection)
         connection.start()
 
     async def _connect(
@@ -316,7 +294,7 @@ class Host:
             connection.close("dial_cancelled")
             raise
         # The other end may have dialled as well, and that connection be the one to keep.
-        return self._connections.get(peer_id, connection)
+        return self._table.get(peer_id) or connection
 
     def _new_connection(
         self, connected: socket.socket, upgraded: Upgraded, *, dialer: bool, remote: Multiaddr
@@ -327,86 +305,31 @@ class Host:
             upgraded,
             dialer=dialer,
             remote_address=remote,
-            on_confirmed=self._adopt if dialer else _already_adopted,
-            on_lost=self._on_lost,
+            on_confirmed=self._table.adopt if dialer else _already_adopted,
+            on_lost=self._table.lost,
         )
-        self._others.add(connection)
-        self._ending.add(connection.gone)
-        connection.gone.add_done_callback(self._ending.discard)
+        self._table.add(connection)
         return connection
-
-    def _adopt(self, new: Connection) -> None:
-        """Make `new` the connection to its peer, or let it drain where another is to be kept."""
-        peer_id = new.peer_id
-        self.counters.add("connections_opened", reason="outbound" if new.dialer else "inbound")
-        for superseded in [other for other in self._others if other.peer_id == peer_id]:
-            if superseded.draining:
-                superseded.close("superseded")
-        old = self._connections.get(peer_id)
-        if old is None:
-            self._others.discard(new)
-            self._connections[peer_id] = new
-            self._tell(PeerUp(peer_id))
-            return
-        keep_old = self._keeps(old, new)
-        kept, drained = (old, new) if keep_old else (new, old)
-        self._others.discard(kept)
-        self._others.add(drained)
-        self._connections[peer_id] = kept
-        drained.drain()
-
-    def _keeps(self, old: Connection, new: Connection) -> bool:
-        """Which of two connections to one peer stays: the same answer at both ends.
-
-        Two that were dialled at about the same time from both ends: the one that the smaller peer
-        id dialled. Otherwise the new one: whoever dials again has lost the old one. While a peer
-        has a connection it does not dial, so an old one seen here long before the new one came
-        cannot be alive at the dialling end.
-        """
-        both_within_s = 2 * (self._limits.dial_timeout_s + self._limits.handshake_timeout_s)
-        if old.dialer == new.dialer or new.opened_at_s - old.opened_at_s > both_within_s:
-            return False
-        return old.dialer == (self.peer_id < old.peer_id)
-
-    def _on_lost(self, connection: Connection, reason: str) -> None:
-        peer_id = connection.peer_id
-        self.counters.add("bytes_sent", connection.bytes_sent)
-        self.counters.add("bytes_received", connection.bytes_received)
-        self._others.discard(connection)
-        if self._connections.get(peer_id) is not connection:
-            return
-        for other in self._others:
-            if other.peer_id == peer_id and other.draining:
-                self._others.discard(other)
-                self._connections[peer_id] = other
-                other.undrain()
-                return
-        del self._connections[peer_id]
-        self._tell(PeerDown(peer_id, reason))
-
-    def _tell(self, event: PeerEvent) -> None:
-        for watcher in self._watchers:
-            self._loop.call_soon(watcher, event)
 
     def _tick(self) -> None:
         self._ticker = self._loop.call_later(self._tick_s, self._tick)
-        for connection in [*self._connections.values(), *self._others]:
+        for connection in self._table:
             connection.tick()
 
     def _shed(self) -> None:
         """Too much is unread in all: end the connection that has most of it."""
-        alive = [*self._connections.values(), *self._others]
-        max(alive, key=lambda connection: connection.unread_bytes).close("unread_bytes_in_all")
+        max(self._table, key=lambda connection: connection.unread_bytes).close(
+            "unread_bytes_in_all"
+        )
 
     def _admit_inbound(self, peer_id: PeerId) -> None:
         if peer_id == self.peer_id:
             raise RemoteProtocolError("own_peer_id")
         if not self._allows(peer_id):
             raise RemoteProtocolError("not_allowed")
-        if len(self._connections) >= self._limits.connections_max:
+        if len(self._table) >= self._limits.connections_max:
             raise RemoteProtocolError("connections")
-        count = sum(other.peer_id == peer_id for other in self._others)
-        if count + (peer_id in self._connections) > self._limits.connections_per_peer_max:
+        if self._table.count_of(peer_id) > self._limits.connections_per_peer_max:
             raise RemoteProtocolError("connections_per_peer")
 
     def _check_allowed(self, peer_id: PeerId) -> None:
@@ -415,7 +338,7 @@ class Host:
             raise DialFailed("own_peer_id")
         if not self._allows(peer_id):
             raise DialFailed("not_allowed")
-        if len(self._connections) >= self._limits.connections_max:
+        if len(self._table) >= self._limits.connections_max:
             raise DialFailed("connections")
 
     def _allows(self, peer_id: PeerId) -> bool:
@@ -428,7 +351,7 @@ class Host:
             raise LocalProtocolError("the host is closed")
 
     async def _serve_identify(self, stream: Stream) -> None:
-        connection = self._connections.get(stream.peer_id)
+        connection = self._table.get(stream.peer_id)
         told = Identification(
             public_key=self.identity.public_key,
             protocols=tuple(sorted(self._shared.handlers)),

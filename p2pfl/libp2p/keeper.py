@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from p2pfl.libp2p.errors import DialFailed, LocalProtocolError
-from p2pfl.libp2p.host import Host, PeerEvent
+from p2pfl.libp2p.host import Host
 from p2pfl.libp2p.multiaddr import Multiaddr
+from p2pfl.libp2p.peer_table import PeerEvent
 from p2pfl_crypto.identity import PeerId
 
 

@@ -9,7 +9,7 @@ from p2pfl.libp2p.counters import Counters
 from p2pfl.libp2p.limits import Limits
 from p2pfl.libp2p.link import Scratch
 from p2pfl.libp2p.stream import Stream
-from p2pfl.libp2p.yamux import WindowBudget
+from p2pfl.libp2p.yamux_streams import WindowBudget
 
 Handler: TypeAlias = Callable[[Stream], Awaitable[None]]
 

@@ -13,11 +13,18 @@ a FIN or RST beside an ACK.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import Enum
-from typing import TypeAlias
 
 from p2pfl.libp2p.errors import LimitReached, LocalProtocolError, RemoteProtocolError
+from p2pfl.libp2p.yamux_events import (
+    DataReceived,
+    Event,
+    GoneAway,
+    PingAnswered,
+    StreamFinishedWriting,
+    StreamOpened,
+    StreamWasReset,
+    WindowGrown,
+)
 from p2pfl.libp2p.yamux_frames import (
     HEADER_BYTES,
     INITIAL_WINDOW_BYTES,
@@ -29,6 +36,13 @@ from p2pfl.libp2p.yamux_frames import (
     decode_header_untrusted,
     encode_header,
 )
+from p2pfl.libp2p.yamux_streams import (
+    TRANSITIONS,
+    SessionStream,
+    StreamInput,
+    StreamState,
+    WindowBudget,
+)
 
 # Answers to a peer that sends pings or opens streams without reading: about 5,000 frames.
 CONTROL_BYTES_MAX = 64 * 1024
@@ -39,143 +53,6 @@ STREAM_ID_MAX = 0xFFFFFFFF
 # forks in go-libp2p use the same number.
 _GROWTH_ROUND_TRIPS = 4
 _GROWTH_FACTOR = 2
-
-
-class StreamState(Enum):
-    """Which directions of a stream are open; a stream with none is forgotten."""
-
-    OPEN = "both open"
-    FINISHED_LOCALLY = "we have sent FIN"
-    FINISHED_REMOTELY = "we have received FIN"
-    CLOSED = "both finished, or reset"
-
-
-class _Input(Enum):
-    SEND_DATA = "send data"
-    SEND_FIN = "send FIN"
-    RECEIVE_DATA = "receive data"
-    RECEIVE_FIN = "receive FIN"
-
-
-_TRANSITIONS = {
-    (StreamState.OPEN, _Input.SEND_DATA): StreamState.OPEN,
-    (StreamState.OPEN, _Input.SEND_FIN): StreamState.FINISHED_LOCALLY,
-    (StreamState.OPEN, _Input.RECEIVE_DATA): StreamState.OPEN,
-    (StreamState.OPEN, _Input.RECEIVE_FIN): StreamState.FINISHED_REMOTELY,
-    (StreamState.FINISHED_LOCALLY, _Input.RECEIVE_DATA): StreamState.FINISHED_LOCALLY,
-    (StreamState.FINISHED_LOCALLY, _Input.RECEIVE_FIN): StreamState.CLOSED,
-    (StreamState.FINISHED_REMOTELY, _Input.SEND_DATA): StreamState.FINISHED_REMOTELY,
-    (StreamState.FINISHED_REMOTELY, _Input.SEND_FIN): StreamState.CLOSED,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class StreamOpened:
-    """The other end opened a stream."""
-
-    stream_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class DataReceived:
-    """A piece of a stream's data; `data` is valid until the machine is fed again."""
-
-    stream_id: int
-    data: memoryview
-
-
-@dataclass(frozen=True, slots=True)
-class StreamFinishedWriting:
-    """The other end will send nothing more on the stream."""
-
-    stream_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class StreamWasReset:
-    """The other end abandoned the stream; it is forgotten."""
-
-    stream_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class WindowGrown:
-    """The other end takes more of the stream."""
-
-    stream_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class PingAnswered:
-    """The other end answered a ping of ours."""
-
-    value: int
-
-
-@dataclass(frozen=True, slots=True)
-class GoneAway:
-    """The other end ends the session; `code` is a `GoAwayCode` or not."""
-
-    code: int
-
-
-Event: TypeAlias = (
-    StreamOpened
-    | DataReceived
-    | StreamFinishedWriting
-    | StreamWasReset
-    | WindowGrown
-    | PingAnswered
-    | GoneAway
-)
-
-
-class WindowBudget:
-    """Bytes by which the windows that share it may exceed their initial size.
-
-    Attributes:
-        left: bytes still to be given out.
-    """
-
-    def __init__(self, bytes_max: int, parent: "WindowBudget | None" = None) -> None:
-        self.left = bytes_max
-        self._parent = parent
-
-    def take(self, count: int) -> bool:
-        """Take `count` bytes here and of the parent, or nothing where either has fewer left."""
-        if count > self.left or (self._parent is not None and not self._parent.take(count)):
-            return False
-        self.left -= count
-        return True
-
-    def give_back(self, count: int) -> None:
-        """Return bytes taken before."""
-        self.left += count
-        if self._parent is not None:
-            self._parent.give_back(count)
-
-
-class _Stream:
-    __slots__ = (
-        "acknowledged",
-        "consumed",
-        "greeting",
-        "receive_window",
-        "send_window",
-        "state",
-        "updated_at_s",
-        "window_size",
-    )
-
-    def __init__(self, greeting: Flag, now_s: float) -> None:
-        self.state = StreamState.OPEN
-        self.greeting: Flag | None = greeting  # SYN or ACK, still to be sent.
-        self.acknowledged = False
-        self.send_window = INITIAL_WINDOW_BYTES
-        self.receive_window = INITIAL_WINDOW_BYTES  # What the other end may still send.
-        self.window_size = INITIAL_WINDOW_BYTES
-        self.consumed = 0  # Read by our application, not yet given back to the other end.
-        self.updated_at_s = now_s
 
 
 class Yamux:
@@ -214,7 +91,7 @@ class Yamux:
         self.refused_count = 0
         self._parity = 1 if dialer else 0
         self._next_id = 1 if dialer else 2
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, SessionStream] = {}
         self._inbound_count = 0
         self._unacknowledged = 0
         self._inbound_max = inbound_streams_max
@@ -264,7 +141,7 @@ class Yamux:
             raise LimitReached("ack_backlog")
         stream_id = self._next_id
         self._next_id += 2
-        self._streams[stream_id] = _Stream(Flag.SYN, now_s)
+        self._streams[stream_id] = SessionStream(Flag.SYN, now_s)
         self._unacknowledged += 1
         self._greet(stream_id)
         return stream_id
@@ -275,7 +152,7 @@ class Yamux:
         Raises:
             LocalProtocolError: the stream is not open for writing, or its window is too small.
         """
-        stream = self._local(stream_id, _Input.SEND_DATA)
+        stream = self._local(stream_id, StreamInput.SEND_DATA)
         if not 0 < length <= stream.send_window:
             raise LocalProtocolError("the data exceed the other end's window")
         self._greet(stream_id)
@@ -284,11 +161,11 @@ class Yamux:
 
     def finish(self, stream_id: int) -> None:
         """Send nothing more on the stream (half-close)."""
-        stream = self._local(stream_id, _Input.SEND_FIN)
+        stream = self._local(stream_id, StreamInput.SEND_FIN)
         self._greet(stream_id)
         # On a data frame: js-libp2p and go-libp2p do so; py-libp2p understands both.
         self.control += encode_header(FrameType.DATA, Flag.FIN, stream_id, 0)
-        stream.state = _TRANSITIONS[stream.state, _Input.SEND_FIN]
+        stream.state = TRANSITIONS[stream.state, StreamInput.SEND_FIN]
         if stream.state is StreamState.CLOSED:
             self._forget(stream_id)
 
@@ -420,7 +297,7 @@ class Yamux:
             self._control_reset(stream_id)
             self._check_control_untrusted()
             return
-        self._streams[stream_id] = _Stream(Flag.ACK, now_s)
+        self._streams[stream_id] = SessionStream(Flag.ACK, now_s)
         self._inbound_count += 1
         yield StreamOpened(stream_id)
 
@@ -433,8 +310,8 @@ class Yamux:
             self._stray_bytes -= header.length
             self._body, self._body_left = header, header.length
 
-    def _expect_body_untrusted(self, header: Header, stream: _Stream) -> None:
-        if (stream.state, _Input.RECEIVE_DATA) not in _TRANSITIONS:
+    def _expect_body_untrusted(self, header: Header, stream: SessionStream) -> None:
+        if (stream.state, StreamInput.RECEIVE_DATA) not in TRANSITIONS:
             raise RemoteProtocolError("yamux_data_after_fin")
         if header.length > stream.receive_window:
             raise RemoteProtocolError("yamux_window_exceeded")
@@ -452,7 +329,7 @@ class Yamux:
             self._forget(stream_id)
             yield StreamWasReset(stream_id)
         elif header.flags & Flag.FIN:
-            state = _TRANSITIONS.get((stream.state, _Input.RECEIVE_FIN))
+            state = TRANSITIONS.get((stream.state, StreamInput.RECEIVE_FIN))
             if state is None:
                 raise RemoteProtocolError("yamux_fin_repeated")
             stream.state = state
@@ -465,9 +342,9 @@ class Yamux:
     def _is_ours(self, stream_id: int) -> bool:
         return stream_id & 1 == self._parity
 
-    def _local(self, stream_id: int, what: _Input) -> _Stream:
+    def _local(self, stream_id: int, what: StreamInput) -> SessionStream:
         stream = self._streams.get(stream_id)
-        if stream is None or (stream.state, what) not in _TRANSITIONS:
+        if stream is None or (stream.state, what) not in TRANSITIONS:
             raise LocalProtocolError(f"cannot {what.value} on stream {stream_id}")
         return stream
 
@@ -477,7 +354,7 @@ class Yamux:
             flag, stream.greeting = stream.greeting, None
             self.control += encode_header(FrameType.WINDOW_UPDATE, flag, stream_id, 0)
 
-    def _growth(self, stream: _Stream, now_s: float) -> int:
+    def _growth(self, stream: SessionStream, now_s: float) -> int:
         if self.round_trip_s is None:
             return 0
         if now_s - stream.updated_at_s > _GROWTH_ROUND_TRIPS * self.round_trip_s:

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from p2pfl.libp2p.errors import LimitReached, LocalProtocolError, RemoteProtocolError
-from p2pfl.libp2p.yamux import (
-    ACK_BACKLOG_MAX,
-    CONTROL_BYTES_MAX,
+from p2pfl.libp2p.yamux import ACK_BACKLOG_MAX, CONTROL_BYTES_MAX, Yamux
+from p2pfl.libp2p.yamux_events import (
     DataReceived,
     Event,
     GoneAway,
@@ -15,12 +14,11 @@ from p2pfl.libp2p.yamux import (
     StreamFinishedWriting,
     StreamOpened,
     StreamWasReset,
-    WindowBudget,
     WindowGrown,
-    Yamux,
 )
 from p2pfl.libp2p.yamux_frames import INITIAL_WINDOW_BYTES as WINDOW
 from p2pfl.libp2p.yamux_frames import Flag, FrameType, GoAwayCode, encode_header
+from p2pfl.libp2p.yamux_streams import WindowBudget
 
 DATA, UPDATE, PING, GO_AWAY = FrameType
 
