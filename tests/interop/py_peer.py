@@ -96,17 +96,21 @@ class Peer:
         same = digest.digest() == hashlib.sha256(body).digest()
         return {"bytes": total, "same": same, "seconds": time.perf_counter() - begun}
 
-    async def sum(self, bytes):  # noqa: A002
-        stream = await self.host.new_stream(self.peer, [SUM])
-        body, begun = os.urandom(1 << 20), time.perf_counter()
-        for start in range(0, bytes, len(body)):
-            await stream.write(body[: min(len(body), bytes - start)])
-        await stream.close_write()
-        answer = b"".join([data async for data in chunks(stream)])
-        return {
-            "bytes": int.from_bytes(answer, "big"),
-            "seconds": time.perf_counter() - begun,
-        }
+    async def sum(self, bytes, streams=1):  # noqa: A002
+        body, begun, totals = os.urandom(1 << 20), time.perf_counter(), []
+
+        async def send(count):
+            stream = await self.host.new_stream(self.peer, [SUM])
+            for start in range(0, count, len(body)):
+                await stream.write(body[: min(len(body), count - start)])
+            await stream.close_write()
+            answer = b"".join([data async for data in chunks(stream)])
+            totals.append(int.from_bytes(answer, "big"))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(streams):
+                nursery.start_soon(send, bytes // streams)
+        return {"bytes": sum(totals), "seconds": time.perf_counter() - begun}
 
     async def resets(self, count):
         for _ in range(count):

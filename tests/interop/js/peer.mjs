@@ -22,6 +22,7 @@ const host = await createLibp2p({
   connectionEncrypters: [noise()],
   streamMuxers: [yamux()],
   connectionMonitor: { enabled: false },
+  connectionManager: { inboundConnectionThreshold: 1000 },
   services: { identify: identify({ runOnConnectionOpen: false }), ping: ping() }
 })
 
@@ -31,6 +32,7 @@ async function count (source) {
   return total
 }
 
+const now = () => Number(process.hrtime.bigint()) / 1e9
 const big = (number) => { const out = Buffer.alloc(8); out.writeBigUInt64BE(BigInt(number)); return out }
 
 // Sends chunks no faster than the other end takes them, then closes the writing side.
@@ -79,14 +81,18 @@ const commands = {
       seconds: Number(process.hrtime.bigint() - begun) / 1e9
     }
   },
-  sum: async ({ bytes }) => {
-    const stream = await connection.newStream('/sum/1', many)
-    const begun = process.hrtime.bigint()
-    await sendAll(stream, pieces(Buffer.alloc(65536), bytes))
-    const answer = []
-    for await (const chunk of stream) answer.push(Buffer.from(chunk.subarray()))
-    const seconds = Number(process.hrtime.bigint() - begun) / 1e9
-    return { bytes: Number(Buffer.concat(answer).readBigUInt64BE()), seconds }
+  sum: async ({ bytes, streams = 1 }) => {
+    const body = Buffer.alloc(65536)
+    const send = async () => {
+      const stream = await connection.newStream('/sum/1', many)
+      await sendAll(stream, pieces(body, bytes / streams))
+      const answer = []
+      for await (const chunk of stream) answer.push(Buffer.from(chunk.subarray()))
+      return Number(Buffer.concat(answer).readBigUInt64BE())
+    }
+    const begun = now()
+    const totals = await Promise.all(Array.from({ length: streams }, send))
+    return { bytes: totals.reduce((a, b) => a + b), seconds: now() - begun }
   },
   resets: async ({ count }) => {
     for (let done = 0; done < count; done++) {
@@ -99,6 +105,39 @@ const commands = {
   identify: async () => {
     const told = await host.services.identify.identify(connection)
     return { peer: told.peerId.toString(), protocols: told.protocols, agent: told.agentVersion }
+  },
+  connect_timed: async ({ address, count }) => {
+    const seconds = []
+    for (let done = 0; done < count; done++) {
+      const begun = now()
+      await commands.dial({ address })
+      seconds.push(now() - begun)
+      await connection.close()
+    }
+    return { seconds }
+  },
+  open_timed: async ({ count }) => {
+    const seconds = []
+    for (let done = 0; done < count; done++) {
+      const begun = now()
+      const stream = await connection.newStream('/echo/1', many)
+      seconds.push(now() - begun)
+      stream.abort(new Error('as told'))
+    }
+    return { seconds }
+  },
+  request_timed: async ({ count }) => {
+    const stream = await connection.newStream('/echo/1', many)
+    const answers = stream[Symbol.asyncIterator]()
+    const seconds = []
+    for (let done = 0; done < count; done++) {
+      const begun = now()
+      stream.send(Buffer.alloc(100))
+      for (let got = 0; got < 100;) got += (await answers.next()).value.byteLength
+      seconds.push(now() - begun)
+    }
+    stream.abort(new Error('as told'))
+    return { seconds }
   },
   cpu: async () => { const used = process.cpuUsage(); return { seconds: (used.user + used.system) / 1e6 } }
 }
