@@ -112,7 +112,7 @@ class Connection:
             shared.scratch,
             rest=upgraded.rest,
             on_plaintext=self._on_plaintext_untrusted,
-            fill=self._queue.fill,
+            next_batch=self._queue.next_batch,
             on_lost=self._lost,
         )
 
@@ -142,9 +142,11 @@ class Connection:
         return self._link.bytes_received
 
     def start(self) -> None:
-        """Begin to read; the dialer begins with a ping, whose answer confirms the connection."""
-        if self.dialer:
-            self._send_ping()
+        """Begin to read, and ping: the answer confirms the connection and tells the round trip.
+
+        Receive windows grow only where the round trip is known.
+        """
+        self._send_ping()
         if self._early_plaintext:
             early, self._early_plaintext = self._early_plaintext, b""
             try:

@@ -13,14 +13,12 @@ from collections.abc import Callable
 from p2pfl.libp2p.errors import RemoteProtocolError
 from p2pfl.libp2p.noise import (
     FRAMED_MESSAGE_BYTES_MAX,
-    PLAINTEXT_BYTES_MAX,
+    MESSAGE_OVERHEAD_BYTES,
     NoiseChannel,
     sealed_bytes,
 )
+from p2pfl.libp2p.send_queue import BATCH_BYTES_MAX, PIECES_MAX, STAGED_BYTES
 
-# Sealed at a time: four full Noise messages. Larger batches save few system calls more and keep
-# the other end waiting for its first byte; these buffers stay within a core's L2 cache.
-BATCH_BYTES = 4 * PLAINTEXT_BYTES_MAX
 # Read at a time, beside the part of a message left over from the last time.
 READ_BYTES = 256 * 1024
 # Sent before other links and tasks have their turn: 1 ms of sealing.
@@ -35,8 +33,9 @@ class Scratch:
     def __init__(self) -> None:
         self.received = memoryview(bytearray(FRAMED_MESSAGE_BYTES_MAX + READ_BYTES))
         self.opened = memoryview(bytearray(len(self.received)))
-        self.staged = memoryview(bytearray(BATCH_BYTES))
-        self.sealed = memoryview(bytearray(sealed_bytes(BATCH_BYTES)))
+        self.staged = memoryview(bytearray(STAGED_BYTES))
+        sealed = sealed_bytes(BATCH_BYTES_MAX) + PIECES_MAX * MESSAGE_OVERHEAD_BYTES
+        self.sealed = memoryview(bytearray(sealed))
 
 
 class Link:
@@ -57,7 +56,7 @@ class Link:
         *,
         rest: bytes,
         on_plaintext: Callable[[memoryview], None],
-        fill: Callable[[memoryview], int],
+        next_batch: Callable[[memoryview], list[memoryview]],
         on_lost: Callable[[str], None],
     ) -> None:
         """Take over a connected, non-blocking socket after its upgrade.
@@ -69,7 +68,8 @@ class Link:
             rest: sealed bytes already received.
             on_plaintext: takes opened bytes, valid during the call only; may raise
                 RemoteProtocolError.
-            fill: writes plaintext to send into a buffer and tells how much; 0 for none.
+            next_batch: gives plaintext to send, pieces of which may lie in the buffer it is given;
+                none where there is nothing to send.
             on_lost: called once with the reason, unless `close` was called before.
         """
         self.bytes_received = self.bytes_sent = 0
@@ -80,7 +80,8 @@ class Link:
         self._channel = channel
         self._scratch = scratch
         self._partial = rest
-        self._on_plaintext, self._fill, self._on_lost = on_plaintext, fill, on_lost
+        self._on_plaintext, self._on_lost = on_plaintext, on_lost
+        self._next_batch = next_batch
         self._unsent = memoryview(b"")
         self._waiting = False  # For the socket to take more; the writer callback is registered.
         self._closing = False
@@ -94,7 +95,7 @@ class Link:
             self._guard(lambda: self._open_untrusted(len(self._take_partial())))
 
     def pump(self) -> None:
-        """Send what `fill` has to send, as far as the socket takes it now."""
+        """Send what there is to send, as far as the socket takes it now."""
         if not (self._waiting or self._closing):
             self._guard(self._pump)
 
@@ -163,8 +164,10 @@ class Link:
 
     def _pump(self) -> None:
         scratch = self._scratch
-        while filled := self._fill(scratch.staged):
-            size = self._channel.seal_into(scratch.staged[:filled], scratch.sealed)
+        while pieces := self._next_batch(scratch.staged):
+            size = 0
+            for piece in pieces:
+                size += self._channel.seal_into(piece, scratch.sealed[size:])
             sent = self._send(scratch.sealed[:size])
             if sent < size:
                 if not self.gone.done():

@@ -34,6 +34,7 @@ from p2pfl_crypto.identity import (
 
 PROTOCOL = "/noise"
 LENGTH_BYTES = 2
+MESSAGE_OVERHEAD_BYTES = LENGTH_BYTES + TAG_BYTES
 # Key (36), signature (64), extensions: ours take about 130 bytes, go-libp2p's with WebTransport
 # certificate hashes under 300. A handshake message adds 96.
 HANDSHAKE_MESSAGE_BYTES_MAX = 4096
@@ -276,8 +277,7 @@ class NoiseChannel:
 
 def sealed_bytes(plaintext_bytes: int) -> int:
     """How many bytes `seal_into` makes of so many."""
-    messages = -(-plaintext_bytes // PLAINTEXT_BYTES_MAX)
-    return plaintext_bytes + messages * (LENGTH_BYTES + TAG_BYTES)
+    return plaintext_bytes + -(-plaintext_bytes // PLAINTEXT_BYTES_MAX) * MESSAGE_OVERHEAD_BYTES
 
 
 FRAMED_MESSAGE_BYTES_MAX = LENGTH_BYTES + MESSAGE_BYTES_MAX

@@ -30,9 +30,12 @@ if TYPE_CHECKING:
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 # Small pieces are joined up to this size, so that a peer that sends single bytes costs no more
-# memory than its window.
+# memory than its window; large ones are cut, as the C library's allocator returns larger blocks to
+# the kernel each time, and page faults then cost as much as the decryption.
 _CHUNK_BYTES_MAX = 64 * 1024
 _JOINED_BYTES_MAX = 16 * 1024
+# More than a chunk has, so that a read takes one as it is.
+READ_BYTES_MAX = 1024 * 1024
 
 
 class _Default:
@@ -79,7 +82,7 @@ class Stream:
     # Reading.
 
     async def read(
-        self, bytes_max: int = _CHUNK_BYTES_MAX, timeout_s: Timeout = DEFAULT
+        self, bytes_max: int = READ_BYTES_MAX, timeout_s: Timeout = DEFAULT
     ) -> bytearray:
         """Read what is there, or wait for something to be.
 
@@ -269,7 +272,8 @@ class Stream:
         if last is not None and joined and len(last) + len(data) <= _CHUNK_BYTES_MAX:
             last += data
         else:
-            self._chunks.append(bytearray(data))
+            for start in range(0, len(data), _CHUNK_BYTES_MAX):
+                self._chunks.append(bytearray(data[start : start + _CHUNK_BYTES_MAX]))
         _wake(self._reader)
 
     def on_finished(self) -> None:
