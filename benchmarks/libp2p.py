@@ -93,7 +93,9 @@ async def measure(loads: dict[str, tuple[int, int, int]], names: list[str]) -> d
             sender = await stack.enter_async_context(Peer(name))
             receiver = await stack.enter_async_context(Peer(name))
             pairs[name] = sender, receiver
-            spent = await sender.do("connect_timed", address=receiver.address, count=REPEATS["connect"])
+            spent = await sender.do(
+                "connect_timed", address=receiver.address, count=REPEATS["connect"]
+            )
             found[name]["connect"] = spent["seconds"][1:]
             await sender.do("dial", address=receiver.address)
         for load, (count, streams, rounds) in loads.items():

@@ -26,7 +26,7 @@ OPTIONS = [("grpc.max_receive_message_length", 4 << 20), ("grpc.max_send_message
 def certificate():
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -67,7 +67,7 @@ class Peer:
         await self.channel.channel_ready()
         return {}
 
-    async def sum(self, bytes, streams=1):  # noqa: A002
+    async def sum(self, bytes, streams=1):
         body = os.urandom(CHUNK_BYTES)
 
         async def send(count):

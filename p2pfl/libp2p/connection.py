@@ -312,6 +312,9 @@ class Connection:
                     self._on_event_untrusted(event)
                 if self.lost_reason is not None:
                     return
+            if self._yamux.refused_count:
+                self._count_refused(self._yamux.refused_count)
+                self._yamux.refused_count = 0
             if self._refused > self._limits.refused_streams_per_period_max:
                 raise RemoteProtocolError("stream_flood")
         except RemoteProtocolError as error:
@@ -362,8 +365,7 @@ class Connection:
             or len(shared.stream_tasks) >= limits.streams_max
         ):
             self._yamux.reset(stream_id)
-            self._refused += 1
-            self._counters.add("streams_refused")
+            self._count_refused(1)
             return
         stream = self._new_stream(stream_id, inbound=True)
         task = self._loop.create_task(self._serve(stream), name=f"stream from {self.peer_id}")
@@ -447,6 +449,10 @@ class Connection:
         stream = Stream(self, stream_id, inbound=inbound, timeout_s=timeout_s)
         self._streams[stream_id] = stream
         return stream
+
+    def _count_refused(self, count: int) -> None:
+        self._refused += count
+        self._counters.add("streams_refused", count)
 
     def _settle(self, stream_id: int) -> None:
         if not self._yamux.knows(stream_id):

@@ -90,6 +90,8 @@ class Link:
 
     def start(self) -> None:
         """Begin to read, with what came along with the upgrade first."""
+        if self.gone.done():  # What was sent before has found the connection broken.
+            return
         self._loop.add_reader(self._socket, self._on_readable)
         if self._partial:
             self._guard(lambda: self._open_untrusted(len(self._take_partial())))

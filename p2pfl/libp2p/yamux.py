@@ -65,6 +65,8 @@ class Yamux:
         control: encoded frames without bodies, to be sent in order before any later body.
         gone_away: whether either end has ended the session: no new streams then.
         round_trip_s: as the driver last measured it; None until then.
+        refused_count: streams of the other end that were reset for being too many, since the
+            driver last set this to 0.
     """
 
     def __init__(
