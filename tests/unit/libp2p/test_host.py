@@ -345,7 +345,7 @@ def test_a_peer_that_has_lost_its_connection_may_dial_again_at_once() -> None:
     """The listener has not noticed yet that the old connection is dead."""
 
     async def main() -> None:
-        async with Host(identity(2), limits=limits(keepalive_period_s=0.1)) as listening:
+        async with Host(identity(2), limits=limits(keepalive_period_s=1.0)) as listening:
             [address] = await listening.listen(LISTEN)
             events = Events(listening)
             raw = await RawPeer.connect(address)
