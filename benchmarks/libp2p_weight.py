@@ -23,6 +23,9 @@ from p2pfl_crypto.identity import Identity
 LIMITS = replace(
     DEFAULT_LIMITS,
     connections_max=100_000,
+    dial_timeout_s=120.0,  # A busy machine is no fault here.
+    handshake_timeout_s=120.0,
+    negotiation_timeout_s=120.0,
     dials_per_s=1e6,
     dials_burst=10**6,
     dials_per_peer_per_s=1e6,
