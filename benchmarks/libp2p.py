@@ -2,7 +2,8 @@
 
     ./scripts/bench libp2p [--quick] [--only NAME ...]
 
-Other libp2p implementations come from scripts/setup-interop; gRPC from the same environment.
+Other libp2p implementations come from scripts/setup-interop, gRPC from the same environment;
+hivemind is measured where `scripts/setup-interop --hivemind` has made its environment.
 Rounds of all implementations are interleaved, so that a busy machine is as busy for each; medians
 are told, and CPU seconds, which a busy machine disturbs less than seconds.
 """
@@ -20,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from shutil import which
 from typing import Any, Self
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -33,7 +35,13 @@ COMMANDS = {
     "py-libp2p": [OTHER, str(ROOT / "tests/interop/py_peer.py")],
     "js-libp2p": ["node", str(ROOT / "tests/interop/js/peer.mjs")],
     "gRPC + TLS": [OTHER, str(ROOT / "benchmarks/libp2p_grpc_peer.py")],
+    "hivemind": [
+        str(ROOT / ".venvs/hivemind/bin/python"),
+        str(ROOT / "benchmarks/libp2p_hivemind_peer.py"),
+    ],
 }
+# What there is no equal to: gRPC opens no streams; hivemind connects through a daemon.
+NOT_MEASURED = {("gRPC + TLS", "open"), ("hivemind", "connect"), ("hivemind", "open")}
 MB = 1_000_000
 # Bytes, streams, rounds.
 LOADS = {
@@ -93,10 +101,11 @@ async def measure(loads: dict[str, tuple[int, int, int]], names: list[str]) -> d
             sender = await stack.enter_async_context(Peer(name))
             receiver = await stack.enter_async_context(Peer(name))
             pairs[name] = sender, receiver
-            spent = await sender.do(
-                "connect_timed", address=receiver.address, count=REPEATS["connect"]
-            )
-            found[name]["connect"] = spent["seconds"][1:]
+            if (name, "connect") not in NOT_MEASURED:
+                spent = await sender.do(
+                    "connect_timed", address=receiver.address, count=REPEATS["connect"]
+                )
+                found[name]["connect"] = spent["seconds"][1:]
             await sender.do("dial", address=receiver.address)
         for load, (count, streams, rounds) in loads.items():
             for _ in range(rounds):
@@ -110,7 +119,7 @@ async def measure(loads: dict[str, tuple[int, int, int]], names: list[str]) -> d
                     found[name].setdefault(f"cpu {load}", []).append(cpu)
         for name, (sender, _) in pairs.items():
             for what in ("open", "request"):
-                if (name, what) != ("gRPC + TLS", "open"):
+                if (name, what) not in NOT_MEASURED:
                     spent = await sender.do(f"{what}_timed", count=REPEATS[what])
                     found[name][what] = spent["seconds"]
     return found
@@ -167,13 +176,14 @@ def rows(found: dict[str, Any], loads: dict[str, tuple[int, int, int]]) -> Itera
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="20 and 200 MB only")
-    parser.add_argument("--only", nargs="*", choices=list(COMMANDS), default=list(COMMANDS))
+    parser.add_argument("--only", nargs="*", choices=list(COMMANDS))
     parser.add_argument("--json", type=Path, help="write all rounds to this file")
     arguments = parser.parse_args()
     subprocess.run([str(ROOT / "scripts/setup-interop")], check=True)
     loads = QUICK if arguments.quick else LOADS
     costs = floor()
-    found = await measure(loads, arguments.only)
+    names = arguments.only or [name for name, command in COMMANDS.items() if which(command[0])]
+    found = await measure(loads, names)
     table = Table(title=f"MB/s, medians; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     heads = [*loads, "CPU s/GB, sender + receiver", "connect ms", "open ms", "request ms"]
     for head in ("", *heads):

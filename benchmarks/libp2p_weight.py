@@ -23,7 +23,8 @@ from p2pfl_crypto.identity import Identity
 LIMITS = replace(
     DEFAULT_LIMITS,
     connections_max=100_000,
-    dial_timeout_s=120.0,  # A busy machine is no fault here.
+    keepalive_period_s=60.0,  # A busy machine is no fault here.
+    dial_timeout_s=120.0,
     handshake_timeout_s=120.0,
     negotiation_timeout_s=120.0,
     dials_per_s=1e6,
