@@ -67,6 +67,7 @@ class Peer:
             *COMMANDS[self._name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # py-libp2p logs every connection that ends.
             limit=1 << 20,
             env={**os.environ, "PYTHONWARNINGS": "ignore", "GRPC_VERBOSITY": "ERROR"},
         )
