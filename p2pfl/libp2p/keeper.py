@@ -51,7 +51,7 @@ class Keeper:
         """
         self._host = host
         self._backoff = backoff or Backoff()
-        self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret.
+        self._rng = rng or random.Random()
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[PeerId, asyncio.Task[None]] = {}
         self._changed: dict[PeerId, asyncio.Event] = {}
