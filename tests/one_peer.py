@@ -27,7 +27,8 @@ from p2pfl_gossip.actions import (
 from p2pfl_gossip.averaging.cohort_averaging import CohortAveraging, MeanHeader, PartHeader
 from p2pfl_gossip.catch_up import ModelHeader, ModelRequest, Status, StatusRequest
 from p2pfl_gossip.learning import Evaluate, Evaluated, Job, Train, Trained
-from p2pfl_gossip.peer import Peer, Settings
+from p2pfl_gossip.peer import Peer
+from p2pfl_gossip.peer_state import Settings
 from p2pfl_gossip.records import Message
 from p2pfl_gossip.roster import Roster
 

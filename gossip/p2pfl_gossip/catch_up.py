@@ -117,6 +117,10 @@ class CatchUp:
         """Tell whether a model from this member is wanted."""
         return self._state is _State.FETCHING and sender == self._target
 
+    def waits_for(self, ticket: Ticket) -> bool:
+        """Tell whether a timer is ours."""
+        return ticket == self._timer
+
     def stop(self) -> list[Action]:
         """End the search, whatever its state."""
         self._state, self._asked = _State.IDLE, {}
@@ -151,7 +155,7 @@ class CatchUp:
 
     def on_timer(self, now_s: float, ticket: Ticket) -> list[Action]:
         """Decide by the answers that have come; without any, ask others."""
-        if ticket != self._timer:
+        if not self.waits_for(ticket):
             raise LocalProtocolError(f"no timer {ticket} is set")
         self._timer = None
         if any(round_ is not None for round_ in self._asked.values()):

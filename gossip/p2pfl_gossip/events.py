@@ -80,3 +80,29 @@ class Left(Event, frozen=True):
     """The peer has left at its operator's word."""
 
     round: int
+
+
+class MaskedSumEnded(Event, frozen=True):
+    """A session of a masked sum has ended for this peer.
+
+    Attributes:
+        round: its round.
+        result: ``"summed"``, or ``"aborted: "`` and the reason.
+        contributors: members whose models are in the mean; 0 without one.
+        kept: chunks that keep our own values.
+        clipped: entries of our model beyond the clip.
+    """
+
+    round: int
+    result: str
+    contributors: int
+    kept: int
+    clipped: int
+
+
+class MemberBlamed(Event, frozen=True):
+    """A member broke the protocol of a masked sum; `fault` is a short word."""
+
+    round: int
+    member: str
+    fault: str

@@ -9,7 +9,6 @@ peers are not aligned. What it knows of others' absence it has from frames, link
 """
 
 from collections.abc import Callable
-from enum import StrEnum
 from itertools import count
 from random import Random
 
@@ -46,49 +45,9 @@ from p2pfl_gossip.catch_up import (
 )
 from p2pfl_gossip.inbound import Inbound
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
+from p2pfl_gossip.peer_state import NEXT_STATES, Settings, State
 from p2pfl_gossip.records import Message, Record
 from p2pfl_gossip.roster import Roster
-
-
-class State(StrEnum):
-    """Where a peer is in its round."""
-
-    NEW = "new"
-    CATCHING_UP = "catching up"
-    TRAINING = "training"
-    AVERAGING = "averaging"
-    PAUSED = "paused"
-    FINISHED = "finished"
-    LEFT = "left"
-
-
-_NEXT_STATES = {
-    State.NEW: {State.CATCHING_UP, State.TRAINING, State.FINISHED},
-    State.CATCHING_UP: {State.TRAINING, State.PAUSED, State.FINISHED, State.LEFT},
-    State.TRAINING: {State.AVERAGING, State.CATCHING_UP, State.LEFT},
-    State.AVERAGING: {State.TRAINING, State.CATCHING_UP, State.PAUSED, State.FINISHED, State.LEFT},
-    State.PAUSED: {State.CATCHING_UP, State.TRAINING, State.LEFT},
-    State.FINISHED: {State.LEFT},
-    State.LEFT: set(),
-}
-
-
-class Settings(Record, frozen=True):
-    """What all peers of a group agree on, and this peer's own habits.
-
-    Attributes:
-        rounds: how many to do.
-        deadline_s: how long an answer of another peer may take.
-        weigh_by_samples: models count by the rows they were trained on, instead of alike.
-        checkpoint_every: rounds between persisted models; 0 persists none.
-        evaluate_every: rounds between evaluations; 0 evaluates never.
-    """
-
-    rounds: int
-    deadline_s: float
-    weigh_by_samples: bool = False
-    checkpoint_every: int = 1
-    evaluate_every: int = 1
 
 
 class Peer:
@@ -124,7 +83,8 @@ class Peer:
         self._round = 0
         # The model the round began with; from the end of training on, the one just trained.
         self._vector = initial
-        self._is_trained = False  # Whether `_vector` is, and so nobody else may have it.
+        # Whether `_vector` was trained here and not averaged since, so that nobody may have it.
+        self._is_trained = False
         self._training: Ticket | None = None
         self._evaluations: dict[Ticket, int] = {}
         self._told: dict[int, int] = {}  # Late sender -> our round when it was told.
@@ -157,6 +117,7 @@ class Peer:
         if self._state is not State.NEW:
             raise LocalProtocolError("started twice")
         self._incarnation = _number(records.get("incarnation", b"\0")) + 1
+        self._averaging.restore(records)
         self._catch_up = CatchUp(
             index=self._index,
             roster=self._roster,
@@ -170,7 +131,9 @@ class Peer:
             if isinstance(model, bytes) or model.shape != self._vector.shape:
                 raise LocalProtocolError("the persisted model is not of this task")
             self._round, self._vector = _number(records["round"]), model
-        if self._incarnation == 1 or self._round >= self._settings.rounds:
+            self._is_trained = bool(_number(records["is_trained"]))
+        is_over = self._round >= self._settings.rounds
+        if self._incarnation == 1 or is_over or not self._averaging.partners(self._round):
             return actions + self._start_round(now_s)
         return actions + self._seek(now_s)
 
@@ -181,7 +144,7 @@ class Peer:
         if self._state is State.LEFT:
             return []
         if command is Command.LEAVE:
-            actions = self._drop_round("left") + self._catch_up.stop()
+            actions = self._drop_round("left") + self._averaging.close() + self._catch_up.stop()
             self._enter(State.LEFT)
             return [*actions, Report(events.Left(self._round))]
         self._pause_asked = command is Command.PAUSE
@@ -196,20 +159,18 @@ class Peer:
         index = self._roster.index_untrusted(sender)
         if self._state is State.LEFT:
             return []
-        if isinstance(message, RoundMessage):
-            if message.round != self._round or self._state is State.FINISHED:
-                late = self._compare_rounds(now_s, index, message.round)
-                if late is not None:
-                    return late
-        elif isinstance(message, StatusRequest):
+        if isinstance(message, StatusRequest):
             return [Send(sender, Status(self._round))]
-        elif isinstance(message, Status):
+        if isinstance(message, Status):
             self._check_round(message.round)
             return self._on_status(now_s, index, message.round)
-        elif isinstance(message, ModelRequest):
+        if isinstance(message, ModelRequest):
             self._check_round(message.round)
             vector = None if self._is_trained else self._vector
             return self._server.on_request(index, message.round, self._round, vector)
+        refused = self._compare_rounds(now_s, index, message)
+        if refused is not None:
+            return refused
         return self._settle(now_s, self._averaging.on_message(now_s, index, message))
 
     def on_bulk_begin(
@@ -220,16 +181,13 @@ class Peer:
         if self._state is State.LEFT:
             return False, []
         size: int | None
-        if isinstance(header, RoundMessage):
-            if header.round != self._round or self._state is State.FINISHED:
-                late = self._compare_rounds(now_s, index, header.round)
-                if late is not None:
-                    return False, late
-            size = self._averaging.body_bytes(index, header)
-        elif isinstance(header, ModelHeader):
+        if isinstance(header, ModelHeader):
             self._check_round(header.round)
             size = self._vector.nbytes if self._catch_up.is_fetching_from(index) else None
         else:
+            refused = self._compare_rounds(now_s, index, header)
+            if refused is not None:
+                return False, refused
             size = self._averaging.body_bytes(index, header)
         if size is None:
             return False, []
@@ -271,28 +229,26 @@ class Peer:
     def on_peer_down(self, now_s: float, peer: PeerId) -> list[Action]:
         """Do without a peer that cannot be reached, for this round."""
         index = self._roster.index_untrusted(peer)
-        if self._state is State.AVERAGING:
-            return self._settle(now_s, self._averaging.on_peer_down(now_s, index))
         if self._state is State.CATCHING_UP:
             return self._resume(now_s, self._catch_up.on_peer_down(now_s, index))
-        return []
+        return self._settle(now_s, self._averaging.on_peer_down(now_s, index))
 
     def on_sent(self, now_s: float, ticket: Ticket, ok: bool) -> list[Action]:
-        """A model that we gave away has left."""
-        if not self._server.on_sent(ticket):
-            raise LocalProtocolError(f"nothing was sent under ticket {ticket}")
-        return []
+        """A body has left: a model that we gave away, or one of the averaging machine."""
+        if self._server.on_sent(ticket):
+            return []
+        return self._settle(now_s, self._averaging.on_sent(now_s, ticket, ok))
 
     def on_timer(self, now_s: float, ticket: Ticket) -> list[Action]:
         """A deadline has passed."""
-        if self._state is State.CATCHING_UP:
+        if self._catch_up.waits_for(ticket):
             return self._resume(now_s, self._catch_up.on_timer(now_s, ticket))
         return self._settle(now_s, self._averaging.on_timer(now_s, ticket))
 
     # --- work -------------------------------------------------------------------------------
 
     def on_work_done(self, now_s: float, ticket: Ticket, result: Record) -> list[Action]:
-        """A model is trained, or evaluated."""
+        """A model is trained, or evaluated; or a job of the averaging machine is done."""
         if ticket == self._training and isinstance(result, Trained):
             weight = result.sample_count if self._settings.weigh_by_samples else 1.0
             started = Report(events.AveragingStarted(self._round, result.loss))
@@ -300,26 +256,27 @@ class Peer:
         if ticket in self._evaluations and isinstance(result, Evaluated):
             round_ = self._evaluations.pop(ticket)
             return [Report(events.PeerEvaluated(round_, result.metrics)), *self._finish()]
-        raise LocalProtocolError(f"no work is under way under ticket {ticket}")
+        return self._settle(now_s, self._averaging.on_work_done(now_s, ticket, result))
 
     def on_work_part(self, now_s: float, ticket: Ticket, part: Record) -> list[Action]:
-        """Refuse: neither training nor evaluation has parts."""
-        raise LocalProtocolError("no work of ours has parts")
+        """Refuse: no job of ours has parts."""
+        raise LocalProtocolError(f"job {ticket} has no parts")
 
     def on_work_failed(self, now_s: float, ticket: Ticket, reason: str) -> list[Action]:
-        """Go on without this round's update: average with the model the round began with."""
+        """Go on without a round's update, with the model it began with; or without figures."""
         if ticket == self._training:
             failed = Report(events.TrainingFailed(self._round, reason))
             return [failed, *self._average(now_s, self._vector, 1.0)]
-        if ticket not in self._evaluations:
-            raise LocalProtocolError(f"no work is under way under ticket {ticket}")
-        round_ = self._evaluations.pop(ticket)
-        return [Report(events.EvaluationFailed(round_, reason)), *self._finish()]
+        if ticket in self._evaluations:
+            round_ = self._evaluations.pop(ticket)
+            return [Report(events.EvaluationFailed(round_, reason)), *self._finish()]
+        return self._settle(now_s, self._averaging.on_work_failed(now_s, ticket, reason))
 
     # --- the round --------------------------------------------------------------------------
 
     def _start_round(self, now_s: float) -> list[Action]:
-        self._ahead.clear()
+        # A member tells its round once: what is still ahead of ours is still worth knowing.
+        self._ahead = {index: ahead for index, ahead in self._ahead.items() if ahead > self._round}
         if self._round >= self._settings.rounds:
             self._enter(State.FINISHED)
             return self._finish()
@@ -362,9 +319,10 @@ class Peer:
             self._round, outcome.vector, outcome.expected, outcome.contributors, outcome.complete
         )
         self._round += 1
-        self._vector, self._is_trained = outcome.vector, False
+        self._vector, self._is_trained = outcome.vector, outcome.contributors == 1
         actions += [Report(ended), *self._persist(), *self._evaluate(self._round - 1)]
-        actions += self._server.on_round(self._round, self._vector)
+        if not self._is_trained:
+            actions += self._server.on_round(self._round, self._vector)
         if partners and outcome.unreachable == partners and self._round < self._settings.rounds:
             # Cut off, perhaps: training on alone would drift from the others.
             return actions + self._seek(now_s)
@@ -374,7 +332,15 @@ class Peer:
         every = self._settings.checkpoint_every
         if not every or (self._round % every and self._round < self._settings.rounds):
             return []
-        return [Persist({"round": self._round.to_bytes(8, "little"), "model": self._vector})]
+        return [
+            Persist(
+                {
+                    "round": self._round.to_bytes(8, "little"),
+                    "model": self._vector,
+                    "is_trained": bytes([self._is_trained]),
+                }
+            )
+        ]
 
     def _evaluate(self, round_: int) -> list[Action]:
         every = self._settings.evaluate_every
@@ -391,29 +357,41 @@ class Peer:
         if round_ > self._settings.rounds:
             raise RemoteProtocolError("round_out_of_range")
 
-    def _compare_rounds(self, now_s: float, sender: int, round_: int) -> list[Action] | None:
-        """Return None for a frame of our round or one that we may wait for; else what to do.
+    def _compare_rounds(self, now_s: float, sender: int, message: Message) -> list[Action] | None:
+        """Return None for a message of our round or one that we may wait for; else what to do.
 
-        A late sender is told our round, once in each of our rounds. A sender far ahead tells us
-        that we are behind.
+        A late sender is told our round. A sender far ahead tells us that we are behind.
         """
+        round_: int | None
+        if isinstance(message, RoundMessage):
+            round_ = message.round
+        else:
+            round_ = self._averaging.round_of(message, self._round)
+        if round_ is None or (round_ == self._round and self._state is not State.FINISHED):
+            return None
         if round_ >= self._settings.rounds:
             raise RemoteProtocolError("round_out_of_range")
         if round_ < self._round:
-            if self._told.get(sender) == self._round:
-                return []
-            self._told[sender] = self._round
-            return [Send(self._roster.peers[sender], Status(self._round))]
+            return None if self._averaging.lingers(round_) else self._tell_round(sender)
         if round_ <= self._round + LOOKAHEAD_ROUNDS:
             return None
         if self._state in (State.TRAINING, State.AVERAGING):
             return self._fall_behind(now_s, sender)
         return []
 
+    def _tell_round(self, sender: int) -> list[Action]:
+        """Tell a member our round, once in each of our rounds."""
+        if self._told.get(sender) == self._round:
+            return []
+        self._told[sender] = self._round
+        return [Send(self._roster.peers[sender], Status(self._round))]
+
     def _on_status(self, now_s: float, sender: int, round_: int) -> list[Action]:
         if self._state is State.CATCHING_UP:
             return self._resume(now_s, self._catch_up.on_status(now_s, sender, round_))
-        if round_ <= self._round:
+        if round_ < self._round:
+            return self._tell_round(sender)
+        if round_ == self._round:
             return []
         self._ahead[sender] = round_
         if self._state is State.AVERAGING:
@@ -455,7 +433,7 @@ class Peer:
         return [*actions, Report(events.RoundLost(self._round, reason))]
 
     def _enter(self, state: State) -> None:
-        if state not in _NEXT_STATES[self._state]:
+        if state not in NEXT_STATES[self._state]:
             raise LocalProtocolError(f"from {self._state} to {state}")
         self._state = state
 

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 UInt32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
-UInt64 = Annotated[int, Meta(ge=0, le=2**64 - 1)]
+UInt63 = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # msgspec has no bound beyond int64.
 Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
 

@@ -10,6 +10,7 @@ from p2pfl_gossip.averaging.fedavg import GlobalModelHeader
 from p2pfl_gossip.averaging.neighbour_averaging import VectorHeader
 from p2pfl_gossip.averaging.push_sum import RunningSumHeader
 from p2pfl_gossip.catch_up import ModelHeader, ModelRequest, Status, StatusRequest
+from p2pfl_gossip.masked_sum.messages import MASKED_SUM_MESSAGES
 from p2pfl_gossip.records import Codec
 
 FRAME_BYTES_MAX = 64 * 1024
@@ -26,6 +27,7 @@ MESSAGES = (
     | RunningSumHeader
     | AgedModelHeader
     | GlobalModelHeader
+    | MASKED_SUM_MESSAGES
 )
 
 _CODEC = Codec(MESSAGES, frame_bytes_max=FRAME_BYTES_MAX)

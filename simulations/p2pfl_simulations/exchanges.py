@@ -16,7 +16,8 @@ from p2pfl_gossip.actions import Event, Job, Vector
 from p2pfl_gossip.averaging.base import Averaging, Tickets
 from p2pfl_gossip.events import RoundEnded
 from p2pfl_gossip.learning import Train, Trained
-from p2pfl_gossip.peer import Peer, Settings
+from p2pfl_gossip.peer import Peer
+from p2pfl_gossip.peer_state import Settings
 from p2pfl_gossip.records import Record
 from p2pfl_gossip.roster import Roster
 from p2pfl_simulations.batch import Workshop

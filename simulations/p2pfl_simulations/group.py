@@ -17,13 +17,17 @@ from p2pfl_gossip.averaging.cohort_averaging import CohortAveraging
 from p2pfl_gossip.averaging.dsgd import Dsgd
 from p2pfl_gossip.averaging.epidemic import EpidemicLearning
 from p2pfl_gossip.averaging.fedavg import make_fedavg
+from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
 from p2pfl_gossip.averaging.push_sum import PushSum
 from p2pfl_gossip.cohorts import CohortError, Cohorts, draw_cohorts, draw_grid_cohorts, grid_sides
 from p2pfl_gossip.learning import Train
-from p2pfl_gossip.peer import Peer, Settings
+from p2pfl_gossip.masked_sum.cohort import Patience
+from p2pfl_gossip.peer import Peer
+from p2pfl_gossip.peer_state import Settings
 from p2pfl_gossip.roster import Roster
 from p2pfl_gossip.topology import Topology, TopologyError, make_topology
 from p2pfl_simulations.draws import stream
+from p2pfl_simulations.masking import SeededEntropy
 from p2pfl_simulations.scenario import (
     AgeGossipSettings,
     CohortSettings,
@@ -37,17 +41,22 @@ from p2pfl_simulations.scenario import (
     TopologySettings,
 )
 
+SESSION_DEADLINES = 20
+"""A session's time to live: twice what its waits come to if each takes a whole deadline."""
+
 MakeAveraging = Callable[[int, Tickets], Averaging]
 """Makes the averaging machine of the peer of an index."""
 
 
-def make_roster(scenario: Scenario) -> Roster:
-    """Give every peer an identity by the seed."""
+def make_identity(scenario: Scenario, index: int) -> Identity:
+    """Give a peer its identity, by the seed."""
     seed = scenario.seed.to_bytes(8, "little")
-    return Roster(
-        Identity(hash_parts(b"p2pfl/sim-id", seed, index.to_bytes(8, "little"))).peer_id
-        for index in range(scenario.peers)
-    )
+    return Identity(hash_parts(b"p2pfl/sim-id", seed, index.to_bytes(8, "little")))
+
+
+def make_roster(scenario: Scenario) -> Roster:
+    """Admit all peers, in order."""
+    return Roster(make_identity(scenario, index).peer_id for index in range(scenario.peers))
 
 
 def make_peers(scenario: Scenario, roster: Roster, initial: Vector) -> Callable[[int], Peer]:
@@ -106,6 +115,8 @@ def _averaging_maker(scenario: Scenario, roster: Roster, initial: Vector) -> Mak
     match settings:
         case CohortSettings():
             cohorts_of = _cohorts(scenario.peers, settings, seed)
+            if settings.masking == "real":
+                return _masked_maker(scenario, settings, cohorts_of, model)
             return lambda index, tickets: CohortAveraging(
                 index=index,
                 members_of=lambda round_: cohorts_of(round_).members(index),
@@ -150,6 +161,37 @@ class _Model(TypedDict):
     roster: Roster
     length: int
     dtype: npt.DTypeLike
+
+
+def _masked_maker(
+    scenario: Scenario,
+    settings: CohortSettings,
+    cohorts_of: Callable[[int], Cohorts],
+    model: _Model,
+) -> MakeAveraging:
+    entropy = SeededEntropy(scenario.seed)
+    group = hash_parts(b"p2pfl/sim-group", scenario.seed.to_bytes(8, "little"))
+    deadline_s = settings.deadline_s
+    patience = Patience(
+        gather_s=deadline_s,
+        takeover_s=deadline_s,
+        chunks_s=2 * deadline_s,
+        sums_s=deadline_s,
+        session_s=SESSION_DEADLINES * deadline_s,
+    )
+    return lambda index, tickets: MaskedCohorts(
+        index=index,
+        roster=model["roster"],
+        identity=make_identity(scenario, index),
+        group=group,
+        length=model["length"],
+        members_of=lambda round_: cohorts_of(round_).members(index),
+        clip=settings.clip,
+        weight_max=settings.weight_max if settings.weights == "samples" else 1.0,
+        patience=patience,
+        entropy=entropy.of(index),
+        tickets=tickets,
+    )
 
 
 def _cohorts(peer_count: int, settings: CohortSettings, seed: bytes) -> Callable[[int], Cohorts]:

@@ -51,6 +51,7 @@ class _Spread:
 @dataclass(slots=True)
 class _Round:
     row: RoundRow
+    ended_by: bytearray  # 1 for each peer that has ended it.
     spread: _Spread | None = field(default_factory=_Spread)
     accuracies: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
@@ -122,6 +123,14 @@ class Recorder:
                     self._count_unfinished(-host.is_online)
             case events.Left():
                 self._note(now_s, host, "left", event.round, "")
+            case _:
+                self._note_masked_sum(now_s, host, event)
+
+    def _note_masked_sum(self, now_s: float, host: Host, event: Event) -> None:
+        if isinstance(event, events.MaskedSumEnded) and event.result != "summed":
+            self._note(now_s, host, "masked_sum_aborted", event.round, event.result)
+        elif isinstance(event, events.MemberBlamed):
+            self._note(now_s, host, "member_blamed", event.round, event.fault)
 
     def on_incident(self, now_s: float, host: Host | None, kind: str, detail: str) -> None:
         """Take a fault."""
@@ -161,6 +170,9 @@ class Recorder:
 
     def _round_ended(self, now_s: float, host: Host, event: events.RoundEnded) -> None:
         state = self._of(event.round)
+        if state.ended_by[host.index]:
+            return  # A peer that restarts from an older checkpoint ends its rounds again.
+        state.ended_by[host.index] = 1
         row = state.row
         row.ended += 1
         row.incomplete += not event.complete
@@ -208,7 +220,8 @@ class Recorder:
     def _of(self, round_: int) -> _Round:
         state = self._rounds.get(round_)
         if state is None:
-            state = self._rounds[round_] = _Round(RoundRow(round_, 0.0, 0, 0, 0, 0, 0, 0, 0))
+            row = RoundRow(round_, 0.0, 0, 0, 0, 0, 0, 0, 0)
+            state = self._rounds[round_] = _Round(row, bytearray(self._scenario.peers))
         return state
 
     def _note(self, now_s: float, host: Host, kind: str, round_: int, detail: str) -> None:

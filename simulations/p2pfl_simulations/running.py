@@ -17,6 +17,7 @@ from p2pfl_simulations.batch import Workshop
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.faults import FaultInjector
 from p2pfl_simulations.group import Speeds, evaluated_peers, make_peers, make_roster
+from p2pfl_simulations.masking import MaskingWorker
 from p2pfl_simulations.network import Network
 from p2pfl_simulations.recorder import Recorder
 from p2pfl_simulations.results import RoundRow, Run
@@ -90,7 +91,7 @@ class Simulation:
         roster = make_roster(scenario)
         queue = EventQueue()
         speeds = Speeds(scenario, learner.steps)
-        self._workshop = Workshop(learner)
+        self._workshop = Workshop(MaskingWorker(learner))
         self._recorder = Recorder(scenario, self._accuracy, self._on_round)
         faults = FaultInjector(
             scenario.faults, seed=scenario.seed, training_s=speeds.round_s(scenario.peers)

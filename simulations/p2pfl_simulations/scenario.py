@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from p2pfl.learner.settings import LearningSettings
+from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MIN as MASKED_COHORT_MIN
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -100,6 +101,23 @@ class CohortSettings(_Averaging):
     """Peers of one cohort; a larger one mixes faster, and loses more to one silent member."""
     grid: bool = False
     """Whether peers stand in a grid and average along one axis after another, round by round."""
+    masking: Literal["none", "real"] = "none"
+    """Whether cohorts average by masked sums, so that nobody sees a single model."""
+    clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 8.0
+    """Of masked sums: a parameter beyond it counts as that, whatever its sign."""
+    weight_max: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1000.0
+    """Of masked sums with weights = "samples": a peer with more rows counts as this many."""
+
+    @model_validator(mode="after")
+    def _hides_what_it_must(self) -> "CohortSettings":
+        if self.masking != "none" and self.cohort_size < MASKED_COHORT_MIN:
+            raise ValueError(
+                f"masking hides nothing in a cohort of {self.cohort_size}: set cohort_size to at"
+                f" least {MASKED_COHORT_MIN}, or masking to 'none'"
+            )
+        if self.masking != "none" and self.grid:
+            raise ValueError("masked sums of a grid's lines are not supported; set grid to false")
+        return self
 
 
 class DsgdSettings(_Averaging):

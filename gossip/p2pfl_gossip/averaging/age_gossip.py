@@ -23,7 +23,7 @@ from p2pfl_gossip.actions import (
     Ticket,
     Vector,
 )
-from p2pfl_gossip.averaging.base import Outcome, check_entries
+from p2pfl_gossip.averaging.base import Averaging, Outcome, check_entries
 from p2pfl_gossip.draws import draw_words
 from p2pfl_gossip.records import Message
 from p2pfl_gossip.roster import Roster
@@ -43,7 +43,7 @@ class AgedModelHeader(Message, frozen=True, tag=34):
     age: float
 
 
-class AgeGossip:
+class AgeGossip(Averaging):
     """One peer's side of age-weighted gossip learning.
 
     Args:

@@ -1,11 +1,11 @@
 """No averaging: every peer alone, the yardstick 'local only' run by the very same peers."""
 
-from p2pfl_gossip.actions import Action, LocalProtocolError, RemoteProtocolError, Ticket, Vector
-from p2pfl_gossip.averaging.base import Outcome
+from p2pfl_gossip.actions import Action, LocalProtocolError, RemoteProtocolError, Vector
+from p2pfl_gossip.averaging.base import Averaging, Outcome
 from p2pfl_gossip.records import Message
 
 
-class Alone:
+class Alone(Averaging):
     """Ends each exchange as it begins, with the model that was given."""
 
     def __init__(self) -> None:
@@ -31,19 +31,3 @@ class Alone:
     def on_body(self, now_s: float, sender: int, header: Message, body: Vector) -> list[Action]:
         """Refuse: no body was wanted."""
         raise LocalProtocolError("no body was wanted")
-
-    def on_message(self, now_s: float, sender: int, message: Message) -> list[Action]:
-        """Refuse: nobody has anything to say."""
-        raise RemoteProtocolError("unexpected_message")
-
-    def on_past(self, now_s: float, partner: int) -> list[Action]:
-        """Nothing: nobody is waited for."""
-        return []
-
-    def on_peer_down(self, now_s: float, partner: int) -> list[Action]:
-        """Nothing: nobody is waited for."""
-        return []
-
-    def on_timer(self, now_s: float, ticket: Ticket) -> list[Action]:
-        """Refuse: no timer is ever set."""
-        raise LocalProtocolError(f"no timer {ticket} is set")

@@ -10,12 +10,13 @@ the sender that it is behind.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from p2pfl_gossip.actions import Action, RemoteProtocolError, Ticket, Vector
+from p2pfl_gossip.actions import Action, LocalProtocolError, RemoteProtocolError, Ticket, Vector
 from p2pfl_gossip.records import Message, Record, UInt32
 
 LOOKAHEAD_ROUNDS = 8
@@ -25,6 +26,9 @@ In a fault-free run the slowest peer's influence reaches everybody in log_g(N) r
 g, at most 5 for N = 10,000 and g = 8; a partner further ahead did not wait for us. Bounds memory:
 one round's bodies are about one model.
 """
+
+UNKNOWN_ROUND = -1
+"""Of a message whose round cannot be told; before every round."""
 
 COHORT_SIZE_MAX = 1024
 """Bounds the bitmaps that travel."""
@@ -62,8 +66,11 @@ class Outcome(Record, frozen=True):
     unreachable: int = 0
 
 
-class Averaging(Protocol):
+class Averaging(ABC):
     """One peer's side of an averaging algorithm.
+
+    An algorithm that needs no messages, work, records or receipts leaves those inputs as they are
+    here.
 
     Attributes:
         outcome: set when the exchange that `begin` started has ended; the peer takes it and
@@ -72,15 +79,38 @@ class Averaging(Protocol):
 
     outcome: Outcome | None
 
+    def restore(self, records: dict[str, bytes | Vector]) -> None:  # noqa: B027  # Optional.
+        """Take what earlier incarnations persisted, before anything else."""
+
+    @abstractmethod
     def partners(self, round_: int) -> tuple[int, ...]:
         """Return the indices of the peers that this one exchanges with in a round."""
 
+    def round_of(self, message: Message, round_: int) -> int | None:
+        """Return the round of a message that does not name it; `round_` is the peer's.
+
+        None where rounds do not matter; UNKNOWN_ROUND where it is of none that we know, so that
+        the sender is told ours.
+        """
+        return None
+
+    def lingers(self, round_: int) -> bool:
+        """Tell whether an exchange that has ended for us still takes messages."""
+        return False
+
+    @abstractmethod
     def begin(self, now_s: float, round_: int, vector: Vector, weight: float) -> list[Action]:
         """Start the exchange of a round with this peer's trained model; forget earlier rounds."""
 
+    @abstractmethod
     def abandon(self) -> list[Action]:
         """Give up the exchange under way, if any: the peer goes elsewhere."""
 
+    def close(self) -> list[Action]:
+        """End all: the peer leaves."""
+        return self.abandon()
+
+    @abstractmethod
     def body_bytes(self, sender: int, header: Message) -> int | None:
         """Return the size of the body behind a header, or None if it is not wanted any more.
 
@@ -89,20 +119,37 @@ class Averaging(Protocol):
         not send.
         """
 
+    @abstractmethod
     def on_body(self, now_s: float, sender: int, header: Message, body: Vector) -> list[Action]:
         """Take a whole body, of the size that `body_bytes` told."""
 
     def on_message(self, now_s: float, sender: int, message: Message) -> list[Action]:
         """Take a message of the own round or one ahead, or raise RemoteProtocolError."""
+        raise RemoteProtocolError("unexpected_message")
 
     def on_past(self, now_s: float, partner: int) -> list[Action]:
         """A partner has left our round behind: it will not contribute."""
+        return []
 
     def on_peer_down(self, now_s: float, partner: int) -> list[Action]:
         """The link to a partner broke, or could not be made."""
+        return []
 
     def on_timer(self, now_s: float, ticket: Ticket) -> list[Action]:
         """A timer that this machine set is due."""
+        raise LocalProtocolError(f"no timer {ticket} is set")
+
+    def on_sent(self, now_s: float, ticket: Ticket, ok: bool) -> list[Action]:
+        """A body that this machine sent under a ticket left, or cannot."""
+        raise LocalProtocolError(f"nothing was sent under ticket {ticket}")
+
+    def on_work_done(self, now_s: float, ticket: Ticket, result: Record) -> list[Action]:
+        """A job of this machine ended with a result."""
+        raise LocalProtocolError(f"no job {ticket} is under way")
+
+    def on_work_failed(self, now_s: float, ticket: Ticket, reason: str) -> list[Action]:
+        """A job of this machine could not be done."""
+        raise LocalProtocolError(f"no job {ticket} is under way")
 
 
 T = TypeVar("T")

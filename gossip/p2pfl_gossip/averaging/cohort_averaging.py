@@ -32,6 +32,7 @@ from p2pfl_gossip.actions import (
 )
 from p2pfl_gossip.averaging.base import (
     COHORT_SIZE_MAX,
+    Averaging,
     Outcome,
     RoundBuffer,
     RoundMessage,
@@ -101,7 +102,7 @@ class _Exchange:
         )
 
 
-class CohortAveraging:
+class CohortAveraging(Averaging):
     """One member's side of the exchange of its cohort, round after round.
 
     Args:

@@ -12,7 +12,7 @@ What came early, for a round ahead, is kept by round: one body a sender, so at m
 (LOOKAHEAD_ROUNDS + 1) times the senders.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
@@ -29,6 +29,7 @@ from p2pfl_gossip.actions import (
     Vector,
 )
 from p2pfl_gossip.averaging.base import (
+    Averaging,
     Outcome,
     RoundBuffer,
     RoundMessage,
@@ -50,7 +51,7 @@ class Heard(Generic[HeaderT]):
     body: Vector
 
 
-class Gathering(ABC, Generic[HeaderT]):
+class Gathering(Averaging, Generic[HeaderT]):
     """The waiting side of an averaging algorithm; a subclass says what is sent and how it is mixed.
 
     Args:

@@ -129,23 +129,32 @@ def histogram(
                     class_="gone c-gossip",
                 )
             )
-    for row, (name, colour, value) in enumerate(references):
-        at, label_y = x(value), 48 + 17 * row
-        parts.append(
-            element(
-                "path",
-                d=f"M{number(at)} {number(label_y - 2)}V{number(y.start)}",
-                class_=f"line dashed {colour}",
-            )
-        )
-        label = f"{name} {x_text(value)}"
-        left_side = at + 6 + text_width(label, 12.5) > NARROW
-        parts.append(
-            text(
-                at - 6 if left_side else at + 6,
-                label_y + 6,
-                label,
-                class_=f"label {colour}{' end' if left_side else ''}",
-            )
-        )
+    parts.append(_references(references, x, y.start, x_text))
     return picture(NARROW, HEIGHT, description, *parts)
+
+
+def _references(
+    references: Sequence[tuple[str, str, float]],
+    x: Linear,
+    bottom: float,
+    written: Callable[[float], str],
+) -> str:
+    """Draw vertical lines with their labels, each a row lower than the one before it.
+
+    A label stands to the left of its line if it fits there. Those that do not come first, from
+    the left; then the others, from the right: so labels and lines do not cross.
+    """
+    rightwards: list[tuple[str, str, float, bool]] = []
+    leftwards: list[tuple[str, str, float, bool]] = []
+    for name, colour, value in sorted(references, key=lambda entry: entry[2]):
+        label = f"{name} {written(value)}"
+        fits = x(value) - 6 - text_width(label, 12.5) >= 0
+        (leftwards if fits else rightwards).append((label, colour, x(value), fits))
+    parts = []
+    for row, (label, colour, at, fits) in enumerate([*rightwards, *reversed(leftwards)]):
+        top = 48 + 17 * row
+        path = f"M{number(at)} {number(top - 2)}V{number(bottom)}"
+        parts.append(element("path", d=path, class_=f"line dashed {colour}"))
+        side, end = (at - 6, " end") if fits else (at + 6, "")
+        parts.append(text(side, top + 6, label, class_=f"label {colour}{end}"))
+    return "".join(parts)

@@ -10,6 +10,7 @@ from p2pfl_simulations.report.lines import NARROW
 from p2pfl_simulations.report.svg import element, picture, point, text, title
 
 SHADES = 8
+COHORTS_MAX, ALONE_MAX = 160, 60  # Drawn at most.
 CIRCLE_MAX = 160  # Peers; on a circle of more, edges and dots run together.
 AROUND_MAX = 90  # Peers drawn of such a graph.
 COHORT_MAX = 64  # Members; a larger clique is drawn on the circle.
@@ -44,8 +45,12 @@ def exchange_picture(neighbours: Sequence[Sequence[int]], accuracy: Mapping[int,
     )
     note = ""
     if cohorts is not None:
-        alone = [p for p, row in enumerate(neighbours) if not row]
-        positions, radius = _clusters(cohorts, alone, NARROW, area)
+        alone = [p for p, row in enumerate(neighbours) if not row][:ALONE_MAX]
+        shown = cohorts[:COHORTS_MAX]
+        positions, radius = _clusters(shown, alone, NARROW, area)
+        edges = [(p, q) for p, q in edges if p in positions]
+        if len(shown) < len(cohorts):
+            note = f"{len(shown)} of {len(cohorts):,} cohorts"
     elif len(neighbours) <= CIRCLE_MAX:
         positions, radius = _circle(len(neighbours), NARROW, area)
     else:
@@ -70,7 +75,8 @@ def exchange_picture(neighbours: Sequence[Sequence[int]], accuracy: Mapping[int,
         )
     parts.append(_key(low, high, height, bool(accuracy)))
     if note:
-        parts.append(text(0, 10, note, class_="tick"))
+        parts.append(text(0, height + 12, note, class_="tick"))
+        height += 18
     what = f"{len(cohorts)} cohorts" if cohorts else f"{len(edges):,} edges"
     return picture(NARROW, height, f"Who exchanged in the last round: {what}", *parts)
 

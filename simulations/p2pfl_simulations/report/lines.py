@@ -78,7 +78,8 @@ class Chart:
         left = 14 + max(
             text_width(self.y_text(value), 12) for value in (low, high, (low + high) / 2)
         )
-        x_high = x_high if x_high > x_low else x_low + 1
+        if x_low == x_high:
+            x_low = min(0.0, x_high - 1) if x_high <= 0 else 0.0
         margin = max(right + 18, text_width(self.x_text(x_high)) / 2 + 4, 16)
         x = (Clock if self.clock else Linear)(x_low, x_high, left, self.width - margin)
         y_ends = self.height - 46, 44

@@ -125,15 +125,10 @@ def _some_peers(peers: list[int], most: int = 12) -> str:
 
 
 def _tiles(summary: Summary) -> Iterator[tuple[str, str, str]]:
-    def against(figure: float | None, other: float | None, what: str) -> str:
-        return (
-            f"{points(figure - other)} {what}" if figure is not None and other is not None else ""
-        )
-
     yield (
         "Mean accuracy",
         percent(summary.accuracy_mean),
-        against(summary.accuracy_mean, summary.local_mean, "over local only"),
+        _gap(summary.accuracy_mean, summary.local_mean, "local only"),
     )
     yield (
         "Worst peer",
@@ -143,7 +138,7 @@ def _tiles(summary: Summary) -> Iterator[tuple[str, str, str]]:
     yield (
         "Averaged model",
         percent(summary.accuracy_averaged),
-        _gap(summary.accuracy_averaged, summary.pooled),
+        _gap(summary.accuracy_averaged, summary.pooled, "pooled"),
     )
     yield "Consensus distance", scientific(summary.consensus_distance), "of models to their mean"
     yield (
@@ -162,11 +157,11 @@ def _tiles(summary: Summary) -> Iterator[tuple[str, str, str]]:
     yield "Wall time", duration(summary.wall_s), f"{duration(summary.cpu_s)} of processor time"
 
 
-def _gap(figure: float | None, pooled: float | None) -> str:
-    if figure is None or pooled is None:
+def _gap(figure: float | None, other: float | None, name: str) -> str:
+    if figure is None or other is None:
         return ""
-    gap = points(abs(figure - pooled)).removeprefix("+")
-    return f"{gap} {'below' if figure < pooled else 'above'} pooled"
+    gap = points(abs(figure - other)).removeprefix("+")
+    return f"{gap} {'below' if figure < other else 'above'} {name}"
 
 
 def _online(run: Run) -> str:

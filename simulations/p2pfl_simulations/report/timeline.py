@@ -11,6 +11,7 @@ from p2pfl_simulations.report.svg import element, number, picture, point, text, 
 from p2pfl_simulations.results import EventRow, Run
 
 ROWS_MAX = 96  # Strips; with more peers, one strip shows several.
+STRIPS_MAX = 3000  # Absences drawn one by one; more are shaded.
 CELLS_MAX = 400  # Of one strip that shows several peers.
 SHADES = 4  # Of such a cell: the share of its peers that were away.
 EVENTS_MAX = 1500  # Marks of single events; more would be a solid block.
@@ -99,7 +100,7 @@ def fault_timeline(run: Run) -> str:
         )
         for start, end in split
     ]
-    draw = _strips if per_row == 1 else _shades
+    draw = _strips if per_row == 1 and len(away) <= STRIPS_MAX else _shades
     parts.append(draw(away, x, top, pitch, bar, per_row))
     parts.append(_marks(marked, x, top, pitch, per_row))
     parts.append(_row_labels(rows, per_row, peers, left, top, pitch))

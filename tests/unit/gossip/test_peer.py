@@ -22,7 +22,7 @@ from p2pfl_gossip.catch_up import (
     StatusRequest,
 )
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
-from p2pfl_gossip.peer import _NEXT_STATES, State
+from p2pfl_gossip.peer_state import NEXT_STATES, State
 
 MODEL = [7.0] * 8
 
@@ -795,5 +795,5 @@ def test_every_transition_of_the_table_happens_and_no_other() -> None:
     alone.command(Command.PAUSE)
     alone.train()
     watch(alone).command(Command.RESUME)  # From paused to training.
-    table = {(before, after) for before, states in _NEXT_STATES.items() for after in states}
+    table = {(before, after) for before, states in NEXT_STATES.items() for after in states}
     assert seen == table

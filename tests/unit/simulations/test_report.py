@@ -180,6 +180,23 @@ def test_a_thousand_peers_over_six_hundred_rounds_stay_small(make_run: RunMaker)
     page = render_report(run)
     assert len(page) < 1_500_000
     assert_readable(page)
+    page = render_report(make_run(peers=5000, rounds=30, cohort_size=8))
+    assert "160 of 625 cohorts" in page
+    assert len(page) < 1_500_000
+    assert_readable(page)
+
+
+def test_very_many_absences_are_shaded(make_run: RunMaker) -> None:
+    run = make_run(peers=20, rounds=100, faults=False)
+    for number in range(10_000):
+        at = number * run.virtual_s / 10_000
+        run.events += [
+            EventRow(at, "offline", number % 20, 0, "churn"),
+            EventRow(at + 0.1, "online", number % 20, 0, "churn"),
+        ]
+    page = render_report(run)
+    assert "Fault timeline" in page
+    assert len(page) < 600_000
 
 
 def test_absences_pair_and_close(make_run: RunMaker) -> None:

@@ -1,0 +1,118 @@
+"""Masks: ChaCha20 key streams (RFC 8439) read as little-endian uint32 and added modulo 2^32.
+
+A vector of y_i = q_i + sum of sgn * mask is memory-bound if each mask is made whole and then
+added. So the accumulator is walked in blocks that stay in the second-level cache, and for each
+block all streams are advanced: the masks themselves never exist longer than one block. Both the
+key stream and the additions release the GIL, so threads that mask different chunks run side by
+side.
+
+Source of the construction: Bonawitz et al., "Practical Secure Aggregation", CCS 2017.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+
+Masked: TypeAlias = npt.NDArray[np.uint32]
+
+KEY_BYTES = 32
+# Accumulator, key stream and zeros of one block are 768 KiB: they fit a 1 MiB second-level cache.
+BLOCK_BYTES = 256 * 1024
+_BLOCK_ENTRIES = BLOCK_BYTES // 4
+_ZEROS = memoryview(bytes(BLOCK_BYTES))
+# The counter of a stream has 32 bits and counts 64 bytes.
+CHUNK_ENTRIES_MAX = 2**32 * 64 // 4
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """One mask to add or to subtract.
+
+    Attributes:
+        key: 32 secret bytes that were derived for this one mask; never shown by `repr`.
+        sign: +1 to add, -1 to subtract.
+    """
+
+    key: bytes = field(repr=False)
+    sign: Literal[1, -1] = 1
+
+    def __post_init__(self) -> None:
+        if len(self.key) != KEY_BYTES:
+            raise ValueError(f"a mask's key has {KEY_BYTES} bytes, not {len(self.key)}")
+        if self.sign not in (1, -1):
+            raise ValueError(f"a mask's sign is 1 or -1, not {self.sign}")
+
+    def negated(self) -> "Mask":
+        """Return the mask that takes this one away."""
+        return Mask(self.key, 1 if self.sign < 0 else -1)
+
+
+class KeyStream:
+    """The ChaCha20 stream of one key and chunk: counter 0, nonce LE32(0) || LE64(chunk).
+
+    Raises:
+        ValueError: the key is not 32 bytes, or the chunk not in 0 <= chunk < 2^64.
+    """
+
+    def __init__(self, key: bytes, chunk: int) -> None:
+        if len(key) != KEY_BYTES:
+            raise ValueError(f"a stream's key has {KEY_BYTES} bytes, not {len(key)}")
+        if not 0 <= chunk < 2**64:
+            raise ValueError(f"chunk {chunk} is out of range")
+        # OpenSSL's 16 bytes: the counter as LE32, then the nonce of RFC 8439.
+        nonce = bytes(4) + bytes(4) + chunk.to_bytes(8, "little")
+        self._encryptor = Cipher(algorithms.ChaCha20(key, nonce), mode=None).encryptor()
+
+    def fill(self, room: memoryview) -> None:
+        """Fill at most `BLOCK_BYTES` bytes with the next bytes of the stream."""
+        self._encryptor.update_into(_ZEROS[: room.nbytes], room)
+
+
+def add_masks(accumulator: Masked, masks: Sequence[Mask], chunk: int) -> None:
+    """Add the streams of `chunk` to the accumulator, modulo 2^32 and in place.
+
+    Args:
+        accumulator: uint32[d], one-dimensional, contiguous and writable.
+        masks: which streams, and with which sign.
+        chunk: number of the chunk, 0 <= chunk < 2^64; each chunk has streams of its own.
+
+    Raises:
+        ValueError: the accumulator is of another form, or the chunk out of range.
+    """
+    if accumulator.dtype != np.uint32 or accumulator.ndim != 1:
+        raise ValueError("an accumulator is a one-dimensional array of uint32")
+    if not (accumulator.flags.c_contiguous and accumulator.flags.writeable):
+        raise ValueError("an accumulator is contiguous and writable")
+    if len(accumulator) > CHUNK_ENTRIES_MAX:
+        raise ValueError(f"a chunk has at most {CHUNK_ENTRIES_MAX} entries")
+    streams = [(KeyStream(mask.key, chunk), mask.sign) for mask in masks]
+    room = bytearray(min(BLOCK_BYTES, accumulator.nbytes))
+    for start in range(0, len(accumulator), _BLOCK_ENTRIES):
+        block = accumulator[start : start + _BLOCK_ENTRIES]
+        stream_bytes = memoryview(room)[: block.nbytes]
+        entries = np.frombuffer(stream_bytes, dtype="<u4")
+        for stream, sign in streams:
+            stream.fill(stream_bytes)
+            if sign > 0:
+                np.add(block, entries, out=block)
+            else:
+                np.subtract(block, entries, out=block)
+
+
+def add_vectors(accumulator: Masked, vectors: Sequence[Masked]) -> None:
+    """Add vectors to the accumulator, modulo 2^32, in place and block by block.
+
+    Raises:
+        ValueError: a vector has another length or type.
+    """
+    for vector in vectors:
+        if vector.dtype != np.uint32 or vector.shape != accumulator.shape:
+            raise ValueError("all vectors are uint32 of the accumulator's length")
+    for start in range(0, len(accumulator), _BLOCK_ENTRIES):
+        block = accumulator[start : start + _BLOCK_ENTRIES]
+        for vector in vectors:
+            np.add(block, vector[start : start + _BLOCK_ENTRIES], out=block)

@@ -1,0 +1,326 @@
+"""Averaging in disjoint cohorts by masked sums: nobody sees a single model.
+
+Each round's cohort runs one session of a masked sum (masked_sum/machine.py); its mean is the
+outcome. A session that aborts costs its members the round's exchange: they keep their own models,
+and the next round draws other cohorts.
+
+A session that has ended for us lingers for a few rounds: other members may still ask for what they
+lack. Messages of a session that we have not begun wait until we have trained.
+"""
+
+from collections.abc import Callable
+
+from p2pfl_crypto.encoding import NotFinite
+from p2pfl_crypto.identity import Identity
+from p2pfl_gossip.actions import (
+    Action,
+    LocalProtocolError,
+    Persist,
+    RemoteProtocolError,
+    Report,
+    SendBulk,
+    SetTimer,
+    Ticket,
+    Vector,
+    Work,
+)
+from p2pfl_gossip.averaging.base import (
+    LOOKAHEAD_ROUNDS,
+    UNKNOWN_ROUND,
+    Averaging,
+    Outcome,
+    Tickets,
+)
+from p2pfl_gossip.events import MaskedSumEnded, MemberBlamed
+from p2pfl_gossip.masked_sum.cohort import Cohort, Patience
+from p2pfl_gossip.masked_sum.core import Entropy
+from p2pfl_gossip.masked_sum.machine import Aborted, MaskedSum, Summed
+from p2pfl_gossip.masked_sum.messages import SessionMessage
+from p2pfl_gossip.records import Message, Record
+from p2pfl_gossip.roster import Roster
+
+LINGERING_SESSIONS = 2
+"""Ended sessions that still answer: of a member that is more rounds behind, the cohort is gone."""
+
+EARLY_MESSAGES_MAX = 32
+"""Kept from one member for a session that we have not begun; as the session itself keeps."""
+
+
+class MaskedCohorts(Averaging):
+    """One member's side of the masked sums of its cohorts, round after round.
+
+    Args:
+        index: this peer's index in the roster.
+        roster: all members.
+        identity: ours; signs what we say in a session.
+        group: bytes that name the group.
+        length: entries of a model, d; models are float32.
+        members_of: the cohort of this peer in a round: ascending indices, with its own; at least 5.
+        clip: largest absolute value of a parameter; larger ones count as that.
+        weight_max: largest weight of a model; a larger one counts as that.
+        patience: how long to wait for others.
+        entropy: gives secret bytes, never the same twice, not after a restart either.
+        tickets: shared with the peer.
+    """
+
+    def __init__(
+        self,
+        *,
+        index: int,
+        roster: Roster,
+        identity: Identity,
+        group: bytes,
+        length: int,
+        members_of: Callable[[int], tuple[int, ...]],
+        clip: float,
+        weight_max: float,
+        patience: Patience,
+        entropy: Entropy,
+        tickets: Tickets,
+    ) -> None:
+        self.outcome: Outcome | None = None
+        self._index, self._roster, self._identity = index, roster, identity
+        self._group, self._length, self._members_of = group, length, members_of
+        self._clip, self._weight_max = clip, weight_max
+        self._patience, self._entropy, self._tickets = patience, entropy, tickets
+        self._records: dict[str, bytes | Vector] = {}
+        self._now_s = 0.0  # Of the last input that told it.
+        self._round = -1
+        self._vector: Vector | None = None  # Our trained model, while its session is under way.
+        self._past: list[int] = []
+        self._unreachable = 0
+        self._sessions: dict[int, MaskedSum] = {}  # By round: the one under way and lingering ones.
+        self._cohorts: dict[int, Cohort] = {}  # Of rounds that others may be in.
+        self._rounds: dict[bytes, int] = {}  # Session id -> round, of the same.
+        self._early: dict[int, dict[int, list[Message]]] = {}  # By round and sender.
+        self._owners: dict[Ticket, int] = {}  # What is under way, and for which round.
+
+    def restore(self, records: dict[str, bytes | Vector]) -> None:
+        """Take what earlier incarnations persisted: the journals of their sessions."""
+        self._records = dict(records)
+
+    def partners(self, round_: int) -> tuple[int, ...]:
+        """Return the other members of the cohort."""
+        return tuple(member for member in self._members_of(round_) if member != self._index)
+
+    def round_of(self, message: Message, round_: int) -> int | None:
+        """Return the round of a message's session."""
+        if not isinstance(message, SessionMessage):
+            raise RemoteProtocolError("unexpected_message")
+        for ahead in range(round_, round_ + LOOKAHEAD_ROUNDS + 1):
+            self._cohort(ahead)
+        return self._rounds.get(message.session, UNKNOWN_ROUND)
+
+    def lingers(self, round_: int) -> bool:
+        """Tell whether an ended session still answers."""
+        return round_ in self._sessions
+
+    def begin(self, now_s: float, round_: int, vector: Vector, weight: float) -> list[Action]:
+        """Start the session of a round with our trained model."""
+        forgotten = self._forget_before(round_)
+        self._now_s = now_s
+        self._round, self._vector, self._past, self._unreachable = round_, vector, [], 0
+        cohort = self._cohort(round_)
+        try:
+            session = MaskedSum(
+                cohort,
+                self._identity,
+                vector,
+                min(weight, self._weight_max),
+                entropy=self._entropy,
+                records=self._records,
+                tickets=self._tickets,
+            )
+        except NotFinite as error:
+            raise LocalProtocolError(f"a trained model is finite, but {error}") from None
+        self._sessions[round_] = session
+        actions = forgotten + self._keep(round_, session.on_start(now_s))
+        early = self._early.pop(round_, {})
+        for sender in sorted(early):
+            for message in early[sender]:
+                try:
+                    answer = session.on_message(now_s, self._roster.peers[sender], message)
+                except RemoteProtocolError:
+                    continue  # It lost its chance to be refused at its link.
+                actions += self._keep(round_, answer)
+        return actions + self._settle(round_)
+
+    def abandon(self) -> list[Action]:
+        """Give up the session under way."""
+        if self._vector is None:
+            return []
+        self._vector = None
+        session = self._sessions.pop(self._round)
+        return session.abandon(self._now_s)
+
+    def close(self) -> list[Action]:
+        """End all sessions: the peer leaves."""
+        actions = self.abandon()
+        for session in self._sessions.values():
+            actions += session.abandon(self._now_s)
+        self._sessions.clear()
+        return actions
+
+    def body_bytes(self, sender: int, header: Message) -> int | None:
+        """Take a chunk or a sum of a session that is open."""
+        session = self._session_of(header)
+        if session is None:
+            return None
+        return session.body_bytes(self._now_s, self._roster.peers[sender], header)
+
+    def on_body(self, now_s: float, sender: int, header: Message, body: Vector) -> list[Action]:
+        """Take a whole body, of whatever type it came as: it is uint32."""
+        session = self._session_of(header)
+        if session is None:
+            return []
+        peer = self._roster.peers[sender]
+        round_ = self._round_of_session(header)
+        answer = session.on_body(now_s, peer, header, body.view("<u4"))
+        return self._keep(round_, answer) + self._settle(round_)
+
+    def on_message(self, now_s: float, sender: int, message: Message) -> list[Action]:
+        """Take a message of a session that is open; keep one of a session that is to come."""
+        round_ = self._round_of_session(message)
+        session = self._sessions.get(round_)
+        if session is None:
+            if round_ >= self._round and sender in self._members_of(round_):
+                early = self._early.setdefault(round_, {}).setdefault(sender, [])
+                if len(early) >= EARLY_MESSAGES_MAX:
+                    raise RemoteProtocolError("too_early")
+                early.append(message)
+            return []
+        answer = session.on_message(now_s, self._roster.peers[sender], message)
+        return self._keep(round_, answer) + self._settle(round_)
+
+    def on_past(self, now_s: float, partner: int) -> list[Action]:
+        """Wait no longer for a member that has left our round."""
+        return self._on_gone(now_s, partner, is_past=True)
+
+    def on_peer_down(self, now_s: float, partner: int) -> list[Action]:
+        """Wait no longer for a member that cannot be reached."""
+        return self._on_gone(now_s, partner, is_past=False)
+
+    def on_timer(self, now_s: float, ticket: Ticket) -> list[Action]:
+        """Pass a session's timer on."""
+        round_ = self._owners.pop(ticket, UNKNOWN_ROUND)
+        session = self._sessions.get(round_)
+        if session is None:
+            return []
+        return self._keep(round_, session.on_timer(now_s, ticket)) + self._settle(round_)
+
+    def on_sent(self, now_s: float, ticket: Ticket, ok: bool) -> list[Action]:
+        """Pass on that a session's body has left."""
+        round_ = self._owners.pop(ticket, UNKNOWN_ROUND)
+        session = self._sessions.get(round_)
+        if session is None:
+            return []
+        return self._keep(round_, session.on_sent(now_s, ticket, ok)) + self._settle(round_)
+
+    def on_work_done(self, now_s: float, ticket: Ticket, result: Record) -> list[Action]:
+        """Pass a job's result on."""
+        round_ = self._owners.pop(ticket)
+        session = self._sessions[round_]
+        actions = self._keep(round_, session.on_work_done(now_s, ticket, result))
+        return actions + self._settle(round_)
+
+    def on_work_failed(self, now_s: float, ticket: Ticket, reason: str) -> list[Action]:
+        """Pass on that a job could not be done."""
+        round_ = self._owners.pop(ticket)
+        session = self._sessions[round_]
+        actions = self._keep(round_, session.on_work_failed(now_s, ticket, reason))
+        return actions + self._settle(round_)
+
+    def _on_gone(self, now_s: float, partner: int, *, is_past: bool) -> list[Action]:
+        if self._vector is None or partner not in self._members_of(self._round):
+            return []
+        if is_past and partner not in self._past:
+            self._past.append(partner)
+        elif not is_past:
+            self._unreachable += 1
+        answer = self._sessions[self._round].on_peer_down(now_s, self._roster.peers[partner])
+        return self._keep(self._round, answer) + self._settle(self._round)
+
+    def _settle(self, round_: int) -> list[Action]:
+        """Take the outcome of the session under way."""
+        if round_ != self._round or self._vector is None:
+            return []
+        ended = self._sessions[round_].outcome
+        if ended is None:
+            return []
+        members = self._members_of(round_)
+        vector, self._vector = self._vector, None
+        blames = [Report(MemberBlamed(round_, it.member, it.fault)) for it in ended.blames]
+        match ended:
+            case Summed():
+                report = MaskedSumEnded(
+                    round_, "summed", len(ended.members), len(ended.kept), ended.clipped
+                )
+                self.outcome = Outcome(
+                    vector=ended.mean,
+                    expected=len(members),
+                    contributors=len(ended.members),
+                    complete=not ended.kept,
+                    past=tuple(self._past),
+                    unreachable=self._unreachable,
+                )
+            case Aborted():
+                report = MaskedSumEnded(round_, f"aborted: {ended.reason}", 0, 0, 0)
+                self.outcome = Outcome(
+                    vector=vector,
+                    expected=len(members),
+                    contributors=1,
+                    complete=False,
+                    past=tuple(self._past),
+                    unreachable=self._unreachable,
+                )
+        return [Report(report), *blames]
+
+    def _cohort(self, round_: int) -> Cohort:
+        cohort = self._cohorts.get(round_)
+        if cohort is None:
+            cohort = self._cohorts[round_] = Cohort(
+                group=self._group,
+                round=round_,
+                attempt=0,
+                members=tuple(self._roster.peers[member] for member in self._members_of(round_)),
+                vector_entries=self._length,
+                clip=self._clip,
+                weight_max=self._weight_max,
+                patience=self._patience,
+            )
+            self._rounds[cohort.session] = round_
+        return cohort
+
+    def _forget_before(self, round_: int) -> list[Action]:
+        """Drop what belongs to rounds that nobody may ask for any more."""
+        actions: list[Action] = []
+        for old in [key for key in self._cohorts if key < round_ - LINGERING_SESSIONS]:
+            del self._rounds[self._cohorts.pop(old).session]
+            session = self._sessions.pop(old, None)
+            if session is not None:
+                actions += session.abandon(self._now_s)
+                for ticket in [it for it, owner in self._owners.items() if owner == old]:
+                    del self._owners[ticket]
+        for old in [key for key in self._early if key < round_]:
+            del self._early[old]
+        return actions
+
+    def _round_of_session(self, message: Message) -> int:
+        if not isinstance(message, SessionMessage):
+            raise RemoteProtocolError("unexpected_message")
+        return self._rounds.get(message.session, UNKNOWN_ROUND)
+
+    def _session_of(self, message: Message) -> MaskedSum | None:
+        return self._sessions.get(self._round_of_session(message))
+
+    def _keep(self, round_: int, actions: list[Action]) -> list[Action]:
+        """Note whose tickets are under way, and what was persisted."""
+        for action in actions:
+            if isinstance(action, (SetTimer, Work, SendBulk)):
+                if action.ticket is not None:
+                    self._owners[action.ticket] = round_
+            elif isinstance(action, Persist):
+                self._records.update(
+                    (key, value) for key, value in action.records.items() if value is not None
+                )
+        return actions

@@ -1,0 +1,241 @@
+"""ADVERTISE: fresh keys of all members, and one list of them that all follow.
+
+The leader's list names adverts by their digests. A member follows one list, ever; members that
+follow different lists have different transcripts and cannot open each other's shares.
+"""
+
+from p2pfl_crypto.key_agreement import (
+    InvalidKey,
+    agreement_secret_of,
+    public_key_of,
+    require_canonical,
+)
+from p2pfl_crypto.shamir import WIDE_BYTES, scalar_of
+from p2pfl_crypto.transcripts import tau1_of
+from p2pfl_gossip.actions import RemoteProtocolError
+from p2pfl_gossip.masked_sum.core import Core, turn_bytes
+from p2pfl_gossip.masked_sum.jobs import Secrets
+from p2pfl_gossip.masked_sum.messages import (
+    Advert,
+    AdvertList,
+    Fetch,
+    SessionMessage,
+    Wanted,
+)
+from p2pfl_gossip.masked_sum.phases import Phase
+
+VERSIONS_MAX = 3
+"""Adverts kept of one member. An honest one has one; two prove a lie, and another leader's list may
+name a third."""
+
+
+class Advertising:
+    """The first phase.
+
+    Attributes:
+        secrets: ours, of this session.
+        adverts: keys by member of U1, as the list that we follow names them.
+        adopted: the list that we follow, once all its adverts are here.
+        dealers: U1, its members.
+        tau1: the transcript.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self.secrets = Secrets(
+            seed=scalar_of(core.entropy(WIDE_BYTES)),
+            mask_scalar=scalar_of(core.entropy(WIDE_BYTES)),
+            share_scalar=scalar_of(core.entropy(WIDE_BYTES)),
+            rounding=core.entropy(32),
+        )
+        # By member, then by digest, in the order in which they came.
+        self._known: dict[int, dict[bytes, Advert]] = {}
+        self._lists: dict[int, AdvertList] = {}
+        self._asked: dict[int, None] = {}
+        self.adopted: AdvertList | None = None
+        self.adverts: dict[int, Advert] = {}
+        self.dealers: tuple[int, ...] = ()
+        self.tau1 = b""
+
+    def start(self) -> None:
+        """Advertise fresh keys."""
+        core = self._core
+        core.advance(Phase.ADVERTISE)
+        share_key = public_key_of(agreement_secret_of(self.secrets.share_scalar))
+        mask_key = public_key_of(agreement_secret_of(self.secrets.mask_scalar))
+        unsigned = Advert(core.cohort.session, core.rank, share_key, mask_key, bytes(64))
+        signature = core.sign(b"advert", unsigned.digest())
+        advert = Advert(core.cohort.session, core.rank, share_key, mask_key, signature)
+        self._known[core.rank] = {advert.digest(): advert}
+        core.broadcast(advert)
+        patience = core.cohort.patience
+        if core.is_leader:
+            core.set_timer("repair", patience.gather_s / 2, self._fetch_late)
+            core.set_timer("lead", patience.gather_s, self._publish_list)
+        core.set_timer("turn", patience.gather_s + patience.takeover_s, self._next_turn)
+
+    def on_advert(self, sender: int, message: Advert) -> None:
+        """Keep a member's keys; those that a list names may come from anybody."""
+        core = self._core
+        rank, digest = message.member, message.digest()
+        core.require_member(rank)
+        if sender != rank and not any(
+            self._digest_in(listed, rank) == digest for listed in self._lists.values()
+        ):
+            raise RemoteProtocolError("not_your_advert")
+        for key in (message.share_key, message.mask_key):
+            try:
+                require_canonical(key)
+            except InvalidKey:
+                raise RemoteProtocolError("bad_key") from None
+        known = self._known.get(rank, {})
+        if digest in known or len(known) >= VERSIONS_MAX:
+            return
+        core.verify(rank, b"advert", message.signature, digest)
+        if known:
+            core.blame(rank, "two_adverts", next(iter(known.values())), message)
+        self._known.setdefault(rank, {})[digest] = message
+        self._progress()
+
+    def _progress(self) -> None:
+        core = self._core
+        if core.phase != Phase.ADVERTISE:
+            return
+        if (
+            core.is_leader
+            and core.turn not in self._lists
+            and all(rank in self._known or rank in core.gone for rank in core.others)
+        ):
+            self._publish_list()
+        else:
+            self._adopt()
+
+    def _digest_in(self, listed: AdvertList, rank: int) -> bytes | None:
+        ranks = self._core.unpack(listed.members)
+        if rank not in ranks:
+            return None
+        place = ranks.index(rank)
+        return listed.digests[32 * place : 32 * place + 32]
+
+    def _publish_list(self) -> None:
+        core = self._core
+        if core.phase != Phase.ADVERTISE or len(self._known) < core.cohort.threshold:
+            return
+        ranks = sorted(self._known)
+        members = core.cohort.pack(ranks)
+        digests = [next(iter(self._known[rank])) for rank in ranks]
+        signature = core.sign(
+            b"adverts", turn_bytes(core.turn), tau1_of(core.cohort.session, members, digests)
+        )
+        message = AdvertList(core.cohort.session, core.turn, members, b"".join(digests), signature)
+        core.broadcast(message)
+        self._lists[core.turn] = message
+        self._adopt()
+
+    def on_advert_list(self, sender: int, message: AdvertList) -> None:
+        """Keep the list of the leader of a turn."""
+        core, cohort = self._core, self._core.cohort
+        if message.turn >= cohort.leader_turns_max:
+            raise RemoteProtocolError("no_such_turn")
+        ranks = core.unpack(message.members)
+        if len(message.digests) != 32 * len(ranks):
+            raise RemoteProtocolError("bad_list")
+        if len(ranks) < cohort.threshold:
+            raise RemoteProtocolError("too_few_adverts")
+        known = self._lists.get(message.turn)
+        if known == message:
+            return
+        digests = [message.digests[32 * i : 32 * i + 32] for i in range(len(ranks))]
+        leader = cohort.leader(message.turn)
+        core.verify(
+            leader,
+            b"adverts",
+            message.signature,
+            turn_bytes(message.turn),
+            tau1_of(cohort.session, message.members, digests),
+        )
+        if known is not None:
+            core.blame(leader, "two_lists", known, message)
+            return
+        self._lists[message.turn] = message
+        if core.phase == Phase.ADVERTISE:
+            self._fetch_listed(message)
+            self._adopt()
+
+    def _adopt(self) -> None:
+        """Follow the first list whose turn has come and whose adverts are all here.
+
+        Until then another leader's list may still be followed, since nothing was said under any.
+        """
+        core = self._core
+        for turn in sorted(self._lists):
+            listed = self._lists[turn]
+            if core.phase != Phase.ADVERTISE or core.is_turn_over(turn):
+                return
+            ranks = core.unpack(listed.members)
+            if core.rank not in ranks:
+                core.abort("left_out")
+                return
+            found: dict[int, Advert] = {}
+            for place, rank in enumerate(ranks):
+                advert = self._known.get(rank, {}).get(listed.digests[32 * place : 32 * place + 32])
+                if advert is not None:
+                    found[rank] = advert
+            if len(found) == len(ranks):
+                self.adopted, self.dealers, self.adverts = listed, ranks, found
+                digests = [found[rank].digest() for rank in ranks]
+                self.tau1 = tau1_of(core.cohort.session, listed.members, digests)
+                core.advance(Phase.DEAL)
+
+    def _fetch_late(self) -> None:
+        for rank in self._core.others:
+            if rank not in self._known:
+                self._core.fetch(rank, Wanted.ADVERT, rank)
+
+    def on_ahead(self, rank: int) -> None:
+        """Ask a member that is ahead of us for the list that it follows; once each."""
+        if rank not in self._asked:
+            self._asked[rank] = None
+            self._core.fetch(rank, Wanted.ADVERT_LIST)
+
+    def _fetch_listed(self, listed: AdvertList) -> None:
+        """Ask for the adverts that a list names and we lack: its leader, and their authors."""
+        core = self._core
+        leader = core.cohort.leader(listed.turn)
+        for rank in core.unpack(listed.members):
+            if self._digest_in(listed, rank) not in self._known.get(rank, {}):
+                core.fetch(leader, Wanted.ADVERT, rank)
+                if rank != leader:
+                    core.fetch(rank, Wanted.ADVERT, rank)
+
+    def _next_turn(self) -> None:
+        """Look to the next leader, and ask again for what the lists name."""
+        core, cohort = self._core, self._core.cohort
+        core.turn += 1
+        if core.turn >= cohort.leader_turns_max:
+            core.abort("no_agreement")
+            return
+        core.set_timer("turn", cohort.patience.takeover_s, self._next_turn)
+        for listed in list(self._lists.values()):
+            self._fetch_listed(listed)
+        self._adopt()
+        if core.is_leader:
+            self._publish_list()
+
+    def forget(self) -> None:
+        """Drop our secrets."""
+        del self.secrets
+
+    def on_gone(self) -> None:
+        """Wait no longer for a member that cannot be reached."""
+        self._progress()
+
+    def answer(self, fetch: Fetch) -> SessionMessage | None:
+        """Find what a member asks for, if we have it."""
+        if fetch.what == Wanted.ADVERT:
+            if fetch.first in self.adverts:
+                return self.adverts[fetch.first]
+            return next(iter(self._known.get(fetch.first, {}).values()), None)
+        if fetch.what == Wanted.ADVERT_LIST:
+            return self.adopted
+        return None

@@ -1,0 +1,292 @@
+"""AGREE: one U2 that t members have acknowledged.
+
+Nothing that depends on the vector leaves a member before t ACKs for one tau2. Two sets of t
+members have an honest one in common (2t > n + m), which acknowledges once: so no two tau2 get t
+ACKs, whatever the leader shows to whom.
+"""
+
+from p2pfl_gossip.actions import RemoteProtocolError
+from p2pfl_gossip.masked_sum.choices import cover
+from p2pfl_gossip.masked_sum.core import Core, turn_bytes
+from p2pfl_gossip.masked_sum.journal import Journal, Step
+from p2pfl_gossip.masked_sum.messages import (
+    Ack,
+    Fetch,
+    Held,
+    Proposal,
+    SessionMessage,
+    Wanted,
+)
+from p2pfl_gossip.masked_sum.phases import Phase
+from p2pfl_gossip.masked_sum.sharing import Sharing
+
+PROPOSALS_MAX = 8
+"""Kept at once. An honest cohort has one, and one more for each leader that died unheard."""
+
+
+class Agreement:
+    """The end of the second phase. `tau2` and `members` (U2) are set once t ACKs are held."""
+
+    def __init__(self, core: Core, journal: Journal, sharing: Sharing) -> None:
+        self._core, self._journal, self._sharing = core, journal, sharing
+        self._reports: dict[int, tuple[int, ...]] = {}
+        self._proposals: dict[bytes, Proposal] = {}
+        self._acks: dict[bytes, dict[int, Ack]] = {}
+        self._ack_of: dict[int, Ack] = {}
+        self.tau2 = b""
+        self.members: tuple[int, ...] = ()
+        sharing.tell(self.progress)
+
+    def start(self) -> None:
+        """Wait for shares, a proposal and ACKs, or make the proposal."""
+        core, patience = self._core, self._core.cohort.patience
+        core.set_timer("repair", patience.gather_s / 2, self._repair)
+        if core.is_leader:
+            core.set_timer("lead", patience.gather_s, self._propose)
+        core.set_timer("turn", patience.gather_s + patience.takeover_s, self._next_turn)
+
+    def _repair(self) -> None:
+        """Ask for what may have been lost: shares, and the ACKs of those that may be ahead."""
+        core = self._core
+        self._sharing.fetch_missing()
+        self._reports.pop(core.rank, None)
+        self._report_held()
+        if self._acks:
+            for rank in self._sharing.dealers:
+                if rank not in self._ack_of:
+                    core.fetch(rank, Wanted.ACK)
+        for tau2, acks in self._acks.items():
+            if tau2 not in self._proposals:
+                core.fetch(next(iter(acks)), Wanted.PROPOSAL)
+        core.set_timer("repair", core.cohort.patience.gather_s / 2, self._repair)
+
+    def _report_held(self) -> None:
+        core = self._core
+        held = tuple(sorted(self._sharing.shares))
+        if core.is_leader:
+            self._reports[core.rank] = held
+            return
+        if self._reports.get(core.rank) != held:
+            self._reports[core.rank] = held
+            core.send(
+                core.cohort.leader(core.turn),
+                Held(core.cohort.session, self._sharing.tau1, core.cohort.pack(held)),
+            )
+
+    def on_held(self, sender: int, message: Held) -> None:
+        """Note whose shares a member holds."""
+        held = self._core.unpack(message.dealers)
+        if message.tau1 != self._sharing.tau1:
+            return
+        if sender not in self._sharing.dealers:
+            raise RemoteProtocolError("not_in_list")
+        self._reports[sender] = held
+        self.progress()
+
+    def progress(self) -> None:
+        """Do whatever has become possible in AGREE."""
+        core = self._core
+        if core.phase != Phase.AGREE or self._sharing.dealt is None:
+            return
+        awaited = [
+            rank
+            for rank in self._sharing.dealers
+            if rank not in core.gone and rank not in self._sharing.dealt.refused
+        ]
+        if self._ack_of.get(core.rank) is None:
+            if all(rank in self._sharing.shares for rank in awaited):
+                self._report_held()
+            if (
+                core.is_leader
+                and not self._proposals
+                and all(
+                    rank in self._reports
+                    and all(dealer in self._reports[rank] for dealer in awaited)
+                    for rank in awaited
+                )
+            ):
+                self._propose()
+                return
+            self._try_to_acknowledge()
+        self._try_to_close()
+
+    def _propose(self) -> None:
+        core, cohort = self._core, self._core.cohort
+        if core.phase != Phase.AGREE:
+            return
+        if self._proposals:
+            # Somebody may have acknowledged it: a new leader repeats what it has heard.
+            first = next(iter(self._proposals.values()))
+            members, digests = first.members, first.header_digests
+        else:
+            self._report_held()
+            holders = sorted(self._reports)
+            givers = [rank for rank in holders if rank in self._sharing.headers]
+            missing = [
+                (holder, giver)
+                for holder in holders
+                for giver in givers
+                if giver not in self._reports[holder]
+            ]
+            spare = len(holders) - cohort.threshold
+            # Each holder dropped here is one ACK less.
+            _, dropped = cover(
+                missing, lambda _rank, before: len(before) < spare, is_holder_cheaper=True
+            )
+            chosen = [rank for rank in givers if rank not in dropped]
+            if len(chosen) < cohort.threshold:
+                return
+            members = cohort.pack(chosen)
+            digests = b"".join(self._sharing.headers[rank].digest() for rank in chosen)
+        unsigned = Proposal(
+            cohort.session, core.turn, self._sharing.tau1, members, digests, bytes(64)
+        )
+        message = Proposal(
+            cohort.session,
+            core.turn,
+            self._sharing.tau1,
+            members,
+            digests,
+            core.sign(b"proposal", turn_bytes(core.turn), unsigned.tau2()),
+        )
+        core.broadcast(message)
+        self._proposals.setdefault(message.tau2(), message)
+        self.progress()
+
+    def on_proposal(self, sender: int, message: Proposal) -> None:
+        """Keep a leader's proposal of U2; acknowledge it if we may."""
+        core, cohort = self._core, self._core.cohort
+        if message.turn >= cohort.leader_turns_max:
+            raise RemoteProtocolError("no_such_turn")
+        ranks = core.unpack(message.members)
+        if len(message.header_digests) != 32 * len(ranks):
+            raise RemoteProtocolError("bad_proposal")
+        if len(ranks) < cohort.threshold:
+            raise RemoteProtocolError("too_few_members")
+        if message.tau1 != self._sharing.tau1:
+            core.fetch(sender, Wanted.ADVERT_LIST)
+            return
+        if any(rank not in self._sharing.dealers for rank in ranks):
+            raise RemoteProtocolError("not_in_list")
+        tau2 = message.tau2()
+        if tau2 in self._proposals:
+            return
+        leader = cohort.leader(message.turn)
+        core.verify(leader, b"proposal", message.signature, turn_bytes(message.turn), tau2)
+        for other in self._proposals.values():
+            if other.turn == message.turn:
+                core.blame(leader, "two_proposals", other, message)
+        if len(self._proposals) >= PROPOSALS_MAX:
+            return
+        self._proposals[tau2] = message
+        self._fetch_for(message, ranks, sender)
+        self.progress()
+
+    def _fetch_for(self, message: Proposal, ranks: tuple[int, ...], sender: int) -> None:
+        """Ask for the headers and shares that a proposal names and we lack."""
+        core = self._core
+        for place, rank in enumerate(ranks):
+            digest = message.header_digests[32 * place : 32 * place + 32]
+            known = self._sharing.headers.get(rank)
+            if known is None or known.digest() != digest:
+                core.fetch(sender, Wanted.HEADER, rank)
+            if rank not in self._sharing.shares:
+                core.fetch(rank, Wanted.SHARE)
+
+    def _headers_match(self, proposal: Proposal) -> bool:
+        digests = proposal.header_digests
+        return all(
+            rank in self._sharing.headers
+            and self._sharing.headers[rank].digest() == digests[32 * place : 32 * place + 32]
+            for place, rank in enumerate(self._core.unpack(proposal.members))
+        )
+
+    def _try_to_acknowledge(self) -> None:
+        core = self._core
+        for tau2, proposal in self._proposals.items():
+            ranks = core.unpack(proposal.members)
+            if (
+                not core.is_turn_over(proposal.turn)
+                and self._headers_match(proposal)
+                and all(rank in self._sharing.shares for rank in ranks)
+            ):
+                core.actions.append(self._journal.advance(Step.ACKED, tau2))
+                ack = Ack(core.cohort.session, core.rank, tau2, core.sign(b"ack", tau2))
+                self._ack_of[core.rank] = ack
+                self._acks.setdefault(tau2, {})[core.rank] = ack
+                core.broadcast(ack)
+                return
+
+    def on_ack(self, sender: int, message: Ack) -> None:
+        """Count an acknowledgement."""
+        core = self._core
+        rank = message.member
+        core.require_member(rank)
+        if rank != sender:
+            raise RemoteProtocolError("not_your_ack")
+        known = self._ack_of.get(rank)
+        if known == message:
+            return
+        core.verify(rank, b"ack", message.signature, message.tau2)
+        if known is not None:
+            if known.tau2 != message.tau2:
+                core.blame(rank, "two_acks", known, message)
+            return
+        self._ack_of[rank] = message
+        self._acks.setdefault(message.tau2, {})[rank] = message
+        if message.tau2 not in self._proposals:
+            core.fetch(sender, Wanted.PROPOSAL)
+        self.progress()
+
+    def _try_to_close(self) -> None:
+        """Close U2 once t members acknowledged a tau2 that we can follow."""
+        core = self._core
+        own = self._ack_of.get(core.rank)
+        for tau2, acks in self._acks.items():
+            if len(acks) < core.cohort.threshold or tau2 not in self._proposals:
+                continue
+            if own is not None and own.tau2 != tau2:
+                continue
+            if not self._headers_match(self._proposals[tau2]):
+                continue
+            self.tau2, self.members = tau2, core.unpack(self._proposals[tau2].members)
+            core.advance(Phase.CHUNK)
+            return
+
+    def proposed_members(self, tau2: bytes) -> tuple[int, ...]:
+        """Return the U2 that a known proposal names, or nobody."""
+        if tau2 == self.tau2:
+            return self.members
+        proposal = self._proposals.get(tau2)
+        return self._core.unpack(proposal.members) if proposal else ()
+
+    def _next_turn(self) -> None:
+        core, cohort = self._core, self._core.cohort
+        core.turn += 1
+        if core.turn >= cohort.leader_turns_max:
+            core.abort("no_agreement")
+            return
+        core.set_timer("turn", cohort.patience.takeover_s, self._next_turn)
+        own = self._ack_of.get(core.rank)
+        if own is not None:
+            core.broadcast(own)  # The same bytes: some may have been lost.
+        self._repair()
+        if core.is_leader:
+            if self._proposals:
+                self._propose()
+            else:
+                core.set_timer("lead", cohort.patience.takeover_s / 2, self._propose)
+        self.progress()
+
+    def on_gone(self) -> None:
+        """Wait no longer for a member that cannot be reached."""
+        self.progress()
+
+    def answer(self, fetch: Fetch) -> SessionMessage | None:
+        """Find what a member asks for, if we have it."""
+        own = self._ack_of.get(self._core.rank)
+        if fetch.what == Wanted.PROPOSAL:
+            return self._proposals.get(own.tau2) if own else None
+        if fetch.what == Wanted.ACK:
+            return own
+        return None

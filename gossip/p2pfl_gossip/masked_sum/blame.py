@@ -1,0 +1,196 @@
+"""Proof that a member lied, which anybody who knows the cohort can check, whoever brings it.
+
+A member signs one statement only in each of its slots: one advert, one ACK, one list in each turn
+that it leads, one digest of each chunk. Two different ones in a slot prove the lie. So do keys of
+low order, and dealt shares that its own header commits to and that give no secret of its.
+"""
+
+from p2pfl_crypto.identity import InvalidIdentity
+from p2pfl_crypto.key_agreement import InvalidKey, require_contributory
+from p2pfl_crypto.shamir import InvalidShare
+from p2pfl_crypto.statements import verify_statement
+from p2pfl_crypto.transcripts import share_digest, tau1_of
+from p2pfl_gossip.masked_sum.cohort import Cohort
+from p2pfl_gossip.masked_sum.core import Blame, turn_bytes
+from p2pfl_gossip.masked_sum.jobs import Rebuild, Rebuilt, perform
+from p2pfl_gossip.masked_sum.messages import (
+    Ack,
+    Advert,
+    AdvertList,
+    Ballot,
+    ChunkHeader,
+    Header,
+    Manifest,
+    Proposal,
+    Receipt,
+    SumDigest,
+    Vote,
+)
+from p2pfl_gossip.records import Message
+
+
+class Unproven(Exception):
+    """The evidence does not show that the member lied; the message says why."""
+
+
+def verify_blame(cohort: Cohort, blame: Blame) -> None:
+    """Check that a blame's evidence proves it.
+
+    ``"false_sum"`` and ``"corrupt_reveal"`` cannot be proven by messages alone: the first takes
+    the masked chunks and the secrets, to work the sum out again; a reveal is not signed.
+
+    Raises:
+        Unproven: says what is missing.
+    """
+    rank = cohort.rank_of(blame.member)
+    if rank is None:
+        raise Unproven("the blamed is none of the cohort's")
+    if blame.fault == "bad_keys":
+        _verify_bad_keys(cohort, rank, blame.evidence)
+        return
+    if len(blame.evidence) != 2:
+        raise Unproven(f"{blame.fault!r} with {len(blame.evidence)} messages proves nothing")
+    first, second = blame.evidence
+    slots = []
+    for message in (first, second):
+        author, kind, slot, body = _statement(cohort, message)
+        if author != rank:
+            raise Unproven("a statement is another member's")
+        _verify(cohort, message, rank, kind, body)
+        slots.append(slot)
+    if isinstance(first, ChunkHeader) and isinstance(second, Manifest):
+        place = 32 * first.chunk
+        if first.tau2 != second.tau2 or second.chunk_digests[place : place + 32] == first.digest:
+            raise Unproven("the chunk is that of the manifest")
+        return
+    if slots[0] != slots[1]:
+        raise Unproven("the two statements are of two slots")
+    if _statement(cohort, first)[3] == _statement(cohort, second)[3]:
+        raise Unproven("the two statements are one")
+
+
+def verify_bad_dealing(
+    cohort: Cohort,
+    dealers: tuple[int, ...],
+    header: Header,
+    advert: Advert,
+    shares: dict[int, tuple[bytes, bytes]],
+) -> None:
+    """Check that shares which a dealer's header commits to give no secret of its.
+
+    Args:
+        cohort: of the session.
+        dealers: U1, in whose order the header lists digests.
+        header: the dealer's.
+        advert: the dealer's.
+        shares: shares of b, or of s (the other empty), by holder's rank; at least t.
+
+    Raises:
+        Unproven: the shares are not those of the header, or they do give the secret.
+    """
+    rank = header.dealer
+    _verify(cohort, header, rank, b"header", (header.digest(),))
+    _verify(cohort, advert, rank, b"advert", (advert.digest(),))
+    if advert.member != rank:
+        raise Unproven("the advert is another member's")
+    by_x: dict[bytes, dict[int, bytes]] = {b"b": {}, b"s": {}}
+    for holder, pair in shares.items():
+        for kind, share in zip((b"b", b"s"), pair, strict=True):
+            place = dealers.index(holder) + (len(dealers) if kind == b"s" else 0)
+            if not share:
+                continue
+            digest = header.share_digests[32 * place : 32 * place + 32]
+            if share_digest(header.tau1, kind, rank, holder, share) != digest:
+                raise Unproven(f"the share of member {holder} is none of the header's")
+            by_x[kind][holder + 1] = share
+    seeds = {rank: by_x[b"b"]} if by_x[b"b"] else {}
+    scalars = {} if seeds else {rank: by_x[b"s"]}
+    try:
+        result = perform(
+            Rebuild(
+                threshold=cohort.threshold,
+                tau1=header.tau1,
+                tau2=bytes(32),
+                seeds=seeds,
+                scalars=scalars,
+                commitments={rank: header.commitment},
+                mask_keys={rank: advert.mask_key},
+            )
+        )
+    except InvalidShare as error:
+        raise Unproven(str(error)) from None
+    assert isinstance(result, Rebuilt)
+    if result.liars != (rank,):
+        raise Unproven("the shares give the dealer's secret")
+
+
+def _verify_bad_keys(cohort: Cohort, rank: int, evidence: tuple[Message, ...]) -> None:
+    for advert in evidence:
+        if isinstance(advert, Advert) and advert.member == rank:
+            _verify(cohort, advert, rank, b"advert", (advert.digest(),))
+            for key in (advert.share_key, advert.mask_key):
+                try:
+                    require_contributory([key])
+                except InvalidKey:
+                    return
+    raise Unproven("no advert of the member has a key of low order")
+
+
+def _verify(
+    cohort: Cohort, message: Message, rank: int, kind: bytes, body: tuple[bytes, ...]
+) -> None:
+    if getattr(message, "session", None) != cohort.session:
+        raise Unproven("a message is of another session")
+    key, signature = cohort.public_keys[rank], message.signature  # type: ignore[attr-defined]
+    try:
+        verify_statement(key, kind, rank, signature, cohort.session, *body)
+    except InvalidIdentity:
+        raise Unproven("a signature is not the member's") from None
+
+
+def _statement(
+    cohort: Cohort, message: Message
+) -> tuple[int, bytes, tuple[object, ...], tuple[bytes, ...]]:
+    """Return author, kind, slot and signed body of a message."""
+    match message:
+        case Advert():
+            return message.member, b"advert", (), (message.digest(),)
+        case AdvertList():
+            digests = message.digests
+            split = [digests[start : start + 32] for start in range(0, len(digests), 32)]
+            body = (turn_bytes(message.turn), tau1_of(message.session, message.members, split))
+            return cohort.leader(message.turn), b"adverts", (message.turn,), body
+        case Proposal():
+            body = (turn_bytes(message.turn), message.tau2())
+            return cohort.leader(message.turn), b"proposal", (message.turn,), body
+        case Ballot():
+            body = (turn_bytes(message.turn), message.digest())
+            return cohort.leader(message.turn), b"ballot", (message.turn,), body
+        case Header():
+            return message.dealer, b"header", (message.tau1,), (message.digest(),)
+        case Ack():
+            return message.member, b"ack", (), (message.tau2,)
+        case ChunkHeader():
+            number = message.chunk.to_bytes(8, "little")
+            slot = (message.tau2, message.chunk)
+            return message.member, b"chunk", slot, (message.tau2, number, message.digest)
+        case Manifest():
+            return message.member, b"manifest", (message.tau2,), (message.digest(),)
+        case _:
+            return _late_statement(message)
+
+
+def _late_statement(
+    message: Message,
+) -> tuple[int, bytes, tuple[object, ...], tuple[bytes, ...]]:
+    match message:
+        case Receipt():
+            body = (message.tau2, message.bitmaps)
+            return message.owner, b"receipt", (message.tau2,), body
+        case Vote():
+            return message.member, b"vote", (), (message.ballot,)
+        case SumDigest():
+            number = message.chunk.to_bytes(8, "little")
+            slot = (message.ballot, message.chunk)
+            return message.member, b"sum", slot, (message.ballot, number, message.digest)
+    raise Unproven(f"{type(message).__name__} is not signed")

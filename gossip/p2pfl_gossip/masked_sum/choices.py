@@ -1,0 +1,44 @@
+"""What a leader may choose: whose absence costs least when not everybody has heard everybody."""
+
+from collections.abc import Callable, Iterable
+
+
+def cover(
+    missing: Iterable[tuple[int, int]],
+    may_drop_holder: Callable[[int, list[int]], bool],
+    *,
+    is_holder_cheaper: bool,
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Drop holders and givers until no holder that is left misses a giver that is left.
+
+    The greedy vertex cover of the pairs: whoever misses the most, or is missed by the most, goes
+    first.
+
+    Args:
+        missing: pairs (holder, giver): the holder lacks what the giver should have sent.
+        may_drop_holder: whether the sum survives without a holder, given those dropped before.
+        is_holder_cheaper: of a holder and a giver that are as bad, the holder goes.
+
+    Returns:
+        The dropped holders and the dropped givers, ascending.
+    """
+    pairs = sorted(dict.fromkeys(missing))
+    holders: list[int] = []
+    givers: list[int] = []
+    while pairs:
+        by_holder: dict[int, int] = {}
+        by_giver: dict[int, int] = {}
+        for holder, giver in pairs:
+            by_holder[holder] = by_holder.get(holder, 0) + 1
+            by_giver[giver] = by_giver.get(giver, 0) + 1
+        giver = max(by_giver, key=lambda rank: (by_giver[rank], -rank))
+        droppable = [rank for rank in by_holder if may_drop_holder(rank, holders)]
+        holder = max(droppable, key=lambda rank: (by_holder[rank], -rank), default=-1)
+        excess = by_holder[holder] - by_giver[giver] if holder >= 0 else -1
+        if excess > 0 or (excess == 0 and is_holder_cheaper):
+            holders.append(holder)
+            pairs = [pair for pair in pairs if pair[0] != holder]
+        else:
+            givers.append(giver)
+            pairs = [pair for pair in pairs if pair[1] != giver]
+    return tuple(sorted(holders)), tuple(sorted(givers))

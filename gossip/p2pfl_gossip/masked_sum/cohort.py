@@ -1,0 +1,217 @@
+"""Who sums, what, and how it is cut: all that follows from the cohort as drawn.
+
+Threshold, bounds and places depend on the cohort alone, never on who answered: a leader that
+presents fewer adverts does not get a lower threshold by it.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from p2pfl_crypto.encoding import Encoding
+from p2pfl_crypto.identity import PeerId, public_key_of
+from p2pfl_crypto.transcripts import session_id
+
+COHORT_SIZE_MIN = 5
+"""With fewer, t - m < 3: a coalition of m would see the sum of two members, or of one."""
+COHORT_SIZE_MAX = 128
+"""A header takes 64 bytes a member and a frame 64 KiB; beyond about 100 members use a grid."""
+CHUNK_COUNT_MAX = 1536
+"""A manifest takes 32 bytes a chunk, and must fit in a frame of 64 KiB."""
+CHUNK_ENTRIES = 2**20
+"""What a chunk has at most, unless the vector is so long that CHUNK_COUNT_MAX would be passed:
+4 MiB, so that few chunks bound what is in memory at once, and a signature costs little beside."""
+OWNERS_MAX = 4
+"""More copies of each chunk than that cost more than the round that they save."""
+
+
+class RefusedCohort(ValueError):
+    """A cohort or its parameters would not hide what it must."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a member waits for others, in seconds.
+
+    Attributes:
+        gather_s: for adverts, shares, receipts and reveals: small messages from all members.
+        takeover_s: longer than a leader would take, before the next leader's turn comes.
+        chunks_s: for the masked chunks of all members; about a vector's time on the slowest link.
+        sums_s: for a chunk's sum, before another member is asked to work it out.
+        session_s: time to live of the whole session; then all keys are dropped.
+    """
+
+    gather_s: float = 5.0
+    takeover_s: float = 5.0
+    chunks_s: float = 30.0
+    sums_s: float = 15.0
+    session_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise RefusedCohort(f"{name} is positive and finite, not {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """The members of one masked sum and what they agreed on before it.
+
+    Attributes:
+        group: bytes that name the group which trains together.
+        round: the round that is averaged.
+        attempt: which try of this round, from 0.
+        nonce: what the draw of the cohort adds to the session's name.
+        members: peers in admission order; a member's rank is its place here.
+        vector_entries: length d of the vectors.
+        clip: largest absolute value C of an entry.
+        weight_max: largest weight W.
+        owner_count: owners r of each chunk.
+        patience: how long to wait for others; not part of the session's name.
+
+    Raises:
+        RefusedCohort: says what is wrong.
+    """
+
+    group: bytes
+    round: int
+    attempt: int
+    members: tuple[PeerId, ...]
+    vector_entries: int
+    clip: float
+    weight_max: float
+    nonce: bytes = b""
+    owner_count: int = 2
+    patience: Patience = field(default_factory=Patience)
+    public_keys: tuple[bytes, ...] = field(init=False, repr=False)
+    session: bytes = field(init=False, repr=False)
+    _ranks: dict[PeerId, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        n = len(self.members)
+        if n < COHORT_SIZE_MIN:
+            raise RefusedCohort(
+                f"a cohort of {n} would show its members' vectors to each other:"
+                f" it takes at least {COHORT_SIZE_MIN}"
+            )
+        if n > COHORT_SIZE_MAX:
+            raise RefusedCohort(f"a cohort of {n}: at most {COHORT_SIZE_MAX}; use a grid")
+        ranks = {member: rank for rank, member in enumerate(self.members)}
+        if len(ranks) != n:
+            raise RefusedCohort("a member comes twice")
+        if not 2 <= self.owner_count <= min(OWNERS_MAX, n):
+            raise RefusedCohort(f"2 to {OWNERS_MAX} owners a chunk, not {self.owner_count}")
+        if not 1 <= self.vector_entries < 2**40:
+            raise RefusedCohort(f"a vector of {self.vector_entries} entries")
+        if not (0 <= self.round < 2**63 and 0 <= self.attempt < 2**63):
+            raise RefusedCohort("round and attempt are 0 or more")
+        try:
+            Encoding(n, self.clip, self.weight_max)
+        except ValueError as error:
+            raise RefusedCohort(str(error)) from None
+        keys = tuple(public_key_of(member) for member in self.members)
+        object.__setattr__(self, "_ranks", ranks)
+        object.__setattr__(self, "public_keys", keys)
+        object.__setattr__(
+            self,
+            "session",
+            session_id(
+                group=self.group,
+                round_number=self.round,
+                attempt=self.attempt,
+                nonce=self.nonce,
+                members=keys,
+                vector_entries=self.vector_entries,
+                chunk_count=self.chunk_count,
+                owner_count=self.owner_count,
+                clip=self.clip,
+                weight_max=self.weight_max,
+            ),
+        )
+
+    @property
+    def size(self) -> int:
+        """n, the cohort as drawn."""
+        return len(self.members)
+
+    @property
+    def threshold(self) -> int:
+        """T = floor(2n/3) + 1 shares, ACKs or votes."""
+        return 2 * self.size // 3 + 1
+
+    @property
+    def liars_max(self) -> int:
+        """M = ceil(n/3) - 1 members that may collude and lie; 2t > n + m."""
+        return (self.size + 2) // 3 - 1
+
+    @property
+    def encoding(self) -> Encoding:
+        """How vectors are written modulo 2^32; Q follows from n."""
+        return Encoding(self.size, self.clip, self.weight_max)
+
+    @property
+    def chunk_count(self) -> int:
+        """Chunks: a multiple of n, so that all own as many, unless there are fewer entries."""
+        per_owner = -(-self.vector_entries // (self.size * CHUNK_ENTRIES))
+        per_owner = min(per_owner, CHUNK_COUNT_MAX // self.size)
+        return int(min(self.size * per_owner, self.vector_entries))
+
+    @property
+    def leader_turns_max(self) -> int:
+        """Leaders that may be tried: among m + 1 at least one is honest."""
+        return self.liars_max + 1
+
+    @property
+    def bitmap_bytes(self) -> int:
+        """Bytes of a bitmap over the ranks."""
+        return (self.size + 7) // 8
+
+    def rank_of(self, peer: PeerId) -> int | None:
+        """Return a peer's place, or None for a stranger."""
+        return self._ranks.get(peer)
+
+    def leader(self, turn: int) -> int:
+        """Return the rank that leads in a turn; it rotates with the round."""
+        return (self.round + self.attempt + turn) % self.size
+
+    def entries_of(self, chunk: int) -> slice:
+        """Return a chunk's part of the vector."""
+        d, k = self.vector_entries, self.chunk_count
+        return slice(chunk * d // k, (chunk + 1) * d // k)
+
+    def body_bytes(self, chunk: int) -> int:
+        """Return the size of a masked chunk: its entries and the encoded weight, 4 bytes each."""
+        entries = self.entries_of(chunk)
+        return 4 * (int(entries.stop) - int(entries.start) + 1)
+
+    def ring_of(self, chunk: int, members: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the members in the order in which they may own a chunk: primary, backup, ..."""
+        start = chunk % len(members)
+        return members[start:] + members[:start]
+
+    def owners_of(self, chunk: int, members: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the owners of a chunk among U2, primary first."""
+        return self.ring_of(chunk, members)[: self.owner_count]
+
+    def owned_by(self, rank: int, members: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the chunks that a member of U2 owns, ascending."""
+        if rank not in members:
+            return ()
+        return tuple(
+            chunk for chunk in range(self.chunk_count) if rank in self.owners_of(chunk, members)
+        )
+
+    def pack(self, ranks: Iterable[int]) -> bytes:
+        """Write a set of ranks as a bitmap."""
+        bits = 0
+        for rank in ranks:
+            bits |= 1 << rank
+        return bits.to_bytes(self.bitmap_bytes, "little")
+
+    def unpack(self, bitmap: bytes) -> tuple[int, ...] | None:
+        """Read a bitmap as ascending ranks; None if it is none of this cohort's."""
+        bits = int.from_bytes(bitmap, "little")
+        if len(bitmap) != self.bitmap_bytes or bits >> self.size:
+            return None
+        return tuple(rank for rank in range(self.size) if bits >> rank & 1)

@@ -1,0 +1,235 @@
+"""What the parts of one session's machine share: place, phase, time, and the actions to return."""
+
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+from p2pfl_crypto.identity import Identity, InvalidIdentity
+from p2pfl_crypto.statements import sign_statement, verify_statement
+from p2pfl_gossip.actions import (
+    Action,
+    CancelTimer,
+    CancelWork,
+    Disconnect,
+    Job,
+    LocalProtocolError,
+    PeerId,
+    RemoteProtocolError,
+    Send,
+    SendBulk,
+    SetTimer,
+    Ticket,
+    Work,
+)
+from p2pfl_gossip.masked_sum.cohort import Cohort
+from p2pfl_gossip.masked_sum.messages import Fetch, SessionMessage, Wanted
+from p2pfl_gossip.masked_sum.phases import TRANSITIONS, Phase
+from p2pfl_gossip.records import Message, Record
+
+Entropy: TypeAlias = Callable[[int], bytes]
+"""Gives that many uniform secret bytes, never the same twice."""
+
+
+class Blame(Record, frozen=True):
+    """A member that broke the protocol, and what shows it.
+
+    Attributes:
+        member: whom.
+        fault: a short word: ``"two_lists"``, ``"bad_keys"``, ``"bad_dealing"``, ...
+        evidence: messages that it signed and that contradict each other or the protocol. Whoever
+            has them can check them; empty where only we saw the fault.
+    """
+
+    member: PeerId
+    fault: str
+    evidence: tuple[Message, ...] = ()
+
+
+class Core:
+    """One member's place in one session.
+
+    Attributes:
+        cohort: as drawn.
+        rank: our place.
+        phase: where we stand.
+        turn: which leader's turn it is, as far as we know; it only grows.
+        gone: members that we wait for no longer; what they still say counts.
+        blames: who broke the protocol, in the order found.
+        reason: why the session was aborted, or empty.
+        phase_bytes: what we sent, by phase: bodies, and messages counted as one each.
+    """
+
+    def __init__(
+        self, cohort: Cohort, identity: Identity, entropy: Entropy, tickets: Iterator[Ticket]
+    ) -> None:
+        rank = cohort.rank_of(identity.peer_id)
+        if rank is None:
+            raise LocalProtocolError("our identity is none of the cohort's")
+        self.cohort, self.rank, self.identity = cohort, rank, identity
+        self.entropy, self._tickets = entropy, tickets
+        self.phase, self.turn, self.reason = Phase.IDLE, 0, ""
+        self.now_s = 0.0
+        self.actions: list[Action] = []
+        self.gone: dict[int, None] = {}
+        self.blames: list[Blame] = []
+        self._timers: dict[str, tuple[Ticket, Callable[[], None]]] = {}
+        self._works: dict[Ticket, Callable[[Record], None]] = {}
+        self._sends: dict[Ticket, Callable[[bool], None]] = {}
+
+    @property
+    def others(self) -> list[int]:
+        """Ranks of all other members."""
+        return [rank for rank in range(self.cohort.size) if rank != self.rank]
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether it is our turn to lead."""
+        return self.cohort.leader(self.turn) == self.rank
+
+    def is_turn_over(self, turn: int) -> bool:
+        """Whether a message of that turn's leader is from the future, which must wait."""
+        return turn > self.turn
+
+    # What goes out.
+
+    def send(self, rank: int, message: Message) -> None:
+        """Send a message to a member."""
+        self.actions.append(Send(self.cohort.members[rank], message))
+
+    def broadcast(self, message: Message) -> None:
+        """Send a message to all other members."""
+        for rank in self.others:
+            self.send(rank, message)
+
+    def fetch(self, rank: int, what: Wanted, first: int = 0, second: int = 0) -> None:
+        """Ask another member for something."""
+        if rank != self.rank:
+            self.send(rank, Fetch(self.cohort.session, what, first, second))
+
+    def send_body(
+        self,
+        rank: int,
+        header: SessionMessage,
+        body: object,
+        size: int,
+        done: Callable[[bool], None],
+    ) -> None:
+        """Send a body after its header; `done` is told whether it left."""
+        ticket = next(self._tickets)
+        self._sends[ticket] = done
+        self.actions.append(
+            SendBulk(self.cohort.members[rank], header, (body,), size, ticket=ticket)  # type: ignore[arg-type]
+        )
+
+    def work(self, job: Job, done: Callable[..., None]) -> None:
+        """Have a job done; `done` takes its result."""
+        ticket = next(self._tickets)
+        self._works[ticket] = done
+        self.actions.append(Work(ticket, job))
+
+    def set_timer(self, name: str, delay_s: float, due: Callable[[], None]) -> None:
+        """Have `due` called after a delay; an earlier timer of the name is forgotten."""
+        self.cancel_timer(name)
+        ticket = next(self._tickets)
+        self._timers[name] = (ticket, due)
+        self.actions.append(SetTimer(ticket, self.now_s + delay_s))
+
+    def cancel_timer(self, name: str) -> None:
+        """Forget a timer, if it is set."""
+        if name in self._timers:
+            self.actions.append(CancelTimer(self._timers.pop(name)[0]))
+
+    def disconnect(self, rank: int, reason: str) -> None:
+        """Have a member's link ended for what it sent, where that was not seen at once."""
+        self.actions.append(Disconnect(self.cohort.members[rank], reason))
+
+    # What comes in by ticket.
+
+    def fire(self, ticket: Ticket) -> None:
+        """Do what a timer was set for; one that was cancelled meanwhile does nothing."""
+        for name, (set_ticket, due) in self._timers.items():
+            if set_ticket == ticket:
+                del self._timers[name]
+                due()
+                return
+
+    def finish_work(self, ticket: Ticket, result: Record | None) -> None:
+        """Pass on a job's result, or None if it failed: then the session is over."""
+        if ticket not in self._works:
+            raise LocalProtocolError(f"no job {ticket} is under way")
+        done = self._works.pop(ticket)
+        if result is None:
+            self.abort("job_failed")
+        else:
+            done(result)
+
+    def finish_send(self, ticket: Ticket, ok: bool) -> None:
+        """Pass on how a body's sending ended."""
+        if ticket not in self._sends:
+            raise LocalProtocolError(f"no body {ticket} is under way")
+        self._sends.pop(ticket)(ok)
+
+    # What was said.
+
+    def sign(self, kind: bytes, *body: bytes) -> bytes:
+        """Sign a statement of this session from our place.
+
+        The session is part of what is signed: an ACK of an older session would otherwise prove,
+        beside one of this, that its honest author acknowledged twice.
+        """
+        return sign_statement(self.identity, kind, self.rank, self.cohort.session, *body)
+
+    def verify(self, rank: int, kind: bytes, signature: bytes, *body: bytes) -> None:
+        """Check a member's signature, or raise RemoteProtocolError."""
+        try:
+            key, session = self.cohort.public_keys[rank], self.cohort.session
+            verify_statement(key, kind, rank, signature, session, *body)
+        except InvalidIdentity:
+            raise RemoteProtocolError("bad_signature") from None
+
+    def require_member(self, rank: int) -> None:
+        """Refuse a rank outside the cohort."""
+        if rank >= self.cohort.size:
+            raise RemoteProtocolError("no_such_member")
+
+    def unpack(self, bitmap: bytes) -> tuple[int, ...]:
+        """Read a bitmap, or raise RemoteProtocolError."""
+        ranks = self.cohort.unpack(bitmap)
+        if ranks is None:
+            raise RemoteProtocolError("bad_bitmap")
+        return ranks
+
+    def blame(self, rank: int, fault: str, *evidence: Message) -> None:
+        """Note who broke the protocol; each fault of a member once."""
+        member = self.cohort.members[rank]
+        if not any(blame.member == member and blame.fault == fault for blame in self.blames):
+            self.blames.append(Blame(member, fault, evidence))
+
+    # Where we stand.
+
+    def advance(self, phase: Phase) -> None:
+        """Enter a phase, as the table of transitions allows; the old phase's timers end."""
+        if phase not in TRANSITIONS[self.phase]:
+            raise LocalProtocolError(f"no way leads from {self.phase.name} to {phase.name}")
+        self.phase = phase
+        for name in [name for name in self._timers if name != SESSION_TIMER]:
+            self.cancel_timer(name)
+
+    def abort(self, reason: str) -> None:
+        """End the session without a result; nothing more is sent."""
+        if self.phase in (Phase.DONE, Phase.ABORTED):
+            return
+        self.advance(Phase.ABORTED)
+        self.reason = reason
+        self.cancel_timer(SESSION_TIMER)
+        for ticket in self._works:
+            self.actions.append(CancelWork(ticket))
+        self._works.clear()
+
+
+SESSION_TIMER = "session"
+"""The one timer that outlives a phase."""
+
+
+def turn_bytes(turn: int) -> bytes:
+    """Write a leader's turn as it is signed: LE32."""
+    return turn.to_bytes(4, "little")

@@ -1,0 +1,363 @@
+"""CHUNK, MANIFEST and RECEIPT, as an owner: gather the members' chunks and say who brought them.
+
+What a member signed in its manifest is what counts; a chunk that differs from it is refused,
+whoever brought it. Before the manifest is here, a chunk is taken from its own member only: else a
+liar could bring a false one first, and the member's own would be refused.
+"""
+
+from collections.abc import Callable
+
+from p2pfl_crypto.masks import Masked
+from p2pfl_gossip.actions import RemoteProtocolError
+from p2pfl_gossip.masked_sum.agreement import Agreement
+from p2pfl_gossip.masked_sum.core import Core
+from p2pfl_gossip.masked_sum.jobs import DigestChunk, Digested, MaskedChunk
+from p2pfl_gossip.masked_sum.journal import Journal, Step
+from p2pfl_gossip.masked_sum.masking import Masking
+from p2pfl_gossip.masked_sum.messages import (
+    ChunkHeader,
+    Fetch,
+    Manifest,
+    Receipt,
+    SessionMessage,
+    Wanted,
+)
+from p2pfl_gossip.masked_sum.phases import Phase
+
+SERVES_MAX = 2
+"""How often one member gets one body on its asking: once, and once more after a loss."""
+
+
+class Exchange:
+    """The third phase as an owner; it also starts our masking.
+
+    Attributes:
+        is_late: the deadline for chunks has passed, here and so about everywhere.
+        manifests: digests of the members' chunks.
+        receipts: what each owner says that it holds.
+    """
+
+    def __init__(
+        self, core: Core, journal: Journal, agreement: Agreement, masking: Masking
+    ) -> None:
+        self._core, self._journal = core, journal
+        self._agreement, self._masking = agreement, masking
+        self.is_late = False
+        self._owned: dict[int, tuple[int, ...]] = {}  # Asked for often once U2 is known.
+        # By (chunk, member).
+        self._expected: dict[tuple[int, int], None] = {}
+        self._digesting: dict[tuple[int, int], None] = {}
+        self._arrived: dict[tuple[int, int], tuple[ChunkHeader, Masked]] = {}
+        self._refused: dict[tuple[int, int], None] = {}
+        self._served: dict[tuple[int, int, int], int] = {}
+        self.manifests: dict[int, Manifest] = {}
+        self.receipts: dict[int, Receipt] = {}
+        self._on_deputy_chunk: Callable[[], None] = lambda: None
+
+    @property
+    def tau2(self) -> bytes:
+        """The session's transcript."""
+        return self._agreement.tau2
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """U2."""
+        return self._agreement.members
+
+    def owned(self, rank: int) -> tuple[int, ...]:
+        """Return the chunks that a member owns."""
+        if rank not in self._owned:
+            self._owned[rank] = self._core.cohort.owned_by(rank, self.members)
+        return self._owned[rank]
+
+    def start(self) -> None:
+        """Spend the vector, and gather the chunks that we own."""
+        core, patience = self._core, self._core.cohort.patience
+        for key, (header, _) in list(self._arrived.items()):
+            if header.tau2 != self.tau2:  # Of a proposal that did not get its ACKs.
+                del self._arrived[key]
+        if core.rank in self.members:
+            core.actions.append(self._journal.advance(Step.SPENT, self.tau2))
+            self._masking.start(self._keep, self._publish_manifest)
+            core.set_timer("repair", patience.chunks_s / 2, self._repair)
+            core.set_timer("chunks", patience.chunks_s, self._ask_owners)
+            for chunk, member in list(self._refused):
+                if self._wants(chunk, member):
+                    core.fetch(member, Wanted.CHUNK, chunk, member)
+            self._refused.clear()
+        else:
+            core.advance(Phase.VOTE)
+
+    def _keep(self, header: ChunkHeader, body: Masked) -> None:
+        self._arrived[header.chunk, header.member] = (header, body)
+
+    def _publish_manifest(self, manifest: Manifest) -> None:
+        if self._core.rank not in self.manifests:
+            self.manifests[self._core.rank] = manifest
+            self._core.broadcast(manifest)
+        self._progress()
+
+    def expect(self, chunk: int, member: int) -> None:
+        """Take a chunk that we do not own, for a deputy's sum."""
+        self._expected[chunk, member] = None
+
+    def keep_own(self, chunk: int) -> None:
+        """Mask a chunk of ours again and keep it, for a deputy's sum."""
+        if self._has(chunk, self._core.rank):
+            return
+        key = (chunk, self._core.rank)
+        self._digesting[key] = None
+
+        def done(result: MaskedChunk) -> None:
+            del self._digesting[key]
+            self._arrived[key] = (self._masking.header_of(result), result.body)
+            self._on_deputy_chunk()
+
+        self._core.work(self._masking.job(chunk), done)
+
+    def on_deputy_chunk(self, told: Callable[[], None]) -> None:
+        """Have `told` called when a chunk that was expected has arrived."""
+        self._on_deputy_chunk = told
+
+    def body_bytes(self, sender: int, header: ChunkHeader) -> int | None:
+        """Return the size of a chunk's body, or None if it is not wanted (any more)."""
+        core, cohort = self._core, self._core.cohort
+        core.require_member(header.member)
+        if header.chunk >= cohort.chunk_count:
+            raise RemoteProtocolError("no_such_chunk")
+        if core.phase == Phase.AGREE:
+            # The sender holds t ACKs already; we keep its chunks if we know what they are for.
+            members = self._agreement.proposed_members(header.tau2)
+            owns = header.member in members and core.rank in cohort.owners_of(header.chunk, members)
+            if not members or not owns or sender != header.member:
+                if len(self._refused) < 2 * cohort.chunk_count:
+                    self._refused[header.chunk, header.member] = None
+                return None
+        elif header.tau2 != self.tau2:
+            raise RemoteProtocolError("wrong_transcript")
+        elif not self._wants(header.chunk, header.member):
+            return None
+        manifest = self.manifests.get(header.member)
+        if manifest is None and sender != header.member:
+            return None
+        if manifest is not None and header.digest != _digest_in(manifest, header.chunk):
+            self._blame_versions(header, manifest)
+            return None
+        if self._has(header.chunk, header.member):
+            known = self._arrived.get((header.chunk, header.member))
+            if known is not None and known[0].digest != header.digest:
+                self._blame_versions(known[0], header)
+            return None
+        return cohort.body_bytes(header.chunk)
+
+    def _wants(self, chunk: int, member: int) -> bool:
+        core = self._core
+        if (chunk, member) in self._expected:
+            return True
+        return (
+            core.phase == Phase.CHUNK
+            and member in self.members
+            and core.rank in core.cohort.owners_of(chunk, self.members)
+        )
+
+    def _has(self, chunk: int, member: int) -> bool:
+        return (chunk, member) in self._arrived or (chunk, member) in self._digesting
+
+    def on_body(self, sender: int, header: ChunkHeader, body: Masked) -> None:
+        """Take a chunk's body and have its digest checked."""
+        key = (header.chunk, header.member)
+        if self._has(*key) or body.nbytes != self._core.cohort.body_bytes(header.chunk):
+            return
+        self._digesting[key] = None
+
+        def done(result: Digested) -> None:
+            del self._digesting[key]
+            if result.digest != header.digest:
+                self._core.disconnect(sender, "digest_mismatch")
+                return
+            if self.tau2 and header.tau2 != self.tau2:
+                return
+            self._arrived[key] = (header, body)
+            self._check_against_manifest(*key)
+            if key in self._expected:
+                self._on_deputy_chunk()
+            self._progress()
+
+        tau2, member, chunk = header.tau2, header.member, header.chunk
+        self._core.work(DigestChunk(tau2, member, chunk, body), done)
+
+    def on_manifest(self, sender: int, message: Manifest) -> None:
+        """Keep a member's digests; the chunks that came before are held against them."""
+        core = self._core
+        rank = message.member
+        core.require_member(rank)
+        if message.tau2 != self.tau2 or rank not in self.members:
+            raise RemoteProtocolError("wrong_transcript")
+        if len(message.chunk_digests) != 32 * core.cohort.chunk_count:
+            raise RemoteProtocolError("bad_manifest")
+        known = self.manifests.get(rank)
+        if known == message:
+            return
+        core.verify(rank, b"manifest", message.signature, message.digest())
+        if known is not None:
+            core.blame(rank, "two_manifests", known, message)
+            return
+        self.manifests[rank] = message
+        for chunk, member in list(self._arrived):
+            if member == rank:
+                self._check_against_manifest(chunk, member)
+        self._progress()
+
+    def _check_against_manifest(self, chunk: int, member: int) -> None:
+        manifest = self.manifests.get(member)
+        header, _ = self._arrived[chunk, member]
+        if manifest is None or header.digest == _digest_in(manifest, chunk):
+            return
+        del self._arrived[chunk, member]
+        self._blame_versions(header, manifest)
+
+    def _blame_versions(self, header: ChunkHeader, other: ChunkHeader | Manifest) -> None:
+        """Name a member that signed two versions of a chunk; a forged header proves nothing."""
+        core = self._core
+        for said in (header, other):
+            if isinstance(said, ChunkHeader):
+                number = said.chunk.to_bytes(8, "little")
+                try:
+                    core.verify(
+                        said.member, b"chunk", said.signature, said.tau2, number, said.digest
+                    )
+                except RemoteProtocolError:
+                    return
+        core.blame(header.member, "two_versions", header, other)
+
+    def held(self, chunk: int, member: int) -> Masked | None:
+        """Return a member's chunk, if we hold the version of its manifest."""
+        manifest, entry = self.manifests.get(member), self._arrived.get((chunk, member))
+        if manifest is None or entry is None or entry[0].digest != _digest_in(manifest, chunk):
+            return None
+        return entry[1]
+
+    def forget(self, members: tuple[int, ...]) -> None:
+        """Drop the chunks of those that are not summed."""
+        for key in [key for key in self._arrived if key[1] not in members]:
+            del self._arrived[key]
+
+    def _missing(self) -> list[tuple[int, int]]:
+        return [
+            (chunk, member)
+            for chunk in self.owned(self._core.rank)
+            for member in self.members
+            if self.held(chunk, member) is None
+        ]
+
+    def _progress(self) -> None:
+        core = self._core
+        if core.phase != Phase.CHUNK or core.rank not in self.manifests:
+            return
+        if all(member in core.gone for _, member in self._missing()):
+            self._publish_receipt()
+
+    def _repair(self) -> None:
+        """Ask members for what may have been lost on its way."""
+        core = self._core
+        for member in self.members:
+            if member not in self.manifests:
+                core.fetch(member, Wanted.MANIFEST, member)
+        for chunk, member in self._missing():
+            if member in self.manifests and not self._has(chunk, member):
+                core.fetch(member, Wanted.CHUNK, chunk, member)
+
+    def _ask_owners(self) -> None:
+        """Ask the co-owners for what the members did not bring, then close."""
+        core = self._core
+        for chunk, member in self._missing():
+            for owner in core.cohort.owners_of(chunk, self.members):
+                if owner not in (core.rank, member):
+                    core.fetch(owner, Wanted.CHUNK, chunk, member)
+                    if member not in self.manifests:
+                        core.fetch(owner, Wanted.MANIFEST, member)
+        self.is_late = True
+        core.set_timer("receipt", core.cohort.patience.gather_s, self._publish_receipt)
+
+    def _publish_receipt(self) -> None:
+        core = self._core
+        bitmaps = b"".join(
+            core.cohort.pack(m for m in self.members if self.held(chunk, m) is not None)
+            for chunk in self.owned(core.rank)
+        )
+        signature = core.sign(b"receipt", self.tau2, bitmaps)
+        message = Receipt(core.cohort.session, self.tau2, core.rank, bitmaps, signature)
+        self.receipts[core.rank] = message
+        core.broadcast(message)
+        core.advance(Phase.VOTE)
+
+    def on_receipt(self, sender: int, message: Receipt) -> None:
+        """Keep what an owner says that it holds."""
+        core = self._core
+        rank = message.owner
+        core.require_member(rank)
+        if message.tau2 != self.tau2 or rank not in self.members:
+            raise RemoteProtocolError("wrong_transcript")
+        size = core.cohort.bitmap_bytes
+        if len(message.bitmaps) != size * len(self.owned(rank)):
+            raise RemoteProtocolError("bad_receipt")
+        for start in range(0, len(message.bitmaps), size):
+            core.unpack(message.bitmaps[start : start + size])
+        known = self.receipts.get(rank)
+        if known == message:
+            return
+        core.verify(rank, b"receipt", message.signature, message.tau2, message.bitmaps)
+        if known is not None:
+            core.blame(rank, "two_receipts", known, message)
+            return
+        self.receipts[rank] = message
+
+    def receipted(self, owner: int) -> dict[int, tuple[int, ...]]:
+        """Return, by chunk, the members whose chunks an owner says that it holds."""
+        size, bitmaps = self._core.cohort.bitmap_bytes, self.receipts[owner].bitmaps
+        return {
+            chunk: self._core.unpack(bitmaps[place * size : (place + 1) * size])
+            for place, chunk in enumerate(self.owned(owner))
+        }
+
+    def on_gone(self) -> None:
+        """Wait no longer for a member that cannot be reached."""
+        self._progress()
+
+    # Who asks again
+
+    def answer(self, asker: int, fetch: Fetch) -> SessionMessage | None:
+        """Find what a member asks for; a chunk is sent as a body, once to each asker."""
+        if fetch.what == Wanted.MANIFEST:
+            return self.manifests.get(fetch.first)
+        if fetch.what == Wanted.RECEIPT:
+            return self.receipts.get(fetch.first)
+        if fetch.what == Wanted.CHUNK:
+            self._serve_chunk(asker, fetch.first, fetch.second)
+        return None
+
+    def _serve_chunk(self, asker: int, chunk: int, member: int) -> None:
+        core = self._core
+        key = (asker, chunk, member)
+        if (
+            chunk >= core.cohort.chunk_count
+            or self._served.get(key, 0) >= SERVES_MAX
+            or not self.tau2
+        ):
+            return
+        entry = self._arrived.get((chunk, member))
+        if entry is not None:
+            self._served[key] = self._served.get(key, 0) + 1
+            self._masking.send(asker, *entry)
+        elif member == core.rank and chunk in self._masking.headers:
+            self._served[key] = self._served.get(key, 0) + 1
+            core.work(
+                self._masking.job(chunk),
+                lambda result: self._masking.send(
+                    asker, self._masking.header_of(result), result.body
+                ),
+            )
+
+
+def _digest_in(manifest: Manifest, chunk: int) -> bytes:
+    return manifest.chunk_digests[32 * chunk : 32 * chunk + 32]

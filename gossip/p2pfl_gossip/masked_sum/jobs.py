@@ -1,0 +1,401 @@
+"""The heavy parts of a masked sum, as pure jobs: the same job gives the same result, anywhere.
+
+A driver hands each job to `perform`, on a thread if it likes: the key streams, additions and
+hashes of long bodies release the GIL. Jobs hold secrets, so none shows its fields.
+"""
+
+import numpy as np
+
+from p2pfl_crypto.encoding import Encoding, SumOutOfRange
+from p2pfl_crypto.key_agreement import (
+    InvalidKey,
+    agree,
+    agreement_secret_of,
+    public_key_of,
+)
+from p2pfl_crypto.masks import Mask, Masked, add_masks, add_vectors
+from p2pfl_crypto.sealing import NONCE_BYTES, directional_key, seal
+from p2pfl_crypto.shamir import (
+    InconsistentShares,
+    Rebuilder,
+    entropy_bytes_for,
+    share_secret,
+)
+from p2pfl_crypto.transcripts import (
+    chunk_digest,
+    pair_mask_key,
+    seed_commitment,
+    self_mask_key,
+    share_digest,
+    sum_digest,
+)
+from p2pfl_gossip.actions import Job, LocalProtocolError, Vector
+from p2pfl_gossip.records import Record
+
+
+class Secrets(Record, frozen=True):
+    """What a member draws for one session; kept in memory only.
+
+    Attributes:
+        seed: the scalar b, whose self mask only this member knows.
+        mask_scalar: the scalar s, of the pair masks' X25519 secret.
+        share_scalar: the scalar c, of the X25519 secret for sealed shares.
+        rounding: 32 bytes, for the rounding bits.
+    """
+
+    seed: bytes
+    mask_scalar: bytes
+    share_scalar: bytes
+    rounding: bytes
+
+    def __repr__(self) -> str:
+        return "Secrets(...)"
+
+
+class SecretJob(Job, frozen=True):
+    """A job whose fields are not shown."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(...)"
+
+
+class Deal(SecretJob, frozen=True):
+    """Agree on keys with the members of U1, and deal and seal shares of b and s.
+
+    Attributes:
+        rank: our place.
+        threshold: shares that restore a secret.
+        tau1: the transcript.
+        secrets: ours.
+        members: U1, ascending.
+        share_keys: the members' keys for sealed shares, in order.
+        mask_keys: the members' keys for pair masks, in order.
+        entropy: `entropy_bytes(...)` uniform bytes, for this job only.
+    """
+
+    rank: int
+    threshold: int
+    tau1: bytes
+    secrets: Secrets
+    members: tuple[int, ...]
+    share_keys: tuple[bytes, ...]
+    mask_keys: tuple[bytes, ...]
+    entropy: bytes
+
+    @staticmethod
+    def entropy_bytes(threshold: int, member_count: int) -> int:
+        """Count the entropy of two polynomials and a nonce for each member."""
+        return 2 * entropy_bytes_for(threshold) + NONCE_BYTES * member_count
+
+
+class Dealt(Record, frozen=True):
+    """The end of a `Deal`.
+
+    Attributes:
+        commitment: to b.
+        share_digests: of the shares of b, then of s, in order of U1.
+        own_shares: our own shares of b and s, 64 bytes.
+        sealed: nonce and sealed shares by receiver.
+        opening_keys: keys of what others seal to us, by dealer.
+        mask_secrets: shared secrets of pair masks, by member.
+        refused: why a member's keys may not be used, by member.
+        liars: those of the refused whose own keys show why; a twin may be the one that was copied.
+    """
+
+    commitment: bytes
+    share_digests: bytes
+    own_shares: bytes
+    sealed: dict[int, tuple[bytes, bytes]]
+    opening_keys: dict[int, bytes]
+    mask_secrets: dict[int, bytes]
+    refused: dict[int, str]
+    liars: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        return "Dealt(...)"
+
+
+class MaskChunk(SecretJob, frozen=True):
+    """Encode and mask one chunk.
+
+    Attributes:
+        encoding: of the cohort.
+        entries: float32[k], the chunk's part of the vector; read-only.
+        weight: the member's weight.
+        rounding_key: of this member and session.
+        masks: the self mask and all pair masks.
+        tau2: the transcript, for the digest.
+        rank: the member's place.
+        chunk: its number.
+    """
+
+    encoding: Encoding
+    entries: Vector
+    weight: float
+    rounding_key: bytes
+    masks: tuple[Mask, ...]
+    tau2: bytes
+    rank: int
+    chunk: int
+
+
+class MaskedChunk(Record, frozen=True):
+    """The end of a `MaskChunk`: uint32[k + 1], its digest, and how many entries were clipped."""
+
+    chunk: int
+    body: Masked
+    digest: bytes
+    clipped: int
+
+
+class DigestChunk(Job, frozen=True):
+    """Hash a masked chunk of `member` that arrived."""
+
+    tau2: bytes
+    member: int
+    chunk: int
+    body: Masked
+
+
+class DigestSum(Job, frozen=True):
+    """Hash a sum that arrived."""
+
+    ballot: bytes
+    chunk: int
+    body: Masked
+
+
+class Digested(Record, frozen=True):
+    """The end of a `DigestChunk` or `DigestSum`."""
+
+    digest: bytes
+
+
+class Rebuild(SecretJob, frozen=True):
+    """Rebuild the seeds of U3 and the mask scalars of the rest of U2.
+
+    Attributes:
+        threshold: shares that restore a secret.
+        tau1: the transcript of the dealings.
+        tau2: the transcript of the masks.
+        seeds: by member of U3, its shares by x.
+        scalars: by member of U2 outside U3, its shares by x.
+        commitments: to the seeds, by member of U3.
+        mask_keys: advertised keys of all of U2, by member.
+    """
+
+    threshold: int
+    tau1: bytes
+    tau2: bytes
+    seeds: dict[int, dict[int, bytes]]
+    scalars: dict[int, dict[int, bytes]]
+    commitments: dict[int, bytes]
+    mask_keys: dict[int, bytes]
+
+
+class Rebuilt(Record, frozen=True):
+    """The end of a `Rebuild`: the masks that the sum of U3 still bears, or who dealt wrongly."""
+
+    masks: tuple[Mask, ...]
+    liars: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        return f"Rebuilt(liars={self.liars})"
+
+
+class Unmask(SecretJob, frozen=True):
+    """Sum a chunk over U3 and take the masks away.
+
+    Attributes:
+        encoding: of the cohort.
+        bodies: uint32[k + 1] of each member of U3.
+        masks: what `Rebuilt` found; subtracted.
+        ballot: digest of the certified ballot.
+        chunk: its number.
+    """
+
+    encoding: Encoding
+    bodies: tuple[Masked, ...]
+    masks: tuple[Mask, ...]
+    ballot: bytes
+    chunk: int
+
+
+class ChunkSum(Record, frozen=True):
+    """The end of an `Unmask`: uint32[k + 1], and its digest."""
+
+    chunk: int
+    body: Masked
+    digest: bytes
+
+
+class DecodeSum(Job, frozen=True):
+    """Check that a sum of `member_count` inputs can be one, and decode it."""
+
+    encoding: Encoding
+    member_count: int
+    body: Masked
+
+
+class Decoded(Record, frozen=True):
+    """The end of a `DecodeSum`: float32[k], or None and why the sum was refused."""
+
+    mean: Vector | None
+    weight_total: int
+    refusal: str = ""
+
+
+def perform(job: Job) -> Record:
+    """Do a job of a masked sum.
+
+    Raises:
+        LocalProtocolError: the job is none of them.
+        ValueError: a job's field is not what it must be.
+    """
+    match job:
+        case Deal():
+            return _deal(job)
+        case MaskChunk():
+            return _mask(job)
+        case DigestChunk():
+            return Digested(chunk_digest(job.tau2, job.member, job.chunk, _bytes_of(job.body)))
+        case DigestSum():
+            return Digested(sum_digest(job.ballot, job.chunk, _bytes_of(job.body)))
+        case Rebuild():
+            return _rebuild(job)
+        case Unmask():
+            return _unmask(job)
+        case DecodeSum():
+            return _decode(job)
+    raise LocalProtocolError(f"{type(job).__name__} is no job of a masked sum")
+
+
+def _bytes_of(body: Masked) -> memoryview:
+    return body.astype("<u4", copy=False).data.cast("B")
+
+
+def _deal(job: Deal) -> Dealt:
+    share_secret_key = agreement_secret_of(job.secrets.share_scalar)
+    mask_secret_key = agreement_secret_of(job.secrets.mask_scalar)
+    seal_secrets: dict[int, bytes] = {}
+    mask_secrets: dict[int, bytes] = {}
+    refused: dict[int, str] = {}
+    for rank, share_key, mask_key in zip(job.members, job.share_keys, job.mask_keys, strict=True):
+        if rank == job.rank:
+            continue
+        try:
+            seal_secrets[rank] = agree(share_secret_key, share_key)
+            mask_secrets[rank] = agree(mask_secret_key, mask_key)
+        except InvalidKey as error:
+            refused[rank] = str(error)
+    liars = tuple(refused)
+    # Who was there first is not to be known, so all holders of one secret are refused.
+    for secrets in (seal_secrets, mask_secrets):
+        holders: dict[bytes, list[int]] = {}
+        for rank, secret in secrets.items():
+            holders.setdefault(secret, []).append(rank)
+        for ranks in holders.values():
+            if len(ranks) > 1:
+                refused |= dict.fromkeys(ranks, f"members {ranks} have twin keys")
+    for rank in refused:
+        seal_secrets.pop(rank, None)
+        mask_secrets.pop(rank, None)
+
+    xs = [rank + 1 for rank in job.members]
+    per_secret = entropy_bytes_for(job.threshold)
+    shares_b = share_secret(job.secrets.seed, job.threshold, xs, job.entropy[:per_secret])
+    shares_s = share_secret(
+        job.secrets.mask_scalar, job.threshold, xs, job.entropy[per_secret : 2 * per_secret]
+    )
+    nonces = job.entropy[2 * per_secret :]
+    sealed: dict[int, tuple[bytes, bytes]] = {}
+    for place, rank in enumerate(job.members):
+        if rank in seal_secrets:
+            nonce = nonces[NONCE_BYTES * place : NONCE_BYTES * (place + 1)]
+            key = directional_key(seal_secrets[rank], job.tau1, job.rank, rank)
+            sealed[rank] = (nonce, seal(key, nonce, shares_b[place] + shares_s[place]))
+    own = job.members.index(job.rank)
+    return Dealt(
+        commitment=seed_commitment(job.tau1, job.rank, job.secrets.seed),
+        share_digests=b"".join(
+            share_digest(job.tau1, kind, job.rank, holder, share)
+            for kind, shares in ((b"b", shares_b), (b"s", shares_s))
+            for holder, share in zip(job.members, shares, strict=True)
+        ),
+        own_shares=shares_b[own] + shares_s[own],
+        sealed=sealed,
+        opening_keys={
+            rank: directional_key(secret, job.tau1, rank, job.rank)
+            for rank, secret in seal_secrets.items()
+        },
+        mask_secrets=mask_secrets,
+        refused=refused,
+        liars=liars,
+    )
+
+
+def _mask(job: MaskChunk) -> MaskedChunk:
+    body = np.empty(len(job.entries) + 1, np.uint32)
+    clipped = job.encoding.encode(
+        body[:-1], np.asarray(job.entries, np.float32), job.weight, job.rounding_key, job.chunk
+    )
+    body[-1] = job.encoding.encode_weight(job.weight)
+    add_masks(body, job.masks, job.chunk)
+    body.flags.writeable = False
+    digest = chunk_digest(job.tau2, job.rank, job.chunk, _bytes_of(body))
+    return MaskedChunk(job.chunk, body, digest, clipped)
+
+
+def _rebuild(job: Rebuild) -> Rebuilt:
+    rebuilders: dict[tuple[int, ...], Rebuilder] = {}
+
+    def rebuild(shares: dict[int, bytes]) -> bytes:
+        xs = tuple(sorted(shares))
+        if xs not in rebuilders:
+            rebuilders[xs] = Rebuilder.of(xs, job.threshold)
+        return rebuilders[xs].rebuild(shares)
+
+    masks: list[Mask] = []
+    liars: list[int] = []
+    for rank, shares in job.seeds.items():
+        try:
+            seed = rebuild(shares)
+        except InconsistentShares:
+            liars.append(rank)
+            continue
+        if seed_commitment(job.tau1, rank, seed) != job.commitments[rank]:
+            liars.append(rank)
+            continue
+        masks.append(Mask(self_mask_key(seed, job.tau2, rank), -1))
+    for rank, shares in job.scalars.items():
+        try:
+            secret = agreement_secret_of(rebuild(shares))
+        except InconsistentShares:
+            liars.append(rank)
+            continue
+        if public_key_of(secret) != job.mask_keys[rank]:
+            liars.append(rank)
+            continue
+        for other in job.seeds:
+            # `other` added sgn(rank - other) times this mask; nobody of U3 took it away.
+            shared = agree(secret, job.mask_keys[other])
+            key = pair_mask_key(shared, job.tau2, rank, other)
+            masks.append(Mask(key, -1 if rank > other else 1))
+    return Rebuilt(() if liars else tuple(masks), tuple(liars))
+
+
+def _unmask(job: Unmask) -> ChunkSum:
+    total = np.zeros(len(job.bodies[0]), np.uint32)
+    add_vectors(total, job.bodies)
+    add_masks(total, job.masks, job.chunk)
+    total.flags.writeable = False
+    return ChunkSum(job.chunk, total, sum_digest(job.ballot, job.chunk, _bytes_of(total)))
+
+
+def _decode(job: DecodeSum) -> Decoded:
+    total, weight_total = job.body[:-1], int(job.body[-1:].view(np.int32)[0])
+    try:
+        job.encoding.require_in_range(total, weight_total, job.member_count)
+    except SumOutOfRange as error:
+        return Decoded(None, weight_total, str(error))
+    return Decoded(job.encoding.decode(total, weight_total), weight_total)

@@ -1,0 +1,388 @@
+"""The machine of one masked sum, without IO: one member's side of one session.
+
+A driver (here: the peer) makes one `MaskedSum` for each session, passes on what arrives, carries
+out the actions, and looks at `outcome` after each input. The machine never hangs: each wait has a
+timer, and the session a time to live.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
+
+from p2pfl_crypto.encoding import require_finite
+from p2pfl_crypto.identity import Identity
+from p2pfl_crypto.masks import Masked
+from p2pfl_gossip.actions import (
+    Action,
+    LocalProtocolError,
+    PeerId,
+    RemoteProtocolError,
+    Ticket,
+    Vector,
+)
+from p2pfl_gossip.masked_sum.advertising import Advertising
+from p2pfl_gossip.masked_sum.agreement import Agreement
+from p2pfl_gossip.masked_sum.cohort import Cohort
+from p2pfl_gossip.masked_sum.core import SESSION_TIMER, Blame, Core, Entropy
+from p2pfl_gossip.masked_sum.exchange import Exchange
+from p2pfl_gossip.masked_sum.journal import Journal, Refused
+from p2pfl_gossip.masked_sum.masking import Masking
+from p2pfl_gossip.masked_sum.messages import (
+    Ack,
+    Advert,
+    AdvertList,
+    Ballot,
+    ChunkHeader,
+    Fetch,
+    Header,
+    Held,
+    Manifest,
+    Proposal,
+    Receipt,
+    Reveal,
+    SessionMessage,
+    Share,
+    SumDigest,
+    SumHeader,
+    Vote,
+)
+from p2pfl_gossip.masked_sum.phases import WINDOWS, Phase
+from p2pfl_gossip.masked_sum.revealing import Revealing
+from p2pfl_gossip.masked_sum.sharing import Sharing
+from p2pfl_gossip.masked_sum.summing import Summing
+from p2pfl_gossip.masked_sum.voting import Voting
+from p2pfl_gossip.records import Message, Record
+
+EARLY_MESSAGES_MAX = 32
+"""Kept from one member for a phase that we have not reached. It says at most nine things, and a sum
+for each of the few chunks that it owns."""
+
+
+class Summed(Record, frozen=True):
+    """The end of a session with a sum.
+
+    Attributes:
+        mean: float32[d], the weighted mean over `members`, and our own values in the chunks that
+            `kept` names; read-only.
+        members: U3, whose vectors are in the mean.
+        kept: why a chunk keeps our own values, by chunk.
+        weight_total: the sum of the encoded weights, of the first chunk that was summed.
+        clipped: how many of our own entries lay beyond the clip.
+        blames: who broke the protocol.
+    """
+
+    mean: Vector
+    members: tuple[PeerId, ...]
+    kept: dict[int, str]
+    weight_total: int
+    clipped: int
+    blames: tuple[Blame, ...]
+
+
+class Aborted(Record, frozen=True):
+    """The end of a session without a sum: keep the local vector.
+
+    Attributes:
+        reason: one word.
+        phase: where it ended.
+        is_spent: our vector was sent; it must not be in another session.
+        blames: who broke the protocol.
+    """
+
+    reason: str
+    phase: str
+    is_spent: bool
+    blames: tuple[Blame, ...]
+
+
+class MaskedSum:
+    """One member's side of one session.
+
+    Args:
+        cohort: the members and parameters.
+        identity: ours; signs what we say.
+        vector: float32[d], finite, read-only from now on.
+        weight: ours, 0 < w <= W.
+        entropy: gives uniform secret bytes that no other session gets, not after a restart either.
+        records: what earlier incarnations asked to `Persist`.
+        tickets: shared with whoever else gives tickets to the driver.
+
+    Raises:
+        NotFinite: the vector holds a NaN or an infinity; names the first.
+        ValueError: the vector is of another form, or the weight out of range.
+        LocalProtocolError: the identity is none of the cohort's.
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        identity: Identity,
+        vector: Vector,
+        weight: float,
+        *,
+        entropy: Entropy,
+        records: dict[str, bytes | Vector],
+        tickets: Iterator[Ticket] | None = None,
+    ) -> None:
+        if vector.shape != (cohort.vector_entries,):
+            raise ValueError(f"a vector has {cohort.vector_entries} entries, not {vector.shape}")
+        require_finite(vector)  # type: ignore[arg-type]  # Refuses float64 by itself.
+        cohort.encoding.encode_weight(weight)
+        self._core = Core(cohort, identity, entropy, count() if tickets is None else tickets)
+        self._journal = Journal(cohort.group, records)
+        self._advertising = Advertising(self._core)
+        self._sharing = Sharing(self._core, self._advertising)
+        self._agreement = Agreement(self._core, self._journal, self._sharing)
+        self._masking = Masking(
+            self._core,
+            self._advertising.secrets,
+            self._sharing,
+            self._agreement,
+            vector,
+            weight,
+        )
+        self._exchange = Exchange(self._core, self._journal, self._agreement, self._masking)
+        self._voting = Voting(self._core, self._journal, self._exchange)
+        self._revealing = Revealing(self._core, self._advertising, self._sharing)
+        self._summing = Summing(self._core, self._revealing, self._exchange, self._voting, vector)
+        self._handlers: dict[type[SessionMessage], Callable[[int, Any], None]] = {
+            Advert: self._advertising.on_advert,
+            AdvertList: self._advertising.on_advert_list,
+            Share: self._sharing.on_share,
+            Header: self._sharing.on_header,
+            Held: self._agreement.on_held,
+            Proposal: self._agreement.on_proposal,
+            Ack: self._agreement.on_ack,
+            Manifest: self._exchange.on_manifest,
+            Receipt: self._exchange.on_receipt,
+            Ballot: self._voting.on_ballot,
+            Vote: self._voting.on_vote,
+            Reveal: self._revealing.on_reveal,
+            SumDigest: self._summing.on_digest,
+            Fetch: self._on_fetch,
+        }
+        self._early: dict[int, list[SessionMessage]] = {}
+        self._fetches: dict[int, int] = {}
+        self._abort_phase = Phase.IDLE
+        self._is_over = False
+        self._owed: list[Action] = []
+        self._entered = Phase.IDLE
+        self.outcome: Summed | Aborted | None = None
+
+    @property
+    def phase(self) -> Phase:
+        """Where the session stands."""
+        return self._core.phase
+
+    def on_start(self, now_s: float) -> list[Action]:
+        """Begin, unless the journal says that this session, or this vector, was begun before."""
+        core = self._begin(now_s)
+        if core.phase != Phase.IDLE:
+            raise LocalProtocolError("a session starts once")
+        try:
+            persist = self._journal.begin(core.cohort.round, core.cohort.attempt)
+        except Refused as refusal:
+            core.abort(refusal.reason)
+            return self._end()
+        core.actions.append(persist)
+        core.set_timer(SESSION_TIMER, core.cohort.patience.session_s, self._on_session_over)
+        self._advertising.start()
+        return self._end()
+
+    def on_message(self, now_s: float, sender: PeerId, message: Message) -> list[Action]:
+        """Take a message, or raise RemoteProtocolError and change nothing."""
+        core = self._begin(now_s)
+        rank = self._rank_of(sender)
+        if not isinstance(message, SessionMessage) or type(message) not in WINDOWS:
+            raise RemoteProtocolError("unexpected_message")
+        if isinstance(message, ChunkHeader | SumHeader):
+            raise RemoteProtocolError("body_missing")
+        if message.session != core.cohort.session:
+            raise RemoteProtocolError("wrong_session")
+        first, last = WINDOWS[type(message)]
+        if self._is_over or core.phase in (Phase.IDLE, Phase.ABORTED) or core.phase > last:
+            return self._end()
+        if core.phase < first:
+            early = self._early.setdefault(rank, [])
+            if len(early) >= EARLY_MESSAGES_MAX:
+                raise RemoteProtocolError("too_early")
+            early.append(message)
+            if core.phase == Phase.ADVERTISE:
+                self._advertising.on_ahead(rank)
+            return self._end()
+        self._dispatch(rank, message)
+        return self._end()
+
+    def body_bytes(self, now_s: float, sender: PeerId, header: Message) -> int | None:
+        """Return the size of the body behind a header, or None if it is not wanted (any more).
+
+        Raises:
+            RemoteProtocolError: the sender may not send this.
+        """
+        core = self._begin(now_s)
+        rank = self._rank_of(sender)
+        if not isinstance(header, ChunkHeader | SumHeader):
+            raise RemoteProtocolError("unexpected_message")
+        if header.session != core.cohort.session:
+            raise RemoteProtocolError("wrong_session")
+        if not Phase.AGREE <= core.phase < Phase.DONE:
+            return None
+        if isinstance(header, ChunkHeader):
+            return self._exchange.body_bytes(rank, header)
+        size = self._summing.body_bytes(rank, header)
+        self._owed += core.actions  # A header may say enough to act on; the next input returns it.
+        return size
+
+    def on_body(self, now_s: float, sender: PeerId, header: Message, body: Masked) -> list[Action]:
+        """Take a whole body: little-endian uint32, of the size that `body_bytes` told."""
+        core = self._begin(now_s)
+        rank = self._rank_of(sender)
+        if core.phase in (Phase.DONE, Phase.ABORTED):
+            return self._end()
+        if isinstance(header, ChunkHeader):
+            self._exchange.on_body(rank, header, body)
+        elif isinstance(header, SumHeader):
+            self._summing.on_body(rank, header, body)
+        return self._end()
+
+    def on_timer(self, now_s: float, ticket: Ticket) -> list[Action]:
+        """A timer is due; one that was cancelled meanwhile does nothing."""
+        self._begin(now_s).fire(ticket)
+        return self._end()
+
+    def on_sent(self, now_s: float, ticket: Ticket, ok: bool) -> list[Action]:
+        """A body left, or cannot."""
+        self._begin(now_s).finish_send(ticket, ok)
+        return self._end()
+
+    def on_peer_down(self, now_s: float, peer: PeerId) -> list[Action]:
+        """Wait no longer for a member whose link broke; what it still says counts."""
+        core = self._begin(now_s)
+        rank = core.cohort.rank_of(peer)
+        if rank is None or rank == core.rank or rank in core.gone:
+            return []
+        core.gone[rank] = None
+        if core.phase == Phase.ADVERTISE:
+            self._advertising.on_gone()
+        elif core.phase == Phase.AGREE:
+            self._agreement.on_gone()
+        elif core.phase == Phase.CHUNK:
+            self._exchange.on_gone()
+        elif core.phase == Phase.VOTE:
+            self._voting.progress()
+        return self._end()
+
+    def on_work_done(self, now_s: float, ticket: Ticket, result: Record) -> list[Action]:
+        """A job ended with a result."""
+        self._begin(now_s).finish_work(ticket, result)
+        return self._end()
+
+    def on_work_failed(self, now_s: float, ticket: Ticket, reason: str) -> list[Action]:
+        """A job could not be done: the session ends without a sum for us."""
+        self._begin(now_s).finish_work(ticket, None)
+        return self._end()
+
+    def abandon(self, now_s: float) -> list[Action]:
+        """End the session at our own wish; nothing more is said in it."""
+        self._begin(now_s).abort("abandoned")
+        return self._end()
+
+    def _begin(self, now_s: float) -> Core:
+        core = self._core
+        core.now_s, core.actions = now_s, []
+        self._abort_phase = core.phase
+        return core
+
+    def _end(self) -> list[Action]:
+        self._enter_phases()
+        core = self._core
+        if self.outcome is None and core.phase == Phase.DONE:
+            summing = self._summing
+            self.outcome = Summed(
+                mean=summing.mean,
+                members=tuple(core.cohort.members[rank] for rank in summing.members),
+                kept=dict(sorted(summing.refusals.items())),
+                weight_total=summing.weights[min(summing.weights)],
+                clipped=self._masking.clipped,
+                blames=tuple(core.blames),
+            )
+        elif self.outcome is None and core.phase == Phase.ABORTED:
+            self.outcome = Aborted(
+                reason=core.reason,
+                phase=self._abort_phase.name,
+                is_spent=self._entered >= Phase.CHUNK,
+                blames=tuple(core.blames),
+            )
+        actions = self._owed + core.actions
+        self._owed, core.actions = [], []
+        return actions
+
+    def _enter_phases(self) -> None:
+        """Start the part of a phase that was entered, and take what came early for it."""
+        core = self._core
+        while self._entered != core.phase and core.phase != Phase.ABORTED:
+            self._entered = self._abort_phase = core.phase
+            match core.phase:
+                case Phase.DEAL:
+                    self._sharing.start()
+                case Phase.AGREE:
+                    self._agreement.start()
+                case Phase.CHUNK:
+                    self._exchange.start()
+                case Phase.VOTE:
+                    self._voting.start()
+                case Phase.REVEAL:
+                    self._summing.start()
+            self._take_early()
+
+    def _take_early(self) -> None:
+        core = self._core
+        early, self._early = self._early, {}
+        for rank, messages in early.items():
+            for message in messages:
+                first, last = WINDOWS[type(message)]
+                if core.phase < first:
+                    self._early.setdefault(rank, []).append(message)
+                elif core.phase <= last:
+                    try:
+                        self._dispatch(rank, message)
+                    except RemoteProtocolError as error:
+                        core.disconnect(rank, error.reason)
+
+    def _dispatch(self, rank: int, message: SessionMessage) -> None:
+        self._handlers[type(message)](rank, message)
+        if isinstance(message, Manifest | Receipt):
+            self._voting.progress()
+
+    def _on_fetch(self, asker: int, message: Fetch) -> None:
+        core = self._core
+        # Each of some twelve things, of each member and of each chunk, and again after a loss.
+        limit = 32 * (core.cohort.size + core.cohort.chunk_count)
+        asked = self._fetches.get(asker, 0)
+        if asked >= limit:
+            raise RemoteProtocolError("too_many_fetches")
+        self._fetches[asker] = asked + 1
+        answer = (
+            self._advertising.answer(message)
+            or self._sharing.answer(asker, message)
+            or self._agreement.answer(message)
+            or self._exchange.answer(asker, message)
+            or self._voting.answer(message)
+            or self._revealing.answer(message)
+            or self._summing.answer(asker, message)
+        )
+        if answer is not None:
+            core.send(asker, answer)
+
+    def _rank_of(self, sender: PeerId) -> int:
+        rank = self._core.cohort.rank_of(sender)
+        if rank is None or rank == self._core.rank:
+            raise RemoteProtocolError("not_in_cohort")
+        return rank
+
+    def _on_session_over(self) -> None:
+        """Drop all keys and shares; whatever comes now is dropped too."""
+        self._core.abort("session_over")
+        self._is_over = True
+        self._advertising.forget()
+        self._sharing.forget()

@@ -1,0 +1,158 @@
+"""CHUNK, as a member: mask the vector chunk by chunk and send each chunk to its owners.
+
+From here on the vector is spent. A chunk is one byte string, ever: all that goes into it is fixed
+by tau2 and the member's secrets, so whoever asks again gets the same bytes.
+"""
+
+from collections.abc import Callable
+
+from p2pfl_crypto.masks import Mask, Masked
+from p2pfl_crypto.transcripts import pair_mask_key, rounding_key, self_mask_key
+from p2pfl_gossip.actions import Vector
+from p2pfl_gossip.masked_sum.agreement import Agreement
+from p2pfl_gossip.masked_sum.core import Core
+from p2pfl_gossip.masked_sum.jobs import MaskChunk, MaskedChunk, Secrets
+from p2pfl_gossip.masked_sum.messages import ChunkHeader, Manifest
+from p2pfl_gossip.masked_sum.phases import Phase
+from p2pfl_gossip.masked_sum.sharing import Sharing
+
+MASK_JOBS_MAX = 2
+"""Chunks masked at once: two threads double the rate; more would only hold more memory."""
+UNSENT_BYTES_MAX = 64 * 2**20
+"""Masked bytes that wait for a link before the next chunk is masked: 16 chunks of 4 MiB. A vector
+of any length needs no second copy, and one slow owner does not hold up the others at once."""
+
+
+class Masking:
+    """What a member of U2 sends of its vector.
+
+    Attributes:
+        clipped: entries of our vector that lay beyond the clip.
+        headers: signed digests of the chunks that were masked so far, by chunk.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        secrets: Secrets,
+        sharing: Sharing,
+        agreement: Agreement,
+        vector: Vector,
+        weight: float,
+    ) -> None:
+        self._core, self._secrets = core, secrets
+        self._sharing, self._agreement = sharing, agreement
+        self._vector, self._weight = vector, weight
+        self.clipped = 0
+        self.headers: dict[int, ChunkHeader] = {}
+        self._masks: tuple[Mask, ...] = ()
+        self._rounding_key = b""
+        self._queue: list[int] = []
+        self._under_way = 0
+        self._unsent_bytes = 0
+        self._keep: Callable[[ChunkHeader, Masked], None] = lambda _header, _body: None
+        self._publish: Callable[[Manifest], None] = lambda _manifest: None
+
+    def start(
+        self,
+        keep: Callable[[ChunkHeader, Masked], None],
+        publish: Callable[[Manifest], None],
+    ) -> None:
+        """Mask and send all chunks.
+
+        Args:
+            keep: takes the chunks that we own ourselves.
+            publish: takes the manifest, once all chunks are masked.
+        """
+        cohort = self._core.cohort
+        self._keep, self._publish = keep, publish
+        self._derive_masks()
+        # Each member starts elsewhere, so that no owner gets all first chunks at once.
+        count = cohort.chunk_count
+        start = self._core.rank * count // cohort.size
+        self._queue = [(start + k) % count for k in range(count)]
+        self._mask_next()
+
+    def _derive_masks(self) -> None:
+        dealt, secrets = self._sharing.dealt, self._secrets
+        rank, tau2 = self._core.rank, self._agreement.tau2
+        assert dealt is not None
+        masks = [Mask(self_mask_key(secrets.seed, tau2, rank))]
+        for other in self._agreement.members:
+            if other != rank:
+                key = pair_mask_key(dealt.mask_secrets[other], tau2, rank, other)
+                masks.append(Mask(key, 1 if other > rank else -1))
+        self._masks = tuple(masks)
+        self._rounding_key = rounding_key(secrets.rounding, tau2, rank)
+
+    def _mask_next(self) -> None:
+        while (
+            self._queue
+            and self._under_way < MASK_JOBS_MAX
+            and (self._unsent_bytes < UNSENT_BYTES_MAX or not self._unsent_bytes)
+        ):
+            self._under_way += 1
+            self._core.work(self.job(self._queue.pop(0)), self._on_masked)
+
+    def job(self, chunk: int) -> MaskChunk:
+        """Make the job that masks a chunk of ours; it gives the same bytes each time."""
+        return MaskChunk(
+            encoding=self._core.cohort.encoding,
+            entries=self._vector[self._core.cohort.entries_of(chunk)],
+            weight=self._weight,
+            rounding_key=self._rounding_key,
+            masks=self._masks,
+            tau2=self._agreement.tau2,
+            rank=self._core.rank,
+            chunk=chunk,
+        )
+
+    def _on_masked(self, result: MaskedChunk) -> None:
+        core = self._core
+        self._under_way -= 1
+        self.clipped += result.clipped
+        header = self.header_of(result)
+        if core.phase == Phase.CHUNK:
+            for owner in core.cohort.owners_of(result.chunk, self._agreement.members):
+                if owner == core.rank:
+                    self._keep(header, result.body)
+                else:
+                    self.send(owner, header, result.body)
+            self._mask_next()
+        if len(self.headers) == core.cohort.chunk_count:
+            self._publish(self._manifest())
+
+    def header_of(self, result: MaskedChunk) -> ChunkHeader:
+        """Return the signed header of a chunk that was masked, for the first time or again."""
+        core, tau2 = self._core, self._agreement.tau2
+        known = self.headers.get(result.chunk)
+        if known is not None:
+            assert known.digest == result.digest  # One byte string per chunk, ever.
+            return known
+        number = result.chunk.to_bytes(8, "little")
+        signature = core.sign(b"chunk", tau2, number, result.digest)
+        header = ChunkHeader(
+            core.cohort.session, tau2, core.rank, result.chunk, result.digest, signature
+        )
+        self.headers[result.chunk] = header
+        return header
+
+    def send(self, receiver: int, header: ChunkHeader, body: Masked) -> None:
+        """Send a chunk, ours or another's, and count what waits for its link."""
+        size = body.nbytes
+        self._unsent_bytes += size
+
+        def done(_ok: bool) -> None:
+            self._unsent_bytes -= size
+            if self._core.phase == Phase.CHUNK:
+                self._mask_next()
+
+        self._core.send_body(receiver, header, body, size, done)
+
+    def _manifest(self) -> Manifest:
+        core, tau2 = self._core, self._agreement.tau2
+        count = core.cohort.chunk_count
+        digests = b"".join(self.headers[chunk].digest for chunk in range(count))
+        unsigned = Manifest(core.cohort.session, tau2, core.rank, digests, bytes(64))
+        signature = core.sign(b"manifest", unsigned.digest())
+        return Manifest(core.cohort.session, tau2, core.rank, digests, signature)

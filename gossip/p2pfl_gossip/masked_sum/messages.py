@@ -1,0 +1,270 @@
+"""What members of a masked sum say to each other, and what of it they sign.
+
+Every message names its session. A body (a masked chunk, a sum) follows a header that holds the
+body's signed digest: it is known before the first byte leaves, so no trailer is needed. Sets of
+ranks are bitmaps; lists of digests are their bytes joined.
+"""
+
+from enum import IntEnum
+from typing import Annotated
+
+from p2pfl_crypto.transcripts import (
+    advert_digest,
+    ballot_digest,
+    header_digest,
+    manifest_digest,
+    tau2_of,
+)
+from p2pfl_gossip.masked_sum.cohort import CHUNK_COUNT_MAX, COHORT_SIZE_MAX
+from p2pfl_gossip.records import ByteSize, Digest, Message, Signature, UInt32
+
+Bitmap = Annotated[bytes, ByteSize(min_length=1, max_length=(COHORT_SIZE_MAX + 7) // 8)]
+Key = Annotated[bytes, ByteSize(min_length=32, max_length=32)]
+DigestOfEachMember = Annotated[bytes, ByteSize(max_length=32 * COHORT_SIZE_MAX)]
+TwoDigestsOfEachMember = Annotated[bytes, ByteSize(max_length=64 * COHORT_SIZE_MAX)]
+DigestOfEachChunk = Annotated[bytes, ByteSize(max_length=32 * CHUNK_COUNT_MAX)]
+Nonce = Annotated[bytes, ByteSize(min_length=24, max_length=24)]
+SealedShares = Annotated[bytes, ByteSize(min_length=80, max_length=80)]
+OwnerMap = Annotated[bytes, ByteSize(max_length=CHUNK_COUNT_MAX)]
+# 16 bytes of bitmap for each chunk that a member owns: with 4 owners a chunk and 5 members at
+# most 4/5 of 1,536 chunks, of one byte each; with 128 members 48 chunks.
+Bitmaps = Annotated[bytes, ByteSize(max_length=4 * CHUNK_COUNT_MAX)]
+
+
+class SessionMessage(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A message of one session."""
+
+    session: Digest
+
+
+class Advert(SessionMessage, frozen=True, tag=64):
+    """1 ADVERTISE: fresh X25519 keys; `share_key` for sealed shares, `mask_key` for pair masks."""
+
+    member: UInt32
+    share_key: Key
+    mask_key: Key
+    signature: Signature
+
+    def digest(self) -> bytes:
+        """What is signed, as kind ``advert``."""
+        return advert_digest(self.session, self.member, self.share_key, self.mask_key)
+
+
+class AdvertList(SessionMessage, frozen=True, tag=65):
+    """1 ADVERTISE: the leader of `turn` closes U1; the adverts' digests in order of rank."""
+
+    turn: UInt32
+    members: Bitmap
+    digests: DigestOfEachMember
+    signature: Signature
+
+
+class Header(SessionMessage, frozen=True, tag=66):
+    """2 HEADER: what a dealer commits to.
+
+    Attributes:
+        tau1: the transcript so far.
+        dealer: its rank.
+        commitment: H of the scalar b.
+        share_digests: of the shares of b, then of s; each in order of the holders' ranks in U1.
+        signature: of kind ``header``.
+    """
+
+    tau1: Digest
+    dealer: UInt32
+    commitment: Digest
+    share_digests: TwoDigestsOfEachMember
+    signature: Signature
+
+    def digest(self) -> bytes:
+        """What is signed, as kind ``header``."""
+        return header_digest(self.tau1, self.dealer, self.commitment, self.share_digests)
+
+
+class Share(SessionMessage, frozen=True, tag=67):
+    """2 SHARE: the dealer's header, and the receiver's shares of b and s (64 bytes), sealed."""
+
+    header: Header
+    nonce: Nonce
+    sealed: SealedShares
+
+
+class Held(SessionMessage, frozen=True, tag=68):
+    """2: tells the leader whose shares the sender holds. Not signed: it only excludes."""
+
+    tau1: Digest
+    dealers: Bitmap
+
+
+class Proposal(SessionMessage, frozen=True, tag=69):
+    """2 AGREE: the leader of `turn` proposes U2 and its headers."""
+
+    turn: UInt32
+    tau1: Digest
+    members: Bitmap
+    header_digests: DigestOfEachMember
+    signature: Signature
+
+    def tau2(self) -> bytes:
+        """The transcript that this proposes; the same, whoever proposes it."""
+        return tau2_of(self.tau1, self.members, self.header_digests)
+
+
+class Ack(SessionMessage, frozen=True, tag=70):
+    """2 AGREE: the sender holds valid shares from all of U2; once per session."""
+
+    member: UInt32
+    tau2: Digest
+    signature: Signature
+
+
+class ChunkHeader(SessionMessage, frozen=True, tag=71):
+    """3 CHUNK: a masked chunk of `member` follows; signed by the member as kind ``chunk``."""
+
+    tau2: Digest
+    member: UInt32
+    chunk: UInt32
+    digest: Digest
+    signature: Signature
+
+
+class Manifest(SessionMessage, frozen=True, tag=72):
+    """3 MANIFEST: digests of all chunks of a member."""
+
+    tau2: Digest
+    member: UInt32
+    chunk_digests: DigestOfEachChunk
+    signature: Signature
+
+    def digest(self) -> bytes:
+        """What is signed, as kind ``manifest``."""
+        return manifest_digest(self.tau2, self.member, self.chunk_digests)
+
+
+class Receipt(SessionMessage, frozen=True, tag=73):
+    """3 RECEIPT: for each chunk that `owner` owns, a bitmap of those whose chunk it holds."""
+
+    tau2: Digest
+    owner: UInt32
+    bitmaps: Bitmaps
+    signature: Signature
+
+
+class Ballot(SessionMessage, frozen=True, tag=74):
+    """4 VOTE: the leader of `turn` proposes U3 and the owner map.
+
+    Attributes:
+        turn: the leader's turn.
+        tau2: the session's transcript.
+        members: U3.
+        owners: for each chunk a byte; bit k says that the k-th owner of its ring is live. 0: the
+            chunk is dead, and everybody keeps its local values there.
+        manifest_digests: of U3's manifests, in order of rank.
+        signature: of kind ``ballot``, over turn and digest.
+    """
+
+    turn: UInt32
+    tau2: Digest
+    members: Bitmap
+    owners: OwnerMap
+    manifest_digests: DigestOfEachMember
+    signature: Signature
+
+    def digest(self) -> bytes:
+        """What is voted on; the same, whoever proposes it."""
+        return ballot_digest(self.tau2, self.members, self.owners, self.manifest_digests)
+
+
+class Vote(SessionMessage, frozen=True, tag=75):
+    """4 VOTE: once per session."""
+
+    member: UInt32
+    ballot: Digest
+    signature: Signature
+
+
+class Reveal(SessionMessage, frozen=True, tag=76):
+    """5 REVEAL: the sender's shares of b for U3, then of s for the rest of U2, in order of rank.
+
+    32 bytes each; zeros where the sender holds none.
+    """
+
+    ballot: Digest
+    shares: DigestOfEachMember
+
+
+class SumHeader(SessionMessage, frozen=True, tag=77):
+    """6 SUM: the sum of a chunk follows; the signature is the sender's, kind ``sum``."""
+
+    ballot: Digest
+    chunk: UInt32
+    digest: Digest
+    signature: Signature
+
+
+class SumDigest(SessionMessage, frozen=True, tag=78):
+    """6 SUM: what the sender, an owner or a deputy, found the sum of a chunk to be."""
+
+    ballot: Digest
+    member: UInt32
+    chunk: UInt32
+    digest: Digest
+    signature: Signature
+
+
+class Fetch(SessionMessage, frozen=True, tag=79):
+    """Asks for something again; `what` is a `Wanted`.
+
+    `first` and `second` say which: a member, a chunk and a member, or nothing (0).
+    """
+
+    what: UInt32
+    first: UInt32 = 0
+    second: UInt32 = 0
+
+
+class Wanted(IntEnum):
+    """What a `Fetch` may ask for."""
+
+    ADVERT = 1
+    """Of member `first`."""
+    ADVERT_LIST = 2
+    SHARE = 3
+    """The asked member's own, for the asker."""
+    HEADER = 4
+    """Of dealer `first`."""
+    PROPOSAL = 5
+    ACK = 6
+    """The asked member's own, as are the vote and the reveal."""
+    MANIFEST = 7
+    """Of member `first`."""
+    RECEIPT = 8
+    """Of owner `first`."""
+    BALLOT = 9
+    VOTE = 10
+    REVEAL = 11
+    CHUNK = 12
+    """Chunk `first` of member `second`."""
+    SUM = 13
+    """Of chunk `first`."""
+
+
+MASKED_SUM_MESSAGES = (
+    Advert
+    | AdvertList
+    | Header
+    | Share
+    | Held
+    | Proposal
+    | Ack
+    | ChunkHeader
+    | Manifest
+    | Receipt
+    | Ballot
+    | Vote
+    | Reveal
+    | SumHeader
+    | SumDigest
+    | Fetch
+)
+"""All that the wire must know of masked sums."""

@@ -1,0 +1,82 @@
+"""The phases of a masked sum, their transitions, and which message belongs to which phase."""
+
+from enum import IntEnum
+
+from p2pfl_gossip.masked_sum.messages import (
+    Ack,
+    Advert,
+    AdvertList,
+    Ballot,
+    ChunkHeader,
+    Fetch,
+    Header,
+    Held,
+    Manifest,
+    Proposal,
+    Receipt,
+    Reveal,
+    SessionMessage,
+    Share,
+    SumDigest,
+    SumHeader,
+    Vote,
+)
+
+
+class Phase(IntEnum):
+    """Where a member stands. Ordered: a session never goes back."""
+
+    IDLE = 0
+    ADVERTISE = 1
+    """Keys are out; waits for the leader's list, then for the adverts that it names."""
+    DEAL = 2
+    """Works out shared secrets and shares."""
+    AGREE = 3
+    """Shares are out; waits for those of the others, a proposal of U2, and t ACKs."""
+    CHUNK = 4
+    """The vector is spent; chunks go to their owners."""
+    VOTE = 5
+    """The own receipt is out; waits for a ballot and t votes."""
+    REVEAL = 6
+    """Shares are revealed; an owner waits for t of each secret."""
+    DONE = 7
+    """The outcome is known; sums and chunks are still given to who asks."""
+    ABORTED = 8
+    """Nothing was learned; nothing more is said."""
+
+
+TRANSITIONS: dict[Phase, tuple[Phase, ...]] = {
+    Phase.IDLE: (Phase.ADVERTISE, Phase.ABORTED),
+    Phase.ADVERTISE: (Phase.DEAL, Phase.ABORTED),
+    Phase.DEAL: (Phase.AGREE, Phase.ABORTED),
+    Phase.AGREE: (Phase.CHUNK, Phase.ABORTED),
+    Phase.CHUNK: (Phase.VOTE, Phase.ABORTED),
+    Phase.VOTE: (Phase.REVEAL, Phase.ABORTED),
+    Phase.REVEAL: (Phase.DONE, Phase.ABORTED),
+    Phase.DONE: (),
+    Phase.ABORTED: (),
+}
+
+WINDOWS: dict[type[SessionMessage], tuple[Phase, Phase]] = {
+    Advert: (Phase.ADVERTISE, Phase.ADVERTISE),
+    AdvertList: (Phase.ADVERTISE, Phase.AGREE),
+    Share: (Phase.AGREE, Phase.AGREE),
+    Header: (Phase.AGREE, Phase.AGREE),
+    Held: (Phase.AGREE, Phase.AGREE),
+    Proposal: (Phase.AGREE, Phase.AGREE),
+    Ack: (Phase.AGREE, Phase.AGREE),
+    ChunkHeader: (Phase.AGREE, Phase.DONE),
+    Manifest: (Phase.CHUNK, Phase.VOTE),
+    Receipt: (Phase.CHUNK, Phase.VOTE),
+    Ballot: (Phase.CHUNK, Phase.VOTE),
+    Vote: (Phase.CHUNK, Phase.VOTE),
+    Reveal: (Phase.REVEAL, Phase.REVEAL),
+    SumHeader: (Phase.REVEAL, Phase.REVEAL),
+    SumDigest: (Phase.REVEAL, Phase.REVEAL),
+    Fetch: (Phase.ADVERTISE, Phase.DONE),
+}
+"""First and last phase in which a message is taken.
+
+Before the first it is kept, since others may be ahead; after the last it is dropped, since the
+sender may not know yet. A type that is not here is none of this protocol.
+"""

@@ -1,0 +1,149 @@
+"""REVEAL: shares of one secret of each member, and what is rebuilt from t of them.
+
+For a member of U3 its seed, whose self mask is taken from the sum; for one that dropped out its
+mask scalar, whose pair masks the others could not cancel. With both secrets of one member its
+vector could be decoded, so each member reveals once, for the one certificate that there can be.
+"""
+
+from collections.abc import Callable
+
+from p2pfl_crypto.masks import Mask
+from p2pfl_crypto.transcripts import share_digest
+from p2pfl_gossip.actions import RemoteProtocolError
+from p2pfl_gossip.masked_sum.advertising import Advertising
+from p2pfl_gossip.masked_sum.core import Core
+from p2pfl_gossip.masked_sum.jobs import Rebuild, Rebuilt
+from p2pfl_gossip.masked_sum.messages import Fetch, Reveal, SessionMessage, Wanted
+from p2pfl_gossip.masked_sum.sharing import Sharing
+
+_NO_SHARE = bytes(32)
+
+
+class Revealing:
+    """The fifth phase, as holder of shares and as owner.
+
+    Attributes:
+        masks: what the sum of U3 still bears, once t members revealed; None before.
+    """
+
+    def __init__(self, core: Core, advertising: Advertising, sharing: Sharing) -> None:
+        self._core, self._advertising, self._sharing = core, advertising, sharing
+        self._members: tuple[int, ...] = ()  # U3
+        self._dropped: tuple[int, ...] = ()  # U2 without U3
+        self._tau2 = self._ballot = b""
+        self._reveal: Reveal | None = None
+        self._seed_shares: dict[int, dict[int, bytes]] = {}
+        self._scalar_shares: dict[int, dict[int, bytes]] = {}
+        self._revealers: dict[int, Reveal] = {}
+        self._is_rebuilding = False
+        self._told: Callable[[], None] | None = None
+        self.masks: tuple[Mask, ...] | None = None
+
+    def start(
+        self,
+        tau2: bytes,
+        ballot: bytes,
+        members: tuple[int, ...],
+        dropped: tuple[int, ...],
+        receivers: tuple[int, ...],
+        told: Callable[[], None] | None,
+    ) -> None:
+        """Reveal, once, what the certificate allows.
+
+        Args:
+            tau2: the session's transcript.
+            ballot: digest of the certified ballot.
+            members: U3.
+            dropped: U2 without U3.
+            receivers: the live owners.
+            told: called when the masks are known; None if we have no use for them.
+        """
+        core, shares = self._core, self._sharing.shares
+        self._tau2, self._ballot = tau2, ballot
+        self._members, self._dropped, self._told = members, dropped, told
+        self._seed_shares = {rank: {} for rank in members}
+        self._scalar_shares = {rank: {} for rank in dropped}
+        body = [shares[r][:32] if r in shares else _NO_SHARE for r in members]
+        body += [shares[r][32:] if r in shares else _NO_SHARE for r in dropped]
+        self._reveal = Reveal(core.cohort.session, ballot, b"".join(body))
+        for rank in receivers:
+            if rank != core.rank:
+                core.send(rank, self._reveal)
+        core.set_timer("reveals", core.cohort.patience.gather_s, self.fetch_missing)
+        self._take(core.rank, self._reveal)
+
+    def on_reveal(self, sender: int, message: Reveal) -> None:
+        """Take a member's shares; those whose digest is not the dealer's are dropped."""
+        if message.ballot != self._ballot:
+            raise RemoteProtocolError("wrong_ballot")
+        if len(message.shares) != 32 * (len(self._members) + len(self._dropped)):
+            raise RemoteProtocolError("bad_reveal")
+        if sender not in self._sharing.dealers:
+            raise RemoteProtocolError("not_in_list")
+        if sender in self._revealers or self._is_rebuilding or self.masks is not None:
+            return
+        self._take(sender, message)
+
+    def _take(self, holder: int, message: Reveal) -> None:
+        self._revealers[holder] = message
+        sharing, place, corrupt = self._sharing, 0, False
+        for kind, shares_of in ((b"b", self._seed_shares), (b"s", self._scalar_shares)):
+            for dealer, shares in shares_of.items():
+                share = message.shares[32 * place : 32 * place + 32]
+                place += 1
+                if share == _NO_SHARE:
+                    continue
+                expected = sharing.share_digest_in(sharing.headers[dealer], kind, holder)
+                if share_digest(sharing.tau1, kind, dealer, holder, share) == expected:
+                    shares[holder + 1] = share
+                else:
+                    corrupt = True
+        if corrupt:
+            self._core.blame(holder, "corrupt_reveal")
+        self._rebuild_if_enough()
+
+    def _rebuild_if_enough(self) -> None:
+        cohort, sharing = self._core.cohort, self._sharing
+        needed = list(self._seed_shares.values()) + list(self._scalar_shares.values())
+        if self._is_rebuilding or self.masks is not None or self._told is None:
+            return
+        if any(len(shares) < cohort.threshold for shares in needed):
+            return
+        self._is_rebuilding = True
+        adverts = self._advertising.adverts
+        self._core.work(
+            Rebuild(
+                threshold=cohort.threshold,
+                tau1=sharing.tau1,
+                tau2=self._tau2,
+                seeds={rank: dict(shares) for rank, shares in self._seed_shares.items()},
+                scalars={rank: dict(shares) for rank, shares in self._scalar_shares.items()},
+                commitments={r: sharing.headers[r].commitment for r in self._members},
+                mask_keys={r: adverts[r].mask_key for r in (*self._members, *self._dropped)},
+            ),
+            self._on_rebuilt,
+        )
+
+    def _on_rebuilt(self, result: Rebuilt) -> None:
+        core = self._core
+        self._is_rebuilding = False
+        if result.liars:
+            for rank in result.liars:
+                reveals = (self._revealers[holder] for holder in sorted(self._revealers))
+                core.blame(rank, "bad_dealing", self._sharing.headers[rank], *reveals)
+            core.abort("bad_dealing")
+            return
+        self.masks = result.masks
+        assert self._told is not None
+        self._told()
+
+    def fetch_missing(self) -> None:
+        """Ask for reveals that may have been lost."""
+        if self.masks is None and self._told is not None:
+            for rank in self._sharing.dealers:
+                if rank not in self._revealers:
+                    self._core.fetch(rank, Wanted.REVEAL)
+
+    def answer(self, fetch: Fetch) -> SessionMessage | None:
+        """Find what a member asks for."""
+        return self._reveal if fetch.what == Wanted.REVEAL else None

@@ -1,0 +1,172 @@
+"""SHARE and HEADER: each member deals shares of its two secrets and commits to all of them."""
+
+from collections.abc import Callable
+
+from p2pfl_crypto.sealing import BrokenSeal, open_sealed
+from p2pfl_crypto.transcripts import share_digest
+from p2pfl_gossip.actions import RemoteProtocolError
+from p2pfl_gossip.masked_sum.advertising import Advertising
+from p2pfl_gossip.masked_sum.core import Core
+from p2pfl_gossip.masked_sum.jobs import Deal, Dealt
+from p2pfl_gossip.masked_sum.messages import Fetch, Header, SessionMessage, Share, Wanted
+from p2pfl_gossip.masked_sum.phases import Phase
+
+
+class Sharing:
+    """Dealing, and what was dealt to us.
+
+    Attributes:
+        dealt: our dealing, and the secrets shared with each member.
+        headers: what each dealer commits to.
+        shares: the shares of b and s (64 bytes) that each dealer gave us; they match its header.
+    """
+
+    def __init__(self, core: Core, advertising: Advertising) -> None:
+        self._core, self._advertising = core, advertising
+        self.dealt: Dealt | None = None
+        self.headers: dict[int, Header] = {}
+        self.shares: dict[int, bytes] = {}
+        self._told: Callable[[], None] = lambda: None
+
+    @property
+    def tau1(self) -> bytes:
+        """The transcript after ADVERTISE."""
+        return self._advertising.tau1
+
+    @property
+    def dealers(self) -> tuple[int, ...]:
+        """U1."""
+        return self._advertising.dealers
+
+    def tell(self, told: Callable[[], None]) -> None:
+        """Have `told` called when a header or a share came."""
+        self._told = told
+
+    def forget(self) -> None:
+        """Drop our dealing and the shares of others."""
+        self.dealt = None
+        self.shares.clear()
+
+    def start(self) -> None:
+        """Have our shares dealt."""
+        core, adverts = self._core, self._advertising.adverts
+        threshold = core.cohort.threshold
+        core.work(
+            Deal(
+                rank=core.rank,
+                threshold=threshold,
+                tau1=self.tau1,
+                secrets=self._advertising.secrets,
+                members=self.dealers,
+                share_keys=tuple(adverts[rank].share_key for rank in self.dealers),
+                mask_keys=tuple(adverts[rank].mask_key for rank in self.dealers),
+                entropy=core.entropy(Deal.entropy_bytes(threshold, len(self.dealers))),
+            ),
+            self._on_dealt,
+        )
+
+    def _on_dealt(self, result: Dealt) -> None:
+        core, cohort = self._core, self._core.cohort
+        self.dealt = result
+        for rank in result.liars:
+            core.blame(rank, "bad_keys", self._advertising.adverts[rank])
+        header = Header(
+            cohort.session,
+            self.tau1,
+            core.rank,
+            result.commitment,
+            result.share_digests,
+            bytes(64),
+        )
+        header = Header(
+            cohort.session,
+            self.tau1,
+            core.rank,
+            result.commitment,
+            result.share_digests,
+            core.sign(b"header", header.digest()),
+        )
+        self.headers[core.rank] = header
+        self.shares[core.rank] = result.own_shares
+        core.advance(Phase.AGREE)
+        for rank in self.dealers:
+            if rank in result.sealed:
+                core.send(rank, self._share_for(rank))
+
+    def _share_for(self, rank: int) -> Share:
+        assert self.dealt is not None
+        nonce, sealed = self.dealt.sealed[rank]
+        core = self._core
+        return Share(core.cohort.session, self.headers[core.rank], nonce, sealed)
+
+    def on_share(self, sender: int, message: Share) -> None:
+        """Open a dealer's shares and check them against its header."""
+        core = self._core
+        assert self.dealt is not None
+        header = message.header
+        if header.dealer != sender or header.session != core.cohort.session:
+            raise RemoteProtocolError("not_your_header")
+        if header.tau1 != self.tau1:
+            # Another list was shown to the dealer; whoever signed both is to blame.
+            core.fetch(sender, Wanted.ADVERT_LIST)
+            return
+        if sender not in self.dealers:
+            raise RemoteProtocolError("not_in_list")
+        if sender in self.dealt.refused or sender in self.shares:
+            return
+        self._check_header(header)
+        try:
+            shares = open_sealed(self.dealt.opening_keys[sender], message.nonce, message.sealed)
+        except BrokenSeal:
+            raise RemoteProtocolError("broken_seal") from None
+        for kind, share in ((b"b", shares[:32]), (b"s", shares[32:])):
+            expected = self.share_digest_in(header, kind, core.rank)
+            if share_digest(self.tau1, kind, sender, core.rank, share) != expected:
+                raise RemoteProtocolError("share_mismatch")
+        if not self._keep_header(header):
+            return
+        self.shares[sender] = shares
+        self._told()
+
+    def on_header(self, sender: int, message: Header) -> None:
+        """Keep a header that was asked for; a share may come or not."""
+        if message.session != self._core.cohort.session or message.tau1 != self.tau1:
+            raise RemoteProtocolError("wrong_transcript")
+        self._core.require_member(message.dealer)
+        if message.dealer not in self.dealers:
+            raise RemoteProtocolError("not_in_list")
+        self._check_header(message)
+        self._keep_header(message)
+        self._told()
+
+    def _check_header(self, header: Header) -> None:
+        if len(header.share_digests) != 64 * len(self.dealers):
+            raise RemoteProtocolError("bad_header")
+        if self.headers.get(header.dealer) != header:
+            self._core.verify(header.dealer, b"header", header.signature, header.digest())
+
+    def _keep_header(self, header: Header) -> bool:
+        known = self.headers.setdefault(header.dealer, header)
+        if known.digest() != header.digest():
+            self._core.blame(header.dealer, "two_headers", known, header)
+            return False
+        return True
+
+    def share_digest_in(self, header: Header, kind: bytes, holder: int) -> bytes:
+        """Find the digest of a holder's share in a header."""
+        place = self.dealers.index(holder) + (len(self.dealers) if kind == b"s" else 0)
+        return header.share_digests[32 * place : 32 * place + 32]
+
+    def fetch_missing(self) -> None:
+        """Ask dealers again for shares that may have been lost."""
+        for rank in self.dealers:
+            if rank not in self.shares:
+                self._core.fetch(rank, Wanted.SHARE)
+
+    def answer(self, asker: int, fetch: Fetch) -> SessionMessage | None:
+        """Find what a member asks for, if we have it."""
+        if fetch.what == Wanted.SHARE and self.dealt is not None and asker in self.dealt.sealed:
+            return self._share_for(asker)
+        if fetch.what == Wanted.HEADER:
+            return self.headers.get(fetch.first)
+        return None

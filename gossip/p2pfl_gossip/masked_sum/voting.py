@@ -1,0 +1,296 @@
+"""VOTE: one U3 and one owner map for all chunks, certified by t identical votes.
+
+What may be revealed of a member follows from U3: its seed if it is in, its mask scalar if it is
+out, never both. Two certificates would take an honest member that voted twice; a vote is
+journalled before it is sent, and a restarted member is silent.
+"""
+
+from p2pfl_gossip.actions import RemoteProtocolError
+from p2pfl_gossip.masked_sum.choices import cover
+from p2pfl_gossip.masked_sum.core import Core
+from p2pfl_gossip.masked_sum.exchange import Exchange
+from p2pfl_gossip.masked_sum.journal import Journal, Step
+from p2pfl_gossip.masked_sum.messages import Ballot, Fetch, SessionMessage, Vote, Wanted
+from p2pfl_gossip.masked_sum.phases import Phase
+
+BALLOTS_MAX = 8
+"""Kept at once; as for proposals."""
+
+
+class Voting:
+    """The fourth phase. `certified` is set once t votes are held for a ballot that we know."""
+
+    def __init__(self, core: Core, journal: Journal, exchange: Exchange) -> None:
+        self._core, self._journal, self._exchange = core, journal, exchange
+        self._ballots: dict[bytes, Ballot] = {}
+        self._votes: dict[bytes, dict[int, Vote]] = {}
+        self._vote_of: dict[int, Vote] = {}
+        self.certified: Ballot | None = None
+
+    def start(self) -> None:
+        """Wait for the leader's ballot, or make it."""
+        core, patience = self._core, self._core.cohort.patience
+        # Other owners may still wait for chunks that we do not own.
+        wait_s = patience.gather_s + (0 if self._exchange.is_late else patience.chunks_s)
+        if core.is_leader:
+            core.set_timer("lead", wait_s, self._propose)
+        core.set_timer("turn", wait_s + patience.gather_s + patience.takeover_s, self._next_turn)
+        core.set_timer("repair", patience.gather_s, self._repair)
+        self.progress()
+
+    def progress(self) -> None:
+        """Do whatever has become possible."""
+        core = self._core
+        if core.phase not in (Phase.CHUNK, Phase.VOTE):
+            return
+        if core.phase == Phase.VOTE and core.is_leader and not self._ballots:
+            exchange = self._exchange
+            if all(
+                rank in core.gone or (rank in exchange.receipts and rank in exchange.manifests)
+                for rank in exchange.members
+            ):
+                self._propose()
+                return
+        if core.rank not in self._vote_of:
+            self._try_to_vote()
+        self._try_to_certify()
+
+    def _choose(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Choose live owners and U3 from what we know; U3 may be too small."""
+        exchange, cohort = self._exchange, self._core.cohort
+        givers = [rank for rank in exchange.members if rank in exchange.manifests]
+        receipted = {
+            rank: exchange.receipted(rank) for rank in exchange.members if rank in exchange.receipts
+        }
+        missing = [
+            (owner, giver)
+            for owner, chunks in receipted.items()
+            for giver in givers
+            if any(giver not in members for members in chunks.values())
+        ]
+
+        def leaves_no_chunk_dead(owner: int, before: list[int]) -> bool:
+            return all(
+                any(
+                    other in receipted and other != owner and other not in before
+                    for other in cohort.owners_of(chunk, exchange.members)
+                )
+                for chunk in receipted[owner]
+            )
+
+        # An owner less leaves chunks that one more crash kills, for everybody.
+        dropped_owners, dropped_givers = cover(
+            missing, leaves_no_chunk_dead, is_holder_cheaper=False
+        )
+        if len(givers) - len(dropped_givers) < cohort.threshold:
+            # Better a dead chunk than no sum: liars may own both copies of one.
+            dropped_owners, dropped_givers = cover(
+                missing, lambda _owner, _before: True, is_holder_cheaper=True
+            )
+        owners = tuple(rank for rank in receipted if rank not in dropped_owners)
+        return owners, tuple(rank for rank in givers if rank not in dropped_givers)
+
+    def _propose(self) -> None:
+        core, cohort, exchange = self._core, self._core.cohort, self._exchange
+        if core.phase != Phase.VOTE:
+            return
+        if self._ballots:
+            first = next(iter(self._ballots.values()))
+            members, owner_map, digests = first.members, first.owners, first.manifest_digests
+        else:
+            owners, chosen = self._choose()
+            if len(chosen) < cohort.threshold:
+                return
+            members = cohort.pack(chosen)
+            owner_map = bytes(
+                sum(
+                    1 << place
+                    for place, owner in enumerate(cohort.owners_of(chunk, exchange.members))
+                    if owner in owners
+                )
+                for chunk in range(cohort.chunk_count)
+            )
+            if not any(owner_map):
+                return
+            digests = b"".join(exchange.manifests[rank].digest() for rank in chosen)
+        unsigned = Ballot(
+            cohort.session, core.turn, exchange.tau2, members, owner_map, digests, bytes(64)
+        )
+        message = Ballot(
+            cohort.session,
+            core.turn,
+            exchange.tau2,
+            members,
+            owner_map,
+            digests,
+            core.sign(b"ballot", core.turn.to_bytes(4, "little"), unsigned.digest()),
+        )
+        core.broadcast(message)
+        self._ballots.setdefault(message.digest(), message)
+        self.progress()
+
+    def on_ballot(self, sender: int, message: Ballot) -> None:
+        """Keep a leader's ballot; vote for it if we may."""
+        core, cohort, exchange = self._core, self._core.cohort, self._exchange
+        if message.turn >= cohort.leader_turns_max:
+            raise RemoteProtocolError("no_such_turn")
+        if message.tau2 != exchange.tau2:
+            raise RemoteProtocolError("wrong_transcript")
+        ranks = core.unpack(message.members)
+        if len(ranks) < cohort.threshold:
+            raise RemoteProtocolError("too_few_members")
+        if any(rank not in exchange.members for rank in ranks):
+            raise RemoteProtocolError("not_in_agreement")
+        if len(message.manifest_digests) != 32 * len(ranks):
+            raise RemoteProtocolError("bad_ballot")
+        if (
+            len(message.owners) != cohort.chunk_count
+            or any(live >> cohort.owner_count for live in message.owners)
+            or not any(message.owners)
+        ):
+            raise RemoteProtocolError("bad_owner_map")
+        digest = message.digest()
+        if digest in self._ballots:
+            return
+        leader = cohort.leader(message.turn)
+        turn = message.turn.to_bytes(4, "little")
+        core.verify(leader, b"ballot", message.signature, turn, digest)
+        for other in self._ballots.values():
+            if other.turn == message.turn:
+                core.blame(leader, "two_ballots", other, message)
+        if len(self._ballots) >= BALLOTS_MAX:
+            return
+        self._ballots[digest] = message
+        self._fetch_for(message, sender)
+        self.progress()
+
+    def _fetch_for(self, ballot: Ballot, source: int) -> None:
+        """Ask for what we need to check a ballot."""
+        core, exchange = self._core, self._exchange
+        if source == core.rank:
+            return
+        for rank in core.unpack(ballot.members):
+            if rank not in exchange.manifests:
+                core.fetch(source, Wanted.MANIFEST, rank)
+        for rank in self.named_owners(ballot):
+            if rank not in exchange.receipts:
+                core.fetch(source, Wanted.RECEIPT, rank)
+
+    def live_owners(self, ballot: Ballot, chunk: int) -> tuple[int, ...]:
+        """Return the owners of a chunk that a ballot names, primary first."""
+        ring = self._core.cohort.owners_of(chunk, self._exchange.members)
+        return tuple(owner for place, owner in enumerate(ring) if ballot.owners[chunk] >> place & 1)
+
+    def named_owners(self, ballot: Ballot) -> tuple[int, ...]:
+        """Return all live owners of a ballot, ascending."""
+        named: dict[int, None] = {}
+        for chunk in range(self._core.cohort.chunk_count):
+            named |= dict.fromkeys(self.live_owners(ballot, chunk))
+        return tuple(sorted(named))
+
+    def _is_borne_out(self, ballot: Ballot) -> bool:
+        """Whether manifests and receipts that we hold ourselves say what a ballot says."""
+        exchange = self._exchange
+        ranks = self._core.unpack(ballot.members)
+        for place, rank in enumerate(ranks):
+            manifest = exchange.manifests.get(rank)
+            digest = ballot.manifest_digests[32 * place : 32 * place + 32]
+            if manifest is None or manifest.digest() != digest:
+                return False
+        for owner in self.named_owners(ballot):
+            if owner not in exchange.receipts:
+                return False
+            receipted = exchange.receipted(owner)
+            for chunk, members in receipted.items():
+                if owner in self.live_owners(ballot, chunk) and any(
+                    rank not in members for rank in ranks
+                ):
+                    return False
+        return True
+
+    def _try_to_vote(self) -> None:
+        core = self._core
+        for digest, ballot in self._ballots.items():
+            if not core.is_turn_over(ballot.turn) and self._is_borne_out(ballot):
+                core.actions.append(self._journal.advance(Step.VOTED, digest))
+                signature = core.sign(b"vote", digest)
+                vote = Vote(core.cohort.session, core.rank, digest, signature)
+                self._vote_of[core.rank] = vote
+                self._votes.setdefault(digest, {})[core.rank] = vote
+                core.broadcast(vote)
+                return
+
+    def on_vote(self, sender: int, message: Vote) -> None:
+        """Count a vote."""
+        core = self._core
+        rank = message.member
+        core.require_member(rank)
+        if rank != sender:
+            raise RemoteProtocolError("not_your_vote")
+        known = self._vote_of.get(rank)
+        if known == message:
+            return
+        core.verify(rank, b"vote", message.signature, message.ballot)
+        if known is not None:
+            if known.ballot != message.ballot:
+                core.blame(rank, "two_votes", known, message)
+            return
+        self._vote_of[rank] = message
+        self._votes.setdefault(message.ballot, {})[rank] = message
+        if message.ballot not in self._ballots:
+            core.fetch(sender, Wanted.BALLOT)
+        self.progress()
+
+    def _try_to_certify(self) -> None:
+        core = self._core
+        for digest, votes in self._votes.items():
+            if len(votes) >= core.cohort.threshold and digest in self._ballots:
+                self.certified = self._ballots[digest]
+                if core.phase == Phase.CHUNK:
+                    core.advance(Phase.VOTE)
+                core.advance(Phase.REVEAL)
+                return
+
+    def _repair(self) -> None:
+        """Ask for receipts, manifests and votes that may have been lost."""
+        core, exchange = self._core, self._exchange
+        if core.is_leader and not self._ballots:
+            for rank in exchange.members:
+                if rank == core.rank:
+                    continue
+                if rank not in exchange.receipts:
+                    core.fetch(rank, Wanted.RECEIPT, rank)
+                if rank not in exchange.manifests:
+                    core.fetch(rank, Wanted.MANIFEST, rank)
+        for ballot in self._ballots.values():
+            self._fetch_for(ballot, core.cohort.leader(ballot.turn))
+        for rank in core.others:
+            if rank not in self._vote_of:
+                core.fetch(rank, Wanted.VOTE)
+        for digest, votes in self._votes.items():
+            if digest not in self._ballots:
+                core.fetch(next(iter(votes)), Wanted.BALLOT)
+        core.set_timer("repair", core.cohort.patience.gather_s, self._repair)
+
+    def _next_turn(self) -> None:
+        core, patience = self._core, self._core.cohort.patience
+        core.turn += 1
+        if core.turn >= core.cohort.leader_turns_max:
+            core.abort("no_certificate")
+            return
+        core.set_timer("turn", patience.takeover_s, self._next_turn)
+        own = self._vote_of.get(core.rank)
+        if own is not None:
+            core.broadcast(own)
+        if core.is_leader:
+            self._propose()
+        self.progress()
+
+    def answer(self, fetch: Fetch) -> SessionMessage | None:
+        """Find what a member asks for."""
+        own = self._vote_of.get(self._core.rank)
+        if fetch.what == Wanted.VOTE:
+            return own
+        if fetch.what == Wanted.BALLOT:
+            return self._ballots.get(own.ballot) if own else None
+        return None

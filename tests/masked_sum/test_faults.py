@@ -1,0 +1,168 @@
+"""Drops, losses, restarts: exact sums up to n - t drops, an abort beyond, and never a hang."""
+
+from random import Random
+
+import pytest
+from session_driver import SessionDriver, make_cohort
+
+from p2pfl_gossip.actions import Action, Persist
+from p2pfl_gossip.masked_sum.machine import Aborted
+from p2pfl_gossip.masked_sum.messages import Reveal
+from p2pfl_gossip.masked_sum.phases import Phase
+
+PHASES = [Phase.ADVERTISE, Phase.DEAL, Phase.AGREE, Phase.CHUNK, Phase.VOTE, Phase.REVEAL]
+
+
+class CrashIn:
+    """Crashes members after a number of actions in a phase."""
+
+    def __init__(self, victims: dict[int, tuple[Phase, int]]) -> None:
+        self._victims = victims
+        self._left = {rank: actions for rank, (_, actions) in victims.items()}
+
+    def __call__(self, driver: SessionDriver, rank: int, _action: Action) -> bool:
+        if rank not in self._victims:
+            return False
+        if driver.machines[rank].phase < self._victims[rank][0]:
+            return False
+        self._left[rank] -= 1
+        return self._left[rank] < 0
+
+
+def draw_session(seed: int, *, excess: int = 0, last: Phase = Phase.REVEAL) -> SessionDriver:
+    """A session with n - t + excess drops, at random points of random phases."""
+    random = Random(f"{seed}/faults")
+    n = random.randint(5, 12)
+    cohort, people = make_cohort(n, random.randint(3, 60), owner_count=random.randint(2, 3))
+    drops = n - cohort.threshold + excess
+    drops = random.randint(1, drops) if not excess else drops
+    phases = [phase for phase in PHASES if phase <= last]
+    victims = {
+        rank: (random.choice(phases), random.randint(0, 14))
+        for rank in random.sample(range(n), drops)
+    }
+    crash = CrashIn(victims)
+    return SessionDriver(cohort, people, seed, before=crash, tells_down=random.random() < 0.5)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_any_drops_up_to_n_minus_t_in_any_phase_leave_the_exact_sum(seed: int) -> None:
+    driver = draw_session(seed).run()
+    driver.check_safety()
+    outcomes = driver.check_exact()
+    alive = [rank for rank in range(driver.cohort.size) if rank not in driver.dead]
+    dead_chunks_only = all(
+        driver.reasons().get(rank) in (None, "no_sum") for rank in alive
+    )  # With few chunks all of their owners may be among the dead.
+    assert dead_chunks_only, (seed, driver.reasons())
+    assert outcomes or driver.cohort.chunk_count < 5
+    assert driver.blamed() == {}
+    assert driver.refusals == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_one_drop_more_aborts_and_nothing_is_revealed(seed: int) -> None:
+    driver = draw_session(seed, excess=1, last=Phase.CHUNK).run()
+    driver.check_safety()
+    if len(driver.dead) <= driver.cohort.size - driver.cohort.threshold:
+        pytest.skip("some victims ended before their turn to crash")
+    assert driver.summed() == {}
+    assert not any(isinstance(message, Reveal) for _, message in driver.said)
+
+
+def test_too_few_reveals_give_no_sum() -> None:
+    cohort, people = make_cohort(8, 40)
+    crash = CrashIn(dict.fromkeys(range(3), (Phase.REVEAL, 0)))
+    driver = SessionDriver(cohort, people, 5, before=crash).run()
+    driver.check_safety()
+    assert driver.summed() == {}
+    assert dict.fromkeys(driver.reasons().values()) == {"no_sum": None}
+    for rank in range(3, 8):
+        outcome = driver.outcome(rank)
+        assert isinstance(outcome, Aborted)
+        assert outcome.is_spent
+
+
+@pytest.mark.parametrize("absent", [1, 2])
+def test_members_that_never_come_cost_time_only(absent: int) -> None:
+    cohort, people = make_cohort(8, 80)
+    leader = cohort.leader(0)
+    gone = (leader,) if absent == 1 else (leader, (leader + 3) % 8)
+    driver = SessionDriver(cohort, people, absent).run(gone)
+    driver.check_safety()
+    outcomes = driver.check_exact()
+    assert len(outcomes) == 8 - absent
+    assert all(len(outcome.members) == 8 - absent for outcome in outcomes.values())
+    assert all(outcome.kept == {} for outcome in outcomes.values())
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_lost_messages_are_asked_for_again(seed: int) -> None:
+    random = Random(f"{seed}/loss")
+    cohort, people = make_cohort(random.randint(6, 9), 40)
+    driver = SessionDriver(cohort, people, seed, loss=0.04).run()
+    driver.check_safety()
+    outcomes = driver.check_exact()
+    assert len(outcomes) >= cohort.threshold, driver.reasons()
+    assert driver.refusals == []
+
+
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("is_after", [False, True])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_crash_around_each_record_and_a_restart_end_in_silence(
+    number: int, is_after: bool, seed: int
+) -> None:
+    cohort, people = make_cohort(7, 50)
+    victim, count = 2 + seed, [0]
+
+    def crash(driver: SessionDriver, rank: int, action: Action) -> bool:
+        if rank != victim or not isinstance(action, Persist) or driver.incarnation[rank]:
+            return False
+        count[0] += 1
+        if count[0] != number + 1:
+            return False
+        driver.at(1.0, lambda: driver.restart(victim))
+        driver.said.append((victim, "crash"))
+        return True
+
+    hooks = {"after": crash} if is_after else {"before": crash}
+    driver = SessionDriver(cohort, people, seed, **hooks).run()  # type: ignore[arg-type]
+    assert count[0] >= number + 1
+    if number == 0 and not is_after:
+        # Nothing was said or noted before: the session begins as if for the first time.
+        driver.check_safety()
+        assert victim in driver.summed() or driver.reasons()[victim] == "left_out"
+        return
+    driver.check_safety()
+    driver.check_exact()
+    assert driver.reasons()[victim] == "replayed"
+    mark = driver.said.index((victim, "crash"))
+    assert not any(rank == victim for rank, _ in driver.said[mark + 1 :])
+    assert len(driver.summed()) == 6
+
+
+def test_a_spent_vector_is_in_no_other_session() -> None:
+    cohort, people = make_cohort(5, 50)
+    driver = SessionDriver(cohort, people, 1).run()
+    assert len(driver.summed()) == 5
+    again, _ = make_cohort(5, 50, attempt=1)
+    second = SessionDriver(again, people, 2, records=driver.records).run()
+    assert dict.fromkeys(second.reasons().values()) == {"spent": None}
+    assert second.said == []
+    following, _ = make_cohort(5, 50, round=4)
+    third = SessionDriver(following, people, 3, records=driver.records).run()
+    assert len(third.check_exact()) == 5
+
+
+def test_an_aborted_attempt_that_spent_nothing_may_be_tried_again() -> None:
+    cohort, people = make_cohort(5, 50)
+    driver = SessionDriver(cohort, people, 1).run(absent=(0, 1))
+    assert driver.summed() == {}
+    assert all(
+        isinstance(outcome, Aborted) and not outcome.is_spent
+        for outcome in map(driver.outcome, (2, 3, 4))
+    )
+    again, _ = make_cohort(5, 50, attempt=1)
+    second = SessionDriver(again, people, 2, records=driver.records).run()
+    assert len(second.check_exact()) == 5

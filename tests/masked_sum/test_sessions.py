@@ -1,0 +1,38 @@
+"""Whole sessions: exact sums without faults, with drops in each phase, and refusal beyond."""
+
+import numpy as np
+import pytest
+from session_driver import SessionDriver, make_cohort
+
+from p2pfl_gossip.masked_sum.machine import Summed
+
+
+@pytest.mark.parametrize("n", [5, 6, 7, 8, 12, 16])
+def test_without_faults_all_members_get_the_exact_mean_of_all(n: int) -> None:
+    cohort, people = make_cohort(n, 403)
+    driver = SessionDriver(cohort, people, n).run()
+    outcomes = driver.check_exact()
+    assert len(outcomes) == n
+    first = outcomes[0]
+    for outcome in outcomes.values():
+        assert outcome.members == cohort.members
+        assert outcome.kept == {}
+        assert outcome.blames == ()
+        assert (outcome.mean == first.mean).all()
+    assert driver.refusals == driver.disconnects == []
+    plain = sum(
+        np.float64(weight) * vector
+        for weight, vector in zip(driver.weights, driver.vectors, strict=True)
+    ) / sum(driver.weights)
+    clipped = max(abs(vector).max() for vector in driver.vectors) > cohort.clip
+    bound = 1.5 * n * cohort.clip / first.weight_total + 1e-6
+    assert clipped or np.abs(first.mean - plain).max() < bound
+
+
+def test_a_member_sends_about_three_vectors() -> None:
+    cohort, people = make_cohort(8, 40_000)
+    driver = SessionDriver(cohort, people, 1).run()
+    vector_bytes = 4 * 40_000
+    # (r + 1)(n - 1)/n vectors, and small messages.
+    assert max(driver.sent_bytes.values()) < 3 * vector_bytes * 7 / 8 + 60_000
+    assert isinstance(driver.outcome(0), Summed)

@@ -1,0 +1,131 @@
+"""Masked cohorts in the simulated world: the same means as plain ones, and no model in the open."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from p2pfl.learner.learner import make_learner
+from p2pfl_gossip.learning import Train, Trained
+from p2pfl_simulations import Run, ScenarioError, make_scenario, run
+from p2pfl_simulations.running import Simulation
+from p2pfl_simulations.trace import Body
+
+CLIP = 4.0
+
+
+def scenario(**averaging: Any) -> dict[str, Any]:
+    return {
+        "peers": 12,
+        "rounds": 3,
+        "learning": {"task": "digits", "training": {"steps": 2, "learning_rate": 0.2}},
+        "averaging": {
+            "algorithm": "cohorts",
+            "cohort_size": 6,
+            "deadline_s": 0.5,
+            "clip": CLIP,
+            **averaging,
+        },
+        "evaluation": {"every": 3, "peers": 2, "baselines": []},
+    }
+
+
+def simulate(**settings: Any) -> Run:
+    return run(make_scenario({**scenario(masking="real"), **settings}))
+
+
+def test_masked_cohorts_end_with_the_means_of_plain_ones() -> None:
+    masked, plain = simulate(), run(make_scenario(scenario()))
+    assert [row.incomplete for row in masked.rounds] == [0, 0, 0]
+    assert not [event for event in masked.events if event.kind.startswith("m")]
+    # The mean's error of each round is at most 1.5 n C / sum(q_w), with q_w = Q = (2^31 - 1) / n
+    # each; training in between may stretch what went before, here by less than 2 a round.
+    bound = 1.5 * 6 * CLIP / (2**31 - 1)
+    assert np.abs(masked.model - plain.model).max() <= bound * (1 + 2 + 4)
+
+
+def test_weights_are_private_and_count() -> None:
+    skewed = {"kind": "quantity", "alpha": 0.5, "minimum_rows": 4}
+    learning = {**scenario()["learning"], "partition": skewed}
+    weights = {"weights": "samples", "weight_max": 2000.0}
+    masked = run(make_scenario({**scenario(masking="real", **weights), "learning": learning}))
+    plain = run(make_scenario({**scenario(**weights), "learning": learning}))
+    alike = run(make_scenario({**scenario(), "learning": learning}))
+    assert np.abs(masked.model - plain.model).max() < 1e-4
+    assert np.abs(masked.model - alike.model).max() > 1e-3
+
+
+def test_no_trained_model_travels_in_the_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for eight entries in a row of any trained model in all bodies that travel."""
+
+    def leaks(masking: str) -> int:
+        settings = make_scenario(scenario(masking=masking))
+        learner = make_learner(settings.learning, peer_count=12, seed=1, folder=None)
+        trained: list[bytes] = []
+        bodies: list[bytes] = []
+        work, digest = learner.run, Body.digest
+
+        def spy_on_work(jobs: Any) -> Any:
+            results = work(jobs)
+            for (_, job), result in zip(jobs, results, strict=True):
+                if isinstance(job, Train) and isinstance(result, Trained):
+                    trained.append(result.vector.tobytes())
+            return results
+
+        def spy_on_link(body: Body) -> bytes:
+            bodies.extend(bytes(memoryview(part).cast("B")) for part in body.drawn())
+            return digest(body)
+
+        monkeypatch.setattr(learner, "run", spy_on_work)
+        monkeypatch.setattr(Body, "digest", spy_on_link)
+        Simulation(settings, learner, lambda _: None).run()
+        monkeypatch.undo()
+        assert len(trained) == 36
+        assert len(bodies) > 100
+        samples = {model[at : at + 32] for model in trained for at in range(0, len(model), 4096)}
+        # A chunk of nothing but zeros (of pixels that are always dark) tells nothing.
+        samples = {sample for sample in samples if sample.count(0) < 8}
+        return sum(any(sample in body for body in bodies) for sample in samples)
+
+    assert leaks("none") > 10  # The search finds what is there to be found.
+    assert leaks("real") == 0
+
+
+def test_dropouts_cost_a_round_and_never_a_stall() -> None:
+    dropout = {"probability": 0.15, "offline_s": {"kind": "exponential", "mean_s": 0.4}}
+    result = simulate(rounds=6, faults={"dropout": dropout}, time_limit_s=300.0)
+    assert not result.interrupted
+    assert len(result.rounds) == 6
+    finished = [event.peer for event in result.events if event.kind == "finished"]
+    assert len(finished) >= 8
+    aborted = [event for event in result.events if event.kind == "masked_sum_aborted"]
+    assert aborted, "the faults of this seed abort no session: choose another"
+    assert not [event for event in result.events if event.kind == "member_blamed"]
+    assert not [event for event in result.events if event.kind == "protocol_error"]
+
+
+def test_crashed_members_are_silent_in_their_old_sessions() -> None:
+    crash = {"probability": 0.1, "restart_s": {"mean_s": 0.2}}
+    result = simulate(rounds=5, faults={"crash": crash}, time_limit_s=300.0)
+    assert not result.interrupted
+    assert [event for event in result.events if event.kind == "offline"]
+    assert not [event for event in result.events if event.kind == "member_blamed"]
+
+
+def test_a_masked_run_repeats_bit_for_bit() -> None:
+    first, second = simulate(), simulate()
+    assert first.digest == second.digest
+    assert first.digest != simulate(seed=2).digest
+
+
+@pytest.mark.parametrize(
+    ("averaging", "message"),
+    [
+        ({"masking": "real", "cohort_size": 4}, "masking hides nothing in a cohort of 4"),
+        ({"masking": "real", "grid": True}, "set grid to false"),
+        ({"masking": "modelled"}, "'none' or 'real'"),
+    ],
+)
+def test_what_would_not_hide_is_refused(averaging: dict[str, Any], message: str) -> None:
+    with pytest.raises(ScenarioError, match=message):
+        make_scenario(scenario(**averaging))

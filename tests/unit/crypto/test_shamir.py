@@ -1,0 +1,155 @@
+"""Shares against plain integer Lagrange interpolation, which nobody here wrote into shamir.py."""
+
+import hashlib
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2pfl_crypto.shamir import (
+    GROUP_ORDER,
+    InconsistentShares,
+    InvalidShare,
+    Rebuilder,
+    entropy_bytes_for,
+    scalar_of,
+    share_secret,
+)
+
+
+def integer(scalar: bytes) -> int:
+    return int.from_bytes(scalar, "little")
+
+
+def scalar(number: int) -> bytes:
+    return (number % GROUP_ORDER).to_bytes(32, "little")
+
+
+def interpolate(points: dict[int, int], at: int) -> int:
+    """Lagrange's formula with Python's integers."""
+    total = 0
+    for x, y in points.items():
+        numerator = denominator = 1
+        for other in points:
+            if other != x:
+                numerator = numerator * (at - other) % GROUP_ORDER
+                denominator = denominator * (x - other) % GROUP_ORDER
+        total += y * numerator * pow(denominator, -1, GROUP_ORDER)
+    return total % GROUP_ORDER
+
+
+@st.composite
+def dealings(draw: st.DrawFn) -> tuple[bytes, int, list[int], list[bytes], Random]:
+    count = draw(st.integers(1, 14))
+    threshold = draw(st.integers(1, count))
+    random = Random(draw(st.integers(0, 2**32)))
+    xs = random.sample(range(1, 40), count)
+    secret = scalar(random.getrandbits(300))
+    entropy = random.randbytes(entropy_bytes_for(threshold))
+    return secret, threshold, xs, share_secret(secret, threshold, xs, entropy), random
+
+
+@given(dealings())
+def test_any_threshold_of_shares_restore_as_integer_lagrange_does(
+    dealing: tuple[bytes, int, list[int], list[bytes], Random],
+) -> None:
+    secret, threshold, xs, shares, random = dealing
+    held = dict(zip(xs, shares, strict=True))
+    for size in (threshold, len(xs), random.randint(threshold, len(xs))):
+        chosen = random.sample(xs, size)
+        rebuilt = Rebuilder.of(chosen, threshold).rebuild(held)
+        assert rebuilt == secret
+        points = {x: integer(held[x]) for x in chosen[:threshold]}
+        assert interpolate(points, 0) == integer(secret)
+
+
+@given(dealings())
+def test_the_shares_are_values_of_the_polynomial_that_the_entropy_gives(
+    dealing: tuple[bytes, int, list[int], list[bytes], Random],
+) -> None:
+    _, threshold, xs, _, random = dealing
+    entropy = random.randbytes(entropy_bytes_for(threshold))
+    secret = scalar(random.getrandbits(300))
+    coefficients = [integer(secret)] + [
+        int.from_bytes(entropy[i : i + 64], "little") for i in range(0, len(entropy), 64)
+    ]
+    expected = [sum(c * x**k for k, c in enumerate(coefficients)) % GROUP_ORDER for x in xs]
+    assert [integer(s) for s in share_secret(secret, threshold, xs, entropy)] == expected
+
+
+@given(dealings())
+def test_one_share_less_fits_every_secret(
+    dealing: tuple[bytes, int, list[int], list[bytes], Random],
+) -> None:
+    secret, threshold, xs, shares, _ = dealing
+    held = dict(zip(xs[: threshold - 1], shares[: threshold - 1], strict=True))
+    with pytest.raises(InvalidShare):
+        Rebuilder.of(held, threshold)
+    # Whatever other secret is claimed, some polynomial passes through it and all these shares.
+    other = (integer(secret) + 1) % GROUP_ORDER
+    points = {0: other} | {x: integer(y) for x, y in held.items()}
+    completed = held | {99: scalar(interpolate(points, 99))}
+    if threshold > 1:
+        assert integer(Rebuilder.of(completed, threshold).rebuild(completed)) == other
+
+
+@given(dealings(), st.data())
+def test_a_share_off_the_polynomial_is_seen_when_there_is_one_to_spare(
+    dealing: tuple[bytes, int, list[int], list[bytes], Random], data: st.DataObject
+) -> None:
+    _, threshold, xs, shares, random = dealing
+    held = dict(zip(xs, shares, strict=True))
+    liar = data.draw(st.sampled_from(xs))
+    held[liar] = scalar(integer(held[liar]) + random.randint(1, 2**200))
+    if len(xs) > threshold:
+        with pytest.raises(InconsistentShares):
+            Rebuilder.of(xs, threshold).rebuild(held)
+
+
+def test_a_word_that_is_known_beforehand_does_not_pass() -> None:
+    # Errors orthogonal to the plain dual word 1 / prod(x_i - x_j) would pass a fixed check.
+    xs, threshold = [1, 2, 3, 4, 5], 2
+    shares = share_secret(scalar(7), threshold, xs, bytes(range(64)))
+    dual = []
+    for x in xs:
+        below = 1
+        for other in xs:
+            if other != x:
+                below = below * (x - other) % GROUP_ORDER
+        dual.append(pow(below, -1, GROUP_ORDER))
+    errors = [dual[1], -dual[0] % GROUP_ORDER, 0, 0, 0]
+    assert sum(e * d for e, d in zip(errors, dual, strict=True)) % GROUP_ORDER == 0
+    held = {
+        x: scalar(integer(share) + error)
+        for x, share, error in zip(xs, shares, errors, strict=True)
+    }
+    with pytest.raises(InconsistentShares):
+        Rebuilder.of(xs, threshold).rebuild(held)
+
+
+@pytest.mark.parametrize("x", [0, -1, GROUP_ORDER])
+def test_a_point_at_zero_would_be_the_secret_and_is_refused(x: int) -> None:
+    with pytest.raises(ValueError, match="point"):
+        share_secret(scalar(5), 2, [1, x], bytes(64))
+
+
+def test_other_bad_input_is_refused() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        share_secret(scalar(5), 2, [1, 1], bytes(64))
+    with pytest.raises(ValueError, match="threshold"):
+        share_secret(scalar(5), 3, [1, 2], bytes(128))
+    with pytest.raises(ValueError, match="entropy"):
+        share_secret(scalar(5), 2, [1, 2], bytes(63))
+    with pytest.raises(InvalidShare, match="reduced"):
+        share_secret(GROUP_ORDER.to_bytes(32, "little"), 1, [1], b"")
+    with pytest.raises(InvalidShare, match="bytes"):
+        Rebuilder.of([1], 1).rebuild({1: b""})
+    with pytest.raises(InvalidShare, match="missing"):
+        Rebuilder.of([1], 1).rebuild({})
+
+
+def test_scalars_are_reduced_as_integers_are() -> None:
+    for text in (b"", b"a", b"b"):
+        wide = hashlib.sha512(text).digest()
+        assert integer(scalar_of(wide)) == integer(wide) % GROUP_ORDER
