@@ -242,6 +242,11 @@ class Exchange:
         for key in [key for key in self._arrived if key[1] not in members]:
             del self._arrived[key]
 
+    def release(self) -> None:
+        """Drop all chunks, and mask none again."""
+        self._arrived.clear()
+        self._masking.headers.clear()
+
     def _missing(self) -> list[tuple[int, int]]:
         return [
             (chunk, member)

@@ -389,6 +389,11 @@ class Summing:
     def on_gone(self) -> None:
         """Nothing is decided by absence here: what is missing is asked for when it is due."""
 
+    def release(self) -> None:
+        """Drop all sums; the outcome has its own copy."""
+        self._own.clear()
+        self._bodies.clear()
+
     def answer(self, asker: int, fetch: Fetch) -> SessionMessage | None:
         """Find what a member asks for; a sum is sent as a body, once to each asker."""
         if fetch.what == Wanted.SUM and fetch.first in self._own:
