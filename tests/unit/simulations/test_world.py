@@ -102,6 +102,15 @@ def test_a_body_that_joins_later_shares_what_is_left() -> None:
     assert stage.told(2, "body") == [(2.1, "body", 0)]
 
 
+def test_a_third_body_shares_what_two_have_left() -> None:
+    script = [(0.0, [_body(1, 1000), _body(2, 1000)]), (1.0, [_body(3, 300)])]
+    stage = Stage({0: script}, hosts=4).run()
+    # At 1.0 two have 500 left each; the third takes 0.9 s at a third of the rate.
+    assert stage.told(3, "body") == [(2.0, "body", 0)]
+    assert stage.told(1, "body") == [(2.4, "body", 0)]
+    assert stage.told(2, "body") == [(2.4, "body", 0)]
+
+
 def test_a_small_body_overtakes_a_large_one() -> None:
     stage = Stage({0: [(0.0, [_body(1, 1000)]), (0.1, [_body(2, 100)])]}).run()
     assert stage.told(2, "body") == [(0.4, "body", 0)]
