@@ -268,7 +268,12 @@ class Connection:
     def consume(self, stream: Stream, count: int) -> None:
         """The application has read `count` bytes."""
         self.forget_unread(count)
+        queued_bytes = len(self._yamux.control)
         self._yamux.consume(stream.stream_id, count, monotonic())
+        if len(self._yamux.control) > queued_bytes and not self._liveness.awaits_answer:
+            # Beside a window update goes a ping: the window has to cover the round trip as it is
+            # under this load, on a busy machine many times that of an idle connection.
+            self._yamux.ping(self._liveness.ping(monotonic()))
         if self._yamux.control:
             self._link.schedule_pump()
 

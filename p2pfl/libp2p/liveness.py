@@ -43,6 +43,11 @@ class Liveness:
         """Whether another connection to the same peer has superseded this one."""
         return self._drain_since is not None
 
+    @property
+    def awaits_answer(self) -> bool:
+        """Whether the last ping has not been answered yet."""
+        return self._ping_sent_at_s is not None
+
     def drain(self) -> None:
         """Another connection to the same peer is used from now on."""
         if self._drain_since is None:

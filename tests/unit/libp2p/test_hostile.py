@@ -208,6 +208,41 @@ def test_single_bytes_cost_no_more_memory_than_a_window() -> None:
     attack(main)
 
 
+def test_a_ping_goes_beside_a_window_update_and_a_quick_answer_grows_the_window() -> None:
+    async def main(raw: RawPeer, victim: Host) -> None:
+        async def drop(stream: Stream) -> None:
+            while await stream.read():
+                pass
+
+        victim.set_handler("/drop", drop)
+        await raw.send(SYN + data(1, HEADER + encode_message("/drop")))
+        connection = victim.connection(EVIL)
+        assert connection is not None
+        window, updates, pings = WINDOW, 0, 0
+        connection._yamux.round_trip_s = 30.0  # Whatever the machine does, this is within it.
+        await raw.send(data(1, bytes(WINDOW // 2)))
+        while not updates:
+            frame = await raw.read_frame()
+            assert frame is not None
+            header = frame[0]
+            if header.type == PING and header.flags == Flag.SYN:
+                pings += 1
+                await raw.frame(PING, Flag.ACK, 0, header.length)
+            elif header.type == UPDATE and header.length:
+                updates += 1
+                window += header.length - WINDOW // 2
+        assert pings == 1, "the one that opens the connection"
+        assert window - WINDOW == WINDOW + len(HEADER + encode_message("/drop"))
+        await raw.send(data(1, bytes(WINDOW)))
+        while True:
+            frame = await raw.read_frame()
+            assert frame is not None
+            if frame[0].type == PING and frame[0].flags == Flag.SYN:
+                break
+
+    attack(main)
+
+
 def test_a_slow_stream_negotiation_is_given_up() -> None:
     async def main(raw: RawPeer, victim: Host) -> None:
         await raw.send(SYN + data(1, HEADER[:-1]))

@@ -1,6 +1,8 @@
 """yamux: two sessions that talk to each other, and hand-made frames."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,8 @@ from p2pfl.libp2p.yamux_frames import Flag, FrameType, GoAwayCode, encode_header
 from p2pfl.libp2p.yamux_streams import WindowBudget
 
 DATA, UPDATE, PING, GO_AWAY = FrameType
+VECTORS = Path(__file__).parents[2] / "vectors"
+CAPTURED = json.loads((VECTORS / "yamux_py_libp2p.json").read_text())
 
 
 def session(*, dialer: bool, streams: int = 1000, window: int = WINDOW, budget: int = 0) -> Yamux:
@@ -312,6 +316,41 @@ def test_closing_forgets_every_stream() -> None:
     for machine in (ours, theirs):
         machine.close()
         assert machine.stream_count == machine.inbound_count == 0
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 12, 1 << 20])
+def test_a_session_captured_from_py_libp2p(pieces: int) -> None:
+    """Streams opened, used, finished and reset, pings, window growth, updates after FIN."""
+    captured = bytes.fromhex(CAPTURED["dialler_sent"])
+    machine = session(dialer=False)
+    events = feed(machine, captured, pieces=pieces)
+    by_stream: dict[int, bytes] = {}
+    for event in events:
+        if isinstance(event, DataReceived):
+            by_stream[event.stream_id] = by_stream.get(event.stream_id, b"") + bytes(event.data)
+    header = b"\x13/multistream/1.0.0\n"
+    assert by_stream[1] == header + b"\x0f/ipfs/id/1.0.0\n"
+    assert by_stream[3].startswith(header + b"\x07/sum/1\n")
+    assert len(by_stream[3]) == 20 + 8 + 100
+    assert by_stream[5] == header + b"\x08/echo/1\n"
+    assert len(by_stream[7]) == 20 + 18 + 32
+    assert by_stream[9] == header + b"\x08/echo/1\np2pflp2pfl"
+    told = [event for event in events if not isinstance(event, DataReceived | WindowGrown)]
+    assert told == [
+        PingAnswered(1),
+        StreamOpened(1),
+        StreamFinishedWriting(1),
+        StreamOpened(3),
+        StreamFinishedWriting(3),
+        StreamOpened(5),
+        StreamWasReset(5),
+        StreamOpened(7),
+        StreamFinishedWriting(7),
+        StreamOpened(9),
+        StreamFinishedWriting(9),
+    ]
+    assert bytes(machine.control) == encode_header(PING, Flag.ACK, 0, 1)
+    assert machine.stream_count == 4
 
 
 def frames(data: bytes) -> Iterator[tuple[int, ...]]:
