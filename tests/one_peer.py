@@ -25,7 +25,7 @@ from p2pfl_gossip.actions import (
     Work,
 )
 from p2pfl_gossip.averaging.cohort_averaging import CohortAveraging, MeanHeader, PartHeader
-from p2pfl_gossip.catch_up import ModelHeader, ModelRequest, Status, StatusRequest
+from p2pfl_gossip.catch_up import ModelHeader, Status, StatusRequest
 from p2pfl_gossip.learning import Evaluate, Evaluated, Job, Train, Trained
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.peer_state import Settings
@@ -35,8 +35,16 @@ from p2pfl_gossip.roster import Roster
 DEADLINE_S = 10.0
 
 
+class HidingCohortAveraging(CohortAveraging):
+    """Stands for an algorithm that shows nobody a peer's own model."""
+
+    hides_models = True
+
+
 class OnePeer:
     """Peer 0 of `peers`, with models of `length` entries that start as zeros."""
+
+    averaging: type[CohortAveraging] = CohortAveraging
 
     def __init__(self, *, peers: int = 4, rounds: int = 20, length: int = 8, **settings: Any):
         self.peers, self.rounds, self.length = peers, rounds, length
@@ -57,7 +65,7 @@ class OnePeer:
             roster=self.roster,
             settings=self.settings,
             initial=initial,
-            make_averaging=lambda tickets: CohortAveraging(
+            make_averaging=lambda tickets: self.averaging(
                 index=0,
                 roster=self.roster,
                 length=self.length,
@@ -227,4 +235,5 @@ class OnePeer:
                     raise AssertionError(action)
 
 
-__all__ = ["DEADLINE_S", "ModelHeader", "ModelRequest", "OnePeer"]
+class OneHidingPeer(OnePeer):
+    averaging = HidingCohortAveraging

@@ -48,7 +48,7 @@ class Client(NumPyClient):
     def __init__(self, peer: int) -> None:
         self._peer = peer
 
-    def fit(self, parameters, config):  # noqa: D102 - Flower's interface
+    def fit(self, parameters, config):
         torch.set_num_threads(1)
         module = make_module()
         with torch.no_grad():

@@ -7,9 +7,17 @@ another, and prefixes each part by its length, so that no two lists of parts has
 import hashlib
 from typing import TypeAlias
 
+from nacl.bindings import (
+    crypto_generichash_blake2b_final,
+    crypto_generichash_blake2b_init,
+    crypto_generichash_blake2b_update,
+)
+
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 DIGEST_BYTES = 32
+LONG_PART_BYTES = 16 * 1024
+_PIECE_BYTES = 128 * 1024
 LABEL_BYTES_MAX = 16  # BLAKE2b's personalisation field has 16 bytes.
 
 
@@ -29,9 +37,24 @@ def hash_parts(label: bytes, *parts: Buffer, key: bytes = b"") -> bytes:
     """
     if not 0 < len(label) <= LABEL_BYTES_MAX:
         raise ValueError(f"a label has 1 to {LABEL_BYTES_MAX} bytes, not {len(label)}")
+    if any(memoryview(part).nbytes >= LONG_PART_BYTES for part in parts):
+        return _hash_long_parts(label, parts, key)
     state = hashlib.blake2b(digest_size=DIGEST_BYTES, person=label, key=key)
     for part in parts:
         view = memoryview(part)
         state.update(view.nbytes.to_bytes(8, "little"))
         state.update(view)
     return state.digest()
+
+
+def _hash_long_parts(label: bytes, parts: tuple[Buffer, ...], key: bytes) -> bytes:
+    """The same hash by libsodium, which is twice as fast on long parts and slower on short ones."""
+    person = label.ljust(LABEL_BYTES_MAX, b"\0")
+    state = crypto_generichash_blake2b_init(key=key, person=person, digest_size=DIGEST_BYTES)
+    for part in parts:
+        view = memoryview(part).cast("B")
+        crypto_generichash_blake2b_update(state, view.nbytes.to_bytes(8, "little"))
+        for start in range(0, view.nbytes, _PIECE_BYTES):
+            # PyNaCl takes bytes only: a copy of a piece that stays in cache.
+            crypto_generichash_blake2b_update(state, bytes(view[start : start + _PIECE_BYTES]))
+    return crypto_generichash_blake2b_final(state)

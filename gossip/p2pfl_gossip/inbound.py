@@ -1,7 +1,5 @@
 """Bulk bodies under way to us: gathered, bounded, and given on whole."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
@@ -12,13 +10,15 @@ BODIES_PER_SENDER_MAX = 4
 """Under way from one peer at once: a part, a mean, a model, and one of the next round."""
 
 
-@dataclass(slots=True)
 class _Body:
-    sender: PeerId
-    header: Message
-    size: int
-    filled: int = 0
-    buffer: npt.NDArray[np.uint8] | None = None
+    """A body under way."""
+
+    __slots__ = ("buffer", "filled", "header", "sender", "size")
+
+    def __init__(self, sender: PeerId, header: Message, size: int) -> None:
+        self.sender, self.header, self.size = sender, header, size
+        self.filled = 0
+        self.buffer: npt.NDArray[np.uint8] | None = None
 
 
 class Inbound:
@@ -27,27 +27,27 @@ class Inbound:
     def __init__(self, dtype: npt.DTypeLike) -> None:
         self._dtype = np.dtype(dtype).newbyteorder("<")
         self._bodies: dict[int, _Body] = {}
-        self._counts: dict[PeerId, int] = {}
 
     def begin(self, sender: PeerId, bulk: int, header: Message, size: int) -> None:
         """Expect a body of `size` bytes, or raise RemoteProtocolError if there are too many."""
-        count = self._counts.get(sender, 0)
-        if count >= BODIES_PER_SENDER_MAX:
-            raise RemoteProtocolError("too_many_bodies")
-        self._counts[sender] = count + 1
+        # Counted where there are that many at all: senders are few who send more than one.
+        if len(self._bodies) >= BODIES_PER_SENDER_MAX:
+            count = sum(body.sender == sender for body in self._bodies.values())
+            if count >= BODIES_PER_SENDER_MAX:
+                raise RemoteProtocolError("too_many_bodies")
         self._bodies[bulk] = _Body(sender, header, size)
 
     def chunk(self, bulk: int, chunk: Buffer) -> None:
         """Take the next bytes, or raise RemoteProtocolError if they are too many."""
         body = self._bodies[bulk]
         fresh = np.frombuffer(chunk, np.uint8)
-        end = body.filled + fresh.size
+        end = body.filled + len(fresh)
         if end > body.size:
             self.lost(bulk)
             raise RemoteProtocolError("body_too_long")
-        if fresh.size == body.size:
+        if len(fresh) == body.size:
             body.buffer = fresh
-        elif fresh.size:  # Else `buffer` may be the sender's, which is not ours to write to.
+        else:
             if body.buffer is None:
                 body.buffer = np.empty(body.size, np.uint8)
             body.buffer[body.filled : end] = fresh
@@ -55,20 +55,13 @@ class Inbound:
 
     def end(self, bulk: int) -> tuple[Message, Vector]:
         """Return header and body, or raise RemoteProtocolError if it is too short."""
-        body = self._bodies[bulk]
-        self.lost(bulk)
-        if body.filled != body.size:
+        body = self._bodies.pop(bulk)
+        if body.filled != body.size or body.buffer is None:
             raise RemoteProtocolError("body_too_short")
-        if body.buffer is None:
-            body.buffer = np.empty(0, np.uint8)
         vector = body.buffer.view(self._dtype)
         vector.flags.writeable = False
         return body.header, vector
 
     def lost(self, bulk: int) -> None:
         """Forget a body."""
-        body = self._bodies.pop(bulk)
-        if self._counts[body.sender] == 1:
-            del self._counts[body.sender]
-        else:
-            self._counts[body.sender] -= 1
+        del self._bodies[bulk]

@@ -85,6 +85,8 @@ class Peer:
         self._vector = initial
         # Whether `_vector` was trained here and not averaged since, so that nobody may have it.
         self._is_trained = False
+        # Given away in its place, where nobody ever sees a peer's own model: the one before it.
+        self._given: Vector | None = initial if self._averaging.hides_models else None
         self._training: Ticket | None = None
         self._evaluations: dict[Ticket, int] = {}
         self._told: dict[int, int] = {}  # Late sender -> our round when it was told.
@@ -166,7 +168,8 @@ class Peer:
             return self._on_status(now_s, index, message.round)
         if isinstance(message, ModelRequest):
             self._check_round(message.round)
-            vector = None if self._is_trained else self._vector
+            waits = self._state is State.AVERAGING  # The answer, for the end of our round.
+            vector = None if waits else self._vector_for_others()
             return self._server.on_request(index, message.round, self._round, vector)
         refused = self._compare_rounds(now_s, index, message)
         if refused is not None:
@@ -297,6 +300,8 @@ class Peer:
     def _average(self, now_s: float, vector: Vector, weight: float) -> list[Action]:
         self._training = None
         self._enter(State.AVERAGING)
+        if self._averaging.hides_models and not self._is_trained:
+            self._given = self._vector
         self._vector, self._is_trained = vector, True
         actions = self._averaging.begin(now_s, self._round, vector, weight)
         for partner in sorted(self._ahead):
@@ -319,14 +324,21 @@ class Peer:
             self._round, outcome.vector, outcome.expected, outcome.contributors, outcome.complete
         )
         self._round += 1
-        self._vector, self._is_trained = outcome.vector, outcome.contributors == 1
+        self._vector = outcome.vector
+        # Of a round alone. Where partners get to see it anyway, it may be given away: others may
+        # be behind, and have nobody else to go on from.
+        self._is_trained = outcome.contributors == 1 and self._averaging.hides_models
         actions += [Report(ended), *self._persist(), *self._evaluate(self._round - 1)]
-        if not self._is_trained:
-            actions += self._server.on_round(self._round, self._vector)
+        given = self._vector_for_others()
+        if given is not None:
+            actions += self._server.on_round(self._round, given)
         if partners and outcome.unreachable == partners and self._round < self._settings.rounds:
             # Cut off, perhaps: training on alone would drift from the others.
             return actions + self._seek(now_s)
         return actions + self._start_round(now_s)
+
+    def _vector_for_others(self) -> Vector | None:
+        return self._given if self._is_trained else self._vector
 
     def _persist(self) -> list[Action]:
         every = self._settings.checkpoint_every

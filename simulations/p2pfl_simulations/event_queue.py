@@ -11,13 +11,15 @@ class EventQueue:
     Attributes:
         now_s: the virtual time, that of the event under way; from 0.
         processed: events so far.
+        is_stopped: whether `run` is to return after the event under way.
     """
 
-    __slots__ = ("_heap", "_sequence", "now_s", "processed")
+    __slots__ = ("_heap", "_sequence", "is_stopped", "now_s", "processed")
 
     def __init__(self) -> None:
         self.now_s = 0.0
         self.processed = 0
+        self.is_stopped = False
         self._sequence = 0
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
 
@@ -28,10 +30,10 @@ class EventQueue:
         self._sequence += 1
         heappush(self._heap, (at_s, self._sequence, function, arguments))
 
-    def run(self, until: Callable[[], bool], time_limit_s: float) -> None:
-        """Make calls until `until()` holds, none is left, or the next is after `time_limit_s`."""
+    def run(self, time_limit_s: float) -> None:
+        """Make calls until `is_stopped`, none is left, or the next is after `time_limit_s`."""
         heap = self._heap
-        while heap and heap[0][0] <= time_limit_s and not until():
+        while heap and heap[0][0] <= time_limit_s and not self.is_stopped:
             self.now_s, _, function, arguments = heappop(heap)
             self.processed += 1
             function(*arguments)

@@ -97,27 +97,34 @@ class SharedLink:
 
 
 class Network:
-    """All links between `peer_count` peers, named by index."""
+    """All links between `peer_count` peers, named by index.
+
+    Attributes:
+        is_lossy: whether `is_lost` may ever hold.
+        is_whole: whether everybody can reach everybody.
+    """
 
     def __init__(
         self, settings: NetworkSettings, *, peer_count: int, seed: int, queue: EventQueue
     ) -> None:
         self.draw_latency = sampler(settings.latency, array_stream(seed, "latency"))
         self._loss = settings.loss
+        self.is_lossy = settings.loss > 0
         self._loss_rng = stream(seed, "loss")
         self._rate = settings.bandwidth_bytes_per_s
         self._queue = queue
         self.uplinks = [SharedLink(self._rate) for _ in range(peer_count)]
         self._downlink_free_s = [0.0] * peer_count
         self._parts: list[int] | None = None  # The part of the network each peer is in.
+        self.is_whole = True
 
     def is_lost(self) -> bool:
         """Draw whether a frame or body is lost on its way."""
-        return self._loss > 0 and self._loss_rng.random() < self._loss
+        return self.is_lossy and self._loss_rng.random() < self._loss
 
     def split(self, parts: list[int] | None) -> None:
         """Let peers reach only those of the same part; None heals."""
-        self._parts = parts
+        self._parts, self.is_whole = parts, parts is None
 
     def can_reach(self, sender: int, receiver: int) -> bool:
         """Tell whether no partition lies between two peers."""
@@ -126,8 +133,7 @@ class Network:
     def arrival_s(self, transfer: Transfer) -> float:
         """Return when a body that has left its uplink now is there."""
         latency_s = self.draw_latency()
-        first_byte_s = transfer.start_s + latency_s
-        free_s = max(self._downlink_free_s[transfer.receiver], first_byte_s)
+        free_s = max(self._downlink_free_s[transfer.receiver], transfer.start_s + latency_s)
         free_s += transfer.size_bytes / self._rate
         self._downlink_free_s[transfer.receiver] = free_s
         return max(self._queue.now_s + latency_s, free_s)

@@ -60,24 +60,18 @@ class Trace:
 class Body:
     """A bulk body that travels: drawn and digested once, at its first delivery, for all."""
 
-    __slots__ = ("_digest", "_drawn", "parts")
+    __slots__ = ("_content", "parts")
 
     def __init__(self, parts: Iterable[Buffer]) -> None:
         self.parts = parts
-        self._drawn: tuple[Buffer, ...] | None = None
-        self._digest = b""
+        self._content: tuple[tuple[Buffer, ...], bytes] | None = None
 
-    def drawn(self) -> tuple[Buffer, ...]:
-        """Return the body's buffers."""
-        if self._drawn is None:
-            self._drawn = tuple(self.parts)
-        return self._drawn
-
-    def digest(self) -> bytes:
-        """Return the 16 bytes that stand for the body in the trace."""
-        if not self._digest:
+    def content(self) -> tuple[tuple[Buffer, ...], bytes]:
+        """Return the body's buffers, and the 16 bytes that stand for them in the trace."""
+        if self._content is None:
+            buffers = tuple(self.parts)
             state = xxhash.xxh3_128()
-            for part in self.drawn():
-                state.update(part.data if isinstance(part, np.ndarray) else part)
-            self._digest = state.digest()
-        return self._digest
+            for buffer in buffers:
+                state.update(buffer.data if isinstance(buffer, np.ndarray) else buffer)
+            self._content = buffers, state.digest()
+        return self._content

@@ -113,7 +113,6 @@ class World:
         self.queue, self.network = queue, network
         self.trace = Trace()
         self.counters: Counter[str] = Counter()
-        self.is_over = False
         self.frames_sent = self.bytes_sent = 0
         self._indices = {peer_id: index for index, peer_id in enumerate(peer_ids)}
         self._make_machine = make_machine
@@ -137,6 +136,15 @@ class World:
 
     # --- running ----------------------------------------------------------------------------
 
+    @property
+    def is_over(self) -> bool:
+        """Whether `run` is to return: observers set it."""
+        return self.queue.is_stopped
+
+    @is_over.setter
+    def is_over(self, is_over: bool) -> None:
+        self.queue.is_stopped = is_over
+
     def start(self) -> None:
         """Start every host's process, at time 0."""
         for host in self.hosts:
@@ -144,7 +152,7 @@ class World:
 
     def run(self, time_limit_s: float) -> None:
         """Process events until an observer sets `is_over`, none is left, or time is up."""
-        self.queue.run(lambda: self.is_over, time_limit_s)
+        self.queue.run(time_limit_s)
 
     def command(self, host: Host, command: Command) -> None:
         """Pass an operator's word on to a running machine."""
@@ -214,8 +222,9 @@ class World:
     # --- actions ----------------------------------------------------------------------------
 
     def _perform(self, host: Host, actions: list[Action]) -> None:
+        handlers = self._handlers
         for action in actions:
-            self._handlers[type(action)](host, action)
+            handlers[type(action)](host, action)
 
     def _send(self, host: Host, action: Send) -> None:
         receiver = self.hosts[self._indices[action.receiver]]
@@ -225,10 +234,11 @@ class World:
         if not self._link(host, receiver):
             return
         self._count_sent(host, len(frame))
-        if self.network.is_lost():
+        network, queue = self.network, self.queue
+        if network.is_lossy and network.is_lost():
             return
-        at_s = self.queue.now_s + self.network.draw_latency()
-        self.queue.call_at(at_s, self._deliver, host, receiver, receiver.session, frame)
+        at_s = queue.now_s + network.draw_latency()
+        queue.call_at(at_s, self._deliver, host, receiver, receiver.session, frame)
 
     def _send_bulk(self, host: Host, action: SendBulk) -> None:
         receiver = self.hosts[self._indices[action.receiver]]
@@ -277,8 +287,9 @@ class World:
         self._count_sent(host, len(transfer.frame) + transfer.size_bytes)
         if transfer.ticket is not None:
             self._tell_sent(host, transfer.ticket, ok=True)
-        if not self.network.is_lost():
-            self.queue.call_at(self.network.arrival_s(transfer), self._deliver_bulk, transfer)
+        network = self.network
+        if not (network.is_lossy and network.is_lost()):
+            self.queue.call_at(network.arrival_s(transfer), self._deliver_bulk, transfer)
 
     def _set_timer(self, host: Host, action: SetTimer) -> None:
         host.timers.add(action.ticket)
@@ -339,16 +350,15 @@ class World:
             return
         now_s, machine, peer_id = self.queue.now_s, receiver.machine, sender.peer_id
         assert machine is not None
-        body = transfer.body
-        content = transfer.frame + body.digest()
-        self.trace.add(now_s, Kind.BODY, receiver.index, sender.index, content)
+        parts, digest = transfer.body.content()
+        self.trace.add(now_s, Kind.BODY, receiver.index, sender.index, transfer.frame + digest)
         self.counters["bodies"] += 1
         self._bulk += 1
         try:
             header = wire.decode_untrusted(transfer.frame)
             is_wanted, actions = machine.on_bulk_begin(now_s, peer_id, self._bulk, header)
             if is_wanted:
-                for part in body.drawn():
+                for part in parts:
                     actions += machine.on_bulk_chunk(now_s, peer_id, self._bulk, part)
                 actions += machine.on_bulk_end(now_s, peer_id, self._bulk, None)
         except (MalformedFrame, RemoteProtocolError) as error:
@@ -407,7 +417,8 @@ class World:
 
     def _arrives(self, sender: Host, receiver: Host, session: int) -> bool:
         """Tell whether something sent reaches its receiver; if not, its sender may notice."""
-        if not self.network.can_reach(sender.index, receiver.index):
+        network = self.network
+        if not network.is_whole and not network.can_reach(sender.index, receiver.index):
             return False
         if receiver.is_online:
             return receiver.session == session

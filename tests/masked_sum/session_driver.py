@@ -399,10 +399,13 @@ class SessionDriver:
     def check_exact(self) -> dict[int, Summed]:
         """Every outcome is the exact mean of its U3, in all chunks that were summed."""
         outcomes = self.summed()
+        expected: dict[tuple[int, ...], tuple[npt.NDArray[np.float32], int]] = {}
         for rank, outcome in outcomes.items():
             members = tuple(self.cohort.rank_of(peer) or 0 for peer in outcome.members)
             assert len(members) >= self.cohort.threshold
-            mean, weight_total = self.expected_mean(members)
+            if members not in expected:
+                expected[members] = self.expected_mean(members)
+            mean, weight_total = expected[members]
             for chunk in range(self.cohort.chunk_count):
                 entries = self.cohort.entries_of(chunk)
                 want = self.vectors[rank] if chunk in outcome.kept else mean

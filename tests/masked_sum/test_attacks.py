@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from session_driver import Rewrite, SessionDriver, make_cohort
 
-from p2pfl_crypto.transcripts import chunk_digest, sum_digest, tau1_of
+from p2pfl_crypto.transcripts import chunk_digest, share_digest, sum_digest, tau1_of
 from p2pfl_gossip.actions import Action, Job, Send, SendBulk
 from p2pfl_gossip.masked_sum.blame import Unproven, verify_bad_dealing, verify_blame
 from p2pfl_gossip.masked_sum.jobs import Deal, Dealt, MaskChunk, MaskedChunk, perform
@@ -24,6 +24,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Ballot,
     ChunkHeader,
     Fetch,
+    Header,
     Proposal,
     Receipt,
     Reveal,
@@ -313,19 +314,31 @@ def test_a_dealing_on_no_polynomial_names_its_dealer_and_gives_no_sum() -> None:
         own = (other if job.rank % 2 else result).own_shares
         return replace(result, share_digests=b"".join(digests), sealed=sealed, own_shares=own)
 
-    driver = SessionDriver(cohort, people, 1, lies={2: lie}).run(until_s=100.0)
+    driver = SessionDriver(cohort, people, 1, lies={2: lie}).run()
     assert check(driver) == {}
     assert driver.blamed() == {2: {"bad_dealing": None}}
     # Anybody can check it: shares that the header commits to, and that give no secret of its.
-    machine = driver.machines[0]
-    header, advert = machine._sharing.headers[2], machine._advertising.adverts[2]
-    held = {r: (m._sharing.shares[2][:32], b"") for r, m in driver.machines.items()}
-    verify_bad_dealing(cohort, tuple(range(8)), header, advert, held)
-    honest = {r: (m._sharing.shares[3][:32], b"") for r, m in driver.machines.items()}
-    header, advert = machine._sharing.headers[3], machine._advertising.adverts[3]
+    outcome = driver.outcome(0)
+    assert outcome is not None
+    header, *reveals = outcome.blames[0].evidence
+    assert isinstance(header, Header)
+    verified_dealing(driver, header, reveals)
+    honest = driver.machines[0]._sharing.headers[3]
     with pytest.raises(Unproven, match="give the dealer's secret"):
-        verify_bad_dealing(cohort, tuple(range(8)), header, advert, honest)
-    assert {reason for rank, reason in driver.reasons().items() if rank != 2} == {"bad_dealing"}
+        verified_dealing(driver, honest, reveals)
+
+
+def verified_dealing(driver: SessionDriver, header: Header, reveals: list[Any]) -> None:
+    """Find the dealer's shares of b in reveals of a session of eight that all are in U3."""
+    everybody, shares = tuple(range(8)), {}
+    for reveal in reveals:
+        share = reveal.shares[32 * header.dealer : 32 * header.dealer + 32]
+        for holder in everybody:
+            digest = share_digest(header.tau1, b"b", header.dealer, holder, share)
+            if digest == header.share_digests[32 * holder : 32 * holder + 32]:
+                shares[holder] = (share, b"")
+    advert = driver.machines[0]._advertising.adverts[header.dealer]
+    verify_bad_dealing(driver.cohort, everybody, header, advert, shares)
 
 
 def test_a_corrupt_reveal_is_dropped_and_the_sum_succeeds() -> None:
@@ -573,3 +586,29 @@ def test_messages_out_of_turn_are_refused_by_their_bounds() -> None:
     ]:
         with pytest.raises(Exception, match=reason):
             machine.on_message(driver.now_s, sender, message)
+
+
+def test_an_owner_that_sends_many_versions_of_a_sum_fills_no_memory() -> None:
+    cohort, people = make_cohort(8, 40)
+    versions = 20
+
+    def flood(driver: SessionDriver, rank: int, action: Action) -> list[Action]:
+        if not isinstance(action, SendBulk) or not isinstance(action.header, SumHeader):
+            return [action]
+        header, flooded = action.header, []
+        for version in range(versions):
+            body = np.full(action.size_bytes // 4, version, np.uint32)
+            digest = sum_digest(header.ballot, header.chunk, body.tobytes())
+            signature = signed(driver, rank, b"sum", header.ballot, le64(header.chunk), digest)
+            changed = replace(header, digest=digest, signature=signature)
+            flooded.append(replace(action, header=changed, parts=(body,), ticket=None))
+        return [*flooded, action]
+
+    driver = SessionDriver(cohort, people, 1, rewrite={4: flood}).run(until_s=2.0)
+    for rank in range(8):
+        if rank != 4:
+            for bodies in driver.machines[rank]._summing._bodies.values():
+                assert len(bodies) <= 2
+    driver.run_rest()
+    assert len(check(driver)) == 7
+    assert "two_sums" in driver.blamed()[4]

@@ -9,6 +9,7 @@ from p2pfl_crypto.key_agreement import agree, agreement_secret_of
 from p2pfl_crypto.masks import Mask, add_masks
 from p2pfl_crypto.shamir import Rebuilder
 from p2pfl_crypto.transcripts import pair_mask_key, self_mask_key
+from p2pfl_gossip.actions import CancelTimer, CancelWork
 from p2pfl_gossip.masked_sum.messages import Fetch, Wanted
 
 VICTIM = 3
@@ -110,10 +111,32 @@ def test_keys_and_shares_are_dropped_when_the_session_is_over() -> None:
     assert len(ended.check_exact()) == 5
     said = len(ended.said)
     for rank, machine in ended.machines.items():
-        assert not hasattr(machine._advertising, "secrets")
+        secrets = machine._advertising.secrets
+        assert {secrets.seed, secrets.mask_scalar, secrets.share_scalar} == {bytes(32)}
         assert machine._sharing.shares == {}
         assert machine._sharing.dealt is None
         asker = (rank + 1) % 5
         ended.deliver(asker, rank, Fetch(cohort.session, Wanted.REVEAL))
     ended.run_rest()
     assert len(ended.said) == said
+
+
+@pytest.mark.parametrize("until_s", [0.3, 0.6, 0.9, 5.0])
+def test_an_abandoned_session_waits_for_nothing_and_says_nothing(until_s: float) -> None:
+    cohort, people = make_cohort(5, 10)
+    driver = SessionDriver(cohort, people, 1).run(until_s=until_s)
+    machine = driver.machines[2]
+    had = machine.outcome
+    actions = machine.abandon(until_s)
+    assert all(isinstance(action, CancelWork | CancelTimer) for action in actions)
+    assert machine.outcome is not None
+    assert had is None or machine.outcome is had
+    assert machine._core._works == {}
+    assert machine._core._timers == {}
+    said = [rank for rank, _ in driver.said].count(2)
+    driver.cancelled |= {
+        (2, action.ticket): None for action in actions if isinstance(action, CancelWork)
+    }
+    driver.run_rest()
+    assert [rank for rank, _ in driver.said].count(2) == said
+    assert len(driver.check_exact()) >= 4

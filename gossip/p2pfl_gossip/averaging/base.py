@@ -12,7 +12,7 @@ the sender that it is behind.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
@@ -78,6 +78,9 @@ class Averaging(ABC):
     """
 
     outcome: Outcome | None
+
+    hides_models: ClassVar[bool] = False
+    """Whether partners never get to see a peer's own model."""
 
     def restore(self, records: dict[str, bytes | Vector]) -> None:  # noqa: B027  # Optional.
         """Take what earlier incarnations persisted, before anything else."""

@@ -63,6 +63,8 @@ class MaskedCohorts(Averaging):
         tickets: shared with the peer.
     """
 
+    hides_models = True
+
     def __init__(
         self,
         *,

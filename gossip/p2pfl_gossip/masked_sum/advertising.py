@@ -224,7 +224,8 @@ class Advertising:
 
     def forget(self) -> None:
         """Drop our secrets."""
-        del self.secrets
+        nothing = bytes(32)
+        self.secrets = Secrets(nothing, nothing, nothing, nothing)
 
     def on_gone(self) -> None:
         """Wait no longer for a member that cannot be reached."""

@@ -220,7 +220,12 @@ class Core:
             return
         self.advance(Phase.ABORTED)
         self.reason = reason
-        self.cancel_timer(SESSION_TIMER)
+        self.stop()
+
+    def stop(self) -> None:
+        """Wait for nothing more: neither for time nor for jobs."""
+        for name in list(self._timers):
+            self.cancel_timer(name)
         for ticket in self._works:
             self.actions.append(CancelWork(ticket))
         self._works.clear()

@@ -43,6 +43,7 @@ class Exchange:
         self._core, self._journal = core, journal
         self._agreement, self._masking = agreement, masking
         self.is_late = False
+        self._owned: dict[int, tuple[int, ...]] = {}  # Asked for often once U2 is known.
         # By (chunk, member).
         self._expected: dict[tuple[int, int], None] = {}
         self._digesting: dict[tuple[int, int], None] = {}
@@ -65,7 +66,9 @@ class Exchange:
 
     def owned(self, rank: int) -> tuple[int, ...]:
         """Return the chunks that a member owns."""
-        return self._core.cohort.owned_by(rank, self.members)
+        if rank not in self._owned:
+            self._owned[rank] = self._core.cohort.owned_by(rank, self.members)
+        return self._owned[rank]
 
     def start(self) -> None:
         """Spend the vector, and gather the chunks that we own."""
@@ -238,6 +241,11 @@ class Exchange:
         """Drop the chunks of those that are not summed."""
         for key in [key for key in self._arrived if key[1] not in members]:
             del self._arrived[key]
+
+    def release(self) -> None:
+        """Drop all chunks, and mask none again."""
+        self._arrived.clear()
+        self._masking.headers.clear()
 
     def _missing(self) -> list[tuple[int, int]]:
         return [

@@ -49,7 +49,7 @@ from p2pfl_gossip.masked_sum.messages import (
 from p2pfl_gossip.masked_sum.phases import WINDOWS, Phase
 from p2pfl_gossip.masked_sum.revealing import Revealing
 from p2pfl_gossip.masked_sum.sharing import Sharing
-from p2pfl_gossip.masked_sum.summing import Summing
+from p2pfl_gossip.masked_sum.summing import DEPUTIES_MAX, Summing
 from p2pfl_gossip.masked_sum.voting import Voting
 from p2pfl_gossip.records import Message, Record
 
@@ -283,8 +283,11 @@ class MaskedSum:
         return self._end()
 
     def abandon(self, now_s: float) -> list[Action]:
-        """End the session at our own wish; nothing more is said in it."""
-        self._begin(now_s).abort("abandoned")
+        """End the session at our own wish, before or after its outcome; say nothing more."""
+        core = self._begin(now_s)
+        core.abort("abandoned")
+        core.stop()
+        self._close()
         return self._end()
 
     def _begin(self, now_s: float) -> Core:
@@ -313,6 +316,7 @@ class MaskedSum:
                 is_spent=self._entered >= Phase.CHUNK,
                 blames=tuple(core.blames),
             )
+            self._close()
         actions = self._owed + core.actions
         self._owed, core.actions = [], []
         return actions
@@ -333,6 +337,10 @@ class MaskedSum:
                     self._voting.start()
                 case Phase.REVEAL:
                     self._summing.start()
+                case Phase.DONE:
+                    # By then the last deadline of all others has passed.
+                    wait_s = (DEPUTIES_MAX + 2) * core.cohort.patience.sums_s
+                    core.set_timer("release", wait_s, self._release)
             self._take_early()
 
     def _take_early(self) -> None:
@@ -381,8 +389,18 @@ class MaskedSum:
         return rank
 
     def _on_session_over(self) -> None:
-        """Drop all keys and shares; whatever comes now is dropped too."""
         self._core.abort("session_over")
+        self._core.stop()
+        self._close()
+
+    def _release(self) -> None:
+        """Drop all bodies: those for whom they were kept have ended."""
+        self._exchange.release()
+        self._summing.release()
+
+    def _close(self) -> None:
+        """Drop all keys, shares and bodies; whatever comes now is dropped too."""
         self._is_over = True
+        self._release()
         self._advertising.forget()
         self._sharing.forget()

@@ -266,6 +266,7 @@ class Summing:
         self._decide(header.chunk)
         if (
             core.phase != Phase.REVEAL
+            or self._said[header.chunk][sender].digest != header.digest  # A second version.
             or header.chunk in self._decoding
             or header.digest in self._bodies[header.chunk]
             or (header.chunk, sender) in self._arriving
@@ -387,6 +388,11 @@ class Summing:
 
     def on_gone(self) -> None:
         """Nothing is decided by absence here: what is missing is asked for when it is due."""
+
+    def release(self) -> None:
+        """Drop all sums; the outcome has its own copy."""
+        self._own.clear()
+        self._bodies.clear()
 
     def answer(self, asker: int, fetch: Fetch) -> SessionMessage | None:
         """Find what a member asks for; a sum is sent as a body, once to each asker."""

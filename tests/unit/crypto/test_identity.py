@@ -1,5 +1,6 @@
 """Identities against the examples of the libp2p peer-id specification and RFC 8032."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -111,3 +112,13 @@ def test_hashes_differ_by_label_key_and_split() -> None:
         hash_parts(b"", b"x")
     with pytest.raises(ValueError, match="label"):
         hash_parts(b"a label of 17 byt", b"x")
+
+
+@pytest.mark.parametrize("length", [0, 1, 16_383, 16_384, 131_072, 131_073, 400_001])
+@pytest.mark.parametrize("key", [b"", b"key"])
+def test_long_parts_hash_as_short_ones(length: int, key: bytes) -> None:
+    part = bytes(range(256)) * (length // 256) + bytes(length % 256)
+    text = (3).to_bytes(8, "little") + b"abc" + length.to_bytes(8, "little") + part
+    expected = hashlib.blake2b(text, digest_size=32, person=b"p2pfl/a", key=key).digest()
+    for given_part in (part, bytearray(part), memoryview(part)):
+        assert hash_parts(b"p2pfl/a", b"abc", given_part, key=key) == expected

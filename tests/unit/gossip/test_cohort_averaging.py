@@ -53,6 +53,17 @@ def test_all_members_end_with_the_same_bits_of_the_mean_in_any_order(size: int, 
     np.testing.assert_allclose(first, mean_by_chunks(models, weights), rtol=0, atol=3e-7)
 
 
+def test_the_bits_of_the_mean_do_not_depend_on_who_was_first() -> None:
+    models = np.random.default_rng(3).normal(size=(6, 30)).astype(np.float32)
+    results = []
+    for seed in range(6):
+        group = _group(models)
+        group.begin_all(models)
+        group.deliver_all(Random(seed).randrange)
+        results.append(group.outcome(0).vector.tobytes())
+    assert len(set(results)) == 1
+
+
 def test_the_mean_of_integers_is_exact() -> None:
     group = _group()
     group.begin_all(MODELS)

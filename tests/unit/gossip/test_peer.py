@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from one_peer import DEADLINE_S, OnePeer
+from one_peer import DEADLINE_S, OneHidingPeer, OnePeer
 
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Command, LocalProtocolError, PeerId, RemoteProtocolError
@@ -529,6 +529,39 @@ def test_a_peer_that_catches_up_never_gives_its_trained_model_away() -> None:
     assert peer.peer.state is State.CATCHING_UP
     peer.message(1, ModelRequest(0))
     assert all(99.0 not in model for _, _, model in peer.models())
+
+
+def _alone_ahead(peer: OnePeer) -> OnePeer:
+    """Have a peer end a round alone, its own model being all there is of the next."""
+    peer.start()
+    peer.do_round(4.0)
+    peer.train(99.0)
+    peer.message(2, ModelRequest(0))
+    for partner in (1, 2, 3):
+        peer.down(partner)
+    assert peer.peer.round == 2
+    assert peer.peer.vector.tolist() == [99.0] * 8
+    return peer
+
+
+def test_whoever_is_alone_ahead_gives_its_model_to_those_who_are_behind() -> None:
+    # They may have nobody else to go on from: kept back, they would wait for ever.
+    peer = _alone_ahead(OnePeer())
+    assert peer.models() == [(2, 2, [99.0] * 8)]
+    peer.message(1, ModelRequest(0))
+    assert peer.models() == [(1, 2, [99.0] * 8)]
+
+
+def test_where_models_are_hidden_the_last_average_is_given_in_place_of_ones_own() -> None:
+    peer = _alone_ahead(OneHidingPeer())
+    assert peer.models() == [(2, 2, [4.0] * 8)]
+    peer.message(1, ModelRequest(0))
+    assert peer.models() == [(1, 2, [4.0] * 8)]
+    peer.make()  # A new process has its own model alone, and the start that all have.
+    peer.start()
+    peer.message(1, ModelRequest(0))
+    assert peer.models() == [(1, 2, [0.0] * 8)]
+    assert peer.peer.vector.tolist() == [99.0] * 8
 
 
 def test_only_so_many_models_are_given_at_once() -> None:

@@ -44,7 +44,7 @@ def test_events_come_in_order_of_time_then_of_asking() -> None:
     queue.call_at(2.0, seen.append, "c")
     queue.call_at(1.0, seen.append, "a")
     queue.call_at(1.0, seen.append, "b")
-    queue.run(lambda: False, 10.0)
+    queue.run(10.0)
     assert seen == ["a", "b", "c"]
     assert queue.now_s == 2.0
     assert queue.processed == 3
@@ -58,7 +58,7 @@ def test_what_is_asked_for_the_past_comes_now_and_after_what_is_due() -> None:
 
     queue.call_at(5.0, late)
     queue.call_at(5.0, lambda: seen.append(("due", queue.now_s)))
-    queue.run(lambda: False, 10.0)
+    queue.run(10.0)
     assert seen == [("due", 5.0), ("late", 5.0)]
 
 
@@ -66,9 +66,10 @@ def test_the_clock_stops_at_the_limit_and_where_it_is_told_to() -> None:
     queue, seen = EventQueue(), []
     for at_s in (1.0, 2.0, 3.0, 4.0):
         queue.call_at(at_s, seen.append, at_s)
-    queue.run(lambda: False, 2.0)
+    queue.run(2.0)
     assert seen == [1.0, 2.0]
-    queue.run(lambda: len(seen) == 3, 10.0)
+    queue.call_at(3.0, lambda: setattr(queue, "is_stopped", True))
+    queue.run(10.0)
     assert seen == [1.0, 2.0, 3.0]
 
 
@@ -99,6 +100,15 @@ def test_a_body_that_joins_later_shares_what_is_left() -> None:
     # 500 bytes alone, then both at half the rate: until 1.5, when the second has 500 left alone.
     assert stage.told(1, "body") == [(1.6, "body", 0)]
     assert stage.told(2, "body") == [(2.1, "body", 0)]
+
+
+def test_a_third_body_shares_what_two_have_left() -> None:
+    script = [(0.0, [_body(1, 1000), _body(2, 1000)]), (1.0, [_body(3, 300)])]
+    stage = Stage({0: script}, hosts=4).run()
+    # At 1.0 two have 500 left each; the third takes 0.9 s at a third of the rate.
+    assert stage.told(3, "body") == [(2.0, "body", 0)]
+    assert stage.told(1, "body") == [(2.4, "body", 0)]
+    assert stage.told(2, "body") == [(2.4, "body", 0)]
 
 
 def test_a_small_body_overtakes_a_large_one() -> None:
@@ -148,8 +158,15 @@ def test_an_uplink_ends_a_transfer_however_its_times_are_rounded() -> None:
         for at_s, size in sizes
     ]
     stage = Stage({0: script}, bandwidth=11_161_691.0)
+    plan = stage.world._plan_uplink
+
+    def plan_not_for_ever(index: int) -> None:
+        stage.queue.is_stopped = stage.queue.processed > 1000
+        plan(index)
+
+    stage.world._plan_uplink = plan_not_for_ever
     stage.world.start()
-    stage.queue.run(lambda: stage.queue.processed > 1000, 1e6)
+    stage.queue.run(1e6)
     assert [ticket for _, _, ticket, _ in stage.told(0, "sent")] == [size for _, size in sizes]
 
 

@@ -1,0 +1,138 @@
+"""A gRPC peer with TLS for the speed bench; the same commands as `libp2p_peer.py`.
+
+Runs in an environment that has grpcio and cryptography, without this project.
+"""
+
+import asyncio
+import datetime
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+CHUNK_BYTES = 1 << 20
+OPTIONS = [("grpc.max_receive_message_length", 4 << 20), ("grpc.max_send_message_length", 4 << 20)]
+
+
+def certificate():
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return private, made.public_bytes(serialization.Encoding.PEM)
+
+
+async def add_up(requests, _context):
+    total = 0
+    async for request in requests:
+        total += len(request)
+    return total.to_bytes(8, "big")
+
+
+async def echo(requests, _context):
+    async for request in requests:
+        yield request
+
+
+class Peer:
+    async def dial(self, address):
+        target, _, path = address.partition("|")
+        self.credentials = grpc.ssl_channel_credentials(Path(path).read_bytes())
+        options = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
+        self.channel = grpc.aio.secure_channel(target, self.credentials, options)
+        await self.channel.channel_ready()
+        return {}
+
+    async def sum(self, bytes, streams=1):
+        body = os.urandom(CHUNK_BYTES)
+
+        async def send(count):
+            async def chunks():
+                for start in range(0, count, CHUNK_BYTES):
+                    yield body[: min(CHUNK_BYTES, count - start)]
+
+            return int.from_bytes(await self.channel.stream_unary("/bench/sum")(chunks()), "big")
+
+        begun = time.perf_counter()
+        totals = await asyncio.gather(*(send(bytes // streams) for _ in range(streams)))
+        return {"bytes": sum(totals), "seconds": time.perf_counter() - begun}
+
+    async def connect_timed(self, address, count):
+        seconds = []
+        for _ in range(count):
+            begun = time.perf_counter()
+            await self.dial(address)
+            seconds.append(time.perf_counter() - begun)
+            await self.channel.close()
+        return {"seconds": seconds}
+
+    async def request_timed(self, count):
+        call = self.channel.stream_stream("/bench/echo")()
+        seconds = []
+        for _ in range(count):
+            begun = time.perf_counter()
+            await call.write(b"x" * 100)
+            await call.read()
+            seconds.append(time.perf_counter() - begun)
+        await call.done_writing()
+        return {"seconds": seconds}
+
+    async def cpu(self):
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return {"seconds": used.ru_utime + used.ru_stime}
+
+
+def say(answer):
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+async def main():
+    private, public = certificate()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "certificate.pem"
+        path.write_bytes(public)
+        server = grpc.aio.server(options=OPTIONS)
+        handlers = {
+            "sum": grpc.stream_unary_rpc_method_handler(add_up),
+            "echo": grpc.stream_stream_rpc_method_handler(echo),
+        }
+        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("bench", handlers)])
+        port = server.add_secure_port(
+            "localhost:0", grpc.ssl_server_credentials([(private, public)])
+        )
+        await server.start()
+        say({"addresses": [f"localhost:{port}|{path}"], "peer": ""})
+        peer = Peer()
+        loop = asyncio.get_running_loop()
+        while line := await loop.run_in_executor(None, sys.stdin.readline):
+            command = json.loads(line)
+            say(await getattr(peer, command.pop("do"))(**command))
+        os._exit(0)
+
+
+asyncio.run(main())

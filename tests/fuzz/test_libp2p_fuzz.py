@@ -1,0 +1,27 @@
+"""A seeded part of the fuzzing of ./scripts/bench libp2p-fuzz, in every test run."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+PATH = Path(__file__).parents[2] / "benchmarks" / "libp2p_fuzz.py"
+_spec = importlib.util.spec_from_file_location("libp2p_fuzz", PATH)
+assert _spec is not None
+assert _spec.loader is not None
+fuzzing = importlib.util.module_from_spec(_spec)
+sys.modules["libp2p_fuzz"] = fuzzing
+_spec.loader.exec_module(fuzzing)
+
+COUNT = 2_000
+
+
+@pytest.mark.parametrize("name", list(fuzzing.FUZZERS))
+def test_only_the_declared_error_comes_out_of_a_machine(name: str) -> None:
+    report = fuzzing.fuzz(name, COUNT, seed=20)
+    assert report.count == COUNT
+    # The inputs are neither all noise nor all valid, and there are several ways to be refused.
+    assert 0 < report.accepted < COUNT
+    assert len(report.reasons) >= 3 or name == "noise-channel"
+    assert max(report.depths) >= 1

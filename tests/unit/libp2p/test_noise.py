@@ -1,0 +1,287 @@
+"""Noise XX against a vector made by others, and libp2p's payload and framing on top of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from p2pfl.libp2p.errors import LocalProtocolError, MalformedFrame, RemoteProtocolError
+from p2pfl.libp2p.noise import (
+    PLAINTEXT_BYTES_MAX,
+    HandshakePayload,
+    NoiseChannel,
+    NoiseHandshake,
+    decode_payload_untrusted,
+    encode_payload,
+    sealed_bytes,
+    sign_payload,
+)
+from p2pfl.libp2p.noise_xx import TAG_BYTES, HandshakeXX
+from p2pfl.libp2p.protobuf import encode_fields
+from p2pfl_crypto.identity import Identity, PeerId
+
+VECTOR = json.loads((Path(__file__).parents[2] / "vectors" / "noise_xx.json").read_text())
+ALICE, BOB = Identity(b"a" * 32), Identity(b"b" * 32)
+YAMUX = "/yamux/1.0.0"
+
+
+def key(number: int) -> X25519PrivateKey:
+    return X25519PrivateKey.from_private_bytes(bytes([number]) * 32)
+
+
+def vector_key(name: str) -> X25519PrivateKey:
+    return X25519PrivateKey.from_private_bytes(bytes.fromhex(VECTOR[name]))
+
+
+def anybody(_: PeerId) -> None:
+    """Admit every peer."""
+
+
+def handshake(
+    who: Identity, *, initiator: bool, muxers: tuple[str, ...] = (YAMUX,)
+) -> NoiseHandshake:
+    offset = 0 if initiator else 10
+    return NoiseHandshake(
+        who,
+        initiator=initiator,
+        static=key(1 + offset),
+        ephemeral=key(2 + offset),
+        muxers=muxers,
+        admit=anybody,
+    )
+
+
+def converse(initiator: NoiseHandshake, responder: NoiseHandshake, pieces: int = 10_000) -> None:
+    data, turn = initiator.start(), responder
+    while data:
+        answer = b""
+        for start in range(0, len(data), pieces):
+            answer += turn.receive_untrusted(data[start : start + pieces])
+        data, turn = answer, initiator if turn is responder else responder
+
+
+def test_the_vector_of_cacophony() -> None:
+    prologue = bytes.fromhex(VECTOR["prologue"])
+    ends = [
+        HandshakeXX(
+            initiator=name == "init",
+            static=vector_key(f"{name}_static"),
+            ephemeral=vector_key(f"{name}_ephemeral"),
+            prologue=prologue,
+        )
+        for name in ("init", "resp")
+    ]
+    messages = [(bytes.fromhex(m["payload"]), m["ciphertext"]) for m in VECTOR["messages"]]
+    for turn, (payload, ciphertext) in enumerate(messages[:3]):
+        sender, receiver = ends[turn % 2], ends[1 - turn % 2]
+        assert sender.write_message(payload).hex() == ciphertext
+        assert receiver.read_message_untrusted(bytes.fromhex(ciphertext)) == payload
+    assert {end.handshake_hash.hex() for end in ends} == {VECTOR["handshake_hash"]}
+    ciphers = [end.split() for end in ends]
+    for turn, (payload, ciphertext) in enumerate(messages[3:], start=3):
+        out = bytearray(len(payload) + TAG_BYTES)
+        ciphers[turn % 2][0].encrypt_into(payload, memoryview(out))
+        assert out.hex() == ciphertext
+        opened = bytearray(len(payload))
+        ciphers[1 - turn % 2][1].decrypt_into_untrusted(bytes(out), memoryview(opened))
+        assert opened == payload
+
+
+def test_messages_out_of_turn_are_refused() -> None:
+    initiator = HandshakeXX(initiator=True, static=key(1), ephemeral=key(2))
+    with pytest.raises(LocalProtocolError):
+        initiator.split()
+    with pytest.raises(RemoteProtocolError, match="noise_unexpected_message"):
+        initiator.read_message_untrusted(bytes(32))
+    initiator.write_message(b"")
+    with pytest.raises(LocalProtocolError):
+        initiator.write_message(b"")
+
+
+@pytest.mark.parametrize("point", [bytes(32), b"\x01" + bytes(31)])
+def test_points_of_low_order_are_refused(point: bytes) -> None:
+    responder = HandshakeXX(initiator=False, static=key(1), ephemeral=key(2))
+    responder.read_message_untrusted(point)
+    with pytest.raises(RemoteProtocolError, match="noise_weak_key"):
+        responder.write_message(b"")
+
+
+@pytest.mark.parametrize("pieces", [1, 3, 10_000])
+def test_both_learn_who_the_other_is_and_can_talk(pieces: int) -> None:
+    initiator, responder = handshake(ALICE, initiator=True), handshake(BOB, initiator=False)
+    converse(initiator, responder, pieces)
+    assert initiator.remote_peer_id == BOB.peer_id
+    assert responder.remote_peer_id == ALICE.peer_id
+    assert initiator.agreed_muxer() == responder.agreed_muxer() == YAMUX
+    there, back = NoiseChannel(*initiator.split()), NoiseChannel(*responder.split())
+    for sender, receiver in ((there, back), (back, there)):
+        for length in (0, 1, PLAINTEXT_BYTES_MAX, PLAINTEXT_BYTES_MAX + 1, 300_000):
+            plaintext = bytes(i & 0xFF for i in range(length))
+            sealed = memoryview(bytearray(sealed_bytes(length)))
+            assert sender.seal_into(memoryview(plaintext), sealed) == len(sealed)
+            opened = memoryview(bytearray(len(sealed)))
+            used, filled = receiver.open_into_untrusted(sealed, opened)
+            assert (used, bytes(opened[:filled])) == (len(sealed), plaintext)
+
+
+def test_whole_messages_are_opened_and_the_rest_is_left() -> None:
+    initiator, responder = handshake(ALICE, initiator=True), handshake(BOB, initiator=False)
+    converse(initiator, responder)
+    there, back = NoiseChannel(*initiator.split()), NoiseChannel(*responder.split())
+    sealed = bytearray(sealed_bytes(5))
+    there.seal_into(memoryview(b"hello"), memoryview(sealed))
+    opened = memoryview(bytearray(100))
+    for end in range(len(sealed)):
+        assert back.open_into_untrusted(memoryview(sealed[:end]), opened) == (0, 0)
+    assert back.open_into_untrusted(memoryview(sealed + b"\x00"), opened) == (len(sealed), 5)
+
+
+@pytest.mark.parametrize("position", range(23))
+def test_a_changed_bit_of_a_message_is_noticed(position: int) -> None:
+    initiator, responder = handshake(ALICE, initiator=True), handshake(BOB, initiator=False)
+    converse(initiator, responder)
+    there, back = NoiseChannel(*initiator.split()), NoiseChannel(*responder.split())
+    sealed = bytearray(sealed_bytes(5))
+    there.seal_into(memoryview(b"hello"), memoryview(sealed))
+    sealed[position] ^= 1
+    data = memoryview(bytes(sealed) + bytes(300))
+    with pytest.raises(RemoteProtocolError, match="noise_decrypt"):
+        back.open_into_untrusted(data, memoryview(bytearray(len(data))))
+
+
+def test_a_replayed_message_is_noticed() -> None:
+    initiator, responder = handshake(ALICE, initiator=True), handshake(BOB, initiator=False)
+    converse(initiator, responder)
+    there, back = NoiseChannel(*initiator.split()), NoiseChannel(*responder.split())
+    sealed = bytearray(sealed_bytes(5))
+    there.seal_into(memoryview(b"hello"), memoryview(sealed))
+    with pytest.raises(RemoteProtocolError, match="noise_decrypt"):
+        back.open_into_untrusted(memoryview(sealed * 2), memoryview(bytearray(100)))
+
+
+def test_a_message_too_short_for_a_tag_is_refused() -> None:
+    initiator, responder = handshake(ALICE, initiator=True), handshake(BOB, initiator=False)
+    converse(initiator, responder)
+    with pytest.raises(MalformedFrame, match="noise_message_length"):
+        NoiseChannel(*responder.split()).open_into_untrusted(
+            memoryview(b"\x00\x0f" + bytes(15)), memoryview(bytearray(17))
+        )
+
+
+def completes_with_a_flipped_bit(corrupted_turn: int, position: int) -> bool:
+    """Whether both ends take a handshake for complete of which one byte was changed on its way."""
+    initiator, responder = handshake(ALICE, initiator=True), handshake(BOB, initiator=False)
+    data, turn = bytearray(initiator.start()), 0
+    try:
+        while data:
+            if turn == corrupted_turn:
+                data[position % len(data)] ^= 0x40
+            reader = responder if turn % 2 == 0 else initiator
+            data = bytearray(reader.receive_untrusted(bytes(data)))
+            turn += 1
+    except RemoteProtocolError:
+        return False
+    return initiator.complete and responder.complete
+
+
+@pytest.mark.parametrize(("turn", "length"), [(0, 34), (1, 300), (2, 300)])
+def test_any_changed_bit_of_a_handshake_ends_it(turn: int, length: int) -> None:
+    assert completes_with_a_flipped_bit(-1, 0)
+    for position in range(0, length, 7):
+        assert not completes_with_a_flipped_bit(turn, position)
+
+
+def test_admit_is_asked_before_the_initiator_tells_who_it_is() -> None:
+    asked: list[PeerId] = []
+
+    def refuse(peer_id: PeerId) -> None:
+        asked.append(peer_id)
+        raise RemoteProtocolError("not_allowed")
+
+    initiator = NoiseHandshake(
+        ALICE, initiator=True, static=key(1), ephemeral=key(2), muxers=[YAMUX], admit=refuse
+    )
+    responder = handshake(BOB, initiator=False)
+    answer = responder.receive_untrusted(initiator.start())
+    with pytest.raises(RemoteProtocolError, match="not_allowed"):
+        initiator.receive_untrusted(answer)
+    assert asked == [BOB.peer_id]
+
+
+def test_a_signature_of_another_key_is_refused() -> None:
+    for forged in (
+        HandshakePayload(BOB.public_key, ALICE.sign(b"anything"), ()),
+        sign_payload(BOB, key(99).public_key().public_bytes_raw(), ()),
+    ):
+        initiator, responder = handshake(ALICE, initiator=True), handshake(BOB, initiator=False)
+        responder._payload = encode_payload(forged)
+        answer = responder.receive_untrusted(initiator.start())
+        with pytest.raises(RemoteProtocolError, match="noise_identity_signature"):
+            initiator.receive_untrusted(answer)
+
+
+def test_a_payload_in_the_first_message_is_refused() -> None:
+    responder = handshake(BOB, initiator=False)
+    with pytest.raises(RemoteProtocolError, match="noise_early_payload"):
+        responder.receive_untrusted(b"\x00\x21" + key(5).public_key().public_bytes_raw() + b"x")
+
+
+def test_a_giant_handshake_message_is_refused_at_its_length() -> None:
+    with pytest.raises(MalformedFrame, match="noise_handshake_length"):
+        handshake(BOB, initiator=False).receive_untrusted(b"\xff\xff")
+    with pytest.raises(RemoteProtocolError, match="noise_truncated"):
+        handshake(BOB, initiator=False).receive_untrusted(b"\x00\x05hello")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "agreed"),
+    [
+        ((YAMUX,), (), None),
+        ((), (YAMUX,), None),
+        ((YAMUX, "/mplex/6.7.0"), ("/mplex/6.7.0", YAMUX), YAMUX),
+        (("/mplex/6.7.0", YAMUX), (YAMUX,), YAMUX),
+    ],
+)
+def test_the_initiators_order_of_muxers_counts(
+    ours: tuple[str, ...], theirs: tuple[str, ...], agreed: str | None
+) -> None:
+    initiator = handshake(ALICE, initiator=True, muxers=ours)
+    responder = handshake(BOB, initiator=False, muxers=theirs)
+    converse(initiator, responder)
+    assert initiator.agreed_muxer() == responder.agreed_muxer() == agreed
+
+
+def test_no_muxer_in_common_ends_the_handshake() -> None:
+    initiator = handshake(ALICE, initiator=True, muxers=("/mplex/6.7.0",))
+    responder = handshake(BOB, initiator=False)
+    converse(initiator, responder)
+    for end in (initiator, responder):
+        with pytest.raises(RemoteProtocolError, match="no_common_muxer"):
+            end.agreed_muxer()
+
+
+def test_payloads_survive_the_round_trip_and_take_unknown_extensions() -> None:
+    payload = sign_payload(ALICE, bytes(32), (YAMUX, "/mplex/6.7.0"))
+    assert decode_payload_untrusted(encode_payload(payload)) == payload
+    extensions = encode_fields([(1, b"hash"), (2, YAMUX.encode()), (7, b"new")])
+    encoded = encode_payload(payload).replace(
+        encode_fields([(4, encode_fields([(2, m.encode()) for m in payload.muxers]))]),
+        encode_fields([(4, extensions)]),
+    )
+    assert decode_payload_untrusted(encoded).muxers == (YAMUX,)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [],
+        [(1, b"key")],
+        [(1, b"\x08\x02\x12\x00"), (2, bytes(64))],
+        [(1, b"x" * 36), (2, bytes(64))],
+        [(1, b"x" * 36), (2, bytes(64)), (4, b"\x12\x01\xff")],
+    ],
+)
+def test_malformed_payloads_are_refused(fields: list[tuple[int, bytes]]) -> None:
+    with pytest.raises(MalformedFrame):
+        decode_payload_untrusted(encode_fields(fields))
