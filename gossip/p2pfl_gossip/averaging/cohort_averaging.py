@@ -41,6 +41,7 @@ from p2pfl_gossip.averaging.base import (
     is_finite,
     weighted_mean,
 )
+from p2pfl_gossip.memory import vector_memory
 from p2pfl_gossip.records import ByteSize, Message
 from p2pfl_gossip.roster import Roster
 
@@ -129,6 +130,7 @@ class CohortAveraging(Averaging):
         self.outcome: Outcome | None = None
         self._index, self._roster = index, roster
         self._length, self._dtype = length, np.dtype(dtype)
+        self._memory = vector_memory(length)
         self._members_of, self._deadline_s, self._tickets = members_of, deadline_s, tickets
         self._exchanges: RoundBuffer[_Exchange] = RoundBuffer()
         self._round = -1
@@ -333,11 +335,17 @@ class CohortAveraging(Averaging):
 
     def _put_together(self, exchange: _Exchange) -> Vector:
         assert self._vector is not None
-        result = np.empty_like(self._vector)
+        result = self._empty()
         for rank in range(len(exchange.members)):
             chunk = exchange.chunk(rank)
             result[chunk] = exchange.means.get(rank, self._vector[chunk])
         return result
+
+    def _empty(self) -> Vector:
+        """Return a vector to be written: of the memory shared with training, where that fits."""
+        if self._dtype == np.float32:
+            return self._memory.take()
+        return np.empty(self._length, self._dtype)
 
     def _drop(self, member: int) -> Action:
         return Disconnect(self._roster.peers[member], "not_finite")

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from p2pfl.learner.engines.base import Training, draw_rows, evaluation, failed_training
-from p2pfl.learner.engines.memory import VectorMemory, aligned
 from p2pfl.learner.engines.perceptron_step import StackedPerceptrons, padded, scratch_bytes
 from p2pfl.learner.engines.threads import Workers
 from p2pfl.learner.tasks.base import Data, Floats, Rows, Task
 from p2pfl.learner.vectors import readable
 from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.learning import Evaluate, Evaluated, Trained, WorkFailed
+from p2pfl_gossip.memory import aligned, vector_memory
 
 CHUNK_BYTES_MAX = 5 * 2**20  # Measured: larger chunks fall out of the caches, smaller ones pay
 CHUNK_PEERS_MAX = 64  # more calls a peer. Above 64 peers even the smallest models gain nothing.
@@ -88,7 +88,7 @@ class PerceptronEngine:
         train = data.train.inputs
         self._inputs = np.ascontiguousarray(train.reshape(len(train), -1))
         self._targets = np.ascontiguousarray(data.train.targets, np.int64)
-        self._memory = VectorMemory(sum((below + 1) * above for below, above in pairwise(widths)))
+        self._memory = vector_memory(sum((below + 1) * above for below, above in pairwise(widths)))
         self._local = threading.local()
         self._test_inputs: torch.Tensor | None = None
 

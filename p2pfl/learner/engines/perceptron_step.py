@@ -22,10 +22,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from p2pfl.learner.engines.memory import ALIGNMENT_BYTES, aligned
 from p2pfl.learner.streams import Integers
 from p2pfl.learner.tasks.base import Array, Floats
 from p2pfl_gossip.actions import Vector
+from p2pfl_gossip.memory import ALIGNMENT_BYTES, aligned
 
 ALIGN = ALIGNMENT_BYTES // 4
 VIEWS_MAX = 64  # Kept of each kind; with skewed data the shapes of batches are many.

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from p2pfl.learner.engines.memory import ALIGNMENT_BYTES, RECYCLED_BYTES_MIN, VectorMemory
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.vectors import VectorLayout, readable
+from p2pfl_gossip.memory import ALIGNMENT_BYTES, RECYCLED_BYTES_MIN, VectorMemory
 
 
 def test_a_module_survives_the_round_trip() -> None:

@@ -5,10 +5,13 @@ run of a thousand peers takes a thousand vectors a round.
 """
 
 from collections import deque
+from typing import TypeAlias
+from weakref import WeakValueDictionary
 
 import numpy as np
+import numpy.typing as npt
 
-from p2pfl.learner.tasks.base import Floats
+Floats: TypeAlias = npt.NDArray[np.float32]
 
 ALIGNMENT_BYTES = 64  # A cache line, and the width of AVX-512.
 SLAB_BYTES = 8 * 2**20  # Large enough for huge pages, which NumPy asks for from 4 MB on.
@@ -51,6 +54,21 @@ class VectorMemory:
         parts: list[Floats] = [row[: self._length] for row in slab]
         self._free.extend(parts[1:])
         return parts[0]
+
+
+_memories: WeakValueDictionary[int, VectorMemory] = WeakValueDictionary()
+
+
+def vector_memory(length: int) -> VectorMemory:
+    """Return the memory that everybody in this process shares for vectors of one length.
+
+    Trained models and averages take turns in it: a store for each would keep both at their most.
+    It is an allocator, nothing more: what a vector holds is its writer's alone.
+    """
+    memory = _memories.get(length)
+    if memory is None:
+        memory = _memories[length] = VectorMemory(length)
+    return memory
 
 
 class _Lease:
