@@ -17,6 +17,7 @@ from typing import Any
 
 from environments import NotInstallable, python_of
 from measuring import (
+    RESULTS,
     Failed,
     Figures,
     describe,
@@ -80,7 +81,7 @@ def contest(repetitions: int, folder: Path, names: list[str]) -> dict[str, Any]:
     }
     for name, label, script, spec in (
         ("pfl", "pfl 0.6.0 (server, no gossip)", "with_pfl.py", {}),
-        ("gossipy", "gossipy 0.0.1 (pairs)", "with_gossipy.py", {"rounds": 1}),
+        ("gossipy", "gossipy 0.0.1 (pairs)", "with_gossipy.py", {}),
         ("flower", "Flower on Ray", "with_flower.py", {"rounds": 2, "cohort": 100}),
     ):
         if name in names:
@@ -261,7 +262,9 @@ def main() -> None:
     except Failed as failure:
         raise SystemExit(str(failure)) from None
     if arguments.save:
-        save("simulate", found)
+        file = RESULTS / "simulate.json"  # Parts of earlier runs stay.
+        earlier = json.loads(file.read_text()) if file.is_file() else {}
+        save("simulate", {**earlier, **found, "machine": machine()})
 
 
 if __name__ == "__main__":
