@@ -47,7 +47,7 @@ class Inbound:
             raise RemoteProtocolError("body_too_long")
         if len(fresh) == body.size:
             body.buffer = fresh
-        else:
+        elif len(fresh):  # Else `buffer` may be the sender's, which is not ours to write to.
             if body.buffer is None:
                 body.buffer = np.empty(body.size, np.uint8)
             body.buffer[body.filled : end] = fresh
@@ -56,8 +56,10 @@ class Inbound:
     def end(self, bulk: int) -> tuple[Message, Vector]:
         """Return header and body, or raise RemoteProtocolError if it is too short."""
         body = self._bodies.pop(bulk)
-        if body.filled != body.size or body.buffer is None:
+        if body.filled != body.size:
             raise RemoteProtocolError("body_too_short")
+        if body.buffer is None:
+            body.buffer = np.empty(0, np.uint8)
         vector = body.buffer.view(self._dtype)
         vector.flags.writeable = False
         return body.header, vector

@@ -65,7 +65,8 @@ class EventRow:
 
     `kind`: ``offline`` and ``online`` (detail: churn, dropout, crash, partition ...),
     ``partition`` and ``healed``, ``round_lost``, ``caught_up``, ``training_failed``, ``left``,
-    ``finished``, ``protocol_error``. `peer` is -1 for the whole network.
+    ``finished``, ``protocol_error``, ``masked_sum_aborted``, ``member_blamed``. `peer` is -1 for
+    the whole network.
     """
 
     virtual_s: float

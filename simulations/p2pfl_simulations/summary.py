@@ -105,7 +105,8 @@ def method_name(scenario: Scenario) -> str:
     """Name how the peers of a scenario average, in a few words."""
     averaging = scenario.averaging
     if isinstance(averaging, CohortSettings):
-        return f"{'grid of ' if averaging.grid else ''}cohorts of {averaging.cohort_size}"
+        kind = "masked " if averaging.masking != "none" else "grid of " if averaging.grid else ""
+        return f"{kind}cohorts of {averaging.cohort_size}"
     if isinstance(averaging, (DsgdSettings, PushSumSettings)):
         kind = {"dsgd": "DSGD", "push-sum": "push-sum"}[averaging.algorithm]
         return f"{kind} on {averaging.topology.kind}"

@@ -155,17 +155,20 @@ def _faults(rng: Random, heal_s: float) -> dict[str, Any]:
 
 
 class Checker:
-    """Watches what peers report."""
+    """Watches what peers report, and stops the world once all have finished, if it `stops`.
 
-    def __init__(self) -> None:
-        self.finished: set[int] = set()
+    It is the last observer: others may think that the run is over before.
+    """
+
+    def __init__(self, *, has_cohorts: bool) -> None:
+        self.stops = False
         self.world: World
+        self._has_cohorts = has_cohorts
         self._means: dict[tuple[int, tuple[int, ...]], tuple[int, bytes]] = {}
 
     def on_report(self, now_s: float, host: Host, event: Event) -> None:
-        if isinstance(event, events.Finished):
-            self.finished.add(host.index)
-        if isinstance(event, events.RoundEnded):
+        self.world.is_over = self.stops and self.all_finished()
+        if isinstance(event, events.RoundEnded) and self._has_cohorts:
             if not np.isfinite(event.vector).all():
                 raise Violation(f"peer {host.index} ends round {event.round} with no finite model")
             if event.complete and event.expected > 1:
@@ -183,7 +186,13 @@ class Checker:
             )
 
     def on_incident(self, now_s: float, host: Host | None, kind: str, detail: str) -> None:
-        pass
+        self.world.is_over = False
+
+    def all_finished(self) -> bool:
+        return all(
+            isinstance(host.machine, Peer) and host.machine.state is State.FINISHED
+            for host in self.world.hosts
+        )
 
 
 class Sweep:
@@ -200,8 +209,7 @@ class Sweep:
         self.training_s = speeds.round_s(scenario.peers)
         self.recorder = Recorder(scenario, lambda _round, _vector: 0.0, lambda _row: None)
         self.faults = FaultInjector(scenario.faults, seed=scenario.seed, training_s=self.training_s)
-        self.checker = Checker()
-        has_cohorts = scenario.averaging.algorithm == "cohorts"
+        self.checker = Checker(has_cohorts=scenario.averaging.algorithm == "cohorts")
         self.world = World(
             peer_ids=roster.peers,
             make_machine=make_peers(scenario, roster, learner.initial_vector()),
@@ -211,8 +219,9 @@ class Sweep:
             queue=queue,
             workshop=Workshop(learner),
             duration_s=speeds.duration_s,
-            observers=(self.recorder, self.faults, *([self.checker] if has_cohorts else [])),
+            observers=(self.recorder, self.faults, self.checker),
         )
+        self.checker.world = self.world
         self.recorder.start(self.world)
         self.faults.start(self.world)
 
@@ -220,16 +229,19 @@ class Sweep:
         """Run to the end, or raise Violation."""
         world, drawn = self.world, self.drawn
         world.start()
-        world.queue.run(lambda: False, drawn.heal_s)
+        world.run(drawn.heal_s)
         if drawn.is_faulty:
             self._heal()
         started_s = max(world.queue.now_s, drawn.heal_s)
-        world.queue.run(self._all_finished, started_s + self._time_to_finish_s())
+        self.checker.stops = True
+        world.is_over = self.checker.all_finished()
+        world.run(started_s + self._time_to_finish_s())
         self._check_finished()
         self._check_refusals()
         self._check_tables()
         if not drawn.is_faulty:
-            world.queue.run(lambda: False, math.inf)  # What is on its way counts as well.
+            self.checker.stops = world.is_over = False  # What is on its way counts as well.
+            world.run(math.inf)
             self._check_bytes()
 
     def _heal(self) -> None:
@@ -242,12 +254,6 @@ class Sweep:
         self.faults._finished = set(range(len(world.hosts)))
         for host in world.hosts:
             world.bring_online(host, "healed")
-
-    def _all_finished(self) -> bool:
-        return all(
-            isinstance(host.machine, Peer) and host.machine.state is State.FINISHED
-            for host in self.world.hosts
-        )
 
     def _time_to_finish_s(self) -> float:
         """Return how long all rounds may take once nothing goes wrong.
@@ -263,7 +269,7 @@ class Sweep:
         return search_s + (scenario.rounds + 1) * round_s
 
     def _check_finished(self) -> None:
-        if self._all_finished():
+        if self.checker.all_finished():
             return
         waiting = [
             f"{host.index} {host.machine.state} in round {host.machine.round}"

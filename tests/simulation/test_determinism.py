@@ -246,10 +246,10 @@ def test_a_body_is_drawn_once_and_its_digest_does_not_depend_on_where_it_is_cut(
     buffers, digest = body.content()
     assert buffers == (b"abc", b"", b"defg")
     assert drawn == [b"abc", b"", b"defg"]
-    assert digest == body.content()[1] == _digest(b"abcdefg")
-    assert digest != _digest(b"abcdefh")
-    assert _digest(np.frombuffer(b"abcdefgh", np.float32)) == _digest(b"abcdefgh")
+    assert digest == body.content()[1] == _digest_of_body(b"abcdefg")
+    assert digest != _digest_of_body(b"abcdefh")
+    assert _digest_of_body(np.frombuffer(b"abcdefgh", np.float32)) == _digest_of_body(b"abcdefgh")
 
 
-def _digest(part: Any) -> bytes:
+def _digest_of_body(part: Any) -> bytes:
     return Body((part,)).content()[1]

@@ -63,7 +63,7 @@ def test_no_trained_model_travels_in_the_open(monkeypatch: pytest.MonkeyPatch) -
         learner = make_learner(settings.learning, peer_count=12, seed=1, folder=None)
         trained: list[bytes] = []
         bodies: list[bytes] = []
-        work, digest = learner.run, Body.digest
+        work, content = learner.run, Body.content
 
         def spy_on_work(jobs: Any) -> Any:
             results = work(jobs)
@@ -72,12 +72,13 @@ def test_no_trained_model_travels_in_the_open(monkeypatch: pytest.MonkeyPatch) -
                     trained.append(result.vector.tobytes())
             return results
 
-        def spy_on_link(body: Body) -> bytes:
-            bodies.extend(bytes(memoryview(part).cast("B")) for part in body.drawn())
-            return digest(body)
+        def spy_on_link(body: Body) -> Any:
+            parts, digest = content(body)
+            bodies.extend(bytes(memoryview(part).cast("B")) for part in parts)
+            return parts, digest
 
         monkeypatch.setattr(learner, "run", spy_on_work)
-        monkeypatch.setattr(Body, "digest", spy_on_link)
+        monkeypatch.setattr(Body, "content", spy_on_link)
         Simulation(settings, learner, lambda _: None).run()
         monkeypatch.undo()
         assert len(trained) == 36

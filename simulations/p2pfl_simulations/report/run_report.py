@@ -25,6 +25,7 @@ from p2pfl_simulations.report.graph import cohorts_of, exchange_picture
 from p2pfl_simulations.report.heatmap import label_heatmap
 from p2pfl_simulations.report.lines import NARROW, Chart, Line
 from p2pfl_simulations.report.page import box, figure, key_values, page, pair, section, tiles
+from p2pfl_simulations.report.protection import protection
 from p2pfl_simulations.report.timeline import absences, fault_timeline, online_over_time
 from p2pfl_simulations.results import Run
 from p2pfl_simulations.scenario import Scenario
@@ -81,7 +82,7 @@ def render_report(run: Run) -> str:
             " The darker, the larger the share.",
             box(label_heatmap(run.label_counts or [], run.sample_counts)),
         ),
-        _privacy(run.scenario),
+        protection(run.scenario),
         _settings(run.scenario),
         _reproduction(run),
     )
@@ -213,29 +214,6 @@ def _exchange_heading(run: Run) -> tuple[str, str]:
     if cohorts_of(run.neighbours) is not None:
         return "Cohorts of the last round", "Who averaged with whom; every round draws new cohorts."
     return "Exchange in the last round", "Who averaged with whom."
-
-
-def _privacy(scenario: Scenario) -> str:
-    seen = {
-        "none": "Nothing travels: every peer trains alone.",
-        "fedavg": "No masking: the server sees the model of every peer in the clear.",
-        "cohorts": "No masking: partners see your model in the clear. In a cohort each member"
-        " averages one part of the model, and receives that part from every other member.",
-    }.get(scenario.averaging.algorithm, "No masking: every partner sees your model in the clear.")
-    rows = [
-        "Rows of data never leave their peer; models do.",
-        seen,
-        (
-            "A model can give away what it was trained on (membership inference, reconstruction)."
-            " Plain averaging is for research, and for networks whose members trust each other."
-        ),
-        "Nothing guards against a peer that sends a false model.",
-    ]
-    written = "".join(f"<li>{escape(row)}</li>" for row in rows)
-    return (
-        '<section class="plain"><h2>What plain averaging protects, and what it does not</h2>'
-        f"<ul>{written}</ul></section>"
-    )
 
 
 def _settings(scenario: Scenario) -> str:

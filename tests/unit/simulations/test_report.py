@@ -163,6 +163,10 @@ def test_failed_training_names_the_peers(make_run: RunMaker) -> None:
     ("averaging", "said"),
     [
         ({"algorithm": "cohorts", "cohort_size": 4}, "No masking: partners see your model"),
+        (
+            {"algorithm": "cohorts", "cohort_size": 8, "masking": "real"},
+            "The members of a cohort learn the weighted mean of their models and no single one",
+        ),
         ({"algorithm": "dsgd"}, "No masking: every partner sees your model in the clear."),
         ({"algorithm": "epidemic"}, "No masking: every partner sees your model in the clear."),
         ({"algorithm": "fedavg"}, "No masking: the server sees the model of every peer"),

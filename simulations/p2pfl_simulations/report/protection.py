@@ -1,0 +1,54 @@
+"""What a run's averaging protects, and what it does not, in plain words."""
+
+from html import escape
+
+from p2pfl_simulations.scenario import CohortSettings, Scenario
+
+PLAIN = {
+    "none": "Nothing travels: every peer trains alone.",
+    "fedavg": "No masking: the server sees the model of every peer in the clear.",
+    "cohorts": (
+        "No masking: partners see your model in the clear. In a cohort each member averages one"
+        " part of the model, and receives that part from every other member."
+    ),
+}
+EVERY_PARTNER = "No masking: every partner sees your model in the clear."
+
+
+def protection(scenario: Scenario) -> str:
+    """Write the section that says who could see what."""
+    averaging = scenario.averaging
+    masked = isinstance(averaging, CohortSettings) and averaging.masking != "none"
+    if masked:
+        rows = _masked_rows()
+    else:
+        rows = [
+            "Rows of data never leave their peer; models do.",
+            PLAIN.get(averaging.algorithm, EVERY_PARTNER),
+            (
+                "A model can give away what it was trained on (membership inference,"
+                " reconstruction). Plain averaging is for research, and for networks whose members"
+                " trust each other."
+            ),
+            "Nothing guards against a peer that sends a false model.",
+        ]
+    written = "".join(f"<li>{escape(row)}</li>" for row in rows)
+    heading = f"What {'masked' if masked else 'plain'} averaging protects, and what it does not"
+    return f'<section class="plain"><h2>{heading}</h2><ul>{written}</ul></section>'
+
+
+def _masked_rows() -> list[str]:
+    return [
+        "Rows of data never leave their peer; models leave it masked.",
+        (
+            "The members of a cohort learn the weighted mean of their models and no single one,"
+            " unless a third of them or more collude. Neither the protocol nor its code has been"
+            " audited."
+        ),
+        (
+            "The mean may say much by itself, and means over many rounds can be solved for. Only"
+            " differential privacy bounds that, and there is none here."
+        ),
+        "A peer may put in any model, up to the clip: nobody can look at it.",
+        "Here all secrets come from the scenario's seed: a simulation keeps none from who runs it.",
+    ]
