@@ -64,6 +64,7 @@ class Codec:
         if len(frame) > self._frame_bytes_max:
             raise MalformedFrame(f"{len(frame)} bytes, more than {self._frame_bytes_max}")
         try:
-            return cast("Message", self._decoder.decode(frame))
+            message: Message = self._decoder.decode(frame)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise MalformedFrame(str(error)) from None
+        return message
