@@ -96,7 +96,7 @@ def measure(name: str, seed: int) -> Figures:
             "averaging": NETWORKS[name],
             # With latencies drawn anew for each body, one of a later round may overtake another,
             # and whoever hears it awaits the earlier one no longer: in a ring 2.5% of all bodies
-            # were left out, which a mixing matrix does not know.
+            # were left out. A mixing matrix knows no such thing.
             "network": {"latency": {"kind": "constant", "mean_s": 0.02}},
             "evaluation": {"every": EVALUATE_EVERY, "baselines": []},
         }

@@ -235,7 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="./scripts/bench simulate", description=__doc__)
     parts = ("contest", "variants", "growth", "large", "where")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
-    parser.add_argument("--others", nargs="*", default=["pfl", "gossipy", "flower"])
+    parser.add_argument("--others", nargs="*", default=["pfl", "gossipy"], help="and flower")
     parser.add_argument("--repetitions", type=int, default=REPETITIONS)
     parser.add_argument("--quick", action="store_true", help="one repetition, ours and pfl alone")
     parser.add_argument(
