@@ -20,7 +20,6 @@ from p2pfl_gossip.actions import (
     LocalProtocolError,
     RemoteProtocolError,
     SendBulk,
-    Ticket,
     Vector,
 )
 from p2pfl_gossip.averaging.base import Averaging, Outcome, check_entries
@@ -137,19 +136,3 @@ class AgeGossip(Averaging):
         check_entries(body)
         self._inbox.append((body, header.age))
         return []
-
-    def on_message(self, now_s: float, sender: int, message: Message) -> list[Action]:
-        """Refuse: only models are exchanged."""
-        raise RemoteProtocolError("unexpected_message")
-
-    def on_past(self, now_s: float, partner: int) -> list[Action]:
-        """Nothing: rounds of others do not matter."""
-        return []
-
-    def on_peer_down(self, now_s: float, partner: int) -> list[Action]:
-        """Nothing: nobody is waited for."""
-        return []
-
-    def on_timer(self, now_s: float, ticket: Ticket) -> list[Action]:
-        """Refuse: no timer is ever set."""
-        raise LocalProtocolError(f"no timer {ticket} is set")

@@ -209,10 +209,6 @@ class CohortAveraging(Averaging):
                 exchange.contributors |= bitmap
         return self._advance(exchange) if self._is_under_way(header.round) else []
 
-    def on_message(self, now_s: float, sender: int, message: Message) -> list[Action]:
-        """Refuse: cohorts exchange bodies only."""
-        raise RemoteProtocolError("unexpected_message")
-
     def on_past(self, now_s: float, partner: int) -> list[Action]:
         """Expect nothing more of a member that has left our round."""
         return self._on_absent(partner, is_past=True)

@@ -180,10 +180,6 @@ class Gathering(Averaging, Generic[HeaderT]):
         self._awaited.discard(sender)  # Whether of this round or a later one.
         return self._advance()
 
-    def on_message(self, now_s: float, sender: int, message: Message) -> list[Action]:
-        """Refuse: only bodies are exchanged."""
-        raise RemoteProtocolError("unexpected_message")
-
     def on_past(self, now_s: float, partner: int) -> list[Action]:
         """Expect nothing more of a partner that has left our round.
 
