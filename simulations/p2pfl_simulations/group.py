@@ -1,68 +1,43 @@
 """The peers of a scenario: identities, roster, settings and averaging machines."""
 
 from collections.abc import Callable
-from itertools import count
-from typing import TypedDict
 
 import numpy as np
-import numpy.typing as npt
 
+from p2pfl.group.averaging import AveragingError, Group, MakeAveraging, make_averaging
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Job, Vector
-from p2pfl_gossip.averaging.age_gossip import AgeGossip
-from p2pfl_gossip.averaging.alone import Alone
-from p2pfl_gossip.averaging.base import Averaging, Tickets
-from p2pfl_gossip.averaging.cohort_averaging import CohortAveraging
-from p2pfl_gossip.averaging.dsgd import Dsgd
-from p2pfl_gossip.averaging.epidemic import EpidemicLearning
-from p2pfl_gossip.averaging.fedavg import make_fedavg
-from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
-from p2pfl_gossip.averaging.push_sum import PushSum
-from p2pfl_gossip.cohorts import CohortError, Cohorts, draw_cohorts, draw_grid_cohorts, grid_sides
 from p2pfl_gossip.learning import Train
-from p2pfl_gossip.masked_sum.cohort import Patience
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.peer_state import Settings
 from p2pfl_gossip.roster import Roster
-from p2pfl_gossip.topology import Topology, TopologyError, make_topology
 from p2pfl_simulations.draws import stream
 from p2pfl_simulations.masking import SeededEntropy
-from p2pfl_simulations.scenario import (
-    AgeGossipSettings,
-    CohortSettings,
-    DsgdSettings,
-    EpidemicSettings,
-    FedAvgSettings,
-    NoAveragingSettings,
-    PushSumSettings,
-    Scenario,
-    ScenarioError,
-    TopologySettings,
-)
-
-SESSION_DEADLINES = 20
-"""A session's time to live: twice what its waits come to if each takes a whole deadline."""
-
-MakeAveraging = Callable[[int, Tickets], Averaging]
-"""Makes the averaging machine of the peer of an index."""
+from p2pfl_simulations.scenario import Scenario, ScenarioError
 
 
-def make_identity(scenario: Scenario, index: int) -> Identity:
+def make_identity(seed: int, index: int) -> Identity:
     """Give a peer its identity, by the seed."""
-    seed = scenario.seed.to_bytes(8, "little")
-    return Identity(hash_parts(b"p2pfl/sim-id", seed, index.to_bytes(8, "little")))
+    return Identity(
+        hash_parts(b"p2pfl/sim-id", seed.to_bytes(8, "little"), index.to_bytes(8, "little"))
+    )
+
+
+def draw_seed(seed: int) -> bytes:
+    """Return what stands for the seed of graphs and cohorts that members would agree on."""
+    return hash_parts(b"p2pfl/sim-draw", seed.to_bytes(8, "little"))
 
 
 def make_roster(scenario: Scenario) -> Roster:
     """Admit all peers, in order."""
-    return Roster(make_identity(scenario, index).peer_id for index in range(scenario.peers))
+    return Roster(make_identity(scenario.seed, index).peer_id for index in range(scenario.peers))
 
 
 def make_peers(scenario: Scenario, roster: Roster, initial: Vector) -> Callable[[int], Peer]:
     """Return a function that makes the peer of an index, for its start or restart."""
     evaluated = evaluated_peers(scenario)
-    make_averaging = averaging_maker(scenario, roster, initial)
+    make = averaging_maker(scenario, roster, initial)
 
     def make_peer(index: int) -> Peer:
         every = scenario.evaluation.every if index in evaluated else 0
@@ -77,7 +52,7 @@ def make_peers(scenario: Scenario, roster: Roster, initial: Vector) -> Callable[
                 evaluate_every=every,
             ),
             initial=initial,
-            make_averaging=lambda tickets: make_averaging(index, tickets),
+            make_averaging=lambda tickets: make(index, tickets),
             seed=str(scenario.seed),
         )
 
@@ -98,118 +73,20 @@ def averaging_maker(scenario: Scenario, roster: Roster, initial: Vector) -> Make
     Raises:
         ScenarioError: the topology or the cohorts cannot be; the message says what to change.
     """
-    try:
-        make = _averaging_maker(scenario, roster, initial)
-        if roster.peers:
-            make(0, count())  # Here an impossible graph shows, before anything runs.
-    except (TopologyError, CohortError) as error:
-        raise ScenarioError(f"averaging: {error}") from None
-    return make
-
-
-def _averaging_maker(scenario: Scenario, roster: Roster, initial: Vector) -> MakeAveraging:
-    settings = scenario.averaging
-    seed = hash_parts(b"p2pfl/sim-draw", scenario.seed.to_bytes(8, "little"))
-    model: _Model = {"roster": roster, "length": len(initial), "dtype": initial.dtype}
-    deadline_s = settings.deadline_s
-    match settings:
-        case CohortSettings():
-            cohorts_of = _cohorts(scenario.peers, settings, seed)
-            if settings.masking == "real":
-                return _masked_maker(scenario, settings, cohorts_of, model)
-            return lambda index, tickets: CohortAveraging(
-                index=index,
-                members_of=lambda round_: cohorts_of(round_).members(index),
-                deadline_s=deadline_s,
-                tickets=tickets,
-                **model,
-            )
-        case DsgdSettings():
-            topology = _topology(settings.topology, scenario.peers, seed)
-            return lambda index, tickets: Dsgd(
-                index=index, topology=topology, deadline_s=deadline_s, tickets=tickets, **model
-            )
-        case PushSumSettings():
-            topology = _topology(settings.topology, scenario.peers, seed)
-            return lambda index, tickets: PushSum(
-                index=index, topology=topology, deadline_s=deadline_s, tickets=tickets, **model
-            )
-        case EpidemicSettings():
-            return lambda index, tickets: EpidemicLearning(
-                index=index,
-                fanout=settings.fanout,
-                seed=seed,
-                deadline_s=deadline_s,
-                tickets=tickets,
-                **model,
-            )
-        case AgeGossipSettings():
-            return lambda index, _tickets: AgeGossip(
-                index=index, fanout=settings.fanout, seed=seed, **model
-            )
-        case FedAvgSettings():
-            return lambda index, tickets: make_fedavg(
-                index=index, deadline_s=deadline_s, tickets=tickets, **model
-            )
-        case NoAveragingSettings():
-            return lambda _index, _tickets: Alone()
-
-
-class _Model(TypedDict):
-    """What every averaging machine must know of the group and its models."""
-
-    roster: Roster
-    length: int
-    dtype: npt.DTypeLike
-
-
-def _masked_maker(
-    scenario: Scenario,
-    settings: CohortSettings,
-    cohorts_of: Callable[[int], Cohorts],
-    model: _Model,
-) -> MakeAveraging:
+    seed = scenario.seed.to_bytes(8, "little")
     entropy = SeededEntropy(scenario.seed)
-    group = hash_parts(b"p2pfl/sim-group", scenario.seed.to_bytes(8, "little"))
-    deadline_s = settings.deadline_s
-    patience = Patience(
-        gather_s=deadline_s,
-        takeover_s=deadline_s,
-        chunks_s=2 * deadline_s,
-        sums_s=deadline_s,
-        session_s=SESSION_DEADLINES * deadline_s,
+    group = Group(
+        roster=roster,
+        initial=initial,
+        draw_seed=draw_seed(scenario.seed),
+        group_id=hash_parts(b"p2pfl/sim-group", seed),
+        identity_of=lambda index: make_identity(scenario.seed, index),
+        entropy_of=entropy.of,
     )
-    return lambda index, tickets: MaskedCohorts(
-        index=index,
-        roster=model["roster"],
-        identity=make_identity(scenario, index),
-        group=group,
-        length=model["length"],
-        members_of=lambda round_: cohorts_of(round_).members(index),
-        clip=settings.clip,
-        weight_max=settings.weight_max if settings.weights == "samples" else 1.0,
-        patience=patience,
-        entropy=entropy.of(index),
-        tickets=tickets,
-    )
-
-
-def _cohorts(peer_count: int, settings: CohortSettings, seed: bytes) -> Callable[[int], Cohorts]:
-    if settings.grid:
-        sides = grid_sides(peer_count, settings.cohort_size)
-        return lambda round_: draw_grid_cohorts(seed, round_, sides)
-    return lambda round_: draw_cohorts(seed, round_, peer_count, settings.cohort_size)
-
-
-def _topology(settings: TopologySettings, peer_count: int, seed: bytes) -> Topology:
-    return make_topology(
-        settings.kind,
-        peer_count,
-        seed,
-        degree=settings.degree,
-        probability=settings.probability,
-        k=settings.k,
-    )
+    try:
+        return make_averaging(scenario.averaging, group)
+    except AveragingError as error:
+        raise ScenarioError(f"averaging: {error}") from None
 
 
 class Speeds:

@@ -11,25 +11,24 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from p2pfl.learner.settings import LearningSettings
-from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MIN as MASKED_COHORT_MIN
+from p2pfl.group.explaining import explain
+from p2pfl.group.settings import (
+    AveragingSettings,
+    CohortSettings,
+    PositiveSeconds,
+    require_fit,
+)
+from p2pfl.learner.settings import LearningSettings, Settings
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PEERS_MAX = 100_000  # A peer takes about 100 KB beside its model: 10 GB.
 
 
 class ScenarioError(Exception):
     """A scenario that cannot be run; the message is for people, one line a fault."""
-
-
-class Settings(BaseModel):
-    """A table of a scenario: unknown keys are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Distribution(Settings):
@@ -71,109 +70,6 @@ class Distribution(Settings):
 def constant(mean_s: float) -> Distribution:
     """Return the distribution that is always `mean_s`."""
     return Distribution(mean_s=mean_s)
-
-
-class TopologySettings(Settings):
-    """Who is whose neighbour; `degree` for regular, `probability` for erdos-renyi, `k` for base."""
-
-    kind: str = "ring"
-    """As `p2pfl topologies` lists them."""
-    degree: Annotated[int, Field(ge=1)] | None = None
-    """Neighbours of each peer."""
-    probability: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Of each edge."""
-    k: Annotated[int, Field(ge=1)] | None = None
-    """Most neighbours that a peer has in a round."""
-
-
-class _Averaging(Settings):
-    deadline_s: PositiveSeconds = 10.0
-    """How long a peer that has trained waits for the others, in each step of an exchange."""
-    weights: Literal["equal", "samples"] = "equal"
-    """Whether each model counts alike, or by the rows it was trained on."""
-
-
-class CohortSettings(_Averaging):
-    """Disjoint random cohorts, or a grid of them; every member averages one chunk."""
-
-    algorithm: Literal["cohorts"] = "cohorts"
-    cohort_size: Annotated[int, Field(ge=2)] = 8
-    """Peers of one cohort; a larger one mixes faster, and loses more to one silent member."""
-    grid: bool = False
-    """Whether peers stand in a grid and average along one axis after another, round by round."""
-    masking: Literal["none", "real"] = "none"
-    """Whether cohorts average by masked sums, so that nobody sees a single model."""
-    clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 8.0
-    """Of masked sums: a parameter beyond it counts as that, whatever its sign."""
-    weight_max: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1000.0
-    """Of masked sums with weights = "samples": a peer with more rows counts as this many."""
-
-    @model_validator(mode="after")
-    def _hides_what_it_must(self) -> "CohortSettings":
-        if self.masking != "none" and self.cohort_size < MASKED_COHORT_MIN:
-            raise ValueError(
-                f"masking hides nothing in a cohort of {self.cohort_size}: set cohort_size to at"
-                f" least {MASKED_COHORT_MIN}, or masking to 'none'"
-            )
-        if self.masking != "none" and self.grid:
-            raise ValueError("masked sums of a grid's lines are not supported; set grid to false")
-        return self
-
-
-class DsgdSettings(_Averaging):
-    """Decentralised SGD: neighbours of a topology mix by its weights."""
-
-    algorithm: Literal["dsgd"]
-    topology: TopologySettings = TopologySettings()
-    """Who mixes with whom; `p2pfl topologies` lists the kinds."""
-
-
-class EpidemicSettings(_Averaging):
-    """Epidemic Learning (EL-Local): each peer sends to `fanout` random peers."""
-
-    algorithm: Literal["epidemic"]
-    fanout: Annotated[int, Field(ge=1)] = 7
-    """Peers that each peer sends its model to, drawn afresh in each round."""
-
-
-class PushSumSettings(_Averaging):
-    """Push-sum with running sums, which survives the loss of messages."""
-
-    algorithm: Literal["push-sum"]
-    topology: TopologySettings = TopologySettings()
-    """Who pushes to whom; `p2pfl topologies` lists the kinds."""
-
-
-class AgeGossipSettings(_Averaging):
-    """Asynchronous gossip learning: models merge by their age; nobody waits."""
-
-    algorithm: Literal["age-gossip"]
-    fanout: Annotated[int, Field(ge=1)] = 1
-    """Peers that each peer sends its model to, drawn afresh in each round."""
-
-
-class FedAvgSettings(_Averaging):
-    """Federated averaging with a server (peer 0): a yardstick only."""
-
-    algorithm: Literal["fedavg"]
-
-
-class NoAveragingSettings(_Averaging):
-    """Every peer alone."""
-
-    algorithm: Literal["none"]
-
-
-AveragingSettings = Annotated[
-    CohortSettings
-    | DsgdSettings
-    | EpidemicSettings
-    | PushSumSettings
-    | AgeGossipSettings
-    | FedAvgSettings
-    | NoAveragingSettings,
-    Field(discriminator="algorithm"),
-]
 
 
 class NetworkSettings(Settings):
@@ -294,16 +190,7 @@ class Scenario(Settings):
 
     @model_validator(mode="after")
     def _fits_its_peers(self) -> "Scenario":
-        if isinstance(self.averaging, CohortSettings) and self.averaging.cohort_size > self.peers:
-            raise ValueError(
-                f"averaging.cohort_size is {self.averaging.cohort_size} but there are only"
-                f" {self.peers} peers; set one of the two"
-            )
-        if isinstance(self.averaging, EpidemicSettings) and self.averaging.fanout >= self.peers:
-            raise ValueError(
-                f"averaging.fanout is {self.averaging.fanout} but each of the {self.peers} peers"
-                f" has only {self.peers - 1} others; lower it"
-            )
+        require_fit(self.averaging, self.peers)
         return self
 
 
@@ -362,8 +249,7 @@ def make_scenario(document: Mapping[str, Any], *, source: str = "scenario") -> S
     try:
         return Scenario.model_validate(document)
     except ValidationError as error:
-        faults = "\n".join(f"{source}: {_explain(fault, document)}" for fault in error.errors())
-        raise ScenarioError(faults) from None
+        raise ScenarioError(explain(error, document, Scenario, source=source)) from None
 
 
 def _override(document: dict[str, Any], dotted: str, value: Any) -> None:
@@ -373,60 +259,3 @@ def _override(document: dict[str, Any], dotted: str, value: Any) -> None:
         if not isinstance(document, dict):
             raise ScenarioError(f"{dotted}: {table} is a value, not a table")
     document[key] = value
-
-
-def _explain(fault: Any, document: Mapping[str, Any]) -> str:
-    """Turn one of pydantic's errors into one line: where, what, and the nearest known key."""
-    keys, tags = _place(fault["loc"], document)
-    where = ".".join(keys)
-    kind, message = fault["type"], str(fault["msg"]).removeprefix("Value error, ")
-    if kind == "extra_forbidden":
-        known = _known_keys()
-        if keys[-1] in known and tags:
-            return f"{where} is not a key of {tags[-1]!r}"
-        return f"{where} is not a known key{_hint(keys[-1], known)}"
-    if kind in {"union_tag_invalid", "union_tag_not_found"}:
-        key = f"{where}.{fault['ctx']['discriminator'].strip(chr(39))}"
-        if kind == "union_tag_not_found":
-            return f"{key} is missing"
-        known = {tag.strip("'") for tag in fault["ctx"]["expected_tags"].split(", ")}
-        hint = _hint(fault["ctx"]["tag"], known) or f"; there are {', '.join(sorted(known))}"
-        return f"{key}: there is no {fault['ctx']['tag']!r}{hint}"
-    if kind == "missing":
-        return f"{where} is missing"
-    if kind == "value_error":
-        return f"{where}: {message}" if where else message
-    return f"{where}: {message}, not {fault['input']!r}"
-
-
-def _place(location: tuple[int | str, ...], document: Any) -> tuple[list[str], list[str]]:
-    """Part a fault's location into the keys of the document and the tags of unions on the way."""
-    keys, tags = [], []
-    for index, part in enumerate(location):
-        last = index == len(location) - 1
-        if isinstance(document, Mapping) and part in document:
-            document = document[str(part)]
-        elif isinstance(document, (list, tuple)) and isinstance(part, int):
-            document = document[part]
-        elif not last:
-            tags.append(str(part))
-            continue
-        keys.append(str(part))
-    return keys, tags
-
-
-def _hint(word: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(word, sorted(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _known_keys() -> set[str]:
-    """Collect every key of every table below `Scenario`."""
-    keys: set[str] = set()
-    tables = [Scenario.model_json_schema()]
-    while tables:
-        for name, part in tables.pop().items():
-            if name in {"properties", "$defs"}:
-                keys.update(part if name == "properties" else ())
-                tables.extend(entry for entry in part.values() if isinstance(entry, dict))
-    return keys

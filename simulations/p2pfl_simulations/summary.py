@@ -3,9 +3,10 @@
 import math
 from dataclasses import dataclass
 
+from p2pfl.group.settings import CohortSettings, DsgdSettings, PushSumSettings
 from p2pfl_simulations.quantities import percent, plural, points
 from p2pfl_simulations.results import RoundRow, Run
-from p2pfl_simulations.scenario import CohortSettings, DsgdSettings, PushSumSettings, Scenario
+from p2pfl_simulations.scenario import Scenario
 
 TIE = 0.01
 """Accuracies closer than this are called equal: one seed and a few hundred test rows, as the

@@ -2,7 +2,8 @@
 
 from html import escape
 
-from p2pfl_simulations.scenario import CohortSettings, Scenario
+from p2pfl.group.settings import CohortSettings
+from p2pfl_simulations.scenario import Scenario
 
 PLAIN = {
     "none": "Nothing travels: every peer trains alone.",

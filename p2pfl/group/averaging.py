@@ -1,0 +1,185 @@
+"""From the averaging settings of a group to each peer's averaging machine.
+
+The simulator and the daemon both build their peers here, so that they run the same ones.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import TypedDict
+
+import numpy.typing as npt
+
+from p2pfl.group.settings import (
+    AgeGossipSettings,
+    AveragingSettings,
+    CohortSettings,
+    DsgdSettings,
+    EpidemicSettings,
+    FedAvgSettings,
+    NoAveragingSettings,
+    PushSumSettings,
+    TopologySettings,
+)
+from p2pfl_crypto.identity import Identity
+from p2pfl_gossip.actions import Vector
+from p2pfl_gossip.averaging.age_gossip import AgeGossip
+from p2pfl_gossip.averaging.alone import Alone
+from p2pfl_gossip.averaging.base import Averaging, Tickets
+from p2pfl_gossip.averaging.cohort_averaging import CohortAveraging
+from p2pfl_gossip.averaging.dsgd import Dsgd
+from p2pfl_gossip.averaging.epidemic import EpidemicLearning
+from p2pfl_gossip.averaging.fedavg import make_fedavg
+from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
+from p2pfl_gossip.averaging.push_sum import PushSum
+from p2pfl_gossip.cohorts import CohortError, Cohorts, draw_cohorts, draw_grid_cohorts, grid_sides
+from p2pfl_gossip.masked_sum.cohort import Patience
+from p2pfl_gossip.masked_sum.core import Entropy
+from p2pfl_gossip.roster import Roster
+from p2pfl_gossip.topology import Topology, TopologyError, make_topology
+
+SESSION_DEADLINES = 20
+"""A session's time to live: twice what its waits come to if each takes a whole deadline."""
+
+MakeAveraging = Callable[[int, Tickets], Averaging]
+"""Makes the averaging machine of the peer of an index."""
+
+
+class AveragingError(Exception):
+    """Settings that do not fit the group; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """What averaging machines are made of, beside their settings.
+
+    Attributes:
+        roster: all members.
+        initial: float32[d], the common start.
+        draw_seed: public seed of graphs and cohorts.
+        group_id: bytes that name the group in masked sums.
+        identity_of: the identity of a peer that machines are made for; signs in masked sums.
+        entropy_of: secret bytes for a peer's next life.
+    """
+
+    roster: Roster
+    initial: Vector
+    draw_seed: bytes
+    group_id: bytes
+    identity_of: Callable[[int], Identity]
+    entropy_of: Callable[[int], Entropy]
+
+
+def make_averaging(settings: AveragingSettings, group: Group) -> MakeAveraging:
+    """Return a function that makes the averaging machine of a peer.
+
+    Raises:
+        AveragingError: the topology or the cohorts cannot be.
+    """
+    try:
+        make = _maker(settings, group)
+        if group.roster.peers:
+            make(0, count())  # Here an impossible graph shows, before anything runs.
+    except (TopologyError, CohortError) as error:
+        raise AveragingError(str(error)) from None
+    return make
+
+
+def _maker(settings: AveragingSettings, group: Group) -> MakeAveraging:
+    seed, initial = group.draw_seed, group.initial
+    model: _Model = {"roster": group.roster, "length": len(initial), "dtype": initial.dtype}
+    peers = len(group.roster)
+    deadline_s = settings.deadline_s
+    match settings:
+        case CohortSettings():
+            cohorts_of = _cohorts(peers, settings, seed)
+            if settings.masking == "real":
+                return _masked_maker(settings, group, cohorts_of)
+            return lambda index, tickets: CohortAveraging(
+                index=index,
+                members_of=lambda round_: cohorts_of(round_).members(index),
+                deadline_s=deadline_s,
+                tickets=tickets,
+                **model,
+            )
+        case DsgdSettings():
+            topology = _topology(settings.topology, peers, seed)
+            return lambda index, tickets: Dsgd(
+                index=index, topology=topology, deadline_s=deadline_s, tickets=tickets, **model
+            )
+        case PushSumSettings():
+            topology = _topology(settings.topology, peers, seed)
+            return lambda index, tickets: PushSum(
+                index=index, topology=topology, deadline_s=deadline_s, tickets=tickets, **model
+            )
+        case EpidemicSettings():
+            return lambda index, tickets: EpidemicLearning(
+                index=index,
+                fanout=settings.fanout,
+                seed=seed,
+                deadline_s=deadline_s,
+                tickets=tickets,
+                **model,
+            )
+        case AgeGossipSettings():
+            return lambda index, _tickets: AgeGossip(
+                index=index, fanout=settings.fanout, seed=seed, **model
+            )
+        case FedAvgSettings():
+            return lambda index, tickets: make_fedavg(
+                index=index, deadline_s=deadline_s, tickets=tickets, **model
+            )
+        case NoAveragingSettings():
+            return lambda _index, _tickets: Alone()
+
+
+class _Model(TypedDict):
+    """What every averaging machine must know of the group and its models."""
+
+    roster: Roster
+    length: int
+    dtype: npt.DTypeLike
+
+
+def _masked_maker(
+    settings: CohortSettings, group: Group, cohorts_of: Callable[[int], Cohorts]
+) -> MakeAveraging:
+    deadline_s = settings.deadline_s
+    patience = Patience(
+        gather_s=deadline_s,
+        takeover_s=deadline_s,
+        chunks_s=2 * deadline_s,
+        sums_s=deadline_s,
+        session_s=SESSION_DEADLINES * deadline_s,
+    )
+    return lambda index, tickets: MaskedCohorts(
+        index=index,
+        roster=group.roster,
+        identity=group.identity_of(index),
+        group=group.group_id,
+        length=len(group.initial),
+        members_of=lambda round_: cohorts_of(round_).members(index),
+        clip=settings.clip,
+        weight_max=settings.weight_max if settings.weights == "samples" else 1.0,
+        patience=patience,
+        entropy=group.entropy_of(index),
+        tickets=tickets,
+    )
+
+
+def _cohorts(peer_count: int, settings: CohortSettings, seed: bytes) -> Callable[[int], Cohorts]:
+    if settings.grid:
+        sides = grid_sides(peer_count, settings.cohort_size)
+        return lambda round_: draw_grid_cohorts(seed, round_, sides)
+    return lambda round_: draw_cohorts(seed, round_, peer_count, settings.cohort_size)
+
+
+def _topology(settings: TopologySettings, peer_count: int, seed: bytes) -> Topology:
+    return make_topology(
+        settings.kind,
+        peer_count,
+        seed,
+        degree=settings.degree,
+        probability=settings.probability,
+        k=settings.k,
+    )
