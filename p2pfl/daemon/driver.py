@@ -42,6 +42,11 @@ SUMMING_THREADS = 2
 """For the jobs of masked sums, which leave the interpreter free most of the time."""
 
 
+SWITCH_INTERVAL_S = 0.0005
+"""How long training may keep the interpreter from the links; Python's 5 ms would let a frame wait
+as long as it takes to send a megabyte."""
+
+
 class Journal(Protocol):
     """Keeps records; p2pfl/store has the one on disk."""
 
