@@ -1,0 +1,1 @@
+"""What a peer keeps on disk: its journal with checkpoints, and its key file."""

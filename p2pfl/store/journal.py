@@ -1,0 +1,346 @@
+"""What a peer must not forget: records by key, durable before `Store.persist` returns.
+
+Bytes lie in a SQLite database (write-ahead log, every commit flushed); a vector lies in a file of
+its own, which the database names. The order makes a crash harmless at any point:
+
+1. write each vector to a file with a fresh name, and flush it, then flush the folder;
+2. in one transaction, put all records in place of the earlier ones; commit and flush;
+3. remove the files that no record names any more.
+
+A crash in 1 leaves files that no record names, one in 3 as well: they are removed at the next
+start. SQLite makes 2 all or nothing.
+"""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+
+from p2pfl.store.checkpoints import BrokenCheckpoint, Checkpoint, Checkpoints
+from p2pfl.store.errors import DamagedJournal, StoreError
+from p2pfl.store.files import create_file, sync_file, sync_folder
+from p2pfl.store.lock import FolderLock
+from p2pfl_gossip.actions import Vector
+
+APPLICATION_ID = 0x7032706A  # "p2pj": marks a SQLite file as a journal of ours.
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE records (
+    key TEXT PRIMARY KEY NOT NULL,
+    value BLOB,
+    checkpoint TEXT UNIQUE,
+    digest BLOB,
+    CHECK (typeof(key) = 'text'),
+    CHECK (
+        typeof(value) || ' ' || typeof(checkpoint) || ' ' || typeof(digest)
+        IN ('blob null null', 'null text blob')
+    )
+) WITHOUT ROWID
+"""
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_JOURNAL, _FRESH, _LOCK = "journal.sqlite3", "journal.sqlite3.new", "lock"
+
+Records = dict[str, bytes | Vector]
+BeforeStep = Callable[[str], None]
+"""Called with the name of each step before it; what tests make fail, or die at."""
+
+
+def _go_on(step: str) -> None:
+    del step
+
+
+class Store:
+    """The journal of one folder, which this process has locked; made by `Store.open`.
+
+    Each call blocks until it is done. They may come from any thread, one at a time or not.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        lock: FolderLock,
+        checkpoints: Checkpoints,
+        connection: sqlite3.Connection,
+        before_step: BeforeStep,
+    ) -> None:
+        self._folder, self._lock, self._checkpoints = folder, lock, checkpoints
+        self._connection, self._before_step = connection, before_step
+        self._mutex = threading.Lock()
+        self._unusable = ""  # Why nothing more can be kept, once it is so.
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        *,
+        vector_length: int | None = None,
+        before_step: BeforeStep = _go_on,
+    ) -> "Store":
+        """Open a folder's journal, or begin one in a folder without.
+
+        Every record and checkpoint is read and checked before the first byte is changed.
+
+        Args:
+            folder: of the journal alone; it is made if it is not there. On a local disk: SQLite's
+                log does not work over a network.
+            vector_length: entries that every kept vector must have, if given.
+            before_step: for tests.
+
+        Raises:
+            FolderLocked: another process has it open.
+            DamagedJournal: it is not as it was left; nothing was changed.
+            StoreError: it cannot be opened, or is of a model of another length.
+        """
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot make {folder}: {error.strerror}") from None
+        lock = FolderLock(folder / _LOCK)
+        try:
+            checkpoints = Checkpoints(folder)
+            if not (folder / _JOURNAL).exists():
+                _begin(folder, checkpoints, before_step)
+            if not (folder / _JOURNAL).is_file():
+                raise _damaged(folder, _JOURNAL, "is not a file")
+            with contextlib.closing(_connect(folder, "ro")) as connection:
+                _check_schema(connection, folder)
+                _check_length(_read(connection, folder, checkpoints), vector_length, folder)
+                unnamed = _unnamed(connection, checkpoints)
+            connection = _connect(folder, "rw")
+            checkpoints.remove(unnamed)
+        except BaseException as error:
+            lock.release()
+            if isinstance(error, sqlite3.Error):
+                raise _explained(error, folder) from None
+            if isinstance(error, OSError):
+                raise StoreError(f"cannot open {folder}: {error}") from None
+            raise
+        return cls(folder, lock, checkpoints, connection, before_step)
+
+    def records(self) -> Records:
+        """Return all that is kept; vectors are fresh and read-only.
+
+        Raises:
+            DamagedJournal: a checkpoint is not as it was written.
+            StoreError: the disk fails, or the store is closed.
+        """
+        with self._mutex:
+            self._require_usable()
+            try:
+                return _read(self._connection, self._folder, self._checkpoints)
+            except sqlite3.Error as error:
+                raise _explained(error, self._folder) from None
+            except OSError as error:
+                raise StoreError(f"cannot read {self._folder}: {error}") from None
+
+    def persist(self, records: Mapping[str, bytes | Vector | None]) -> None:
+        """Keep records in place of earlier ones of their keys, all or none; None deletes.
+
+        They are on the disk when this returns.
+
+        Raises:
+            StoreError: they cannot be kept, and the earlier ones are. After a failed commit nobody
+                knows what the disk holds before the next start, so nothing more is kept.
+            ValueError: a vector that is none (see `Checkpoints.write`).
+        """
+        with self._mutex:
+            self._require_usable()
+            written: dict[str, Checkpoint] = {}
+            try:
+                for key, value in records.items():
+                    if value is not None and not isinstance(value, bytes):
+                        self._before_step(f"write {key}")
+                        written[key] = self._checkpoints.write(value)
+                if written:
+                    self._before_step("flush folder")
+                    sync_folder(self._folder)
+            except BaseException as error:
+                # No transaction has begun that could name them.
+                self._checkpoints.remove([file.name for file in written.values()])
+                if isinstance(error, OSError):
+                    raise StoreError(f"cannot write to {self._folder}: {error}") from None
+                raise
+            self._checkpoints.remove(self._commit(records, written))
+
+    def close(self) -> None:
+        """Close the journal and let others have the folder; once is enough."""
+        with self._mutex:
+            self._unusable = self._unusable or f"{self._folder} is closed"
+            try:
+                self._connection.close()
+            except sqlite3.Error as error:
+                raise _explained(error, self._folder) from None
+            finally:
+                self._lock.release()
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _commit(
+        self, records: Mapping[str, bytes | Vector | None], written: Mapping[str, Checkpoint]
+    ) -> list[str]:
+        """Put all records in place in one transaction; return the files named no more."""
+        connection, replaced = self._connection, []
+        try:
+            self._before_step("begin")
+            connection.execute("BEGIN IMMEDIATE")
+            for key, value in records.items():
+                replaced += connection.execute(
+                    "SELECT checkpoint FROM records WHERE key = ? AND checkpoint IS NOT NULL",
+                    (key,),
+                ).fetchall()
+                file = written.get(key)
+                if value is None:
+                    connection.execute("DELETE FROM records WHERE key = ?", (key,))
+                elif file is not None:
+                    connection.execute(
+                        "INSERT OR REPLACE INTO records VALUES (?, NULL, ?, ?)",
+                        (key, file.name, file.digest),
+                    )
+                else:
+                    connection.execute(
+                        "INSERT OR REPLACE INTO records VALUES (?, ?, NULL, NULL)", (key, value)
+                    )
+            self._before_step("commit")
+            connection.execute("COMMIT")
+        except BaseException as error:
+            # The log may hold the commit in spite of the failure, and then the next start finds
+            # these records: so the new files stay until then, and nothing is written on top.
+            self._unusable = f"{self._folder}: an earlier write failed; free the disk and restart"
+            with contextlib.suppress(sqlite3.Error):
+                connection.rollback()
+            if isinstance(error, (sqlite3.Error, OSError)):
+                raise _explained(error, self._folder) from None
+            raise
+        self._before_step("remove")
+        return [name for (name,) in replaced]
+
+    def _require_usable(self) -> None:
+        if self._unusable:
+            raise StoreError(self._unusable)
+
+
+def _begin(folder: Path, checkpoints: Checkpoints, before_step: BeforeStep) -> None:
+    """Make an empty journal, whole or not at all: it gets its name when it is complete."""
+    log = folder / f"{_JOURNAL}-wal"
+    if log.exists() or checkpoints.names():
+        raise _damaged(folder, _JOURNAL, "is missing, but what belongs to it is there")
+    fresh = folder / _FRESH
+    before_step("create")
+    for ending in ("", "-journal", "-wal", "-shm"):
+        fresh.with_name(_FRESH + ending).unlink(missing_ok=True)  # Of a start that was cut off.
+    create_file(fresh, b"")
+    before_step("create schema")
+    with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("BEGIN EXCLUSIVE")
+        connection.execute(_SCHEMA)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+        # Before the journal has its name: a crash amid this switch must not be found under it.
+        _use_log(connection, folder)
+    sync_file(fresh)
+    before_step("name journal")
+    fresh.rename(folder / _JOURNAL)
+    sync_folder(folder)
+    sync_folder(folder.parent)
+
+
+def _connect(folder: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{(folder / _JOURNAL).resolve().as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,  # Transactions are begun and ended by hand.
+        check_same_thread=False,  # A mutex keeps threads apart.
+    )
+    if mode == "rw":
+        try:
+            _use_log(connection, folder)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _use_log(connection: sqlite3.Connection, folder: Path) -> None:
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise StoreError(f"{folder} cannot hold SQLite's log; put it on a local disk")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _check_schema(connection: sqlite3.Connection, folder: Path) -> None:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application != APPLICATION_ID:
+        raise _damaged(folder, _JOURNAL, "is no journal of p2pfl")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != SCHEMA_VERSION:
+        raise DamagedJournal(
+            f"{folder / _JOURNAL} is a journal of version {version}, and this p2pfl reads"
+            f" {SCHEMA_VERSION}: run the version that wrote it"
+        )
+    (finding,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if finding != "ok":
+        raise _damaged(folder, _JOURNAL, f"is damaged ({' '.join(finding.split())})")
+    schema = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'records'").fetchone()
+    if schema is None or schema[0].strip() != _SCHEMA.strip():
+        raise _damaged(folder, _JOURNAL, "does not have the table of a journal")
+
+
+def _read(connection: sqlite3.Connection, folder: Path, checkpoints: Checkpoints) -> Records:
+    records: Records = {}
+    query = "SELECT key, value, checkpoint, digest FROM records ORDER BY key"
+    for key, value, name, digest in connection.execute(query):
+        if isinstance(value, bytes) and name is None:
+            records[key] = value
+            continue
+        if value is not None or not isinstance(name, str):
+            raise _damaged(folder, _JOURNAL, f"holds a record {key!r} that is no record")
+        try:
+            records[key] = checkpoints.read(Checkpoint(name, digest))
+        except BrokenCheckpoint as error:
+            raise _damaged(folder, name, str(error)) from None
+    return records
+
+
+def _unnamed(connection: sqlite3.Connection, checkpoints: Checkpoints) -> list[str]:
+    """List the files that a crash left, and that no record names."""
+    named = {name for (name,) in connection.execute("SELECT checkpoint FROM records")}
+    return [name for name in checkpoints.names() if name not in named]
+
+
+def _check_length(records: Records, vector_length: int | None, folder: Path) -> None:
+    for value in records.values():
+        if vector_length is None or isinstance(value, bytes) or len(value) == vector_length:
+            continue
+        raise StoreError(
+            f"{folder} holds a model of {len(value)} parameters, but the task's has"
+            f" {vector_length}: it is of another task; give this one a folder of its own"
+        )
+
+
+def _explained(error: sqlite3.Error | OSError, folder: Path) -> StoreError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # Without what extends it.
+    if code in _DAMAGE:
+        return _damaged(folder, _JOURNAL, f"is damaged ({error})")
+    return StoreError(
+        f"cannot use {folder / _JOURNAL}: {error}; what it kept before is still there"
+    )
+
+
+def _damaged(folder: Path, name: str, how: str) -> DamagedJournal:
+    return DamagedJournal(
+        f"{folder / name} {how}; nothing was changed: move {folder} away, and the peer takes the"
+        " model from the others"
+    )
