@@ -229,6 +229,11 @@ class Driver:
         self._observer.on_link(peer, up=False, reason=reason)
         self._tell("peer_down", lambda: self._machine.on_peer_down(self.now_s, peer))
 
+    def on_failed(self, error: BaseException) -> None:
+        """End the run: a promise cannot be kept."""
+        if not self._failed.done():
+            self._failed.set_exception(error)
+
     # Inputs and actions.
 
     def _tell(
@@ -242,7 +247,7 @@ class Driver:
             actions = call()
         except (MalformedFrame, RemoteProtocolError) as error:
             if peer is None:
-                self._fail(error)
+                self.on_failed(error)
                 return False
             malformed = isinstance(error, MalformedFrame)
             reason = "malformed_frame" if malformed else str(error)
@@ -250,17 +255,13 @@ class Driver:
             self._links.disconnect(peer, reason)
             return False
         except Exception as error:
-            self._fail(error)
+            self.on_failed(error)
             return False
         if actions:
             self._actions.extend(actions)
             self._idle.clear()
             self._more.set()
         return True
-
-    def _fail(self, error: Exception) -> None:
-        if not self._failed.done():
-            self._failed.set_exception(error)
 
     async def _perform(self) -> None:
         """Carry actions out, for ever."""

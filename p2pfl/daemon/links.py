@@ -81,6 +81,9 @@ class Receiver(Protocol):
     def on_peer_down(self, peer: PeerId, reason: str) -> None:
         """A link broke, or could not be made."""
 
+    def on_failed(self, error: BaseException) -> None:
+        """Something of our own failed, such as the drawing of a body."""
+
 
 class Links:
     """The links of one peer to the members of its group.
@@ -321,8 +324,14 @@ class Links:
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._receiver.on_failed(error)
 
 
 class _Outbox:
