@@ -106,3 +106,9 @@ class MemberBlamed(Event, frozen=True):
     round: int
     member: str
     fault: str
+
+
+class Paused(Event, frozen=True):
+    """The peer does nothing before `round`, at its operator's word."""
+
+    round: int

@@ -285,7 +285,7 @@ class Peer:
             return self._finish()
         if self._pause_asked:
             self._enter(State.PAUSED)
-            return []
+            return [Report(events.Paused(self._round))]
         self._enter(State.TRAINING)
         self._training = next(self._tickets)
         job = Train(self._round, self._vector, self._stream(f"train/{self._round}"))

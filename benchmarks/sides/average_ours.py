@@ -1,0 +1,155 @@
+"""One peer of the averaging bench: whole peers over libp2p, whose training yields a fixed vector.
+
+    python average_ours.py INDEX PEERS ENTRIES ROUNDS masked|plain
+
+Lines on standard output: the address; then, once the others' addresses came on standard input, one
+JSON object with the seconds of each round's averaging and the memory.
+"""
+
+import asyncio
+import json
+import os
+import resource
+import sys
+
+import numpy as np
+from uvloop import new_event_loop
+
+from p2pfl.daemon.driver import SWITCH_INTERVAL_S, Driver
+from p2pfl.daemon.links import Links
+from p2pfl.group.averaging import Group, make_averaging
+from p2pfl.group.settings import CohortSettings
+from p2pfl.libp2p import Host
+from p2pfl_crypto.hashing import hash_parts
+from p2pfl_crypto.identity import Identity
+from p2pfl_gossip import events
+from p2pfl_gossip.learning import Train, Trained
+from p2pfl_gossip.masked_sum.jobs import perform
+from p2pfl_gossip.opening import Opening
+from p2pfl_gossip.peer import Peer
+from p2pfl_gossip.peer_state import Settings
+from p2pfl_gossip.roster import Roster
+from random import Random
+
+DEADLINE_S = 60.0
+
+
+class Nothing:
+    """Keeps no records: what is measured is the averaging."""
+
+    def records(self):
+        return {}
+
+    def persist(self, records):
+        pass
+
+
+class Watch:
+    """Times the averaging of each round."""
+
+    def __init__(self, rounds: int, driver_time) -> None:
+        self.began_s = self.rounds_s = None
+        self.seconds: list[float] = []
+        self.done = asyncio.Event()
+        self.checks: list[float] = []
+
+    def on_event(self, now_s, event):
+        if isinstance(event, events.AveragingStarted):
+            self.began_s = now_s
+        elif isinstance(event, events.RoundEnded):
+            self.seconds.append(now_s - self.began_s)
+            self.checks.append(float(event.vector[0]))
+            self.contributors = event.contributors
+        elif isinstance(event, events.Finished):
+            self.done.set()
+
+    def on_link(self, peer, *, up, reason):
+        pass
+
+    def on_refused(self, peer, reason):
+        print("refused", reason, file=sys.stderr)
+
+    def on_traffic(self, direction, peer, message, frame):
+        pass
+
+
+def identity(index: int) -> Identity:
+    return Identity(hash_parts(b"p2pfl/bench", index.to_bytes(8, "little")))
+
+
+async def main(index: int, peers: int, entries: int, rounds: int, masking: str) -> None:
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    roster = Roster(identity(peer).peer_id for peer in range(peers))
+    initial = np.zeros(entries, np.float32)
+    initial.flags.writeable = False
+    trained = np.full(entries, float(index), np.float32)
+    trained.flags.writeable = False
+
+    def work(job):
+        return Trained(trained, 1, 0.0) if isinstance(job, Train) else perform(job)
+
+    settings = CohortSettings(
+        cohort_size=peers, masking="real" if masking == "masked" else "none", deadline_s=DEADLINE_S
+    )
+
+    def make_peer(draw_seed: bytes) -> Peer:
+        group = Group(
+            roster, initial, draw_seed, bytes(32), lambda _: identity(index), lambda _: os.urandom
+        )
+        averaging = make_averaging(settings, group)
+        return Peer(
+            index=index,
+            roster=roster,
+            settings=Settings(rounds, DEADLINE_S, checkpoint_every=0, evaluate_every=0),
+            initial=initial,
+            make_averaging=lambda tickets: averaging(index, tickets),
+            seed="bench",
+        )
+
+    opening = Opening(
+        index=index, roster=roster, deadline_s=1.0, draw=bytes(32), make_peer=make_peer, rng=Random(index)
+    )
+    async with Host(identity(index), allow=frozenset(roster.peers)) as host:
+        addresses = await host.listen("/ip4/127.0.0.1/tcp/0")
+        print(addresses[0], flush=True)
+        loop = asyncio.get_running_loop()
+        everybody = json.loads(await loop.run_in_executor(None, sys.stdin.readline))
+        watch = Watch(rounds, None)
+        driver = Driver(opening, journal=Nothing(), work=work, observer=watch)
+        links = Links(
+            host,
+            addresses={p: [a] for p, a in zip(roster.peers, everybody) if p != host.peer_id},
+            group_id=bytes(32),
+            receiver=driver,
+        )
+        before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        stop = asyncio.Event()
+
+        async def end() -> None:
+            await watch.done.wait()
+            usage = resource.getrusage(resource.RUSAGE_SELF)
+            print(
+                json.dumps(
+                    {
+                        "seconds": watch.seconds,
+                        "contributors": watch.contributors,
+                        "values": watch.checks,
+                        "before_kb": before_kb,
+                        "peak_kb": usage.ru_maxrss,
+                        "cpu_s": usage.ru_utime + usage.ru_stime,
+                    }
+                ),
+                flush=True,
+            )
+            await loop.run_in_executor(None, sys.stdin.readline)  # Until everybody has finished.
+            stop.set()
+
+        ending = loop.create_task(end())
+        await driver.run(links, stop)
+        await ending
+
+
+if __name__ == "__main__":
+    numbers = [int(word) for word in sys.argv[1:5]]
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(main(*numbers, sys.argv[5]))

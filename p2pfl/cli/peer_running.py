@@ -1,0 +1,174 @@
+"""`p2pfl peer run | status | stop | pause | resume | logs`."""
+
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from p2pfl.cli.errors import STORAGE_FAILED, BadInput, input_errors
+from p2pfl.daemon.config import PeerFolder, read_config
+from p2pfl.daemon.control import ControlError, ask
+from p2pfl.daemon.logs import describe_line
+from p2pfl_simulations.quantities import data_size, duration, percent, plural
+
+WATCH_EVERY_S = 1.0
+STOP_WAIT_S = 45.0  # Longer than a peer takes that ends its round first.
+POLL_S = 0.1
+
+
+def run(folder: Path) -> int:
+    """Run the peer of a folder in the foreground; return the exit code."""
+    from p2pfl.cli.passphrases import read_keys_of
+    from p2pfl.daemon.building import MembershipError
+    from p2pfl.daemon.service import ServiceError, run_peer
+    from p2pfl.group.averaging import AveragingError
+    from p2pfl.group.roster_file import RosterError
+    from p2pfl.store.errors import DamagedJournal, FolderLocked, StoreError
+
+    with input_errors():
+        config = read_config(folder)
+        keys = read_keys_of(folder, config)
+    try:
+        with input_errors():
+            run_peer(PeerFolder(folder), config, keys)
+    except (MembershipError, ServiceError, ControlError, AveragingError, RosterError) as error:
+        raise BadInput(str(error)) from None
+    except FolderLocked as error:
+        raise BadInput(str(error)) from None
+    except (DamagedJournal, StoreError) as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"p2pfl: {error}", markup=False)
+        return STORAGE_FAILED
+    return 0
+
+
+def show_status(folder: Path, *, as_json: bool, watch: bool) -> None:
+    """Show what a running peer says of itself, once or until Ctrl-C."""
+    console = Console()
+    if not watch:
+        _show(console, _ask(folder, "status"), as_json=as_json)
+        return
+    if as_json:
+        while True:
+            print(json.dumps(_ask(folder, "status")), flush=True)
+            time.sleep(WATCH_EVERY_S)
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            live.update(_screen(_ask(folder, "status")), refresh=True)
+            time.sleep(WATCH_EVERY_S)
+
+
+def stop(folder: Path, *, now: bool) -> None:
+    """Ask a running peer to leave, and wait until it has."""
+    path = PeerFolder(folder).control
+    _ask(folder, "stop", now=now)
+    deadline_s = time.monotonic() + STOP_WAIT_S
+    while path.exists():
+        if time.monotonic() > deadline_s:
+            raise BadInput(
+                f"the peer in {folder} has not left within {STOP_WAIT_S:g} s; p2pfl peer logs"
+                f" {folder} may tell why, and p2pfl peer stop --now does not wait for its round"
+            )
+        time.sleep(POLL_S)
+    print("stopped")
+
+
+def tell(folder: Path, command: str) -> None:
+    """Pass a word on to a running peer."""
+    _ask(folder, command)
+
+
+def show_logs(folder: Path, *, lines: int, follow: bool, as_json: bool) -> None:
+    """Print the end of a peer's log, then, if wanted, what is added until Ctrl-C."""
+    path = PeerFolder(folder).log
+    try:
+        log = path.open(encoding="utf-8")
+    except FileNotFoundError:
+        raise BadInput(f"there is no {path}: no peer has run in {folder} yet") from None
+    with log:
+        for line in deque(log, maxlen=lines):
+            _print_line(line, as_json=as_json)
+        if follow:
+            for line in _added(log, path):
+                _print_line(line, as_json=as_json)
+
+
+def _added(log: IO[str], path: Path) -> Iterator[str]:
+    """Yield what is written to a log from now on, also after it was put away for a new one."""
+    number = os.fstat(log.fileno()).st_ino
+    while True:
+        line = log.readline()
+        if line:
+            yield line
+        elif path.exists() and path.stat().st_ino != number:
+            with path.open(encoding="utf-8") as fresh:
+                yield from _added(fresh, path)
+        else:
+            time.sleep(POLL_S)
+
+
+def _print_line(line: str, *, as_json: bool) -> None:
+    try:
+        entry = json.loads(line)
+        at = datetime.fromisoformat(entry["time"]).astimezone()
+        told = describe_line(at.strftime("%b %d %H:%M:%S"), entry["level"], entry["message"])
+    except (ValueError, KeyError, TypeError):
+        told = line.rstrip("\n")  # Cut off by a full disk, say: as it is.
+    print(line.rstrip("\n") if as_json else told, flush=True)
+
+
+def _show(console: Console, status: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(status, indent=2))
+    else:
+        console.print(_screen(status))
+
+
+def _screen(status: dict[str, Any]) -> Group:
+    """Lay a status out for people."""
+    group, latest, counts = status["group"], status["latest"], status["counts"]
+    linked = sum(member["link"] == "up" for member in status["members"])
+    head = Text.assemble(
+        (status["name"], "bold"), f" of {group['name']}   ", (f"group {group['id'][:16]}", "dim")
+    )
+    grid = Table.grid(padding=(0, 3))
+    rows = [
+        ("state", status["state"] + (", stopping" if status["stopping"] else "")),
+        ("round", f"{status['round']} of {status['rounds']}"),
+        ("up", duration(status["up_s"])),
+        ("linked", f"{linked} of {len(status['members']) - 1} other members"),
+    ]
+    if "accuracy" in latest:
+        after = f"after round {latest['evaluated_round']}"
+        rows.append(("accuracy", f"{percent(latest['accuracy'])} {after}"))
+    if "contributors" in latest:
+        rows.append(("last sum", f"{latest['contributors']} of {latest['expected']} models"))
+    if any(name.startswith("masked_sums") for name in counts):
+        summed, aborted = (counts.get(f"masked_sums_{how}", 0) for how in ("summed", "aborted"))
+        rows.append(("masked sums", f"{plural(summed, 'sum')}, {aborted} aborted"))
+    traffic = status["traffic"]
+    sent, received = (data_size(traffic.get(f"bytes_{way}", 0)) for way in ("sent", "received"))
+    rows.append(("traffic", f"{sent} sent, {received} received"))
+    for name, value in rows:
+        grid.add_row(Text(name, style="dim"), value)
+    members = Table.grid(padding=(0, 3))
+    for member in status["members"]:
+        link = member["link"].replace("_", " ")
+        style = "green" if link == "up" else "dim" if link == "self" else "yellow"
+        members.add_row(member["name"], Text(link, style=style), Text(member["peer_id"], "dim"))
+    return Group(head, grid, Text(), members)
+
+
+def _ask(folder: Path, command: str, **more: Any) -> dict[str, Any]:
+    try:
+        return ask(PeerFolder(folder).control, {"command": command, **more})
+    except ControlError as error:
+        raise BadInput(str(error)) from None

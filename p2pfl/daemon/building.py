@@ -1,0 +1,140 @@
+"""From a roster and one member's own settings to the machine of that member."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+from p2pfl_gossip.opening import Opening
+from p2pfl_gossip.reveals import Reveals
+
+from p2pfl.group.averaging import Group, make_averaging
+from p2pfl.group.roster_file import RosterFile, group_id
+from p2pfl.learner.learner import Learner, make_learner
+from p2pfl.learner.settings import IidPartition, LearningSettings
+from p2pfl_crypto.identity import Identity, PeerId
+from p2pfl_gossip.actions import Job
+from p2pfl_gossip.learning import Evaluate, Train
+from p2pfl_gossip.masked_sum.jobs import perform
+from p2pfl_gossip.peer import Peer
+from p2pfl_gossip.peer_state import Settings
+from p2pfl_gossip.records import Record
+from p2pfl_gossip.roster import Roster
+
+
+class MembershipError(Exception):
+    """A roster that this peer cannot take part by; the message is for people."""
+
+
+def index_in(roster: RosterFile, peer_id: PeerId) -> int:
+    """Return a peer's place in the roster.
+
+    Raises:
+        MembershipError: it has none.
+    """
+    for index, member in enumerate(roster.members):
+        if member.peer_id == peer_id:
+            return index
+    raise MembershipError(
+        f"the roster does not name this peer, {peer_id}: have it added by its card"
+        " (p2pfl roster add), and put the new roster here"
+    )
+
+
+def make_member_learner(
+    roster: RosterFile, index: int, *, data_dir: Path | None, threads: int, folder: Path
+) -> tuple[Learner, int]:
+    """Return the learner of a member, and the number that its rows have there.
+
+    Args:
+        roster: says what is learnt. With a partition, all members split one data set, and each
+            takes its share; without, all rows that the task finds are this member's own.
+        index: the member's place in the roster.
+        data_dir: where the member's data are, in place of the roster's; None leaves that.
+        threads: threads to train on.
+        folder: where the group's own task is imported from, and paths are relative to.
+
+    Raises:
+        LearningError: the task or its data cannot be had.
+    """
+    chosen = roster.learning
+    settings = LearningSettings(
+        **{
+            **{name: getattr(chosen, name) for name in type(chosen).model_fields},
+            "partition": chosen.partition or IidPartition(),
+            "data_dir": data_dir or chosen.data_dir,
+        }
+    )
+    shares = chosen.partition is not None
+    learner = make_learner(
+        settings,
+        peer_count=len(roster.members) if shares else 1,
+        seed=roster.seed,
+        folder=folder,
+        threads=threads,
+    )
+    return learner, index if shares else 0
+
+
+def make_machine(
+    roster: RosterFile, index: int, identity: Identity, learner: Learner, draw_secret: bytes
+) -> Opening:
+    """Make the machine of a member, from before the group opens.
+
+    Raises:
+        AveragingError: the averaging settings do not fit the group.
+    """
+    members = Roster(PeerId(member.peer_id) for member in roster.members)
+    name, initial = group_id(roster), learner.initial_vector()
+
+    def make_peer(draw_seed: bytes) -> Peer:
+        group = Group(
+            roster=members,
+            initial=initial,
+            draw_seed=draw_seed,
+            group_id=name,
+            identity_of=lambda _index: identity,
+            entropy_of=lambda _index: os.urandom,
+        )
+        averaging = make_averaging(roster.averaging, group)
+        return Peer(
+            index=index,
+            roster=members,
+            settings=Settings(
+                rounds=roster.rounds,
+                deadline_s=roster.averaging.deadline_s,
+                weigh_by_samples=roster.averaging.weights == "samples",
+                checkpoint_every=roster.checkpoint_every,
+                evaluate_every=roster.evaluate_every,
+            ),
+            initial=initial,
+            make_averaging=lambda tickets: averaging(index, tickets),
+            seed=str(roster.seed),
+        )
+
+    make_peer(bytes(32))  # Here settings that do not fit the group show, before anything runs.
+    draw: Reveals | bytes
+    if roster.draw_seed is not None:
+        draw = bytes.fromhex(roster.draw_seed)
+    else:
+        commitments = tuple(bytes.fromhex(member.commitment or "") for member in roster.members)
+        draw = Reveals(group_id=name, commitments=commitments, index=index, secret=draw_secret)
+    return Opening(
+        index=index,
+        roster=members,
+        deadline_s=roster.averaging.deadline_s,
+        draw=draw,
+        make_peer=make_peer,
+        rng=Random(os.urandom(16)),
+    )
+
+
+def make_work(learner: Learner, place: int) -> Callable[[Job], Record]:
+    """Return what does the jobs of a peer; `place` is the number of its rows in the learner."""
+
+    def work(job: Job) -> Record:
+        if isinstance(job, (Train, Evaluate)):
+            return learner.run([(place, job)])[0]
+        return perform(job)
+
+    return work

@@ -1,0 +1,368 @@
+"""All traffic of one peer: frames and bodies, out and in, over one libp2p host.
+
+Two protocols, named after the group, so that peers of another group or version share none:
+
+    /p2pfl/1/<group>/frames   one stream a direction, held open: frames, each after its length
+    /p2pfl/1/<group>/body     one stream a body: the header's frame, the body's size (8 bytes,
+                              little-endian), the body, and the trailer's frame if there is one
+
+A link that fails is told once, as `actions.py` promises; what waited for it is lost.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from p2pfl.libp2p import (
+    Connection,
+    DialFailed,
+    Host,
+    Keeper,
+    Libp2pError,
+    MalformedFrame,
+    PeerEvent,
+    PeerUp,
+    ProtocolRefused,
+    Stream,
+    StreamReset,
+)
+from p2pfl_gossip import wire
+from p2pfl_gossip.actions import Buffer, PeerId, SendBulk, Ticket
+from p2pfl_gossip.inbound import BODIES_PER_SENDER_MAX
+
+LINKS_KEPT_MAX = 64
+"""In a larger group links are made when they are needed: cohorts of a few dozen change each round,
+and every link costs its two ends a ping a period."""
+
+OUTBOX_BYTES_MAX = 8 * 2**20
+"""Frames that wait for one peer: 128 of the largest; who takes none for so long is not reading."""
+
+FRAME_STREAMS_MAX = 4
+"""Inbound, from one peer: one, and one more for each link that it replaces meanwhile."""
+
+BODIES_TO_RECEIVER_MAX = 2
+"""Outbound, to one peer at once: a small mean need not wait for a large part."""
+
+PIECE_BYTES = 2**20
+"""Of a body, written and read at once."""
+
+HEADER_TIMEOUT_S = 30.0
+SIZE_BYTES = 8
+SHUTDOWN_S = 5.0
+
+
+class Receiver(Protocol):
+    """Who is told what arrives; the driver. Bodies are numbered, and told as `Machine` has it."""
+
+    def on_frame(self, peer: PeerId, frame: bytearray) -> None:
+        """A frame came."""
+
+    def on_bulk_begin(self, peer: PeerId, bulk: int, frame: bytearray) -> bool:
+        """A body's header came; is the body wanted?"""
+
+    def on_bulk_chunk(self, peer: PeerId, bulk: int, chunk: bytearray) -> bool:
+        """Some of the body came; is the rest still wanted?"""
+
+    def on_bulk_end(self, peer: PeerId, bulk: int, frame: bytearray | None) -> None:
+        """All of the body came, with its trailer's frame if there is one."""
+
+    def on_bulk_lost(self, peer: PeerId, bulk: int) -> None:
+        """The body's stream broke."""
+
+    def on_sent(self, ticket: Ticket, ok: bool) -> None:
+        """A frame or body left, or cannot."""
+
+    def on_peer_up(self, peer: PeerId) -> None:
+        """A link stands."""
+
+    def on_peer_down(self, peer: PeerId, reason: str) -> None:
+        """A link broke, or could not be made."""
+
+    def on_failed(self, error: BaseException) -> None:
+        """Something of our own failed, such as the drawing of a body."""
+
+
+class Links:
+    """The links of one peer to the members of its group.
+
+    Attributes:
+        counters: frames, bodies and their bytes, out and in; what was lost, by reason.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        *,
+        addresses: Mapping[PeerId, Sequence[str]],
+        group_id: bytes,
+        receiver: Receiver,
+    ) -> None:
+        """Take a host over; nothing moves before `start`.
+
+        Args:
+            host: admits members only; stays the caller's to close.
+            addresses: of all other members.
+            group_id: names the protocols.
+            receiver: is told what arrives.
+        """
+        self.counters: Counter[str] = Counter()
+        self._host, self._addresses, self._receiver = host, dict(addresses), receiver
+        prefix = protocol_prefix(group_id)
+        self._frames, self._body = f"{prefix}/frames", f"{prefix}/body"
+        self._keeper = Keeper(host)
+        self._outboxes: dict[PeerId, _Outbox] = {}
+        self._sending: dict[PeerId, asyncio.Semaphore] = {}
+        self._taking: dict[PeerId, asyncio.Semaphore] = {}
+        self._frame_streams: Counter[PeerId] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._bulk = 0
+        self._unwatch: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        """Serve, and hold links to all members of a group that is not too large."""
+        self._unwatch = self._host.watch(self._on_peer)
+        self._host.set_handler(self._frames, self._take_frames)
+        self._host.set_handler(self._body, self._take_body)
+        if len(self._addresses) <= LINKS_KEPT_MAX:
+            for peer in self._addresses:
+                self.keep(peer)
+
+    def keep(self, peer: PeerId) -> None:
+        """Hold a link to a member, ahead of need."""
+        if peer not in self._keeper.kept():
+            self._keeper.keep(peer, self._addresses[peer])
+
+    def disconnect(self, peer: PeerId, reason: str) -> None:
+        """End the link to a member."""
+        self.counters[f"disconnected.{reason}"] += 1
+        self._host.disconnect(peer, reason)
+
+    def send(self, peer: PeerId, frame: bytes, ticket: Ticket | None) -> None:
+        """Send a frame after those before it, over a link that is made if there is none."""
+        outbox = self._outboxes.get(peer)
+        if outbox is None:
+            outbox = self._outboxes[peer] = _Outbox()
+        if outbox.waiting_bytes + len(frame) > OUTBOX_BYTES_MAX:
+            self._tell_sent(ticket, ok=False)
+            self.disconnect(peer, "does_not_read")
+            return
+        outbox.add(frame, ticket)
+        if outbox.task is None:
+            outbox.task = self._spawn(self._empty(peer, outbox), f"frames to {peer}")
+
+    def send_bulk(self, action: SendBulk, header: bytes) -> asyncio.Task[None]:
+        """Send a body on a stream of its own; cancel the task to stop it."""
+        return self._spawn(self._send_body(action, header), f"body to {action.receiver}")
+
+    async def flush(self) -> None:
+        """Wait for what is on its way out, for some seconds."""
+        tasks = list(self._tasks)
+        if tasks:
+            await asyncio.wait(tasks, timeout=SHUTDOWN_S)
+
+    async def close(self) -> None:
+        """End all that is under way; links stay the host's to close."""
+        self._unwatch()
+        for protocol in (self._frames, self._body):
+            self._host.set_handler(protocol, None)
+        await self._keeper.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=SHUTDOWN_S)
+
+    # Out.
+
+    async def _connection(self, peer: PeerId) -> Connection:
+        connection = self._host.connection(peer)
+        if connection is None:
+            connection = await self._host.dial(peer, self._addresses[peer])
+        return connection
+
+    async def _empty(self, peer: PeerId, outbox: "_Outbox") -> None:
+        """Write all frames that wait for a peer; tell of the link that cannot be had."""
+        taken: list[tuple[bytes, Ticket | None]] = []
+        connection = None
+        try:
+            while outbox.frames:
+                connection = None
+                connection = await self._connection(peer)
+                if outbox.stream is None or outbox.connection is not connection:
+                    if outbox.stream is not None:
+                        outbox.stream.close()
+                    outbox.connection = connection
+                    outbox.stream = await connection.open_stream([self._frames])
+                taken = outbox.take()
+                for frame, ticket in taken:
+                    await outbox.stream.write_message(frame)
+                    self.counters["frames_sent"] += 1
+                    self.counters["bytes_sent"] += len(frame)
+                    self._tell_sent(ticket, ok=True)
+                taken = []
+        except Libp2pError as error:
+            outbox.stream = None
+            for _, ticket in [*taken, *outbox.take()]:
+                self._tell_sent(ticket, ok=False)
+            self.counters["frames_lost"] += 1
+            self._tell_down(peer, connection, error)
+        finally:
+            outbox.task = None
+
+    async def _send_body(self, action: SendBulk, header: bytes) -> None:
+        peer, connection, ok = action.receiver, None, False
+        slots = self._sending.setdefault(peer, asyncio.Semaphore(BODIES_TO_RECEIVER_MAX))
+        try:
+            async with slots:
+                connection = await self._connection(peer)
+                async with await connection.open_stream([self._body]) as stream:
+                    await stream.write_message(header)
+                    await stream.write(action.size_bytes.to_bytes(SIZE_BYTES, "little"))
+                    await stream.write_from(_pieces(action.parts))
+                    if action.trailer is not None:
+                        await stream.write_message(wire.encode(action.trailer()))
+                    stream.finish()
+            ok = True
+            self.counters["bodies_sent"] += 1
+            self.counters["bytes_sent"] += len(header) + action.size_bytes
+        except StreamReset:
+            self.counters["bodies_refused"] += 1  # Or the link broke, which is told of as such.
+        except Libp2pError as error:
+            self.counters["bodies_lost"] += 1
+            self._tell_down(peer, connection, error)
+        finally:
+            self._tell_sent(action.ticket, ok=ok)
+
+    # In.
+
+    async def _take_frames(self, stream: Stream) -> None:
+        peer = stream.peer_id
+        if peer not in self._addresses or self._frame_streams[peer] >= FRAME_STREAMS_MAX:
+            stream.reset()
+            return
+        self._frame_streams[peer] += 1
+        try:
+            while True:
+                frame = await stream.read_message(wire.FRAME_BYTES_MAX, timeout_s=None)
+                if frame is None:
+                    return
+                self.counters["frames_received"] += 1
+                self.counters["bytes_received"] += len(frame)
+                self._receiver.on_frame(peer, frame)
+        except MalformedFrame as error:
+            self.disconnect(peer, error.reason)
+        except Libp2pError:
+            stream.reset()  # The end of its connection is told of as such.
+        finally:
+            self._frame_streams[peer] -= 1
+
+    async def _take_body(self, stream: Stream) -> None:
+        peer = stream.peer_id
+        if peer not in self._addresses:
+            stream.reset()
+            return
+        # As many as the machine takes of one sender; the others wait in their windows.
+        slots = self._taking.setdefault(peer, asyncio.Semaphore(BODIES_PER_SENDER_MAX))
+        async with slots:
+            self._bulk += 1
+            bulk, is_wanted = self._bulk, False
+            try:
+                header = await stream.read_message(wire.FRAME_BYTES_MAX, HEADER_TIMEOUT_S)
+                if header is None:
+                    return
+                left = int.from_bytes(await stream.read_exactly(SIZE_BYTES), "little")
+                is_wanted = self._receiver.on_bulk_begin(peer, bulk, header)
+                while is_wanted and left:
+                    chunk = await stream.read(min(left, PIECE_BYTES))
+                    if not chunk:
+                        raise MalformedFrame("body_too_short")
+                    left -= len(chunk)
+                    self.counters["bytes_received"] += len(chunk)
+                    is_wanted = self._receiver.on_bulk_chunk(peer, bulk, chunk)
+                if not is_wanted:
+                    stream.reset()
+                    return
+                trailer = await stream.read_message(wire.FRAME_BYTES_MAX)
+                is_wanted = False
+                self.counters["bodies_received"] += 1
+                self._receiver.on_bulk_end(peer, bulk, trailer)
+            except MalformedFrame as error:
+                self.disconnect(peer, error.reason)
+            except Libp2pError:
+                stream.reset()
+            finally:
+                if is_wanted:
+                    self._receiver.on_bulk_lost(peer, bulk)
+
+    # What is told.
+
+    def _on_peer(self, event: PeerEvent) -> None:
+        if isinstance(event, PeerUp):
+            self._receiver.on_peer_up(event.peer_id)
+            return
+        outbox = self._outboxes.get(event.peer_id)
+        if outbox is not None:
+            outbox.stream = None
+        self._receiver.on_peer_down(event.peer_id, event.reason)
+
+    def _tell_down(self, peer: PeerId, connection: Connection | None, error: Libp2pError) -> None:
+        """Tell that a link failed, unless its connection's own end tells it."""
+        if connection is not None and self._host.connection(peer) is not connection:
+            return
+        reason = error.reason if isinstance(error, DialFailed) else type(error).__name__
+        if isinstance(error, ProtocolRefused):
+            reason = "other_group_or_version"
+        self._receiver.on_peer_down(peer, reason)
+
+    def _tell_sent(self, ticket: Ticket | None, *, ok: bool) -> None:
+        if ticket is not None:
+            self._receiver.on_sent(ticket, ok)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._receiver.on_failed(error)
+
+
+class _Outbox:
+    """What waits for one peer."""
+
+    def __init__(self) -> None:
+        self.frames: deque[tuple[bytes, Ticket | None]] = deque()
+        self.waiting_bytes = 0
+        self.task: asyncio.Task[None] | None = None
+        self.stream: Stream | None = None
+        self.connection: Connection | None = None
+
+    def add(self, frame: bytes, ticket: Ticket | None) -> None:
+        self.frames.append((frame, ticket))
+        self.waiting_bytes += len(frame)
+
+    def take(self) -> list[tuple[bytes, Ticket | None]]:
+        taken = list(self.frames)
+        self.frames.clear()
+        self.waiting_bytes = 0
+        return taken
+
+
+def _pieces(parts: Iterable[Buffer]) -> Iterator[memoryview]:
+    """Cut a body's parts into pieces, each of which has the deadline of a write."""
+    for part in parts:
+        whole = np.frombuffer(part, np.uint8).data
+        for start in range(0, len(whole), PIECE_BYTES):
+            yield whole[start : start + PIECE_BYTES]
+
+
+def protocol_prefix(group_id: bytes) -> str:
+    """Return what a group's protocol names begin with; 1 is the version of what travels."""
+    return f"/p2pfl/1/{group_id.hex()[:32]}"

@@ -1,0 +1,94 @@
+"""Metrics for Prometheus and a health endpoint, on a loopback address, when they are asked for.
+
+The one module that knows prometheus_client.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import make_wsgi_app
+from prometheus_client.registry import Collector
+
+Snapshot = Callable[[], dict[str, Any]]
+"""Gives ``{"gauges": {name: number}, "counters": {group: {name: number}}, "healthy": bool}``."""
+
+PREFIX = "p2pfl"
+
+
+class MetricsServer:
+    """Serves `/metrics` and `/healthz` from a thread of its own."""
+
+    def __init__(self, host: str, port: int, snapshot: Snapshot) -> None:
+        """Listen and serve.
+
+        Args:
+            host: where, a loopback address.
+            port: 0 for any that is free.
+            snapshot: called for each request, on the serving thread.
+
+        Raises:
+            OSError: the address is taken.
+        """
+        registry = CollectorRegistry()
+        registry.register(_Figures(snapshot))
+        metrics: Callable[..., Iterable[bytes]] = make_wsgi_app(registry)
+
+        def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+            if environ.get("PATH_INFO") == "/metrics":
+                return metrics(environ, start)
+            if environ.get("PATH_INFO") == "/healthz":
+                healthy = bool(snapshot()["healthy"])
+                start("200 OK" if healthy else "503 Service Unavailable", [_PLAIN])
+                return [b"ok\n" if healthy else b"not healthy\n"]
+            start("404 Not Found", [_PLAIN])
+            return [b"there are /metrics and /healthz\n"]
+
+        self._server = make_server(host, port, app, _Server, _Silent)
+        self.port: int = self._server.server_port
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="metrics", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Serve no more."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+_PLAIN = ("Content-Type", "text/plain; charset=utf-8")
+
+
+class _Server(WSGIServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: who went away in the middle of an answer is no news."""
+
+
+class _Silent(WSGIRequestHandler):
+    timeout = 10  # Who connects and says nothing holds the one thread no longer.
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # Its name there.
+        """Log no requests."""
+
+
+class _Figures(Collector):
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterator[Metric]:
+        """Give all figures as they are now."""
+        found = self._snapshot()
+        for name, value in found["gauges"].items():
+            yield GaugeMetricFamily(f"{PREFIX}_{name}", name.replace("_", " "), value=value)
+        for group, counts in found["counters"].items():
+            family = CounterMetricFamily(
+                f"{PREFIX}_{group}", group.replace("_", " "), labels=["name"]
+            )
+            for name, count in sorted(counts.items()):
+                family.add_metric([name], count)
+            yield family

@@ -1,0 +1,93 @@
+"""Keeps every event and the model of every round, where a report is to be made of them.
+
+`p2pfl launch` asks for it; a peer that an operator runs has its log, and its last model.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from p2pfl_gossip import events
+from p2pfl_gossip.actions import Event
+
+EVENTS, MODELS = "events.jsonl", "models"
+
+
+class Recorded(NamedTuple):
+    """One event of a peer.
+
+    Attributes:
+        monotonic_s: when, on the clock that all processes of a machine share.
+        event: what; a model is read back only if it is asked for.
+        frames_sent: up to then, since the process began.
+        bytes_sent: the same.
+    """
+
+    monotonic_s: float
+    event: Event
+    frames_sent: int
+    bytes_sent: int
+
+
+def recorder(folder: Path, traffic: Callable[[], Mapping[str, int]]) -> Callable[[Event], None]:
+    """Return what records an event in a folder; later processes go on in the same files."""
+    (folder / MODELS).mkdir(exist_ok=True)
+    lines = (folder / EVENTS).open("a", encoding="utf-8")
+
+    def record(event: Event) -> None:
+        if isinstance(event, events.RoundEnded):
+            np.save(_model(folder, event.round), event.vector)
+        sent = traffic()
+        line = {
+            "monotonic_s": time.monotonic(),
+            "event": type(event).__name__,
+            "fields": fields_of(event),
+            "frames_sent": sent.get("frames_sent", 0) + sent.get("bodies_sent", 0),
+            "bytes_sent": sent.get("bytes_sent", 0),
+        }
+        lines.write(json.dumps(line, separators=(",", ":")) + "\n")
+        lines.flush()
+
+    return record
+
+
+class Recording:
+    """Reads what a peer records, as it grows."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._read = folder, 0
+
+    def fresh(self) -> Iterator[Recorded]:
+        """Yield the events that have come since the last call; a half-written line waits."""
+        try:
+            with (self._folder / EVENTS).open("rb") as lines:
+                lines.seek(self._read)
+                for line in lines:
+                    if not line.endswith(b"\n"):
+                        return
+                    self._read += len(line)
+                    yield self._parse(json.loads(line))
+        except FileNotFoundError:
+            return
+
+    def _parse(self, line: dict[str, Any]) -> Recorded:
+        fields = line["fields"]
+        kind = getattr(events, line["event"])
+        if kind is events.RoundEnded:
+            fields["vector"] = np.load(_model(self._folder, fields["round"]))
+        return Recorded(
+            line["monotonic_s"], kind(**fields), line["frames_sent"], line["bytes_sent"]
+        )
+
+
+def fields_of(event: Event) -> dict[str, Any]:
+    """Return an event's fields by name, without a model."""
+    return {name: getattr(event, name) for name in event.__struct_fields__ if name != "vector"}
+
+
+def _model(folder: Path, round_: int) -> Path:
+    return folder / MODELS / f"{round_}.npy"

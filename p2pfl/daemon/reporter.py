@@ -1,0 +1,122 @@
+"""Tells people what a peer does: each event becomes a line of the log, and a figure of the status.
+
+Keys, seeds, masks and models never get here: an event's vector is left out, and of a frame at most
+its digest is logged, at level debug.
+"""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from p2pfl.daemon.recording import fields_of
+from p2pfl.daemon.sentences import describe, snake_case
+from p2pfl_crypto.hashing import hash_parts
+from p2pfl_gossip import events
+from p2pfl_gossip.actions import Event, PeerId
+from p2pfl_gossip.masked_sum.messages import SessionMessage
+from p2pfl_gossip.records import Message
+
+
+class Reporter:
+    """The driver's observer.
+
+    Attributes:
+        counts: what has happened since the start, by name: rounds ended, lost, masked sums ...
+        latest: the newest figures, by name: round, contributors, accuracy ...
+        links: of each other member: ``"up"``, or why there is no link.
+        listeners: are told each event as well.
+    """
+
+    def __init__(self, log: logging.Logger, names: Mapping[PeerId, str]) -> None:
+        """Report on a peer.
+
+        Args:
+            log: where to.
+            names: of the other members.
+        """
+        self.listeners: list[Callable[[Event], None]] = []
+        self.counts: Counter[str] = Counter()
+        self.latest: dict[str, Any] = {}
+        self.links: dict[PeerId, str] = dict.fromkeys(names, "not yet")
+        self._log, self._names = log, dict(names)
+
+    def on_event(self, now_s: float, event: Event) -> None:
+        """Log an event of the peer, and note its figures."""
+        kind = snake_case(type(event).__name__)
+        self.counts[kind] += 1
+        fields = fields_of(event)
+        match event:
+            case events.RoundStarted() | events.RoundEnded():
+                self.latest |= fields
+            case events.AveragingStarted():
+                self.latest["training_loss"] = event.loss
+            case events.PeerEvaluated():
+                self.latest |= {"evaluated_round": event.round, **event.metrics}
+            case events.MaskedSumEnded():
+                ended = "summed" if event.result == "summed" else "aborted"
+                self.counts[f"masked_sums_{ended}"] += 1
+        level, told = describe(event)
+        self._write(level, kind, told, fields)
+        for listener in self.listeners:
+            listener(event)
+
+    def on_link(self, peer: PeerId, *, up: bool, reason: str) -> None:
+        """Log a link that came or went; one that cannot be had, once."""
+        state = "up" if up else reason
+        if self.links.get(peer) == state:
+            return
+        self.links[peer] = state
+        name = self._names.get(peer, str(peer))
+        told = f"{name} is connected" if up else f"{name} cannot be reached: {_words(reason)}"
+        if reason == "other_group_or_version":
+            told = (
+                f"{name} has another roster, or another version of p2pfl: compare"
+                " the group's id (p2pfl roster show) and p2pfl --version on both sides"
+            )
+        kind = "link_up" if up else "link_down"
+        self._write(
+            logging.INFO if up else logging.WARNING, kind, told, {"member": name, "reason": reason}
+        )
+
+    def on_refused(self, peer: PeerId, reason: str) -> None:
+        """Log that a member broke the protocol."""
+        self.counts["refused"] += 1
+        self.counts[f"refused.{reason}"] += 1
+        name = self._names.get(peer, str(peer))
+        told = f"{name} broke the protocol: {_words(reason)}; its link is ended"
+        self._write(logging.WARNING, "refused", told, {"member": name, "reason": reason})
+
+    def on_traffic(
+        self, direction: str, peer: PeerId, message: Message, frame: bytes | bytearray
+    ) -> None:
+        """Log a frame, at level debug: what it is, and a digest that tells it from others."""
+        if not self._log.isEnabledFor(logging.DEBUG):
+            return
+        kind, name = type(message).__name__, self._names.get(peer, str(peer))
+        fields = {
+            "direction": direction,
+            "member": name,
+            "message_type": kind,
+            "digest": hash_parts(b"p2pfl/log", bytes(frame)).hex()[:32],
+        }
+        if isinstance(message, SessionMessage):
+            fields["session"] = message.session.hex()[:16]
+        preposition = "to" if direction == "out" else "from"
+        self._write(logging.DEBUG, "frame", f"{kind} {preposition} {name}", fields)
+
+    def tell(self, kind: str, told: str, *, level: int = logging.INFO, **fields: Any) -> None:
+        """Log what the daemon itself does."""
+        self._write(level, kind, told, fields)
+
+    def _write(self, level: int, kind: str, told: str, fields: Mapping[str, Any]) -> None:
+        if self._log.isEnabledFor(level):
+            # The monotonic clock is common to all processes of one machine: `p2pfl launch` puts
+            # their events in order by it.
+            stamped = {"event": kind, "monotonic_s": round(time.monotonic(), 6), **fields}
+            self._log.log(level, "%s", told, extra={"fields": stamped})
+
+
+def _words(reason: str) -> str:
+    return reason.replace("_", " ")

@@ -1,0 +1,59 @@
+"""What a peer's events say to people: a sentence each, and how loud."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from p2pfl_gossip import events
+from p2pfl_gossip.actions import Event
+
+DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
+
+
+def describe(event: Event) -> tuple[int, str]:
+    """Return the level at which an event is logged, and its sentence."""
+    entry = _SENTENCES.get(type(event))
+    if entry is None:
+        return INFO, snake_case(type(event).__name__).replace("_", " ")
+    level, sentence = entry
+    if isinstance(event, events.MaskedSumEnded) and event.result != "summed":
+        level = WARNING
+    return level, sentence(event)
+
+
+def snake_case(name: str) -> str:
+    """Write the name of an event's class as a word of the log: ``"round_ended"``."""
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+def _round_ended(event: events.RoundEnded) -> str:
+    told = f"round {event.round} ended: {event.contributors} of {event.expected} models"
+    return told if event.complete else f"{told}, not complete"
+
+
+def _evaluated(event: events.PeerEvaluated) -> str:
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in event.metrics.items())
+    return f"round {event.round}: {figures}"
+
+
+_SENTENCES: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
+    events.RoundStarted: (DEBUG, lambda it: f"round {it.round} started"),
+    events.AveragingStarted: (DEBUG, lambda it: f"round {it.round}: trained, loss {it.loss:.4g}"),
+    events.RoundEnded: (INFO, _round_ended),
+    events.RoundLost: (WARNING, lambda it: f"round {it.round} lost: {it.reason}"),
+    events.CaughtUp: (INFO, lambda it: f"caught up from round {it.behind} to round {it.round}"),
+    events.TrainingFailed: (ERROR, lambda it: f"round {it.round}: training failed: {it.reason}"),
+    events.EvaluationFailed: (
+        ERROR,
+        lambda it: f"round {it.round}: evaluation failed: {it.reason}",
+    ),
+    events.PeerEvaluated: (INFO, _evaluated),
+    events.MaskedSumEnded: (DEBUG, lambda it: f"round {it.round}: masked sum {it.result}"),
+    events.MemberBlamed: (
+        WARNING,
+        lambda it: f"round {it.round}: {it.member} broke the masked sum: {it.fault}",
+    ),
+    events.Paused: (INFO, lambda it: f"paused before round {it.round}"),
+    events.Finished: (INFO, lambda it: f"finished after {it.round} rounds"),
+    events.Left: (INFO, lambda it: f"left in round {it.round}"),
+}

@@ -1,0 +1,306 @@
+"""One peer as a service: from its folder to a clean end.
+
+The order of the start: settings, roster and key are read; the journal is opened, which locks the
+folder; the task is loaded; then the host listens, and the machine starts. Whatever is wrong until
+then is one line, and nothing was changed. The order of the end: the round is ended if it ends soon,
+the peer leaves, what is on its way is sent, links, journal and log are closed.
+"""
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from p2pfl_gossip.opening import Opening
+
+from p2pfl.daemon.building import (
+    index_in,
+    make_machine,
+    make_member_learner,
+    make_work,
+)
+from p2pfl.daemon.config import PeerConfig, PeerFolder
+from p2pfl.daemon.control import ControlServer
+from p2pfl.daemon.driver import SWITCH_INTERVAL_S, Driver
+from p2pfl.daemon.links import Links
+from p2pfl.daemon.logs import close_log, open_log
+from p2pfl.daemon.recording import recorder
+from p2pfl.daemon.reporter import Reporter
+from p2pfl.group.roster_file import RosterFile, group_id, read_roster
+from p2pfl.learner.learner import Learner
+from p2pfl.libp2p import Host, InvalidMultiaddr
+from p2pfl.store.journal import Store
+from p2pfl.store.keys import PeerKeys
+from p2pfl_crypto.identity import PeerId
+from p2pfl_gossip import events
+from p2pfl_gossip.actions import Command, Event, Job
+from p2pfl_gossip.records import Record
+
+if sys.platform == "win32":
+    from asyncio import new_event_loop
+else:
+    from uvloop import new_event_loop
+
+STOP_PATIENCE_S = 30.0
+"""How long a peer that is asked to stop may take to end its round; systemd waits for 90."""
+
+GROUP_RECORD = "daemon/group"
+
+
+class ServiceError(Exception):
+    """A peer that cannot run; the message is for people."""
+
+
+def run_peer(folder: PeerFolder, config: PeerConfig, keys: PeerKeys) -> None:
+    """Run a peer until it is stopped, by its control socket, SIGTERM or SIGINT.
+
+    Raises:
+        ServiceError, MembershipError, ControlError: it cannot run as it is set up.
+        RosterError, LearningError, AveragingError: the roster or its task is at fault.
+        StoreError: the journal cannot be opened, is damaged, or fails.
+        OSError: the log cannot be written.
+    """
+    roster = read_roster(folder.roster_path(config))
+    index = index_in(roster, keys.identity.peer_id)
+    with Store.open(folder.journal) as store:
+        _claim_for_group(store, roster, folder)
+        learner, place = make_member_learner(
+            roster,
+            index,
+            data_dir=config.data_dir,
+            threads=config.threads,
+            folder=folder.roster_path(config).resolve().parent,
+        )
+        _require_model_of(learner, store, folder)
+        machine = make_machine(roster, index, keys.identity, learner, keys.draw_secret)
+        log = open_log(folder.log, level=config.log_level)
+        others = {
+            PeerId(member.peer_id): member.name
+            for place, member in enumerate(roster.members)
+            if place != index
+        }
+        reporter = Reporter(log, others)
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        try:
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                service = _Service(folder, config, keys, roster, index, machine, reporter)
+                runner.run(service.run(store, make_work(learner, place)))
+        except Exception as error:
+            reporter.tell("failed", f"cannot go on: {error}", level=50)
+            raise
+        finally:
+            close_log(log)
+
+
+def _claim_for_group(store: Store, roster: RosterFile, folder: PeerFolder) -> None:
+    """Note which group the journal is of; refuse to go on in another."""
+    found, ours = store.records().get(GROUP_RECORD), group_id(roster)
+    if found is None:
+        store.persist({GROUP_RECORD: ours})
+    elif found != ours:
+        told = found.hex()[:16] if isinstance(found, bytes) else "?"
+        raise ServiceError(
+            f"{folder.journal} is of group {told}, the roster of group {ours.hex()[:16]}: put the"
+            " roster of that group back, or move the journal away to begin anew"
+        )
+
+
+def _require_model_of(learner: Learner, store: Store, folder: PeerFolder) -> None:
+    model = store.records().get("model")
+    if model is not None and len(model) != learner.vector_length:
+        raise ServiceError(
+            f"{folder.journal} has a model of {len(model)} parameters, the task one of"
+            f" {learner.vector_length}: the task has changed; put it back as it was"
+        )
+
+
+class _Service:
+    """What runs on the event loop."""
+
+    def __init__(
+        self,
+        folder: PeerFolder,
+        config: PeerConfig,
+        keys: PeerKeys,
+        roster: RosterFile,
+        index: int,
+        machine: Opening,
+        reporter: Reporter,
+    ) -> None:
+        self._folder, self._config, self._keys = folder, config, keys
+        self._roster, self._index = roster, index
+        self._machine, self._reporter = machine, reporter
+        self._began_s = time.monotonic()
+        self._stop = asyncio.Event()
+        self._is_stopping = False
+        self._driver: Driver
+        self._links: Links
+        self._host: Host
+
+    async def run(self, store: Store, work: Callable[[Job], Record]) -> None:
+        """Run until stopped."""
+        members = self._roster.members
+        others = {
+            PeerId(member.peer_id): member.addresses
+            for place, member in enumerate(members)
+            if place != self._index
+        }
+        loop = asyncio.get_running_loop()
+        async with Host(self._keys.identity, allow=frozenset(others)) as host:
+            addresses = await self._listen(host)
+            self._host = host
+            self._reporter.listeners.append(self._on_event)
+            self._driver = Driver(self._machine, journal=store, work=work, observer=self._reporter)
+            self._links = Links(
+                host, addresses=others, group_id=group_id(self._roster), receiver=self._driver
+            )
+            if self._config.record:
+                self._reporter.listeners.append(
+                    recorder(self._folder.path, lambda: self._links.counters)
+                )
+            control = await ControlServer.open(self._folder.control, self._answer)
+            metrics = self._serve_metrics()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self.ask_to_stop)
+            self._reporter.tell(
+                "listening",
+                f"{members[self._index].name} of {self._roster.name}"
+                f" ({len(members)} members, group {group_id(self._roster).hex()[:16]})"
+                f" listens on {', '.join(addresses)}",
+                addresses=addresses,
+                group=group_id(self._roster).hex(),
+            )
+            try:
+                await self._driver.run(self._links, self._stop)
+            finally:
+                await control.close()
+                if metrics is not None:
+                    metrics.close()
+        self._reporter.tell("stopped", "stopped")
+
+    async def _listen(self, host: Host) -> list[str]:
+        found: list[str] = []
+        for address in self._config.listen:
+            try:
+                found += map(str, await host.listen(address))
+            except (OSError, InvalidMultiaddr) as error:
+                told = error.strerror if isinstance(error, OSError) else str(error)
+                raise ServiceError(
+                    f"cannot listen on {address}: {told or error}; choose another address in"
+                    f" {self._folder.config}"
+                ) from None
+        return found
+
+    def _serve_metrics(self) -> Any:
+        if self._config.metrics is None:
+            return None
+        from p2pfl.daemon.metrics import MetricsServer
+
+        host, _, port = self._config.metrics.rpartition(":")
+        try:
+            return MetricsServer(host.strip("[]"), int(port), self._snapshot)
+        except OSError as error:
+            raise ServiceError(
+                f"cannot serve metrics on {self._config.metrics}: {error.strerror}; choose another"
+                f" address in {self._folder.config}"
+            ) from None
+
+    # Stopping.
+
+    def ask_to_stop(self) -> None:
+        """Leave: after the round, if it ends soon; at once when asked again."""
+        if self._is_stopping:
+            self.leave()
+            return
+        self._is_stopping = True
+        self._reporter.tell("stopping", "asked to stop: leaves after this round")
+        self._driver.command(Command.PAUSE)
+        if self._machine.state not in ("training", "averaging"):
+            self.leave()
+            return
+        asyncio.get_running_loop().call_later(STOP_PATIENCE_S, self.leave)
+
+    def leave(self) -> None:
+        """Leave now."""
+        if not self._stop.is_set():
+            self._driver.command(Command.LEAVE)
+            self._stop.set()
+
+    def _on_event(self, event: Event) -> None:
+        """Leave once the round has ended, where that was asked for."""
+        if self._is_stopping and isinstance(event, (events.Paused, events.Finished)):
+            self.leave()
+
+    # What is told.
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        match request.get("command"):
+            case "status":
+                return self.status()
+            case "stop":
+                self.leave() if request.get("now") else self.ask_to_stop()
+            case "pause":
+                self._driver.command(Command.PAUSE)
+            case "resume":
+                self._driver.command(Command.RESUME)
+            case other:
+                return {"error": f"there is no command {other!r}"}
+        return {"ok": True}
+
+    def status(self) -> dict[str, Any]:
+        """Return what `p2pfl peer status` shows."""
+        peer, members = self._machine.peer, self._roster.members
+        return {
+            "name": members[self._index].name,
+            "peer_id": self._host.peer_id,
+            "addresses": list(map(str, self._host.addresses)),
+            "group": {"name": self._roster.name, "id": group_id(self._roster).hex()},
+            "state": self._machine.state,
+            "stopping": self._is_stopping,
+            "round": peer.round if peer else 0,
+            "rounds": self._roster.rounds,
+            "up_s": round(time.monotonic() - self._began_s, 3),
+            "latest": dict(self._reporter.latest),
+            "counts": dict(self._reporter.counts),
+            "traffic": dict(self._links.counters),
+            "members": [
+                {
+                    "name": member.name,
+                    "peer_id": member.peer_id,
+                    "link": "self"
+                    if place == self._index
+                    else self._reporter.links[PeerId(member.peer_id)],
+                }
+                for place, member in enumerate(members)
+            ],
+        }
+
+    def _snapshot(self) -> dict[str, Any]:
+        """Gather metrics; called on the metrics thread, so nothing is awaited or changed."""
+        peer, host = self._machine.peer, self._host.metrics()
+        links = list(self._reporter.links.values())
+        latest = self._reporter.latest
+        gauges = {
+            "round": peer.round if peer else 0,
+            "rounds": self._roster.rounds,
+            "members": len(self._roster.members),
+            "members_linked": links.count("up"),
+            "up_seconds": time.monotonic() - self._began_s,
+            **{
+                name: value
+                for name, value in latest.items()
+                if isinstance(value, float) and not isinstance(value, bool)
+            },
+        }
+        return {
+            "healthy": self._machine.state not in ("new", "left"),
+            "gauges": gauges,
+            "counters": {
+                "events": dict(self._reporter.counts),
+                "traffic": dict(self._links.counters),
+                "inputs_and_actions": dict(self._driver.counters),
+                "libp2p": host,
+            },
+        }

@@ -1,0 +1,285 @@
+"""The driver: actions in order, inputs told, faults of peers and of our own told apart."""
+
+import threading
+
+import numpy as np
+import pytest
+from driving import GROUP, run, scripted_pair, seen, until
+from scripted import IDS, Scripted
+
+from p2pfl.daemon.links import protocol_prefix
+from p2pfl_gossip import wire
+from p2pfl_gossip.actions import (
+    CancelTimer,
+    CancelWork,
+    Job,
+    Persist,
+    Report,
+    Send,
+    SendBulk,
+    SetTimer,
+    Work,
+)
+from p2pfl_gossip.catch_up import ModelHeader, Status, StatusRequest
+from p2pfl_gossip.events import Finished
+from p2pfl_gossip.learning import Evaluate, Evaluated
+from p2pfl_gossip.records import Record
+
+BODY = np.arange(300_000, dtype=np.float32)
+
+
+def test_messages_arrive_in_order_and_tickets_return() -> None:
+    async def main() -> None:
+        sends = [Send(IDS[1], Status(number), ticket=number) for number in range(200)]
+        async with scripted_pair(list(sends), []) as (one, two):
+            two.start()
+            one.start()
+            await until(lambda: len([it for it in seen(two) if it[0] == "message"]) == 200)
+            told = [it[2].round for it in seen(two) if it[0] == "message"]
+            assert told == list(range(200))
+            await until(lambda: ("sent", 199, True) in seen(one))
+            assert two.links.counters["frames_received"] == 200
+
+    run(main)
+
+
+def test_a_body_arrives_whole_with_header_and_trailer() -> None:
+    async def main() -> None:
+        parts = [BODY[:10], BODY[10:]]
+        action = SendBulk(
+            IDS[1], ModelHeader(3), parts, BODY.nbytes, trailer=lambda: Status(9), ticket=7
+        )
+        async with scripted_pair([action], []) as (one, two):
+            two.start()
+            one.start()
+            await until(lambda: ("body", 0) in seen(two))
+            told = [it for it in seen(two) if it[0] in ("begin", "chunk")]
+            assert told[0] == ("begin", 0, ModelHeader(3))
+            assert b"".join(it[2] for it in told[1:]) == BODY.tobytes()
+            await until(lambda: ("sent", 7, True) in seen(one))
+
+    run(main)
+
+
+def test_an_unwanted_body_is_refused_and_the_link_stays() -> None:
+    async def main() -> None:
+        big = np.zeros(2**23, np.float32)
+        action = SendBulk(IDS[1], ModelHeader(3), (big,), big.nbytes, ticket=7)
+        async with scripted_pair([action], []) as (one, two):
+            assert isinstance(two.machine, Scripted)
+            two.machine.is_curious = False
+            two.start()
+            one.start()
+            await until(lambda: ("sent", 7, False) in seen(one))
+            assert not [it for it in seen(two) if it[0] in ("chunk", "body", "lost")]
+            assert not [it for it in seen(one) if it[0] == "down"]
+
+    run(main)
+
+
+def test_a_body_whose_link_breaks_is_lost() -> None:
+    async def main() -> None:
+        big = np.zeros(2**25, np.float32)
+        action = SendBulk(IDS[1], ModelHeader(3), (big,), big.nbytes, ticket=7)
+        async with scripted_pair([action], []) as (one, two):
+            two.start()
+            one.start()
+            await until(lambda: any(it[0] == "chunk" for it in seen(two)))
+            one.host.disconnect(IDS[1], "test")
+            await until(lambda: ("lost", 0) in seen(two))
+            await until(lambda: ("sent", 7, False) in seen(one))
+            assert ("down", 1) in seen(one)
+
+    run(main)
+
+
+def test_what_is_persisted_is_kept_before_what_comes_after_it() -> None:
+    async def main() -> None:
+        may_keep = threading.Event()
+        actions = [Persist({"vote": b"1"}), Send(IDS[1], Status(1)), Persist({"vote": None})]
+        async with scripted_pair(list(actions), []) as (one, two):
+            keep = one.journal.persist
+
+            def slowly(records):
+                may_keep.wait()
+                keep(records)
+
+            one.journal.persist = slowly
+            two.start()
+            one.start()
+            await until(lambda: one.driver.counters["action_Persist"] == 1)
+            await until(lambda: ("up", 0) in seen(two))
+            assert one.driver.counters["action_Send"] == 0
+            may_keep.set()
+            await until(lambda: ("message", 0, Status(1)) in seen(two))
+            await until(lambda: len(one.journal.persisted) == 2)
+            assert one.journal.kept == {}
+
+    run(main)
+
+
+def test_a_restarted_machine_is_given_what_was_kept() -> None:
+    async def main() -> None:
+        async with scripted_pair([], []) as (one, _two):
+            one.journal.kept["round"] = b"7"
+            one.start()
+            await until(lambda: ("start", {"round": b"7"}) in seen(one))
+
+    run(main)
+
+
+def test_timers_fire_once_and_not_after_they_were_cancelled() -> None:
+    async def main() -> None:
+        actions = [
+            SetTimer(1, 0.01), SetTimer(2, 0.01), CancelTimer(2), SetTimer(3, 0.02), CancelTimer(9)
+        ]  # fmt: skip
+        async with scripted_pair(list(actions), []) as (one, _two):
+            one.start()
+            await until(lambda: ("timer", 3) in seen(one))
+            assert [it[1] for it in seen(one) if it[0] == "timer"] == [1, 3]
+
+    run(main)
+
+
+class Compute(Job, frozen=True):
+    what: str
+
+
+def test_work_is_done_elsewhere_and_its_failures_are_told() -> None:
+    main_thread = threading.get_ident()
+
+    def work(job: Job) -> Record:
+        assert threading.get_ident() != main_thread
+        if isinstance(job, Evaluate):
+            return Evaluated({"accuracy": 0.5})
+        raise ValueError("no such\n  thing")
+
+    async def main() -> None:
+        jobs = [Work(1, Evaluate(0, BODY)), Work(2, Compute("x")), Work(3, Compute("y"))]
+        async with scripted_pair([*jobs, CancelWork(3)], [], work=work) as (one, _two):
+            one.start()
+            await until(lambda: ("done", 1, Evaluated({"accuracy": 0.5})) in seen(one))
+            await until(lambda: ("failed", 2, "ValueError: no such thing") in seen(one))
+            assert not [it for it in seen(one) if it[1:2] == (3,)]
+
+    run(main)
+
+
+def test_a_peer_that_breaks_the_protocol_loses_its_link_and_no_more() -> None:
+    async def main() -> None:
+        async with scripted_pair([Send(IDS[1], Status(1))], []) as (one, two):
+            assert isinstance(two.machine, Scripted)
+            two.machine.is_offended = True
+            two.start()
+            one.start()
+            await until(lambda: two.notes.refused == [(IDS[0], "offended")])
+            await until(lambda: ("down", 0) in seen(two) and ("down", 1) in seen(one))
+            two.machine.is_offended = False
+            one.driver._actions.append(Send(IDS[1], StatusRequest()))
+            one.driver._more.set()
+            await until(lambda: ("message", 0, StatusRequest()) in seen(two))
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("garbage", "reason"),
+    [(b"\xc1", "malformed_frame"), (bytes(wire.FRAME_BYTES_MAX + 1), "message_too_long")],
+)
+def test_garbage_on_the_frames_stream_ends_the_link(garbage: bytes, reason: str) -> None:
+    async def main() -> None:
+        async with scripted_pair([], []) as (one, two):
+            two.start()
+            await one.host.dial(IDS[1], [str(it) for it in two.host.addresses])
+            stream = await one.host.open_stream(IDS[1], f"{protocol_prefix(GROUP)}/frames")
+            await stream.write_message(garbage)
+            await until(lambda: ("down", 0) in seen(two))
+            assert two.links.counters[f"disconnected.{reason}"] == 1
+
+    run(main)
+
+
+def test_a_body_cut_short_is_lost() -> None:
+    async def main() -> None:
+        async with scripted_pair([], []) as (one, two):
+            two.start()
+            await one.host.dial(IDS[1], [str(it) for it in two.host.addresses])
+            stream = await one.host.open_stream(IDS[1], f"{protocol_prefix(GROUP)}/body")
+            await stream.write_message(wire.encode(ModelHeader(1)))
+            await stream.write((100).to_bytes(8, "little") + bytes(50))
+            stream.finish()
+            await until(lambda: ("lost", 0) in seen(two))
+            assert two.links.counters["disconnected.body_too_short"] == 1
+
+    run(main)
+
+
+def test_a_member_of_another_group_is_told_so() -> None:
+    async def main() -> None:
+        script = [Send(IDS[1], Status(1), ticket=1)]
+        async with scripted_pair(script, [], groups=(GROUP, bytes(32))) as (one, two):
+            two.start()
+            one.start()
+            await until(lambda: ("sent", 1, False) in seen(one))
+            assert (IDS[1], False, "other_group_or_version") in one.notes.links
+
+    run(main)
+
+
+def test_a_receiver_that_is_not_there_is_told_as_down() -> None:
+    async def main() -> None:
+        async with scripted_pair([Send(IDS[1], Status(1), ticket=1)], []) as (one, two):
+            await two.host.close()
+            one.start()
+            await until(lambda: ("down", 1) in seen(one) and ("sent", 1, False) in seen(one))
+
+    run(main)
+
+
+def test_a_journal_that_fails_ends_the_run_before_anything_after_it() -> None:
+    async def main() -> None:
+        actions = [Persist({"vote": b"1"}), Send(IDS[1], Status(1))]
+        async with scripted_pair(list(actions), []) as (one, two):
+            one.journal.failure = OSError("no space left")
+            two.start()
+            one.start()
+            assert one.task is not None
+            with pytest.raises(OSError, match="no space left"):
+                await one.task
+            one.task = None
+            assert one.driver.counters["action_Send"] == 0
+
+    run(main)
+
+
+def test_a_machine_that_raises_ends_the_run() -> None:
+    async def main() -> None:
+        async with scripted_pair([Report(Finished(1))], []) as (one, _two):
+            one.machine.on_peer_up = lambda _now, _peer: 1 / 0
+            one.start()
+            assert one.task is not None
+            one.driver.on_peer_up(IDS[1])
+            with pytest.raises(ZeroDivisionError):
+                await one.task
+            one.task = None
+
+    run(main)
+
+
+def test_the_drawing_of_a_body_that_raises_ends_the_run() -> None:
+    def parts():
+        yield BODY
+        raise ValueError("torn")
+
+    async def main() -> None:
+        action = SendBulk(IDS[1], ModelHeader(3), parts(), 2 * BODY.nbytes)
+        async with scripted_pair([action], []) as (one, two):
+            two.start()
+            one.start()
+            assert one.task is not None
+            with pytest.raises(ValueError, match="torn"):
+                await one.task
+            one.task = None
+            await until(lambda: ("lost", 0) in seen(two))
+
+    run(main)

@@ -1,0 +1,95 @@
+"""One peer, two worlds: over real sockets peers end with the bits that the simulator ends with."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from threading import Lock
+
+import numpy as np
+import pytest
+from driving import LISTEN, Driven, run
+
+from p2pfl.learner.learner import make_learner
+from p2pfl.libp2p import Host
+from p2pfl_gossip.actions import Job
+from p2pfl_gossip.events import Finished, RoundEnded
+from p2pfl_gossip.learning import Evaluate, Train
+from p2pfl_gossip.masked_sum.jobs import perform
+from p2pfl_gossip.opening import Opening
+from p2pfl_gossip.peer import Peer
+from p2pfl_gossip.records import Record
+from p2pfl_simulations.draws import stream
+from p2pfl_simulations.group import make_identity, make_peers, make_roster
+from p2pfl_simulations.running import Simulation
+from p2pfl_simulations.scenario import make_scenario
+
+
+@pytest.mark.parametrize("masking", ["none", "real"])
+def test_vectors_are_the_same_bit_for_bit(masking: str) -> None:
+    """In masked mode as well, as secrets, and so rounding bits, come from the seed here."""
+    scenario = make_scenario(
+        {
+            "peers": 10,
+            "rounds": 3,
+            "seed": 5,
+            "learning": {"task": "digits", "partition": {"kind": "dirichlet", "alpha": 0.3}},
+            "averaging": {
+                "algorithm": "cohorts",
+                "cohort_size": 5,
+                "masking": masking,
+                "deadline_s": 30.0,
+            },
+            "evaluation": {"baselines": []},
+        }
+    )
+    learner = make_learner(scenario.learning, peer_count=10, seed=5, folder=None, threads=1)
+    simulation = Simulation(scenario, learner, lambda _: None)
+    simulation.run()
+    simulated = [host.machine for host in simulation.world.hosts]
+    roster = make_roster(scenario)
+    make_peer = make_peers(scenario, roster, learner.initial_vector())
+    one_at_a_time = Lock()
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            hosts = [
+                await stack.enter_async_context(Host(make_identity(scenario.seed, index)))
+                for index in range(scenario.peers)
+            ]
+            addresses = {
+                host.peer_id: [str(it) for it in await host.listen(LISTEN)] for host in hosts
+            }
+            group = []
+            for index, host in enumerate(hosts):
+
+                def work(job: Job, index: int = index) -> Record:
+                    if isinstance(job, (Train, Evaluate)):
+                        with one_at_a_time:
+                            return learner.run([(index, job)])[0]
+                    return perform(job)
+
+                machine = Opening(
+                    index=index,
+                    roster=roster,
+                    deadline_s=30.0,
+                    draw=bytes(32),
+                    make_peer=lambda _seed, index=index: make_peer(index),
+                    rng=stream(index, "opening"),
+                )
+                others = {peer: at for peer, at in addresses.items() if peer != host.peer_id}
+                group.append(Driven(machine, host, addresses=others, work=work))
+            for driven in group:
+                driven.start()
+            for driven in group:
+                while not any(isinstance(event, Finished) for event in driven.notes.events):
+                    await asyncio.sleep(0)
+            await asyncio.gather(*(driven.end() for driven in group))
+        for driven, other in zip(group, simulated, strict=True):
+            assert isinstance(driven.machine, Opening)
+            peer = driven.machine.peer
+            assert isinstance(peer, Peer)
+            assert isinstance(other, Peer)
+            ended = [event for event in driven.notes.events if isinstance(event, RoundEnded)]
+            assert [event.contributors for event in ended] == [5, 5, 5]
+            assert np.array_equal(peer.vector, other.vector)
+
+    run(main)
