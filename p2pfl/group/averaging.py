@@ -20,6 +20,7 @@ from p2pfl.group.settings import (
     NoAveragingSettings,
     PushSumSettings,
     TopologySettings,
+    require_fit,
 )
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Vector
@@ -83,6 +84,27 @@ def make_averaging(settings: AveragingSettings, group: Group) -> MakeAveraging:
     except (TopologyError, CohortError) as error:
         raise AveragingError(str(error)) from None
     return make
+
+
+def require_possible(settings: AveragingSettings, peer_count: int, seed: bytes) -> None:
+    """Check that so many peers can average so, before any of them is there.
+
+    Args:
+        settings: how they average.
+        peer_count: how many they are.
+        seed: of graphs and cohorts, 32 bytes.
+
+    Raises:
+        AveragingError: they cannot; the message says what to change.
+    """
+    try:
+        require_fit(settings, peer_count)
+        if isinstance(settings, CohortSettings):
+            _cohorts(peer_count, settings, seed)(0)
+        elif isinstance(settings, (DsgdSettings, PushSumSettings)):
+            _topology(settings.topology, peer_count, seed)
+    except ValueError as error:  # TopologyError and CohortError among them.
+        raise AveragingError(str(error)) from None
 
 
 def _maker(settings: AveragingSettings, group: Group) -> MakeAveraging:

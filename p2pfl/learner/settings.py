@@ -105,16 +105,21 @@ class TrainingSettings(Settings):
         return rate
 
 
-class LearningSettings(Settings):
-    """What is learnt, from whose rows, and how."""
+class TaskSettings(Settings):
+    """What is learnt, and how."""
 
     task: Annotated[str, Field(min_length=1)] = "digits"
-    """A built-in task, or ``"my_module:MyTask"``, imported from the scenario's folder."""
+    """A built-in task, or ``"my_module:MyTask"``, imported from the folder of this file."""
     options: dict[str, Any] = {}
     """Arguments of the task, such as ``hidden = [128]``; the task checks them."""
-    data_dir: Path | None = None
-    """Where the task's files are, if not where it looks by itself; relative to the scenario."""
-    partition: PartitionSettings = IidPartition()
     training: TrainingSettings = TrainingSettings()
     evaluation_rows: Count | None = None
     """Test rows to measure on, drawn once by the seed; all if not given, or if there are fewer."""
+
+
+class LearningSettings(TaskSettings):
+    """What is learnt, from whose rows, and how."""
+
+    data_dir: Path | None = None
+    """Where the task's files are, if not where it looks by itself; relative to the scenario."""
+    partition: PartitionSettings = IidPartition()
