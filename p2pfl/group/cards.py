@@ -1,6 +1,7 @@
 """Cards: what a peer hands to a group that is to admit it. Everything on it is public."""
 
 import ipaddress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,8 +9,8 @@ from pydantic import Field, model_validator
 
 from p2pfl.group.documents import read_document, write_document
 from p2pfl.learner.settings import Settings
-from p2pfl.libp2p.multiaddr import InvalidMultiaddr, Multiaddr, parse_multiaddr
-from p2pfl_crypto.identity import InvalidIdentity, PeerId, public_key_of
+from p2pfl.libp2p.multiaddr import Multiaddr, parse_multiaddr
+from p2pfl_crypto.identity import PeerId, public_key_of
 
 ADDRESSES_MAX = 16  # A dialer tries them all.
 
@@ -21,6 +22,37 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 class CardError(Exception):
     """A card that cannot be read or written; one line a fault."""
+
+
+def dialled_addresses(texts: Sequence[str], peer_id: PeerId | None) -> list[Multiaddr]:
+    """Parse addresses that others are to dial.
+
+    Args:
+        texts: as people write them.
+        peer_id: whom they must name if they name anybody; None if that is not known yet.
+
+    Raises:
+        ValueError: one of them cannot be dialled, or is there twice.
+    """
+    addresses = []
+    for text in texts:
+        address = parse_multiaddr(text)
+        if peer_id is not None and address.peer_id not in (None, peer_id):
+            raise ValueError(f"{text} names another peer than {peer_id}")
+        if address.port == 0:
+            raise ValueError(f"{text} has port 0, which nobody can dial")
+        if is_unspecified(address):
+            raise ValueError(f"{text} is where a peer listens; give an address to reach it at")
+        addresses.append(address)
+    if len({(address.kind, address.host, address.port) for address in addresses}) < len(addresses):
+        raise ValueError("an address is there twice")
+    return addresses
+
+
+def is_unspecified(address: Multiaddr) -> bool:
+    """Tell whether an address stands for all of a machine's: nobody can dial that."""
+    is_ip = address.kind in ("ip4", "ip6")
+    return is_ip and ipaddress.ip_address(address.host).is_unspecified
 
 
 class Member(Settings):
@@ -39,31 +71,17 @@ class Member(Settings):
     def _can_be_reached(self) -> "Member":
         try:
             public_key_of(self.peer_id)
-        except InvalidIdentity as error:
+            dialled_addresses(self.addresses, PeerId(self.peer_id))
+        except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from None
-        addresses = [str(self._parse(address)) for address in self.addresses]
-        if len(set(addresses)) != len(addresses):
-            raise ValueError(f"{self.name}: an address is there twice")
         return self
 
     def multiaddrs(self) -> tuple[Multiaddr, ...]:
         """Return the addresses, each naming whom to expect there."""
-        return tuple(self._parse(address) for address in self.addresses)
-
-    def _parse(self, text: str) -> Multiaddr:
-        try:
-            address = parse_multiaddr(text)
-        except InvalidMultiaddr as error:
-            raise ValueError(f"{self.name}: {error}") from None
-        if address.peer_id not in (None, self.peer_id):
-            raise ValueError(f"{self.name}: {text} names another peer than {self.peer_id}")
-        if address.port == 0:
-            raise ValueError(f"{self.name}: {text} has port 0, which nobody can dial")
-        if address.kind in ("ip4", "ip6") and ipaddress.ip_address(address.host).is_unspecified:
-            raise ValueError(
-                f"{self.name}: {text} is where a peer listens; give an address to reach it at"
-            )
-        return address.with_peer(PeerId(self.peer_id))
+        peer_id = PeerId(self.peer_id)
+        return tuple(
+            address.with_peer(peer_id) for address in dialled_addresses(self.addresses, peer_id)
+        )
 
 
 class _Card(Member):

@@ -1,0 +1,183 @@
+"""A peer's folder, and the settings that are its operator's own.
+
+    DIR/peer.toml      settings, as below: written by `p2pfl peer init`, then the operator's
+    DIR/key            identity and draw secret (p2pfl.store.keys); nobody else may read it
+    DIR/card.toml      what others may know: made of key and peer.toml, handed to the group
+    DIR/roster.toml    the group, as its members agreed on it; `roster` may name another file
+    DIR/journal/       records and checkpoints (p2pfl.store.journal), locked while the peer runs
+    DIR/peer.log       JSON lines; older ones are in peer.log.1, .2, ...
+    DIR/control.sock   where a running peer is asked and told things
+
+What the group has agreed on is in the roster; nothing here changes what others compute.
+"""
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from p2pfl.group.cards import ADDRESSES_MAX, Member, PeerName, dialled_addresses
+from p2pfl.group.documents import read_document, write_document
+from p2pfl.learner.settings import Settings
+from p2pfl.libp2p.multiaddr import InvalidMultiaddr, parse_multiaddr
+from p2pfl.store.files import PRIVATE
+from p2pfl.store.keys import PublicKeys
+
+THREADS_MAX = 1024
+_HOST_AND_PORT = re.compile(r"(\[[^\]]+\]|[^:\[\]]+):([0-9]{1,5})")
+
+
+class ConfigError(Exception):
+    """A peer's settings that cannot be used; one line a fault."""
+
+
+class PeerConfig(Settings):
+    """The settings of one peer, `peer.toml`. Paths are relative to its folder."""
+
+    name: PeerName
+    """What its card calls it."""
+    listen: Annotated[tuple[str, ...], Field(min_length=1, max_length=ADDRESSES_MAX)] = (
+        "/ip4/0.0.0.0/tcp/4001",
+    )
+    """Where it takes connections; port 0 is any that is free."""
+    addresses: Annotated[tuple[str, ...], Field(min_length=1, max_length=ADDRESSES_MAX)]
+    """Where others reach it, for its card; `p2pfl peer card` makes the card anew."""
+    roster: Path = Path("roster.toml")
+    """The file of its group."""
+    data_dir: Path | None = None
+    """Where its data are, if not where the task looks by itself."""
+    threads: Annotated[int, Field(ge=1, le=THREADS_MAX)] = 1
+    """To train on; results do not depend on it."""
+    passphrase_file: Path | None = None
+    """Opens the key, if that is sealed; without it a terminal is asked."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Of peer.log."""
+    metrics: str | None = None
+    """`HOST:PORT` on this machine's loopback to serve metrics on; not at all if not given."""
+    record: bool = False
+    """Whether to keep every event and the model of every round, for a report; it takes room."""
+
+    @field_validator("listen")
+    @classmethod
+    def _can_be_listened_on(cls, listen: tuple[str, ...]) -> tuple[str, ...]:
+        for text in listen:
+            try:
+                address = parse_multiaddr(text)
+            except InvalidMultiaddr as error:
+                raise ValueError(str(error)) from None
+            if address.peer_id is not None:
+                raise ValueError(f"{text}: leave out /p2p; a peer listens as itself")
+        return listen
+
+    @field_validator("metrics")
+    @classmethod
+    def _stays_on_this_machine(cls, metrics: str | None) -> str | None:
+        if metrics is None:
+            return None
+        parts = _HOST_AND_PORT.fullmatch(metrics)
+        if parts is None or int(parts[2]) > 0xFFFF:
+            raise ValueError(f"{metrics!r} is not HOST:PORT")
+        host = parts[1].strip("[]")
+        try:
+            is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            is_loopback = False
+        if not is_loopback:
+            raise ValueError(
+                f"{metrics!r} is not on the loopback: metrics are open to whoever reaches them;"
+                " use 127.0.0.1 and a proxy that asks who comes"
+            )
+        return metrics
+
+    @field_validator("addresses")
+    @classmethod
+    def _can_be_dialled(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        dialled_addresses(addresses, None)
+        return addresses
+
+    def member(self, keys: PublicKeys) -> Member:
+        """Return what the card of this peer says.
+
+        Raises:
+            ValidationError: an address names another peer than the one of the keys.
+        """
+        return Member(
+            name=self.name,
+            peer_id=keys.peer_id,
+            addresses=self.addresses,
+            commitment=keys.commitment.hex(),
+        )
+
+
+class PeerFolder:
+    """Where the files of a peer are; nothing is read or made by asking.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def config(self) -> Path:
+        """The settings, `PeerConfig`."""
+        return self.path / "peer.toml"
+
+    @property
+    def key(self) -> Path:
+        """The key file."""
+        return self.path / "key"
+
+    @property
+    def card(self) -> Path:
+        """The card, for others."""
+        return self.path / "card.toml"
+
+    @property
+    def journal(self) -> Path:
+        """The folder of the journal."""
+        return self.path / "journal"
+
+    @property
+    def log(self) -> Path:
+        """The log that is written to."""
+        return self.path / "peer.log"
+
+    @property
+    def control(self) -> Path:
+        """The socket of a running peer; it is there only while the peer runs."""
+        return self.path / "control.sock"
+
+    def roster_path(self, config: PeerConfig) -> Path:
+        """Return where the roster of the peer's group is."""
+        return self.path / config.roster
+
+
+def read_config(path: Path) -> PeerConfig:
+    """Read the settings of the peer in a folder; their paths are returned as seen from here.
+
+    Raises:
+        ConfigError: there is no peer, or its settings cannot be; one line a fault.
+    """
+    folder = PeerFolder(path)
+    if not folder.config.exists():
+        raise ConfigError(f"there is no peer in {path}; make one with p2pfl peer init {path}")
+    config = read_document(folder.config, PeerConfig, ConfigError)
+    seen = {
+        name: path.resolve() / value
+        for name in ("roster", "data_dir", "passphrase_file")
+        if (value := getattr(config, name)) is not None
+    }
+    return config.model_copy(update=seen)
+
+
+def write_config(path: Path, config: PeerConfig) -> None:
+    """Write the settings of the peer in a folder.
+
+    Raises:
+        ConfigError: they cannot be written.
+    """
+    write_document(PeerFolder(path).config, config, ConfigError, mode=PRIVATE)
