@@ -48,6 +48,8 @@ class PeerConfig(Settings):
     """The file of its group."""
     data_dir: Path | None = None
     """Where its data are, if not where the task looks by itself."""
+    task_dir: Path | None = None
+    """Where the group's own task is imported from, if not from where the roster is."""
     threads: Annotated[int, Field(ge=1, le=THREADS_MAX)] = 1
     """To train on; results do not depend on it."""
     passphrase_file: Path | None = None
@@ -168,7 +170,7 @@ def read_config(path: Path) -> PeerConfig:
     config = read_document(folder.config, PeerConfig, ConfigError)
     seen = {
         name: path.resolve() / value
-        for name in ("roster", "data_dir", "passphrase_file")
+        for name in ("roster", "data_dir", "task_dir", "passphrase_file")
         if (value := getattr(config, name)) is not None
     }
     return config.model_copy(update=seen)

@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from p2pfl_gossip.opening import Opening
-
 from p2pfl.daemon.building import (
     index_in,
     make_machine,
@@ -36,6 +34,7 @@ from p2pfl.store.keys import PeerKeys
 from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Command, Event, Job
+from p2pfl_gossip.opening import Opening
 from p2pfl_gossip.records import Record
 
 if sys.platform == "win32":
@@ -71,7 +70,7 @@ def run_peer(folder: PeerFolder, config: PeerConfig, keys: PeerKeys) -> None:
             index,
             data_dir=config.data_dir,
             threads=config.threads,
-            folder=folder.roster_path(config).resolve().parent,
+            folder=config.task_dir or folder.roster_path(config).resolve().parent,
         )
         _require_model_of(learner, store, folder)
         machine = make_machine(roster, index, keys.identity, learner, keys.draw_secret)

@@ -8,7 +8,7 @@ from p2pfl_gossip.actions import Event
 from p2pfl_gossip.events import AveragingStarted, Finished, RoundStarted
 from p2pfl_simulations.draws import array_stream, sampler, stream
 from p2pfl_simulations.scenario import FaultSettings, Partition
-from p2pfl_simulations.world import Host, World
+from p2pfl_simulations.stage import Place, Stage
 
 EXCHANGE_LATENCIES = 4
 """A fault within an exchange strikes in its first four latencies, in which most exchanges run."""
@@ -25,7 +25,7 @@ class FaultInjector:
 
     def __init__(self, settings: FaultSettings, *, seed: int, training_s: list[float]) -> None:
         self._settings, self._training_s = settings, training_s
-        self._world: World
+        self._world: Stage
         self._rngs = {kind: stream(seed, f"faults/{kind}") for kind in ("dropout", "crash")}
         self._armed: dict[int, str] = {}  # Peer -> the fault that awaits its exchange.
         self._finished: set[int] = set()  # Membership only.
@@ -45,7 +45,7 @@ class FaultInjector:
                 settings.churn.session_s, array_stream(seed, "faults/churn/session")
             )
 
-    def start(self, world: World) -> None:
+    def start(self, world: Stage) -> None:
         """Plan what does not depend on the peers' rounds."""
         self._world = world
         if self._settings.churn:
@@ -55,7 +55,7 @@ class FaultInjector:
         for partition in self._settings.partitions:
             world.queue.call_at(partition.start_s, self._split, partition)
 
-    def on_report(self, now_s: float, host: Host, event: Event) -> None:
+    def on_report(self, now_s: float, host: Place, event: Event) -> None:
         """Draw at each peer's round whether it drops out or crashes within, and when."""
         if isinstance(event, RoundStarted):
             self._armed.pop(host.index, None)
@@ -76,13 +76,13 @@ class FaultInjector:
         elif isinstance(event, Finished):
             self._finished.add(host.index)
 
-    def on_incident(self, now_s: float, host: Host | None, kind: str, detail: str) -> None:
+    def on_incident(self, now_s: float, host: Place | None, kind: str, detail: str) -> None:
         """Nothing: incidents are our own doing."""
 
-    def _plan(self, at_s: float, host: Host, kind: str) -> None:
+    def _plan(self, at_s: float, host: Place, kind: str) -> None:
         self._world.queue.call_at(at_s, self._strike, host, kind, host.life)
 
-    def _strike(self, host: Host, kind: str, life: int) -> None:
+    def _strike(self, host: Place, kind: str, life: int) -> None:
         if not host.is_online or host.life != life or host.index in self._finished:
             return
         silent = bool(self._settings.dropout and self._settings.dropout.silent)
@@ -90,7 +90,7 @@ class FaultInjector:
         self._world.take_offline(host, kind, kills=kills, silent=silent and not kills)
         self._return_later(host, kind)
 
-    def _end_session(self, host: Host) -> None:
+    def _end_session(self, host: Place) -> None:
         if host.index in self._finished:
             return
         if host.is_online:
@@ -99,16 +99,16 @@ class FaultInjector:
         else:
             self._next_session(host)
 
-    def _return_later(self, host: Host, kind: str) -> None:
+    def _return_later(self, host: Place, kind: str) -> None:
         at_s = self._world.queue.now_s + self._offline_s[kind]()
         self._world.queue.call_at(at_s, self._return, host, kind)
 
-    def _return(self, host: Host, kind: str) -> None:
+    def _return(self, host: Place, kind: str) -> None:
         self._world.bring_online(host, kind)
         if kind == "churn":
             self._next_session(host)
 
-    def _next_session(self, host: Host) -> None:
+    def _next_session(self, host: Place) -> None:
         at_s = self._world.queue.now_s + self._session_s()
         self._world.queue.call_at(at_s, self._end_session, host)
 

@@ -10,7 +10,7 @@ from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event, Vector
 from p2pfl_simulations.results import EventRow, PeerRow, RoundRow
 from p2pfl_simulations.scenario import Scenario
-from p2pfl_simulations.world import Host, World
+from p2pfl_simulations.stage import Place, Stage
 
 
 @dataclass(slots=True)
@@ -86,9 +86,9 @@ class Recorder:
         self._rounds: dict[int, _Round] = {}
         self._host_round = [0] * scenario.peers
         self._ended: dict[tuple[int, int], tuple[float, int, int, int]] = {}
-        self._world: World
+        self._world: Stage
 
-    def start(self, world: World) -> None:
+    def start(self, world: Stage) -> None:
         """Watch a world."""
         self._world = world
 
@@ -98,7 +98,7 @@ class Recorder:
             round_ + 1 == self._scenario.rounds
         )
 
-    def on_report(self, now_s: float, host: Host, event: Event) -> None:
+    def on_report(self, now_s: float, host: Place, event: Event) -> None:
         """Take a peer's event."""
         match event:
             case events.RoundStarted():
@@ -126,13 +126,13 @@ class Recorder:
             case _:
                 self._note_masked_sum(now_s, host, event)
 
-    def _note_masked_sum(self, now_s: float, host: Host, event: Event) -> None:
+    def _note_masked_sum(self, now_s: float, host: Place, event: Event) -> None:
         if isinstance(event, events.MaskedSumEnded) and event.result != "summed":
             self._note(now_s, host, "masked_sum_aborted", event.round, event.result)
         elif isinstance(event, events.MemberBlamed):
             self._note(now_s, host, "member_blamed", event.round, event.fault)
 
-    def on_incident(self, now_s: float, host: Host | None, kind: str, detail: str) -> None:
+    def on_incident(self, now_s: float, host: Place | None, kind: str, detail: str) -> None:
         """Take a fault."""
         change = {"offline": -1, "online": 1}.get(kind, 0)
         self.online += change
@@ -168,7 +168,7 @@ class Recorder:
         # Who is offline now will not come back for a round that is over.
         self._world.is_over = bool(self._finished) and self._unfinished_online == 0
 
-    def _round_ended(self, now_s: float, host: Host, event: events.RoundEnded) -> None:
+    def _round_ended(self, now_s: float, host: Place, event: events.RoundEnded) -> None:
         state = self._of(event.round)
         if state.ended_by[host.index]:
             return  # A peer that restarts from an older checkpoint ends its rounds again.
@@ -195,7 +195,7 @@ class Recorder:
                 row.accuracy_worst = float(np.min(state.accuracies))
             self._on_progress(row)
 
-    def _evaluated(self, host: Host, event: events.PeerEvaluated) -> None:
+    def _evaluated(self, host: Place, event: events.PeerEvaluated) -> None:
         ended = self._ended.pop((host.index, event.round), None)
         if ended is None:
             return
@@ -224,5 +224,5 @@ class Recorder:
             state = self._rounds[round_] = _Round(row, bytearray(self._scenario.peers))
         return state
 
-    def _note(self, now_s: float, host: Host, kind: str, round_: int, detail: str) -> None:
+    def _note(self, now_s: float, host: Place, kind: str, round_: int, detail: str) -> None:
         self.events.append(EventRow(now_s, kind, host.index, round_, detail))

@@ -93,6 +93,8 @@ class Run:
         counters: events, frames, bytes, timers, training jobs, batches ..., by name.
         batching: how training was batched, one line.
         environment: versions and machine class, for replay.
+        world: ``"simulated"``, or ``"processes"``: real ones on one machine. Of those, seconds are
+            real, and there is no digest: no two runs are alike to the byte.
     """
 
     scenario: Scenario
@@ -111,3 +113,4 @@ class Run:
     counters: dict[str, float]
     batching: str
     environment: dict[str, Any] = field(default_factory=dict)
+    world: str = "simulated"

@@ -1,7 +1,7 @@
 """Runs a scenario: builds the peers and their world, runs them, and gathers what came of it."""
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -69,17 +69,30 @@ def run(
     simulation = Simulation(scenario, learner, tell)
     interrupted = simulation.run()
     result = simulation.result()
-    rows = {row.round: row for row in result.rounds}
-    try:
-        if "local" in scenario.evaluation.baselines and not interrupted:
-            local_only(scenario, learner, evaluated_peers(scenario), rows, _teller(scenario, tell))
-        if "pooled" in scenario.evaluation.baselines and not interrupted:
-            pooled(scenario, learner.pooled(), rows, _teller(scenario, tell))
-    except KeyboardInterrupt:
-        interrupted = True
-    result.interrupted = interrupted or len(rows) < scenario.rounds
+    if not interrupted:
+        interrupted = add_baselines(scenario, learner, result.rounds, tell)
+    result.interrupted = interrupted or len(result.rounds) < scenario.rounds
     result.wall_s, result.cpu_s = stopwatch.wall_s(), stopwatch.cpu_s()
     return result
+
+
+def add_baselines(
+    scenario: Scenario, learner: Learner, rounds: Sequence[RoundRow], tell: OnProgress
+) -> bool:
+    """Run the baselines that the scenario wants, into the rows of the rounds.
+
+    Returns:
+        Whether KeyboardInterrupt ended that early.
+    """
+    rows = {row.round: row for row in rounds}
+    try:
+        if "local" in scenario.evaluation.baselines:
+            local_only(scenario, learner, evaluated_peers(scenario), rows, _teller(scenario, tell))
+        if "pooled" in scenario.evaluation.baselines:
+            pooled(scenario, learner.pooled(), rows, _teller(scenario, tell))
+    except KeyboardInterrupt:
+        return True
+    return False
 
 
 class Simulation:
@@ -134,7 +147,7 @@ class Simulation:
             label_counts=learner.label_counts,
             neighbours=self._neighbours(),
             digest=world.trace.hexdigest(),
-            model=_mean([peer.vector for peer in peers], learner.initial_vector()),
+            model=mean_model([peer.vector for peer in peers], learner.initial_vector()),
             interrupted=False,
             virtual_s=world.queue.now_s,
             wall_s=self._stopwatch.wall_s(),
@@ -207,7 +220,7 @@ def _teller(scenario: Scenario, tell: OnProgress) -> Callable[[str, int], None]:
     return tell_stage
 
 
-def _mean(vectors: list[Vector], otherwise: Vector) -> Vector:
+def mean_model(vectors: list[Vector], otherwise: Vector) -> Vector:
     """Average models in float64, in order."""
     if not vectors:
         return otherwise

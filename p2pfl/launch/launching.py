@@ -1,0 +1,150 @@
+"""Runs a scenario in real processes, and gathers the result that a simulation would give."""
+
+from pathlib import Path
+
+from p2pfl.launch.folders import make_folders
+from p2pfl.launch.processes import PeerProcess
+from p2pfl.launch.stage import ProcessStage
+from p2pfl.learner.learner import Learner, make_learner
+from p2pfl_gossip.actions import Vector
+from p2pfl_gossip.events import RoundEnded
+from p2pfl_gossip.learning import Evaluate, Evaluated
+from p2pfl_simulations.faults import FaultInjector
+from p2pfl_simulations.group import make_peers, make_roster
+from p2pfl_simulations.recorder import Recorder
+from p2pfl_simulations.results import RoundRow, Run
+from p2pfl_simulations.running import (
+    OnProgress,
+    Progress,
+    add_baselines,
+    environment,
+    mean_model,
+)
+from p2pfl_simulations.scenario import Scenario
+from p2pfl_simulations.stopwatch import Stopwatch
+
+
+def launch(
+    scenario: Scenario, *, peers_folder: Path, task_folder: Path | None, progress: OnProgress
+) -> Run:
+    """Run each peer of a scenario in a process of its own, on this machine.
+
+    Args:
+        scenario: what to run; of its faults, those that can be done to processes.
+        peers_folder: where the peers' folders are made; it is there, and empty.
+        task_folder: where the scenario's own task is imported from.
+        progress: is called now and then.
+
+    Returns:
+        The result; partial, and `interrupted`, if KeyboardInterrupt came during the run.
+
+    Raises:
+        LaunchError: a process ended by itself.
+        LearningError, RosterError: the scenario cannot be run.
+    """
+    stopwatch = Stopwatch()
+    learner = make_learner(
+        scenario.learning, peer_count=scenario.peers, seed=scenario.seed, folder=task_folder
+    )
+    folders = make_folders(scenario, peers_folder, task_folder)
+    stage = ProcessStage(
+        scenario, [PeerProcess(index, folder) for index, folder in enumerate(folders)]
+    )
+    launched = _Launch(scenario, learner, stage, progress)
+    interrupted = launched.run()
+    run = launched.result(stopwatch)
+    if not interrupted:
+        interrupted = add_baselines(scenario, learner, run.rounds, progress)
+    run.interrupted = interrupted or len(run.rounds) < scenario.rounds
+    run.wall_s, run.cpu_s = stopwatch.wall_s(), stopwatch.cpu_s()
+    return run
+
+
+class _Launch:
+    """One launch: the stage, and who watches it."""
+
+    def __init__(
+        self, scenario: Scenario, learner: Learner, stage: ProcessStage, progress: OnProgress
+    ) -> None:
+        self._scenario, self._learner, self._stage = scenario, learner, stage
+        self._progress = progress
+        self._recorder = Recorder(scenario, self._accuracy, self._on_round)
+        self._recorder.start(stage)
+        self._models = _Models(learner.initial_vector(), scenario.peers)
+        faults = scenario.faults.model_copy(update={"partitions": (), "stragglers": None})
+        self._faults = FaultInjector(faults, seed=scenario.seed, training_s=stage.training_s)
+        self._faults.start(stage)
+
+    def run(self) -> bool:
+        """Run to the end; return whether KeyboardInterrupt came first."""
+        try:
+            self._stage.run((self._recorder, self._faults, self._models))
+        except KeyboardInterrupt:
+            return True
+        finally:
+            self._stage.end()
+        return False
+
+    def result(self, stopwatch: Stopwatch) -> Run:
+        """Gather the result of what has run."""
+        scenario, learner, stage = self._scenario, self._learner, self._stage
+        roster = make_roster(scenario)
+        make_peer = make_peers(scenario, roster, learner.initial_vector())
+        peers = range(scenario.peers)
+        return Run(
+            scenario=scenario,
+            rounds=self._recorder.rows(),
+            peers=self._recorder.peers,
+            events=self._recorder.events,
+            sample_counts=[learner.sample_count(peer) for peer in peers],
+            label_counts=learner.label_counts,
+            neighbours=[make_peer(peer).partners(scenario.rounds - 1) for peer in peers],
+            digest="",
+            model=mean_model(self._models.latest, learner.initial_vector()),
+            interrupted=False,
+            virtual_s=stage.queue.now_s,
+            wall_s=stopwatch.wall_s(),
+            cpu_s=stopwatch.cpu_s(),
+            counters={
+                "frames_sent": stage.frames_sent,
+                "bytes_sent": stage.bytes_sent,
+                "processes": sum(process.life + 1 for process in stage.hosts),
+            },
+            batching="each peer in its own process",
+            environment=environment(),
+            world="processes",
+        )
+
+    def _accuracy(self, round_: int, vector: Vector) -> float:
+        (result,) = self._learner.run([(0, Evaluate(round_, vector))])
+        return result.metrics["accuracy"] if isinstance(result, Evaluated) else float("nan")
+
+    def _on_round(self, row: RoundRow) -> None:
+        self._progress(
+            Progress(
+                stage="gossip",
+                round=row.round + 1,
+                rounds=self._scenario.rounds,
+                online=self._recorder.online,
+                peers=self._scenario.peers,
+                accuracy_mean=row.accuracy_mean,
+                accuracy_worst=row.accuracy_worst,
+                bytes_sent=row.bytes_sent,
+                virtual_s=row.virtual_s,
+            )
+        )
+
+
+class _Models:
+    """Everybody's newest model."""
+
+    def __init__(self, initial: Vector, count: int) -> None:
+        self.latest = [initial] * count
+
+    def on_report(self, now_s: float, host: PeerProcess, event: object) -> None:
+        """Take the model of a round that ended."""
+        if isinstance(event, RoundEnded):
+            self.latest[host.index] = event.vector
+
+    def on_incident(self, now_s: float, host: PeerProcess, kind: str, detail: str) -> None:
+        """Nothing: a process that is gone has its last model."""

@@ -1,0 +1,107 @@
+"""One peer's process: started, watched, struck by faults, and ended."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from p2pfl.daemon.recording import Recording
+
+ERRORS = "stderr.log"
+
+
+class PeerProcess:
+    """The process of the peer in a folder.
+
+    Attributes:
+        index: the peer's place in the roster.
+        is_online: neither frozen nor down.
+        life: counts its processes.
+        bytes_sent: by all its processes, as far as their events tell.
+        frames_sent: the same.
+        recording: what its processes record.
+    """
+
+    def __init__(self, index: int, folder: Path) -> None:
+        self.index, self.folder = index, folder
+        self.is_online = True
+        self.life = 0
+        self.bytes_sent = self.frames_sent = 0
+        self.recording = Recording(folder)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._sent_before = (0, 0)  # By earlier processes.
+
+    def start(self) -> None:
+        """Start it in its own folder, where even a deep path leaves room for its socket's name."""
+        with (self.folder / ERRORS).open("ab") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "p2pfl.cli.main", "peer", "run", "."],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                # Ctrl-C on the terminal is ours to hear, and to pass on.
+                start_new_session=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+            )
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended; None while it runs, or was never started."""
+        return None if self._process is None else self._process.poll()
+
+    def freeze(self) -> None:
+        """Stop it in the middle of what it does, as a machine that hangs."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it at once, as a machine that loses its power."""
+        self._signal(signal.SIGKILL)
+        self._reap()
+
+    def ask_to_leave(self) -> None:
+        """Ask it to end in good order."""
+        self._signal(signal.SIGTERM)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for its end; return whether it came."""
+        if self._process is None:
+            return True
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def count(self, frames_sent: int, bytes_sent: int) -> tuple[int, int]:
+        """Note what its present process has sent; return what is new of that."""
+        frames, size = self._sent_before
+        new = (
+            frames + frames_sent - self.frames_sent,
+            size + bytes_sent - self.bytes_sent,
+        )
+        self.frames_sent, self.bytes_sent = frames + frames_sent, size + bytes_sent
+        return new
+
+    def last_words(self) -> str:
+        """Return the last line that it wrote to standard error that is not of its log."""
+        try:
+            lines = (self.folder / ERRORS).read_text(errors="replace").splitlines()
+        except OSError:
+            return ""
+        return next((line for line in reversed(lines) if line and line[0] != "{"), "")
+
+    def _reap(self) -> None:
+        if self._process is not None:
+            self._process.wait()
+        self.life += 1
+        self._sent_before = (self.frames_sent, self.bytes_sent)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)

@@ -1,0 +1,182 @@
+"""Real processes as a stage: what faults and recorders of the simulator do to a world, done here.
+
+A crash is SIGKILL and a new process later. Churn is SIGTERM, so that the peer leaves in good order,
+and a new process later. A dropout is SIGSTOP and SIGCONT: the machine hangs, and its links go dead
+without a word. What has no counterpart on one machine (partitions, slow links, stragglers) is left
+out; `left_out` names it.
+"""
+
+import heapq
+import time
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any, Protocol
+
+from p2pfl.launch.processes import PeerProcess
+from p2pfl_gossip import events
+from p2pfl_gossip.actions import Event
+from p2pfl_simulations.draws import array_stream, sampler
+from p2pfl_simulations.scenario import NetworkSettings, Scenario
+
+POLL_S = 0.02
+LEAVE_S = 45.0
+"""For processes that were asked to leave; longer than a peer takes that ends its round first."""
+
+
+class LaunchError(Exception):
+    """A launch that cannot go on; the message is for people."""
+
+
+class Watcher(Protocol):
+    """Is told what happens: the recorder and the faults of the simulator are watchers."""
+
+    def on_report(self, now_s: float, host: Any, event: Event) -> None:
+        """A peer has reported an event."""
+
+    def on_incident(self, now_s: float, host: Any, kind: str, detail: str) -> None:
+        """Something happened to a process."""
+
+
+class Clock:
+    """Seconds since the start, and calls at times."""
+
+    def __init__(self) -> None:
+        self.began_s = time.monotonic()
+        self._due: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._numbers = count()
+
+    @property
+    def now_s(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self.began_s
+
+    def call_at(self, at_s: float, call: Callable[..., None], *args: Any) -> None:
+        """Call at a time, or at once if it is past."""
+        heapq.heappush(self._due, (at_s, next(self._numbers), call, args))
+
+    def run_due(self) -> None:
+        """Call what is due."""
+        while self._due and self._due[0][0] <= self.now_s:
+            _, _, call, args = heapq.heappop(self._due)
+            call(*args)
+
+
+class Links:
+    """Latencies as the scenario has them, for the timing of faults within an exchange."""
+
+    def __init__(self, settings: NetworkSettings, seed: int) -> None:
+        self.draw_latency = sampler(settings.latency, array_stream(seed, "latency"))
+
+
+class ProcessStage:
+    """The processes of one launch; see `p2pfl_simulations.stage.Stage`."""
+
+    def __init__(self, scenario: Scenario, processes: Sequence[PeerProcess]) -> None:
+        self.hosts, self.queue = processes, Clock()
+        self.network = Links(scenario.network, scenario.seed)
+        self.frames_sent = self.bytes_sent = 0
+        self.is_over = False
+        self.training_s = [0.1] * len(processes)
+        """How long each peer has trained last; until it has, a guess."""
+        self._training_since_s: dict[int, float] = {}
+        self._watchers: tuple[Watcher, ...] = ()
+
+    def run(self, watchers: Sequence[Watcher]) -> None:
+        """Start all processes, and go on until a watcher sets `is_over`.
+
+        Raises:
+            LaunchError: a process ended by itself.
+        """
+        self._watchers = tuple(watchers)
+        for process in self.hosts:
+            process.start()
+        while not self.is_over:
+            self._read_events()
+            self.queue.run_due()
+            self._require_alive()
+            time.sleep(POLL_S)
+
+    def end(self) -> None:
+        """End all processes: in good order those that can, at once those that do not."""
+        for process in self.hosts:
+            process.thaw()
+            process.ask_to_leave()
+        deadline_s = time.monotonic() + LEAVE_S
+        for process in self.hosts:
+            if not process.wait(max(0.0, deadline_s - time.monotonic())):
+                process.kill()
+
+    # What faults ask for.
+
+    def take_offline(
+        self, host: PeerProcess, detail: str, *, kills: bool = False, silent: bool = False
+    ) -> None:
+        """Freeze a process, or end it."""
+        if not host.is_online:
+            return
+        host.is_online = False
+        if detail == "churn":
+            host.ask_to_leave()
+        elif kills:
+            host.kill()
+        else:
+            host.freeze()
+        self._tell(host, "offline", detail)
+
+    def bring_online(self, host: PeerProcess, detail: str) -> None:
+        """Let a process go on, or start a new one."""
+        if host.is_online:
+            return
+        if detail == "churn" and not host.wait(LEAVE_S):
+            host.kill()
+        host.is_online = True
+        if host.exit_code is None:
+            host.thaw()
+        else:
+            host.start()
+        self._tell(host, "online", detail)
+
+    def split(self, parts: list[int] | None) -> None:
+        """Refuse: `left_out` tells of partitions before the start."""
+        raise LaunchError("processes on one machine cannot be partitioned")
+
+    def _tell(self, host: PeerProcess, kind: str, detail: str) -> None:
+        for watcher in self._watchers:
+            watcher.on_incident(self.queue.now_s, host, kind, detail)
+
+    def _read_events(self) -> None:
+        """Tell the watchers what the peers have recorded, in order of time."""
+        fresh = [
+            (it.monotonic_s, host.index, it) for host in self.hosts for it in host.recording.fresh()
+        ]
+        for monotonic_s, index, it in sorted(fresh, key=lambda entry: entry[:2]):
+            host = self.hosts[index]
+            frames, size = host.count(it.frames_sent, it.bytes_sent)
+            self.frames_sent += frames
+            self.bytes_sent += size
+            now_s = monotonic_s - self.queue.began_s
+            if isinstance(it.event, events.RoundStarted):
+                self._training_since_s[index] = now_s
+            elif isinstance(it.event, events.AveragingStarted):
+                self.training_s[index] = now_s - self._training_since_s.get(index, now_s)
+            for watcher in self._watchers:
+                watcher.on_report(now_s, host, it.event)
+
+    def _require_alive(self) -> None:
+        for host in self.hosts:
+            if host.is_online and host.exit_code is not None:
+                told = host.last_words() or f"exit code {host.exit_code}"
+                raise LaunchError(f"{host.folder.name} has ended by itself: {told}")
+
+
+def left_out(scenario: Scenario) -> list[str]:
+    """Name what of a scenario cannot be done to processes on one machine."""
+    faults, found = scenario.faults, []
+    if faults.partitions:
+        found.append("partitions")
+    if faults.stragglers or scenario.compute.speed_spread > 1:
+        found.append("slower peers")
+    if scenario.network.loss:
+        found.append("loss of messages")
+    found.append("latency and bandwidth of links")
+    return found

@@ -1,0 +1,76 @@
+"""What watches and disturbs a run needs of it, be it simulated or made of real processes."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+
+class Place(Protocol):
+    """Where one peer runs.
+
+    Attributes:
+        index: the peer's place in the roster.
+        is_online: whether others can reach it.
+        life: counts its processes.
+        bytes_sent: by it, up to now.
+    """
+
+    index: int
+    is_online: bool
+    life: int
+    bytes_sent: int
+
+
+class Schedule(Protocol):
+    """A clock, and what is to happen by it."""
+
+    @property
+    def now_s(self) -> float:
+        """Seconds since the run began."""
+
+    def call_at(self, at_s: float, call: Callable[..., None], *args: Any) -> None:
+        """Call at a time, or at once if it is past."""
+
+
+class Latencies(Protocol):
+    """The network, as far as faults are timed by it."""
+
+    @property
+    def draw_latency(self) -> Callable[[], float]:
+        """Draws seconds that a frame takes."""
+
+
+class Stage(Protocol):
+    """A run, seen from outside its peers.
+
+    Attributes:
+        frames_sent: by all peers, up to now.
+        bytes_sent: by all peers, up to now.
+        is_over: set by who watches, to end the run.
+    """
+
+    frames_sent: int
+    bytes_sent: int
+    is_over: bool
+
+    @property
+    def hosts(self) -> Sequence[Any]:
+        """The places of all peers, by index."""
+
+    @property
+    def queue(self) -> Schedule:
+        """The clock."""
+
+    @property
+    def network(self) -> Latencies:
+        """The links."""
+
+    def take_offline(
+        self, host: Any, detail: str, *, kills: bool = False, silent: bool = False
+    ) -> None:
+        """Cut a peer off; with `kills`, end its process."""
+
+    def bring_online(self, host: Any, detail: str) -> None:
+        """Let a peer go on, or start its process again."""
+
+    def split(self, parts: list[int] | None) -> None:
+        """Let peers reach only those of the same part; None heals."""
