@@ -400,7 +400,6 @@ class Connection:
         self.unread_bytes = 0
         if self._pong is not None and not self._pong.done():
             self._pong.set_exception(ConnectionLost(reason))
-        self._counters.add("connections_closed", reason=reason)
         self._on_lost(self, reason)
 
     # Streams of the other end.
