@@ -1,26 +1,23 @@
 """One connection to one peer: a yamux session on a link, and the streams of it."""
 
 import asyncio
-import logging
 import socket
 from collections.abc import Callable, Sequence
 from time import monotonic  # The clock of uvloop counts whole milliseconds.
 
 from p2pfl.libp2p.errors import (
     ConnectionLost,
-    Libp2pError,
     RemoteProtocolError,
-    StreamFinished,
-    StreamReset,
     StreamTimeout,
 )
+from p2pfl.libp2p.inbound_streams import InboundStreams
 from p2pfl.libp2p.link import Link
 from p2pfl.libp2p.liveness import TICKS_PER_PERIOD, Liveness, Verdict
 from p2pfl.libp2p.multiaddr import Multiaddr
 from p2pfl.libp2p.multistream import MultistreamDialer
-from p2pfl.libp2p.negotiation import agree_inbound, agree_outbound
+from p2pfl.libp2p.negotiation import agree_outbound
 from p2pfl.libp2p.send_queue import SendQueue
-from p2pfl.libp2p.shared import Handler, Shared
+from p2pfl.libp2p.shared import Shared
 from p2pfl.libp2p.stream import Stream
 from p2pfl.libp2p.upgrade import Upgraded
 from p2pfl.libp2p.yamux import Yamux
@@ -39,8 +36,6 @@ from p2pfl.libp2p.yamux_streams import WindowBudget
 
 # How long a stream that we have closed may stay open at the other end: one keepalive period.
 _STREAM_END_TICKS = TICKS_PER_PERIOD
-
-_log = logging.getLogger(__name__)
 
 
 class Connection:
@@ -101,10 +96,9 @@ class Connection:
         )
         self._streams: dict[int, Stream] = {}
         self._queue = SendQueue(self._yamux)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._inbound = InboundStreams(shared, upgraded.peer_id, self._offended)
         self._ending: dict[int, int] = {}  # Stream id -> tick by which the other end has to end it.
         self._liveness = Liveness()
-        self._refused = 0
         self._pong: asyncio.Future[None] | None = None
         self._link = Link(
             connection_socket,
@@ -152,7 +146,7 @@ class Connection:
             try:
                 self._on_plaintext_untrusted(memoryview(early))
             except RemoteProtocolError as error:
-                self.close(error.reason, GoAwayCode.PROTOCOL_ERROR)
+                self._offended(error.reason)
                 return
         self._link.start()
 
@@ -178,7 +172,7 @@ class Connection:
         try:
             await agree_outbound(stream, negotiation, timeout_s)
         except RemoteProtocolError as error:
-            self.close(error.reason, GoAwayCode.PROTOCOL_ERROR)
+            self._offended(error.reason)
             raise
         except BaseException:
             stream.reset()
@@ -245,7 +239,7 @@ class Connection:
         verdict = self._liveness.tick(heard=heard, busy=self._yamux.stream_count > 0)
         tick = self._liveness.tick_count
         if tick % TICKS_PER_PERIOD == 0:
-            self._refused = 0
+            self._inbound.start_period()
         for stream_id in [i for i, end_tick in self._ending.items() if end_tick <= tick]:
             del self._ending[stream_id]
             self._streams.pop(stream_id, None)
@@ -318,12 +312,11 @@ class Connection:
                 if self.lost_reason is not None:
                     return
             if self._yamux.refused_count:
-                self._count_refused(self._yamux.refused_count)
+                self._inbound.count_refused(self._yamux.refused_count)
                 self._yamux.refused_count = 0
-            if self._refused > self._limits.refused_streams_per_period_max:
-                raise RemoteProtocolError("stream_flood")
+            self._inbound.check_flood()
         except RemoteProtocolError as error:
-            self.close(error.reason, GoAwayCode.PROTOCOL_ERROR)
+            self._offended(error.reason)
             return
         if self._queue.pending:
             self._link.pump()
@@ -343,7 +336,7 @@ class Connection:
 
     def _on_event_untrusted(self, event: Event) -> None:
         if isinstance(event, StreamOpened):
-            self._on_opened_untrusted(event.stream_id)
+            self._on_opened(event.stream_id)
         elif isinstance(event, WindowGrown):
             stream = self._streams.get(event.stream_id)
             if stream is not None and stream.outgoing:
@@ -362,21 +355,11 @@ class Connection:
         elif isinstance(event, GoneAway):
             self.close("gone_away")
 
-    def _on_opened_untrusted(self, stream_id: int) -> None:
-        limits, shared = self._limits, self._shared
-        # Handlers outlive their streams: a peer that opens and resets is held to the same number.
-        if (
-            len(self._tasks) >= limits.inbound_streams_per_peer_max
-            or len(shared.stream_tasks) >= limits.streams_max
-        ):
+    def _on_opened(self, stream_id: int) -> None:
+        if self._inbound.has_room():
+            self._inbound.serve(self._new_stream(stream_id, inbound=True))
+        else:
             self._yamux.reset(stream_id)
-            self._count_refused(1)
-            return
-        stream = self._new_stream(stream_id, inbound=True)
-        task = self._loop.create_task(self._serve(stream), name=f"stream from {self.peer_id}")
-        for tasks in (self._tasks, shared.stream_tasks):
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
 
     def _on_pong(self, value: int) -> None:
         round_trip_s = self._liveness.ping_answered(value, monotonic())
@@ -400,64 +383,18 @@ class Connection:
         self.unread_bytes = 0
         if self._pong is not None and not self._pong.done():
             self._pong.set_exception(ConnectionLost(reason))
-        self._counters.add("connections_closed", reason=reason)
         self._on_lost(self, reason)
 
-    # Streams of the other end.
-
-    async def _serve(self, stream: Stream) -> None:
-        try:
-            handler = await self._agree(stream)
-            if handler is not None:
-                self._counters.add("streams_accepted")
-                await handler(stream)
-        except RemoteProtocolError as error:
-            # Raised by a handler for what it was sent: that stream's fault only.
-            self._counters.add("streams_failed", reason=error.reason)
-            stream.reset()
-        except (StreamReset, StreamFinished, StreamTimeout):
-            self._counters.add("streams_failed", reason="broken_off")
-            stream.reset()
-        except asyncio.CancelledError:
-            stream.reset()
-            raise
-        except Exception:
-            _log.exception("a handler of %s failed", stream.protocol)
-            self._counters.add("handlers_failed")
-            stream.reset()
-        finally:
-            stream.close()
-
-    async def _agree(self, stream: Stream) -> Handler | None:
-        handlers = self._shared.handlers
-        try:
-            await agree_inbound(stream, handlers.__contains__, self._limits.negotiation_timeout_s)
-        except RemoteProtocolError as error:
-            self.close(error.reason, GoAwayCode.PROTOCOL_ERROR)
-            return None
-        except StreamTimeout:
-            self._counters.add("streams_refused", reason="negotiation_timeout")
-            stream.reset()
-            return None
-        except Libp2pError:  # The other end changed its mind, or the connection is gone.
-            stream.reset()
-            return None
-        handler = handlers.get(stream.protocol)
-        if handler is None:  # Taken away while the answer was on its way.
-            stream.reset()
-        return handler
-
     # Inner workings.
+
+    def _offended(self, reason: str) -> None:
+        self.close(reason, GoAwayCode.PROTOCOL_ERROR)
 
     def _new_stream(self, stream_id: int, *, inbound: bool) -> Stream:
         timeout_s = self._limits.stream_timeout_s
         stream = Stream(self, stream_id, inbound=inbound, timeout_s=timeout_s)
         self._streams[stream_id] = stream
         return stream
-
-    def _count_refused(self, count: int) -> None:
-        self._refused += count
-        self._counters.add("streams_refused", count)
 
     def _settle(self, stream_id: int) -> None:
         if not self._yamux.knows(stream_id):

@@ -128,7 +128,10 @@ class PeerTable:
         self._counters.add("bytes_sent", connection.bytes_sent)
         self._counters.add("bytes_received", connection.bytes_received)
         self._others.discard(connection)
-        if self._connections.get(peer_id) is not connection:
+        is_in_use = self._connections.get(peer_id) is connection
+        if is_in_use or connection.draining:  # Else it was never opened, but a dial that failed.
+            self._counters.add("connections_closed", reason=reason)
+        if not is_in_use:
             return
         for other in self._others:
             if other.peer_id == peer_id and other.draining:

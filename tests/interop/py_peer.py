@@ -15,10 +15,11 @@ from libp2p import create_yamux_muxer_option, new_host
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
 from libp2p.custom_types import TProtocol
+from libp2p.host.exceptions import StreamFailure
 from libp2p.host.ping import PingService, handle_ping
 from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.identity.identify.identify import parse_identify_response
-from libp2p.network.stream.exceptions import StreamEOF, StreamError
+from libp2p.network.stream.exceptions import StreamEOF, StreamError, StreamReset
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
@@ -116,6 +117,27 @@ class Peer:
         for _ in range(count):
             stream = await self.host.new_stream(self.peer, [ECHO])
             await stream.reset()
+        return {}
+
+    async def resets_seen(self, count):
+        """Open streams that the other end resets; one may be reset before it is agreed on.
+
+        One that was reset before it is read reads as ended, so its own flag tells.
+        """
+        seen = 0
+        for _ in range(count):
+            try:
+                stream = await self.host.new_stream(self.peer, [RESET])
+                async for _ in chunks(stream):
+                    pass
+                seen += stream.muxed_stream.reset_received
+            except (StreamReset, StreamFailure):
+                seen += 1
+        return {"seen": seen}
+
+    async def refuse(self):
+        """Take no connection from now on; the gate goes by addresses only."""
+        self.host.get_network().connection_gate.add_to_deny_list("127.0.0.1")
         return {}
 
     async def ping(self):

@@ -113,6 +113,8 @@ def test_they_dial(name: str) -> None:
         }
         await other.do("resets", count=RESETS)
         assert (await other.do("echo", bytes=100))["same"]
+        assert (await other.do("resets_seen", count=RESETS))["seen"] == RESETS
+        assert host.counters["streams_reset_by_us"] >= RESETS
         assert (await other.do("sum", bytes=1_000_000))["bytes"] == 1_000_000
         assert (await other.do("ping"))["milliseconds"] >= 0
         told = await other.do("identify")
@@ -162,5 +164,16 @@ def test_a_refused_peer_is_told_by_the_end_of_the_connection(name: str) -> None:
             assert "error" in await other.attempt("echo", bytes=100)
         assert host.counters["handshakes_failed.not_allowed"] >= 1
         assert host.peers() == ()
+
+    run(name, main)
+
+
+def test_a_refusal_by_the_other_end_fails_the_dial(name: str) -> None:
+    async def main(host: Host, other: OtherPeer) -> None:
+        await other.do("refuse")
+        with pytest.raises(DialFailed):
+            await host.dial(PeerId(other.peer_id), other.addresses)
+        assert host.peers() == ()
+        assert host.counters["connections_opened"] == host.counters["connections_closed"]
 
     run(name, main)

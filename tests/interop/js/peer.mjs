@@ -16,11 +16,14 @@ const { tcp } = await import('@libp2p/tcp')
 const { createLibp2p } = await import('libp2p')
 const { multiaddr } = await import('@multiformats/multiaddr')
 
+let refuses = false
 const host = await createLibp2p({
   addresses: { listen: ['/ip4/127.0.0.1/tcp/0'] },
   transports: [tcp()],
   connectionEncrypters: [noise()],
   streamMuxers: [yamux()],
+  // Asked once the handshake has told who dials.
+  connectionGater: { denyInboundEncryptedConnection: () => refuses },
   connectionMonitor: { enabled: false },
   connectionManager: { inboundConnectionThreshold: 1000 },
   services: { identify: identify({ runOnConnectionOpen: false }), ping: ping() }
@@ -101,6 +104,23 @@ const commands = {
     }
     return {}
   },
+  // Opens streams that the other end resets; one may be reset before it is agreed on. Reading one
+  // that was reset before just ends, so its status tells.
+  resets_seen: async ({ count: wanted }) => {
+    let seen = 0
+    for (let done = 0; done < wanted; done++) {
+      try {
+        const stream = await connection.newStream('/reset/1', many)
+        await count(stream)
+        if (stream.status === 'reset') seen++
+      } catch (error) {
+        if (error.name !== 'StreamResetError') throw error
+        seen++
+      }
+    }
+    return { seen }
+  },
+  refuse: async () => { refuses = true; return {} },
   ping: async () => ({ milliseconds: await host.services.ping.ping(connection.remotePeer) }),
   identify: async () => {
     const told = await host.services.identify.identify(connection)

@@ -291,56 +291,6 @@ def test_slow_handshakes_are_given_up_and_do_not_keep_others_out() -> None:
     run(main)
 
 
-@pytest.mark.parametrize("reset", [False, True], ids=["end", "reset"])
-def test_a_connection_cut_at_any_byte_leaves_nothing_behind(reset: bool) -> None:
-    """Cut after each so many bytes of the dialler: handshake, stream opening, data."""
-
-    class Counting:
-        def __init__(self, writer: asyncio.StreamWriter, budget: int) -> None:
-            self._writer, self.left = writer, budget
-
-        def write(self, sent: bytes) -> None:
-            self._writer.write(bytes(sent)[: self.left])
-            self.left = max(0, self.left - len(sent))
-            if not self.left:
-                raise ConnectionAbortedError
-
-        async def drain(self) -> None:
-            await self._writer.drain()
-
-    async def main() -> None:
-        async with Host(identity(2)) as victim:
-            victim.set_handler("/echo", echo)
-            [address] = await victim.listen(LISTEN)
-            for budget in range(1, 700, 9):
-                raw = await RawPeer.connect(address)
-                writer, raw.writer = raw.writer, Counting(raw.writer, budget)  # type: ignore[assignment]
-                try:
-                    await raw.upgrade(identity(3))
-                    await raw.send(SYN + data(1, HEADER + encode_message("/echo") + b"x" * 50))
-                except ConnectionAbortedError:
-                    pass
-                if reset:
-                    writer.get_extra_info("socket").setsockopt(
-                        socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
-                    )
-                writer.close()
-            await until(
-                lambda: (
-                    not victim.peers()
-                    and not victim.metrics()["handshakes_in_progress"]
-                    and not victim._shared.stream_tasks
-                )
-            )
-            assert victim.metrics()["streams"] == victim.metrics()["unread_bytes"] == 0
-            assert victim.metrics()["connections_superseded"] == 0
-            told = victim.counters.snapshot()
-            assert told["connections_opened"] == told["connections_closed"] > 0
-            assert told["handshakes_failed"] > 0
-
-    run(main)
-
-
 def test_plaintext_is_never_spoken() -> None:
     async def main() -> None:
         async with Host(identity(2)) as victim:
