@@ -16,6 +16,8 @@ from p2pfl_gossip.actions import (
     Command,
     Disconnect,
     Event,
+    Job,
+    Machine,
     PeerId,
     Persist,
     Report,
@@ -26,7 +28,7 @@ from p2pfl_gossip.actions import (
 )
 from p2pfl_gossip.averaging.cohort_averaging import CohortAveraging, MeanHeader, PartHeader
 from p2pfl_gossip.catch_up import ModelHeader, Status, StatusRequest
-from p2pfl_gossip.learning import Evaluate, Evaluated, Job, Train, Trained
+from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.peer_state import Settings
 from p2pfl_gossip.records import Message
@@ -76,6 +78,7 @@ class OnePeer:
             ),
             seed="test",
         )
+        self.machine: Machine = self.peer  # Whom inputs go to.
         self.timers: dict[int, float] = {}
         self.work: dict[int, Job] = {}
         self.sent: list[tuple[int, Message]] = []
@@ -87,11 +90,11 @@ class OnePeer:
     # --- inputs ---------------------------------------------------------------------------------
 
     def start(self) -> "OnePeer":
-        self.do(self.peer.on_start(self.now_s, dict(self.records)))
+        self.do(self.machine.on_start(self.now_s, dict(self.records)))
         return self
 
     def message(self, sender: int, message: Message) -> None:
-        self.do(self.peer.on_message(self.now_s, self.roster.peers[sender], message))
+        self.do(self.machine.on_message(self.now_s, self.roster.peers[sender], message))
 
     def status(self, sender: int, round_: int) -> None:
         self.message(sender, Status(round_))
@@ -99,16 +102,16 @@ class OnePeer:
     def begin(self, sender: int, header: Message) -> int | None:
         """Announce a body; return its name, or None if it is not wanted."""
         bulk, peer_id = next(self._bulks), self.roster.peers[sender]
-        is_wanted, actions = self.peer.on_bulk_begin(self.now_s, peer_id, bulk, header)
+        is_wanted, actions = self.machine.on_bulk_begin(self.now_s, peer_id, bulk, header)
         self.do(actions)
         return bulk if is_wanted else None
 
     def chunk(self, sender: int, bulk: int, content: bytes) -> None:
         peer_id = self.roster.peers[sender]
-        self.do(self.peer.on_bulk_chunk(self.now_s, peer_id, bulk, content))
+        self.do(self.machine.on_bulk_chunk(self.now_s, peer_id, bulk, content))
 
     def end(self, sender: int, bulk: int) -> None:
-        self.do(self.peer.on_bulk_end(self.now_s, self.roster.peers[sender], bulk, None))
+        self.do(self.machine.on_bulk_end(self.now_s, self.roster.peers[sender], bulk, None))
 
     def body(self, sender: int, header: Message, values: Any) -> bool:
         """Send a whole body; return whether it was wanted."""
@@ -120,28 +123,28 @@ class OnePeer:
         return True
 
     def down(self, sender: int) -> None:
-        self.do(self.peer.on_peer_down(self.now_s, self.roster.peers[sender]))
+        self.do(self.machine.on_peer_down(self.now_s, self.roster.peers[sender]))
 
     def command(self, command: Command) -> None:
-        self.do(self.peer.on_command(self.now_s, command))
+        self.do(self.machine.on_command(self.now_s, command))
 
     def timer(self) -> None:
         """Let the one timer be due."""
         ((ticket, at_s),) = self.timers.items()
         del self.timers[ticket]
         self.now_s = max(self.now_s, at_s)
-        self.do(self.peer.on_timer(self.now_s, ticket))
+        self.do(self.machine.on_timer(self.now_s, ticket))
 
     def done(self, kind: type[Job], result: Any) -> None:
         """End the one job of a kind."""
         ticket = self.job(kind)
         del self.work[ticket]
-        self.do(self.peer.on_work_done(self.now_s, ticket, result))
+        self.do(self.machine.on_work_done(self.now_s, ticket, result))
 
     def failed(self, kind: type[Job], reason: str) -> None:
         ticket = self.job(kind)
         del self.work[ticket]
-        self.do(self.peer.on_work_failed(self.now_s, ticket, reason))
+        self.do(self.machine.on_work_failed(self.now_s, ticket, reason))
 
     def job(self, kind: type[Job]) -> int:
         (ticket,) = [ticket for ticket, job in self.work.items() if isinstance(job, kind)]
@@ -159,7 +162,7 @@ class OnePeer:
         for ticket in [key for key, job in self.work.items() if isinstance(job, Evaluate)]:
             del self.work[ticket]
             result = Evaluated({"accuracy": 0.5, "loss": 1.0})
-            self.do(self.peer.on_work_done(self.now_s, ticket, result))
+            self.do(self.machine.on_work_done(self.now_s, ticket, result))
 
     def part(self, sender: int, value: float, *, round_: int | None = None) -> bool:
         round_ = self.peer.round if round_ is None else round_

@@ -3,6 +3,25 @@
 from p2pfl_gossip.actions import Event, Vector
 
 
+class OpeningWaits(Event, frozen=True):
+    """The group cannot open yet; told again whenever the members waited for are others.
+
+    Attributes:
+        needs: ``"secret"``, they have not revealed theirs; or ``"ready"``, they have not said that
+            they know all secrets.
+        count: how many members this peer waits for.
+        members: the first of them by roster, at most WAITS_NAMED_MAX of opening.py.
+    """
+
+    needs: str
+    count: int
+    members: tuple[str, ...]
+
+
+class Opened(Event, frozen=True):
+    """All members were there, and the peer begins; once in its life, not after each restart."""
+
+
 class RoundStarted(Event, frozen=True):
     """The peer trains for `round`."""
 

@@ -1,7 +1,8 @@
 """Messages <-> frames: the closed set of all that peers say to each other.
 
-A frame is a msgpack array of the message's tag and fields (records.py). Tags: 1 to 15 the peer,
-16 to 63 averaging, 64 to 127 masked sums. A tag is never used again for another meaning.
+A frame is a msgpack array of the message's tag and fields (records.py). Tags: 1 to 15 the peer
+and the opening of its group, 16 to 63 averaging, 64 to 127 masked sums. A tag is never used again
+for another meaning.
 """
 
 from p2pfl_gossip.averaging.age_gossip import AgedModelHeader
@@ -11,6 +12,7 @@ from p2pfl_gossip.averaging.neighbour_averaging import VectorHeader
 from p2pfl_gossip.averaging.push_sum import RunningSumHeader
 from p2pfl_gossip.catch_up import ModelHeader, ModelRequest, Status, StatusRequest
 from p2pfl_gossip.masked_sum.messages import MASKED_SUM_MESSAGES
+from p2pfl_gossip.opening import OPENING_MESSAGES
 from p2pfl_gossip.records import Codec
 
 FRAME_BYTES_MAX = 64 * 1024
@@ -21,6 +23,7 @@ MESSAGES = (
     | StatusRequest
     | ModelRequest
     | ModelHeader
+    | OPENING_MESSAGES
     | PartHeader
     | MeanHeader
     | VectorHeader

@@ -2,10 +2,12 @@
 
 import json
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 from datetime import datetime
+from getpass import getpass
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,9 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from p2pfl.cli.errors import STORAGE_FAILED, BadInput, input_errors
-from p2pfl.daemon.config import PeerFolder, read_config
+from p2pfl.daemon.config import PeerConfig, PeerFolder, read_config
 from p2pfl.daemon.control import ControlError, ask
 from p2pfl.daemon.logs import describe_line
+from p2pfl.store.keys import PeerKeys, read_keys, read_passphrase, read_public_keys
 from p2pfl_simulations.quantities import data_size, duration, percent, plural
 
 WATCH_EVERY_S = 1.0
@@ -27,7 +30,6 @@ POLL_S = 0.1
 
 def run(folder: Path) -> int:
     """Run the peer of a folder in the foreground; return the exit code."""
-    from p2pfl.cli.passphrases import read_keys_of
     from p2pfl.daemon.building import MembershipError
     from p2pfl.daemon.service import ServiceError, run_peer
     from p2pfl.group.averaging import AveragingError
@@ -36,7 +38,7 @@ def run(folder: Path) -> int:
 
     with input_errors():
         config = read_config(folder)
-        keys = read_keys_of(folder, config)
+        keys = _read_keys(folder, config)
     try:
         with input_errors():
             run_peer(PeerFolder(folder), config, keys)
@@ -48,6 +50,21 @@ def run(folder: Path) -> int:
         Console(stderr=True, soft_wrap=True, highlight=False).print(f"p2pfl: {error}", markup=False)
         return STORAGE_FAILED
     return 0
+
+
+def _read_keys(folder: Path, config: PeerConfig) -> PeerKeys:
+    """Read a peer's keys; ask for the passphrase where it takes one and no file has it."""
+    path = PeerFolder(folder).key
+    if not read_public_keys(path).is_sealed:
+        return read_keys(path)
+    if config.passphrase_file is not None:
+        return read_keys(path, passphrase=read_passphrase(config.passphrase_file))
+    if not sys.stdin.isatty():
+        raise BadInput(
+            f"{path} is sealed by a passphrase, and there is no terminal to ask for it: set"
+            f" passphrase_file in {PeerFolder(folder).config}"
+        )
+    return read_keys(path, passphrase=getpass(f"passphrase of {path}: ").encode())
 
 
 def show_status(folder: Path, *, as_json: bool, watch: bool) -> None:

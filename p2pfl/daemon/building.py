@@ -5,21 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-from p2pfl_gossip.opening import Opening
-from p2pfl_gossip.reveals import Reveals
-
 from p2pfl.group.averaging import Group, make_averaging
 from p2pfl.group.roster_file import RosterFile, group_id
 from p2pfl.learner.learner import Learner, make_learner
-from p2pfl.learner.settings import IidPartition, LearningSettings
 from p2pfl_crypto.identity import Identity, PeerId
 from p2pfl_gossip.actions import Job
 from p2pfl_gossip.learning import Evaluate, Train
 from p2pfl_gossip.masked_sum.jobs import perform
+from p2pfl_gossip.opening import Opening
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.peer_state import Settings
 from p2pfl_gossip.records import Record
-from p2pfl_gossip.roster import Roster
+from p2pfl_gossip.reveals import Reveals
 
 
 class MembershipError(Exception):
@@ -52,22 +49,14 @@ def make_member_learner(
         index: the member's place in the roster.
         data_dir: where the member's data are, in place of the roster's; None leaves that.
         threads: threads to train on.
-        folder: where the group's own task is imported from, and paths are relative to.
+        folder: where the group's own task is imported from; `data_dir` is relative to it.
 
     Raises:
         LearningError: the task or its data cannot be had.
     """
-    chosen = roster.learning
-    settings = LearningSettings(
-        **{
-            **{name: getattr(chosen, name) for name in type(chosen).model_fields},
-            "partition": chosen.partition or IidPartition(),
-            "data_dir": data_dir or chosen.data_dir,
-        }
-    )
-    shares = chosen.partition is not None
+    shares = roster.learning.partition is not None
     learner = make_learner(
-        settings,
+        roster.learning.of_member(data_dir),
         peer_count=len(roster.members) if shares else 1,
         seed=roster.seed,
         folder=folder,
@@ -84,7 +73,7 @@ def make_machine(
     Raises:
         AveragingError: the averaging settings do not fit the group.
     """
-    members = Roster(PeerId(member.peer_id) for member in roster.members)
+    members = roster.roster()
     name, initial = group_id(roster), learner.initial_vector()
 
     def make_peer(draw_seed: bytes) -> Peer:

@@ -44,6 +44,7 @@ class Reporter:
 
     def on_event(self, now_s: float, event: Event) -> None:
         """Log an event of the peer, and note its figures."""
+        event = self._with_names(event)
         kind = snake_case(type(event).__name__)
         self.counts[kind] += 1
         fields = fields_of(event)
@@ -109,6 +110,17 @@ class Reporter:
     def tell(self, kind: str, told: str, *, level: int = logging.INFO, **fields: Any) -> None:
         """Log what the daemon itself does."""
         self._write(level, kind, told, fields)
+
+    def _with_names(self, event: Event) -> Event:
+        """Name members as people do, where an event names their identities."""
+        match event:
+            case events.OpeningWaits():
+                members = tuple(self._names.get(PeerId(it), it) for it in event.members)
+                return events.OpeningWaits(event.needs, event.count, members)
+            case events.MemberBlamed():
+                member = self._names.get(PeerId(event.member), event.member)
+                return events.MemberBlamed(event.round, member, event.fault)
+        return event
 
     def _write(self, level: int, kind: str, told: str, fields: Mapping[str, Any]) -> None:
         if self._log.isEnabledFor(level):

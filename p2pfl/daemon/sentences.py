@@ -36,7 +36,15 @@ def _evaluated(event: events.PeerEvaluated) -> str:
     return f"round {event.round}: {figures}"
 
 
+def _waits(event: events.OpeningWaits) -> str:
+    for_what = "to reveal their secrets" if event.needs == "secret" else "to be ready"
+    more = f" and {event.count - len(event.members)} more" * (event.count > len(event.members))
+    return f"waits for {', '.join(event.members)}{more} {for_what}"
+
+
 _SENTENCES: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
+    events.OpeningWaits: (INFO, _waits),
+    events.Opened: (INFO, lambda _it: "all members are here: the first round begins"),
     events.RoundStarted: (DEBUG, lambda it: f"round {it.round} started"),
     events.AveragingStarted: (DEBUG, lambda it: f"round {it.round}: trained, loss {it.loss:.4g}"),
     events.RoundEnded: (INFO, _round_ended),

@@ -51,7 +51,13 @@ def test_every_message_has_a_vector() -> None:
 def test_every_tag_is_in_the_range_of_its_layer_and_used_once() -> None:
     tags = {kind: kind.__struct_config__.tag for kind in KINDS.values()}
     assert len(set(tags.values())) == len(tags)
-    ranges = {"catch_up": range(1, 16), "averaging": range(16, 64), "masked_sum": range(64, 128)}
+    ranges = {
+        "catch_up": range(1, 5),
+        "reveals": range(5, 7),
+        "opening": range(7, 16),
+        "averaging": range(16, 64),
+        "masked_sum": range(64, 128),
+    }
     for kind, tag in tags.items():
         assert tag in ranges[kind.__module__.split(".")[1]]
 
@@ -80,6 +86,12 @@ MALFORMED = {
     "a bitmap that is a string": b"\x93\x11\x05\xa1\x01",
     "an empty bitmap": b"\x93\x11\x05\xc4\x00",
     "a bitmap of 129 bytes": b"\x93\x11\x05\xc4\x81" + bytes(129),
+    "a secret of 31 bytes": b"\x93\x05\x00\xc4\x1f" + bytes(31),
+    "a secret of 33 bytes": b"\x93\x05\x00\xc4\x21" + bytes(33),
+    "a member below zero": b"\x93\x05\xff\xc4\x20" + bytes(32),
+    "a request for nobody": b"\x92\x06\xc4\x00",
+    "a request of 8,193 bytes": b"\x92\x06\xc5\x20\x01" + bytes(8193),
+    "a flag that is a number": b"\x92\x07\x01",
     "an extension": b"\x92\x01\xd4\x01\x00",
     "a timestamp": b"\x92\x01\xd6\xff\x00\x00\x00\x00",
     "a map": b"\x81\xa5round\x05",

@@ -1,0 +1,414 @@
+"""The opening of a group: no peer begins before all members are there and know the draw seed.
+
+`Opening` is a machine around a peer, and passes every input on to it once the group is open. A
+member first gathers all secrets of the draw (reveals.py), where there are any; then it says that it
+is ready, to all. It begins when everybody has said so, or as soon as it hears of a member that has
+begun, by a frame of that one's peer or by its answer: then all were ready.
+
+Losing a message only delays: a timer asks for what is missing, and members that have begun go on
+answering. A member that lies can withhold its own secret, so that nobody begins; or make others
+begin while somebody is away, as if that one had dropped out. It cannot bend the seed.
+"""
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from itertools import count
+from random import Random
+
+from p2pfl_gossip import events
+from p2pfl_gossip.actions import (
+    Action,
+    Buffer,
+    CancelTimer,
+    Command,
+    Disconnect,
+    LocalProtocolError,
+    PeerId,
+    Persist,
+    RemoteProtocolError,
+    Report,
+    Send,
+    SetTimer,
+    Ticket,
+    Vector,
+)
+from p2pfl_gossip.peer import Peer
+from p2pfl_gossip.peer_state import State
+from p2pfl_gossip.records import Message, Record
+from p2pfl_gossip.reveals import Revealed, RevealRequest, Reveals
+from p2pfl_gossip.roster import Roster
+
+ASKED_MAX = 8
+"""Members asked at each tick. What a single member knows reaches a thousand in about four ticks."""
+
+REVEALS_PER_ANSWER = 64
+"""Secrets in answer to one request, 2.5 KiB; which of more is drawn, so that answers differ."""
+
+WAITS_NAMED_MAX = 8
+"""Members that a report names: enough to go and look."""
+
+
+class Ready(Message, frozen=True, tag=7):
+    """I know the draw seed; if `asks`, say whether you do."""
+
+    asks: bool
+
+
+class Begun(Message, frozen=True, tag=8):
+    """All members were ready, and I have begun."""
+
+
+OPENING_MESSAGES = Revealed | RevealRequest | Ready | Begun
+
+
+class Stage(StrEnum):
+    """Where a member is in the opening."""
+
+    NEW = "new"
+    GATHERING = "gathering"  # Not every secret is known.
+    READY = "ready"  # The seed is known; not everybody has said so.
+    OPEN = "open"
+    LEFT = "left"
+
+
+NEXT_STAGES = {
+    Stage.NEW: {Stage.GATHERING, Stage.OPEN},
+    Stage.GATHERING: {Stage.READY, Stage.LEFT},
+    Stage.READY: {Stage.OPEN, Stage.LEFT},
+    Stage.OPEN: set(),
+    Stage.LEFT: set(),
+}
+
+
+class Opening:
+    """A member of a group, from before it opens.
+
+    Args:
+        index: its place in the roster.
+        roster: all members.
+        deadline_s: the time between two askings.
+        draw: the secrets that the draw seed is made of; or the seed itself, 32 bytes, where it is
+            public and nothing is to be revealed.
+        make_peer: makes the peer, given the draw seed; called once.
+        rng: draws whom to ask.
+
+    Tickets of its own are negative; those of its peer are not.
+    """
+
+    def __init__(
+        self,
+        *,
+        index: int,
+        roster: Roster,
+        deadline_s: float,
+        draw: Reveals | bytes,
+        make_peer: Callable[[bytes], Peer],
+        rng: Random,
+    ) -> None:
+        self._index, self._roster, self._deadline_s = index, roster, deadline_s
+        self._reveals = draw if isinstance(draw, Reveals) else None
+        self._seed = draw if isinstance(draw, bytes) else None
+        self._make_peer, self._rng = make_peer, rng
+        self._stage = Stage.NEW
+        self._peer: Peer | None = None
+        self._records: dict[str, bytes | Vector] = {}
+        self._ready = {index}  # Membership and size only.
+        self._has_begun_elsewhere = False
+        self._asked: set[int] = set()  # Who got a request since the last tick; membership only.
+        self._is_paused = False
+        self._told: events.OpeningWaits | None = None
+        self._tickets = count(-1, -1)
+        self._timer: Ticket | None = None
+
+    @property
+    def peer(self) -> Peer | None:
+        """The peer, once the group is open."""
+        return self._peer
+
+    @property
+    def state(self) -> str:
+        """Where the member is, for people: of the opening, then of its peer."""
+        if self._peer is not None:
+            return self._peer.state
+        if self._stage in (Stage.GATHERING, Stage.READY):
+            return f"opening: waits for {len(self._awaited())} of {len(self._roster)} members"
+        return self._stage
+
+    # --- start, end, commands -------------------------------------------------------------------
+
+    def on_start(self, now_s: float, records: dict[str, bytes | Vector]) -> list[Action]:
+        """Take part in the opening, or go on with the peer if the group was open before."""
+        if self._stage is not Stage.NEW:
+            raise LocalProtocolError("started twice")
+        self._records = records
+        if "draw_seed" in records:
+            self._restore(records)
+            return self._start_peer(now_s)
+        return self._take_part(now_s)
+
+    def on_command(self, now_s: float, command: Command) -> list[Action]:
+        """Leave at once. A pause holds from the peer's first round on, which is done."""
+        if self._peer is not None:
+            return self._peer.on_command(now_s, command)
+        if self._stage is Stage.NEW:
+            raise LocalProtocolError(f"asked to {command} before the start")
+        if self._stage is Stage.LEFT:
+            return []
+        if command is Command.LEAVE:
+            self._enter(Stage.LEFT)
+            return [*self._cancel_timer(), Report(events.Left(0))]
+        self._is_paused = command is Command.PAUSE
+        return []
+
+    # --- frames and links -----------------------------------------------------------------------
+
+    def on_message(self, now_s: float, sender: PeerId, message: Message) -> list[Action]:
+        """Take a message, or raise RemoteProtocolError and change nothing."""
+        index = self._roster.index_untrusted(sender)
+        if isinstance(message, OPENING_MESSAGES):
+            return self._on_opening_message(now_s, index, message)
+        if self._peer is not None:
+            return self._peer.on_message(now_s, sender, message)
+        actions = self._on_begun(now_s, index)
+        peer = self.peer
+        if peer is None:
+            return actions
+        try:
+            return actions + peer.on_message(now_s, sender, message)
+        except RemoteProtocolError as error:
+            # The peer has begun, which cannot be undone by raising.
+            return [*actions, Disconnect(sender, error.reason)]
+
+    def on_bulk_begin(
+        self, now_s: float, sender: PeerId, bulk: int, header: Message
+    ) -> tuple[bool, list[Action]]:
+        """Say whether a body is wanted, or raise RemoteProtocolError and change nothing."""
+        index = self._roster.index_untrusted(sender)
+        if isinstance(header, OPENING_MESSAGES):
+            raise RemoteProtocolError("unexpected_message")
+        if self._peer is not None:
+            return self._peer.on_bulk_begin(now_s, sender, bulk, header)
+        actions = self._on_begun(now_s, index)
+        peer = self.peer
+        if peer is None:
+            return False, actions
+        try:
+            is_wanted, more = peer.on_bulk_begin(now_s, sender, bulk, header)
+        except RemoteProtocolError as error:
+            return False, [*actions, Disconnect(sender, error.reason)]
+        return is_wanted, actions + more
+
+    def on_bulk_chunk(self, now_s: float, sender: PeerId, bulk: int, chunk: Buffer) -> list[Action]:
+        """Take the next bytes of a body."""
+        return self._running().on_bulk_chunk(now_s, sender, bulk, chunk)
+
+    def on_bulk_end(
+        self, now_s: float, sender: PeerId, bulk: int, trailer: Message | None
+    ) -> list[Action]:
+        """Take a whole body."""
+        return self._running().on_bulk_end(now_s, sender, bulk, trailer)
+
+    def on_bulk_lost(self, now_s: float, sender: PeerId, bulk: int) -> list[Action]:
+        """Forget a body whose stream broke."""
+        return self._running().on_bulk_lost(now_s, sender, bulk)
+
+    def on_peer_up(self, now_s: float, peer: PeerId) -> list[Action]:
+        """Tell a member that can be reached now what it may lack from us."""
+        if self._peer is not None:
+            return self._peer.on_peer_up(now_s, peer)
+        index = self._roster.index_untrusted(peer)
+        actions: list[Action] = []
+        if self._stage in (Stage.GATHERING, Stage.READY):
+            if self._reveals is not None and index not in self._ready:
+                actions.append(Send(peer, self._reveals.reveal(self._index)))
+            if self._stage is Stage.READY:
+                actions.append(Send(peer, Ready(asks=index not in self._ready)))
+        return actions
+
+    def on_peer_down(self, now_s: float, peer: PeerId) -> list[Action]:
+        """Nothing before the peer has begun: the timer asks again."""
+        return [] if self._peer is None else self._peer.on_peer_down(now_s, peer)
+
+    def on_sent(self, now_s: float, ticket: Ticket, ok: bool) -> list[Action]:
+        """Something that the peer sent has left, or cannot."""
+        return self._running().on_sent(now_s, ticket, ok)
+
+    def on_timer(self, now_s: float, ticket: Ticket) -> list[Action]:
+        """Ask again for what is missing, or tell the peer of its deadline."""
+        if ticket != self._timer:
+            return self._running().on_timer(now_s, ticket)
+        self._asked.clear()
+        return [*self._report_waiting(), *self._ask(), *self._set_timer(now_s)]
+
+    # --- work, which only the peer asks for -----------------------------------------------------
+
+    def on_work_done(self, now_s: float, ticket: Ticket, result: Record) -> list[Action]:
+        """A job of the peer ended with a result."""
+        return self._running().on_work_done(now_s, ticket, result)
+
+    def on_work_part(self, now_s: float, ticket: Ticket, part: Record) -> list[Action]:
+        """A job of the peer has part of its result."""
+        return self._running().on_work_part(now_s, ticket, part)
+
+    def on_work_failed(self, now_s: float, ticket: Ticket, reason: str) -> list[Action]:
+        """A job of the peer could not be done."""
+        return self._running().on_work_failed(now_s, ticket, reason)
+
+    # --- the opening ----------------------------------------------------------------------------
+
+    def _take_part(self, now_s: float) -> list[Action]:
+        self._enter(Stage.GATHERING)
+        actions: list[Action] = []
+        if self._reveals is not None:
+            ours = self._reveals.reveal(self._index)
+            actions = [Send(self._roster.peers[other], ours) for other in self._others()]
+        actions += self._go_on(now_s)
+        if self._stage is Stage.OPEN:  # In a group of one.
+            return actions
+        if self._stage is Stage.GATHERING:
+            actions += self._ask()
+        return actions + self._set_timer(now_s)
+
+    def _on_opening_message(self, now_s: float, sender: int, message: Message) -> list[Action]:
+        wanted: list[int] = []
+        if isinstance(message, Revealed):
+            self._require_reveals().on_revealed(message)
+        elif isinstance(message, RevealRequest):
+            wanted = self._require_reveals().wanted(message)
+        if self._stage is Stage.LEFT or (self._peer and self._peer.state is State.LEFT):
+            return []
+        if isinstance(message, Begun):
+            return self._on_begun(now_s, sender)
+        if isinstance(message, Ready):
+            self._ready.add(sender)
+        peer_id = self._roster.peers[sender]
+        actions = [*self._go_on(now_s), *self._tell_secrets(peer_id, wanted)]
+        if self._stage is Stage.OPEN:
+            actions.append(Send(peer_id, Begun()))
+        elif isinstance(message, Ready) and message.asks and self._stage is Stage.READY:
+            actions.append(Send(peer_id, Ready(asks=False)))
+        return actions
+
+    def _on_begun(self, now_s: float, sender: int) -> list[Action]:
+        """Begin as well, as somebody has; ask that one for the secrets that we lack."""
+        if self._stage in (Stage.OPEN, Stage.LEFT):
+            return []
+        self._has_begun_elsewhere = True
+        if self._stage is Stage.READY:
+            return self._go_on(now_s)
+        # Whoever has begun sends much: a few requests in each deadline are enough.
+        if sender in self._asked or len(self._asked) >= ASKED_MAX:
+            return []
+        self._asked.add(sender)
+        return [Send(self._roster.peers[sender], self._require_reveals().request())]
+
+    def _go_on(self, now_s: float) -> list[Action]:
+        """Become ready once the seed can be known, and begin once everybody is."""
+        actions: list[Action] = []
+        if self._stage is Stage.GATHERING and (self._reveals is None or self._reveals.is_complete):
+            self._enter(Stage.READY)
+            for other in self._others():
+                asks = other not in self._ready
+                actions.append(Send(self._roster.peers[other], Ready(asks)))
+        if self._stage is Stage.READY and (
+            self._has_begun_elsewhere or len(self._ready) == len(self._roster)
+        ):
+            actions += self._cancel_timer()
+            actions += [Persist(self._to_records()), Report(events.Opened())]
+            actions += self._start_peer(now_s)
+        return actions
+
+    def _start_peer(self, now_s: float) -> list[Action]:
+        self._enter(Stage.OPEN)
+        self._peer = peer = self._make_peer(self._draw_seed())
+        records, self._records = self._records, {}
+        actions = peer.on_start(now_s, records)
+        return actions + peer.on_command(now_s, Command.PAUSE) if self._is_paused else actions
+
+    def _draw_seed(self) -> bytes:
+        if self._seed is None:
+            self._seed = self._require_reveals().seed()
+        return self._seed
+
+    def _ask(self) -> list[Action]:
+        """Ask some random members for secrets; later, of those that we wait for, for readiness."""
+        others: Sequence[int]
+        message: Message
+        if self._stage is Stage.GATHERING:
+            others, message = self._others(), self._require_reveals().request()
+        else:
+            others, message = self._awaited(), Ready(asks=True)
+        drawn = self._rng.sample(others, min(ASKED_MAX, len(others)))
+        return [Send(self._roster.peers[other], message) for other in drawn]
+
+    def _tell_secrets(self, peer_id: PeerId, members: list[int]) -> list[Action]:
+        if len(members) > REVEALS_PER_ANSWER:
+            members = self._rng.sample(members, REVEALS_PER_ANSWER)
+        reveals = self._reveals
+        return [] if reveals is None else [Send(peer_id, reveals.reveal(one)) for one in members]
+
+    def _report_waiting(self) -> list[Action]:
+        awaited = self._awaited()
+        event = events.OpeningWaits(
+            needs="secret" if self._stage is Stage.GATHERING else "ready",
+            count=len(awaited),
+            members=tuple(self._roster.peers[member] for member in awaited[:WAITS_NAMED_MAX]),
+        )
+        if event == self._told:
+            return []
+        self._told = event
+        return [Report(event)]
+
+    def _awaited(self) -> tuple[int, ...]:
+        """The members that we wait for, in roster order."""
+        if self._stage is Stage.GATHERING:
+            return self._require_reveals().missing
+        return tuple(index for index in range(len(self._roster)) if index not in self._ready)
+
+    def _others(self) -> list[int]:
+        return [index for index in range(len(self._roster)) if index != self._index]
+
+    # --- records, timer, state ------------------------------------------------------------------
+
+    def _to_records(self) -> dict[str, bytes | Vector | None]:
+        """What a restarted process goes on from; no keys of the peer's.
+
+        All secrets are kept beside the seed: who was away may need them, and everybody else may
+        have been started again by then.
+        """
+        records: dict[str, bytes | Vector | None] = {"draw_seed": self._draw_seed()}
+        if self._reveals is not None:
+            records["draw_secrets"] = self._reveals.to_record()
+        return records
+
+    def _restore(self, records: dict[str, bytes | Vector]) -> None:
+        secrets = records.get("draw_secrets", b"")
+        if self._reveals is not None and isinstance(secrets, bytes):
+            self._reveals.restore(secrets)
+        if records["draw_seed"] != self._draw_seed():
+            raise LocalProtocolError("the persisted draw seed is not of this group")
+
+    def _set_timer(self, now_s: float) -> list[Action]:
+        self._timer = next(self._tickets)
+        return [SetTimer(self._timer, now_s + self._deadline_s)]
+
+    def _cancel_timer(self) -> list[Action]:
+        if self._timer is None:
+            return []
+        timer, self._timer = self._timer, None
+        return [CancelTimer(timer)]
+
+    def _enter(self, stage: Stage) -> None:
+        if stage not in NEXT_STAGES[self._stage]:
+            raise LocalProtocolError(f"from {self._stage} to {stage}")
+        self._stage = stage
+
+    def _require_reveals(self) -> Reveals:
+        if self._reveals is None:
+            raise RemoteProtocolError("unexpected_message")
+        return self._reveals
+
+    def _running(self) -> Peer:
+        if self._peer is None:
+            raise LocalProtocolError("told of what no peer has asked for: none has begun")
+        return self._peer
