@@ -16,12 +16,25 @@ class BadInput(Exception):
 @contextmanager
 def input_errors() -> Iterator[None]:
     """Turn what the libraries raise for wrong input into `BadInput`."""
+    from p2pfl.daemon.config import ConfigError
+    from p2pfl.group.cards import CardError
+    from p2pfl.group.roster_file import RosterError
     from p2pfl.learner.errors import LearningError
+    from p2pfl.store.errors import KeyFileError
     from p2pfl_gossip.topology import TopologyError
     from p2pfl_simulations.run_folder import RunFolderError
     from p2pfl_simulations.scenario import ScenarioError
 
     try:
         yield
-    except (LearningError, RunFolderError, ScenarioError, TopologyError) as error:
+    except (
+        CardError,
+        ConfigError,
+        KeyFileError,
+        LearningError,
+        RosterError,
+        RunFolderError,
+        ScenarioError,
+        TopologyError,
+    ) as error:
         raise BadInput(str(error)) from error

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from p2pfl.cli import peer_commands, roster_commands
 from p2pfl.cli.completion import complete_scenarios
 from p2pfl.cli.errors import INTERRUPTED, WRONG_INPUT, BadInput
 
@@ -22,6 +23,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(peer_commands.app, name="peer")
+app.add_typer(roster_commands.app, name="roster")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A folder that a run wrote.")]
@@ -41,7 +45,8 @@ def main() -> None:
     except Exception as error:
         if not isinstance(error, usage_error):
             raise
-        _complain(f"{_written(error)} (p2pfl --help tells more)")
+        if message := _written(error):  # Without a command the help is shown, and no more said.
+            _complain(f"{message} (p2pfl --help tells more)")
         code = WRONG_INPUT
     sys.exit(code)
 

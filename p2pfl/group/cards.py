@@ -1,11 +1,12 @@
 """Cards: what a peer hands to a group that is to admit it. Everything on it is public."""
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from p2pfl.group.documents import read_document, write_document
 from p2pfl.learner.settings import Settings
@@ -14,7 +15,19 @@ from p2pfl_crypto.identity import PeerId, public_key_of
 
 ADDRESSES_MAX = 16  # A dialer tries them all.
 
-PeerName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+def _check_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is no name: that is 1 to 64 of a-z, 0-9, dot, dash and underscore, with a"
+            " letter or digit first"
+        )
+    return name
+
+
+PeerName = Annotated[str, AfterValidator(_check_name)]
 """1 to 64 of a-z, 0-9, dot, dash and underscore; begins with a letter or digit, as folders do."""
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """32 bytes in hexadecimal, small letters."""

@@ -29,6 +29,16 @@ class RefusedCohort(ValueError):
     """A cohort or its parameters would not hide what it must."""
 
 
+def threshold_of(size: int) -> int:
+    """T = floor(2n/3) + 1 of a cohort of n: shares, ACKs or votes."""
+    return 2 * size // 3 + 1
+
+
+def liars_max_of(size: int) -> int:
+    """M = ceil(n/3) - 1 members of a cohort of n that may collude and lie; 2t > n + m."""
+    return (size + 2) // 3 - 1
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long a member waits for others, in seconds.
@@ -137,13 +147,13 @@ class Cohort:
 
     @property
     def threshold(self) -> int:
-        """T = floor(2n/3) + 1 shares, ACKs or votes."""
-        return 2 * self.size // 3 + 1
+        """T, as `threshold_of`."""
+        return threshold_of(self.size)
 
     @property
     def liars_max(self) -> int:
-        """M = ceil(n/3) - 1 members that may collude and lie; 2t > n + m."""
-        return (self.size + 2) // 3 - 1
+        """M, as `liars_max_of`."""
+        return liars_max_of(self.size)
 
     @property
     def encoding(self) -> Encoding:

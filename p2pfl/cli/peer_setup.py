@@ -1,0 +1,145 @@
+"""`p2pfl peer init` and `p2pfl peer card`."""
+
+import contextlib
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from p2pfl.cli.errors import BadInput, input_errors
+from p2pfl.cli.passphrases import ask_new_passphrase
+from p2pfl.daemon.config import PeerConfig, PeerFolder, read_config, write_config
+from p2pfl.group.cards import CardError, Member, is_unspecified, write_card
+from p2pfl.group.documents import check_document
+from p2pfl.libp2p.multiaddr import InvalidMultiaddr, Multiaddr, parse_multiaddr
+from p2pfl.store.keys import generate_keys, read_passphrase, read_public_keys, write_keys
+
+
+def make_peer_folder(
+    path: Path,
+    *,
+    name: str | None,
+    listen: Sequence[str],
+    addresses: Sequence[str],
+    passphrase_file: Path | None,
+    ask: bool,
+) -> None:
+    """Make a peer in a new folder, all of it or nothing, and tell what to do next."""
+    _require_empty(path)
+    if passphrase_file is not None and ask:
+        raise BadInput("--passphrase and --passphrase-file exclude each other; give one")
+    config = _make_config(path, name, listen, addresses, passphrase_file)
+    passphrase = None
+    with input_errors():
+        if passphrase_file is not None:
+            passphrase = read_passphrase(passphrase_file)
+        elif ask:
+            passphrase = ask_new_passphrase()
+        member = _write_all(PeerFolder(path), config, passphrase)
+    _tell(path, config, member, guessed=not addresses)
+
+
+def rewrite_card(path: Path) -> None:
+    """Write a peer's card from its settings and the public half of its key."""
+    with input_errors():
+        config = read_config(path)
+        member = _write_card(PeerFolder(path), config)
+    print(f"wrote {PeerFolder(path).card}: {member.name} at {', '.join(member.addresses)}")
+
+
+def _require_empty(path: Path) -> None:
+    try:
+        if next(path.iterdir(), None) is None:
+            return
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise BadInput(f"cannot use {path}: {error.strerror}") from None
+    raise BadInput(f"{path} is not empty, and an identity is never overwritten: name a new folder")
+
+
+def _make_config(
+    path: Path,
+    name: str | None,
+    listen: Sequence[str],
+    addresses: Sequence[str],
+    passphrase_file: Path | None,
+) -> PeerConfig:
+    document = {"name": path.resolve().name.lower() if name is None else name}
+    given = {
+        "listen": list(listen),
+        "passphrase_file": passphrase_file and str(passphrase_file.resolve()),
+    }
+    settings = document | {key: value for key, value in given.items() if value}
+    listened = listen or PeerConfig.model_fields["listen"].default
+    settings["addresses"] = list(addresses) or _reached_at(listened)
+    return check_document(settings, PeerConfig, BadInput, source="peer init")
+
+
+def _reached_at(listen: Sequence[str]) -> list[str]:
+    """Say where others reach what listens so: there, or at this machine's name."""
+    found: dict[str, None] = {}
+    for text in listen:
+        try:
+            address = parse_multiaddr(text)
+            if address.port == 0:
+                raise BadInput(
+                    f"{text} has no port that others could know; give one with --address"
+                )
+            if is_unspecified(address):
+                address = Multiaddr("dns", socket.gethostname(), address.port)
+        except InvalidMultiaddr as error:
+            raise BadInput(f"--listen: {error}; give --address too") from None
+        found[str(address)] = None
+    return list(found)
+
+
+def _write_all(folder: PeerFolder, config: PeerConfig, passphrase: bytes | None) -> Member:
+    was_there = folder.path.exists()
+    try:
+        folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"cannot make {folder.path}: {error.strerror}") from None
+    try:
+        write_config(folder.path, config)
+        write_keys(folder.key, generate_keys(), passphrase=passphrase)
+        return _write_card(folder, config)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for file in (folder.card, folder.key, folder.config):
+                file.unlink(missing_ok=True)
+            if not was_there:
+                folder.path.rmdir()
+        raise
+
+
+def _write_card(folder: PeerFolder, config: PeerConfig) -> Member:
+    keys = read_public_keys(folder.key)
+    try:
+        member = config.member(keys)
+    except ValueError:
+        raise CardError(
+            f"{folder.config}: addresses name another peer than {keys.peer_id}; leave out /p2p"
+        ) from None
+    write_card(folder.card, member)
+    return member
+
+
+def _tell(path: Path, config: PeerConfig, member: Member, *, guessed: bool) -> None:
+    folder = PeerFolder(path)
+    print(f"made the peer {member.name} in {path}")
+    print(f"  peer id    {member.peer_id}")
+    print(f"  listens    {', '.join(config.listen)}")
+    print(f"  reached    {', '.join(member.addresses)}")
+    if guessed:
+        print(
+            f"             as far as this machine knows; if that is wrong, correct addresses in"
+            f" {folder.config}\n             and run: p2pfl peer card {path}"
+        )
+    print("next")
+    print(f"  1. hand {folder.card} to whoever keeps the roster, who runs")
+    print("       p2pfl roster add roster.toml card.toml")
+    print("     and tell each other the peer id by another way: a card can be exchanged underway")
+    print(f"  2. put the roster that you get back at {folder.path / config.roster}, and run")
+    print(f"       p2pfl roster verify {folder.path / config.roster} --peer {path}")
+    print(f"  3. p2pfl peer run {path}")
+    print(f"keep {folder.key} to yourself, and a copy of it in a safe place: it is this peer")
