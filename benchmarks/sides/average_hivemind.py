@@ -51,9 +51,7 @@ def main(index: int, peers: int, entries: int, rounds: int) -> None:
     else:
         print("", flush=True)
         first = json.loads(sys.stdin.readline())[0]
-        dht = hivemind.DHT(
-            host_maddrs=["/ip4/127.0.0.1/tcp/0"], initial_peers=[first], start=True
-        )
+        dht = hivemind.DHT(host_maddrs=["/ip4/127.0.0.1/tcp/0"], initial_peers=[first], start=True)
     tensor = torch.full((entries,), float(index))
     averager = DecentralizedAverager(
         [tensor],
@@ -78,8 +76,14 @@ def main(index: int, peers: int, entries: int, rounds: int) -> None:
     peak_kb, cpu_s = of_tree(os.getpid())
     print(
         json.dumps(
-            {"seconds": seconds, "values": values, "contributors": peers,
-             "before_kb": 0, "peak_kb": peak_kb, "cpu_s": cpu_s}
+            {
+                "seconds": seconds,
+                "values": values,
+                "contributors": peers,
+                "before_kb": 0,
+                "peak_kb": peak_kb,
+                "cpu_s": cpu_s,
+            }
         ),
         flush=True,
     )

@@ -107,7 +107,12 @@ async def main(index: int, peers: int, entries: int, rounds: int, masking: str) 
         )
 
     opening = Opening(
-        index=index, roster=roster, deadline_s=1.0, draw=bytes(32), make_peer=make_peer, rng=Random(index)
+        index=index,
+        roster=roster,
+        deadline_s=1.0,
+        draw=bytes(32),
+        make_peer=make_peer,
+        rng=Random(index),
     )
     async with Host(identity(index), allow=frozenset(roster.peers)) as host:
         addresses = await host.listen("/ip4/127.0.0.1/tcp/0")

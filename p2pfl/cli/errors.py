@@ -14,27 +14,42 @@ class BadInput(Exception):
 
 
 @contextmanager
-def input_errors() -> Iterator[None]:
-    """Turn what the libraries raise for wrong input into `BadInput`."""
+def peer_errors() -> Iterator[None]:
+    """Turn what a peer's libraries raise for wrong input into `BadInput`."""
     from p2pfl.daemon.config import ConfigError
+    from p2pfl.daemon.errors import ControlError, MembershipError, ServiceError
+    from p2pfl.group.averaging import AveragingError
     from p2pfl.group.cards import CardError
     from p2pfl.group.roster_file import RosterError
     from p2pfl.learner.errors import LearningError
     from p2pfl.store.errors import KeyFileError
+
+    try:
+        yield
+    except (
+        AveragingError,
+        CardError,
+        ConfigError,
+        ControlError,
+        KeyFileError,
+        LearningError,
+        MembershipError,
+        RosterError,
+        ServiceError,
+    ) as error:
+        raise BadInput(str(error)) from error
+
+
+@contextmanager
+def input_errors() -> Iterator[None]:
+    """Turn what any of our libraries raises for wrong input into `BadInput`."""
+    from p2pfl.launch.errors import LaunchError
     from p2pfl_gossip.topology import TopologyError
     from p2pfl_simulations.run_folder import RunFolderError
     from p2pfl_simulations.scenario import ScenarioError
 
     try:
-        yield
-    except (
-        CardError,
-        ConfigError,
-        KeyFileError,
-        LearningError,
-        RosterError,
-        RunFolderError,
-        ScenarioError,
-        TopologyError,
-    ) as error:
+        with peer_errors():
+            yield
+    except (LaunchError, RunFolderError, ScenarioError, TopologyError) as error:
         raise BadInput(str(error)) from error

@@ -1,4 +1,4 @@
-"""Ctrl-C: ends a run early, never the writing of its result."""
+"""Ctrl-C, or SIGTERM: ends a run early, never the writing of its result."""
 
 import signal
 from collections.abc import Iterator
@@ -22,8 +22,10 @@ class Interrupts:
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Watch for Ctrl-C within the block."""
-        before = signal.signal(signal.SIGINT, self._on_signal)
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(number, self._on_signal) for number in numbers]
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)

@@ -75,3 +75,78 @@ def card(folder: PeerDir) -> None:
     from p2pfl.cli.peer_setup import rewrite_card
 
     rewrite_card(folder)
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+@app.command(
+    epilog="Exit codes: 0 it has left; 2 it cannot run as it is set up; 3 its disk is full, or its"
+    " journal damaged.\n\nExample:  [bold]p2pfl peer run berlin[/]"
+)
+def run(folder: PeerDir) -> None:
+    """Run a peer in the foreground, until it is asked to stop: Ctrl-C, SIGTERM or peer stop.
+
+    It ends its round first, if that ends soon; asked again, it leaves at once.
+    """
+    from p2pfl.cli.peer_running import run_foreground
+
+    raise typer.Exit(run_foreground(folder))
+
+
+@app.command(epilog="Example:  [bold]p2pfl peer status berlin --watch[/]")
+def status(
+    folder: PeerDir,
+    json: JsonOption = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show it again each second, until Ctrl-C.")
+    ] = False,
+) -> None:
+    """Show what a running peer does, and whom it is linked to."""
+    from p2pfl.cli.peer_running import show_status
+
+    show_status(folder, as_json=json, watch=watch)
+
+
+@app.command()
+def stop(
+    folder: PeerDir,
+    now: Annotated[bool, typer.Option("--now", help="Do not end the round first.")] = False,
+) -> None:
+    """Ask a running peer to leave, and wait until it has."""
+    from p2pfl.cli.peer_running import stop_peer
+
+    stop_peer(folder, now=now)
+
+
+@app.command()
+def pause(folder: PeerDir) -> None:
+    """Ask a running peer to begin no further round, until peer resume."""
+    from p2pfl.cli.peer_running import tell
+
+    tell(folder, "pause")
+
+
+@app.command()
+def resume(folder: PeerDir) -> None:
+    """Ask a paused peer to go on."""
+    from p2pfl.cli.peer_running import tell
+
+    tell(folder, "resume")
+
+
+@app.command(epilog="Example:  [bold]p2pfl peer logs berlin --follow[/]")
+def logs(
+    folder: PeerDir,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", metavar="N", min=0, help="How many lines of the end.")
+    ] = 50,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what is added, until Ctrl-C.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Print the end of a peer's log; the peer need not run."""
+    from p2pfl.cli.peer_running import show_logs
+
+    show_logs(folder, lines=lines, follow=follow, as_json=json)

@@ -2,12 +2,10 @@
 
 import json
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 from datetime import datetime
-from getpass import getpass
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,11 +14,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from p2pfl.cli.errors import STORAGE_FAILED, BadInput, input_errors
-from p2pfl.daemon.config import PeerConfig, PeerFolder, read_config
-from p2pfl.daemon.control import ControlError, ask
+from p2pfl.cli.errors import STORAGE_FAILED, BadInput, peer_errors
+from p2pfl.cli.passphrases import read_keys_of
+from p2pfl.daemon.config import PeerFolder, read_config
+from p2pfl.daemon.control import ask
 from p2pfl.daemon.logs import describe_line
-from p2pfl.store.keys import PeerKeys, read_keys, read_passphrase, read_public_keys
 from p2pfl_simulations.quantities import data_size, duration, percent, plural
 
 WATCH_EVERY_S = 1.0
@@ -28,43 +26,23 @@ STOP_WAIT_S = 45.0  # Longer than a peer takes that ends its round first.
 POLL_S = 0.1
 
 
-def run(folder: Path) -> int:
+def run_foreground(folder: Path) -> int:
     """Run the peer of a folder in the foreground; return the exit code."""
-    from p2pfl.daemon.building import MembershipError
-    from p2pfl.daemon.service import ServiceError, run_peer
-    from p2pfl.group.averaging import AveragingError
-    from p2pfl.group.roster_file import RosterError
-    from p2pfl.store.errors import DamagedJournal, FolderLocked, StoreError
+    from p2pfl.daemon.service import run_peer
+    from p2pfl.store.errors import FolderLocked, StoreError
 
-    with input_errors():
+    with peer_errors():
         config = read_config(folder)
-        keys = _read_keys(folder, config)
+        keys = read_keys_of(folder, config)
     try:
-        with input_errors():
+        with peer_errors():
             run_peer(PeerFolder(folder), config, keys)
-    except (MembershipError, ServiceError, ControlError, AveragingError, RosterError) as error:
-        raise BadInput(str(error)) from None
-    except FolderLocked as error:
-        raise BadInput(str(error)) from None
-    except (DamagedJournal, StoreError) as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"p2pfl: {error}", markup=False)
+    except (StoreError, OSError) as error:
+        if isinstance(error, FolderLocked):
+            raise BadInput(str(error)) from None
+        Console(stderr=True, soft_wrap=True).print(f"p2pfl: {error}", markup=False, highlight=False)
         return STORAGE_FAILED
     return 0
-
-
-def _read_keys(folder: Path, config: PeerConfig) -> PeerKeys:
-    """Read a peer's keys; ask for the passphrase where it takes one and no file has it."""
-    path = PeerFolder(folder).key
-    if not read_public_keys(path).is_sealed:
-        return read_keys(path)
-    if config.passphrase_file is not None:
-        return read_keys(path, passphrase=read_passphrase(config.passphrase_file))
-    if not sys.stdin.isatty():
-        raise BadInput(
-            f"{path} is sealed by a passphrase, and there is no terminal to ask for it: set"
-            f" passphrase_file in {PeerFolder(folder).config}"
-        )
-    return read_keys(path, passphrase=getpass(f"passphrase of {path}: ").encode())
 
 
 def show_status(folder: Path, *, as_json: bool, watch: bool) -> None:
@@ -83,7 +61,7 @@ def show_status(folder: Path, *, as_json: bool, watch: bool) -> None:
             time.sleep(WATCH_EVERY_S)
 
 
-def stop(folder: Path, *, now: bool) -> None:
+def stop_peer(folder: Path, *, now: bool) -> None:
     """Ask a running peer to leave, and wait until it has."""
     path = PeerFolder(folder).control
     _ask(folder, "stop", now=now)
@@ -185,7 +163,5 @@ def _screen(status: dict[str, Any]) -> Group:
 
 
 def _ask(folder: Path, command: str, **more: Any) -> dict[str, Any]:
-    try:
+    with peer_errors():
         return ask(PeerFolder(folder).control, {"command": command, **more})
-    except ControlError as error:
-        raise BadInput(str(error)) from None

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from p2pfl.cli.errors import BadInput, input_errors
+from p2pfl.cli.errors import BadInput, peer_errors
 from p2pfl.cli.passphrases import ask_new_passphrase
 from p2pfl.daemon.config import PeerConfig, PeerFolder, read_config, write_config
 from p2pfl.group.cards import CardError, Member, is_unspecified, write_card
@@ -29,7 +29,7 @@ def make_peer_folder(
         raise BadInput("--passphrase and --passphrase-file exclude each other; give one")
     config = _make_config(path, name, listen, addresses, passphrase_file)
     passphrase = None
-    with input_errors():
+    with peer_errors():
         if passphrase_file is not None:
             passphrase = read_passphrase(passphrase_file)
         elif ask:
@@ -40,7 +40,7 @@ def make_peer_folder(
 
 def rewrite_card(path: Path) -> None:
     """Write a peer's card from its settings and the public half of its key."""
-    with input_errors():
+    with peer_errors():
         config = read_config(path)
         member = _write_card(PeerFolder(path), config)
     print(f"wrote {PeerFolder(path).card}: {member.name} at {', '.join(member.addresses)}")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+from p2pfl.daemon.errors import MembershipError
 from p2pfl.group.averaging import Group, make_averaging
 from p2pfl.group.roster_file import RosterFile, group_id
 from p2pfl.learner.learner import Learner, make_learner
@@ -17,10 +18,6 @@ from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.peer_state import Settings
 from p2pfl_gossip.records import Record
 from p2pfl_gossip.reveals import Reveals
-
-
-class MembershipError(Exception):
-    """A roster that this peer cannot take part by; the message is for people."""
 
 
 def index_in(roster: RosterFile, peer_id: PeerId) -> int:

@@ -11,15 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from p2pfl.daemon.errors import ControlError
+
 LINE_BYTES_MAX = 2**20  # A status of a group of a thousand takes a tenth of it.
 TIMEOUT_S = 10.0
 PATH_BYTES_MAX = 100  # The kernel's `sun_path` has 108 bytes on Linux, 104 on macOS.
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
-
-
-class ControlError(Exception):
-    """A peer that cannot be asked; the message is for people."""
 
 
 class ControlServer:

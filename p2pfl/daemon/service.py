@@ -22,6 +22,7 @@ from p2pfl.daemon.building import (
 from p2pfl.daemon.config import PeerConfig, PeerFolder
 from p2pfl.daemon.control import ControlServer
 from p2pfl.daemon.driver import SWITCH_INTERVAL_S, Driver
+from p2pfl.daemon.errors import ServiceError
 from p2pfl.daemon.links import Links
 from p2pfl.daemon.logs import close_log, open_log
 from p2pfl.daemon.recording import recorder
@@ -46,10 +47,6 @@ STOP_PATIENCE_S = 30.0
 """How long a peer that is asked to stop may take to end its round; systemd waits for 90."""
 
 GROUP_RECORD = "daemon/group"
-
-
-class ServiceError(Exception):
-    """A peer that cannot run; the message is for people."""
 
 
 def run_peer(folder: PeerFolder, config: PeerConfig, keys: PeerKeys) -> None:

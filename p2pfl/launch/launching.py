@@ -6,8 +6,8 @@ from p2pfl.launch.folders import make_folders
 from p2pfl.launch.processes import PeerProcess
 from p2pfl.launch.stage import ProcessStage
 from p2pfl.learner.learner import Learner, make_learner
-from p2pfl_gossip.actions import Vector
-from p2pfl_gossip.events import RoundEnded
+from p2pfl_gossip.actions import Event, Vector
+from p2pfl_gossip.events import RoundEnded, RoundStarted
 from p2pfl_gossip.learning import Evaluate, Evaluated
 from p2pfl_simulations.faults import FaultInjector
 from p2pfl_simulations.group import make_peers, make_roster
@@ -72,8 +72,9 @@ class _Launch:
         self._recorder.start(stage)
         self._models = _Models(learner.initial_vector(), scenario.peers)
         faults = scenario.faults.model_copy(update={"partitions": (), "stragglers": None})
-        self._faults = FaultInjector(faults, seed=scenario.seed, training_s=stage.training_s)
-        self._faults.start(stage)
+        self._faults = _FaultsOnceOpen(
+            FaultInjector(faults, seed=scenario.seed, training_s=stage.training_s), stage
+        )
 
     def run(self) -> bool:
         """Run to the end; return whether KeyboardInterrupt came first."""
@@ -135,13 +136,33 @@ class _Launch:
         )
 
 
+class _FaultsOnceOpen:
+    """Faults, from the moment on at which all peers have begun: starting takes its time."""
+
+    def __init__(self, faults: FaultInjector, stage: ProcessStage) -> None:
+        self._faults, self._stage = faults, stage
+        self._waited_for = set(range(len(stage.hosts)))  # Membership and emptiness only.
+
+    def on_report(self, now_s: float, host: PeerProcess, event: Event) -> None:
+        """Pass an event on, once the faults have begun."""
+        if not self._waited_for:
+            self._faults.on_report(now_s, host, event)
+        elif isinstance(event, RoundStarted):
+            self._waited_for.discard(host.index)
+            if not self._waited_for:
+                self._faults.start(self._stage)
+
+    def on_incident(self, now_s: float, host: PeerProcess, kind: str, detail: str) -> None:
+        """Nothing: incidents are the faults' own doing."""
+
+
 class _Models:
     """Everybody's newest model."""
 
     def __init__(self, initial: Vector, count: int) -> None:
         self.latest = [initial] * count
 
-    def on_report(self, now_s: float, host: PeerProcess, event: object) -> None:
+    def on_report(self, now_s: float, host: PeerProcess, event: Event) -> None:
         """Take the model of a round that ended."""
         if isinstance(event, RoundEnded):
             self.latest[host.index] = event.vector

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, Protocol
 
+from p2pfl.launch.errors import LaunchError
 from p2pfl.launch.processes import PeerProcess
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event
@@ -21,10 +22,6 @@ from p2pfl_simulations.scenario import NetworkSettings, Scenario
 POLL_S = 0.02
 LEAVE_S = 45.0
 """For processes that were asked to leave; longer than a peer takes that ends its round first."""
-
-
-class LaunchError(Exception):
-    """A launch that cannot go on; the message is for people."""
 
 
 class Watcher(Protocol):

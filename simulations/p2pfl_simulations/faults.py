@@ -51,9 +51,11 @@ class FaultInjector:
         if self._settings.churn:
             for host in world.hosts:
                 if self._churn_rng.random() < self._settings.churn.share:
-                    world.queue.call_at(self._session_s(), self._end_session, host)
+                    world.queue.call_at(
+                        world.queue.now_s + self._session_s(), self._end_session, host
+                    )
         for partition in self._settings.partitions:
-            world.queue.call_at(partition.start_s, self._split, partition)
+            world.queue.call_at(world.queue.now_s + partition.start_s, self._split, partition)
 
     def on_report(self, now_s: float, host: Place, event: Event) -> None:
         """Draw at each peer's round whether it drops out or crashes within, and when."""

@@ -79,18 +79,21 @@ def claim_folder(folder: Path | None, scenario: Scenario) -> Path:
         raise RunFolderError(f"cannot make {folder}: {error.strerror}") from None
 
 
-def write_run(run: Run, folder: str | Path, *, task_folder: Path | None = None) -> Path:
+def write_run(
+    run: Run, folder: str | Path, *, task_folder: Path | None = None, is_claimed: bool = False
+) -> Path:
     """Write a run to a folder that is new or empty, and return it.
 
     Args:
         run: what to write.
         folder: where to.
         task_folder: where the scenario's own task and relative paths are, for replays.
+        is_claimed: the folder is this run's, and may hold more of it.
 
     Raises:
         RunFolderError: the folder holds something already, or cannot be written.
     """
-    folder = claim_folder(Path(folder), run.scenario)
+    folder = Path(folder) if is_claimed else claim_folder(Path(folder), run.scenario)
     try:
         (folder / SCENARIO).write_text(scenario_toml(run.scenario, task_folder), encoding="utf-8")
         _write_rows(RoundRow, run.rounds, folder / ROUNDS)

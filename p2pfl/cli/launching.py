@@ -1,0 +1,55 @@
+"""`p2pfl launch`."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from p2pfl.cli.errors import INTERRUPTED, input_errors
+from p2pfl.cli.interrupts import Interrupts
+from p2pfl.cli.live import make_display
+from p2pfl.cli.overrides import parse_overrides
+from p2pfl.cli.screens import show_result
+from p2pfl.launch.launching import launch
+from p2pfl.launch.stage import left_out
+from p2pfl_simulations.run_folder import claim_folder, summary_document, write_run
+from p2pfl_simulations.scenario import find_scenario, load_scenario
+
+PEERS = "peers"
+
+
+def launch_scenario(
+    name_or_path: str, settings: Sequence[str], *, out: Path | None, as_json: bool, quiet: bool
+) -> int:
+    """Run a scenario in processes, write its run folder, show the result; return the exit code."""
+    overrides = parse_overrides(settings)
+    with input_errors():
+        scenario = load_scenario(name_or_path, overrides)
+        task_folder = find_scenario(name_or_path).resolve().parent
+        folder = claim_folder(out, scenario)
+    console = Console(stderr=True)
+    if not quiet:
+        told = f"Left out, as processes on one machine have none: {', '.join(left_out(scenario))}."
+        console.print(told, style="dim", highlight=False)
+    peers_folder = folder / PEERS
+    peers_folder.mkdir()
+    interrupts = Interrupts()
+    with interrupts.watched(), input_errors():
+        with make_display(scenario, quiet=quiet) as display:
+            run = launch(
+                scenario,
+                peers_folder=peers_folder,
+                task_folder=task_folder,
+                progress=display.show,
+            )
+        interrupts.held = True
+        if run.rounds:
+            write_run(run, folder, task_folder=task_folder, is_claimed=True)
+    if not run.rounds:
+        console.print(f"No round ended; the peers' logs are in {peers_folder}.", soft_wrap=True)
+    elif as_json:
+        print(json.dumps({"folder": str(folder), **summary_document(run)}, indent=2))
+    else:
+        show_result(Console(), run, folder)
+    return INTERRUPTED if interrupts.came else 0
