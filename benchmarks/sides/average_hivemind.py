@@ -49,7 +49,7 @@ def main(index: int, peers: int, entries: int, rounds: int) -> None:
         print(str(dht.get_visible_maddrs()[0]), flush=True)
         json.loads(sys.stdin.readline())
     else:
-        print("", flush=True)
+        print(flush=True)
         first = json.loads(sys.stdin.readline())[0]
         dht = hivemind.DHT(host_maddrs=["/ip4/127.0.0.1/tcp/0"], initial_peers=[first], start=True)
     tensor = torch.full((entries,), float(index))

@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import sys
+from random import Random
 
 import numpy as np
 from uvloop import new_event_loop
@@ -29,7 +30,6 @@ from p2pfl_gossip.opening import Opening
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.peer_state import Settings
 from p2pfl_gossip.roster import Roster
-from random import Random
 
 DEADLINE_S = 60.0
 
