@@ -66,7 +66,7 @@ class Checkpoints:
         except BaseException as error:
             self.remove([name])
             if isinstance(error, SafetensorError):  # Its way to say that the disk is full.
-                raise OSError(f"cannot write {path}: {error}") from None
+                raise OSError(str(error)) from None
             raise
         return Checkpoint(name, _digest(vector))
 
