@@ -91,7 +91,9 @@ def main() -> None:
         for name in arguments.only:
             told = average(*CONTESTS[name], entries, rounds)
             # The first round pays for memory and connections; it is part of none that follow.
-            seconds[name] += [max(times) for times in zip(*(it["seconds"] for it in told))][1:]
+            seconds[name] += [
+                max(times) for times in zip(*(it["seconds"] for it in told), strict=True)
+            ][1:]
             memory[name].append(sum(it["peak_kb"] for it in told) / 1e6)
             cpu[name].append(sum(it["cpu_s"] for it in told) / rounds)
             grown = max(it["peak_kb"] - it["before_kb"] for it in told) * 1024

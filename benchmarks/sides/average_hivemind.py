@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 
 import hivemind
 import torch
@@ -18,27 +19,22 @@ from hivemind.averaging import DecentralizedAverager
 
 def of_tree(pid: int) -> tuple[float, float]:
     """Peak resident KB (summed) and CPU seconds of a process and all below it."""
-    peak_kb = cpu_s = 0.0
-    children = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                with open(f"/proc/{entry}/stat") as stat:
-                    fields = stat.read().rsplit(")", 1)[1].split()
-            except OSError:
-                continue
-            children.setdefault(int(fields[1]), []).append((int(entry), fields))
-            if int(entry) == pid:
-                own = fields
-    todo = [(pid, own)]
-    while todo:
-        number, fields = todo.pop()
-        cpu_s += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    fields, children = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
-            with open(f"/proc/{number}/status") as status:
-                peak_kb += sum(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+            fields[int(folder.name)] = (folder / "stat").read_text().rsplit(")", 1)[1].split()
         except OSError:
-            pass
+            continue  # It has ended meanwhile.
+    for number, its in fields.items():
+        children.setdefault(int(its[1]), []).append(number)
+    peak_kb = cpu_s = 0.0
+    todo = [pid]
+    while todo:
+        number = todo.pop()
+        ticks = int(fields[number][11]) + int(fields[number][12])
+        cpu_s += ticks / os.sysconf("SC_CLK_TCK")
+        status = Path(f"/proc/{number}/status").read_text().splitlines()
+        peak_kb += sum(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
         todo += children.get(number, [])
     return peak_kb, cpu_s
 

@@ -123,7 +123,9 @@ async def main(index: int, peers: int, entries: int, rounds: int, masking: str) 
         driver = Driver(opening, journal=Nothing(), work=work, observer=watch)
         links = Links(
             host,
-            addresses={p: [a] for p, a in zip(roster.peers, everybody) if p != host.peer_id},
+            addresses={
+                p: [a] for p, a in zip(roster.peers, everybody, strict=True) if p != host.peer_id
+            },
             group_id=bytes(32),
             receiver=driver,
         )
