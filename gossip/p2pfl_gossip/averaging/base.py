@@ -192,31 +192,35 @@ def check_weight(weight: float) -> None:
         raise RemoteProtocolError("weight_out_of_range")
 
 
-def weighted_mean(parts: list[tuple[Vector, float]]) -> Vector:
-    """Average vectors by their weights, in the order given; read-only.
+def weighted_mean(parts: list[tuple[Vector, float]], out: Vector | None = None) -> Vector:
+    """Average vectors by their weights, in the order given; read-only, or written to `out`.
 
     Equal weights take a sum and one division, so that the mean of equal models is exact. The mean
     of finite vectors is finite, even where their sum is not.
     """
     with np.errstate(over="raise", invalid="ignore"):
         try:
-            mean = _mean(parts)
+            mean = _mean(parts, np.empty_like(parts[0][0]) if out is None else out)
         except FloatingPointError:
             mean = _mean_of_huge(parts)
-    mean.flags.writeable = False
+            if out is not None:
+                out[:] = mean
+                mean = out
+    if out is None:
+        mean.flags.writeable = False
     return mean
 
 
-def _mean(parts: list[tuple[Vector, float]]) -> Vector:
+def _mean(parts: list[tuple[Vector, float]], mean: Vector) -> Vector:
     first_weight = parts[0][1]
     if all(weight == first_weight for _, weight in parts):
-        mean = parts[0][0].copy()
+        mean[:] = parts[0][0]
         for vector, _ in parts[1:]:
             mean += vector
         mean /= len(parts)
     else:
         total = math.fsum(weight for _, weight in parts)
-        mean = parts[0][0] * (parts[0][1] / total)  # A Python float keeps the vector's dtype.
+        np.multiply(parts[0][0], parts[0][1] / total, out=mean)
         for vector, weight in parts[1:]:
             mean += vector * (weight / total)
     return mean
