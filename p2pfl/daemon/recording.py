@@ -75,8 +75,11 @@ class Recording:
             return
 
     def _parse(self, line: dict[str, Any]) -> Recorded:
-        fields = line["fields"]
         kind = getattr(events, line["event"])
+        fields = {
+            name: bytes.fromhex(value) if kind.__annotations__[name] is bytes else value
+            for name, value in line["fields"].items()
+        }
         if kind is events.RoundEnded:
             fields["vector"] = np.load(_model(self._folder, fields["round"]))
         return Recorded(
@@ -85,8 +88,11 @@ class Recording:
 
 
 def fields_of(event: Event) -> dict[str, Any]:
-    """Return an event's fields by name, without a model."""
-    return {name: getattr(event, name) for name in event.__struct_fields__ if name != "vector"}
+    """Return an event's fields by name, as JSON has them: bytes in hexadecimal, and no model."""
+    fields = {name: getattr(event, name) for name in event.__struct_fields__ if name != "vector"}
+    return {
+        name: value.hex() if isinstance(value, bytes) else value for name, value in fields.items()
+    }
 
 
 def _model(folder: Path, round_: int) -> Path:
