@@ -36,7 +36,6 @@ class Recorded(NamedTuple):
 def recorder(folder: Path, traffic: Callable[[], Mapping[str, int]]) -> Callable[[Event], None]:
     """Return what records an event in a folder; later processes go on in the same files."""
     (folder / MODELS).mkdir(exist_ok=True)
-    lines = (folder / EVENTS).open("a", encoding="utf-8")
 
     def record(event: Event) -> None:
         if isinstance(event, events.RoundEnded):
@@ -49,8 +48,8 @@ def recorder(folder: Path, traffic: Callable[[], Mapping[str, int]]) -> Callable
             "frames_sent": sent.get("frames_sent", 0) + sent.get("bodies_sent", 0),
             "bytes_sent": sent.get("bytes_sent", 0),
         }
-        lines.write(json.dumps(line, separators=(",", ":")) + "\n")
-        lines.flush()
+        with (folder / EVENTS).open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(line, separators=(",", ":")) + "\n")
 
     return record
 
@@ -76,7 +75,7 @@ class Recording:
 
     def _parse(self, line: dict[str, Any]) -> Recorded:
         kind = getattr(events, line["event"])
-        fields = {
+        fields: dict[str, Any] = {
             name: bytes.fromhex(value) if kind.__annotations__[name] is bytes else value
             for name, value in line["fields"].items()
         }
