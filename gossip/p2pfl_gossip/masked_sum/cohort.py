@@ -25,6 +25,11 @@ OWNERS_MAX = 4
 """More copies of each chunk than that cost more than the round that they save."""
 
 
+def liars_borne(size: int) -> int:
+    """Return m = ceil(n/3) - 1: members of n that may collude and lie."""
+    return (size + 2) // 3 - 1
+
+
 class RefusedCohort(ValueError):
     """A cohort or its parameters would not hide what it must."""
 
@@ -69,6 +74,10 @@ class Cohort:
         weight_max: largest weight W.
         owner_count: owners r of each chunk.
         patience: how long to wait for others; not part of the session's name.
+        public_keys: of the members, by rank.
+        session: the session's name.
+        chunk_count: a multiple of n, so that all own as many chunks, unless there are fewer
+            entries.
 
     Raises:
         RefusedCohort: says what is wrong.
@@ -86,6 +95,7 @@ class Cohort:
     patience: Patience = field(default_factory=Patience)
     public_keys: tuple[bytes, ...] = field(init=False, repr=False)
     session: bytes = field(init=False, repr=False)
+    chunk_count: int = field(init=False, repr=False)
     _ranks: dict[PeerId, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -111,6 +121,9 @@ class Cohort:
         except ValueError as error:
             raise RefusedCohort(str(error)) from None
         keys = tuple(public_key_of(member) for member in self.members)
+        per_owner = -(-self.vector_entries // (n * CHUNK_ENTRIES))
+        per_owner = min(per_owner, CHUNK_COUNT_MAX // n)
+        object.__setattr__(self, "chunk_count", min(n * per_owner, self.vector_entries))
         object.__setattr__(self, "_ranks", ranks)
         object.__setattr__(self, "public_keys", keys)
         object.__setattr__(
@@ -143,19 +156,12 @@ class Cohort:
     @property
     def liars_max(self) -> int:
         """M = ceil(n/3) - 1 members that may collude and lie; 2t > n + m."""
-        return (self.size + 2) // 3 - 1
+        return liars_borne(self.size)
 
     @property
     def encoding(self) -> Encoding:
         """How vectors are written modulo 2^32; Q follows from n."""
         return Encoding(self.size, self.clip, self.weight_max)
-
-    @property
-    def chunk_count(self) -> int:
-        """Chunks: a multiple of n, so that all own as many, unless there are fewer entries."""
-        per_owner = -(-self.vector_entries // (self.size * CHUNK_ENTRIES))
-        per_owner = min(per_owner, CHUNK_COUNT_MAX // self.size)
-        return int(min(self.size * per_owner, self.vector_entries))
 
     @property
     def leader_turns_max(self) -> int:
