@@ -97,8 +97,11 @@ class Averaging(ABC):
         """
         return None
 
-    def lingers(self, round_: int) -> bool:
-        """Tell whether an exchange that has ended for us still takes messages."""
+    def lingers(self, round_: int, message: Message) -> bool:
+        """Tell whether an exchange that has ended for us still has a use for a message of it.
+
+        If not, its sender is told our round.
+        """
         return False
 
     @abstractmethod
