@@ -30,7 +30,7 @@ from p2pfl_crypto.encoding import Encoding
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity, verify
 from p2pfl_crypto.masks import BLOCK_BYTES, KeyStream, Mask, add_masks
-from p2pfl_crypto.shamir import Rebuilder, entropy_bytes_for, scalar_of, share_secret
+from p2pfl_crypto.shamir import Rebuilder, entropy_bytes_for, scalar_of, share_secrets
 from p2pfl_gossip.masked_sum.jobs import MaskChunk, perform
 from p2pfl_gossip.masked_sum.phases import Phase
 
@@ -102,18 +102,18 @@ def bench_parts() -> None:
     ]
     for n in (16, 100):
         threshold = 2 * n // 3 + 1
-        secret, xs = scalar_of(ENTROPY(64)), range(1, n + 1)
-        entropy = ENTROPY(entropy_bytes_for(threshold))
-        shares = dict(zip(xs, share_secret(secret, threshold, xs, entropy), strict=True))
+        secrets, xs = [scalar_of(ENTROPY(64)) for _ in range(2)], range(1, n + 1)
+        entropy = ENTROPY(2 * entropy_bytes_for(threshold))
+        dealt, _ = share_secrets(secrets, threshold, xs, entropy)
+        shares = dict(zip(xs, dealt, strict=True))
 
-        def share(s: bytes = secret, t: int = threshold, x: range = xs, e: bytes = entropy) -> None:
-            share_secret(s, t, x, e)
-            share_secret(s, t, x, e)
+        def share(
+            s: list[bytes] = secrets, t: int = threshold, x: range = xs, e: bytes = entropy
+        ) -> None:
+            share_secrets(s, t, x, e)
 
         def rebuild(t: int = threshold, shares: dict[int, bytes] = shares) -> None:
-            rebuilder = Rebuilder.of(list(shares)[:t], t)
-            for _ in range(len(shares)):
-                rebuilder.rebuild(shares)
+            Rebuilder.of(list(shares)[:t], t).rebuild_all([shares] * len(shares))
 
         rows.append((f"share two secrets, n={n}, t={threshold}", share))
         rows.append((f"rebuild {n} secrets, t={threshold}", rebuild))
