@@ -29,7 +29,7 @@ from session_faults import CrashIn
 from p2pfl_crypto.encoding import Encoding
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity, verify
-from p2pfl_crypto.masks import BLOCK_BYTES, KeyStream, Mask, add_masks
+from p2pfl_crypto.masks import BLOCK_BYTES, KeyStream, Mask, MaskStreams, add_masks
 from p2pfl_crypto.shamir import Rebuilder, entropy_bytes_for, scalar_of, share_secrets
 from p2pfl_gossip.masked_sum.jobs import MaskChunk, perform
 from p2pfl_gossip.masked_sum.phases import Phase
@@ -149,7 +149,7 @@ def bench_memory(entries: int) -> None:
     """Peak memory beside the vector while all of it is masked and kept until sent."""
     cohort, _ = make_cohort(16, entries)
     values = np.zeros(entries, np.float32)
-    masks = tuple(Mask(ENTROPY(32)) for _ in range(16))
+    streams = MaskStreams([Mask(ENTROPY(32)) for _ in range(16)])
     tracemalloc.start()
     started = time.process_time()
     bodies = []
@@ -160,7 +160,7 @@ def bench_memory(entries: int) -> None:
             entries=part,
             weight=1.0,
             rounding_key=bytes(32),
-            masks=masks,
+            streams=streams,
             tau2=bytes(32),
             rank=0,
             chunk=chunk,

@@ -11,7 +11,7 @@ from p2pfl_crypto.masks import Masked
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum.agreement import Agreement
 from p2pfl_gossip.masked_sum.core import Core
-from p2pfl_gossip.masked_sum.jobs import DigestChunk, Digested, MaskedChunk
+from p2pfl_gossip.masked_sum.jobs import DigestChunk, Digested
 from p2pfl_gossip.masked_sum.journal import Journal, Step
 from p2pfl_gossip.masked_sum.masking import Masking
 from p2pfl_gossip.masked_sum.messages import (
@@ -108,12 +108,12 @@ class Exchange:
         key = (chunk, self._core.rank)
         self._digesting[key] = None
 
-        def done(result: MaskedChunk) -> None:
+        def done(header: ChunkHeader, body: Masked) -> None:
             del self._digesting[key]
-            self._arrived[key] = (self._masking.header_of(result), result.body)
+            self._arrived[key] = (header, body)
             self._on_deputy_chunk()
 
-        self._core.work(self._masking.job(chunk), done)
+        self._masking.again(chunk, done)
 
     def on_deputy_chunk(self, told: Callable[[], None]) -> None:
         """Have `told` called when a chunk that was expected has arrived."""
@@ -245,7 +245,7 @@ class Exchange:
     def release(self) -> None:
         """Drop all chunks, and mask none again."""
         self._arrived.clear()
-        self._masking.headers.clear()
+        self._masking.forget()
 
     def _missing(self) -> list[tuple[int, int]]:
         return [
@@ -356,11 +356,8 @@ class Exchange:
             self._masking.send(asker, *entry)
         elif member == core.rank and chunk in self._masking.headers:
             self._served[key] = self._served.get(key, 0) + 1
-            core.work(
-                self._masking.job(chunk),
-                lambda result: self._masking.send(
-                    asker, self._masking.header_of(result), result.body
-                ),
+            self._masking.again(
+                chunk, lambda header, body: self._masking.send(asker, header, body)
             )
 
 

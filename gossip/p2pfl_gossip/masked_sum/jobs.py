@@ -13,7 +13,7 @@ from p2pfl_crypto.key_agreement import (
     agreement_secret_of,
     public_key_of,
 )
-from p2pfl_crypto.masks import Mask, Masked, add_masks, add_vectors
+from p2pfl_crypto.masks import Mask, Masked, MaskStreams, add_masks, add_vectors
 from p2pfl_crypto.sealing import NONCE_BYTES, directional_key, seal
 from p2pfl_crypto.shamir import (
     InconsistentShares,
@@ -123,7 +123,7 @@ class MaskChunk(SecretJob, frozen=True):
         entries: float32[k], the chunk's part of the vector; read-only.
         weight: the member's weight.
         rounding_key: of this member and session.
-        masks: the self mask and all pair masks.
+        streams: of the self mask and all pair masks; no other job uses them before this one ends.
         tau2: the transcript, for the digest.
         rank: the member's place.
         chunk: its number.
@@ -133,7 +133,7 @@ class MaskChunk(SecretJob, frozen=True):
     entries: Vector
     weight: float
     rounding_key: bytes
-    masks: tuple[Mask, ...]
+    streams: MaskStreams
     tau2: bytes
     rank: int
     chunk: int
@@ -342,7 +342,7 @@ def _mask(job: MaskChunk) -> MaskedChunk:
         body[:-1], np.asarray(job.entries, np.float32), job.weight, job.rounding_key, job.chunk
     )
     body[-1] = job.encoding.encode_weight(job.weight)
-    add_masks(body, job.masks, job.chunk)
+    job.streams.add(body, job.chunk)
     body.flags.writeable = False
     digest = chunk_digest(job.tau2, job.rank, job.chunk, _bytes_of(body))
     return MaskedChunk(job.chunk, body, digest, clipped)
