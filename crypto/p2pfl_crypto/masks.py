@@ -52,6 +52,17 @@ class Mask:
         return Mask(self.key, 1 if self.sign < 0 else -1)
 
 
+def nonce_of(chunk: int) -> bytes:
+    """OpenSSL's 16 bytes for a chunk: the counter 0 as LE32, then the nonce of RFC 8439.
+
+    Raises:
+        ValueError: the chunk is not in 0 <= chunk < 2^64.
+    """
+    if not 0 <= chunk < 2**64:
+        raise ValueError(f"chunk {chunk} is out of range")
+    return bytes(4) + bytes(4) + chunk.to_bytes(8, "little")
+
+
 class KeyStream:
     """The ChaCha20 stream of one key and chunk: counter 0, nonce LE32(0) || LE64(chunk).
 
@@ -62,11 +73,11 @@ class KeyStream:
     def __init__(self, key: bytes, chunk: int) -> None:
         if len(key) != KEY_BYTES:
             raise ValueError(f"a stream's key has {KEY_BYTES} bytes, not {len(key)}")
-        self._encryptor = Cipher(algorithms.ChaCha20(key, _nonce(chunk)), mode=None).encryptor()
+        self._encryptor = Cipher(algorithms.ChaCha20(key, nonce_of(chunk)), mode=None).encryptor()
 
-    def restart(self, chunk: int) -> None:
-        """Go to the beginning of another chunk's stream, 0 <= chunk < 2^64."""
-        self._encryptor.reset_nonce(_nonce(chunk))
+    def restart(self, nonce: bytes) -> None:
+        """Go to the beginning of the stream of the chunk whose `nonce_of` is given."""
+        self._encryptor.reset_nonce(nonce)
 
     def fill(self, room: memoryview) -> None:
         """Fill at most `BLOCK_BYTES` bytes with the next bytes of the stream."""
@@ -91,8 +102,9 @@ class MaskStreams:
             ValueError: the accumulator is of another form, or the chunk out of range.
         """
         _require_accumulator(accumulator)
+        nonce = nonce_of(chunk)
         for stream, _ in self._streams:
-            stream.restart(chunk)
+            stream.restart(nonce)
         if len(self._room) < min(BLOCK_BYTES, accumulator.nbytes):
             self._room = bytearray(min(BLOCK_BYTES, accumulator.nbytes))
         for start in range(0, len(accumulator), _BLOCK_ENTRIES):
@@ -134,10 +146,3 @@ def _require_accumulator(accumulator: Masked) -> None:
         raise ValueError("an accumulator is contiguous and writable")
     if len(accumulator) > CHUNK_ENTRIES_MAX:
         raise ValueError(f"a chunk has at most {CHUNK_ENTRIES_MAX} entries")
-
-
-def _nonce(chunk: int) -> bytes:
-    """OpenSSL's 16 bytes: the counter as LE32, then the nonce of RFC 8439."""
-    if not 0 <= chunk < 2**64:
-        raise ValueError(f"chunk {chunk} is out of range")
-    return bytes(4) + bytes(4) + chunk.to_bytes(8, "little")
