@@ -166,6 +166,7 @@ class SessionDriver:
         self.incarnation = dict.fromkeys(range(n), 0)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order: Iterator[int] = count()
+        self.strikes = 0  # How often a fault struck: a crash, a loss, a changed message.
         self._encoded: tuple[Any, bytes] = (None, b"")
 
     # Running
@@ -211,12 +212,15 @@ class SessionDriver:
     def is_lost(self, sender: int) -> bool:
         """Whether the network loses what a member sends now."""
         is_lossy = sender in self.machines and self.machines[sender].phase >= self.loss_from
-        return self.random.random() < self.loss and is_lossy
+        is_lost = self.random.random() < self.loss and is_lossy
+        self.strikes += is_lost
+        return is_lost
 
     def crash(self, rank: int) -> None:
         if rank in self.dead:
             return
         self.dead[rank] = None
+        self.strikes += 1
         if self.tells_down:
             peer = self.cohort.members[rank]
             for other in self.machines:

@@ -55,7 +55,9 @@ def in_phase(phase: Phase, change: Callable[[SessionDriver, Action], list[Action
         is_sent = isinstance(action, Send | SendBulk)
         if not is_sent or driver.machines[rank].phase < phase:
             return [action]
-        return change(driver, action)
+        changed = change(driver, action)
+        driver.strikes += changed != [action]
+        return changed
 
     return rewrite
 
