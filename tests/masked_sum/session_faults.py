@@ -151,6 +151,33 @@ def draw(seed: int) -> tuple[Phase, str, SessionDriver]:
     return phase, fault, SessionDriver(cohort, people, seed, **options)
 
 
+def draw_drops(seed: int, members_max: int) -> SessionDriver:
+    """Draw a session of 5 to `members_max` members of which up to n - t drop out in any phase."""
+    random = Random(f"{seed}/drops")
+    n = random.randint(5, members_max)
+    cohort, people = make_cohort(
+        n,
+        random.randint(1, 60),
+        owner_count=random.choice((2, 2, 3)),
+        clip=random.choice((0.5, 8.0)),  # Vectors of deviation 3: with 0.5 most entries clip.
+        round=random.randint(0, 99),
+    )
+    drops = random.randint(0, n - cohort.threshold)
+    victims = {
+        rank: (random.choice(PHASES), random.randint(0, 3 * n))
+        for rank in random.sample(range(n), drops)
+    }
+    weights = [random.choice((random.uniform(0.01, 100), 100.0)) for _ in range(n)]
+    return SessionDriver(
+        cohort,
+        people,
+        seed,
+        before=CrashIn(victims),
+        weights=weights,
+        tells_down=random.random() < 0.5,
+    )
+
+
 def outcome_of(driver: SessionDriver) -> str:
     """Check all that must hold, and say in a word how the session ended for the honest."""
     driver.check_safety()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from session_driver import SessionDriver, make_cohort
+from session_faults import draw_drops
 
 from p2pfl_gossip.masked_sum.machine import Summed
 
@@ -27,6 +28,16 @@ def test_without_faults_all_members_get_the_exact_mean_of_all(n: int) -> None:
     clipped = max(abs(vector).max() for vector in driver.vectors) > cohort.clip
     bound = 1.5 * n * cohort.clip / first.weight_total + 1e-6
     assert clipped or np.abs(first.mean - plain).max() < bound
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_cohorts_with_random_drops_get_the_exact_fixed_point_sum(seed: int) -> None:
+    # benchmarks/masked_sum_exactness.py runs a thousand of them, with up to 64 members.
+    driver = draw_drops(seed, members_max=12).run()
+    driver.check_safety()
+    outcomes = driver.check_exact()
+    alive = [rank for rank in range(driver.cohort.size) if rank not in driver.dead]
+    assert sorted(outcomes) == alive, driver.reasons()
 
 
 def test_a_member_sends_about_three_vectors() -> None:
