@@ -61,7 +61,7 @@ def main() -> int:
         counts["chunks compared with the fixed-point mean"] += chunks * len(outcomes) - kept
         counts["chunks kept local"] += kept
         if not counts["sessions"] % 100:
-            print(f"{counts['sessions']} sessions", file=sys.stderr, flush=True)
+            print(dict(counts), file=sys.stderr, flush=True)
     last = arguments.first_seed + arguments.sessions - 1
     cpu_s = time.process_time() - started
     print(f"seeds {arguments.first_seed} to {last}; {cpu_s:.0f} CPU seconds; {failed} failed")

@@ -154,8 +154,8 @@ def draw(seed: int) -> tuple[Phase, str, SessionDriver]:
 def draw_drops(seed: int, members_max: int) -> SessionDriver:
     """Draw a session of 5 to `members_max` members of which up to n - t drop out in any phase."""
     random = Random(f"{seed}/drops")
-    # As many sessions of 5 to 18 members as of 18 to 64: time grows with the square.
-    n = round(5 * (members_max / 5) ** random.random())
+    # Half of the sessions have up to 9 members, one in seven more than 32: time grows as n squared.
+    n = round(5 * (members_max / 5) ** (random.random() ** 2))
     cohort, people = make_cohort(
         n,
         random.randint(1, 60),
