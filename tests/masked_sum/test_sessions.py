@@ -47,3 +47,15 @@ def test_a_member_sends_about_three_vectors() -> None:
     # (r + 1)(n - 1)/n vectors, and small messages.
     assert max(driver.sent_bytes.values()) < 3 * vector_bytes * 7 / 8 + 60_000
     assert isinstance(driver.outcome(0), Summed)
+
+
+@pytest.mark.parametrize("n", [5, 9, 16])
+@pytest.mark.parametrize("owner_count", [2, 3, 4])
+def test_owners_are_the_head_of_a_chunks_ring(n: int, owner_count: int) -> None:
+    cohort, _ = make_cohort(n, 3 * n, owner_count=owner_count)
+    for members in (tuple(range(n)), tuple(range(1, n)), (0, 2, 4)):
+        for chunk in range(cohort.chunk_count):
+            owners = cohort.owners_of(chunk, members)
+            assert owners == cohort.ring_of(chunk, members)[:owner_count]
+            for rank in range(n):
+                assert (chunk in cohort.owned_by(rank, members)) == (rank in owners)
