@@ -60,6 +60,8 @@ def main() -> int:
         kept = sum(len(outcome.kept) for outcome in outcomes.values())
         counts["chunks compared with the fixed-point mean"] += chunks * len(outcomes) - kept
         counts["chunks kept local"] += kept
+        if len(outcomes) < alive:
+            print(f"seed {seed}: {alive - len(outcomes)} of {alive} without a sum", flush=True)
         if not counts["sessions"] % 100:
             print(dict(counts), file=sys.stderr, flush=True)
     last = arguments.first_seed + arguments.sessions - 1

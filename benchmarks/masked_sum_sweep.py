@@ -74,9 +74,14 @@ def main() -> int:
             print(f"{error}replay: ./scripts/bench masked-sum-sweep --sessions 1", end=" ")
             print(f"--first-seed {seed} --processes 1", flush=True)
         done = seed - seeds.start + 1
-        if not done % 500:
-            print(f"{done} sessions, {cpu_s:.0f} CPU seconds", file=sys.stderr, flush=True)
-    print(f"seeds {seeds.start} to {seeds.stop - 1}; {cpu_s:.0f} CPU seconds; {failed} failed")
+        if not done % 1000 or done == len(seeds):
+            print(f"seeds {seeds.start} to {seed}; {cpu_s:.0f} CPU seconds; {failed} failed")
+            print_table(counts)
+    return 1 if failed else 0
+
+
+def print_table(counts: Counter[tuple[str, str, str]]) -> None:
+    """Print what came of each phase and fault, and which were struck too seldom."""
     print("| from phase | fault | struck | " + " | ".join((*OUTCOMES, NOT_STRUCK)) + " |")
     print("|---|---|" + "---:|" * (len(OUTCOMES) + 2))
     few = []
@@ -88,8 +93,7 @@ def main() -> int:
             print(f"| {phase_.name} | {fault} | {struck} | {row} |")
             if struck < CELL_SESSIONS_MIN:
                 few.append(f"{phase_.name}, {fault}: {struck}")
-    print(f"cells with fewer than {CELL_SESSIONS_MIN}: {'; '.join(few) or 'none'}")
-    return 1 if failed else 0
+    print(f"cells with fewer than {CELL_SESSIONS_MIN}: {'; '.join(few) or 'none'}\n", flush=True)
 
 
 if __name__ == "__main__":
