@@ -2,16 +2,59 @@
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-REQUIREMENTS = {
-    "pfl": ("pfl[pytorch]==0.6.0",),
-    "flower": ("flwr[simulation]>=1.40,<1.43",),
-    "gossipy": ("gossipy-dfl==0.0.1", "torchvision"),
+
+@dataclass(frozen=True)
+class Environment:
+    """What an environment holds.
+
+    Attributes:
+        requirements: for pip.
+        alone: installed without what they ask for, where that cannot be had or is not needed.
+        with_torch: at our pinned version, so that all compute with the same.
+    """
+
+    requirements: tuple[str, ...]
+    alone: tuple[str, ...] = ()
+    with_torch: bool = True
+
+
+ENVIRONMENTS = {
+    "pfl": Environment(("pfl[pytorch]==0.6.0",)),
+    "flower": Environment(("flwr[simulation]>=1.40,<1.43",)),
+    # 1.42.0 asks for a newer certifi than some mirrors have; secure aggregation needs none of it.
+    "flower-secagg": Environment(
+        (
+            "numpy==2.4.6",
+            "cryptography==50.0.2",
+            "pycryptodome>=3.18,<4",
+            "protobuf>=5.28,<7",
+            "grpcio>=1.70,<2",
+            "grpcio-health-checking>=1.70,<2",
+            "iterators==0.0.2",
+            "typer>=0.13,<0.21",
+            "typing_extensions",
+            "rich>=14,<15",
+            "click>=8,<9",
+            "tomli",
+            "tomli-w",
+            "pathspec>=1.0.4,<2",
+            "pyyaml",
+            "requests",
+            "httpx",
+            "packaging",
+            "sqlalchemy[asyncio]>=2.0.45,<3",
+            "alembic>=1.18.1,<2",
+        ),
+        alone=("flwr==1.42.0",),
+        with_torch=False,
+    ),
+    "gossipy": Environment(("gossipy-dfl==0.0.1", "torchvision")),
 }
-"""Name -> what it needs beside torch at our pinned version, so that all compute with the same."""
 
 
 class NotInstallable(Exception):
@@ -27,7 +70,8 @@ def python_of(name: str) -> Path:
     venv = ROOT / ".venvs" / name
     stamp, python = venv / ".requirements", venv / "bin" / "python"
     pinned = (ROOT / "constraints.txt").read_text().split()
-    wanted = "\n".join([*pinned, *REQUIREMENTS[name]])
+    environment = ENVIRONMENTS[name]
+    wanted = "\n".join([*pinned, *environment.requirements, *environment.alone])
     if stamp.is_file() and stamp.read_text() == wanted:
         return python
     print(f"making .venvs/{name} ...", file=sys.stderr)
@@ -36,8 +80,13 @@ def python_of(name: str) -> Path:
     torch = next(line for line in pinned if line.startswith("torch=="))
     constraints = ["--constraint", str(ROOT / "constraints.txt")]
     install = [str(python), "-m", "pip", "install", "--quiet", *constraints]
-    _do([*install, torch])
-    _do([*install, torch, *REQUIREMENTS[name]])
+    if environment.with_torch:
+        _do([*install, torch])
+        _do([*install, torch, *environment.requirements])
+    else:
+        _do([*install, *environment.requirements])
+    for package in environment.alone:
+        _do([*install, "--no-deps", package])
     stamp.write_text(wanted)
     return python
 
@@ -50,5 +99,5 @@ def _do(command: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    for environment in sys.argv[1:] or REQUIREMENTS:
+    for environment in sys.argv[1:] or ENVIRONMENTS:
         print(python_of(environment))

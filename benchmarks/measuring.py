@@ -86,10 +86,19 @@ def peak_memory_mb() -> float:
     The kernel's high-water mark of this program itself: `ru_maxrss` would also count the parent's
     memory at the time of the fork.
     """
+    return _status_mb("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def resident_memory_mb() -> float:
+    """Return the resident memory of this process now, in MB (10**6 bytes); 0 if unknown."""
+    return _status_mb("VmRSS")
+
+
+def _status_mb(name: str) -> float:
     for line in _lines("/proc/self/status"):
-        if line.startswith("VmHWM"):
+        if line.startswith(name):
             return int(line.split()[1]) * 1024 / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return 0.0
 
 
 class Sampler:

@@ -1,177 +1,359 @@
-"""Measures masked sums: masks alone, and whole sessions of the machine in one process.
+"""Measures masked sums: parts, one member's work, whole sessions, Flower's SecAgg+ beside.
 
-    ./scripts/bench secure-sum                      # masks, and the tables' small rows
-    ./scripts/bench secure-sum --sessions 16x1e6 100x1e6
-    ./scripts/bench secure-sum --memory 25e6
+    ./scripts/bench secure-sum [--only PART ...] [--save]
 
-CPU seconds are the process's, of all members together; a member's are that divided by n. They
-include the driver in memory and the encoding of all frames, not the copying of bodies by a network.
-Rates depend on the processor, so each stands beside the rate of the bare ChaCha20 stream, which
-bounds it.
+Parts: ``masks`` (one thread, two, and two processes), ``parts`` (the rest of a member's work),
+``memory`` (25M parameters), ``sessions`` (8 to 100 members at 1M parameters), ``entries`` (one
+member's work up to 100M parameters), ``flower``. `--save` writes figures and plots.
+
+CPU seconds are a process's, of all its members together; a member's are that divided by n. Rates
+depend on the processor and on what else it does, so the rate of bare ChaCha20, which bounds the
+masks, is taken in the same process and shown beside.
 """
 
 import argparse
-import statistics
-import sys
+import json
+import multiprocessing
 import threading
 import time
-import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "masked_sum"))
-
-from session_driver import SessionDriver, make_cohort, seeded_entropy
-from session_faults import CrashIn
+from environments import NotInstallable, python_of
+from measuring import ROOT, Failed, Figures, describe, machine, run_apart, save, say, table
+from plotting import Growth, draw_growth
 
 from p2pfl_crypto.encoding import Encoding
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity, verify
-from p2pfl_crypto.masks import BLOCK_BYTES, KeyStream, Mask, add_masks
-from p2pfl_crypto.shamir import Rebuilder, entropy_bytes_for, scalar_of, share_secret
-from p2pfl_gossip.masked_sum.jobs import MaskChunk, perform
-from p2pfl_gossip.masked_sum.phases import Phase
+from p2pfl_crypto.masks import BLOCK_BYTES, KeyStream, Mask, MaskStreams
+from p2pfl_crypto.shamir import Rebuilder, entropy_bytes_for, scalar_of, share_secrets
 
-ENTROPY = seeded_entropy("bench")
-REPEATS = 7
+SIDES = Path(__file__).resolve().parent / "sides"
+IMAGES = ROOT / "docs" / "images"
+PARTS = ("masks", "parts", "memory", "sessions", "entries", "flower")
+REPEATS = 9
+ENTRIES = 1_000_000
+SESSION_SIZES = (8, 16, 32, 64, 100)
+ENTRY_COUNTS = (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
+FLOWER = {"clients": 100, "shares": 21, "threshold": 14, "dropped": 10, "entries": ENTRIES}
 
 
-def median_s(job: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    """Median seconds of a few runs."""
-    seconds = []
+def seconds(job: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Least seconds of a few runs: what others do on the machine only adds."""
+    took = []
     for _ in range(REPEATS):
         started = clock()
         job()
-        seconds.append(clock() - started)
-    return statistics.median(seconds)
+        took.append(clock() - started)
+    return min(took)
 
 
-def bench_masks() -> None:
-    """Masks of 1M parameters, beside the bare key stream."""
-    entries = 1_000_000
-    accumulator = np.zeros(entries, np.uint32)
-    room = memoryview(bytearray(BLOCK_BYTES))
+def bare() -> None:
+    """64 blocks of bare key stream."""
+    room, stream = memoryview(bytearray(BLOCK_BYTES)), KeyStream(bytes(32), 0)
+    for _ in range(64):
+        stream.fill(room)
 
-    def bare() -> None:
-        stream = KeyStream(bytes(32), 0)
-        for _ in range(64):
-            stream.fill(room)
 
-    print("| masks | 1 thread, ms | GB/CPU s | share of bare ChaCha20 | 2 threads, ms | speed-up |")
-    print("|---|---|---|---|---|---|")
+def at_once(kind: Any, *jobs: Callable[[], object]) -> None:
+    """Do jobs at the same time, on threads or in processes."""
+    workers = [kind(target=job) for job in jobs]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+
+def processes_speedup() -> float:
+    """How much more bare ChaCha20 two processes do than one: what the machine gives just now."""
+    fork = multiprocessing.get_context("fork").Process
+
+    def long() -> None:
+        for _ in range(10):
+            bare()
+
+    return 2 * seconds(lambda: at_once(fork, long)) / seconds(lambda: at_once(fork, long, long))
+
+
+def bench_masks() -> Figures:
+    """Masks of 1M parameters on one thread and on two, beside bare ChaCha20 and two processes."""
+    rows = []
+    halves = [np.zeros(ENTRIES // 2, np.uint32) for _ in range(2)]
     for count in (8, 32, 100):
-        bare_rate = 64 * BLOCK_BYTES / median_s(bare, time.process_time)
-        masks = [Mask(ENTROPY(32)) for _ in range(count)]
-        one_s = median_s(lambda masks=masks: add_masks(accumulator, masks, 0))  # type: ignore[misc]
+        keys = [bytes([i]) * 32 for i in range(count)]
+        streams = [MaskStreams([Mask(key) for key in keys]) for _ in halves]
+        jobs = [
+            lambda streams=streams, chunk=chunk: streams[chunk].add(halves[chunk], chunk)  # type: ignore[misc]
+            for chunk in range(2)
+        ]
 
-        def both(masks: list[Mask] = masks) -> None:
-            halves = (accumulator[: entries // 2], accumulator[entries // 2 :])
-            threads = [
-                threading.Thread(target=add_masks, args=(half, masks, chunk))
-                for chunk, half in enumerate(halves)
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+        def one(jobs: list[Callable[[], object]] = jobs) -> None:
+            for job in jobs:
+                job()
 
-        two_s = median_s(both)
-        cpu_s = median_s(lambda masks=masks: add_masks(accumulator, masks, 0), time.process_time)  # type: ignore[misc]
-        rate = 4 * entries * count / cpu_s  # By CPU time, as is the bare rate.
-        print(
-            f"| {count} | {one_s * 1e3:.1f} | {rate / 1e9:.2f} | {rate / bare_rate:.0%}"
-            f" | {two_s * 1e3:.1f} | {one_s / two_s:.2f} |"
+        bare_rate = 64 * BLOCK_BYTES / seconds(bare, time.process_time)
+        rate = 4 * ENTRIES * count / seconds(one, time.process_time)
+        one_s = seconds(one)
+        threads_s = seconds(lambda jobs=jobs: at_once(threading.Thread, *jobs))  # type: ignore[misc]
+        rows.append(
+            {
+                "masks": count,
+                "ms": one_s * 1e3,
+                "gb_s": rate / 1e9,
+                "bare_gb_s": bare_rate / 1e9,
+                "threads_ms": threads_s * 1e3,
+                "threads_speedup": one_s / threads_s,
+                "processes_speedup": processes_speedup(),
+            }
         )
+    head = (
+        "masks",
+        "1 thread, ms",
+        "GB/CPU s",
+        "bare",
+        "of bare",
+        "2 threads, ms",
+        "x",
+        "2 procs, x",
+    )
+    print(
+        table(
+            head,
+            [
+                (
+                    row["masks"],
+                    f"{row['ms']:.1f}",
+                    f"{row['gb_s']:.2f}",
+                    f"{row['bare_gb_s']:.2f}",
+                    f"{row['gb_s'] / row['bare_gb_s']:.0%}",
+                    f"{row['threads_ms']:.1f}",
+                    f"{row['threads_speedup']:.2f}",
+                    f"{row['processes_speedup']:.2f}",
+                )
+                for row in rows
+            ],
+        )
+    )
+    return {"rows": rows}
 
 
-def bench_parts() -> None:
+def bench_parts() -> Figures:
     """The other parts of a member's work, in CPU milliseconds."""
-    entries = 1_000_000
     encoding = Encoding(16, 8.0, 1.0)
-    values = np.random.default_rng(1).normal(0, 1, entries).astype(np.float32)
-    out = np.empty(entries, np.uint32)
+    values = np.random.default_rng(1).normal(0, 1, ENTRIES).astype(np.float32)
+    out = np.empty(ENTRIES, np.uint32)
     identity = Identity(bytes(32))
     signature = identity.sign(bytes(32))
-    rows: list[tuple[str, Callable[[], object]]] = [
-        ("encode 1M entries", lambda: encoding.encode(out, values, 0.5, bytes(32), 0)),
-        ("decode 1M entries", lambda: encoding.decode(out, 2**27)),
-        ("BLAKE2b-256 of 4 MB", lambda: hash_parts(b"p2pfl/bench", out.data)),
-        ("verify one Ed25519 signature", lambda: verify(identity.public_key, bytes(32), signature)),
-    ]
+    jobs: dict[str, Callable[[], object]] = {
+        "encode 1M entries": lambda: encoding.encode(out, values, 0.5, bytes(32), 0),
+        "decode 1M entries": lambda: encoding.decode(out, 2**27),
+        "BLAKE2b-256 of 4 MB": lambda: hash_parts(b"p2pfl/bench", out.data),
+        "check one signature": lambda: verify(identity.public_key, bytes(32), signature),
+    }
+    random = np.random.default_rng(2)
     for n in (16, 100):
         threshold = 2 * n // 3 + 1
-        secret, xs = scalar_of(ENTROPY(64)), range(1, n + 1)
-        entropy = ENTROPY(entropy_bytes_for(threshold))
-        shares = dict(zip(xs, share_secret(secret, threshold, xs, entropy), strict=True))
+        secrets, xs = [scalar_of(random.bytes(64)) for _ in range(2)], range(1, n + 1)
+        entropy = random.bytes(2 * entropy_bytes_for(threshold))
+        dealt, _ = share_secrets(secrets, threshold, xs, entropy)
+        held = dict(zip(xs[:threshold], dealt, strict=False))
 
-        def share(s: bytes = secret, t: int = threshold, x: range = xs, e: bytes = entropy) -> None:
-            share_secret(s, t, x, e)
-            share_secret(s, t, x, e)
+        def share(
+            s: list[bytes] = secrets, t: int = threshold, x: range = xs, e: bytes = entropy
+        ) -> None:
+            share_secrets(s, t, x, e)
 
-        def rebuild(t: int = threshold, shares: dict[int, bytes] = shares) -> None:
-            rebuilder = Rebuilder.of(list(shares)[:t], t)
-            for _ in range(len(shares)):
-                rebuilder.rebuild(shares)
+        def rebuild(n: int = n, t: int = threshold, held: dict[int, bytes] = held) -> None:
+            Rebuilder.of(held, t).rebuild_all([held] * n)
 
-        rows.append((f"share two secrets, n={n}, t={threshold}", share))
-        rows.append((f"rebuild {n} secrets, t={threshold}", rebuild))
-    print("\n| part | CPU ms |\n|---|---|")
-    for name, job in rows:
-        print(f"| {name} | {median_s(job, time.process_time) * 1e3:.2f} |")
+        jobs[f"share two secrets, n = {n}, t = {threshold}"] = share
+        jobs[f"rebuild {n} secrets, t = {threshold}"] = rebuild
+    took = {name: 1e3 * seconds(job, time.process_time) for name, job in jobs.items()}
+    print(table(("part", "CPU ms"), [(name, f"{ms:.2f}") for name, ms in took.items()]))
+    return {"ms": took}
 
 
-def bench_session(n: int, entries: int, dropped: int) -> None:
-    """One session: CPU of each member, bytes sent, and whether the sum is exact."""
-    cohort, people = make_cohort(n, entries)
-    values = np.random.default_rng(n).normal(0, 1, entries).astype(np.float32)
-    phases = (Phase.AGREE, Phase.CHUNK, Phase.VOTE)
-    crash = CrashIn({(7 * k + 3) % n: (phases[k % 3], n + k) for k in range(dropped)})
-    driver = SessionDriver(
-        cohort, people, 1, vectors=[values] * n, keeps_bodies=False, before=crash
-    )
-    started = time.process_time()
-    driver.run()
-    member_s = (time.process_time() - started) / n
-    outcomes = driver.check_exact() if entries <= 2_000_000 else driver.summed()
-    kept = max((len(outcome.kept) for outcome in outcomes.values()), default=0)
-    sent = statistics.median(driver.sent_bytes.values())
-    members = {len(outcome.members) for outcome in outcomes.values()}
+def bench_memory() -> Figures:
+    """Peak memory beside the vector while 25M parameters are masked for 16 members."""
+    rows = {}
+    for keep, name in ((True, "all masked chunks kept"), (False, "each chunk dropped once masked")):
+        spec = {"entries": 25_000_000, "members": 16, "keep": keep}
+        rows[name] = run_apart(SIDES / "masked_member.py", [json.dumps(spec)])
     print(
-        f"| {n} | {entries:,} | {dropped} | {member_s * 1e3:.0f} | {sent / 1e6:.1f}"
-        f" | {sent / (4 * entries):.2f} | {len(outcomes)} | {members} | {kept} |",
-        flush=True,
-    )
-
-
-def bench_memory(entries: int) -> None:
-    """Peak memory beside the vector while all of it is masked and kept until sent."""
-    cohort, _ = make_cohort(16, entries)
-    values = np.zeros(entries, np.float32)
-    masks = tuple(Mask(ENTROPY(32)) for _ in range(16))
-    tracemalloc.start()
-    started = time.process_time()
-    bodies = []
-    for chunk in range(cohort.chunk_count):
-        part = values[cohort.entries_of(chunk)]
-        job = MaskChunk(
-            encoding=cohort.encoding,
-            entries=part,
-            weight=1.0,
-            rounding_key=bytes(32),
-            masks=masks,
-            tau2=bytes(32),
-            rank=0,
-            chunk=chunk,
+        table(
+            (
+                "25M parameters, 16 masks",
+                "extra memory, vectors",
+                "peak of the process, MB",
+                "CPU s",
+            ),
+            [
+                (name, f"{r['extra_vectors']:.2f}", f"{r['peak_mb']:.0f}", f"{r['cpu_s']:.2f}")
+                for name, r in rows.items()
+            ],
         )
-        bodies.append(perform(job))
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    print(
-        f"\n{entries:,} parameters, 16 masks: peak {peak / values.nbytes:.3f} vectors beside the"
-        f" vector, all masked chunks kept; {time.process_time() - started:.2f} CPU seconds"
     )
+    return rows
+
+
+def session(members: int, entries: int, dropped: int) -> Figures:
+    """Run one whole session in a process of its own."""
+    say(f"session of {members}, {entries:,} parameters, {dropped} dropped ...")
+    spec = {"members": members, "entries": entries, "dropped": dropped}
+    return run_apart(SIDES / "masked_session.py", [json.dumps(spec)])
+
+
+def floor_ms(members: int, bare_gb_s: float, parts: Figures) -> float:
+    """CPU time of a member at 1M that no driver saves: key streams, hashes, checks, encoding.
+
+    n masks, one stream of rounding bits, and two vectors' worth of unmasking as one of two owners;
+    own chunks, received chunks twice, and sums hashed; about 7n signatures.
+    """
+    streams_ms = (members + 3) * 4 * ENTRIES / bare_gb_s / 1e6
+    ms = parts["ms"]
+    hashes_ms = 4 * ms["BLAKE2b-256 of 4 MB"]
+    coding_ms = ms["encode 1M entries"] + ms["decode 1M entries"]
+    return float(streams_ms + hashes_ms + 7 * members * ms["check one signature"] + coding_ms)
+
+
+def bench_sessions(parts: Figures) -> Figures:
+    """Whole sessions at 1M parameters, without and with a tenth dropped."""
+    rows = []
+    for members in SESSION_SIZES:
+        for dropped in (0, max(1, members // 10)):
+            row = {"members": members, **session(members, ENTRIES, dropped)}
+            row["floor_ms"] = floor_ms(members, row["bare_gb_s"], parts)
+            rows.append(row)
+    head = (
+        "n", "dropped", "CPU ms a member", "floor", "bare GB/s", "MB sent a member", "in the mean",
+        "with the mean", "chunks kept", "peak MB, all members",
+    )  # fmt: skip
+    print(
+        table(
+            head,
+            [
+                (
+                    r["members"],
+                    r["dropped"],
+                    f"{1e3 * r['member_s']:.0f}",
+                    f"{r['floor_ms']:.0f}",
+                    f"{r['bare_gb_s']:.2f}",
+                    f"{r['sent_mb']:.1f}",
+                    r["in_mean"],
+                    r["with_mean"],
+                    r["kept"],
+                    f"{r['peak_mb']:,.0f}",
+                )
+                for r in rows
+            ],
+        )
+    )
+    return {"rows": rows}
+
+
+def bench_entries() -> Figures:
+    """One member's encoding, masking and hashing, 16 members, over the length of the vector."""
+    rows = []
+    for entries in ENTRY_COUNTS:
+        spec = {"entries": entries, "members": 16, "keep": False}
+        runs = [
+            run_apart(SIDES / "masked_member.py", [json.dumps(spec)])
+            for _ in range(5 if entries <= 10**6 else 1)
+        ]
+        fastest = min(runs, key=lambda run: run["cpu_s"])
+        rows.append({"entries": entries, **fastest})
+    print(
+        table(
+            ("parameters, 16 masks", "chunks", "CPU ms", "ns a parameter", "extra MB"),
+            [
+                (
+                    f"{r['entries']:,}",
+                    r["chunks"],
+                    f"{1e3 * r['cpu_s']:,.1f}",
+                    f"{1e9 * r['cpu_s'] / r['entries']:.1f}",
+                    f"{r['extra_vectors'] * r['vector_mb']:.0f}",
+                )
+                for r in rows
+            ],
+        )
+    )
+    return {"rows": rows}
+
+
+def bench_flower() -> Figures:
+    """Flower's SecAgg+ for 100 clients, beside ours with as many neighbours, and with all 99."""
+    flower = run_apart(
+        SIDES / "flower_secaggplus.py", [json.dumps(FLOWER)], python=python_of("flower-secagg")
+    )
+    small, large = session(22, ENTRIES, 2), session(100, ENTRIES, 10)
+    rows = [
+        (
+            "Flower 1.42, SecAgg+, 100 clients, 20 neighbours each",
+            f"{flower['clients_s']:.1f}",
+            f"{flower['server_s']:.1f}",
+            f"{flower['clients_s'] + flower['server_s']:.1f}",
+            f"{flower['client_s']:.2f}",
+            f"{flower['sent_mb']:.1f}",
+        )
+    ]
+    for name, r, n in (("cohorts of 22", small, 22), ("one cohort of 100", large, 100)):
+        total = 100 * r["member_s"]
+        figures = (
+            f"{total:.1f}",
+            "none",
+            f"{total:.1f}",
+            f"{r['member_s']:.2f}",
+            f"{r['sent_mb']:.1f}",
+        )
+        rows.append((f"ours, {name}, {n - 1} neighbours each", *figures))
+    head = (
+        "1M parameters, 10% dropped", "CPU s, 100 members", "CPU s, server", "CPU s, all",
+        "CPU s, one member", "MB sent a member",
+    )  # fmt: skip
+    print(table(head, rows))
+    return {"flower": flower, "cohorts of 22": small, "one cohort of 100": large}
+
+
+def plot(figures: Figures) -> None:
+    """Draw how the work grows."""
+    if "sessions" in figures:
+        rows = figures["sessions"]["rows"]
+        curves = [
+            Growth(
+                name,
+                light,
+                dark,
+                [
+                    (r["members"], 1e3 * r[key] if key == "member_s" else r[key])
+                    for r in rows
+                    if not r["dropped"]
+                ],
+            )
+            for name, key, light, dark in (
+                ("a member", "member_s", "#0969da", "#58a6ff"),
+                ("floor", "floor_ms", "#8250df", "#bc8cff"),
+            )
+        ]
+        svg = draw_growth(
+            curves,
+            title="A masked sum of 1M parameters, by the size of the cohort",
+            subtitle="CPU milliseconds of one member; floor: key streams, hashes, signatures alone",
+            x_label="members",
+        )
+        (IMAGES / "masked-sum-members.svg").write_text(svg)
+    if "entries" in figures:
+        rows = figures["entries"]["rows"]
+        points = [(r["entries"], 1e3 * r["cpu_s"]) for r in rows]
+        svg = draw_growth(
+            [Growth("encode, mask, hash", "#0969da", "#58a6ff", points)],
+            title="Masking a vector, by its length",
+            subtitle="CPU milliseconds of one of 16 members, chunk by chunk",
+            x_label="parameters",
+        )
+        (IMAGES / "masked-sum-parameters.svg").write_text(svg)
 
 
 def main() -> None:
@@ -179,24 +361,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sessions", nargs="*", default=["8x1e6", "16x1e6"], metavar="NxD")
-    parser.add_argument("--dropped", type=int, default=3)
-    parser.add_argument("--memory", type=float, default=4e6)
-    parser.add_argument("--only-sessions", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART")
+    parser.add_argument("--save", action="store_true", help="write figures and plots")
     arguments = parser.parse_args()
-    if not arguments.only_sessions:
-        bench_masks()
-        bench_parts()
-        bench_memory(int(arguments.memory))
-    print(
-        "\n| n | parameters | dropped | CPU ms a member | MB sent a member | vectors sent"
-        " | members with the mean | in the mean | chunks kept |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
-    for session in arguments.sessions:
-        n, entries = session.split("x")
-        for dropped in dict.fromkeys((0, min(arguments.dropped, int(n) // 3 - 1))):
-            bench_session(int(n), int(float(entries)), dropped)
+    print(describe(machine()), "\n")
+    figures: Figures = {}
+    for part in PARTS:
+        if part not in arguments.only and not (part == "parts" and "sessions" in arguments.only):
+            continue
+        try:
+            match part:
+                case "masks":
+                    figures[part] = bench_masks()
+                case "parts":
+                    figures[part] = bench_parts()
+                case "memory":
+                    figures[part] = bench_memory()
+                case "sessions":
+                    figures[part] = bench_sessions(figures["parts"])
+                case "entries":
+                    figures[part] = bench_entries()
+                case "flower":
+                    figures[part] = bench_flower()
+        except (NotInstallable, Failed) as error:
+            print(f"{part}: {error}")
+        print(flush=True)
+    if arguments.save:
+        save("secure_sum", figures)
+        plot(figures)
 
 
 if __name__ == "__main__":

@@ -124,10 +124,10 @@ class Encoding:
             raise ValueError("the encoded chunk is uint32 of the chunk's length")
         if not out.flags.c_contiguous:
             raise ValueError("the encoded chunk is contiguous")
-        require_finite(values)
+        if values.dtype != np.float32 or values.ndim != 1:
+            raise ValueError("a vector is a one-dimensional array of float32")
         self.encode_weight(weight)
-        quantum = float(self.quantum_max)
-        bound = (weight / self.weight_max) * quantum
+        bound = (weight / self.weight_max) * float(self.quantum_max)
         scale = bound / self.clip
         stream = KeyStream(rounding_key, chunk)
         room = memoryview(bytearray(4 * min(_BLOCK_ENTRIES, len(values))))
@@ -139,14 +139,22 @@ class Encoding:
             size = len(block)
             scaled, uniform, drawn = scaled_room[:size], uniform_room[:size], room[: 4 * size]
             stream.fill(drawn)
-            np.multiply(np.frombuffer(drawn, "<u4"), 2.0**-32, out=uniform, dtype=np.float64)
-            np.multiply(block, scale, out=scaled, dtype=np.float64)
-            if max(float(scaled.max()), -float(scaled.min())) > bound:
+            highest, lowest = float(block.max()), float(block.min())  # NaN if any entry is.
+            if not (math.isfinite(highest) and math.isfinite(lowest)):
+                require_finite(values)
+            # Casting first and computing in place is a fifth faster than one mixed operation.
+            uniform[:] = np.frombuffer(drawn, "<u4")
+            np.multiply(uniform, 2.0**-32, out=uniform)
+            scaled[:] = block
+            np.multiply(scaled, scale, out=scaled)
+            if max(highest, -lowest) * scale > bound:
                 clipped += int(np.count_nonzero(np.abs(scaled) > bound))
                 np.clip(scaled, -bound, bound, out=scaled)
             np.add(scaled, uniform, out=scaled)
             np.floor(scaled, out=scaled)
-            np.clip(scaled, -quantum, quantum, out=scaled)
+            if min(highest * scale, bound) > self.quantum_max - 1:
+                # Only so close to Q can u lift an entry beyond it; none falls below -Q.
+                np.minimum(scaled, self.quantum_max, out=scaled)
             out[start : start + size].view(np.int32)[:] = scaled
         return clipped
 
@@ -186,7 +194,10 @@ class Encoding:
         factor = self.clip / weight_total
         mean = np.empty(len(total), np.float32)
         signed = total.view(np.int32)
+        room = np.empty(min(_BLOCK_ENTRIES, len(signed)), np.float64)
         for start in range(0, len(signed), _BLOCK_ENTRIES):
             block = signed[start : start + _BLOCK_ENTRIES]
-            mean[start : start + _BLOCK_ENTRIES] = block * np.float64(factor)
+            exact = room[: len(block)]
+            exact[:] = block
+            mean[start : start + len(block)] = np.multiply(exact, factor, out=exact)
         return mean

@@ -4,7 +4,7 @@ A vector of y_i = q_i + sum of sgn * mask is memory-bound if each mask is made w
 added. So the accumulator is walked in blocks that stay in the second-level cache, and for each
 block all streams are advanced: the masks themselves never exist longer than one block. Both the
 key stream and the additions release the GIL, so threads that mask different chunks run side by
-side.
+side. Making a cipher takes as long as 40 KB of its stream, so one serves all chunks of a job.
 
 Source of the construction: Bonawitz et al., "Practical Secure Aggregation", CCS 2017.
 """
@@ -21,6 +21,7 @@ Masked: TypeAlias = npt.NDArray[np.uint32]
 
 KEY_BYTES = 32
 # Accumulator, key stream and zeros of one block are 768 KiB: they fit a 1 MiB second-level cache.
+# Half of it is as fast on one thread, but two threads then lose a fifth to taking the GIL in turns.
 BLOCK_BYTES = 256 * 1024
 _BLOCK_ENTRIES = BLOCK_BYTES // 4
 _ZEROS = memoryview(bytes(BLOCK_BYTES))
@@ -51,6 +52,17 @@ class Mask:
         return Mask(self.key, 1 if self.sign < 0 else -1)
 
 
+def nonce_of(chunk: int) -> bytes:
+    """OpenSSL's 16 bytes for a chunk: the counter 0 as LE32, then the nonce of RFC 8439.
+
+    Raises:
+        ValueError: the chunk is not in 0 <= chunk < 2^64.
+    """
+    if not 0 <= chunk < 2**64:
+        raise ValueError(f"chunk {chunk} is out of range")
+    return bytes(4) + bytes(4) + chunk.to_bytes(8, "little")
+
+
 class KeyStream:
     """The ChaCha20 stream of one key and chunk: counter 0, nonce LE32(0) || LE64(chunk).
 
@@ -61,46 +73,59 @@ class KeyStream:
     def __init__(self, key: bytes, chunk: int) -> None:
         if len(key) != KEY_BYTES:
             raise ValueError(f"a stream's key has {KEY_BYTES} bytes, not {len(key)}")
-        if not 0 <= chunk < 2**64:
-            raise ValueError(f"chunk {chunk} is out of range")
-        # OpenSSL's 16 bytes: the counter as LE32, then the nonce of RFC 8439.
-        nonce = bytes(4) + bytes(4) + chunk.to_bytes(8, "little")
-        self._encryptor = Cipher(algorithms.ChaCha20(key, nonce), mode=None).encryptor()
+        self._encryptor = Cipher(algorithms.ChaCha20(key, nonce_of(chunk)), mode=None).encryptor()
+
+    def restart(self, nonce: bytes) -> None:
+        """Go to the beginning of the stream of the chunk whose `nonce_of` is given."""
+        self._encryptor.reset_nonce(nonce)
 
     def fill(self, room: memoryview) -> None:
         """Fill at most `BLOCK_BYTES` bytes with the next bytes of the stream."""
         self._encryptor.update_into(_ZEROS[: room.nbytes], room)
 
 
+class MaskStreams:
+    """The streams of some masks, for one chunk after another. Not for two threads at once."""
+
+    def __init__(self, masks: Sequence[Mask]) -> None:
+        self._streams = [(KeyStream(mask.key, 0), mask.sign) for mask in masks]
+        self._room = bytearray()
+
+    def __len__(self) -> int:
+        """Count the masks."""
+        return len(self._streams)
+
+    def add(self, accumulator: Masked, chunk: int) -> None:
+        """Add the streams of `chunk` to the accumulator, modulo 2^32 and in place.
+
+        Args:
+            accumulator: uint32[d], one-dimensional, contiguous and writable.
+            chunk: number of the chunk, 0 <= chunk < 2^64; each chunk has streams of its own.
+
+        Raises:
+            ValueError: the accumulator is of another form, or the chunk out of range.
+        """
+        _require_accumulator(accumulator)
+        nonce = nonce_of(chunk)
+        for stream, _ in self._streams:
+            stream.restart(nonce)
+        if len(self._room) < min(BLOCK_BYTES, accumulator.nbytes):
+            self._room = bytearray(min(BLOCK_BYTES, accumulator.nbytes))
+        for start in range(0, len(accumulator), _BLOCK_ENTRIES):
+            block = accumulator[start : start + _BLOCK_ENTRIES]
+            stream_bytes = memoryview(self._room)[: block.nbytes]
+            entries = np.frombuffer(stream_bytes, dtype="<u4")
+            for stream, sign in self._streams:
+                stream.fill(stream_bytes)
+                if sign > 0:
+                    np.add(block, entries, out=block)
+                else:
+                    np.subtract(block, entries, out=block)
+
+
 def add_masks(accumulator: Masked, masks: Sequence[Mask], chunk: int) -> None:
-    """Add the streams of `chunk` to the accumulator, modulo 2^32 and in place.
-
-    Args:
-        accumulator: uint32[d], one-dimensional, contiguous and writable.
-        masks: which streams, and with which sign.
-        chunk: number of the chunk, 0 <= chunk < 2^64; each chunk has streams of its own.
-
-    Raises:
-        ValueError: the accumulator is of another form, or the chunk out of range.
-    """
-    if accumulator.dtype != np.uint32 or accumulator.ndim != 1:
-        raise ValueError("an accumulator is a one-dimensional array of uint32")
-    if not (accumulator.flags.c_contiguous and accumulator.flags.writeable):
-        raise ValueError("an accumulator is contiguous and writable")
-    if len(accumulator) > CHUNK_ENTRIES_MAX:
-        raise ValueError(f"a chunk has at most {CHUNK_ENTRIES_MAX} entries")
-    streams = [(KeyStream(mask.key, chunk), mask.sign) for mask in masks]
-    room = bytearray(min(BLOCK_BYTES, accumulator.nbytes))
-    for start in range(0, len(accumulator), _BLOCK_ENTRIES):
-        block = accumulator[start : start + _BLOCK_ENTRIES]
-        stream_bytes = memoryview(room)[: block.nbytes]
-        entries = np.frombuffer(stream_bytes, dtype="<u4")
-        for stream, sign in streams:
-            stream.fill(stream_bytes)
-            if sign > 0:
-                np.add(block, entries, out=block)
-            else:
-                np.subtract(block, entries, out=block)
+    """Add the masks' streams of one chunk, as `MaskStreams.add` does."""
+    MaskStreams(masks).add(accumulator, chunk)
 
 
 def add_vectors(accumulator: Masked, vectors: Sequence[Masked]) -> None:
@@ -116,3 +141,12 @@ def add_vectors(accumulator: Masked, vectors: Sequence[Masked]) -> None:
         block = accumulator[start : start + _BLOCK_ENTRIES]
         for vector in vectors:
             np.add(block, vector[start : start + _BLOCK_ENTRIES], out=block)
+
+
+def _require_accumulator(accumulator: Masked) -> None:
+    if accumulator.dtype != np.uint32 or accumulator.ndim != 1:
+        raise ValueError("an accumulator is a one-dimensional array of uint32")
+    if not (accumulator.flags.c_contiguous and accumulator.flags.writeable):
+        raise ValueError("an accumulator is contiguous and writable")
+    if len(accumulator) > CHUNK_ENTRIES_MAX:
+        raise ValueError(f"a chunk has at most {CHUNK_ENTRIES_MAX} entries")

@@ -37,7 +37,7 @@ def masked_sum_s(job: Job, costs: MaskingCosts) -> float | None:
                 + SIGNATURES_A_MEMBER * (members - 1) * costs.signature_s
             )
         case MaskChunk():
-            masks = len(job.masks) + ENCODE_MASKS + DIGEST_MASKS
+            masks = len(job.streams) + ENCODE_MASKS + DIGEST_MASKS
             return len(job.entries) * masks * costs.entry_s
         case DigestChunk() | DigestSum():
             return len(job.body) * DIGEST_MASKS * costs.entry_s

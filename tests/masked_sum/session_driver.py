@@ -47,6 +47,7 @@ EVENTS_MAX = 400_000  # An honest session of 64 takes about 60,000; a test must 
 
 Rewrite = Callable[["SessionDriver", int, Action], list[Action]]
 Lie = Callable[[Job, Record], Record]
+Give = Callable[[MaskedSum], list[Action]]
 Hook = Callable[["SessionDriver", int, Action], bool]
 
 
@@ -165,6 +166,8 @@ class SessionDriver:
         self.incarnation = dict.fromkeys(range(n), 0)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order: Iterator[int] = count()
+        self.strikes = 0  # How often a fault struck: a crash, a loss, a changed message.
+        self._encoded: tuple[Any, bytes] = (None, b"")
 
     # Running
 
@@ -209,12 +212,15 @@ class SessionDriver:
     def is_lost(self, sender: int) -> bool:
         """Whether the network loses what a member sends now."""
         is_lossy = sender in self.machines and self.machines[sender].phase >= self.loss_from
-        return self.random.random() < self.loss and is_lossy
+        is_lost = self.random.random() < self.loss and is_lossy
+        self.strikes += is_lost
+        return is_lost
 
     def crash(self, rank: int) -> None:
         if rank in self.dead:
             return
         self.dead[rank] = None
+        self.strikes += 1
         if self.tells_down:
             peer = self.cohort.members[rank]
             for other in self.machines:
@@ -231,7 +237,7 @@ class SessionDriver:
         self.incarnation[rank] += 1
         self.start(rank)
 
-    def feed(self, rank: int, give: Callable[[MaskedSum], list[Action]], of: int = -1) -> None:
+    def feed(self, rank: int, give: Give, of: int = -1) -> None:
         if rank in self.dead:
             return
         if rank not in self.machines:  # A peer keeps what comes for a session that it will begin.
@@ -262,7 +268,7 @@ class SessionDriver:
     def perform(self, rank: int, action: Action) -> None:
         incarnation = self.incarnation[rank]
 
-        def later(delay_s: float, give: Callable[[MaskedSum], list[Action]]) -> None:
+        def later(delay_s: float, give: Give) -> None:
             def event() -> None:
                 if self.incarnation[rank] == incarnation:
                     self.feed(rank, give)
@@ -305,7 +311,9 @@ class SessionDriver:
 
     def deliver(self, sender: int, receiver: int | None, message: SessionMessage) -> None:
         assert receiver is not None
-        frame = CODEC.encode(message)
+        if message is not self._encoded[0]:  # What is sent to all is encoded once.
+            self._encoded = (message, CODEC.encode(message))
+        frame = self._encoded[1]
         self.sent_bytes[sender] += len(frame)
         if self.is_lost(sender):
             return

@@ -55,7 +55,9 @@ def in_phase(phase: Phase, change: Callable[[SessionDriver, Action], list[Action
         is_sent = isinstance(action, Send | SendBulk)
         if not is_sent or driver.machines[rank].phase < phase:
             return [action]
-        return change(driver, action)
+        changed = change(driver, action)
+        driver.strikes += changed != [action]
+        return changed
 
     return rewrite
 
@@ -147,6 +149,34 @@ def draw(seed: int) -> tuple[Phase, str, SessionDriver]:
         case "5% loss":
             options["loss"], options["loss_from"] = 0.05, phase
     return phase, fault, SessionDriver(cohort, people, seed, **options)
+
+
+def draw_drops(seed: int, members_max: int) -> SessionDriver:
+    """Draw a session of 5 to `members_max` members of which up to n - t drop out in any phase."""
+    random = Random(f"{seed}/drops")
+    # Half of the sessions have up to 9 members, one in seven more than 32: time grows as n squared.
+    n = round(5 * (members_max / 5) ** (random.random() ** 2))
+    cohort, people = make_cohort(
+        n,
+        random.randint(1, 60),
+        owner_count=random.choice((2, 2, 3)),
+        clip=random.choice((0.5, 8.0)),  # Vectors of deviation 3: with 0.5 most entries clip.
+        round=random.randint(0, 99),
+    )
+    drops = random.randint(0, n - cohort.threshold)
+    victims = {
+        rank: (random.choice(PHASES), random.randint(0, 3 * n))
+        for rank in random.sample(range(n), drops)
+    }
+    weights = [random.choice((random.uniform(0.01, 100), 100.0)) for _ in range(n)]
+    return SessionDriver(
+        cohort,
+        people,
+        seed,
+        before=CrashIn(victims),
+        weights=weights,
+        tells_down=random.random() < 0.5,
+    )
 
 
 def outcome_of(driver: SessionDriver) -> str:

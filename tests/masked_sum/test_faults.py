@@ -5,9 +5,9 @@ from random import Random
 import pytest
 from session_driver import SessionDriver, make_cohort
 
-from p2pfl_gossip.actions import Action, Persist
+from p2pfl_gossip.actions import Action, Persist, Send
 from p2pfl_gossip.masked_sum.machine import Aborted
-from p2pfl_gossip.masked_sum.messages import Reveal
+from p2pfl_gossip.masked_sum.messages import AdvertList, Reveal
 from p2pfl_gossip.masked_sum.phases import Phase
 
 PHASES = [Phase.ADVERTISE, Phase.DEAL, Phase.AGREE, Phase.CHUNK, Phase.VOTE, Phase.REVEAL]
@@ -94,6 +94,28 @@ def test_members_that_never_come_cost_time_only(absent: int) -> None:
     assert len(outcomes) == 8 - absent
     assert all(len(outcome.members) == 8 - absent for outcome in outcomes.values())
     assert all(outcome.kept == {} for outcome in outcomes.values())
+
+
+def test_an_advert_whose_author_and_leader_are_dead_comes_from_who_has_it() -> None:
+    # Found by a seed: a part of the cohort followed the list, the rest could not, and neither part
+    # was large enough.
+    cohort, people = make_cohort(8, 40)
+    leader, author = cohort.leader(0), 7
+
+    def crash(_driver: SessionDriver, rank: int, action: Action) -> bool:
+        if rank == author:  # It got as far as the leader.
+            return isinstance(action, Send) and action.receiver == cohort.members[leader]
+        return (
+            rank == leader
+            and isinstance(action, Send)
+            and isinstance(action.message, AdvertList)
+            and (action.receiver == cohort.members[author])
+        )
+
+    driver = SessionDriver(cohort, people, 1, after=crash).run()
+    driver.check_safety()
+    assert sorted(driver.dead) == [leader, author]
+    assert sorted(driver.check_exact()) == [0, 1, 2, 4, 5, 6], driver.reasons()
 
 
 @pytest.mark.parametrize("seed", range(24))

@@ -1,123 +1,39 @@
-"""Membership inference: whose data holds this record? Against the plain exchange, and the masked.
-
-Each peer takes one step of logistic regression on its own records and shares the update. The
-attack scores a record by the inner product of its gradient with what is seen of the victim's update
-(the gradient attack of Nasr, Shokri & Houmansadr, IEEE S&P 2019, for a convex model). Negatives are
-records of the other honest members: the question is whose they are. That a record is in the cohort
-at all may well show in the sum, masks or not; docs/threats.md says so.
-"""
+"""Whose data holds a record? A plain update tells; what a coalition sees of a sum does not."""
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from session_driver import PATIENCE, SessionDriver, make_cohort
+from inference_attack import (
+    Scores,
+    Session,
+    auc,
+    of_masked_chunks,
+    of_plain_update,
+    of_sum,
+    run_session,
+)
 
-from p2pfl_crypto.masks import Mask, add_masks
-from p2pfl_crypto.transcripts import pair_mask_key
-
-MEMBERS, RECORDS, FEATURES, SESSIONS = 8, 24, 160, 3
-VICTIM = 5
-WEIGHT = 50.0
-
-Scores = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
-
-
-def gradients(seed: int) -> npt.NDArray[np.float64]:
-    """The gradient of each record at a common model: float64[member, record, feature]."""
-    random = np.random.default_rng(seed)
-    records = random.normal(0, 1, (MEMBERS, RECORDS, FEATURES))
-    labels = random.integers(0, 2, (MEMBERS, RECORDS))
-    model = random.normal(0, 0.1, FEATURES)
-    predicted = 1 / (1 + np.exp(-records @ model))
-    return np.asarray((labels - predicted)[..., None] * records)
-
-
-def scores(gradient: npt.NDArray[np.float64], seen: npt.NDArray[np.float64]) -> Scores:
-    """Scores of the victim's records, and of those of the other honest members."""
-    liars = coalition()
-    others = [m for m in range(MEMBERS) if m != VICTIM and m not in liars]
-    return gradient[VICTIM] @ seen, (gradient[others] @ seen).ravel()
-
-
-def auc(positive: npt.NDArray[np.float64], negative: npt.NDArray[np.float64]) -> float:
-    """Area under the curve: how often a positive's score exceeds a negative's."""
-    return float((positive[:, None] > negative[None, :]).mean())
-
-
-def interval(positive: npt.NDArray[np.float64], negative: npt.NDArray[np.float64]) -> str:
-    """The area and its 95% interval (Hanley & McNeil, Radiology 1982)."""
-    area = auc(positive, negative)
-    q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
-    p, n = len(positive), len(negative)
-    variance = area * (1 - area) + (p - 1) * (q1 - area**2) + (n - 1) * (q2 - area**2)
-    half = 1.96 * np.sqrt(variance / (p * n))
-    return f"{area:.3f} ({area - half:.3f} to {area + half:.3f})"
-
-
-def coalition() -> tuple[int, ...]:
-    """m members, owners of the victim's chunks among them."""
-    return tuple(range(make_cohort(MEMBERS, FEATURES)[0].liars_max))
+SESSIONS = 3
 
 
 @pytest.fixture(scope="module")
-def sessions() -> list[tuple[npt.NDArray[np.float64], SessionDriver]]:
-    ran = []
-    for seed in range(SESSIONS):
-        gradient = gradients(seed)
-        updates = [update.astype(np.float32) for update in gradient.mean(axis=1)]
-        cohort, people = make_cohort(MEMBERS, FEATURES, clip=1.0)
-        driver = SessionDriver(cohort, people, seed, vectors=updates, weights=[WEIGHT] * MEMBERS)
-        ran.append((gradient, driver.run(until_s=PATIENCE.session_s / 2)))
-    return ran
+def sessions() -> list[Session]:
+    return [run_session(seed) for seed in range(SESSIONS)]
 
 
-def pooled(parts: list[Scores]) -> Scores:
-    return np.concatenate([p for p, _ in parts]), np.concatenate([n for _, n in parts])
+def pooled(parts: list[Scores]) -> float:
+    positives, negatives = zip(*parts, strict=True)
+    return auc(np.concatenate(positives), np.concatenate(negatives))
 
 
-def test_the_attack_works_on_a_single_update(
-    sessions: list[tuple[npt.NDArray[np.float64], SessionDriver]],
-) -> None:
-    seen = [scores(g, driver.vectors[VICTIM].astype(np.float64)) for g, driver in sessions]
-    positive, negative = pooled(seen)
-    print("plain exchange: AUC", interval(positive, negative))
-    assert auc(positive, negative) >= 0.7
+def test_the_attack_works_on_a_single_update(sessions: list[Session]) -> None:
+    assert pooled([of_plain_update(session) for session in sessions]) >= 0.7
 
 
-def test_it_fails_on_the_sum_that_a_coalition_sees(
-    sessions: list[tuple[npt.NDArray[np.float64], SessionDriver]],
-) -> None:
-    seen = []
-    for gradient, driver in sessions:
-        outcome = driver.check_exact()[0]
-        assert len(outcome.members) == MEMBERS
-        own = sum(driver.vectors[liar].astype(np.float64) for liar in coalition())
-        seen.append(scores(gradient, outcome.mean.astype(np.float64) * MEMBERS - own))
-    positive, negative = pooled(seen)
-    print("sum of the honest: AUC", interval(positive, negative))
-    assert auc(positive, negative) <= 0.55
+def test_it_fails_on_the_sum_that_a_coalition_sees(sessions: list[Session]) -> None:
+    assert pooled([of_sum(session) for session in sessions]) <= 0.55
 
 
 def test_it_fails_on_the_masked_chunks_without_the_coalitions_masks(
-    sessions: list[tuple[npt.NDArray[np.float64], SessionDriver]],
+    sessions: list[Session],
 ) -> None:
-    seen = []
-    for gradient, driver in sessions:
-        cohort, encoding = driver.cohort, driver.cohort.encoding
-        vector = np.empty(FEATURES)
-        for chunk in range(cohort.chunk_count):
-            body = np.frombuffer(driver.bodies[VICTIM, chunk][0], "<u4").copy()
-            known = []
-            for liar in coalition():
-                machine = driver.machines[liar]
-                assert machine._sharing.dealt is not None
-                shared = machine._sharing.dealt.mask_secrets[VICTIM]
-                key = pair_mask_key(shared, machine._agreement.tau2, VICTIM, liar)
-                known.append(Mask(key, -1 if liar > VICTIM else 1))
-            add_masks(body, known, chunk)
-            weight = encoding.encode_weight(WEIGHT)
-            vector[cohort.entries_of(chunk)] = encoding.decode(body[:-1], weight)
-        seen.append(scores(gradient, vector))
-    positive, negative = pooled(seen)
-    print("masked chunks: AUC", interval(positive, negative))
-    assert auc(positive, negative) <= 0.55
+    assert pooled([of_masked_chunks(session) for session in sessions]) <= 0.55

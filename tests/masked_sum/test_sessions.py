@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from session_driver import SessionDriver, make_cohort
+from session_faults import draw_drops
 
 from p2pfl_gossip.masked_sum.machine import Summed
 
@@ -29,6 +30,16 @@ def test_without_faults_all_members_get_the_exact_mean_of_all(n: int) -> None:
     assert clipped or np.abs(first.mean - plain).max() < bound
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_random_cohorts_with_random_drops_get_the_exact_fixed_point_sum(seed: int) -> None:
+    # benchmarks/masked_sum_exactness.py runs a thousand of them, with up to 64 members.
+    driver = draw_drops(seed, members_max=12).run()
+    driver.check_safety()
+    outcomes = driver.check_exact()
+    alive = [rank for rank in range(driver.cohort.size) if rank not in driver.dead]
+    assert sorted(outcomes) == alive, driver.reasons()
+
+
 def test_a_member_sends_about_three_vectors() -> None:
     cohort, people = make_cohort(8, 40_000)
     driver = SessionDriver(cohort, people, 1).run()
@@ -36,3 +47,15 @@ def test_a_member_sends_about_three_vectors() -> None:
     # (r + 1)(n - 1)/n vectors, and small messages.
     assert max(driver.sent_bytes.values()) < 3 * vector_bytes * 7 / 8 + 60_000
     assert isinstance(driver.outcome(0), Summed)
+
+
+@pytest.mark.parametrize("n", [5, 9, 16])
+@pytest.mark.parametrize("owner_count", [2, 3, 4])
+def test_owners_are_the_head_of_a_chunks_ring(n: int, owner_count: int) -> None:
+    cohort, _ = make_cohort(n, 3 * n, owner_count=owner_count)
+    for members in (tuple(range(n)), tuple(range(1, n)), (0, 2, 4)):
+        for chunk in range(cohort.chunk_count):
+            owners = cohort.owners_of(chunk, members)
+            assert owners == cohort.ring_of(chunk, members)[:owner_count]
+            for rank in range(n):
+                assert (chunk in cohort.owned_by(rank, members)) == (rank in owners)

@@ -159,6 +159,11 @@ class Advertising:
             raise RemoteProtocolError("too_few_adverts")
         known = self._lists.get(message.turn)
         if known == message:
+            if core.phase == Phase.ADVERTISE and sender != cohort.leader(message.turn):
+                # The sender follows this list, so it has all its adverts; leader and authors, who
+                # were asked first, may be dead.
+                for rank in self._lacking(message):
+                    core.fetch(sender, Wanted.ADVERT, rank)
             return
         digests = [message.digests[32 * i : 32 * i + 32] for i in range(len(ranks))]
         leader = cohort.leader(message.turn)
@@ -220,15 +225,20 @@ class Advertising:
             self._asked[rank] = None
             self._core.fetch(rank, Wanted.ADVERT_LIST)
 
+    def _lacking(self, listed: AdvertList) -> list[int]:
+        """Whose adverts a list names and we lack."""
+        return [
+            rank
+            for rank in self._core.unpack(listed.members)
+            if self._digest_in(listed, rank) not in self._known.get(rank, {})
+        ]
+
     def _fetch_listed(self, listed: AdvertList) -> None:
         """Ask for the adverts that a list names and we lack: its leader, and their authors."""
-        core = self._core
-        leader = core.cohort.leader(listed.turn)
-        for rank in core.unpack(listed.members):
-            if self._digest_in(listed, rank) not in self._known.get(rank, {}):
-                core.fetch(leader, Wanted.ADVERT, rank)
-                if rank != leader:
-                    core.fetch(rank, Wanted.ADVERT, rank)
+        leader = self._core.cohort.leader(listed.turn)
+        for rank in self._lacking(listed):
+            for holder in dict.fromkeys((leader, rank)):
+                self._core.fetch(holder, Wanted.ADVERT, rank)
 
     def _next_turn(self) -> None:
         """Look to the next leader, and ask again for what the lists name."""

@@ -137,7 +137,7 @@ class Agreement:
             if len(chosen) < cohort.threshold:
                 return
             members = cohort.pack(chosen)
-            digests = b"".join(self._sharing.headers[rank].digest() for rank in chosen)
+            digests = b"".join(self._sharing.header_digests[rank] for rank in chosen)
         unsigned = Proposal(
             cohort.session, core.turn, self._sharing.tau1, members, digests, bytes(64)
         )
@@ -187,17 +187,15 @@ class Agreement:
         core = self._core
         for place, rank in enumerate(ranks):
             digest = message.header_digests[32 * place : 32 * place + 32]
-            known = self._sharing.headers.get(rank)
-            if known is None or known.digest() != digest:
+            if self._sharing.header_digests.get(rank) != digest:
                 core.fetch(sender, Wanted.HEADER, rank)
             if rank not in self._sharing.shares:
                 core.fetch(rank, Wanted.SHARE)
 
     def _headers_match(self, proposal: Proposal) -> bool:
-        digests = proposal.header_digests
+        digests, known = proposal.header_digests, self._sharing.header_digests
         return all(
-            rank in self._sharing.headers
-            and self._sharing.headers[rank].digest() == digests[32 * place : 32 * place + 32]
+            known.get(rank) == digests[32 * place : 32 * place + 32]
             for place, rank in enumerate(self._core.unpack(proposal.members))
         )
 

@@ -202,15 +202,18 @@ class Cohort:
         return members[start:] + members[:start]
 
     def owners_of(self, chunk: int, members: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the owners of a chunk among U2, primary first."""
-        return self.ring_of(chunk, members)[: self.owner_count]
+        """Return the owners of a chunk among U2, primary first: the head of its ring."""
+        count = min(self.owner_count, len(members))
+        return tuple(members[(chunk + place) % len(members)] for place in range(count))
 
     def owned_by(self, rank: int, members: tuple[int, ...]) -> tuple[int, ...]:
         """Return the chunks that a member of U2 owns, ascending."""
         if rank not in members:
             return ()
+        size, place = len(members), members.index(rank)
+        firsts = dict.fromkeys((place - turn) % size for turn in range(self.owner_count))
         return tuple(
-            chunk for chunk in range(self.chunk_count) if rank in self.owners_of(chunk, members)
+            sorted(chunk for first in firsts for chunk in range(first, self.chunk_count, size))
         )
 
     def pack(self, ranks: Iterable[int]) -> bytes:
@@ -222,7 +225,12 @@ class Cohort:
 
     def unpack(self, bitmap: bytes) -> tuple[int, ...] | None:
         """Read a bitmap as ascending ranks; None if it is none of this cohort's."""
-        bits = int.from_bytes(bitmap, "little")
-        if len(bitmap) != self.bitmap_bytes or bits >> self.size:
+        if not self.is_bitmap(bitmap):
             return None
+        bits = int.from_bytes(bitmap, "little")
         return tuple(rank for rank in range(self.size) if bits >> rank & 1)
+
+    def is_bitmap(self, bitmap: bytes) -> bool:
+        """Whether this is a set of this cohort's ranks."""
+        is_whole = len(bitmap) == self.bitmap_bytes
+        return is_whole and not int.from_bytes(bitmap, "little") >> self.size

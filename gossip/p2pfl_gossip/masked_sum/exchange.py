@@ -5,13 +5,13 @@ whoever brought it. Before the manifest is here, a chunk is taken from its own m
 liar could bring a false one first, and the member's own would be refused.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from p2pfl_crypto.masks import Masked
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum.agreement import Agreement
 from p2pfl_gossip.masked_sum.core import Core
-from p2pfl_gossip.masked_sum.jobs import DigestChunk, Digested, MaskedChunk
+from p2pfl_gossip.masked_sum.jobs import DigestChunk, Digested
 from p2pfl_gossip.masked_sum.journal import Journal, Step
 from p2pfl_gossip.masked_sum.masking import Masking
 from p2pfl_gossip.masked_sum.messages import (
@@ -44,7 +44,8 @@ class Exchange:
         self._agreement, self._masking = agreement, masking
         self.is_late = False
         self._owned: dict[int, tuple[int, ...]] = {}  # Asked for often once U2 is known.
-        # By (chunk, member).
+        # By (chunk, member). What we own and do not hold yet is `_missing`.
+        self._missing: dict[tuple[int, int], None] = {}
         self._expected: dict[tuple[int, int], None] = {}
         self._digesting: dict[tuple[int, int], None] = {}
         self._arrived: dict[tuple[int, int], tuple[ChunkHeader, Masked]] = {}
@@ -77,6 +78,9 @@ class Exchange:
             if header.tau2 != self.tau2:  # Of a proposal that did not get its ACKs.
                 del self._arrived[key]
         if core.rank in self.members:
+            self._missing = {
+                (chunk, member): None for chunk in self.owned(core.rank) for member in self.members
+            }
             core.actions.append(self._journal.advance(Step.SPENT, self.tau2))
             self._masking.start(self._keep, self._publish_manifest)
             core.set_timer("repair", patience.chunks_s / 2, self._repair)
@@ -93,9 +97,15 @@ class Exchange:
 
     def _publish_manifest(self, manifest: Manifest) -> None:
         if self._core.rank not in self.manifests:
-            self.manifests[self._core.rank] = manifest
+            self._take_manifest(manifest)
             self._core.broadcast(manifest)
         self._progress()
+
+    def _take_manifest(self, manifest: Manifest) -> None:
+        self.manifests[manifest.member] = manifest
+        for chunk, member in list(self._arrived):
+            if member == manifest.member:
+                self._check_against_manifest(chunk, member)
 
     def expect(self, chunk: int, member: int) -> None:
         """Take a chunk that we do not own, for a deputy's sum."""
@@ -108,12 +118,12 @@ class Exchange:
         key = (chunk, self._core.rank)
         self._digesting[key] = None
 
-        def done(result: MaskedChunk) -> None:
+        def done(header: ChunkHeader, body: Masked) -> None:
             del self._digesting[key]
-            self._arrived[key] = (self._masking.header_of(result), result.body)
+            self._arrived[key] = (header, body)
             self._on_deputy_chunk()
 
-        self._core.work(self._masking.job(chunk), done)
+        self._masking.again(chunk, done)
 
     def on_deputy_chunk(self, told: Callable[[], None]) -> None:
         """Have `told` called when a chunk that was expected has arrived."""
@@ -202,16 +212,16 @@ class Exchange:
         if known is not None:
             core.blame(rank, "two_manifests", known, message)
             return
-        self.manifests[rank] = message
-        for chunk, member in list(self._arrived):
-            if member == rank:
-                self._check_against_manifest(chunk, member)
+        self._take_manifest(message)
         self._progress()
 
     def _check_against_manifest(self, chunk: int, member: int) -> None:
         manifest = self.manifests.get(member)
         header, _ = self._arrived[chunk, member]
-        if manifest is None or header.digest == _digest_in(manifest, chunk):
+        if manifest is None:
+            return
+        if header.digest == _digest_in(manifest, chunk):
+            self._missing.pop((chunk, member), None)
             return
         del self._arrived[chunk, member]
         self._blame_versions(header, manifest)
@@ -245,19 +255,13 @@ class Exchange:
     def release(self) -> None:
         """Drop all chunks, and mask none again."""
         self._arrived.clear()
-        self._masking.headers.clear()
-
-    def _missing(self) -> Iterator[tuple[int, int]]:
-        for chunk in self.owned(self._core.rank):
-            for member in self.members:
-                if self.held(chunk, member) is None:
-                    yield chunk, member
+        self._masking.forget()
 
     def _progress(self) -> None:
         core = self._core
         if core.phase != Phase.CHUNK or core.rank not in self.manifests:
             return
-        if all(member in core.gone for _, member in self._missing()):
+        if all(member in core.gone for _, member in self._missing):
             self._publish_receipt()
 
     def _repair(self) -> None:
@@ -266,14 +270,14 @@ class Exchange:
         for member in self.members:
             if member not in self.manifests:
                 core.fetch(member, Wanted.MANIFEST, member)
-        for chunk, member in self._missing():
+        for chunk, member in self._missing:
             if member in self.manifests and not self._has(chunk, member):
                 core.fetch(member, Wanted.CHUNK, chunk, member)
 
     def _ask_owners(self) -> None:
         """Ask the co-owners for what the members did not bring, then close."""
         core = self._core
-        for chunk, member in self._missing():
+        for chunk, member in self._missing:
             for owner in core.cohort.owners_of(chunk, self.members):
                 if owner not in (core.rank, member):
                     core.fetch(owner, Wanted.CHUNK, chunk, member)
@@ -305,7 +309,8 @@ class Exchange:
         if len(message.bitmaps) != size * len(self.owned(rank)):
             raise RemoteProtocolError("bad_receipt")
         for start in range(0, len(message.bitmaps), size):
-            core.unpack(message.bitmaps[start : start + size])
+            if not core.cohort.is_bitmap(message.bitmaps[start : start + size]):
+                raise RemoteProtocolError("bad_bitmap")
         known = self.receipts.get(rank)
         if known == message:
             return
@@ -317,9 +322,19 @@ class Exchange:
 
     def receipted(self, owner: int) -> dict[int, tuple[int, ...]]:
         """Return, by chunk, the members whose chunks an owner says that it holds."""
+        bitmaps = self._receipt_bitmaps(owner)
+        return {chunk: self._core.unpack(bitmap) for chunk, bitmap in bitmaps.items()}
+
+    def has_receipted(self, owner: int, chunk: int, members: bytes) -> bool:
+        """Whether an owner says that it holds a chunk of all members of a bitmap."""
+        held = int.from_bytes(self._receipt_bitmaps(owner)[chunk], "little")
+        wanted = int.from_bytes(members, "little")
+        return held & wanted == wanted
+
+    def _receipt_bitmaps(self, owner: int) -> dict[int, bytes]:
         size, bitmaps = self._core.cohort.bitmap_bytes, self.receipts[owner].bitmaps
         return {
-            chunk: self._core.unpack(bitmaps[place * size : (place + 1) * size])
+            chunk: bitmaps[place * size : (place + 1) * size]
             for place, chunk in enumerate(self.owned(owner))
         }
 
@@ -354,12 +369,7 @@ class Exchange:
             self._masking.send(asker, *entry)
         elif member == core.rank and chunk in self._masking.headers:
             self._served[key] = self._served.get(key, 0) + 1
-            core.work(
-                self._masking.job(chunk),
-                lambda result: self._masking.send(
-                    asker, self._masking.header_of(result), result.body
-                ),
-            )
+            self._masking.again(chunk, lambda header, body: self._masking.send(asker, header, body))
 
 
 def _digest_in(manifest: Manifest, chunk: int) -> bytes:

@@ -13,13 +13,13 @@ from p2pfl_crypto.key_agreement import (
     agreement_secret_of,
     public_key_of,
 )
-from p2pfl_crypto.masks import Mask, Masked, add_masks, add_vectors
+from p2pfl_crypto.masks import Mask, Masked, MaskStreams, add_masks, add_vectors
 from p2pfl_crypto.sealing import NONCE_BYTES, directional_key, seal
 from p2pfl_crypto.shamir import (
     InconsistentShares,
     Rebuilder,
     entropy_bytes_for,
-    share_secret,
+    share_secrets,
 )
 from p2pfl_crypto.transcripts import (
     chunk_digest,
@@ -123,7 +123,7 @@ class MaskChunk(SecretJob, frozen=True):
         entries: float32[k], the chunk's part of the vector; read-only.
         weight: the member's weight.
         rounding_key: of this member and session.
-        masks: the self mask and all pair masks.
+        streams: of the self mask and all pair masks; no other job uses them before this one ends.
         tau2: the transcript, for the digest.
         rank: the member's place.
         chunk: its number.
@@ -133,7 +133,7 @@ class MaskChunk(SecretJob, frozen=True):
     entries: Vector
     weight: float
     rounding_key: bytes
-    masks: tuple[Mask, ...]
+    streams: MaskStreams
     tau2: bytes
     rank: int
     chunk: int
@@ -302,12 +302,14 @@ def _deal(job: Deal) -> Dealt:
         mask_secrets.pop(rank, None)
 
     xs = [rank + 1 for rank in job.members]
-    per_secret = entropy_bytes_for(job.threshold)
-    shares_b = share_secret(job.secrets.seed, job.threshold, xs, job.entropy[:per_secret])
-    shares_s = share_secret(
-        job.secrets.mask_scalar, job.threshold, xs, job.entropy[per_secret : 2 * per_secret]
+    polynomials_end = 2 * entropy_bytes_for(job.threshold)
+    shares_b, shares_s = share_secrets(
+        (job.secrets.seed, job.secrets.mask_scalar),
+        job.threshold,
+        xs,
+        job.entropy[:polynomials_end],
     )
-    nonces = job.entropy[2 * per_secret :]
+    nonces = job.entropy[polynomials_end:]
     sealed: dict[int, tuple[bytes, bytes]] = {}
     for place, rank in enumerate(job.members):
         if rank in seal_secrets:
@@ -340,39 +342,24 @@ def _mask(job: MaskChunk) -> MaskedChunk:
         body[:-1], np.asarray(job.entries, np.float32), job.weight, job.rounding_key, job.chunk
     )
     body[-1] = job.encoding.encode_weight(job.weight)
-    add_masks(body, job.masks, job.chunk)
+    job.streams.add(body, job.chunk)
     body.flags.writeable = False
     digest = chunk_digest(job.tau2, job.rank, job.chunk, _bytes_of(body))
     return MaskedChunk(job.chunk, body, digest, clipped)
 
 
 def _rebuild(job: Rebuild) -> Rebuilt:
-    rebuilders: dict[tuple[int, ...], Rebuilder] = {}
-
-    def rebuild(shares: dict[int, bytes]) -> bytes:
-        xs = tuple(sorted(shares))
-        if xs not in rebuilders:
-            rebuilders[xs] = Rebuilder.of(xs, job.threshold)
-        return rebuilders[xs].rebuild(shares)
-
     masks: list[Mask] = []
-    liars: list[int] = []
-    for rank, shares in job.seeds.items():
-        try:
-            seed = rebuild(shares)
-        except InconsistentShares:
-            liars.append(rank)
-            continue
+    seeds, liars = _restore(job.seeds, job.threshold)
+    for rank, seed in seeds.items():
         if seed_commitment(job.tau1, rank, seed) != job.commitments[rank]:
             liars.append(rank)
             continue
         masks.append(Mask(self_mask_key(seed, job.tau2, rank), -1))
-    for rank, shares in job.scalars.items():
-        try:
-            secret = agreement_secret_of(rebuild(shares))
-        except InconsistentShares:
-            liars.append(rank)
-            continue
+    scalars, cheats = _restore(job.scalars, job.threshold)
+    liars += cheats
+    for rank, scalar in scalars.items():
+        secret = agreement_secret_of(scalar)
         if public_key_of(secret) != job.mask_keys[rank]:
             liars.append(rank)
             continue
@@ -382,6 +369,29 @@ def _rebuild(job: Rebuild) -> Rebuilt:
             key = pair_mask_key(shared, job.tau2, rank, other)
             masks.append(Mask(key, -1 if rank > other else 1))
     return Rebuilt(() if liars else tuple(masks), tuple(liars))
+
+
+def _restore(
+    dealings: dict[int, dict[int, bytes]], threshold: int
+) -> tuple[dict[int, bytes], list[int]]:
+    """Restore the secrets by dealer, and list the dealers whose shares give none."""
+    secrets: dict[int, bytes] = {}
+    liars: list[int] = []
+    by_holders: dict[tuple[int, ...], list[int]] = {}
+    for dealer, shares in dealings.items():
+        by_holders.setdefault(tuple(sorted(shares)), []).append(dealer)
+    for holders, dealers in by_holders.items():
+        rebuilder = Rebuilder.of(holders, threshold)
+        try:
+            restored = rebuilder.rebuild_all([dealings[dealer] for dealer in dealers])
+            secrets |= zip(dealers, restored, strict=True)
+        except InconsistentShares:
+            for dealer in dealers:
+                try:
+                    secrets[dealer] = rebuilder.rebuild(dealings[dealer])
+                except InconsistentShares:
+                    liars.append(dealer)
+    return secrets, liars
 
 
 def _unmask(job: Unmask) -> ChunkSum:

@@ -6,7 +6,7 @@ by tau2 and the member's secrets, so whoever asks again gets the same bytes.
 
 from collections.abc import Callable
 
-from p2pfl_crypto.masks import Mask, Masked
+from p2pfl_crypto.masks import Mask, Masked, MaskStreams
 from p2pfl_crypto.transcripts import pair_mask_key, rounding_key, self_mask_key
 from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.masked_sum.agreement import Agreement
@@ -46,9 +46,9 @@ class Masking:
         self.clipped = 0
         self.headers: dict[int, ChunkHeader] = {}
         self._masks: tuple[Mask, ...] = ()
+        self._idle_streams: list[MaskStreams] = []
         self._rounding_key = b""
         self._queue: list[int] = []
-        self._under_way = 0
         self._unsent_bytes = 0
         self._keep: Callable[[ChunkHeader, Masked], None] = lambda _header, _body: None
         self._publish: Callable[[Manifest], None] = lambda _manifest: None
@@ -83,6 +83,7 @@ class Masking:
                 key = pair_mask_key(dealt.mask_secrets[other], tau2, rank, other)
                 masks.append(Mask(key, 1 if other > rank else -1))
         self._masks = tuple(masks)
+        self._idle_streams = [MaskStreams(masks) for _ in range(MASK_JOBS_MAX)]
         # Of the session, not of tau2: the secret is of this session alone, in which one vector is
         # masked once. So the rounding does not depend on keys that others drew.
         self._rounding_key = rounding_key(secrets.rounding, self._core.cohort.session, rank)
@@ -90,20 +91,31 @@ class Masking:
     def _mask_next(self) -> None:
         while (
             self._queue
-            and self._under_way < MASK_JOBS_MAX
+            and self._idle_streams
             and (self._unsent_bytes < UNSENT_BYTES_MAX or not self._unsent_bytes)
         ):
-            self._under_way += 1
-            self._core.work(self.job(self._queue.pop(0)), self._on_masked)
+            streams = self._idle_streams.pop()
 
-    def job(self, chunk: int) -> MaskChunk:
-        """Make the job that masks a chunk of ours; it gives the same bytes each time."""
+            def done(result: MaskedChunk, streams: MaskStreams = streams) -> None:
+                self._idle_streams.append(streams)
+                self._on_masked(result)
+
+            self._core.work(self._job(self._queue.pop(0), streams), done)
+
+    def again(self, chunk: int, done: Callable[[ChunkHeader, Masked], None]) -> None:
+        """Mask a chunk of ours once more; `done` takes the same bytes as the first time."""
+        self._core.work(
+            self._job(chunk, MaskStreams(self._masks)),
+            lambda result: done(self._header_of(result), result.body),
+        )
+
+    def _job(self, chunk: int, streams: MaskStreams) -> MaskChunk:
         return MaskChunk(
             encoding=self._core.cohort.encoding,
             entries=self._vector[self._core.cohort.entries_of(chunk)],
             weight=self._weight,
             rounding_key=self._rounding_key,
-            masks=self._masks,
+            streams=streams,
             tau2=self._agreement.tau2,
             rank=self._core.rank,
             chunk=chunk,
@@ -111,9 +123,8 @@ class Masking:
 
     def _on_masked(self, result: MaskedChunk) -> None:
         core = self._core
-        self._under_way -= 1
         self.clipped += result.clipped
-        header = self.header_of(result)
+        header = self._header_of(result)
         if core.phase == Phase.CHUNK:
             for owner in core.cohort.owners_of(result.chunk, self._agreement.members):
                 if owner == core.rank:
@@ -124,7 +135,7 @@ class Masking:
         if len(self.headers) == core.cohort.chunk_count:
             self._publish(self._manifest())
 
-    def header_of(self, result: MaskedChunk) -> ChunkHeader:
+    def _header_of(self, result: MaskedChunk) -> ChunkHeader:
         """Return the signed header of a chunk that was masked, for the first time or again."""
         core, tau2 = self._core, self._agreement.tau2
         known = self.headers.get(result.chunk)
@@ -150,6 +161,13 @@ class Masking:
                 self._mask_next()
 
         self._core.send_body(receiver, header, body, size, done)
+
+    def forget(self) -> None:
+        """Drop all masks, and mask none again."""
+        self.headers.clear()
+        self._queue.clear()
+        self._idle_streams.clear()
+        self._masks, self._rounding_key = (), b""
 
     def _manifest(self) -> Manifest:
         core, tau2 = self._core, self._agreement.tau2

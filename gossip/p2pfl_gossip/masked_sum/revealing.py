@@ -86,6 +86,7 @@ class Revealing:
     def _take(self, holder: int, message: Reveal) -> None:
         self._revealers[holder] = message
         core, sharing, place, corrupt = self._core, self._sharing, 0, False
+        tau1 = sharing.tau1
         for kind, shares_of in ((b"b", self._seed_shares), (b"s", self._scalar_shares)):
             for dealer, shares in shares_of.items():
                 share = message.shares[32 * place : 32 * place + 32]
@@ -93,7 +94,7 @@ class Revealing:
                 if share == _NO_SHARE:
                     continue
                 expected = sharing.share_digest_in(sharing.headers[dealer], kind, holder)
-                if core.share_digest(sharing.tau1, kind, dealer, holder, share) == expected:
+                if core.share_digest(tau1, kind, dealer, holder, share) == expected:
                     shares[holder + 1] = share
                 else:
                     corrupt = True

@@ -16,6 +16,7 @@ class Sharing:
     Attributes:
         dealt: our dealing, and the secrets shared with each member.
         headers: what each dealer commits to.
+        header_digests: of these.
         shares: the shares of b and s (64 bytes) that each dealer gave us; they match its header.
     """
 
@@ -23,6 +24,8 @@ class Sharing:
         self._core, self._advertising = core, advertising
         self.dealt: Dealt | None = None
         self.headers: dict[int, Header] = {}
+        self.header_digests: dict[int, bytes] = {}
+        self._places: dict[int, int] = {}
         self.shares: dict[int, bytes] = {}
         self._told: Callable[[], None] = lambda: None
 
@@ -47,6 +50,7 @@ class Sharing:
 
     def start(self) -> None:
         """Have our shares dealt."""
+        self._places = {rank: place for place, rank in enumerate(self.dealers)}
         core, adverts = self._core, self._advertising.adverts
         threshold = core.cohort.threshold
         core.work(
@@ -84,7 +88,7 @@ class Sharing:
             result.share_digests,
             core.sign(b"header", header.digest()),
         )
-        self.headers[core.rank] = header
+        self._keep_header(header)
         self.shares[core.rank] = result.own_shares
         core.advance(Phase.AGREE)
         for rank in self.dealers:
@@ -142,15 +146,21 @@ class Sharing:
             self._core.verify(header.dealer, b"header", header.signature, header.digest())
 
     def _keep_header(self, header: Header) -> bool:
-        known = self.headers.setdefault(header.dealer, header)
-        if known.digest() != header.digest():
-            self._core.blame(header.dealer, "two_headers", known, header)
+        dealer, known = header.dealer, self.headers.get(header.dealer)
+        if known == header:
+            return True
+        digest = header.digest()
+        if known is None:
+            self.headers[dealer], self.header_digests[dealer] = header, digest
+            return True
+        if self.header_digests[dealer] != digest:
+            self._core.blame(dealer, "two_headers", known, header)
             return False
         return True
 
     def share_digest_in(self, header: Header, kind: bytes, holder: int) -> bytes:
         """Find the digest of a holder's share in a header."""
-        place = self.dealers.index(holder) + (len(self.dealers) if kind == b"s" else 0)
+        place = self._places[holder] + (len(self.dealers) if kind == b"s" else 0)
         return header.share_digests[32 * place : 32 * place + 32]
 
     def fetch_missing(self) -> None:

@@ -7,6 +7,10 @@ where two disagree, and where nothing came in time. So a single liar falsifies n
 single crash after the vote costs no chunk.
 """
 
+from itertools import islice
+
+import numpy as np
+
 from p2pfl_crypto.masks import Masked
 from p2pfl_gossip.actions import RemoteProtocolError, Vector
 from p2pfl_gossip.masked_sum.core import Core
@@ -41,7 +45,7 @@ class Summing:
 
     Attributes:
         members: U3.
-        mean: the weighted mean, chunk by chunk over a copy of our vector.
+        mean: the weighted mean, and our vector's values where there is none, once DONE.
         refusals: why a chunk keeps our values.
         weights: sum of the encoded weights of each chunk that was summed.
     """
@@ -87,7 +91,7 @@ class Summing:
         self._exchange.forget(self.members)
         named = voting.named_owners(ballot)
         self._set_places(ballot, named)
-        self.mean = self._vector.copy()
+        self.mean = np.empty_like(self._vector)
         self._exchange.on_deputy_chunk(self._sum_what_is_complete)
         core.set_timer("sums", core.cohort.patience.sums_s, self._repair_sums)
         for chunk, sender in self._refused.items():
@@ -98,7 +102,7 @@ class Summing:
         self._finish_if_decided()
 
     def _set_places(self, ballot: Ballot, named: tuple[int, ...]) -> None:
-        cohort = self._core.cohort
+        cohort, is_named = self._core.cohort, dict.fromkeys(named)
         for chunk in range(cohort.chunk_count):
             owners = self._voting.live_owners(ballot, chunk)
             if not owners:
@@ -107,8 +111,8 @@ class Summing:
             self._live[chunk] = owners
             self._said[chunk], self._bodies[chunk] = {}, {}
             ring = cohort.ring_of(chunk, self._exchange.members)
-            others = [rank for rank in ring if rank in named and rank not in owners]
-            self._deputies[chunk] = tuple(others[:DEPUTIES_MAX])
+            others = (rank for rank in ring if rank in is_named and rank not in owners)
+            self._deputies[chunk] = tuple(islice(others, DEPUTIES_MAX))
 
     def _has_part(self) -> bool:
         """Whether some chunk is, or may become, ours to sum."""
@@ -359,6 +363,8 @@ class Summing:
         for chunk in range(core.cohort.chunk_count):
             if chunk not in self.weights:
                 self.refusals.setdefault(chunk, "no_sum")
+                entries = core.cohort.entries_of(chunk)
+                self.mean[entries] = self._vector[entries]
         if self.weights:
             self.mean.flags.writeable = False
             core.advance(Phase.DONE)

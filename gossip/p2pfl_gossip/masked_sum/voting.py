@@ -191,22 +191,18 @@ class Voting:
     def _is_borne_out(self, ballot: Ballot) -> bool:
         """Whether manifests and receipts that we hold ourselves say what a ballot says."""
         exchange = self._exchange
-        ranks = self._core.unpack(ballot.members)
-        for place, rank in enumerate(ranks):
+        if any(owner not in exchange.receipts for owner in self.named_owners(ballot)):
+            return False
+        for place, rank in enumerate(self._core.unpack(ballot.members)):
             manifest = exchange.manifests.get(rank)
             digest = ballot.manifest_digests[32 * place : 32 * place + 32]
             if manifest is None or manifest.digest() != digest:
                 return False
-        for owner in self.named_owners(ballot):
-            if owner not in exchange.receipts:
-                return False
-            receipted = exchange.receipted(owner)
-            for chunk, members in receipted.items():
-                if owner in self.live_owners(ballot, chunk) and any(
-                    rank not in members for rank in ranks
-                ):
-                    return False
-        return True
+        return all(
+            exchange.has_receipted(owner, chunk, ballot.members)
+            for chunk in range(self._core.cohort.chunk_count)
+            for owner in self.live_owners(ballot, chunk)
+        )
 
     def _try_to_vote(self) -> None:
         core = self._core

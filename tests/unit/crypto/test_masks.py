@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nacl.bindings import randombytes_buf_deterministic
 
-from p2pfl_crypto.masks import BLOCK_BYTES, KeyStream, Mask, add_masks, add_vectors
+from p2pfl_crypto.masks import BLOCK_BYTES, KeyStream, Mask, MaskStreams, add_masks, add_vectors
 
 
 def rfc_7539() -> list[dict[str, str]]:
@@ -66,6 +66,16 @@ def test_blocks_add_what_whole_streams_give(length: int, chunk: int, seed: int) 
     assert (accumulator == expected).all()
     add_masks(accumulator, [mask.negated() for mask in masks], chunk)
     assert (accumulator == start).all()
+
+
+def test_streams_go_from_chunk_to_chunk_and_back_as_fresh_ones_do() -> None:
+    masks = [Mask(b"a" * 32), Mask(b"b" * 32, -1)]
+    streams = MaskStreams(masks)
+    for chunk, length in ((3, 10), (2**64 - 1, BLOCK_BYTES // 4 + 7), (3, 70_000), (0, 0), (3, 1)):
+        reused, fresh = np.zeros(length, np.uint32), np.zeros(length, np.uint32)
+        streams.add(reused, chunk)
+        add_masks(fresh, masks, chunk)
+        assert (reused == fresh).all()
 
 
 def test_pair_masks_cancel_in_the_sum_over_all_members() -> None:

@@ -14,7 +14,7 @@ from p2pfl_crypto.shamir import (
     Rebuilder,
     entropy_bytes_for,
     scalar_of,
-    share_secret,
+    share_secrets,
 )
 
 
@@ -47,7 +47,7 @@ def dealings(draw: st.DrawFn) -> tuple[bytes, int, list[int], list[bytes], Rando
     xs = random.sample(range(1, 40), count)
     secret = scalar(random.getrandbits(300))
     entropy = random.randbytes(entropy_bytes_for(threshold))
-    return secret, threshold, xs, share_secret(secret, threshold, xs, entropy), random
+    return secret, threshold, xs, share_secrets([secret], threshold, xs, entropy)[0], random
 
 
 @given(dealings())
@@ -75,7 +75,7 @@ def test_the_shares_are_values_of_the_polynomial_that_the_entropy_gives(
         int.from_bytes(entropy[i : i + 64], "little") for i in range(0, len(entropy), 64)
     ]
     expected = [sum(c * x**k for k, c in enumerate(coefficients)) % GROUP_ORDER for x in xs]
-    assert [integer(s) for s in share_secret(secret, threshold, xs, entropy)] == expected
+    assert [integer(s) for s in share_secrets([secret], threshold, xs, entropy)[0]] == expected
 
 
 @given(dealings())
@@ -110,7 +110,7 @@ def test_a_share_off_the_polynomial_is_seen_when_there_is_one_to_spare(
 def test_a_word_that_is_known_beforehand_does_not_pass() -> None:
     # Errors orthogonal to the plain dual word 1 / prod(x_i - x_j) would pass a fixed check.
     xs, threshold = [1, 2, 3, 4, 5], 2
-    shares = share_secret(scalar(7), threshold, xs, bytes(range(64)))
+    (shares,) = share_secrets([scalar(7)], threshold, xs, bytes(range(64)))
     dual = []
     for x in xs:
         below = 1
@@ -131,22 +131,53 @@ def test_a_word_that_is_known_beforehand_does_not_pass() -> None:
 @pytest.mark.parametrize("x", [0, -1, GROUP_ORDER])
 def test_a_point_at_zero_would_be_the_secret_and_is_refused(x: int) -> None:
     with pytest.raises(ValueError, match="point"):
-        share_secret(scalar(5), 2, [1, x], bytes(64))
+        share_secrets([scalar(5)], 2, [1, x], bytes(64))
 
 
 def test_other_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match="twice"):
-        share_secret(scalar(5), 2, [1, 1], bytes(64))
+        share_secrets([scalar(5)], 2, [1, 1], bytes(64))
     with pytest.raises(ValueError, match="threshold"):
-        share_secret(scalar(5), 3, [1, 2], bytes(128))
+        share_secrets([scalar(5)], 3, [1, 2], bytes(128))
     with pytest.raises(ValueError, match="entropy"):
-        share_secret(scalar(5), 2, [1, 2], bytes(63))
+        share_secrets([scalar(5)], 2, [1, 2], bytes(63))
     with pytest.raises(InvalidShare, match="reduced"):
-        share_secret(GROUP_ORDER.to_bytes(32, "little"), 1, [1], b"")
+        share_secrets([GROUP_ORDER.to_bytes(32, "little")], 1, [1], b"")
     with pytest.raises(InvalidShare, match="bytes"):
         Rebuilder.of([1], 1).rebuild({1: b""})
     with pytest.raises(InvalidShare, match="missing"):
         Rebuilder.of([1], 1).rebuild({})
+
+
+def test_many_secrets_are_dealt_and_restored_as_one_by_one() -> None:
+    random = Random(3)
+    secrets, xs, threshold = [scalar(random.getrandbits(300)) for _ in range(5)], [9, 2, 4, 7], 3
+    size = entropy_bytes_for(threshold)
+    entropy = random.randbytes(5 * size)
+    dealt = share_secrets(secrets, threshold, xs, entropy)
+    for place, secret in enumerate(secrets):
+        part = entropy[place * size : (place + 1) * size]
+        assert dealt[place : place + 1] == share_secrets([secret], threshold, xs, part)
+    dealings = [dict(zip(xs, shares, strict=True)) for shares in dealt]
+    assert Rebuilder.of(xs, threshold).rebuild_all(dealings) == secrets
+    dealings[3][7] = scalar(1)
+    with pytest.raises(InconsistentShares):
+        Rebuilder.of(xs, threshold).rebuild_all(dealings)
+    assert Rebuilder.of(xs, threshold).rebuild_all([]) == []
+
+
+def test_the_largest_scalars_at_the_largest_threshold_lose_no_carry() -> None:
+    # Every coefficient is L - 1, and so is every other power of x = L - 1.
+    largest, xs = GROUP_ORDER - 1, list(range(GROUP_ORDER - 255, GROUP_ORDER))
+    entropy = scalar(largest).ljust(64, b"\0") * 254
+    (shares,) = share_secrets([scalar(largest)], 255, xs, entropy)
+    for x, share in zip(xs[-3:], shares[-3:], strict=True):
+        power, expected = 1, 0
+        for _ in range(255):
+            expected += largest * power
+            power = power * x % GROUP_ORDER
+        assert integer(share) == expected % GROUP_ORDER
+    assert Rebuilder.of(xs, 255).rebuild(dict(zip(xs, shares, strict=True))) == scalar(largest)
 
 
 def test_scalars_are_reduced_as_integers_are() -> None:
