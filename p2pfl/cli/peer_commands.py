@@ -122,17 +122,17 @@ def stop(
 @app.command()
 def pause(folder: PeerDir) -> None:
     """Ask a running peer to begin no further round, until peer resume."""
-    from p2pfl.cli.peer_running import tell
+    from p2pfl.cli.peer_running import pause_peer
 
-    tell(folder, "pause")
+    pause_peer(folder)
 
 
 @app.command()
 def resume(folder: PeerDir) -> None:
     """Ask a paused peer to go on."""
-    from p2pfl.cli.peer_running import tell
+    from p2pfl.cli.peer_running import resume_peer
 
-    tell(folder, "resume")
+    resume_peer(folder)
 
 
 @app.command(epilog="Example:  [bold]p2pfl peer logs berlin --follow[/]")
