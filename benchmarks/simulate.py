@@ -43,7 +43,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "speeds spread 4x": {"compute": {"speed_spread": 4.0}},
     "10% of the peers churn": {
         "checkpoint_every": 1,
-        "averaging": {"algorithm": "cohorts", "cohort_size": 8, "deadline_s": 0.5},
+        "averaging": {
+            "algorithm": "cohorts",
+            "cohort_size": 8,
+            "masking": "none",
+            "deadline_s": 0.5,
+        },
         "faults": {
             "churn": {
                 "share": 0.1,

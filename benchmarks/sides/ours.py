@@ -44,7 +44,8 @@ def scenario_of(spec: dict[str, Any]) -> Scenario:
                 "training": {"learning_rate": 0.1, "batch_size": 32, "epochs": 1},
                 "evaluation_rows": EVALUATED_ROWS,
             },
-            "averaging": {"algorithm": "cohorts", "cohort_size": COHORT_SIZE},
+            # Plain, as what it is compared with: none of the others masks anything.
+            "averaging": {"algorithm": "cohorts", "cohort_size": COHORT_SIZE, "masking": "none"},
             "evaluation": {
                 "every": spec["rounds"],
                 "peers": EVALUATED_PEERS,

@@ -106,9 +106,9 @@ def self_mask_key(seed: bytes, tau2: bytes, rank: int) -> bytes:
     return hash_parts(b"p2pfl/self", tau2, _rank(rank), key=seed)
 
 
-def rounding_key(secret: bytes, tau2: bytes, rank: int) -> bytes:
+def rounding_key(secret: bytes, sid: bytes, rank: int) -> bytes:
     """Key of the rounding bits; its secret is used for nothing else and never revealed."""
-    return hash_parts(b"p2pfl/rounding", tau2, _rank(rank), key=secret)
+    return hash_parts(b"p2pfl/rounding", sid, _rank(rank), key=secret)
 
 
 def chunk_digest(tau2: bytes, rank: int, chunk: int, body: Buffer) -> bytes:

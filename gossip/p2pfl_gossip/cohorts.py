@@ -114,6 +114,13 @@ def draw_cohorts(seed: bytes, round: int, peer_count: int, cohort_size: int) -> 
     return Cohorts(order, places * size + np.minimum(places, larger))
 
 
+def cohort_sizes(peer_count: int, cohort_size: int) -> dict[int, int]:
+    """Count the cohorts of each size that `draw_cohorts` deals: size -> how many."""
+    count = peer_count // cohort_size
+    size, larger = divmod(peer_count, count)
+    return {size: count - larger} | ({size + 1: larger} if larger else {})
+
+
 def grid_sides(peer_count: int, cohort_size: int) -> tuple[int, ...]:
     """Find the sides of a grid of all peers, each near the cohort size.
 

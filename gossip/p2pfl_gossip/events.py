@@ -106,23 +106,30 @@ class MaskedSumEnded(Event, frozen=True):
 
     Attributes:
         round: its round.
+        session: its name, which all its members know it by.
         result: ``"summed"``, or ``"aborted: "`` and the reason.
+        members: members of the cohort as drawn.
         contributors: members whose models are in the mean; 0 without one.
         kept: chunks that keep our own values.
-        clipped: entries of our model beyond the clip.
+        clipped: entries of our model beyond the clip; 0 if it was not masked.
+        is_weight_capped: whether our model's weight was above the largest, and counted as that.
     """
 
     round: int
+    session: bytes
     result: str
+    members: int
     contributors: int
     kept: int
     clipped: int
+    is_weight_capped: bool
 
 
 class MemberBlamed(Event, frozen=True):
     """A member broke the protocol of a masked sum; `fault` is a short word."""
 
     round: int
+    session: bytes
     member: str
     fault: str
 

@@ -384,7 +384,9 @@ class Peer:
         if round_ >= self._settings.rounds:
             raise RemoteProtocolError("round_out_of_range")
         if round_ < self._round:
-            return None if self._averaging.lingers(round_) else self._tell_round(sender)
+            if self._averaging.lingers(round_, message):
+                return None
+            return self._tell_round(sender)
         if round_ <= self._round + LOOKAHEAD_ROUNDS:
             return None
         if self._state in (State.TRAINING, State.AVERAGING):

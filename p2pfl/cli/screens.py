@@ -9,6 +9,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from p2pfl_simulations.claims import claim_sentence
+from p2pfl_simulations.masked_sums import MaskedSums
 from p2pfl_simulations.quantities import count, data_size, duration, percent, scientific
 from p2pfl_simulations.results import Run
 from p2pfl_simulations.summary import Summary, headline, summarise, verdict
@@ -30,6 +32,7 @@ def show_result(console: Console, run: Run, folder: Path) -> None:
         console.print(Text(failed, style="yellow"))
     console.print(_accuracies(summary))
     console.print(_costs(summary))
+    console.print(Padding(Text(claim_sentence(run.scenario), style="dim"), (0, 0, 1, 2)))
     for name, value in (("training", run.batching), ("digest", summary.digest[:32])):
         console.print(Text.assemble((f"  {name:<20}", "dim"), value))
     console.print()
@@ -61,17 +64,30 @@ def _accuracies(summary: Summary) -> Padding:
 def _costs(summary: Summary) -> Padding:
     grid = Table.grid(padding=(0, 3))
     lost = percent(summary.lost / summary.peer_rounds) if summary.peer_rounds else percent(0)
-    rows = (
+    rows = [
+        ("others saw", summary.seen),
         ("consensus distance", scientific(summary.consensus_distance)),
         ("sent per peer", data_size(summary.bytes_per_peer)),
         ("peers online", f"{count(summary.online)} of {count(summary.peers)}"),
         ("rounds lost", f"{count(summary.lost)} of {count(summary.peer_rounds)} ({lost})"),
         ("virtual time", duration(summary.virtual_s)),
         ("wall time", duration(summary.wall_s)),
-    )
+    ]
+    if summary.masked_sums is not None:
+        rows.insert(1, ("masked sums", _masked_sums(summary.masked_sums)))
     for name, value in rows:
         grid.add_row(Text(f"{name:<17}", style="dim"), value)
     return Padding(grid, (0, 0, 0, 2))
+
+
+def _masked_sums(sums: MaskedSums) -> str:
+    ended = f"{count(sums.summed)} of {count(sums.formed)} cohorts"
+    notes = [f"{count(sums.recovered)} in spite of dropouts"] if sums.recovered else []
+    if sums.blamed:
+        notes.append(f"{count(sum(sums.blamed.values()))} members blamed")
+    if sums.weights_capped:
+        notes.append(f"{count(sums.weights_capped)} weights capped")
+    return f"{ended} ({', '.join(notes)})" if notes else ended
 
 
 def show_comparison(console: Console, names: Sequence[str], summaries: Sequence[Summary]) -> None:

@@ -277,6 +277,7 @@ class Driver:
                     )
                 else:
                     self._handlers[type(action)](action)
+                del action  # It may hold a model, and the next may be long in coming.
             self._more.clear()
             self._idle.set()
             await self._more.wait()

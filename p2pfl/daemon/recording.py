@@ -36,7 +36,6 @@ class Recorded(NamedTuple):
 def recorder(folder: Path, traffic: Callable[[], Mapping[str, int]]) -> Callable[[Event], None]:
     """Return what records an event in a folder; later processes go on in the same files."""
     (folder / MODELS).mkdir(exist_ok=True)
-    lines = (folder / EVENTS).open("a", encoding="utf-8")
 
     def record(event: Event) -> None:
         if isinstance(event, events.RoundEnded):
@@ -49,8 +48,8 @@ def recorder(folder: Path, traffic: Callable[[], Mapping[str, int]]) -> Callable
             "frames_sent": sent.get("frames_sent", 0) + sent.get("bodies_sent", 0),
             "bytes_sent": sent.get("bytes_sent", 0),
         }
-        lines.write(json.dumps(line, separators=(",", ":")) + "\n")
-        lines.flush()
+        with (folder / EVENTS).open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(line, separators=(",", ":")) + "\n")
 
     return record
 
@@ -75,8 +74,11 @@ class Recording:
             return
 
     def _parse(self, line: dict[str, Any]) -> Recorded:
-        fields = line["fields"]
         kind = getattr(events, line["event"])
+        fields: dict[str, Any] = {
+            name: bytes.fromhex(value) if kind.__annotations__[name] is bytes else value
+            for name, value in line["fields"].items()
+        }
         if kind is events.RoundEnded:
             fields["vector"] = np.load(_model(self._folder, fields["round"]))
         return Recorded(
@@ -85,8 +87,11 @@ class Recording:
 
 
 def fields_of(event: Event) -> dict[str, Any]:
-    """Return an event's fields by name, without a model."""
-    return {name: getattr(event, name) for name in event.__struct_fields__ if name != "vector"}
+    """Return an event's fields by name, as JSON has them: bytes in hexadecimal, and no model."""
+    fields = {name: getattr(event, name) for name in event.__struct_fields__ if name != "vector"}
+    return {
+        name: value.hex() if isinstance(value, bytes) else value for name, value in fields.items()
+    }
 
 
 def _model(folder: Path, round_: int) -> Path:

@@ -135,7 +135,7 @@ class Reporter:
                 return events.OpeningWaits(event.needs, event.count, members)
             case events.MemberBlamed():
                 member = self._names.get(PeerId(event.member), event.member)
-                return events.MemberBlamed(event.round, member, event.fault)
+                return events.MemberBlamed(event.round, event.session, member, event.fault)
         return event
 
     def _write(self, level: int, kind: str, told: str, fields: Mapping[str, Any]) -> None:

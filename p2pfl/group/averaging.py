@@ -3,8 +3,8 @@
 The simulator and the daemon both build their peers here, so that they run the same ones.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from itertools import count
 from typing import TypedDict
 
@@ -61,6 +61,8 @@ class Group:
         group_id: bytes that name the group in masked sums.
         identity_of: the identity of a peer that machines are made for; signs in masked sums.
         entropy_of: secret bytes for a peer's next life.
+        masked_cohorts: the machine of each kind of masked sums that may be had here, by the value
+            of `averaging.masking`. Only a simulation adds to it.
     """
 
     roster: Roster
@@ -69,13 +71,16 @@ class Group:
     group_id: bytes
     identity_of: Callable[[int], Identity]
     entropy_of: Callable[[int], Entropy]
+    masked_cohorts: Mapping[str, type[MaskedCohorts]] = field(
+        default_factory=lambda: {"real": MaskedCohorts}
+    )
 
 
 def make_averaging(settings: AveragingSettings, group: Group) -> MakeAveraging:
     """Return a function that makes the averaging machine of a peer.
 
     Raises:
-        AveragingError: the topology or the cohorts cannot be.
+        AveragingError: the topology or the cohorts cannot be, or such masks are not to be had.
     """
     try:
         make = _maker(settings, group)
@@ -115,7 +120,7 @@ def _maker(settings: AveragingSettings, group: Group) -> MakeAveraging:
     match settings:
         case CohortSettings():
             cohorts_of = _cohorts(peers, settings, seed)
-            if settings.masking == "real":
+            if settings.masking != "none":
                 return _masked_maker(settings, group, cohorts_of)
             return lambda index, tickets: CohortAveraging(
                 index=index,
@@ -166,6 +171,12 @@ class _Model(TypedDict):
 def _masked_maker(
     settings: CohortSettings, group: Group, cohorts_of: Callable[[int], Cohorts]
 ) -> MakeAveraging:
+    machine = group.masked_cohorts.get(settings.masking)
+    if machine is None:
+        raise AveragingError(
+            f"masking = {settings.masking!r} hides nothing and is for simulations only;"
+            " set masking to 'real'"
+        )
     deadline_s = settings.deadline_s
     patience = Patience(
         gather_s=deadline_s,
@@ -174,7 +185,7 @@ def _masked_maker(
         sums_s=deadline_s,
         session_s=SESSION_DEADLINES * deadline_s,
     )
-    return lambda index, tickets: MaskedCohorts(
+    return lambda index, tickets: machine(
         index=index,
         roster=group.roster,
         identity=group.identity_of(index),

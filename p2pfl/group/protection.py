@@ -4,7 +4,8 @@ The claims and their limits are those of docs/threats.md.
 """
 
 from p2pfl.group.roster_file import RosterFile
-from p2pfl.group.settings import CohortSettings
+from p2pfl.group.settings import AveragingSettings, CohortSettings
+from p2pfl_gossip.draw_risk import DrawRisk, draw_risk
 from p2pfl_gossip.masked_sum.cohort import liars_max_of, threshold_of
 
 
@@ -19,10 +20,8 @@ def describe_protection(roster: RosterFile) -> list[str]:
             f"Masked: of a cohort of {n}, up to {liars} members that conspire learn no more of a"
             f" round than the sum of {threshold - liars} others' models or more."
         )
-        lines.append(
-            "Claimed against curious members; against malicious ones only where the share of them"
-            " that you assume makes a bad cohort improbable. Many rounds leak (docs/threats.md)."
-        )
+        claimed = claim_sentence(averaging, len(roster.members), roster.rounds)
+        lines.append(f"{claimed} Many rounds leak (docs/threats.md).".lstrip())
     else:
         lines.append(
             "Not masked: members see each other's models, whole or in part, and a model can tell"
@@ -34,3 +33,44 @@ def describe_protection(roster: RosterFile) -> list[str]:
             " meets whom."
         )
     return lines
+
+
+def draw_of(averaging: AveragingSettings, peers: int, rounds: int) -> DrawRisk | None:
+    """Work out what the draw of masked cohorts leaves to chance; None where there are none."""
+    if not isinstance(averaging, CohortSettings) or not averaging.is_masked:
+        return None
+    if peers < averaging.cohort_size:
+        return None  # A roster that still lacks members.
+    return draw_risk(peers, averaging.cohort_size, rounds, averaging.assumed_liars)
+
+
+def claim_sentence(averaging: AveragingSettings, peers: int, rounds: int) -> str:
+    """Say against whom masked sums protect, and by what odds; empty where there are none."""
+    draw = draw_of(averaging, peers, rounds)
+    if draw is None or not isinstance(averaging, CohortSettings):
+        return ""
+    share = f"{100 * averaging.assumed_liars:g} %"
+    is_modelled = averaging.masking == "modelled"
+    who = (
+        "Masks are modelled here; real ones would protect" if is_modelled else "Masked sums protect"
+    )
+    return (
+        f"{who} {draw.claim}, if {share} of the peers lie or collude: a given peer's cohort has"
+        f" more of them than the {draw.liars_borne} that it bears with a chance of"
+        f" {chance(draw.peer_exceeded)} in some round, and of all {draw.cohorts:,} cohorts"
+        f" {chance_count(draw.cohorts_exceeded)} do."
+    )
+
+
+def chance(probability: float) -> str:
+    """Write a probability: 92 %, 0.9 %, 3e-08."""
+    if probability == 0 or probability >= 1e-4:
+        return f"{100 * probability:.2g} %" if probability < 0.995 else "over 99 %"
+    return f"{probability:.0e}"
+
+
+def chance_count(expected: float) -> str:
+    """Write an expected number: 468, 0.97, 3e-08."""
+    if expected >= 100:
+        return f"about {expected:,.0f}"
+    return f"about {expected:.2g}" if expected else "none"

@@ -34,29 +34,41 @@ class _Averaging(Settings):
 
 
 class CohortSettings(_Averaging):
-    """Disjoint random cohorts, or a grid of them; every member averages one chunk."""
+    """Disjoint random cohorts, which average by masked sums; or plain ones, or a grid of those."""
 
     algorithm: Literal["cohorts"] = "cohorts"
     cohort_size: Annotated[int, Field(ge=2)] = 8
     """Peers of one cohort; a larger one mixes faster, and loses more to one silent member."""
     grid: bool = False
     """Whether peers stand in a grid and average along one axis after another, round by round."""
-    masking: Literal["none", "real"] = "none"
-    """Whether cohorts average by masked sums, so that nobody sees a single model."""
+    masking: Literal["real", "modelled", "none"] = "real"
+    """By masked sums, so that nobody sees a single model; or `"none"`: partners see models in the
+    clear. `"modelled"` is for large simulations: as real ones, without the cryptography."""
     clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 8.0
     """Of masked sums: a parameter beyond it counts as that, whatever its sign."""
     weight_max: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1000.0
     """Of masked sums with weights = "samples": a peer with more rows counts as this many."""
+    assumed_liars: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the peers assumed to lie or collude. It changes nothing in the run: it says what may
+    be claimed of it, since a random cohort may draw too many of them."""
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether cohorts average by masked sums, real or modelled."""
+        return self.masking != "none"
 
     @model_validator(mode="after")
     def _hides_what_it_must(self) -> "CohortSettings":
-        if self.masking != "none" and self.cohort_size < MASKED_COHORT_MIN:
+        if self.is_masked and self.cohort_size < MASKED_COHORT_MIN:
             raise ValueError(
                 f"masking hides nothing in a cohort of {self.cohort_size}: set cohort_size to at"
                 f" least {MASKED_COHORT_MIN}, or masking to 'none'"
             )
-        if self.masking != "none" and self.grid:
-            raise ValueError("masked sums of a grid's lines are not supported; set grid to false")
+        if self.is_masked and self.grid:
+            raise ValueError(
+                "masked sums of a grid's lines are not supported; set grid to false, or masking to"
+                " 'none'"
+            )
         return self
 
 
@@ -118,6 +130,12 @@ AveragingSettings = Annotated[
 
 def require_fit(averaging: AveragingSettings, peers: int) -> None:
     """Raise ValueError if so few peers cannot average so; the message says what to change."""
+    is_masked = isinstance(averaging, CohortSettings) and averaging.is_masked
+    if is_masked and peers < MASKED_COHORT_MIN:
+        raise ValueError(
+            f"masking hides nothing among {peers} peers: have at least {MASKED_COHORT_MIN},"
+            " or set averaging.masking to 'none'"
+        )
     if isinstance(averaging, CohortSettings) and averaging.cohort_size > peers:
         raise ValueError(
             f"averaging.cohort_size is {averaging.cohort_size} but there are only"

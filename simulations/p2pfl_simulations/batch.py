@@ -8,6 +8,9 @@ computed, nor with which others; the learner trains many peers' models in one st
 faster than one by one, and mostly outside of Python, so that events are handled meanwhile. Which
 jobs share a batch goes by what was started and taken before, never by what a thread has done so
 far: counts of batches are the same each time.
+
+Only learning is worth it: jobs of other kinds are done one by one as their results are due, on the
+caller's thread, since passing a job of microseconds to another thread takes longer than doing it.
 """
 
 import sys
@@ -17,6 +20,7 @@ from itertools import islice
 from typing import NamedTuple, Protocol
 
 from p2pfl_gossip.actions import Job, Ticket
+from p2pfl_gossip.learning import Evaluate, Train
 from p2pfl_gossip.records import Record
 
 BATCH_JOBS = 128
@@ -51,12 +55,16 @@ class _Batch(NamedTuple):
 class Workshop:
     """Jobs that were started, and results that are not yet due.
 
-    As a context manager it has a thread, which all jobs are done on; without, jobs are done when
+    As a context manager it has a thread, which batches are done on; without, jobs are done when
     their results are asked for.
+
+    Attributes:
+        jobs: jobs of learning that were begun, in so many `batches`.
     """
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
+        self._single: dict[Key, Job] = {}
         self._waiting: dict[Key, Job] = {}
         self._begun: dict[Key, _Batch] = {}
         self._done: dict[Key, Record] = {}
@@ -79,16 +87,21 @@ class Workshop:
 
     def start(self, key: Key, job: Job) -> None:
         """Take a job."""
+        if not isinstance(job, (Train, Evaluate)):
+            self._single[key] = job
+            return
         self._waiting[key] = job
         self._begin_full_batch()
 
     def cancel(self, key: Key) -> None:
         """Forget a job, whatever has become of it."""
-        for jobs in (self._waiting, self._begun, self._done):
+        for jobs in (self._single, self._waiting, self._begun, self._done):
             jobs.pop(key, None)
 
     def result(self, key: Key) -> Record:
         """Return the result of a job; if it has not been begun, with others that wait."""
+        if key in self._single:
+            return self._worker.run([(key[0], self._single.pop(key))])[0]
         if key in self._waiting:
             others = (other for other in self._waiting if other != key)
             self._begin([key, *islice(others, BATCH_JOBS - 1)])

@@ -12,8 +12,10 @@ from p2pfl_gossip.learning import Train
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.peer_state import Settings
 from p2pfl_gossip.roster import Roster
+from p2pfl_simulations.costs import masked_sum_s
 from p2pfl_simulations.draws import stream
-from p2pfl_simulations.masking import SeededEntropy
+from p2pfl_simulations.masking import SeededEntropy, SimulatedCohorts
+from p2pfl_simulations.modelled import ModelledCohorts
 from p2pfl_simulations.scenario import Scenario, ScenarioError
 
 
@@ -82,6 +84,7 @@ def averaging_maker(scenario: Scenario, roster: Roster, initial: Vector) -> Make
         group_id=hash_parts(b"p2pfl/sim-group", seed),
         identity_of=lambda index: make_identity(scenario.seed, index),
         entropy_of=entropy.of,
+        masked_cohorts={"real": SimulatedCohorts, "modelled": ModelledCohorts},
     )
     try:
         return make_averaging(scenario.averaging, group)
@@ -94,6 +97,7 @@ class Speeds:
 
     def __init__(self, scenario: Scenario, steps: Callable[[int, Train], int]) -> None:
         self._step_s, self._steps = scenario.compute.step_s, steps
+        self._masking = scenario.compute.masking
         rng = stream(scenario.seed, "speeds")
         spread = scenario.compute.speed_spread
         # The fastest has speed 1: a spread slows down.
@@ -105,7 +109,13 @@ class Speeds:
                 self._slowness[peer] *= stragglers.factor
 
     def duration_s(self, peer: int, job: Job) -> float:
-        """Return the virtual time of a job: its training steps; an evaluation counts as one."""
+        """Return the virtual time of a job.
+
+        A masked sum's by its size, training by its steps; an evaluation counts as one step.
+        """
+        masking_s = masked_sum_s(job, self._masking)
+        if masking_s is not None:
+            return masking_s * self._slowness[peer]
         steps = self._steps(peer, job) if isinstance(job, Train) else 1
         return steps * self._step_s * self._slowness[peer]
 

@@ -1,15 +1,22 @@
-"""Masked sums in the simulator: entropy by the seed, and what their jobs cost."""
+"""Masked sums in the simulator: entropy by the seed, jobs done, and signatures checked once."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from p2pfl_crypto.hashing import hash_parts
-from p2pfl_gossip.actions import Job
+from p2pfl_crypto.identity import InvalidIdentity
+from p2pfl_crypto.statements import verify_statement
+from p2pfl_gossip.actions import Job, RemoteProtocolError
+from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
 from p2pfl_gossip.learning import Evaluate, Train
-from p2pfl_gossip.masked_sum.core import Entropy
-from p2pfl_gossip.masked_sum.jobs import perform
+from p2pfl_gossip.masked_sum.core import Core, Entropy
+from p2pfl_gossip.masked_sum.machine import MaskedSum
 from p2pfl_gossip.records import Record
 from p2pfl_simulations.batch import Worker
+
+CHECKED_MAX = 2**14
+"""Signatures remembered as good: more than are on their way at once between 1,000 peers."""
 
 
 class SeededEntropy:
@@ -41,10 +48,15 @@ class SeededEntropy:
 
 
 class MaskingWorker:
-    """Does the jobs of masked sums itself, and leaves those of learning to the learner."""
+    """Does the jobs of masked sums itself, and leaves those of learning to the learner.
 
-    def __init__(self, learner: Worker) -> None:
-        self._learner = learner
+    Args:
+        learner: does the others.
+        perform: does one job of a masked sum.
+    """
+
+    def __init__(self, learner: Worker, perform: Callable[[Job], Record]) -> None:
+        self._learner, self._perform = learner, perform
 
     def run(self, jobs: Sequence[tuple[int, Job]]) -> Sequence[Record]:
         """Do jobs of peers, named by index; results in the same order."""
@@ -57,5 +69,38 @@ class MaskingWorker:
             results[place] = result
         for place, (_, job) in enumerate(jobs):
             if results[place] is None:
-                results[place] = perform(job)
+                results[place] = self._perform(job)
         return [result for result in results if result is not None]
+
+
+class SimulatedCore(Core):
+    """Checks each signature once for all simulated members: they share a process.
+
+    Whether a signature is good depends on nothing but what was signed and by whom, so that each
+    member comes to the same end as by checking it itself.
+    """
+
+    def verify(self, rank: int, kind: bytes, signature: bytes, *body: bytes) -> None:
+        """Check a member's signature, or raise RemoteProtocolError."""
+        try:
+            key, session = self.cohort.public_keys[rank], self.cohort.session
+            _verify_once(key, kind, rank, signature, session, *body)
+        except InvalidIdentity:
+            raise RemoteProtocolError("bad_signature") from None
+
+
+@lru_cache(maxsize=CHECKED_MAX)
+def _verify_once(key: bytes, kind: bytes, rank: int, signature: bytes, *body: bytes) -> None:
+    verify_statement(key, kind, rank, signature, *body)  # What raises is not remembered.
+
+
+class SimulatedSum(MaskedSum):
+    """A masked sum in full, with signatures checked once."""
+
+    core_type = SimulatedCore
+
+
+class SimulatedCohorts(MaskedCohorts):
+    """Masked cohorts in full, with signatures checked once."""
+
+    session_type = SimulatedSum

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from p2pfl_gossip.actions import Ticket
+from p2pfl_gossip.records import Message
 from p2pfl_simulations.draws import array_stream, sampler, stream
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.scenario import NetworkSettings
@@ -24,7 +25,7 @@ from p2pfl_simulations.trace import Body
 class Transfer:
     """A bulk body on its way.
 
-    `session` is the receiver's at the time of sending; `frame` the encoded header; `ticket` what
+    `session` is the receiver's at the time of sending; `frame` the encoded `header`; `ticket` what
     its sender wants to be told under.
     """
 
@@ -36,6 +37,7 @@ class Transfer:
     size_bytes: int
     start_s: float
     ticket: Ticket | None
+    header: Message
 
 
 class SharedLink:

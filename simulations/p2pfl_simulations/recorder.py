@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event, Vector
+from p2pfl_simulations.masked_sums import MaskedSumTally
 from p2pfl_simulations.results import EventRow, PeerRow, RoundRow
 from p2pfl_simulations.scenario import Scenario
 from p2pfl_simulations.stage import Place, Stage
@@ -78,6 +79,7 @@ class Recorder:
     ) -> None:
         self.peers: list[PeerRow] = []
         self.events: list[EventRow] = []
+        self.masked_sums = MaskedSumTally()
         self.online = scenario.peers
         self._unfinished_online = scenario.peers
         self._finished: set[int] = set()  # Membership only.
@@ -127,9 +129,13 @@ class Recorder:
                 self._note_masked_sum(now_s, host, event)
 
     def _note_masked_sum(self, now_s: float, host: Place, event: Event) -> None:
-        if isinstance(event, events.MaskedSumEnded) and event.result != "summed":
-            self._note(now_s, host, "masked_sum_aborted", event.round, event.result)
+        if isinstance(event, events.MaskedSumEnded):
+            self.masked_sums.add(event)
+            if event.result != "summed":
+                reason = event.result.removeprefix("aborted: ")
+                self._note(now_s, host, "masked_sum_aborted", event.round, reason)
         elif isinstance(event, events.MemberBlamed):
+            self.masked_sums.blame(event)
             self._note(now_s, host, "member_blamed", event.round, event.fault)
 
     def on_incident(self, now_s: float, host: Place | None, kind: str, detail: str) -> None:
@@ -149,6 +155,9 @@ class Recorder:
             self._settle(state)
             row = state.row
             row.lost = self._scenario.peers - row.ended
+            sums = self.masked_sums.of_round(row.round)
+            row.cohorts_summed, row.cohorts_recovered = sums.summed, sums.recovered
+            row.cohorts_aborted = sums.aborted
             if state.accuracies:
                 row.accuracy_mean = float(np.mean(state.accuracies))
                 row.accuracy_worst = float(np.min(state.accuracies))

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from p2pfl_gossip.actions import Vector
+from p2pfl_simulations.masked_sums import MaskedSums
 from p2pfl_simulations.scenario import Scenario
 
 
@@ -24,6 +25,8 @@ class RoundRow:
         accuracy_averaged: of the mean of all models that ended the round.
         consensus_distance: root mean square over peers of the distance to that mean, L2.
         local_mean, local_worst, pooled: the same accuracy of the two baselines.
+        cohorts_summed, cohorts_recovered, cohorts_aborted: masked sums of the round: those with a
+            sum, of these the ones without members that had dropped out, and those without a sum.
     """
 
     round: int
@@ -43,6 +46,9 @@ class RoundRow:
     local_mean: float | None = None
     local_worst: float | None = None
     pooled: float | None = None
+    cohorts_summed: int = 0
+    cohorts_recovered: int = 0
+    cohorts_aborted: int = 0
 
 
 @dataclass(slots=True)
@@ -95,6 +101,7 @@ class Run:
         environment: versions and machine class, for replay.
         world: ``"simulated"``, or ``"processes"``: real ones on one machine. Of those, seconds are
             real, and there is no digest: no two runs are alike to the byte.
+        masked_sums: what they did; None where averaging is plain.
     """
 
     scenario: Scenario
@@ -114,3 +121,4 @@ class Run:
     batching: str
     environment: dict[str, Any] = field(default_factory=dict)
     world: str = "simulated"
+    masked_sums: MaskedSums | None = None

@@ -8,7 +8,7 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -19,6 +19,7 @@ import tomli_w
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from p2pfl_simulations.masked_sums import MaskedSums
 from p2pfl_simulations.report import render_report
 from p2pfl_simulations.results import EventRow, PeerRow, RoundRow, Run
 from p2pfl_simulations.scenario import Scenario, ScenarioError, make_scenario
@@ -138,6 +139,9 @@ def read_run(folder: str | Path) -> Run:
             counters=dict(summary["counters"]),
             batching=str(summary["batching"]),
             environment=dict(summary["environment"]),
+            masked_sums=(
+                MaskedSums(**summary["masked_sums"]) if summary.get("masked_sums") else None
+            ),
         )
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException, SafetensorError) as error:
         raise RunFolderError(f"{folder} is broken: {_one_line(error)}") from None
@@ -250,12 +254,16 @@ def _write_rows(row: type[RowT], rows: Sequence[RowT], path: Path) -> None:
 
 
 def _read_rows(row: type[RowT], path: Path) -> list[RowT]:
+    """Read a table's rows; a column that came later takes its default in an older folder."""
     table = parquet.read_table(path)
-    names = [column.name for column in fields(row)]
-    if table.schema.names != names:
+    names = table.schema.names
+    needed = [column.name for column in fields(row) if column.default is MISSING]
+    known = [column.name for column in fields(row)]
+    if [name for name in known if name in names] != names or not set(needed) <= set(names):
         raise ValueError(f"{path.name} has other columns than this version writes")
     return [
-        row(*values) for values in zip(*(table[name].to_pylist() for name in names), strict=True)
+        row(**dict(zip(names, values, strict=True)))
+        for values in zip(*(table[name].to_pylist() for name in names), strict=True)
     ]
 
 

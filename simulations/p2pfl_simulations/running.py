@@ -11,6 +11,7 @@ import numpy as np
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.learning import Evaluate, Evaluated
+from p2pfl_gossip.masked_sum.jobs import perform
 from p2pfl_gossip.peer import Peer
 from p2pfl_simulations.baselines import local_only, pooled
 from p2pfl_simulations.batch import Workshop
@@ -18,10 +19,11 @@ from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.faults import FaultInjector
 from p2pfl_simulations.group import Speeds, evaluated_peers, make_peers, make_roster
 from p2pfl_simulations.masking import MaskingWorker
+from p2pfl_simulations.modelled import perform_modelled
 from p2pfl_simulations.network import Network
 from p2pfl_simulations.recorder import Recorder
 from p2pfl_simulations.results import RoundRow, Run
-from p2pfl_simulations.scenario import Scenario
+from p2pfl_simulations.scenario import Scenario, masking_of
 from p2pfl_simulations.stopwatch import Stopwatch
 from p2pfl_simulations.world import World
 
@@ -104,7 +106,9 @@ class Simulation:
         roster = make_roster(scenario)
         queue = EventQueue()
         speeds = Speeds(scenario, learner.steps)
-        self._workshop = Workshop(MaskingWorker(learner))
+        is_modelled = masking_of(scenario) == "modelled"
+        worker = MaskingWorker(learner, perform_modelled if is_modelled else perform)
+        self._workshop = Workshop(worker)
         self._recorder = Recorder(scenario, self._accuracy, self._on_round)
         faults = FaultInjector(
             scenario.faults, seed=scenario.seed, training_s=speeds.round_s(scenario.peers)
@@ -164,6 +168,11 @@ class Simulation:
             },
             batching=learner.batching,
             environment=environment(),
+            masked_sums=(
+                self._recorder.masked_sums.total(world.bytes_by_message)
+                if masking_of(scenario) != "none"
+                else None
+            ),
         )
 
     def _neighbours(self) -> list[tuple[int, ...]]:

@@ -4,6 +4,9 @@ import math
 from dataclasses import dataclass
 
 from p2pfl.group.settings import CohortSettings, DsgdSettings, PushSumSettings
+from p2pfl_gossip.draw_risk import DrawRisk
+from p2pfl_simulations.claims import draw_of, seen
+from p2pfl_simulations.masked_sums import MaskedSums
 from p2pfl_simulations.quantities import percent, plural, points
 from p2pfl_simulations.results import RoundRow, Run
 from p2pfl_simulations.scenario import Scenario
@@ -33,6 +36,10 @@ class Summary:
             whose training failed.
         interrupted: whether the run was ended early.
         digest: of the trace.
+        seen: what others saw of a peer's model, in a few words.
+        masked_sums: what masked sums did; None where averaging is plain.
+        draw: the odds that a cohort draws more liars than it bears; None where averaging is plain.
+        claim: against whom masked sums may be claimed to protect; None where averaging is plain.
     """
 
     name: str
@@ -61,6 +68,10 @@ class Summary:
     failed: int
     interrupted: bool
     digest: str
+    seen: str
+    masked_sums: MaskedSums | None
+    draw: DrawRisk | None
+    claim: str | None
 
 
 def summarise(run: Run) -> Summary:
@@ -68,6 +79,8 @@ def summarise(run: Run) -> Summary:
     evaluated = [row for row in run.rounds if _finite(row.accuracy_mean) is not None]
     last = evaluated[-1] if evaluated else None
     end = run.rounds[-1] if run.rounds else None
+
+    draw = draw_of(run.scenario)
 
     def figure(name: str) -> float | None:
         return _finite(getattr(last, name)) if last else None
@@ -99,6 +112,10 @@ def summarise(run: Run) -> Summary:
         failed=sum(row.failed for row in run.rounds),
         interrupted=run.interrupted,
         digest=run.digest,
+        seen=seen(run.scenario),
+        masked_sums=run.masked_sums,
+        draw=draw,
+        claim=draw.claim if draw else None,
     )
 
 
@@ -106,8 +123,9 @@ def method_name(scenario: Scenario) -> str:
     """Name how the peers of a scenario average, in a few words."""
     averaging = scenario.averaging
     if isinstance(averaging, CohortSettings):
-        kind = "masked " if averaging.masking != "none" else "grid of " if averaging.grid else ""
-        return f"{kind}cohorts of {averaging.cohort_size}"
+        masks = {"real": "masked", "modelled": "modelled masked", "none": "plain"}
+        name = "grid of cohorts of" if averaging.grid else "cohorts of"
+        return f"{masks[averaging.masking]} {name} {averaging.cohort_size}"
     if isinstance(averaging, (DsgdSettings, PushSumSettings)):
         kind = {"dsgd": "DSGD", "push-sum": "push-sum"}[averaging.algorithm]
         return f"{kind} on {averaging.topology.kind}"

@@ -33,7 +33,7 @@ from p2pfl_gossip.actions import (
     Work,
 )
 from p2pfl_gossip.learning import WorkFailed
-from p2pfl_gossip.records import MalformedFrame
+from p2pfl_gossip.records import MalformedFrame, Message
 from p2pfl_simulations.batch import Workshop
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.network import Network, Transfer
@@ -114,12 +114,15 @@ class World:
         self.trace = Trace()
         self.counters: Counter[str] = Counter()
         self.frames_sent = self.bytes_sent = 0
+        self.bytes_by_message: Counter[type[Message]] = Counter()
         self._indices = {peer_id: index for index, peer_id in enumerate(peer_ids)}
         self._make_machine = make_machine
         self._workshop, self._duration_s = workshop, duration_s
         self._observers = tuple(observers)
         self._bulk = 0
         self._last_body = Body(())
+        self._last_message: Message | None = None
+        self._last_frame = b""
         self._handlers: dict[type, Callable[[Host, Any], None]] = {
             Send: self._send,
             SendBulk: self._send_bulk,
@@ -228,17 +231,23 @@ class World:
 
     def _send(self, host: Host, action: Send) -> None:
         receiver = self.hosts[self._indices[action.receiver]]
-        frame = wire.encode(action.message)
+        frame = self._encode(action.message)
         if action.ticket is not None:
             self._tell_sent(host, action.ticket, host.is_online)
         if not self._link(host, receiver):
             return
-        self._count_sent(host, len(frame))
+        self._count_sent(host, action.message, len(frame))
         network, queue = self.network, self.queue
         if network.is_lossy and network.is_lost():
             return
         at_s = queue.now_s + network.draw_latency()
         queue.call_at(at_s, self._deliver, host, receiver, receiver.session, frame)
+
+    def _encode(self, message: Message) -> bytes:
+        """Encode a message once for all that it is sent to, one after the other."""
+        if self._last_message is not message:
+            self._last_message, self._last_frame = message, wire.encode(message)
+        return self._last_frame
 
     def _send_bulk(self, host: Host, action: SendBulk) -> None:
         receiver = self.hosts[self._indices[action.receiver]]
@@ -252,11 +261,12 @@ class World:
             host.index,
             receiver.index,
             receiver.session,
-            wire.encode(action.header),
+            self._encode(action.header),
             self._last_body,
             action.size_bytes,
             self.queue.now_s,
             action.ticket,
+            action.header,
         )
         if self.network.uplinks[host.index].add(self.queue.now_s, transfer):
             self._plan_uplink(host.index)
@@ -284,7 +294,7 @@ class World:
 
     def _bulk_left(self, transfer: Transfer) -> None:
         host = self.hosts[transfer.sender]
-        self._count_sent(host, len(transfer.frame) + transfer.size_bytes)
+        self._count_sent(host, transfer.header, len(transfer.frame) + transfer.size_bytes)
         if transfer.ticket is not None:
             self._tell_sent(host, transfer.ticket, ok=True)
         network = self.network
@@ -447,7 +457,8 @@ class World:
     def _tell_sent(self, host: Host, ticket: Ticket, ok: bool) -> None:
         self.queue.call_at(self.queue.now_s, self._sent_due, host, host.life, ticket, ok)
 
-    def _count_sent(self, host: Host, size_bytes: int) -> None:
+    def _count_sent(self, host: Host, message: Message, size_bytes: int) -> None:
+        self.bytes_by_message[type(message)] += size_bytes
         host.bytes_sent += size_bytes
         self.bytes_sent += size_bytes
         self.frames_sent += 1

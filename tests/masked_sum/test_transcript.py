@@ -15,6 +15,7 @@ from transcript import run, transcript
 PATH = Path(__file__).parents[1] / "vectors" / "masked_sum_session.json"
 VECTOR: dict[str, Any] = json.loads(PATH.read_text())
 MEMBERS: list[dict[str, Any]] = VECTOR["members"]
+SESSION = bytes.fromhex(VECTOR["session"])
 TAU2 = bytes.fromhex(VECTOR["tau2"])
 ORDER = 2**252 + 27742317777372353535851937790883648493
 
@@ -49,7 +50,7 @@ def encoded_chunk(rank: int, chunk: int) -> list[int]:
     member, q_max = MEMBERS[rank], (2**31 - 1) // 5
     bound = (member["weight"] / VECTOR["weight_max"]) * q_max
     scale = bound / VECTOR["clip"]
-    key = digest(b"p2pfl/rounding", TAU2, le32(rank), key=bytes.fromhex(member["rounding"]))
+    key = digest(b"p2pfl/rounding", SESSION, le32(rank), key=bytes.fromhex(member["rounding"]))
     entries = entries_of(chunk)
     rounding = stream(key, chunk, len(entries))
     encoded = []

@@ -106,9 +106,10 @@ def _averaging(rng: Random, algorithm: str, peers: int, is_faulty: bool) -> dict
     match algorithm:
         case "cohorts":
             size = rng.randint(2, min(8, peers))
-            return {"algorithm": "cohorts", "cohort_size": size, **common}
+            return {"algorithm": "cohorts", "cohort_size": size, "masking": "none", **common}
         case "grid":
-            return {"algorithm": "cohorts", "cohort_size": 4, "grid": True, **common}
+            grid = {"cohort_size": 4, "grid": True, "masking": "none"}
+            return {"algorithm": "cohorts", **grid, **common}
         case "dsgd":
             kind = rng.choice(["ring", "complete", "exponential"])
             return {"algorithm": "dsgd", "topology": {"kind": kind}, **common}

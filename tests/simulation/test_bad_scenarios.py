@@ -14,7 +14,8 @@ INTEGERS: dict[str, Any] = {"peers": 8, "rounds": 2, "evaluation": {"baselines":
 
 
 def _complaint(document: dict[str, Any], folder: Path | None = None) -> str:
-    document = {**INTEGERS, "averaging": {"algorithm": "cohorts", "cohort_size": 4}, **document}
+    averaging = {"algorithm": "cohorts", "cohort_size": 4, "masking": "none"}
+    document = {**INTEGERS, "averaging": averaging, **document}
     document.setdefault("learning", {"task": "integers"})
     with pytest.raises((LearningError, ScenarioError)) as caught:
         run(make_scenario(document), folder=folder)
@@ -43,7 +44,8 @@ def _graph(**topology: Any) -> dict[str, Any]:
         ({"learning": {"task": "zzz"}}, ["no task 'zzz'", "integers", "my_module:MyTask"]),
         ({"learning": {"task": "integers", "options": {"x": 1}}},
          ["'integers'", "options are: none"]),
-        ({"peers": 11, "averaging": {"algorithm": "cohorts", "cohort_size": 4, "grid": True}},
+        ({"peers": 11, "averaging": {"algorithm": "cohorts", "cohort_size": 4, "grid": True,
+                                     "masking": "none"}},
          ["11 peers make no grid", "or take 10"]),
         (_graph(kind="rign"), ["did you mean 'ring'"]),
         (_graph(kind="regular", degree=9), ["8 peers", "1 to 7"]),
@@ -143,7 +145,7 @@ def test_a_loss_that_is_nan_names_its_peer_and_the_run_goes_on_without_its_updat
                     "task": "own_tasks_of_a_test:Task",
                     "partition": {"kind": "groups", "column": "peer"},
                 },
-                "averaging": {"algorithm": "cohorts", "cohort_size": 3},
+                "averaging": {"algorithm": "cohorts", "cohort_size": 3, "masking": "none"},
                 "evaluation": {"baselines": []},
             }
         ),

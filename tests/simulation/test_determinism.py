@@ -25,7 +25,12 @@ FAULTY: dict[str, Any] = {
     "peers": 12,
     "rounds": 6,
     "learning": {"task": "integers"},
-    "averaging": {"algorithm": "cohorts", "cohort_size": 4, "deadline_s": 2.0},
+    "averaging": {
+        "algorithm": "cohorts",
+        "cohort_size": 4,
+        "masking": "none",
+        "deadline_s": 2.0,
+    },
     "network": {"loss": 0.05, "bandwidth_bytes_per_s": 1e5},
     "compute": {"speed_spread": 3.0},
     "faults": {
@@ -46,7 +51,7 @@ DIGITS: dict[str, Any] = {
     "peers": 6,
     "rounds": 2,
     "learning": {"task": "digits", "training": {"steps": 3}},
-    "averaging": {"algorithm": "cohorts", "cohort_size": 3},
+    "averaging": {"algorithm": "cohorts", "cohort_size": 3, "masking": "none"},
     "evaluation": {"baselines": []},
 }
 

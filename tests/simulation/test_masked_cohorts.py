@@ -31,11 +31,11 @@ def scenario(**averaging: Any) -> dict[str, Any]:
 
 
 def simulate(**settings: Any) -> Run:
-    return run(make_scenario({**scenario(masking="real"), **settings}))
+    return run(make_scenario({**scenario(), **settings}))  # Masked by default.
 
 
 def test_masked_cohorts_end_with_the_means_of_plain_ones() -> None:
-    masked, plain = simulate(), run(make_scenario(scenario()))
+    masked, plain = simulate(), run(make_scenario(scenario(masking="none")))
     assert [row.incomplete for row in masked.rounds] == [0, 0, 0]
     assert not [event for event in masked.events if event.kind.startswith("m")]
     # The mean's error of each round is at most 1.5 n C / sum(q_w), with q_w = Q = (2^31 - 1) / n
@@ -49,8 +49,8 @@ def test_weights_are_private_and_count() -> None:
     learning = {**scenario()["learning"], "partition": skewed}
     weights = {"weights": "samples", "weight_max": 2000.0}
     masked = run(make_scenario({**scenario(masking="real", **weights), "learning": learning}))
-    plain = run(make_scenario({**scenario(**weights), "learning": learning}))
-    alike = run(make_scenario({**scenario(), "learning": learning}))
+    plain = run(make_scenario({**scenario(masking="none", **weights), "learning": learning}))
+    alike = run(make_scenario({**scenario(masking="none"), "learning": learning}))
     assert np.abs(masked.model - plain.model).max() < 1e-4
     assert np.abs(masked.model - alike.model).max() > 1e-3
 
@@ -105,6 +105,40 @@ def test_dropouts_cost_a_round_and_never_a_stall() -> None:
     assert not [event for event in result.events if event.kind == "protocol_error"]
 
 
+def test_late_members_do_not_make_all_cohorts_late() -> None:
+    """Who was away while its cohort summed hears that it is late, and does not wait alone.
+
+    Where it waited for all leaders' turns, it was as late for its next cohort, whose members were
+    late for theirs: after ten rounds, most sums came to nothing.
+    """
+    dropout = {"probability": 0.08, "offline_s": {"kind": "uniform", "low_s": 0.5, "high_s": 4.0}}
+    averaging = {**scenario(masking="modelled", deadline_s=3.0)["averaging"]}
+    result = simulate(
+        peers=24,
+        rounds=10,
+        averaging=averaging,
+        compute={"step_s": 0.3, "speed_spread": 2.0},
+        faults={"dropout": dropout},
+    )
+    sums = result.masked_sums
+    assert sums is not None
+    assert sums.formed == sums.summed + sum(sums.aborted.values()) == 40
+    assert sums.recovered > 5
+    assert sums.summed >= 34
+    assert [row.cohorts_summed + row.cohorts_aborted for row in result.rounds] == [4] * 10
+    assert sum(row.cohorts_recovered for row in result.rounds) == sums.recovered
+
+
+def test_what_is_cut_to_size_is_counted() -> None:
+    skewed = {"kind": "quantity", "alpha": 0.5, "minimum_rows": 4}
+    learning = {**scenario()["learning"], "partition": skewed}
+    averaging = scenario(masking="modelled", weights="samples", weight_max=50.0, clip=0.05)
+    result = simulate(rounds=1, learning=learning, averaging=averaging["averaging"])
+    assert result.masked_sums is not None
+    assert result.masked_sums.weights_capped == sum(rows > 50 for rows in result.sample_counts)
+    assert result.masked_sums.clipped_entries > 100
+
+
 def test_crashed_members_are_silent_in_their_old_sessions() -> None:
     crash = {"probability": 0.1, "restart_s": {"mean_s": 0.2}}
     result = simulate(rounds=5, faults={"crash": crash}, time_limit_s=300.0)
@@ -122,9 +156,9 @@ def test_a_masked_run_repeats_bit_for_bit() -> None:
 @pytest.mark.parametrize(
     ("averaging", "message"),
     [
-        ({"masking": "real", "cohort_size": 4}, "masking hides nothing in a cohort of 4"),
-        ({"masking": "real", "grid": True}, "set grid to false"),
-        ({"masking": "modelled"}, "'none' or 'real'"),
+        ({"cohort_size": 4}, "masking hides nothing in a cohort of 4"),
+        ({"masking": "modelled", "cohort_size": 4}, "masking hides nothing in a cohort of 4"),
+        ({"grid": True}, "set grid to false, or masking to 'none'"),
     ],
 )
 def test_what_would_not_hide_is_refused(averaging: dict[str, Any], message: str) -> None:

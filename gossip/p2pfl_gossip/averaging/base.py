@@ -97,8 +97,11 @@ class Averaging(ABC):
         """
         return None
 
-    def lingers(self, round_: int) -> bool:
-        """Tell whether an exchange that has ended for us still takes messages."""
+    def lingers(self, round_: int, message: Message) -> bool:
+        """Tell whether an exchange that has ended for us still has a use for a message of it.
+
+        If not, its sender is told our round.
+        """
         return False
 
     @abstractmethod
@@ -192,31 +195,35 @@ def check_weight(weight: float) -> None:
         raise RemoteProtocolError("weight_out_of_range")
 
 
-def weighted_mean(parts: list[tuple[Vector, float]]) -> Vector:
-    """Average vectors by their weights, in the order given; read-only.
+def weighted_mean(parts: list[tuple[Vector, float]], out: Vector | None = None) -> Vector:
+    """Average vectors by their weights, in the order given; read-only, or written to `out`.
 
     Equal weights take a sum and one division, so that the mean of equal models is exact. The mean
     of finite vectors is finite, even where their sum is not.
     """
     with np.errstate(over="raise", invalid="ignore"):
         try:
-            mean = _mean(parts)
+            mean = _mean(parts, np.empty_like(parts[0][0]) if out is None else out)
         except FloatingPointError:
             mean = _mean_of_huge(parts)
-    mean.flags.writeable = False
+            if out is not None:
+                out[:] = mean
+                mean = out
+    if out is None:
+        mean.flags.writeable = False
     return mean
 
 
-def _mean(parts: list[tuple[Vector, float]]) -> Vector:
+def _mean(parts: list[tuple[Vector, float]], mean: Vector) -> Vector:
     first_weight = parts[0][1]
     if all(weight == first_weight for _, weight in parts):
-        mean = parts[0][0].copy()
+        mean[:] = parts[0][0]
         for vector, _ in parts[1:]:
             mean += vector
         mean /= len(parts)
     else:
         total = math.fsum(weight for _, weight in parts)
-        mean = parts[0][0] * (parts[0][1] / total)  # A Python float keeps the vector's dtype.
+        np.multiply(parts[0][0], parts[0][1] / total, out=mean)
         for vector, weight in parts[1:]:
             mean += vector * (weight / total)
     return mean

@@ -72,6 +72,7 @@ class _Exchange:
         self.bounds = [rank * length // size for rank in range(size + 1)]
         self.parts: dict[int, tuple[Vector, float]] = {}
         self.means: dict[int, Vector] = {}
+        self.result: Vector | None = None  # The new model; our own chunk is averaged in place.
         self.contributors = 1 << self.rank
         self.past: list[int] = []
         self.unreachable = 0
@@ -90,13 +91,13 @@ class _Exchange:
     def chunk_length(self, rank: int) -> int:
         return self.bounds[rank + 1] - self.bounds[rank]
 
-    def is_complete(self) -> bool:
-        """Every chunk was averaged with at least one other member."""
+    def is_complete(self, averaged: list[int]) -> bool:
+        """Every chunk was averaged with at least one other member, given those that have a mean."""
         size = len(self.members)
         return size == 1 or not (
             self.is_own_chunk_local
             or any(
-                rank not in self.means
+                rank not in averaged
                 for rank in range(size)
                 if rank != self.rank and self.chunk_length(rank)
             )
@@ -286,14 +287,17 @@ class CohortAveraging(Averaging):
             return []
         exchange.parts[exchange.rank] = (own, self._weight)
         ranks = sorted(exchange.parts)
-        mean = weighted_mean([exchange.parts[rank] for rank in ranks])
+        exchange.result = self._empty()
+        mean = exchange.result[exchange.chunk(exchange.rank)]
+        weighted_mean([exchange.parts[rank] for rank in ranks], mean)
         actions: list[Action] = []
         if not is_finite(mean):
             # Looked at only now: the sum tells of all parts at once.
             liars = [rank for rank in ranks if not is_finite(exchange.parts[rank][0])]
             actions += [self._drop(exchange.members[rank]) for rank in liars]
             ranks = [rank for rank in ranks if rank not in liars]
-            mean = weighted_mean([exchange.parts[rank] for rank in ranks])
+            weighted_mean([exchange.parts[rank] for rank in ranks], mean)
+        mean.flags.writeable = False
         exchange.is_own_chunk_local = len(ranks) == 1
         exchange.means[exchange.rank] = mean
         exchange.parts.clear()  # The others' models can be freed.
@@ -310,32 +314,31 @@ class CohortAveraging(Averaging):
 
     def _end(self, exchange: _Exchange) -> list[Action]:
         """Put the means together; a chunk whose owner is gone keeps our own values."""
+        assert self._vector is not None
         actions: list[Action] = []
-        result = self._put_together(exchange)
-        if not is_finite(result):
-            liars = [rank for rank, mean in sorted(exchange.means.items()) if not is_finite(mean)]
-            for rank in liars:
-                del exchange.means[rank]
-                actions.append(self._drop(exchange.members[rank]))
-            result = self._put_together(exchange)
+        averaged = []
+        result = self._empty() if exchange.result is None else exchange.result
+        for rank, member in enumerate(exchange.members):
+            chunk = exchange.chunk(rank)
+            # Let go of as soon as it is copied: the two together would take two models' memory.
+            mean = exchange.means.pop(rank, None)
+            if mean is not None and not is_finite(mean):
+                actions.append(self._drop(member))
+                mean = None
+            if mean is not None:
+                averaged.append(rank)
+            if rank != exchange.rank or mean is None:
+                result[chunk] = self._vector[chunk] if mean is None else mean
         result.flags.writeable = False
         self.outcome = Outcome(
             vector=result,
             expected=len(exchange.members),
             contributors=exchange.contributors.bit_count(),
-            complete=exchange.is_complete(),
+            complete=exchange.is_complete(averaged),
             past=tuple(exchange.past),
             unreachable=exchange.unreachable,
         )
         return actions + self.abandon()
-
-    def _put_together(self, exchange: _Exchange) -> Vector:
-        assert self._vector is not None
-        result = self._empty()
-        for rank in range(len(exchange.members)):
-            chunk = exchange.chunk(rank)
-            result[chunk] = exchange.means.get(rank, self._vector[chunk])
-        return result
 
     def _empty(self) -> Vector:
         """Return a vector to be written: of the memory shared with training, where that fits."""

@@ -5,10 +5,12 @@ outcome. A session that aborts costs its members the round's exchange: they keep
 and the next round draws other cohorts.
 
 A session that has ended for us lingers for a few rounds: other members may still ask for what they
-lack. Messages of a session that we have not begun wait until we have trained.
+lack. Messages of a session that we have not begun wait until we have trained. Who begins a session
+that has ended for others is told so, and gives it up once too few are left for it.
 """
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from p2pfl_crypto.encoding import NotFinite
 from p2pfl_crypto.identity import Identity
@@ -35,7 +37,15 @@ from p2pfl_gossip.events import MaskedSumEnded, MemberBlamed
 from p2pfl_gossip.masked_sum.cohort import Cohort, Patience
 from p2pfl_gossip.masked_sum.core import Entropy
 from p2pfl_gossip.masked_sum.machine import Aborted, MaskedSum, Summed
-from p2pfl_gossip.masked_sum.messages import SessionMessage
+from p2pfl_gossip.masked_sum.messages import (
+    Advert,
+    Fetch,
+    Held,
+    SessionMessage,
+    Share,
+    Wanted,
+)
+from p2pfl_gossip.masked_sum.phases import Phase
 from p2pfl_gossip.records import Message, Record
 from p2pfl_gossip.roster import Roster
 
@@ -65,6 +75,9 @@ class MaskedCohorts(Averaging):
 
     hides_models = True
 
+    session_type: ClassVar[type[MaskedSum]] = MaskedSum
+    """A simulation has another one, see p2pfl_simulations."""
+
     def __init__(
         self,
         *,
@@ -91,6 +104,7 @@ class MaskedCohorts(Averaging):
         self._vector: Vector | None = None  # Our trained model, while its session is under way.
         self._past: list[int] = []
         self._unreachable = 0
+        self._is_weight_capped = False
         self._sessions: dict[int, MaskedSum] = {}  # By round: the one under way and lingering ones.
         self._cohorts: dict[int, Cohort] = {}  # Of rounds that others may be in.
         self._rounds: dict[bytes, int] = {}  # Session id -> round, of the same.
@@ -109,22 +123,31 @@ class MaskedCohorts(Averaging):
         """Return the round of a message's session."""
         if not isinstance(message, SessionMessage):
             raise RemoteProtocolError("unexpected_message")
-        for ahead in range(round_, round_ + LOOKAHEAD_ROUNDS + 1):
-            self._cohort(ahead)
+        if message.session not in self._rounds:
+            for ahead in range(round_, round_ + LOOKAHEAD_ROUNDS + 1):
+                self._cohort(ahead)
         return self._rounds.get(message.session, UNKNOWN_ROUND)
 
-    def lingers(self, round_: int) -> bool:
-        """Tell whether an ended session still answers."""
-        return round_ in self._sessions
+    def lingers(self, round_: int, message: Message) -> bool:
+        """Tell whether an ended session still answers: one with a sum, to whom has part in it."""
+        session = self._sessions.get(round_)
+        if session is None or not isinstance(session.outcome, Summed):
+            return False
+        # Whoever says or asks for this has not come to masking: it is too late to be in the sum.
+        is_late = isinstance(message, (Advert, Share, Held)) or (
+            isinstance(message, Fetch) and message.what <= Wanted.HEADER
+        )
+        return not is_late
 
     def begin(self, now_s: float, round_: int, vector: Vector, weight: float) -> list[Action]:
         """Start the session of a round with our trained model."""
         forgotten = self._forget_before(round_)
         self._now_s = now_s
         self._round, self._vector, self._past, self._unreachable = round_, vector, [], 0
+        self._is_weight_capped = weight > self._weight_max
         cohort = self._cohort(round_)
         try:
-            session = MaskedSum(
+            session = self.session_type(
                 cohort,
                 self._identity,
                 vector,
@@ -187,6 +210,8 @@ class MaskedCohorts(Averaging):
         if session is None:
             if round_ >= self._round and sender in self._members_of(round_):
                 early = self._early.setdefault(round_, {}).setdefault(sender, [])
+                if message in early:
+                    return []  # Said again, since we have not answered.
                 if len(early) >= EARLY_MESSAGES_MAX:
                     raise RemoteProtocolError("too_early")
                 early.append(message)
@@ -239,8 +264,12 @@ class MaskedCohorts(Averaging):
             self._past.append(partner)
         elif not is_past:
             self._unreachable += 1
-        answer = self._sessions[self._round].on_peer_down(now_s, self._roster.peers[partner])
-        return self._keep(self._round, answer) + self._settle(self._round)
+        session, cohort = self._sessions[self._round], self._cohort(self._round)
+        actions = session.on_peer_down(now_s, self._roster.peers[partner])
+        if session.phase <= Phase.AGREE and len(self._past) > cohort.size - cohort.threshold:
+            # It would wait for all leaders' turns, and make its members as late for the next.
+            actions += session.abandon(now_s)
+        return self._keep(self._round, actions) + self._settle(self._round)
 
     def _settle(self, round_: int) -> list[Action]:
         """Take the outcome of the session under way."""
@@ -251,12 +280,22 @@ class MaskedCohorts(Averaging):
             return []
         members = self._members_of(round_)
         vector, self._vector = self._vector, None
-        blames = [Report(MemberBlamed(round_, it.member, it.fault)) for it in ended.blames]
+        name = self._cohort(round_).session
+        blames = [Report(MemberBlamed(round_, name, it.member, it.fault)) for it in ended.blames]
+        report = Report(
+            MaskedSumEnded(
+                round=round_,
+                session=name,
+                result="summed" if isinstance(ended, Summed) else f"aborted: {_reason(ended)}",
+                members=len(members),
+                contributors=len(ended.members) if isinstance(ended, Summed) else 0,
+                kept=len(ended.kept) if isinstance(ended, Summed) else 0,
+                clipped=ended.clipped if isinstance(ended, Summed) else 0,
+                is_weight_capped=self._is_weight_capped,
+            )
+        )
         match ended:
             case Summed():
-                report = MaskedSumEnded(
-                    round_, "summed", len(ended.members), len(ended.kept), ended.clipped
-                )
                 self.outcome = Outcome(
                     vector=ended.mean,
                     expected=len(members),
@@ -266,7 +305,6 @@ class MaskedCohorts(Averaging):
                     unreachable=self._unreachable,
                 )
             case Aborted():
-                report = MaskedSumEnded(round_, f"aborted: {ended.reason}", 0, 0, 0)
                 self.outcome = Outcome(
                     vector=vector,
                     expected=len(members),
@@ -275,7 +313,7 @@ class MaskedCohorts(Averaging):
                     past=tuple(self._past),
                     unreachable=self._unreachable,
                 )
-        return [Report(report), *blames]
+        return [report, *blames]
 
     def _cohort(self, round_: int) -> Cohort:
         cohort = self._cohorts.get(round_)
@@ -326,3 +364,8 @@ class MaskedCohorts(Averaging):
                     (key, value) for key, value in action.records.items() if value is not None
                 )
         return actions
+
+
+def _reason(ended: Aborted) -> str:
+    """Say why a session was aborted: one that we gave up, we gave up for being late."""
+    return "behind" if ended.reason == "abandoned" else ended.reason

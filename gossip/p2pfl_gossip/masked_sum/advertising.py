@@ -4,12 +4,7 @@ The leader's list names adverts by their digests. A member follows one list, eve
 follow different lists have different transcripts and cannot open each other's shares.
 """
 
-from p2pfl_crypto.key_agreement import (
-    InvalidKey,
-    agreement_secret_of,
-    public_key_of,
-    require_canonical,
-)
+from p2pfl_crypto.key_agreement import InvalidKey, require_canonical
 from p2pfl_crypto.shamir import WIDE_BYTES, scalar_of
 from p2pfl_crypto.transcripts import tau1_of
 from p2pfl_gossip.actions import RemoteProtocolError
@@ -52,6 +47,7 @@ class Advertising:
         self._known: dict[int, dict[bytes, Advert]] = {}
         self._lists: dict[int, AdvertList] = {}
         self._asked: dict[int, None] = {}
+        self._is_gathered = False
         self.adopted: AdvertList | None = None
         self.adverts: dict[int, Advert] = {}
         self.dealers: tuple[int, ...] = ()
@@ -61,16 +57,30 @@ class Advertising:
         """Advertise fresh keys."""
         core = self._core
         core.advance(Phase.ADVERTISE)
-        share_key = public_key_of(agreement_secret_of(self.secrets.share_scalar))
-        mask_key = public_key_of(agreement_secret_of(self.secrets.mask_scalar))
+        share_key = core.public_key(self.secrets.share_scalar)
+        mask_key = core.public_key(self.secrets.mask_scalar)
         unsigned = Advert(core.cohort.session, core.rank, share_key, mask_key, bytes(64))
         signature = core.sign(b"advert", unsigned.digest())
         advert = Advert(core.cohort.session, core.rank, share_key, mask_key, signature)
         self._known[core.rank] = {advert.digest(): advert}
         core.broadcast(advert)
         patience = core.cohort.patience
+        wait_s = patience.gather_s + core.cohort.leader_turns_max * patience.takeover_s
+        core.set_timer("gathering", wait_s, lambda: core.abort("too_few"))
+        core.set_timer("repair", patience.gather_s / 2, self._repair)
+
+    def _begin_turns(self) -> None:
+        """Begin the leaders' turns once t members are here.
+
+        Before, no leader can do anything; and members begin a session at different times, but hear
+        the advert that makes t at about the same time, so that their turns run together.
+        """
+        core, patience = self._core, self._core.cohort.patience
+        if self._is_gathered or len(self._known) < core.cohort.threshold:
+            return
+        self._is_gathered = True
+        core.cancel_timer("gathering")
         if core.is_leader:
-            core.set_timer("repair", patience.gather_s / 2, self._fetch_late)
             core.set_timer("lead", patience.gather_s, self._publish_list)
         core.set_timer("turn", patience.gather_s + patience.takeover_s, self._next_turn)
 
@@ -95,12 +105,17 @@ class Advertising:
         if known:
             core.blame(rank, "two_adverts", next(iter(known.values())), message)
         self._known.setdefault(rank, {})[digest] = message
+        if sender in core.gone:
+            # Perhaps it was we who were away: then the others are no more gone than it is. Whoever
+            # is will be missed again by the next repair.
+            core.gone.clear()
         self._progress()
 
     def _progress(self) -> None:
         core = self._core
         if core.phase != Phase.ADVERTISE:
             return
+        self._begin_turns()
         if (
             core.is_leader
             and core.turn not in self._lists
@@ -187,10 +202,17 @@ class Advertising:
                 self.tau1 = tau1_of(core.cohort.session, listed.members, digests)
                 core.advance(Phase.DEAL)
 
-    def _fetch_late(self) -> None:
-        for rank in self._core.others:
+    def _repair(self) -> None:
+        """Say again, and ask for, what may have been lost; others may be further, or done."""
+        core = self._core
+        own = next(iter(self._known[core.rank].values()))
+        for rank in core.others:
             if rank not in self._known:
-                self._core.fetch(rank, Wanted.ADVERT, rank)
+                core.gone.pop(rank, None)  # It may be back, or we are; else its link breaks again.
+                core.send(rank, own)
+                core.fetch(rank, Wanted.ADVERT, rank)
+            core.fetch(rank, Wanted.ADVERT_LIST)
+        core.set_timer("repair", core.cohort.patience.gather_s / 2, self._repair)
 
     def on_ahead(self, rank: int) -> None:
         """Ask a member that is ahead of us for the list that it follows; once each."""

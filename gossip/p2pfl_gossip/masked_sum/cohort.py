@@ -79,6 +79,10 @@ class Cohort:
         weight_max: largest weight W.
         owner_count: owners r of each chunk.
         patience: how long to wait for others; not part of the session's name.
+        public_keys: of the members, by rank.
+        session: the session's name.
+        chunk_count: a multiple of n, so that all own as many chunks, unless there are fewer
+            entries.
 
     Raises:
         RefusedCohort: says what is wrong.
@@ -96,6 +100,7 @@ class Cohort:
     patience: Patience = field(default_factory=Patience)
     public_keys: tuple[bytes, ...] = field(init=False, repr=False)
     session: bytes = field(init=False, repr=False)
+    chunk_count: int = field(init=False, repr=False)
     _ranks: dict[PeerId, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -121,6 +126,9 @@ class Cohort:
         except ValueError as error:
             raise RefusedCohort(str(error)) from None
         keys = tuple(public_key_of(member) for member in self.members)
+        per_owner = -(-self.vector_entries // (n * CHUNK_ENTRIES))
+        per_owner = min(per_owner, CHUNK_COUNT_MAX // n)
+        object.__setattr__(self, "chunk_count", min(n * per_owner, self.vector_entries))
         object.__setattr__(self, "_ranks", ranks)
         object.__setattr__(self, "public_keys", keys)
         object.__setattr__(
@@ -159,13 +167,6 @@ class Cohort:
     def encoding(self) -> Encoding:
         """How vectors are written modulo 2^32; Q follows from n."""
         return Encoding(self.size, self.clip, self.weight_max)
-
-    @property
-    def chunk_count(self) -> int:
-        """Chunks: a multiple of n, so that all own as many, unless there are fewer entries."""
-        per_owner = -(-self.vector_entries // (self.size * CHUNK_ENTRIES))
-        per_owner = min(per_owner, CHUNK_COUNT_MAX // self.size)
-        return int(min(self.size * per_owner, self.vector_entries))
 
     @property
     def leader_turns_max(self) -> int:

@@ -4,7 +4,10 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from p2pfl_crypto.identity import Identity, InvalidIdentity
+from p2pfl_crypto.key_agreement import agreement_secret_of, public_key_of
+from p2pfl_crypto.sealing import BrokenSeal, open_sealed
 from p2pfl_crypto.statements import sign_statement, verify_statement
+from p2pfl_crypto.transcripts import share_digest
 from p2pfl_gossip.actions import (
     Action,
     CancelTimer,
@@ -55,7 +58,6 @@ class Core:
         gone: members that we wait for no longer; what they still say counts.
         blames: who broke the protocol, in the order found.
         reason: why the session was aborted, or empty.
-        phase_bytes: what we sent, by phase: bodies, and messages counted as one each.
     """
 
     def __init__(
@@ -168,7 +170,24 @@ class Core:
             raise LocalProtocolError(f"no body {ticket} is under way")
         self._sends.pop(ticket)(ok)
 
-    # What was said.
+    # What is said, and how it is protected: all the cryptography beside the jobs.
+
+    def public_key(self, scalar: bytes) -> bytes:
+        """Return the X25519 key to advertise for a secret scalar."""
+        return public_key_of(agreement_secret_of(scalar))
+
+    def open_shares(self, key: bytes, nonce: bytes, sealed: bytes) -> bytes:
+        """Open the shares that a dealer sealed to us, or raise RemoteProtocolError."""
+        try:
+            return open_sealed(key, nonce, sealed)
+        except BrokenSeal:
+            raise RemoteProtocolError("broken_seal") from None
+
+    def share_digest(
+        self, tau1: bytes, kind: bytes, dealer: int, holder: int, share: bytes
+    ) -> bytes:
+        """Digest a share as its dealer's header has it."""
+        return share_digest(tau1, kind, dealer, holder, share)
 
     def sign(self, kind: bytes, *body: bytes) -> bytes:
         """Sign a statement of this session from our place.

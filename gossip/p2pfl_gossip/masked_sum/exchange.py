@@ -5,7 +5,7 @@ whoever brought it. Before the manifest is here, a chunk is taken from its own m
 liar could bring a false one first, and the member's own would be refused.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from p2pfl_crypto.masks import Masked
 from p2pfl_gossip.actions import RemoteProtocolError
@@ -247,13 +247,11 @@ class Exchange:
         self._arrived.clear()
         self._masking.headers.clear()
 
-    def _missing(self) -> list[tuple[int, int]]:
-        return [
-            (chunk, member)
-            for chunk in self.owned(self._core.rank)
-            for member in self.members
-            if self.held(chunk, member) is None
-        ]
+    def _missing(self) -> Iterator[tuple[int, int]]:
+        for chunk in self.owned(self._core.rank):
+            for member in self.members:
+                if self.held(chunk, member) is None:
+                    yield chunk, member
 
     def _progress(self) -> None:
         core = self._core

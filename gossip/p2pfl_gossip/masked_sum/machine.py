@@ -7,7 +7,7 @@ timer, and the session a time to live.
 
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar
 
 from p2pfl_crypto.encoding import require_finite
 from p2pfl_crypto.identity import Identity
@@ -113,6 +113,9 @@ class MaskedSum:
         LocalProtocolError: the identity is none of the cohort's.
     """
 
+    core_type: ClassVar[type[Core]] = Core
+    """Holds the cryptography beside the jobs; a simulation that only models it has another."""
+
     def __init__(
         self,
         cohort: Cohort,
@@ -128,7 +131,9 @@ class MaskedSum:
             raise ValueError(f"a vector has {cohort.vector_entries} entries, not {vector.shape}")
         require_finite(vector)  # type: ignore[arg-type]  # Refuses float64 by itself.
         cohort.encoding.encode_weight(weight)
-        self._core = Core(cohort, identity, entropy, count() if tickets is None else tickets)
+        self._core = self.core_type(
+            cohort, identity, entropy, count() if tickets is None else tickets
+        )
         self._journal = Journal(cohort.group, records)
         self._advertising = Advertising(self._core)
         self._sharing = Sharing(self._core, self._advertising)

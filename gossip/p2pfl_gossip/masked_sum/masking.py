@@ -83,7 +83,9 @@ class Masking:
                 key = pair_mask_key(dealt.mask_secrets[other], tau2, rank, other)
                 masks.append(Mask(key, 1 if other > rank else -1))
         self._masks = tuple(masks)
-        self._rounding_key = rounding_key(secrets.rounding, tau2, rank)
+        # Of the session, not of tau2: the secret is of this session alone, in which one vector is
+        # masked once. So the rounding does not depend on keys that others drew.
+        self._rounding_key = rounding_key(secrets.rounding, self._core.cohort.session, rank)
 
     def _mask_next(self) -> None:
         while (

@@ -8,7 +8,6 @@ vector could be decoded, so each member reveals once, for the one certificate th
 from collections.abc import Callable
 
 from p2pfl_crypto.masks import Mask
-from p2pfl_crypto.transcripts import share_digest
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum.advertising import Advertising
 from p2pfl_gossip.masked_sum.core import Core
@@ -86,7 +85,7 @@ class Revealing:
 
     def _take(self, holder: int, message: Reveal) -> None:
         self._revealers[holder] = message
-        sharing, place, corrupt = self._sharing, 0, False
+        core, sharing, place, corrupt = self._core, self._sharing, 0, False
         for kind, shares_of in ((b"b", self._seed_shares), (b"s", self._scalar_shares)):
             for dealer, shares in shares_of.items():
                 share = message.shares[32 * place : 32 * place + 32]
@@ -94,12 +93,12 @@ class Revealing:
                 if share == _NO_SHARE:
                     continue
                 expected = sharing.share_digest_in(sharing.headers[dealer], kind, holder)
-                if share_digest(sharing.tau1, kind, dealer, holder, share) == expected:
+                if core.share_digest(sharing.tau1, kind, dealer, holder, share) == expected:
                     shares[holder + 1] = share
                 else:
                     corrupt = True
         if corrupt:
-            self._core.blame(holder, "corrupt_reveal")
+            core.blame(holder, "corrupt_reveal")
         self._rebuild_if_enough()
 
     def _rebuild_if_enough(self) -> None:

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-from p2pfl_crypto.sealing import BrokenSeal, open_sealed
-from p2pfl_crypto.transcripts import share_digest
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum.advertising import Advertising
 from p2pfl_gossip.masked_sum.core import Core
@@ -115,13 +113,11 @@ class Sharing:
         if sender in self.dealt.refused or sender in self.shares:
             return
         self._check_header(header)
-        try:
-            shares = open_sealed(self.dealt.opening_keys[sender], message.nonce, message.sealed)
-        except BrokenSeal:
-            raise RemoteProtocolError("broken_seal") from None
+        key = self.dealt.opening_keys[sender]
+        shares = core.open_shares(key, message.nonce, message.sealed)
         for kind, share in ((b"b", shares[:32]), (b"s", shares[32:])):
             expected = self.share_digest_in(header, kind, core.rank)
-            if share_digest(self.tau1, kind, sender, core.rank, share) != expected:
+            if core.share_digest(self.tau1, kind, sender, core.rank, share) != expected:
                 raise RemoteProtocolError("share_mismatch")
         if not self._keep_header(header):
             return

@@ -2,8 +2,8 @@
 
 from html import escape
 
-from p2pfl.group.settings import CohortSettings
-from p2pfl_simulations.scenario import Scenario
+from p2pfl_simulations.claims import claim_sentence
+from p2pfl_simulations.scenario import Scenario, masking_of
 
 PLAIN = {
     "none": "Nothing travels: every peer trains alone.",
@@ -15,30 +15,41 @@ PLAIN = {
 }
 EVERY_PARTNER = "No masking: every partner sees your model in the clear."
 
+AGAINST_THE_MEAN = (
+    "The mean may say much by itself, and means over many rounds can be solved for. Only"
+    " differential privacy bounds that, and there is none here."
+)
+ANY_MODEL = "A peer may put in any model, up to the clip: nobody can look at it."
+
 
 def protection(scenario: Scenario) -> str:
     """Write the section that says who could see what."""
-    averaging = scenario.averaging
-    masked = isinstance(averaging, CohortSettings) and averaging.masking != "none"
-    if masked:
-        rows = _masked_rows()
-    else:
-        rows = [
-            "Rows of data never leave their peer; models do.",
-            PLAIN.get(averaging.algorithm, EVERY_PARTNER),
-            (
-                "A model can give away what it was trained on (membership inference,"
-                " reconstruction). Plain averaging is for research, and for networks whose members"
-                " trust each other."
-            ),
-            "Nothing guards against a peer that sends a false model.",
-        ]
+    match masking_of(scenario):
+        case "real":
+            kind, rows = "masked", _masked_rows(scenario)
+        case "modelled":
+            kind, rows = "modelled masked", _modelled_rows(scenario)
+        case _:
+            kind, rows = "plain", _plain_rows(scenario)
     written = "".join(f"<li>{escape(row)}</li>" for row in rows)
-    heading = f"What {'masked' if masked else 'plain'} averaging protects, and what it does not"
+    heading = f"What {kind} averaging protects, and what it does not"
     return f'<section class="plain"><h2>{heading}</h2><ul>{written}</ul></section>'
 
 
-def _masked_rows() -> list[str]:
+def _plain_rows(scenario: Scenario) -> list[str]:
+    return [
+        "Rows of data never leave their peer; models do.",
+        PLAIN.get(scenario.averaging.algorithm, EVERY_PARTNER),
+        (
+            "A model can give away what it was trained on (membership inference,"
+            " reconstruction). Plain averaging is for research, and for networks whose members"
+            " trust each other."
+        ),
+        "Nothing guards against a peer that sends a false model.",
+    ]
+
+
+def _masked_rows(scenario: Scenario) -> list[str]:
     return [
         "Rows of data never leave their peer; models leave it masked.",
         (
@@ -46,10 +57,21 @@ def _masked_rows() -> list[str]:
             " unless a third of them or more collude. Neither the protocol nor its code has been"
             " audited."
         ),
-        (
-            "The mean may say much by itself, and means over many rounds can be solved for. Only"
-            " differential privacy bounds that, and there is none here."
-        ),
-        "A peer may put in any model, up to the clip: nobody can look at it.",
+        claim_sentence(scenario),
+        AGAINST_THE_MEAN,
+        ANY_MODEL,
         "Here all secrets come from the scenario's seed: a simulation keeps none from who runs it.",
+    ]
+
+
+def _modelled_rows(scenario: Scenario) -> list[str]:
+    return [
+        (
+            "Nothing: keys, shares, signatures and masks were replaced by stand-ins of their sizes."
+            " It is for simulations only, and ends with the models, the bytes and the events that"
+            " real masks give."
+        ),
+        claim_sentence(scenario),
+        AGAINST_THE_MEAN,
+        ANY_MODEL,
     ]

@@ -24,6 +24,7 @@ from p2pfl_simulations.report.bars import stacked_bars
 from p2pfl_simulations.report.graph import cohorts_of, exchange_picture
 from p2pfl_simulations.report.heatmap import label_heatmap
 from p2pfl_simulations.report.lines import NARROW, Chart, Line
+from p2pfl_simulations.report.masking import masked_sums_section
 from p2pfl_simulations.report.page import box, figure, key_values, page, pair, section, tiles
 from p2pfl_simulations.report.protection import protection
 from p2pfl_simulations.report.timeline import absences, fault_timeline, online_over_time
@@ -66,6 +67,7 @@ def render_report(run: Run) -> str:
             ),
         ),
         _faults(run),
+        masked_sums_section(run),
         pair(
             figure(
                 *_exchange_heading(run), exchange_picture(run.neighbours, final_accuracies(run))
@@ -101,6 +103,7 @@ def _header(run: Run, summary: Summary) -> str:
         f'<p class="kicker">{escape(kicker)}</p>',
         f"<h1>{escape(headline(summary))}</h1>",
         f'<p class="verdict {mood}">{escape(verdict(summary))}</p>',
+        f'<p class="about">{escape(f"Others saw {summary.seen}.")}</p>',
     ]
     if run.scenario.description:
         parts.append(f'<p class="about">{escape(run.scenario.description.strip())}</p>')

@@ -18,6 +18,7 @@ EVENTS_MAX = 1500  # Marks of single events; more would be a solid block.
 CAUSES = {"churn": "away", "dropout": "dropout", "crash": "crash"}
 MARKS = {
     "round_lost": ("lost", "round lost"),
+    "masked_sum_aborted": ("aborted", "no masked sum"),
     "training_failed": ("failed", "training failed"),
     "protocol_error": ("failed", "protocol error"),
 }

@@ -20,7 +20,8 @@ def test_simulate_writes_a_run_and_shows_what_it_brought(p2pfl: P2pfl) -> None:
     assert ended.code == 0
     for shown in (
         "8 peers reach",
-        "cohorts of 4",
+        "plain cohorts of 4",
+        "the models of their partners, in the clear",
         "averaged model",
         "local only",
         "pooled",

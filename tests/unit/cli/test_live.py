@@ -35,7 +35,7 @@ def test_a_terminal_shows_the_run_as_it_goes(tmp_path: Path) -> None:
     os.close(terminal)
     assert process.returncode == 0
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
-    assert "quick: 8 peers, 30 rounds, task breast-cancer, cohorts of 4, seed 1" in text
+    assert "quick: 8 peers, 30 rounds, task breast-cancer, plain cohorts of 4, seed 1" in text
     for stage in ("gossip", "local only", "pooled"):
         assert re.search(rf"{stage} +\S+ +(round \d+ of 30|waits)", text)
     assert re.search(r"accuracy +\d+\.\d % mean +\d+\.\d % worst +[▁-█]+", text)

@@ -32,7 +32,7 @@ def make_example(
         "peers": peers,
         "rounds": rounds,
         "learning": {"task": "digits"},
-        "averaging": {"algorithm": "cohorts", "cohort_size": cohort_size},
+        "averaging": {"algorithm": "cohorts", "cohort_size": cohort_size, "masking": "none"},
         "faults": faults_of_world or {},
         **scenario,
     }

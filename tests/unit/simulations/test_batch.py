@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from threading import get_ident
 
 import numpy as np
 import pytest
@@ -79,3 +80,33 @@ def test_the_switch_interval_is_restored() -> None:
     with Workshop(Doubler()):
         assert sys.getswitchinterval() < before
     assert sys.getswitchinterval() == before
+
+
+class Other(Job, frozen=True):
+    """A job that is none of learning."""
+
+
+class Noter:
+    """Notes which threads it works on."""
+
+    def __init__(self) -> None:
+        self.threads: list[int] = []
+
+    def run(self, jobs: Sequence[tuple[int, Job]]) -> Sequence[Record]:
+        self.threads.append(get_ident())
+        return [Trained(np.zeros(1, np.float32), 1, 0.0) for _ in jobs]
+
+
+def test_other_jobs_are_done_one_by_one_where_their_results_are_asked_for() -> None:
+    worker = Noter()
+    with Workshop(worker) as workshop:
+        for peer in range(BATCH_JOBS + 1):
+            workshop.start(key(peer), Other())
+        workshop.cancel(key(2))
+        assert worker.threads == []
+        workshop.result(key(0))
+        workshop.result(key(1))
+        with pytest.raises(KeyError):
+            workshop.result(key(2))
+    assert worker.threads == [get_ident()] * 2
+    assert (workshop.jobs, workshop.batches) == (0, 0)

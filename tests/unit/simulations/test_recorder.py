@@ -15,7 +15,7 @@ def test_a_peer_that_ends_a_round_again_after_a_restart_is_counted_once() -> Non
             "peers": 3,
             "rounds": 2,
             "learning": {"task": "integers"},
-            "averaging": {"algorithm": "cohorts", "cohort_size": 3},
+            "averaging": {"algorithm": "cohorts", "cohort_size": 3, "masking": "none"},
         }
     )
     recorder = Recorder(scenario, lambda _round, _vector: 0.0, lambda _row: None)

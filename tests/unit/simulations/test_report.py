@@ -162,7 +162,14 @@ def test_failed_training_names_the_peers(make_run: RunMaker) -> None:
 @pytest.mark.parametrize(
     ("averaging", "said"),
     [
-        ({"algorithm": "cohorts", "cohort_size": 4}, "No masking: partners see your model"),
+        (
+            {"algorithm": "cohorts", "cohort_size": 4, "masking": "none"},
+            "No masking: partners see your model",
+        ),
+        (
+            {"algorithm": "cohorts", "cohort_size": 8, "masking": "modelled"},
+            "It is for simulations only",
+        ),
         (
             {"algorithm": "cohorts", "cohort_size": 8, "masking": "real"},
             "The members of a cohort learn the weighted mean of their models and no single one",

@@ -44,8 +44,15 @@ LEARNING = {"learning": {"task": "digits"}}
         ),
         ({"averaging": {"cohort_size": 4}}, "averaging.algorithm is missing"),
         (
-            {"peers": 3, "averaging": {"algorithm": "cohorts"}},
+            {"peers": 3, "averaging": {"algorithm": "cohorts", "masking": "none"}},
             "averaging.cohort_size is 8 but there are only 3 peers; set one of the two",
+        ),
+        (
+            {"peers": 3, "averaging": {"algorithm": "cohorts"}},
+            (
+                "masking hides nothing among 3 peers: have at least 5, or set averaging.masking to"
+                " 'none'"
+            ),
         ),
         ({"faults": {"churn": {"offline_s": {"mean_s": 1}}}}, "faults.churn.session_s is missing"),
         (

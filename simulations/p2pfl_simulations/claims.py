@@ -1,0 +1,30 @@
+"""What may be said of a run's protection: who sees what, and what the draw of cohorts may spoil."""
+
+from p2pfl.group import protection
+from p2pfl_gossip.draw_risk import DrawRisk
+from p2pfl_simulations.scenario import Scenario, masking_of
+
+SEEN = {
+    "real": "sums of cohorts, and no single model",
+    "modelled": "every model: masks are modelled, for simulations only",
+    "none": "the models of their partners, in the clear",
+}
+
+
+def seen(scenario: Scenario) -> str:
+    """Say in a few words what others saw of a peer's model."""
+    if scenario.averaging.algorithm == "none":
+        return "nothing: every peer trained alone"
+    if scenario.averaging.algorithm == "fedavg":
+        return "nothing but the server, which saw all models in the clear"
+    return SEEN[masking_of(scenario)]
+
+
+def draw_of(scenario: Scenario) -> DrawRisk | None:
+    """Work out what the draw of a scenario's masked cohorts leaves to chance."""
+    return protection.draw_of(scenario.averaging, scenario.peers, scenario.rounds)
+
+
+def claim_sentence(scenario: Scenario) -> str:
+    """Say against whom masked sums protect, and by what odds; empty where averaging is plain."""
+    return protection.claim_sentence(scenario.averaging, scenario.peers, scenario.rounds)

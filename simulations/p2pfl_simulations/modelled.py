@@ -1,0 +1,129 @@
+"""Masked sums without their cryptography: for simulations whose subject is learning.
+
+The machines are those of a real masked sum (masked_sum/machine.py), and so is everything that they
+do: phases, deadlines, leaders, frames and bodies with all their bytes, what a dropout costs, the
+fixed-point encoding with its rounding. Replaced by stand-ins of the same sizes are keys, shares,
+seals, signatures, digests and masks. So a modelled run has the events, bytes and models of the real
+one with the same seed, bit for bit, at a fraction of the processor time, and hides nothing: bodies
+travel without masks. Virtual durations are of the real jobs in both (costs.py).
+
+No liar is modelled: whoever checks a stand-in finds it in order. Nothing outside of simulations
+can make these machines.
+"""
+
+import numpy as np
+
+from p2pfl_crypto.hashing import hash_parts
+from p2pfl_crypto.masks import Mask, add_vectors
+from p2pfl_crypto.sealing import NONCE_BYTES, TAG_BYTES
+from p2pfl_gossip.actions import Job, RemoteProtocolError
+from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
+from p2pfl_gossip.masked_sum.core import Core
+from p2pfl_gossip.masked_sum.jobs import (
+    ChunkSum,
+    Deal,
+    Dealt,
+    DigestChunk,
+    Digested,
+    DigestSum,
+    MaskChunk,
+    MaskedChunk,
+    Rebuild,
+    Rebuilt,
+    Unmask,
+    perform,
+)
+from p2pfl_gossip.masked_sum.machine import MaskedSum
+from p2pfl_gossip.records import Record
+
+SHARE_BYTES = 32
+SIGNATURE = b"\x01" * 64
+DIGEST = b"\x02" * 32
+SHARES = b"\x03" * (2 * SHARE_BYTES)  # Not zeros, which say that a share is not held.
+SEALED = bytes(2 * SHARE_BYTES + TAG_BYTES)
+NONCE = bytes(NONCE_BYTES)
+SECRET = bytes(32)
+MASK = Mask(SECRET)
+
+
+class ModelledCore(Core):
+    """One member's place in a session without cryptography."""
+
+    def public_key(self, scalar: bytes) -> bytes:
+        """Return 32 bytes in place of a key, other ones for each scalar."""
+        return hash_parts(b"p2pfl/modelled", scalar)[:31] + b"\0"  # Below 2^255 - 19.
+
+    def open_shares(self, key: bytes, nonce: bytes, sealed: bytes) -> bytes:
+        """Return what stands for a dealer's two shares."""
+        return SHARES
+
+    def share_digest(
+        self, tau1: bytes, kind: bytes, dealer: int, holder: int, share: bytes
+    ) -> bytes:
+        """Return what stands for a share's digest."""
+        return DIGEST
+
+    def sign(self, kind: bytes, *body: bytes) -> bytes:
+        """Return what stands for a signature."""
+        return SIGNATURE
+
+    def verify(self, rank: int, kind: bytes, signature: bytes, *body: bytes) -> None:
+        """Refuse a signature of a real session."""
+        if signature != SIGNATURE:
+            raise RemoteProtocolError("bad_signature")
+
+
+class ModelledSum(MaskedSum):
+    """A masked sum without cryptography."""
+
+    core_type = ModelledCore
+
+
+class ModelledCohorts(MaskedCohorts):
+    """Masked cohorts without cryptography: nothing is hidden from anybody."""
+
+    session_type = ModelledSum
+
+
+def perform_modelled(job: Job) -> Record:
+    """Do a job of a masked sum, its cryptography left out.
+
+    Raises:
+        LocalProtocolError: the job is none of them.
+    """
+    match job:
+        case Deal():
+            others = [rank for rank in job.members if rank != job.rank]
+            return Dealt(
+                commitment=DIGEST,
+                share_digests=DIGEST * (2 * len(job.members)),
+                own_shares=SHARES,
+                sealed=dict.fromkeys(others, (NONCE, SEALED)),
+                opening_keys=dict.fromkeys(others, SECRET),
+                mask_secrets=dict.fromkeys(others, SECRET),
+                refused={},
+                liars=(),
+            )
+        case MaskChunk():
+            body = np.empty(len(job.entries) + 1, np.uint32)
+            clipped = job.encoding.encode(
+                body[:-1],
+                np.asarray(job.entries, np.float32),
+                job.weight,
+                job.rounding_key,
+                job.chunk,
+            )
+            body[-1] = job.encoding.encode_weight(job.weight)
+            body.flags.writeable = False
+            return MaskedChunk(job.chunk, body, DIGEST, clipped)
+        case DigestChunk() | DigestSum():
+            return Digested(DIGEST)
+        case Rebuild():
+            # As many as there were, so that taking them away lasts as long.
+            return Rebuilt((MASK,) * (len(job.seeds) * (1 + len(job.scalars))), ())
+        case Unmask():
+            total = np.zeros(len(job.bodies[0]), np.uint32)
+            add_vectors(total, job.bodies)
+            total.flags.writeable = False
+            return ChunkSum(job.chunk, total, DIGEST)
+    return perform(job)  # Decoding is the same.

@@ -1,0 +1,66 @@
+"""The report's section on masked sums: how many came about, and what they took."""
+
+from collections.abc import Iterator
+
+from p2pfl_simulations.claims import claim_sentence
+from p2pfl_simulations.masked_sums import MaskedSums
+from p2pfl_simulations.quantities import count, data_size, plural
+from p2pfl_simulations.report.bars import stacked_bars
+from p2pfl_simulations.report.page import box, key_values, section
+from p2pfl_simulations.results import Run
+from p2pfl_simulations.scenario import masking_of
+
+
+def masked_sums_section(run: Run) -> str:
+    """Write how the cohorts' masked sums ended; nothing where averaging is plain."""
+    sums = run.masked_sums
+    if sums is None:
+        return ""
+    is_modelled = masking_of(run.scenario) == "modelled"
+    rows = list(masked_sums_rows(sums, run.scenario.peers))
+    return section(
+        "Masked sums, modelled" if is_modelled else "Masked sums",
+        f"How the sums of each round's cohorts ended. {claim_sentence(run.scenario)}",
+        '<div class="pair">',
+        f"<div>{box(_bars(run))}</div>",
+        f"<div>{key_values(rows)}</div>",
+        "</div>",
+    )
+
+
+def masked_sums_rows(sums: MaskedSums, peers: int) -> Iterator[tuple[str, str]]:
+    """List the figures of a run's masked sums, for people."""
+    yield "cohorts", count(sums.formed)
+    yield "with a sum", count(sums.summed)
+    yield "recovered: a sum in spite of dropouts", count(sums.recovered)
+    yield "aborted", _by_name(sums.aborted)
+    yield "members without their cohort's sum", _by_name(sums.left)
+    yield "members blamed", _by_name(sums.blamed)
+    yield "chunks kept local, over all members", count(sums.kept_chunks)
+    yield "entries clipped", count(sums.clipped_entries)
+    yield "models counted as the largest weight", count(sums.weights_capped)
+    for phase, sent in sums.bytes_by_phase.items():
+        yield f"sent per peer, {phase}", data_size(sent / peers)
+
+
+def _by_name(counts: dict[str, int]) -> str:
+    total = sum(counts.values())
+    if not total:
+        return "none"
+    named = ", ".join(f"{name.replace('_', ' ')} {number:,}" for name, number in counts.items())
+    return f"{total:,} ({named})"
+
+
+def _bars(run: Run) -> str:
+    rows = run.rounds
+    return stacked_bars(
+        f"Masked sums by round, of {plural(run.scenario.peers, 'peer')}",
+        [
+            ("sum of all", "gossip", [row.cohorts_summed - row.cohorts_recovered for row in rows]),
+            ("recovered", "incomplete", [row.cohorts_recovered for row in rows]),
+            ("aborted", "aborted", [row.cohorts_aborted for row in rows]),
+        ],
+        x_title="round",
+        y_title="cohorts",
+        first=1,
+    )

@@ -1,0 +1,75 @@
+"""What members report of their masked sums, counted by cohort; and what the jobs cost."""
+
+import numpy as np
+
+from p2pfl_crypto.encoding import Encoding
+from p2pfl_crypto.masks import Mask
+from p2pfl_gossip.events import MaskedSumEnded, MemberBlamed
+from p2pfl_gossip.learning import Train
+from p2pfl_gossip.masked_sum.jobs import DecodeSum, MaskChunk
+from p2pfl_gossip.masked_sum.messages import Ack, Advert, Proposal
+from p2pfl_gossip.wire import MESSAGES
+from p2pfl_simulations.costs import DECODE_MASKS, DIGEST_MASKS, ENCODE_MASKS, masked_sum_s
+from p2pfl_simulations.masked_sums import PHASES, MaskedSumTally
+from p2pfl_simulations.scenario import MaskingCosts
+
+
+def ended(session: bytes, result: str, contributors: int = 0, **more: int) -> MaskedSumEnded:
+    counted = {"kept": 0, "clipped": 0, **more}
+    return MaskedSumEnded(
+        round=session[0],
+        session=session,
+        result=result,
+        members=6,
+        contributors=contributors,
+        is_weight_capped=bool(more),
+        **counted,
+    )
+
+
+def test_members_words_are_counted_by_cohort() -> None:
+    tally = MaskedSumTally()
+    whole, recovered, aborted = b"\0a", b"\0b", b"\1c"
+    for _ in range(6):
+        tally.add(ended(whole, "summed", 6))
+    for _ in range(5):
+        tally.add(ended(recovered, "summed", 5, clipped=2, kept=1))
+    tally.add(ended(recovered, "aborted: left_out"))
+    for reason in ("too_few", "no_agreement", "too_few"):
+        tally.add(ended(aborted, f"aborted: {reason}"))
+    for _ in range(3):  # Three members name the same one.
+        tally.blame(MemberBlamed(0, recovered, "peer", "two_votes"))
+    sums = tally.total({Ack: 10, Proposal: 5, Advert: 7, MaskedSumEnded: 99})  # type: ignore[dict-item]
+    assert (sums.formed, sums.summed, sums.recovered) == (3, 2, 1)
+    assert (sums.aborted, sums.left) == ({"too_few": 1}, {"left_out": 1})
+    assert sums.blamed == {"two_votes": 1}
+    assert (sums.kept_chunks, sums.clipped_entries, sums.weights_capped) == (5, 10, 5)
+    assert sums.bytes_by_phase["agree"] == 15
+    assert sum(sums.bytes_by_phase.values()) == 22
+    of_round = tally.of_round(0)
+    assert (of_round.summed, of_round.recovered, of_round.aborted) == (2, 1, 0)
+    assert tally.of_round(1).aborted == 1
+
+
+def test_every_message_of_a_masked_sum_is_of_one_phase() -> None:
+    listed = [kind for kinds in PHASES.values() for kind in kinds]
+    assert len(listed) == len(set(listed))
+    masked = {kind for kind in MESSAGES.__args__ if kind.__struct_config__.tag >= 64}
+    assert set(listed) == masked
+
+
+def test_jobs_take_time_by_their_size() -> None:
+    costs = MaskingCosts(entry_s=1.0, agreement_s=0, share_s=0, signature_s=0)
+    encoding = Encoding(5, 8.0, 1.0)
+    entries = np.zeros(10, np.float32)
+
+    def mask(count: int) -> float | None:
+        masks = (Mask(bytes(32)),) * count
+        job = MaskChunk(encoding, entries, 1.0, bytes(32), masks, bytes(32), 0, 0)
+        return masked_sum_s(job, costs)
+
+    assert mask(3) == 10 * (3 + ENCODE_MASKS + DIGEST_MASKS)
+    assert mask(5) == 10 * (5 + ENCODE_MASKS + DIGEST_MASKS)
+    decode = DecodeSum(encoding, 5, np.zeros(11, np.uint32))
+    assert masked_sum_s(decode, costs) == 11 * DECODE_MASKS
+    assert masked_sum_s(Train(0, entries, ""), costs) is None
