@@ -1,5 +1,6 @@
 """The log of a peer: JSON lines in its folder, and on standard error what suits who reads it."""
 
+import contextlib
 import json
 import logging
 import sys
@@ -69,6 +70,11 @@ class _LogFile(RotatingFileHandler):
         if not self._has_failed:
             self._has_failed = True
             print(f"p2pfl: cannot write {self.baseFilename}: {sys.exc_info()[1]}", file=sys.stderr)
+
+    def close(self) -> None:
+        """Close it, whether or not what is still buffered can be written."""
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 class JsonLines(logging.Formatter):

@@ -8,6 +8,7 @@ the peer leaves, what is on its way is sent, links, journal and log are closed.
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import time
@@ -49,10 +50,19 @@ STOP_PATIENCE_S = 30.0
 """How long a peer that is asked to stop may take to end its round; systemd waits for 90."""
 
 GROUP_RECORD = "daemon/group"
+STDIN = 0
 
 
-def run_peer(folder: PeerFolder, config: PeerConfig, keys: PeerKeys) -> None:
+def run_peer(
+    folder: PeerFolder, config: PeerConfig, keys: PeerKeys, *, until_eof: bool = False
+) -> None:
     """Run a peer until it is stopped, by its control socket, SIGTERM or SIGINT.
+
+    Args:
+        folder: the peer's.
+        config: its settings.
+        keys: its identity, and its part of the draw.
+        until_eof: whether the end of standard input, a pipe, stops it as well.
 
     Raises:
         ServiceError, MembershipError, ControlError: it cannot run as it is set up.
@@ -91,7 +101,7 @@ def run_peer(folder: PeerFolder, config: PeerConfig, keys: PeerKeys) -> None:
         try:
             with asyncio.Runner(loop_factory=new_event_loop) as runner:
                 service = _Service(folder, config, keys, roster, index, machine, reporter)
-                runner.run(service.run(store, make_work(learner, place)))
+                runner.run(service.run(store, make_work(learner, place), until_eof=until_eof))
         except Exception as error:
             reporter.tell(FAILED, f"cannot go on: {error}", level=logging.CRITICAL)
             raise
@@ -141,7 +151,7 @@ class _Service:
         self._links: Links
         self._host: Host
 
-    async def run(self, store: Store, work: Callable[[Job], Record]) -> None:
+    async def run(self, store: Store, work: Callable[[Job], Record], *, until_eof: bool) -> None:
         """Run until stopped."""
         members = self._roster.members
         others = {
@@ -166,6 +176,8 @@ class _Service:
             metrics = self._serve_metrics()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self.ask_to_stop)
+            if until_eof:
+                loop.add_reader(STDIN, self._on_stdin)
             self._reporter.tell(
                 "listening",
                 f"{members[self._index].name} of {self._roster.name}"
@@ -231,6 +243,13 @@ class _Service:
             if self._has_started:
                 self._driver.command(Command.LEAVE)
             self._stop.set()
+
+    def _on_stdin(self) -> None:
+        """Leave when whoever holds the other end of standard input has let go of it."""
+        if not os.read(STDIN, 4096):
+            asyncio.get_running_loop().remove_reader(STDIN)
+            self._reporter.tell("stopping", "standard input has ended: leaves")
+            self.leave()
 
     def _on_event(self, event: Event) -> None:
         """Leave once the round has ended, where that was asked for."""

@@ -42,14 +42,27 @@ class Frail(Integers):
 '''
 
 
-def make_group(folder: Path, count: int = 2, *, task: str = "integers", **more: Any) -> list[Path]:
+def make_group(
+    folder: Path,
+    count: int = 2,
+    *,
+    task: str = "integers",
+    averaging: dict[str, Any] | None = None,
+    **more: Any,
+) -> list[Path]:
     """Make folders of a group that trains integers; members' data lie in `data` of each folder."""
     scenario = make_scenario(
         {
             "peers": count,
             "rounds": 3,
             "learning": {"task": task},
-            "averaging": {"algorithm": "cohorts", "cohort_size": count, "deadline_s": 5.0},
+            "averaging": {
+                "algorithm": "cohorts",
+                "cohort_size": count,
+                "masking": "none",
+                "deadline_s": 5.0,
+                **(averaging or {}),
+            },
             **more,
         }
     )

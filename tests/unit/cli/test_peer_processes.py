@@ -40,7 +40,8 @@ def test_a_second_sigterm_ends_it_amid_a_training_without_end(tmp_path: Path) ->
         assert peer.end() == 0
         other.stop()
         assert other.end() == 0
-    assert peer.events()[-3:] == ["stopping", "left", "stopped"]
+    assert peer.events().count("stopping") == 1
+    assert peer.events()[-2:] == ["left", "stopped"]
     assert peer.plain_lines() == []
     journal = two / "journal"
     assert not list(journal.glob("*-wal")), "the journal was not closed"
@@ -154,7 +155,8 @@ def test_a_watched_status_ends_with_ctrl_c(
         assert watched.code == 130
         assert json.loads(watched.out)["name"] == "peer-0"
         on_screen = p2pfl("peer", "status", str(one), "--watch")
-        assert (on_screen.code, on_screen.err) == (130, "p2pfl: interrupted\n")
+        assert on_screen.code == 130
+        assert "Traceback" not in on_screen.err
         assert "peer-0 of " in on_screen.out
         peer.process.send_signal(signal.SIGINT)
         assert peer.end() == 0
