@@ -13,6 +13,7 @@ from p2pfl.cli.overrides import parse_overrides
 from p2pfl.cli.screens import show_result
 from p2pfl.launch.launching import launch
 from p2pfl.launch.stage import left_out
+from p2pfl_simulations.results import PROCESSES
 from p2pfl_simulations.run_folder import claim_folder, summary_document, write_run
 from p2pfl_simulations.scenario import find_scenario, load_scenario
 
@@ -36,7 +37,7 @@ def launch_scenario(
     peers_folder.mkdir()
     interrupts = Interrupts()
     with interrupts.watched(), input_errors():
-        with make_display(scenario, quiet=quiet) as display:
+        with make_display(scenario, quiet=quiet, world=PROCESSES) as display:
             run = launch(
                 scenario,
                 peers_folder=peers_folder,

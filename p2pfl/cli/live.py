@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from p2pfl_simulations.quantities import data_size, duration, percent, plural
+from p2pfl_simulations.results import SIMULATED, time_name
 from p2pfl_simulations.scenario import Scenario
 from p2pfl_simulations.summary import method_name
 
@@ -33,15 +34,15 @@ class Display(Protocol):
         """Take the latest news."""
 
 
-def make_display(scenario: Scenario, *, quiet: bool) -> Display:
-    """Choose the display for where standard error goes."""
+def make_display(scenario: Scenario, *, quiet: bool, world: str = SIMULATED) -> Display:
+    """Choose the display for where standard error goes; `world` is that of the run."""
     console = Console(stderr=True)
     if quiet:
         return NoDisplay()
     return (
-        TerminalDisplay(scenario, console)
+        TerminalDisplay(scenario, console, world)
         if console.is_terminal
-        else LineDisplay(scenario, console)
+        else LineDisplay(scenario, console, world)
     )
 
 
@@ -61,8 +62,8 @@ class NoDisplay:
 class LineDisplay:
     """Prints a line at the start of each stage, then every few seconds."""
 
-    def __init__(self, scenario: Scenario, console: Console) -> None:
-        self._scenario, self._console = scenario, console
+    def __init__(self, scenario: Scenario, console: Console, world: str = SIMULATED) -> None:
+        self._scenario, self._console, self._world = scenario, console, world
         self._stage, self._due_s = "", 0.0
 
     def __enter__(self) -> "LineDisplay":
@@ -79,7 +80,7 @@ class LineDisplay:
         if progress.stage == self._stage and now_s < self._due_s and not last:
             return
         self._stage, self._due_s = progress.stage, now_s + LINE_EVERY_S
-        self._print(describe(progress))
+        self._print(describe(progress, self._world))
 
     def _print(self, line: str) -> None:
         self._console.print(line, highlight=False, soft_wrap=True, markup=False)
@@ -88,8 +89,8 @@ class LineDisplay:
 class TerminalDisplay:
     """Keeps a few lines of a terminal up to date."""
 
-    def __init__(self, scenario: Scenario, console: Console) -> None:
-        self._scenario = scenario
+    def __init__(self, scenario: Scenario, console: Console, world: str = SIMULATED) -> None:
+        self._scenario, self._world = scenario, world
         self._unicode = console.encoding.lower().startswith("utf")
         self._latest: dict[str, Progress] = {}
         self._accuracies: list[float] = []
@@ -144,7 +145,7 @@ class TerminalDisplay:
             Text("network", style="dim"),
             f"[bold]{progress.online}[/] of {progress.peers} online",
             f"[bold]{data_size(progress.bytes_sent)}[/] sent",
-            Text(f"{duration(progress.virtual_s)} of virtual time", style="dim"),
+            Text(f"{duration(progress.virtual_s)} of {time_name(self._world)}", style="dim"),
         )
         return grid
 
@@ -153,7 +154,7 @@ class TerminalDisplay:
         return [names[baseline] for baseline in self._scenario.evaluation.baselines]
 
 
-def describe(progress: "Progress") -> str:
+def describe(progress: "Progress", world: str = SIMULATED) -> str:
     """Say how far a run is, in one line."""
     line = f"{progress.stage}: round {progress.round} of {progress.rounds}"
     if progress.stage != "gossip":
@@ -165,7 +166,7 @@ def describe(progress: "Progress") -> str:
             f" {percent(progress.accuracy_worst)} worst"
         )
     figures.append(f"{data_size(progress.bytes_sent)} sent")
-    figures.append(f"{duration(progress.virtual_s)} of virtual time")
+    figures.append(f"{duration(progress.virtual_s)} of {time_name(world)}")
     return f"{line}; {'; '.join(figures)}"
 
 

@@ -84,14 +84,24 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for progra
     epilog="Exit codes: 0 it has left; 2 it cannot run as it is set up; 3 its disk is full, or its"
     " journal damaged.\n\nExample:  [bold]p2pfl peer run berlin[/]"
 )
-def run(folder: PeerDir) -> None:
+def run(
+    folder: PeerDir,
+    until_eof: Annotated[
+        bool,
+        typer.Option(
+            "--until-eof",
+            help="Leave as well when standard input ends: for programs that start peers, and"
+            " whose own end is to be theirs.",
+        ),
+    ] = False,
+) -> None:
     """Run a peer in the foreground, until it is asked to stop: Ctrl-C, SIGTERM or peer stop.
 
     It ends its round first, if that ends soon; asked again, it leaves at once.
     """
     from p2pfl.cli.peer_running import run_foreground
 
-    raise typer.Exit(run_foreground(folder))
+    raise typer.Exit(run_foreground(folder, until_eof=until_eof))
 
 
 @app.command(epilog="Example:  [bold]p2pfl peer status berlin --watch[/]")
@@ -122,17 +132,17 @@ def stop(
 @app.command()
 def pause(folder: PeerDir) -> None:
     """Ask a running peer to begin no further round, until peer resume."""
-    from p2pfl.cli.peer_running import tell
+    from p2pfl.cli.peer_running import pause_peer
 
-    tell(folder, "pause")
+    pause_peer(folder)
 
 
 @app.command()
 def resume(folder: PeerDir) -> None:
     """Ask a paused peer to go on."""
-    from p2pfl.cli.peer_running import tell
+    from p2pfl.cli.peer_running import resume_peer
 
-    tell(folder, "resume")
+    resume_peer(folder)
 
 
 @app.command(epilog="Example:  [bold]p2pfl peer logs berlin --follow[/]")

@@ -2,11 +2,16 @@
 
 import json
 import os
+import signal
+import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
 from rich.console import Console, Group
@@ -16,33 +21,72 @@ from rich.text import Text
 
 from p2pfl.cli.errors import STORAGE_FAILED, BadInput, peer_errors
 from p2pfl.cli.passphrases import read_keys_of
-from p2pfl.daemon.config import PeerFolder, read_config
+from p2pfl.daemon.config import PeerConfig, PeerFolder, read_config
 from p2pfl.daemon.control import ask
 from p2pfl.daemon.logs import describe_line
+from p2pfl.store.errors import FolderLocked, StoreError
+from p2pfl.store.journal import is_locked
+from p2pfl.store.keys import PeerKeys
 from p2pfl_simulations.quantities import data_size, duration, percent, plural
 
 WATCH_EVERY_S = 1.0
 STOP_WAIT_S = 45.0  # Longer than a peer takes that ends its round first.
 POLL_S = 0.1
+LEARNING = "learning"  # What the driver's threads that train are called.
 
 
-def run_foreground(folder: Path) -> int:
+def run_foreground(folder: Path, *, until_eof: bool) -> int:
     """Run the peer of a folder in the foreground; return the exit code."""
-    from p2pfl.daemon.service import run_peer
-    from p2pfl.store.errors import FolderLocked, StoreError
-
     with peer_errors():
         config = read_config(folder)
         keys = read_keys_of(folder, config)
+    with _stoppable_while_it_starts():
+        code = _run(folder, config, keys, until_eof=until_eof)
+    if any(thread.name.startswith(LEARNING) for thread in threading.enumerate()):
+        # A training that nobody waits for any more: Python would, however long that takes.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _run(folder: Path, config: PeerConfig, keys: PeerKeys, *, until_eof: bool) -> int:
+    from p2pfl.daemon.service import run_peer
+
     try:
         with peer_errors():
-            run_peer(PeerFolder(folder), config, keys)
+            run_peer(PeerFolder(folder), config, keys, until_eof=until_eof)
+    except FolderLocked as error:
+        raise BadInput(str(error)) from None
     except (StoreError, OSError) as error:
-        if isinstance(error, FolderLocked):
-            raise BadInput(str(error)) from None
         Console(stderr=True, soft_wrap=True).print(f"p2pfl: {error}", markup=False, highlight=False)
         return STORAGE_FAILED
     return 0
+
+
+@contextmanager
+def _stoppable_while_it_starts() -> Iterator[None]:
+    """End at once on SIGTERM and Ctrl-C until the service handles them; never after it has ended.
+
+    Loading a task may take long, and an exception amid an import of torch ends in tracebacks. By
+    then nothing has been said to anybody, and the journal bears an end at any moment.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        os.write(2, b"p2pfl: stopped before it began\n")
+        os._exit(0)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, end) for number in numbers]
+    try:
+        yield
+    except BaseException:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+        raise
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)  # The process is about to end by itself.
 
 
 def show_status(folder: Path, *, as_json: bool, watch: bool) -> None:
@@ -63,10 +107,9 @@ def show_status(folder: Path, *, as_json: bool, watch: bool) -> None:
 
 def stop_peer(folder: Path, *, now: bool) -> None:
     """Ask a running peer to leave, and wait until it has."""
-    path = PeerFolder(folder).control
     _ask(folder, "stop", now=now)
     deadline_s = time.monotonic() + STOP_WAIT_S
-    while path.exists():
+    while is_locked(PeerFolder(folder).journal):
         if time.monotonic() > deadline_s:
             raise BadInput(
                 f"the peer in {folder} has not left within {STOP_WAIT_S:g} s; p2pfl peer logs"
@@ -76,14 +119,23 @@ def stop_peer(folder: Path, *, now: bool) -> None:
     print("stopped")
 
 
-def tell(folder: Path, command: str) -> None:
-    """Pass a word on to a running peer."""
-    _ask(folder, command)
+def pause_peer(folder: Path) -> None:
+    """Ask a running peer to begin no further round."""
+    _ask(folder, "pause")
+    print(f"begins no further round; p2pfl peer resume {folder} lets it go on")
+
+
+def resume_peer(folder: Path) -> None:
+    """Ask a paused peer to go on."""
+    _ask(folder, "resume")
+    print("goes on")
 
 
 def show_logs(folder: Path, *, lines: int, follow: bool, as_json: bool) -> None:
     """Print the end of a peer's log, then, if wanted, what is added until Ctrl-C."""
     path = PeerFolder(folder).log
+    with peer_errors():
+        read_config(folder)
     try:
         log = path.open(encoding="utf-8")
     except FileNotFoundError:
@@ -141,9 +193,9 @@ def _screen(status: dict[str, Any]) -> Group:
         ("up", duration(status["up_s"])),
         ("linked", f"{linked} of {len(status['members']) - 1} other members"),
     ]
-    if "accuracy" in latest:
+    if "accuracy" in status["figures"]:
         after = f"after round {latest['evaluated_round']}"
-        rows.append(("accuracy", f"{percent(latest['accuracy'])} {after}"))
+        rows.append(("accuracy", f"{percent(status['figures']['accuracy'])} {after}"))
     if "contributors" in latest:
         rows.append(("last sum", f"{latest['contributors']} of {latest['expected']} models"))
     if any(name.startswith("masked_sums") for name in counts):
@@ -164,4 +216,5 @@ def _screen(status: dict[str, Any]) -> Group:
 
 def _ask(folder: Path, command: str, **more: Any) -> dict[str, Any]:
     with peer_errors():
+        read_config(folder)  # What is no peer's folder is told apart from a peer that does not run.
         return ask(PeerFolder(folder).control, {"command": command, **more})

@@ -10,8 +10,8 @@ from rich.console import Console
 from p2pfl.cli.errors import DIFFERENT, INTERRUPTED, BadInput, input_errors
 from p2pfl.cli.interrupts import Interrupts
 from p2pfl.cli.simulating import run_scenario
-from p2pfl_simulations.results import Run
-from p2pfl_simulations.run_folder import read_run, read_task_folder
+from p2pfl_simulations.results import SIMULATED, Run
+from p2pfl_simulations.run_folder import SCENARIO, read_run, read_task_folder
 from p2pfl_simulations.summary import summarise
 
 MEASURED = ("wall_s", "cpu_s")  # Of the machine, not of the result.
@@ -21,11 +21,16 @@ def replay_run(folder: Path, *, as_json: bool, quiet: bool) -> int:
     """Run a run folder's scenario again and compare; return the exit code.
 
     Raises:
-        BadInput: it is no run folder, or its run was interrupted.
+        BadInput: it is no run folder, or its run was interrupted, or of real processes.
     """
     with input_errors():
         before = read_run(folder)
         task_folder = read_task_folder(folder)
+    if before.world != SIMULATED:
+        raise BadInput(
+            f"{folder} is of real processes, and no two such runs are alike: p2pfl simulate"
+            f" {folder / SCENARIO} runs its scenario in the simulated world"
+        )
     if before.interrupted and before.virtual_s < before.scenario.time_limit_s:
         raise BadInput(
             f"{folder} was interrupted: its digest covers what had run by then, which a replay"

@@ -12,7 +12,7 @@ from rich.text import Text
 from p2pfl_simulations.claims import claim_sentence
 from p2pfl_simulations.masked_sums import MaskedSums
 from p2pfl_simulations.quantities import count, data_size, duration, percent, scientific
-from p2pfl_simulations.results import Run
+from p2pfl_simulations.results import Run, time_name
 from p2pfl_simulations.summary import Summary, headline, summarise, verdict
 
 
@@ -34,7 +34,8 @@ def show_result(console: Console, run: Run, folder: Path) -> None:
     console.print(_costs(summary))
     console.print(Padding(Text(claim_sentence(run.scenario), style="dim"), (0, 0, 1, 2)))
     for name, value in (("training", run.batching), ("digest", summary.digest[:32])):
-        console.print(Text.assemble((f"  {name:<20}", "dim"), value))
+        if value:  # Processes have no digest.
+            console.print(Text.assemble((f"  {name:<20}", "dim"), value))
     console.print()
     # soft_wrap: a path that is broken in two lines is of no use to anybody.
     console.print(
@@ -70,7 +71,7 @@ def _costs(summary: Summary) -> Padding:
         ("sent per peer", data_size(summary.bytes_per_peer)),
         ("peers online", f"{count(summary.online)} of {count(summary.peers)}"),
         ("rounds lost", f"{count(summary.lost)} of {count(summary.peer_rounds)} ({lost})"),
-        ("virtual time", duration(summary.virtual_s)),
+        (time_name(summary.world), duration(summary.virtual_s)),
         ("wall time", duration(summary.wall_s)),
     ]
     if summary.masked_sums is not None:
@@ -103,7 +104,7 @@ def show_comparison(console: Console, names: Sequence[str], summaries: Sequence[
         ("consensus", lambda s: scientific(s.consensus_distance), False),
         ("sent/peer", lambda s: data_size(s.bytes_per_peer), True),
         ("lost", lambda s: percent(s.lost / s.peer_rounds if s.peer_rounds else None), True),
-        ("virtual time", lambda s: duration(s.virtual_s), False),
+        (_common_time(summaries), lambda s: duration(s.virtual_s), False),
     ]
     # A narrow terminal has room for the names only if some figures stay in the page.
     shown = [entry for entry in columns if entry[2] or console.width >= 120]
@@ -114,6 +115,11 @@ def show_comparison(console: Console, names: Sequence[str], summaries: Sequence[
     for name, summary in zip(names, summaries, strict=True):
         table.add_row(name, *(cell(summary) for _, cell, _ in shown))
     console.print(table)
+
+
+def _common_time(summaries: Sequence[Summary]) -> str:
+    names = {time_name(summary.world) for summary in summaries}
+    return names.pop() if len(names) == 1 else "time"
 
 
 def _best(values: Sequence[float | None]) -> float | None:

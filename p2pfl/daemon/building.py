@@ -9,7 +9,8 @@ from p2pfl.daemon.errors import MembershipError
 from p2pfl.group.averaging import Group, make_averaging
 from p2pfl.group.roster_file import RosterFile, group_id
 from p2pfl.learner.learner import Learner, make_learner
-from p2pfl_crypto.identity import Identity, PeerId
+from p2pfl.store.keys import PeerKeys
+from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Job
 from p2pfl_gossip.learning import Evaluate, Train
 from p2pfl_gossip.masked_sum.jobs import perform
@@ -20,15 +21,22 @@ from p2pfl_gossip.records import Record
 from p2pfl_gossip.reveals import Reveals
 
 
-def index_in(roster: RosterFile, peer_id: PeerId) -> int:
+def index_in(roster: RosterFile, keys: PeerKeys) -> int:
     """Return a peer's place in the roster.
 
     Raises:
-        MembershipError: it has none.
+        MembershipError: it has none, or the roster commits it to another draw secret.
     """
+    peer_id, commitment = keys.identity.peer_id, keys.commitment.hex()
     for index, member in enumerate(roster.members):
-        if member.peer_id == peer_id:
-            return index
+        if member.peer_id != peer_id:
+            continue
+        if roster.draw_seed is None and member.commitment != commitment:
+            raise MembershipError(
+                f"the roster commits {member.name} to another draw secret than its key holds: have"
+                " a new roster made with its card (p2pfl peer card writes it again)"
+            )
+        return index
     raise MembershipError(
         f"the roster does not name this peer, {peer_id}: have it added by its card"
         " (p2pfl roster add), and put the new roster here"

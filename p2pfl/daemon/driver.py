@@ -140,10 +140,12 @@ class Driver:
         self._links = links
         performing = self._loop.create_task(self._perform())
         stopping = self._loop.create_task(_until(stop))
-        links.start()
-        records = await self._loop.run_in_executor(self._storing, self._journal.records)
-        self._tell("start", lambda: self._machine.on_start(self.now_s, records))
         try:
+            records = await self._loop.run_in_executor(self._storing, self._journal.records)
+            if stop.is_set():
+                return  # Asked to end before it began.
+            links.start()
+            self._tell("start", lambda: self._machine.on_start(self.now_s, records))
             await asyncio.wait(
                 [performing, stopping, self._failed], return_when=asyncio.FIRST_COMPLETED
             )

@@ -14,7 +14,9 @@ from prometheus_client.exposition import make_wsgi_app
 from prometheus_client.registry import Collector
 
 Snapshot = Callable[[], dict[str, Any]]
-"""Gives ``{"gauges": {name: number}, "counters": {group: {name: number}}, "healthy": bool}``."""
+"""Gives gauges by name, figures of the task by whatever name it gave them, counters by group and
+name, and whether the peer is healthy: ``{"gauges": {"round": 3}, "figures": {"accuracy": 0.9},
+"counters": {"traffic": {"frames_sent": 12}}, "healthy": True}``."""
 
 PREFIX = "p2pfl"
 
@@ -85,6 +87,13 @@ class _Figures(Collector):
         found = self._snapshot()
         for name, value in found["gauges"].items():
             yield GaugeMetricFamily(f"{PREFIX}_{name}", name.replace("_", " "), value=value)
+        # A task names its figures as it likes, so a name is a label and not the name of a metric.
+        figures = GaugeMetricFamily(
+            f"{PREFIX}_figure", "figures of the newest evaluation", labels=["name"]
+        )
+        for name, value in sorted(found["figures"].items()):
+            figures.add_metric([name], value)
+        yield figures
         for group, counts in found["counters"].items():
             family = CounterMetricFamily(
                 f"{PREFIX}_{group}", group.replace("_", " "), labels=["name"]

@@ -11,12 +11,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from p2pfl.daemon.recording import fields_of
-from p2pfl.daemon.sentences import describe, snake_case
+from p2pfl.daemon.sentences import describe, describe_reason, snake_case
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event, PeerId
 from p2pfl_gossip.masked_sum.messages import SessionMessage
 from p2pfl_gossip.records import Message
+
+NOT_YET = "not yet"
+"""Of a link: nothing is known of it."""
+
+OTHER_GROUP, DIAL_RATE = "other_group_or_version", "dial_rate"
+"""Reasons of `Links` and of the host that are told apart here."""
 
 
 class Reporter:
@@ -24,7 +30,8 @@ class Reporter:
 
     Attributes:
         counts: what has happened since the start, by name: rounds ended, lost, masked sums ...
-        latest: the newest figures, by name: round, contributors, accuracy ...
+        latest: what is newest of rounds, by name: round, contributors, training_loss ...
+        figures: those of the task, by the names it gives them, of `latest["evaluated_round"]`.
         links: of each other member: ``"up"``, or why there is no link.
         listeners: are told each event as well.
     """
@@ -39,7 +46,8 @@ class Reporter:
         self.listeners: list[Callable[[Event], None]] = []
         self.counts: Counter[str] = Counter()
         self.latest: dict[str, Any] = {}
-        self.links: dict[PeerId, str] = dict.fromkeys(names, "not yet")
+        self.figures: dict[str, float] = {}
+        self.links: dict[PeerId, str] = dict.fromkeys(names, NOT_YET)
         self._log, self._names = log, dict(names)
 
     def on_event(self, now_s: float, event: Event) -> None:
@@ -54,7 +62,8 @@ class Reporter:
             case events.AveragingStarted():
                 self.latest["training_loss"] = event.loss
             case events.PeerEvaluated():
-                self.latest |= {"evaluated_round": event.round, **event.metrics}
+                self.latest["evaluated_round"] = event.round
+                self.figures = dict(event.metrics)
             case events.MaskedSumEnded():
                 ended = "summed" if event.result == "summed" else "aborted"
                 self.counts[f"masked_sums_{ended}"] += 1
@@ -64,29 +73,36 @@ class Reporter:
             listener(event)
 
     def on_link(self, peer: PeerId, *, up: bool, reason: str) -> None:
-        """Log a link that came or went; one that cannot be had, once."""
-        state = "up" if up else reason
-        if self.links.get(peer) == state:
-            return
+        """Log a link that came or went, once: what each dial in between fails by is no news."""
+        if not up and reason == DIAL_RATE:
+            return  # Not of the member: our own host spares an address that has just failed.
+        before, state = self.links.get(peer), "up" if up else reason
         self.links[peer] = state
+        is_stranger = reason == OTHER_GROUP
+        if state == before or (not up and before not in ("up", NOT_YET) and not is_stranger):
+            return
         name = self._names.get(peer, str(peer))
-        told = f"{name} is connected" if up else f"{name} cannot be reached: {_words(reason)}"
-        if reason == "other_group_or_version":
+        fields = {"member": name, "reason": reason}
+        if up:
+            self._write(logging.INFO, "link_up", f"{name} is connected", fields)
+            return
+        if is_stranger:
             told = (
                 f"{name} has another roster, or another version of p2pfl: compare"
                 " the group's id (p2pfl roster show) and p2pfl --version on both sides"
             )
-        kind = "link_up" if up else "link_down"
-        self._write(
-            logging.INFO if up else logging.WARNING, kind, told, {"member": name, "reason": reason}
-        )
+        elif before == "up":
+            told = f"{name} is gone: {describe_reason(reason)}"
+        else:
+            told = f"{name} cannot be reached: {describe_reason(reason)}"
+        self._write(logging.WARNING, "link_down", told, fields)
 
     def on_refused(self, peer: PeerId, reason: str) -> None:
         """Log that a member broke the protocol."""
         self.counts["refused"] += 1
         self.counts[f"refused.{reason}"] += 1
         name = self._names.get(peer, str(peer))
-        told = f"{name} broke the protocol: {_words(reason)}; its link is ended"
+        told = f"{name} broke the protocol: {describe_reason(reason)}; its link is ended"
         self._write(logging.WARNING, "refused", told, {"member": name, "reason": reason})
 
     def on_traffic(
@@ -128,7 +144,3 @@ class Reporter:
             # their events in order by it.
             stamped = {"event": kind, "monotonic_s": round(time.monotonic(), 6), **fields}
             self._log.log(level, "%s", told, extra={"fields": stamped})
-
-
-def _words(reason: str) -> str:
-    return reason.replace("_", " ")

@@ -26,6 +26,20 @@ def snake_case(name: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 
 
+def describe_reason(reason: str) -> str:
+    """Say why a link is gone, or cannot be had: a reason of p2pfl.libp2p, in words."""
+    return _REASONS.get(reason, reason.replace("_", " "))
+
+
+_REASONS = {
+    "unreachable": "nobody answers at its addresses",
+    "dial_timeout": "no answer from its addresses in time",
+    "address_of_another_peer": "somebody else is at its address",
+    "gone_away": "it has ended the link",
+    "does_not_read": "it takes nothing of what is sent to it",
+}
+
+
 def _round_ended(event: events.RoundEnded) -> str:
     told = f"round {event.round} ended: {event.contributors} of {event.expected} models"
     return told if event.complete else f"{told}, not complete"

@@ -7,6 +7,8 @@ the peer leaves, what is on its way is sent, links, journal and log are closed.
 """
 
 import asyncio
+import logging
+import os
 import signal
 import sys
 import time
@@ -20,11 +22,11 @@ from p2pfl.daemon.building import (
     make_work,
 )
 from p2pfl.daemon.config import PeerConfig, PeerFolder
-from p2pfl.daemon.control import ControlServer
+from p2pfl.daemon.control import ControlServer, require_short
 from p2pfl.daemon.driver import SWITCH_INTERVAL_S, Driver
 from p2pfl.daemon.errors import ServiceError
 from p2pfl.daemon.links import Links
-from p2pfl.daemon.logs import close_log, open_log
+from p2pfl.daemon.logs import FAILED, close_log, open_log
 from p2pfl.daemon.recording import recorder
 from p2pfl.daemon.reporter import Reporter
 from p2pfl.group.roster_file import RosterFile, group_id, read_roster
@@ -36,6 +38,7 @@ from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Command, Event, Job
 from p2pfl_gossip.opening import Opening
+from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import Record
 
 if sys.platform == "win32":
@@ -47,10 +50,19 @@ STOP_PATIENCE_S = 30.0
 """How long a peer that is asked to stop may take to end its round; systemd waits for 90."""
 
 GROUP_RECORD = "daemon/group"
+STDIN = 0
 
 
-def run_peer(folder: PeerFolder, config: PeerConfig, keys: PeerKeys) -> None:
+def run_peer(
+    folder: PeerFolder, config: PeerConfig, keys: PeerKeys, *, until_eof: bool = False
+) -> None:
     """Run a peer until it is stopped, by its control socket, SIGTERM or SIGINT.
+
+    Args:
+        folder: the peer's.
+        config: its settings.
+        keys: its identity, and its part of the draw.
+        until_eof: whether the end of standard input, a pipe, stops it as well.
 
     Raises:
         ServiceError, MembershipError, ControlError: it cannot run as it is set up.
@@ -58,10 +70,16 @@ def run_peer(folder: PeerFolder, config: PeerConfig, keys: PeerKeys) -> None:
         StoreError: the journal cannot be opened, is damaged, or fails.
         OSError: the log cannot be written.
     """
+    require_short(folder.control)
+    if not folder.roster_path(config).exists():
+        raise ServiceError(
+            f"there is no roster at {folder.roster_path(config)}: put there the one that the group"
+            " has agreed on"
+        )
     roster = read_roster(folder.roster_path(config))
-    index = index_in(roster, keys.identity.peer_id)
+    index = index_in(roster, keys)
     with Store.open(folder.journal) as store:
-        _claim_for_group(store, roster, folder)
+        _require_group(roster, store, folder)
         learner, place = make_member_learner(
             roster,
             index,
@@ -72,6 +90,7 @@ def run_peer(folder: PeerFolder, config: PeerConfig, keys: PeerKeys) -> None:
         _require_model_of(learner, store, folder)
         machine = make_machine(roster, index, keys.identity, learner, keys.draw_secret)
         log = open_log(folder.log, level=config.log_level)
+        store.persist({GROUP_RECORD: group_id(roster)})
         others = {
             PeerId(member.peer_id): member.name
             for place, member in enumerate(roster.members)
@@ -82,20 +101,17 @@ def run_peer(folder: PeerFolder, config: PeerConfig, keys: PeerKeys) -> None:
         try:
             with asyncio.Runner(loop_factory=new_event_loop) as runner:
                 service = _Service(folder, config, keys, roster, index, machine, reporter)
-                runner.run(service.run(store, make_work(learner, place)))
+                runner.run(service.run(store, make_work(learner, place), until_eof=until_eof))
         except Exception as error:
-            reporter.tell("failed", f"cannot go on: {error}", level=50)
+            reporter.tell(FAILED, f"cannot go on: {error}", level=logging.CRITICAL)
             raise
         finally:
             close_log(log)
 
 
-def _claim_for_group(store: Store, roster: RosterFile, folder: PeerFolder) -> None:
-    """Note which group the journal is of; refuse to go on in another."""
+def _require_group(roster: RosterFile, store: Store, folder: PeerFolder) -> None:
     found, ours = store.records().get(GROUP_RECORD), group_id(roster)
-    if found is None:
-        store.persist({GROUP_RECORD: ours})
-    elif found != ours:
+    if found not in (None, ours):
         told = found.hex()[:16] if isinstance(found, bytes) else "?"
         raise ServiceError(
             f"{folder.journal} is of group {told}, the roster of group {ours.hex()[:16]}: put the"
@@ -135,7 +151,7 @@ class _Service:
         self._links: Links
         self._host: Host
 
-    async def run(self, store: Store, work: Callable[[Job], Record]) -> None:
+    async def run(self, store: Store, work: Callable[[Job], Record], *, until_eof: bool) -> None:
         """Run until stopped."""
         members = self._roster.members
         others = {
@@ -160,6 +176,8 @@ class _Service:
             metrics = self._serve_metrics()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self.ask_to_stop)
+            if until_eof:
+                loop.add_reader(STDIN, self._on_stdin)
             self._reporter.tell(
                 "listening",
                 f"{members[self._index].name} of {self._roster.name}"
@@ -211,23 +229,37 @@ class _Service:
             self.leave()
             return
         self._is_stopping = True
-        self._reporter.tell("stopping", "asked to stop: leaves after this round")
-        self._driver.command(Command.PAUSE)
         if self._machine.state not in ("training", "averaging"):
+            self._reporter.tell("stopping", "asked to stop: leaves")
             self.leave()
             return
+        self._reporter.tell("stopping", "asked to stop: leaves after this round")
+        self._driver.command(Command.PAUSE)
         asyncio.get_running_loop().call_later(STOP_PATIENCE_S, self.leave)
 
     def leave(self) -> None:
         """Leave now."""
         if not self._stop.is_set():
-            self._driver.command(Command.LEAVE)
+            if self._has_started:
+                self._driver.command(Command.LEAVE)
             self._stop.set()
+
+    def _on_stdin(self) -> None:
+        """Leave when whoever holds the other end of standard input has let go of it."""
+        if not os.read(STDIN, 4096):
+            asyncio.get_running_loop().remove_reader(STDIN)
+            self._reporter.tell("stopping", "standard input has ended: leaves")
+            self.leave()
 
     def _on_event(self, event: Event) -> None:
         """Leave once the round has ended, where that was asked for."""
         if self._is_stopping and isinstance(event, (events.Paused, events.Finished)):
             self.leave()
+
+    @property
+    def _has_started(self) -> bool:
+        """Whether the machine can be given commands; its records are read first."""
+        return self._machine.state != State.NEW
 
     # What is told.
 
@@ -237,6 +269,8 @@ class _Service:
                 return self.status()
             case "stop":
                 self.leave() if request.get("now") else self.ask_to_stop()
+            case "pause" | "resume" if not self._has_started:
+                return {"error": "it has not started yet; ask again in a second"}
             case "pause":
                 self._driver.command(Command.PAUSE)
             case "resume":
@@ -259,6 +293,7 @@ class _Service:
             "rounds": self._roster.rounds,
             "up_s": round(time.monotonic() - self._began_s, 3),
             "latest": dict(self._reporter.latest),
+            "figures": dict(self._reporter.figures),
             "counts": dict(self._reporter.counts),
             "traffic": dict(self._links.counters),
             "members": [
@@ -277,22 +312,19 @@ class _Service:
         """Gather metrics; called on the metrics thread, so nothing is awaited or changed."""
         peer, host = self._machine.peer, self._host.metrics()
         links = list(self._reporter.links.values())
-        latest = self._reporter.latest
         gauges = {
             "round": peer.round if peer else 0,
             "rounds": self._roster.rounds,
             "members": len(self._roster.members),
             "members_linked": links.count("up"),
             "up_seconds": time.monotonic() - self._began_s,
-            **{
-                name: value
-                for name, value in latest.items()
-                if isinstance(value, float) and not isinstance(value, bool)
-            },
         }
+        if (loss := self._reporter.latest.get("training_loss")) is not None:
+            gauges["training_loss"] = loss
         return {
             "healthy": self._machine.state not in ("new", "left"),
             "gauges": gauges,
+            "figures": dict(self._reporter.figures),
             "counters": {
                 "events": dict(self._reporter.counts),
                 "traffic": dict(self._links.counters),

@@ -12,7 +12,7 @@ from p2pfl_gossip.learning import Evaluate, Evaluated
 from p2pfl_simulations.faults import FaultInjector
 from p2pfl_simulations.group import make_peers, make_roster
 from p2pfl_simulations.recorder import Recorder
-from p2pfl_simulations.results import RoundRow, Run
+from p2pfl_simulations.results import PROCESSES, RoundRow, Run
 from p2pfl_simulations.running import (
     OnProgress,
     Progress,
@@ -113,7 +113,7 @@ class _Launch:
             },
             batching="each peer in its own process",
             environment=environment(),
-            world="processes",
+            world=PROCESSES,
         )
 
     def _accuracy(self, round_: int, vector: Vector) -> float:

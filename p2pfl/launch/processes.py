@@ -36,13 +36,14 @@ class PeerProcess:
         """Start it in its own folder, where even a deep path leaves room for its socket's name."""
         with (self.folder / ERRORS).open("ab") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "p2pfl.cli.main", "peer", "run", "."],
+                [sys.executable, "-m", "p2pfl.cli.main", "peer", "run", ".", "--until-eof"],
                 cwd=self.folder,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # Never written to: it ends when this process does.
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
-                # Ctrl-C on the terminal is ours to hear, and to pass on.
-                start_new_session=True,
+                # Ctrl-C on the terminal is ours to hear, and to pass on. In a group of its own, and
+                # yet of our session: so one that is frozen does not outlive us either.
+                process_group=0,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
             )
 
@@ -68,14 +69,16 @@ class PeerProcess:
         """Ask it to end in good order."""
         self._signal(signal.SIGTERM)
 
-    def wait(self, timeout_s: float) -> bool:
-        """Wait for its end; return whether it came."""
+    def wait(self, timeout_s: float | None) -> bool:
+        """Wait for its end, for ever if need be; return whether it came."""
         if self._process is None:
             return True
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return False
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         return True
 
     def count(self, frames_sent: int, bytes_sent: int) -> tuple[int, int]:
@@ -97,8 +100,7 @@ class PeerProcess:
         return next((line for line in reversed(lines) if line and line[0] != "{"), "")
 
     def _reap(self) -> None:
-        if self._process is not None:
-            self._process.wait()
+        self.wait(None)
         self.life += 1
         self._sent_before = (self.frames_sent, self.bytes_sent)
 

@@ -94,14 +94,22 @@ class ProcessStage:
             time.sleep(POLL_S)
 
     def end(self) -> None:
-        """End all processes: in good order those that can, at once those that do not."""
-        for process in self.hosts:
-            process.thaw()
-            process.ask_to_leave()
+        """End all processes: in good order those that can, at once those that do not.
+
+        Raises:
+            KeyboardInterrupt: came while they were leaving; all have been killed.
+        """
         deadline_s = time.monotonic() + LEAVE_S
-        for process in self.hosts:
-            if not process.wait(max(0.0, deadline_s - time.monotonic())):
-                process.kill()
+        try:
+            for process in self.hosts:
+                process.thaw()
+                process.ask_to_leave()
+            for process in self.hosts:
+                process.wait(max(0.0, deadline_s - time.monotonic()))
+        finally:
+            for process in self.hosts:
+                if not process.wait(0):
+                    process.kill()
 
     # What faults ask for.
 

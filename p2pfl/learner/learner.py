@@ -7,7 +7,7 @@ import numpy as np
 
 from p2pfl.learner.batches import BatchPlan
 from p2pfl.learner.engines.base import Engine, Training
-from p2pfl.learner.errors import LearningError
+from p2pfl.learner.errors import LearningError, faults_of_task
 from p2pfl.learner.partitions import Partition, count_labels, make_partition, pool
 from p2pfl.learner.settings import LearningSettings, TrainingSettings
 from p2pfl.learner.streams import permutation, seed_of
@@ -148,11 +148,13 @@ def make_learner(
     Raises:
         LearningError: no such task, data that are not there, an impossible partition.
     """
-    task = make_task(settings.task, settings.options, folder=folder)
     data_dir = settings.data_dir
     if data_dir is not None and folder is not None:
         data_dir = folder / data_dir
-    data = _checked(task.data(data_dir), settings.task)
+    with faults_of_task(settings.task):
+        task = make_task(settings.task, settings.options, folder=folder)
+        data = task.data(data_dir)
+    data = _checked(data, settings.task)
     partition = make_partition(
         settings.partition,
         targets=data.train.targets,
@@ -166,7 +168,8 @@ def make_learner(
     if isinstance(task, NumpyTask):
         from p2pfl.learner.engines.numpy_steps import NumpyEngine
 
-        initial = np.array(task.initial_vector(start_seed), np.float32)
+        with faults_of_task(settings.task):
+            initial = np.array(task.initial_vector(start_seed), np.float32)
         engine = NumpyEngine(task, data, test)
 
         def to_arrays(vector: Floats) -> dict[str, Floats]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 
 from p2pfl.store.checkpoints import BrokenCheckpoint, Checkpoint, Checkpoints
-from p2pfl.store.errors import DamagedJournal, StoreError
+from p2pfl.store.errors import DamagedJournal, FolderLocked, StoreError
 from p2pfl.store.files import create_file, sync_file, sync_folder
 from p2pfl.store.lock import FolderLock
 from p2pfl_gossip.actions import Vector
@@ -228,6 +228,19 @@ class Store:
     def _require_usable(self) -> None:
         if self._unusable:
             raise StoreError(self._unusable)
+
+
+def is_locked(folder: Path) -> bool:
+    """Tell whether a process has the journal of a folder open.
+
+    Raises:
+        StoreError: the folder cannot be used.
+    """
+    try:
+        FolderLock(folder / _LOCK).release()
+    except FolderLocked:
+        return True
+    return False
 
 
 def _begin(folder: Path, checkpoints: Checkpoints, before_step: BeforeStep) -> None:

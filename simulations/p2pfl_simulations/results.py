@@ -7,6 +7,14 @@ from p2pfl_gossip.actions import Vector
 from p2pfl_simulations.masked_sums import MaskedSums
 from p2pfl_simulations.scenario import Scenario
 
+SIMULATED, PROCESSES = "simulated", "processes"
+"""The worlds that runs are of."""
+
+
+def time_name(world: str) -> str:
+    """Name what the seconds of a world's run are."""
+    return "virtual time" if world == SIMULATED else "real time"
+
 
 @dataclass(slots=True)
 class RoundRow:
@@ -99,8 +107,8 @@ class Run:
         counters: events, frames, bytes, timers, training jobs, batches ..., by name.
         batching: how training was batched, one line.
         environment: versions and machine class, for replay.
-        world: ``"simulated"``, or ``"processes"``: real ones on one machine. Of those, seconds are
-            real, and there is no digest: no two runs are alike to the byte.
+        world: `SIMULATED`, or `PROCESSES`: real ones on one machine. Of those, seconds are real,
+            and there is no digest: no two runs are alike to the byte.
         masked_sums: what they did; None where averaging is plain.
     """
 
@@ -120,5 +128,5 @@ class Run:
     counters: dict[str, float]
     batching: str
     environment: dict[str, Any] = field(default_factory=dict)
-    world: str = "simulated"
+    world: str = SIMULATED
     masked_sums: MaskedSums | None = None

@@ -139,6 +139,7 @@ def read_run(folder: str | Path) -> Run:
             counters=dict(summary["counters"]),
             batching=str(summary["batching"]),
             environment=dict(summary["environment"]),
+            world=str(summary["world"]),
             masked_sums=(
                 MaskedSums(**summary["masked_sums"]) if summary.get("masked_sums") else None
             ),

@@ -35,7 +35,8 @@ class Summary:
         lost, incomplete, failed: of those, the ones given up, ended without a full exchange, or
             whose training failed.
         interrupted: whether the run was ended early.
-        digest: of the trace.
+        digest: of the trace; empty where there is none.
+        world: as `Run` has it.
         seen: what others saw of a peer's model, in a few words.
         masked_sums: what masked sums did; None where averaging is plain.
         draw: the odds that a cohort draws more liars than it bears; None where averaging is plain.
@@ -68,6 +69,7 @@ class Summary:
     failed: int
     interrupted: bool
     digest: str
+    world: str
     seen: str
     masked_sums: MaskedSums | None
     draw: DrawRisk | None
@@ -112,6 +114,7 @@ def summarise(run: Run) -> Summary:
         failed=sum(row.failed for row in run.rounds),
         interrupted=run.interrupted,
         digest=run.digest,
+        world=run.world,
         seen=seen(run.scenario),
         masked_sums=run.masked_sums,
         draw=draw,

@@ -7,7 +7,7 @@ from p2pfl.learner.engines.one_by_one import ModuleEngine
 from p2pfl.learner.engines.perceptron import PerceptronEngine, perceptron_widths
 from p2pfl.learner.engines.threads import Workers, usable_cores
 from p2pfl.learner.engines.vmap import VmapEngine
-from p2pfl.learner.errors import LearningError
+from p2pfl.learner.errors import LearningError, faults_of_task
 from p2pfl.learner.settings import TrainingSettings
 from p2pfl.learner.tasks.base import Data, Floats, Rows, Task
 from p2pfl.learner.vectors import VectorLayout
@@ -30,7 +30,7 @@ def choose_engine(
     Raises:
         LearningError: the tensors that the task names as travelling cannot travel.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), faults_of_task(type(task).__name__):
         torch.manual_seed(seed)
         module = task.model()
     names = list(task.travelling(module))

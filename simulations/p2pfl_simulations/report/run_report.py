@@ -28,7 +28,7 @@ from p2pfl_simulations.report.masking import masked_sums_section
 from p2pfl_simulations.report.page import box, figure, key_values, page, pair, section, tiles
 from p2pfl_simulations.report.protection import protection
 from p2pfl_simulations.report.timeline import absences, fault_timeline, online_over_time
-from p2pfl_simulations.results import Run
+from p2pfl_simulations.results import SIMULATED, Run, time_name
 from p2pfl_simulations.scenario import Scenario
 from p2pfl_simulations.summary import TIE, Summary, headline, summarise, verdict
 
@@ -157,7 +157,10 @@ def _tiles(summary: Summary) -> Iterator[tuple[str, str, str]]:
     )
     yield "Incomplete", count(summary.incomplete), "rounds without a full exchange"
     yield "Online at the end", count(summary.online), f"of {plural(summary.peers, 'peer')}"
-    yield "Virtual time", duration(summary.virtual_s), "in the simulated world"
+    if summary.world == SIMULATED:
+        yield "Virtual time", duration(summary.virtual_s), "in the simulated world"
+    else:
+        yield "Real time", duration(summary.virtual_s), "from the first start to the last round"
     yield "Wall time", duration(summary.wall_s), f"{duration(summary.cpu_s)} of processor time"
 
 
@@ -172,9 +175,9 @@ def _online(run: Run) -> str:
     if not absences(run):
         return ""
     return Chart(
-        description="Peers online over virtual time",
+        description=f"Peers online over {time_name(run.world)}",
         lines=[Line("online", "c-gossip", online_over_time(run), "steps", label=False)],
-        x_title="virtual time",
+        x_title=time_name(run.world),
         y_title=f"peers online, of {run.scenario.peers:,}",
         x_text=duration,
         clock=True,
@@ -265,12 +268,25 @@ def _reproduction(run: Run) -> str:
     counters = [
         (key.replace("_", " "), _setting(round(value, 3))) for key, value in run.counters.items()
     ]
+    pairs = [("training", run.batching)]
+    if run.world == SIMULATED:
+        told = (
+            "The same scenario and seed give the same digest on a machine of the same class. The"
+            " digest covers the order of all events and every byte that travelled."
+        )
+        command = "p2pfl replay RUN_DIR"
+        pairs.insert(0, ("digest", run.digest))
+    else:
+        told = (
+            "Each peer was a process of its own, and no two such runs are alike to the byte. In"
+            " the simulated world its scenario gives the same run each time."
+        )
+        command = "p2pfl simulate RUN_DIR/scenario.toml"
     return section(
         "Run it again",
-        "The same scenario and seed give the same digest on a machine of the same class. The"
-        " digest covers the order of all events and every byte that travelled.",
-        "<pre>p2pfl replay RUN_DIR    # the folder that holds this file</pre>",
-        key_values([("digest", run.digest), ("training", run.batching)]),
+        told,
+        f"<pre>{command}    # the folder that holds this file</pre>",
+        key_values(pairs),
         '<div class="pair" style="margin-top:28px">',
         f"<div><h3>Counters</h3>{key_values(counters)}</div>" if counters else "",
         f"<div><h3>Machine</h3>{key_values(environment)}</div>" if environment else "",

@@ -8,7 +8,7 @@ from p2pfl_simulations.quantities import duration, plural
 from p2pfl_simulations.report.axes import Clock, Linear
 from p2pfl_simulations.report.lines import WIDE, Point
 from p2pfl_simulations.report.svg import element, number, picture, point, text, text_width, title
-from p2pfl_simulations.results import EventRow, Run
+from p2pfl_simulations.results import EventRow, Run, time_name
 
 ROWS_MAX = 96  # Strips; with more peers, one strip shows several.
 STRIPS_MAX = 3000  # Absences drawn one by one; more are shaded.
@@ -110,7 +110,7 @@ def fault_timeline(run: Run) -> str:
             element("path", d=f"M{number(x(value))} {number(bottom + 2)}v5", class_="axis")
         )
         parts.append(text(x(value), bottom + 21, duration(value), class_="tick mid"))
-    parts.append(text(x.end, bottom + 39, "virtual time", class_="title end"))
+    parts.append(text(x.end, bottom + 39, time_name(run.world), class_="title end"))
     parts.append(
         text(0, top - 12, "peer" if per_row == 1 else f"peers, {per_row} a strip", class_="title")
     )

@@ -1,0 +1,136 @@
+"""Groups of peers in folders of one machine, as an operator has them, and their processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from p2pfl.launch.folders import make_folders
+from p2pfl_simulations.scenario import make_scenario
+
+TIMEOUT_S = 60.0
+COMMAND = (sys.executable, "-m", "p2pfl.cli.main", "peer", "run", ".")
+
+FRAIL_TASK = '''
+"""Integers, but for what each member's data folder says is to go wrong."""
+import os, signal, threading
+from p2pfl.learner.tasks.integers import Integers
+
+
+class Frail(Integers):
+    def data(self, data_dir):
+        self.fault = (data_dir / "fault").read_text() if data_dir else ""
+        if self.fault == "no data":
+            raise ValueError("row 7 has a comma too many")
+        if self.fault == "stop while loading":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().data(None)
+
+    def step(self, vector, inputs, targets, rate):
+        if self.fault == "raise":
+            raise ZeroDivisionError("no rows of class 1")
+        if self.fault == "stop, and train for ever":
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+            threading.Event().wait()
+        return super().step(vector, inputs, targets, rate)
+'''
+
+
+def make_group(
+    folder: Path,
+    count: int = 2,
+    *,
+    task: str = "integers",
+    averaging: dict[str, Any] | None = None,
+    **more: Any,
+) -> list[Path]:
+    """Make folders of a group that trains integers; members' data lie in `data` of each folder."""
+    scenario = make_scenario(
+        {
+            "peers": count,
+            "rounds": 3,
+            "learning": {"task": task},
+            "averaging": {
+                "algorithm": "cohorts",
+                "cohort_size": count,
+                "masking": "none",
+                "deadline_s": 5.0,
+                **(averaging or {}),
+            },
+            **more,
+        }
+    )
+    (folder / "frail.py").write_text(FRAIL_TASK)
+    return make_folders(scenario, folder, folder if ":" in task else None)
+
+
+def set_fault(member: Path, fault: str) -> None:
+    """Have the task `frail:Frail` of a member go wrong."""
+    data = member / "data"
+    data.mkdir()
+    (data / "fault").write_text(fault)
+    with (member / "peer.toml").open("a") as config:
+        config.write('data_dir = "data"\n')
+
+
+class PeerProcess:
+    """`p2pfl peer run` in a folder, watched by the lines that it writes to standard error."""
+
+    def __init__(self, folder: Path, **more: Any) -> None:
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(
+            COMMAND,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            **more,
+        )
+
+    def until(self, event: str) -> dict[str, Any]:
+        """Read lines until one of an event comes; return it."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+            if line.startswith("{") and json.loads(line)["event"] == event:
+                entry: dict[str, Any] = json.loads(line)
+                return entry
+        raise AssertionError(f"{event} did not come: {self.lines}")
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def end(self) -> int:
+        """Wait for the end, and read what is left; return the exit code."""
+        _, rest = self.process.communicate(timeout=TIMEOUT_S)
+        self.lines += rest.splitlines(keepends=True)
+        return self.process.returncode
+
+    def events(self) -> list[str]:
+        return [json.loads(line)["event"] for line in self.lines if line.startswith("{")]
+
+    def plain_lines(self) -> list[str]:
+        """What it wrote beside its log: what a person is told."""
+        return [line.rstrip("\n") for line in self.lines if not line.startswith("{")]
+
+
+@contextmanager
+def running(*folders: Path, **more: Any) -> Iterator[list[PeerProcess]]:
+    """Run peers; none is left behind."""
+    peers = [PeerProcess(folder, **more) for folder in folders]
+    try:
+        yield peers
+    finally:
+        for peer in peers:
+            if peer.process.poll() is None:
+                peer.process.kill()
+                peer.process.wait()
+            if peer.process.stderr is not None:
+                peer.process.stderr.close()

@@ -1,0 +1,113 @@
+"""`p2pfl launch`: what it refuses, what it says, and that no process stays behind."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from calling import P2pfl
+
+SMALL = (
+    "--processes",
+    "2",
+    *("--set", "averaging={algorithm='cohorts', cohort_size=2, masking='none'}"),
+    *("--set", "learning={task='integers'}"),
+    *("--set", "evaluation={baselines=[]}"),
+)
+TIMEOUT_S = 60.0
+
+
+def test_wrong_input_is_refused_before_a_process_starts(p2pfl: P2pfl) -> None:
+    for arguments, told in (
+        (("nowhere",), "nowhere"),
+        (("quick", "--processes", "1"), "peers"),
+        (("quick", "--processes", "many"), "--processes"),
+        (("quick", "--set", "averaging.cohort_sise=3"), "did you mean 'cohort_size'?"),
+    ):
+        ended = p2pfl("launch", *arguments)
+        assert ended.code == 2
+        assert told in ended.err
+        assert "Traceback" not in ended.err
+        assert not Path("runs").exists()
+
+
+def test_a_launch_tells_of_real_time_and_no_digest_and_is_not_replayed(p2pfl: P2pfl) -> None:
+    ended = p2pfl("launch", "quick", *SMALL, "--set", "rounds=2", "--out", "run")
+    assert ended.code == 0
+    assert "real time" in ended.out
+    for told in (ended.out, ended.err, Path("run/report.html").read_text()):
+        assert "virtual time" not in told.lower()
+        assert "digest" not in told
+    assert json.loads(Path("run/summary.json").read_text())["world"] == "processes"
+    replayed = p2pfl("replay", "run")
+    assert replayed.code == 2
+    assert replayed.err == (
+        "p2pfl: run is of real processes, and no two such runs are alike: p2pfl simulate"
+        " run/scenario.toml runs its scenario in the simulated world\n"
+    )
+
+
+def launched(folder: Path, rounds: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "p2pfl.cli.main", "launch", "quick", *SMALL),
+            *("--set", f"rounds={rounds}", "--out", "run"),
+        ],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+def wait_for_rounds(launch: subprocess.Popen[str]) -> list[int]:
+    """Wait until a round is told of; return the numbers of the launcher's processes."""
+    assert launch.stderr is not None
+    while "gossip: round" not in launch.stderr.readline():
+        assert launch.poll() is None
+    children = Path(f"/proc/{launch.pid}/task/{launch.pid}/children").read_text()
+    found = [int(number) for number in children.split()]
+    assert len(found) == 2
+    return found
+
+
+def wait_for_end(process: int) -> None:
+    """Wait until a process that is not ours to wait for has ended."""
+    try:
+        descriptor = os.pidfd_open(process)
+    except ProcessLookupError:
+        return
+    try:
+        readable, _, _ = select.select([descriptor], [], [], TIMEOUT_S)
+        assert readable, f"process {process} goes on"
+    finally:
+        os.close(descriptor)
+
+
+def test_ctrl_c_ends_all_processes_and_keeps_what_has_run(tmp_path: Path) -> None:
+    with launched(tmp_path, 100_000) as launch:
+        peers = wait_for_rounds(launch)
+        launch.send_signal(signal.SIGINT)
+        out, err = launch.communicate(timeout=TIMEOUT_S)
+        assert launch.returncode == 130
+    assert "Ended early" in out
+    assert "Traceback" not in err
+    assert (tmp_path / "run" / "report.html").exists()
+    for peer in peers:
+        assert not Path(f"/proc/{peer}").exists()
+
+
+def test_a_killed_launcher_leaves_no_process_behind(tmp_path: Path) -> None:
+    with launched(tmp_path, 100_000) as launch:
+        running, frozen = wait_for_rounds(launch)
+        os.kill(frozen, signal.SIGSTOP)
+        launch.kill()
+        launch.wait()
+        wait_for_end(running)
+        wait_for_end(frozen)
+    for log in (tmp_path / "run" / "peers").glob("*/control.sock"):
+        assert log.parent.name == f"peer-{1}", "only the frozen one cannot end in good order"

@@ -1,0 +1,189 @@
+"""Peers as processes: stopped at any moment, out of room, among strangers. No test sleeps."""
+
+import json
+import resource
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from calling import P2pfl
+from peer_groups import make_group, running, set_fault
+
+FILE_BYTES_MAX = 64 * 1024
+"""Of each file, where a disk is to be full: SQLite's log reaches that within ten rounds."""
+
+
+def test_sigterm_while_the_task_loads_ends_it_at_once(tmp_path: Path) -> None:
+    member = make_group(tmp_path, task="frail:Frail")[0]
+    set_fault(member, "stop while loading")
+    with running(member) as (peer,):
+        assert peer.end() == 0
+    assert peer.lines == ["p2pfl: stopped before it began\n"]
+
+
+def test_sigterm_while_the_group_opens_is_a_good_end(tmp_path: Path) -> None:
+    member = make_group(tmp_path)[0]
+    with running(member) as (peer,):
+        peer.until("listening")
+        peer.stop()
+        assert peer.end() == 0
+    assert peer.events()[-1] == "stopped"
+    assert peer.plain_lines() == []
+    assert not (member / "control.sock").exists()
+
+
+def test_a_second_sigterm_ends_it_amid_a_training_without_end(tmp_path: Path) -> None:
+    one, two = make_group(tmp_path, task="frail:Frail")
+    set_fault(one, "stop, and train for ever")
+    with running(one, two) as (peer, other):
+        assert peer.end() == 0
+        other.stop()
+        assert other.end() == 0
+    assert peer.events().count("stopping") == 1
+    assert peer.events()[-2:] == ["left", "stopped"]
+    assert peer.plain_lines() == []
+    journal = two / "journal"
+    assert not list(journal.glob("*-wal")), "the journal was not closed"
+
+
+def test_a_task_that_raises_costs_its_member_the_round_and_nobody_else(tmp_path: Path) -> None:
+    one, two = make_group(tmp_path, task="frail:Frail")
+    set_fault(one, "raise")
+    with running(one, two) as (peer, other):
+        failed = peer.until("training_failed")
+        assert failed["level"] == "error"
+        assert failed["message"] == (
+            "round 0: training failed: ZeroDivisionError: no rows of class 1"
+        )
+        other.until("finished")
+        peer.until("finished")
+        for each in (peer, other):
+            each.stop()
+            assert each.end() == 0
+        assert peer.plain_lines() == other.plain_lines() == []
+
+
+def test_a_full_disk_ends_it_with_one_line_and_it_goes_on_when_there_is_room(
+    tmp_path: Path,
+) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES_MAX, FILE_BYTES_MAX))
+
+    one, two = make_group(tmp_path, rounds=25)
+    with running(two) as (other,):
+        other.until("listening")
+        with running(one, preexec_fn=limit) as (peer,):
+            assert peer.end() == 3
+        (line,) = peer.plain_lines()
+        assert line.startswith(f"p2pfl: cannot use {Path('journal/journal.sqlite3')}: ")
+        assert "what it kept before is still there" in line
+        before = [entry for entry in peer.events() if entry == "round_ended"]
+        assert before
+        with running(one) as (again,):
+            entry = again.until("round_ended")
+            assert entry["round"] > 0, "it goes on, and does not begin anew"
+            again.until("finished")
+            again.stop()
+            assert again.end() == 0
+        other.stop()
+        assert other.end() == 0
+
+
+def test_a_member_with_another_roster_is_told_apart_on_both_sides(tmp_path: Path) -> None:
+    one, two = make_group(tmp_path)
+    text = (tmp_path / "roster.toml").read_text()
+    (two / "mine.toml").write_text(text.replace("rounds = 3", "rounds = 4"))
+    settings = (two / "peer.toml").read_text()
+    (two / "peer.toml").write_text(settings.replace("../roster.toml", "mine.toml"))
+    with running(one, two) as peers:
+        for peer, stranger in zip(peers, ("peer-1", "peer-0"), strict=True):
+            told: dict[str, Any] = {}
+            while told.get("reason") != "other_group_or_version":
+                told = peer.until("link_down")
+            assert told["level"] == "warning"
+            assert told["message"].startswith(f"{stranger} has another roster, or another version")
+        for peer in peers:
+            peer.stop()
+        assert [peer.end() for peer in peers] == [0, 0]
+
+
+def test_status_stop_pause_resume_and_logs(p2pfl: P2pfl, tmp_path: Path) -> None:
+    one, two = make_group(tmp_path, rounds=2)
+    assert p2pfl("peer", "status", str(one)).err == (
+        f"p2pfl: no peer runs in {one}; start it with: p2pfl peer run {one}\n"
+    )
+    with running(one, two) as peers:
+        for peer in peers:
+            peer.until("finished")
+        status = json.loads(p2pfl("peer", "status", str(one), "--json").out)
+        assert (status["name"], status["state"], status["round"]) == ("peer-0", "finished", 2)
+        assert status["figures"].keys() == {"accuracy", "loss"}
+        assert [member["link"] for member in status["members"]] == ["self", "up"]
+        shown = p2pfl("peer", "status", str(one)).out
+        assert "peer-0 of " in shown
+        assert "1 of 1 other members" in shown
+        assert "last sum   2 of 2 models" in " ".join(shown.split(" ")).replace("\t", " ")
+        assert p2pfl("peer", "pause", str(one)).out.startswith("begins no further round")
+        assert p2pfl("peer", "resume", str(one)).out == "goes on\n"
+        stopped = p2pfl("peer", "stop", str(one))
+        assert (stopped.code, stopped.out) == (0, "stopped\n")
+        assert peers[0].process.wait() == 0
+        peers[1].until("link_down")
+        assert p2pfl("peer", "stop", str(two), "--now").code == 0
+    lines = [
+        json.loads(line) for line in p2pfl("peer", "logs", str(one), "--json").out.splitlines()
+    ]
+    assert [line["event"] for line in lines][-1] == "stopped"
+    last = p2pfl("peer", "logs", str(one), "-n", "1").out
+    assert last.endswith("  stopped\n")
+    rest = peers[1].plain_lines()
+    assert rest == []
+
+
+def test_a_watched_status_ends_with_ctrl_c(
+    p2pfl: P2pfl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ctrl_c(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    one = make_group(tmp_path)[0]
+    with running(one) as (peer,):
+        peer.until("listening")
+        monkeypatch.setattr("p2pfl.cli.peer_running.time.sleep", ctrl_c)
+        watched = p2pfl("peer", "status", str(one), "--watch", "--json")
+        assert watched.code == 130
+        assert json.loads(watched.out)["name"] == "peer-0"
+        on_screen = p2pfl("peer", "status", str(one), "--watch")
+        assert on_screen.code == 130
+        assert "Traceback" not in on_screen.err
+        assert "peer-0 of " in on_screen.out
+        peer.process.send_signal(signal.SIGINT)
+        assert peer.end() == 0
+
+
+def test_commands_tell_what_is_no_peer(p2pfl: P2pfl) -> None:
+    for command in ("run", "status", "stop", "pause", "resume", "logs"):
+        ended = p2pfl("peer", command, "nowhere")
+        assert (ended.code, ended.err) == (
+            2,
+            "p2pfl: there is no peer in nowhere; make one with p2pfl peer init nowhere\n",
+        )
+
+
+def test_a_peer_without_torch_is_small(tmp_path: Path) -> None:
+    one, two = make_group(tmp_path)
+    with running(one, two) as peers:
+        for peer in peers:
+            peer.until("finished")
+        for peer in peers:
+            place = Path("/proc") / str(peer.process.pid)
+            resident = next(
+                line for line in (place / "status").read_text().splitlines() if "VmRSS" in line
+            )
+            assert int(resident.split()[1]) < 150 * 1024, resident
+            loaded = (place / "maps").read_text()
+            for heavy in ("/torch/", "/pyarrow/", "/sklearn/", "/scipy/", "/pandas/"):
+                assert heavy not in loaded
+            peer.stop()
+        assert [peer.end() for peer in peers] == [0, 0]

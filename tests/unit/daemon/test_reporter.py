@@ -1,0 +1,132 @@
+"""What a reporter writes: a link's end once, names for people, and nothing that is secret."""
+
+import base64
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scripted import IDS
+
+from p2pfl.daemon.logs import close_log, open_log
+from p2pfl.daemon.reporter import Reporter
+from p2pfl.launch.folders import make_folders
+from p2pfl.launch.processes import PeerProcess
+from p2pfl.launch.stage import ProcessStage
+from p2pfl.store.keys import read_keys
+from p2pfl_gossip import events
+from p2pfl_gossip.actions import Event
+from p2pfl_simulations.scenario import make_scenario
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[logging.Logger]:
+    log = open_log(tmp_path / "peer.log", level="debug")
+    yield log
+    close_log(log)
+
+
+def lines(folder: Path) -> list[tuple[str, str]]:
+    entries = map(json.loads, (folder / "peer.log").read_text().splitlines())
+    return [(entry["level"], entry["message"]) for entry in entries]
+
+
+def test_a_link_that_ends_is_told_once_until_it_is_back(
+    log: logging.Logger, tmp_path: Path
+) -> None:
+    reporter = Reporter(log, {IDS[1]: "oslo"})
+    for reason in ("unreachable", "dial_rate", "dial_timeout"):
+        reporter.on_link(IDS[1], up=False, reason=reason)
+    assert reporter.links == {IDS[1]: "dial_timeout"}
+    reporter.on_link(IDS[1], up=True, reason="")
+    reporter.on_link(IDS[1], up=True, reason="")
+    for reason in ("gone_away", "unreachable", "dial_rate"):
+        reporter.on_link(IDS[1], up=False, reason=reason)
+    assert lines(tmp_path) == [
+        ("warning", "oslo cannot be reached: nobody answers at its addresses"),
+        ("info", "oslo is connected"),
+        ("warning", "oslo is gone: it has ended the link"),
+    ]
+
+
+def test_a_member_of_another_group_is_told_even_after_a_failed_dial(
+    log: logging.Logger, tmp_path: Path
+) -> None:
+    reporter = Reporter(log, {IDS[1]: "oslo"})
+    reporter.on_link(IDS[1], up=False, reason="unreachable")
+    for _ in range(3):
+        reporter.on_link(IDS[1], up=False, reason="other_group_or_version")
+    told = lines(tmp_path)
+    assert len(told) == 2
+    assert told[1][1].startswith("oslo has another roster, or another version of p2pfl")
+
+
+def test_figures_of_a_task_do_not_hide_what_the_daemon_tells(
+    log: logging.Logger, tmp_path: Path
+) -> None:
+    reporter = Reporter(log, {})
+    reporter.on_event(0.0, events.RoundStarted(5))
+    reporter.on_event(0.0, events.PeerEvaluated(4, {"round": 0.5, "accuracy": 0.25}))
+    assert reporter.latest == {"round": 5, "evaluated_round": 4}
+    assert reporter.figures == {"round": 0.5, "accuracy": 0.25}
+    assert lines(tmp_path)[-1] == ("info", "round 4: round 0.5, accuracy 0.25")
+
+
+class UntilFinished:
+    def __init__(self, stage: ProcessStage) -> None:
+        self._stage, self._awaited = stage, len(stage.hosts)
+
+    def on_report(self, _now_s: float, _host: PeerProcess, event: Event) -> None:
+        self._awaited -= isinstance(event, events.Finished)
+        self._stage.is_over = self._awaited == 0
+
+    def on_incident(self, now_s: float, host: PeerProcess, kind: str, detail: str) -> None:
+        raise AssertionError((now_s, host, kind, detail))
+
+
+def spellings(secret: bytes) -> list[str]:
+    text = [secret.hex(), secret.hex().upper(), base64.b64encode(secret).decode().rstrip("=")]
+    return [*text, base64.urlsafe_b64encode(secret).decode().rstrip("="), repr(secret)[2:-1]]
+
+
+def test_no_secret_and_no_model_is_logged_at_level_debug(tmp_path: Path) -> None:
+    scenario = make_scenario(
+        {
+            "peers": 5,
+            "rounds": 2,
+            "learning": {"task": "integers"},
+            "averaging": {
+                "algorithm": "cohorts",
+                "cohort_size": 5,
+                "masking": "real",
+                "clip": 65536.0,
+                "deadline_s": 30.0,
+            },
+        }
+    )
+    folders = make_folders(scenario, tmp_path, None)
+    for folder in folders:
+        config = folder / "peer.toml"
+        config.write_text(config.read_text().replace('"info"', '"debug"'))
+    stage = ProcessStage(scenario, [PeerProcess(i, folder) for i, folder in enumerate(folders)])
+    try:
+        stage.run([UntilFinished(stage)])
+    finally:
+        stage.end()
+    for folder in folders:
+        logged = (folder / "peer.log").read_text() + (folder / "stderr.log").read_text()
+        kinds = {json.loads(line)["event"] for line in logged.splitlines()}
+        assert {"frame", "round_ended", "masked_sum_ended"} <= kinds
+        secrets = []
+        for each in folders:
+            keys = read_keys(each / "key")
+            secrets += [keys.identity.seed, keys.draw_secret]
+        for round_ in (0, 1):
+            model = np.load(folder / "models" / f"{round_}.npy")
+            secrets.append(model.tobytes()[:24])
+            assert f"{model[0]!r}, " not in logged
+        for secret in secrets:
+            for spelling in spellings(secret):
+                assert spelling not in logged
