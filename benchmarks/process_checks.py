@@ -146,10 +146,12 @@ class Evidence:
         for host in self.hosts:
             with Store.open(host.folder / "journal") as store:
                 records = store.records()
-            model = np.load(host.folder / "models" / f"{rounds - 1}.npy")
+            ended = _of(self.reports[host.index], events.RoundEnded)
             if int.from_bytes(records["round"], "little") != rounds:
                 yield f"{host.folder.name}: the journal is not at the end"
-            elif not np.array_equal(records["model"], model):
+            elif ended[-1].round == rounds - 1 and not np.array_equal(
+                records["model"], ended[-1].vector
+            ):
                 yield f"{host.folder.name}: the journal's model is not that of the last round"
 
     # What came of each strike.

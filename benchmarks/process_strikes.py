@@ -26,8 +26,6 @@ PHASES = {
 
 FROZEN_S = 20.0
 AWAY_S = (0.0, 3.0)
-LAST_ROUNDS = 8
-"""Not struck in: who is killed last is to come back before the end."""
 LOOK_S, LOOK_EVERY_S = 0.04, 0.001
 
 
@@ -55,12 +53,15 @@ class Strikes:
 
     The victim is struck when its log shows the first frame that it sends in the phase whose turn it
     is, and only after it has been in a whole sum since it came back. All moments are drawn from the
-    seed; which frames have left by then is up to the machine.
+    seed; which frames have left by then is up to the machine. Nobody is struck from the round
+    `strike_before` on.
     """
 
-    def __init__(self, stage: ProcessStage, rounds: int, seed: int, *, limit_s: float) -> None:
+    def __init__(
+        self, stage: ProcessStage, strike_before: int, seed: int, *, limit_s: float
+    ) -> None:
         rng = Random(f"{seed}/strikes")
-        self._stage, self._strike_before = stage, rounds - LAST_ROUNDS
+        self._stage, self._strike_before = stage, strike_before
         self.victim, self.frozen = rng.sample(range(len(stage.hosts)), 2)
         self.order = rng.sample(list(PHASES), len(PHASES))
         self._away_s = [rng.uniform(*AWAY_S) for _ in PHASES]
