@@ -51,6 +51,16 @@ class Evidence:
         touched = (self.strikes.victim, self.strikes.frozen)
         return [host.index for host in self.hosts if host.index not in touched]
 
+    def came_late(self) -> list[int]:
+        """Peers that were back only after the others' last round, and took its model from them."""
+        return [
+            peer
+            for peer, reports in enumerate(self.reports)
+            if peer not in self.untouched
+            and [it.round for it in _of(reports, events.CaughtUp)][-1:] == [self.scenario.rounds]
+            and _of(reports, events.Finished)
+        ]
+
     def longest_exchange(self) -> float:
         """Seconds from a trained model to its round's end, at most, of untouched peers."""
         return max(took_s for peer in self.untouched for _, took_s in self._exchanges(peer))
@@ -73,7 +83,7 @@ class Evidence:
             ended = [it.round for it in _of(self.reports[host.index], events.RoundEnded)]
             if host.index in self.untouched and ended != list(range(rounds)):
                 yield f"{host.folder.name} ended the rounds {ended}"
-            if not ended or ended[-1] != rounds - 1:
+            if rounds - 1 not in ended and host.index not in self.came_late():
                 yield f"{host.folder.name} did not end the last round: {ended[-1:]}"
 
     def _stalled(self) -> Iterator[str]:

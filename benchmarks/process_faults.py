@@ -143,6 +143,7 @@ def run_once(task: str, seed: int, folder: Path) -> Figures:
             for strike, outcome, last in outcomes
         ],
         "longest_deadlines": evidence.longest_exchange() / DEADLINE_S,
+        "came_late": evidence.came_late(),
         "wall_s": stage.queue.now_s,
         "was_frozen": len(strikes.freezes) == 2,
     }
@@ -160,8 +161,11 @@ def one(task: str, seed: int, keep: Path | None) -> None:
     give(figures)
 
 
-def many(runs: int, jobs: int, first_seed: int, only_task: str | None) -> list[Figures]:
+def many(
+    runs: int, jobs: int, first_seed: int, only_task: str | None, *, saves: bool
+) -> list[Figures]:
     """Run several groups side by side, each driven by a process of its own."""
+    done: list[Figures] = []
 
     def run(seed: int) -> Figures:
         task = only_task or ("integers" if seed % EVERY_TENTH else "breast-cancer")
@@ -174,6 +178,9 @@ def many(runs: int, jobs: int, first_seed: int, only_task: str | None) -> list[F
         say(f"seed {seed} ({task}, {figures.get('wall_s', 0):.0f} s): {'; '.join(told)}")
         if figures["faults"]:
             say(f"  again: ./scripts/bench process-faults --one {task} --seed {seed}")
+        done.append(figures)
+        if saves:
+            save("process_faults", {"runs": done})
         return figures
 
     with ThreadPoolExecutor(jobs) as pool:
@@ -198,6 +205,7 @@ def show(all_runs: list[Figures]) -> None:
     print(f"\n{len(all_runs)} runs ({dict(tasks)}), seeds {all_runs[0]['seed']} on;", end=" ")
     print(f"{len(failed)} failed; {missed} strikes not reached before the last round;", end=" ")
     print(f"{sum(run['was_frozen'] for run in ran)} runs with a whole freeze")
+    print(f"{sum(len(run['came_late']) for run in ran)} peers were back after the last round only")
     longest = max(run["longest_deadlines"] for run in ran)
     print(
         f"longest exchange of an untouched peer: {longest:.1f} deadlines of {DEADLINE_S} s"
@@ -223,10 +231,10 @@ def main() -> None:
         return
     print(describe(machine()))
     if arguments.only != "equal":
-        runs = many(arguments.runs, arguments.jobs, arguments.seed, arguments.task)
+        runs = many(
+            arguments.runs, arguments.jobs, arguments.seed, arguments.task, saves=arguments.save
+        )
         show(runs)
-        if arguments.save:
-            save("process_faults", {"runs": runs})
         if any(run["faults"] for run in runs):
             sys.exit(1)
     else:
