@@ -15,7 +15,7 @@ from p2pfl.daemon.sentences import describe, describe_reason, snake_case
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event, PeerId
-from p2pfl_gossip.masked_sum.messages import SessionMessage
+from p2pfl_gossip.masked_sum.messages import ChunkHeader, SessionMessage
 from p2pfl_gossip.records import Message
 
 NOT_YET = "not yet"
@@ -112,7 +112,7 @@ class Reporter:
         if not self._log.isEnabledFor(logging.DEBUG):
             return
         kind, name = type(message).__name__, self._names.get(peer, str(peer))
-        fields = {
+        fields: dict[str, Any] = {
             "direction": direction,
             "member": name,
             "message_type": kind,
@@ -120,6 +120,8 @@ class Reporter:
         }
         if isinstance(message, SessionMessage):
             fields["session"] = message.session.hex()[:16]
+        if isinstance(message, ChunkHeader):
+            fields |= {"chunk": message.chunk, "author": message.member}
         preposition = "to" if direction == "out" else "from"
         self._write(logging.DEBUG, "frame", f"{kind} {preposition} {name}", fields)
 

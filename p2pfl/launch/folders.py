@@ -3,6 +3,7 @@
 import socket
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 from p2pfl.daemon.config import PeerConfig, PeerFolder, write_config
 from p2pfl.group.cards import Member
@@ -15,7 +16,13 @@ ROSTER = "roster.toml"
 LOOPBACK = "127.0.0.1"
 
 
-def make_folders(scenario: Scenario, folder: Path, task_folder: Path | None) -> list[Path]:
+def make_folders(
+    scenario: Scenario,
+    folder: Path,
+    task_folder: Path | None,
+    *,
+    log_level: Literal["debug", "info"] = "info",
+) -> list[Path]:
     """Make a folder for each peer of a scenario, below `folder`, and the roster beside them.
 
     Members get fresh keys, and free ports on the loopback. The seed of cohorts and graphs is the
@@ -25,6 +32,7 @@ def make_folders(scenario: Scenario, folder: Path, task_folder: Path | None) -> 
         scenario: what to run.
         folder: where to; it is there.
         task_folder: where the scenario's own task is imported from, and its data are relative to.
+        log_level: of the peers' logs; at ``"debug"`` they name every frame.
 
     Raises:
         RosterError, ConfigError, KeyFileError: a file cannot be written.
@@ -47,6 +55,7 @@ def make_folders(scenario: Scenario, folder: Path, task_folder: Path | None) -> 
             roster=Path("..") / ROSTER,
             data_dir=data_dir,
             task_dir=None if task_folder is None else task_folder.resolve(),
+            log_level=log_level,
             record=True,
         )
         write_config(place.path, config)

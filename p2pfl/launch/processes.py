@@ -52,6 +52,11 @@ class PeerProcess:
         """How it ended; None while it runs, or was never started."""
         return None if self._process is None else self._process.poll()
 
+    @property
+    def pid(self) -> int | None:
+        """Its number; None before the first start."""
+        return None if self._process is None else self._process.pid
+
     def freeze(self) -> None:
         """Stop it in the middle of what it does, as a machine that hangs."""
         self._signal(signal.SIGSTOP)

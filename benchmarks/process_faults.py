@@ -1,0 +1,246 @@
+"""Kills and freezes real peer processes in the middle of masked sums, and checks what is left.
+
+    ./scripts/bench process-faults                     # 30 runs, three side by side
+    ./scripts/bench process-faults --runs 100 --jobs 3
+    ./scripts/bench process-faults --only equal        # launched and simulated vectors
+    ./scripts/bench process-faults --seed 7 --one integers --keep DIR    # one run again
+
+One run: 8 processes in one masked cohort. One of them is killed (SIGKILL) seven times, each time
+when its log shows the first frame that it sends in another phase of the sum, and started again up
+to 3 s later; another one is frozen (SIGSTOP) for 20 s meanwhile. Every tenth run learns breast
+cancer, its rows split over hospitals by label; the others the task `integers`, which needs no
+torch: the protocol is the same, and a process starts in a third of the time.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from measuring import Failed, Figures, describe, give, machine, run_apart, save, say, table
+from process_checks import Evidence
+from process_equal import compare
+from process_planted import overlooked
+from process_strikes import PHASES, Strikes, not_struck
+
+from p2pfl.group.averaging import SESSION_DEADLINES
+from p2pfl.launch.errors import LaunchError
+from p2pfl.launch.folders import make_folders
+from p2pfl.launch.processes import PeerProcess
+from p2pfl.launch.stage import ProcessStage
+from p2pfl_simulations.scenario import Scenario, make_scenario
+
+PEERS = 8
+DEADLINE_S = 1.5
+LIMIT_S = 600.0
+TASKS = Path(__file__).parent / "paced"
+EVERY_TENTH = 10
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What processes of a run learn.
+
+    Attributes:
+        learning: of the scenario.
+        clip: of the masked sums.
+        rounds: in all; the victim is struck in none of the `last`, so that it is back at the end.
+    """
+
+    learning: dict[str, object]
+    clip: float
+    rounds: int
+    last: int
+
+
+KINDS = {
+    "integers": Kind(
+        {
+            "task": "paced:PacedIntegers",
+            "options": {"pace_s": 0.8},
+            "training": {"steps": 1, "batch_size": 2048},
+        },
+        clip=65536.0,
+        rounds=44,
+        last=8,
+    ),
+    # A process that imports torch takes several times as long to start.
+    "breast-cancer": Kind(
+        {
+            "task": "paced:PacedBreastCancer",
+            "options": {"pace_s": 3.0},
+            "training": {"steps": 1, "batch_size": 456},
+            "partition": {"kind": "dirichlet", "alpha": 0.5},
+        },
+        clip=8.0,
+        rounds=50,
+        last=20,
+    ),
+}
+
+
+def scenario_of(task: str, seed: int) -> Scenario:
+    """Return what the processes of a run do."""
+    kind = KINDS[task]
+    return make_scenario(
+        {
+            "name": f"process-faults-{task}",
+            "seed": seed,
+            "peers": PEERS,
+            "rounds": kind.rounds,
+            "learning": kind.learning,
+            "averaging": {
+                "algorithm": "cohorts",
+                "cohort_size": PEERS,
+                "masking": "real",
+                "clip": kind.clip,
+                "deadline_s": DEADLINE_S,
+            },
+            "evaluation": {"every": 1000, "baselines": []},
+        }
+    )
+
+
+def run_once(task: str, seed: int, folder: Path) -> Figures:
+    """Run 8 processes through all strikes; return what was seen, and what was wrong."""
+    scenario = scenario_of(task, seed)
+    folders = make_folders(scenario, folder, TASKS, log_level="debug")
+    stage = ProcessStage(scenario, [PeerProcess(i, it) for i, it in enumerate(folders)])
+    strikes = Strikes(stage, scenario.rounds - KINDS[task].last, seed, limit_s=LIMIT_S)
+    broken = []
+    try:
+        stage.run([strikes])
+    except LaunchError as error:
+        broken.append(str(error))
+    finally:
+        stage.end()
+    evidence = Evidence(scenario, list(stage.hosts), strikes)
+    faults = broken + evidence.faults()
+    if not faults:
+        faults = [f"the checks overlook {name}" for name in overlooked(evidence)]
+    outcomes = [(strike, *evidence.outcome(strike)) for strike in strikes.struck]
+    return {
+        "seed": seed,
+        "task": task,
+        "victim": strikes.victim,
+        "frozen": strikes.frozen,
+        "faults": faults,
+        "not_struck": not_struck(strikes.struck),
+        "strikes": [
+            {
+                "phase": strike.phase,
+                "outcome": outcome,
+                "last_frame": last,
+                "away_s": strike.away_s,
+                "back_round": strike.back_round,
+            }
+            for strike, outcome, last in outcomes
+        ],
+        "longest_deadlines": evidence.longest_exchange() / DEADLINE_S,
+        "came_late": evidence.came_late(),
+        "wall_s": stage.queue.now_s,
+        "was_frozen": len(strikes.freezes) == 2,
+    }
+
+
+def one(task: str, seed: int, keep: Path | None) -> None:
+    """Run once and print the figures; what failed keeps its folder."""
+    folder = keep or Path(tempfile.mkdtemp(prefix=f"p2pfl-faults-{seed}-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = run_once(task, seed, folder)
+    if figures["faults"]:
+        figures["folder"] = str(folder)
+    elif keep is None:
+        shutil.rmtree(folder)
+    give(figures)
+
+
+def many(
+    runs: int, jobs: int, first_seed: int, only_task: str | None, *, saves: bool
+) -> list[Figures]:
+    """Run several groups side by side, each driven by a process of its own."""
+    done: list[Figures] = []
+
+    def run(seed: int) -> Figures:
+        task = only_task or ("integers" if seed % EVERY_TENTH else "breast-cancer")
+        arguments = ["--one", task, "--seed", str(seed)]
+        try:
+            figures = run_apart(Path(__file__), arguments, timeout_s=2 * LIMIT_S)
+        except Failed as failure:
+            figures = {"seed": seed, "task": task, "faults": [str(failure)], "strikes": []}
+        told = figures["faults"] or [f"well; longest {figures['longest_deadlines']:.1f} deadlines"]
+        say(f"seed {seed} ({task}, {figures.get('wall_s', 0):.0f} s): {'; '.join(told)}")
+        if figures["faults"]:
+            say(f"  again: ./scripts/bench process-faults --one {task} --seed {seed}")
+        done.append(figures)
+        if saves:
+            save("process_faults", {"runs": done})
+        return figures
+
+    with ThreadPoolExecutor(jobs) as pool:
+        return list(pool.map(run, range(first_seed, first_seed + runs)))
+
+
+def show(all_runs: list[Figures]) -> None:
+    """Print the counts."""
+    ran = [run for run in all_runs if run["strikes"]]
+    counts = Counter((it["phase"], it["outcome"]) for run in ran for it in run["strikes"])
+    outcomes = sorted({outcome for _, outcome in counts})
+    head = ["phase struck", "strikes", *outcomes]
+    rows = [
+        [phase, sum(n for (struck, _), n in counts.items() if struck == phase)]
+        + [counts[phase, outcome] for outcome in outcomes]
+        for phase in PHASES
+    ]
+    print(table(head, rows))
+    failed = [run for run in all_runs if run["faults"]]
+    missed = sum(len(run["not_struck"]) for run in ran)
+    tasks = Counter(run["task"] for run in all_runs)
+    print(f"\n{len(all_runs)} runs ({dict(tasks)}), seeds {all_runs[0]['seed']} on;", end=" ")
+    print(f"{len(failed)} failed; {missed} strikes not reached before the last round;", end=" ")
+    print(f"{sum(run['was_frozen'] for run in ran)} runs with a whole freeze")
+    print(f"{sum(len(run['came_late']) for run in ran)} peers were back after the last round only")
+    longest = max(run["longest_deadlines"] for run in ran)
+    print(
+        f"longest exchange of an untouched peer: {longest:.1f} deadlines of {DEADLINE_S} s"
+        f" (allowed: a session's life, {SESSION_DEADLINES})"
+    )
+    for run in failed:
+        print(f"seed {run['seed']} failed: {run['faults']}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--jobs", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--one", choices=list(KINDS))
+    parser.add_argument("--keep", type=Path, help="where the folders of one run go, and stay")
+    parser.add_argument("--task", choices=list(KINDS), help="of all runs, not of every tenth")
+    parser.add_argument("--only", choices=["equal"])
+    parser.add_argument("--save", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.one:
+        one(arguments.one, arguments.seed, arguments.keep)
+        return
+    print(describe(machine()))
+    if arguments.only != "equal":
+        runs = many(
+            arguments.runs, arguments.jobs, arguments.seed, arguments.task, saves=arguments.save
+        )
+        show(runs)
+        if any(run["faults"] for run in runs):
+            sys.exit(1)
+    else:
+        print(json.dumps(compare(), indent=1))
+
+
+if __name__ == "__main__":
+    os.nice(5)
+    main()

@@ -1,0 +1,94 @@
+"""What a peer's log at level debug tells: its lives, and the frames it sent, by session."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A frame, or a body's header, that a peer gave to its links.
+
+    Attributes:
+        life: which of the peer's processes, from 0.
+        round: of the session; -1 of a frame outside sessions.
+        chunk, author: of a masked chunk: its number, and the rank of whose vector it is part.
+    """
+
+    at_s: float
+    life: int
+    kind: str
+    session: str
+    round: int
+    digest: str
+    chunk: int | None
+    author: int | None
+
+
+class Tail:
+    """Reads a log as it grows; a line that is not whole yet waits."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._read = path, 0
+
+    def fresh(self) -> Iterator[Entry]:
+        """Yield the entries that have come since the last call."""
+        with self._path.open("rb") as lines:
+            lines.seek(self._read)
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    return
+                self._read += len(line)
+                yield json.loads(line)
+
+
+@dataclass(frozen=True)
+class PeerLog:
+    """All that a peer's processes logged.
+
+    Attributes:
+        entries: in order.
+        sent: frames, in order.
+        lives: how many processes have come to listen.
+    """
+
+    entries: list[Entry]
+    sent: list[Sent]
+    lives: int
+
+
+def read_log(path: Path) -> PeerLog:
+    """Read a whole log, of one file; every line of it must be whole, over all kills."""
+    text = path.read_bytes()
+    assert text.endswith(b"\n"), f"{path} ends in half a line"
+    entries = [json.loads(line) for line in text.splitlines()]
+    sent, life, round_ = [], -1, -1
+    rounds: dict[str, int] = {}
+    for entry in entries:
+        match entry["event"]:
+            case "listening":
+                life += 1
+            case "averaging_started":
+                round_ = entry["round"]
+            case "frame" if entry["direction"] == "out":
+                session = entry.get("session", "")
+                if entry["message_type"] == "Advert":
+                    # The first of a session is the own one, sent as the round's exchange begins.
+                    rounds.setdefault(session, round_)
+                sent.append(
+                    Sent(
+                        entry["monotonic_s"],
+                        life,
+                        entry["message_type"],
+                        session,
+                        rounds.get(session, -1),
+                        entry["digest"],
+                        entry.get("chunk"),
+                        entry.get("author"),
+                    )
+                )
+    return PeerLog(entries, sent, life + 1)
