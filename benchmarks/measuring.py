@@ -166,7 +166,7 @@ def run_apart(
         raise Failed(f"{script.name}: not done after {timeout_s:g} s") from None
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
-        raise Failed(f"{script.name}: {done.stderr[-2000:]}")
+        raise Failed(f"{script.name}, exit code {done.returncode}: {done.stderr[-2000:]}")
     figures: Figures = json.loads(lines[-1])
     return figures
 
