@@ -11,7 +11,7 @@ from p2pfl.cli.interrupts import Interrupts
 from p2pfl.cli.live import make_display
 from p2pfl.cli.overrides import parse_overrides
 from p2pfl.cli.screens import show_result
-from p2pfl.launch.launching import launch
+from p2pfl.launch.launching import launch, require_launchable
 from p2pfl.launch.stage import left_out
 from p2pfl_simulations.results import PROCESSES
 from p2pfl_simulations.run_folder import claim_folder, summary_document, write_run
@@ -27,6 +27,7 @@ def launch_scenario(
     overrides = parse_overrides(settings)
     with input_errors():
         scenario = load_scenario(name_or_path, overrides)
+        require_launchable(scenario)
         task_folder = find_scenario(name_or_path).resolve().parent
         folder = claim_folder(out, scenario)
     console = Console(stderr=True)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from p2pfl.group.settings import CohortSettings
+from p2pfl.launch.errors import LaunchError
 from p2pfl.launch.folders import make_folders
 from p2pfl.launch.processes import PeerProcess
 from p2pfl.launch.stage import ProcessStage
@@ -22,6 +24,15 @@ from p2pfl_simulations.running import (
 )
 from p2pfl_simulations.scenario import Scenario
 from p2pfl_simulations.stopwatch import Stopwatch
+
+
+def require_launchable(scenario: Scenario) -> None:
+    """Raise LaunchError for what only a simulation can do, before anything is made."""
+    if isinstance(scenario.averaging, CohortSettings) and scenario.averaging.masking == "modelled":
+        raise LaunchError(
+            "processes hide nothing by masks that are only modelled: set averaging.masking to"
+            " 'real' or 'none'"
+        )
 
 
 def launch(

@@ -150,11 +150,12 @@ def test_a_watched_status_ends_with_ctrl_c(
     one = make_group(tmp_path)[0]
     with running(one) as (peer,):
         peer.until("listening")
-        monkeypatch.setattr("p2pfl.cli.peer_running.time.sleep", ctrl_c)
-        watched = p2pfl("peer", "status", str(one), "--watch", "--json")
+        with monkeypatch.context() as patched:
+            patched.setattr("p2pfl.cli.peer_running.time.sleep", ctrl_c)
+            watched = p2pfl("peer", "status", str(one), "--watch", "--json")
+            on_screen = p2pfl("peer", "status", str(one), "--watch")
         assert watched.code == 130
         assert json.loads(watched.out)["name"] == "peer-0"
-        on_screen = p2pfl("peer", "status", str(one), "--watch")
         assert on_screen.code == 130
         assert "Traceback" not in on_screen.err
         assert "peer-0 of " in on_screen.out

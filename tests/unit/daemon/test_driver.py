@@ -283,3 +283,15 @@ def test_the_drawing_of_a_body_that_raises_ends_the_run() -> None:
             await until(lambda: ("lost", 0) in seen(two))
 
     run(main)
+
+
+def test_a_stop_before_the_machine_has_started_starts_nothing() -> None:
+    async def main() -> None:
+        async with scripted_pair([Send(IDS[1], Status(1))], []) as (one, _two):
+            one.stop.set()
+            one.start()
+            await one.end()
+            assert seen(one) == []
+            assert one.links.counters["frames_sent"] == 0
+
+    run(main)

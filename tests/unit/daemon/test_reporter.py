@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +87,10 @@ class UntilFinished:
         raise AssertionError((now_s, host, kind, detail))
 
 
+PUBLIC = {"digest", "group", "session", "addresses", "time"}
+LOOKS_SECRET = re.compile(r"[0-9a-fA-F]{16,}|[A-Za-z0-9+/_=-]{30,}|\\\\x")
+
+
 def spellings(secret: bytes) -> list[str]:
     text = [secret.hex(), secret.hex().upper(), base64.b64encode(secret).decode().rstrip("=")]
     return [*text, base64.urlsafe_b64encode(secret).decode().rstrip("="), repr(secret)[2:-1]]
@@ -119,6 +124,12 @@ def test_no_secret_and_no_model_is_logged_at_level_debug(tmp_path: Path) -> None
         logged = (folder / "peer.log").read_text() + (folder / "stderr.log").read_text()
         kinds = {json.loads(line)["event"] for line in logged.splitlines()}
         assert {"frame", "round_ended", "masked_sum_ended"} <= kinds
+        for entry in map(json.loads, logged.splitlines()):
+            # Seeds and masks live for a round and cannot be named here: so nothing that looks like
+            # them may stand anywhere but where digests and identities belong.
+            rest = {key: value for key, value in entry.items() if key not in PUBLIC}
+            if entry["event"] != "listening":
+                assert not LOOKS_SECRET.search(json.dumps(rest)), rest
         secrets = []
         for each in folders:
             keys = read_keys(each / "key")

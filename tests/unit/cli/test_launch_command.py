@@ -17,6 +17,7 @@ SMALL = (
     *("--set", "learning={task='integers'}"),
     *("--set", "evaluation={baselines=[]}"),
 )
+MODELLED = "averaging={algorithm='cohorts', cohort_size=5, masking='modelled'}"
 TIMEOUT_S = 60.0
 
 
@@ -24,6 +25,7 @@ def test_wrong_input_is_refused_before_a_process_starts(p2pfl: P2pfl) -> None:
     for arguments, told in (
         (("nowhere",), "nowhere"),
         (("quick", "--processes", "1"), "peers"),
+        (("quick", "--set", MODELLED), "set averaging.masking to 'real' or 'none'"),
         (("quick", "--processes", "many"), "--processes"),
         (("quick", "--set", "averaging.cohort_sise=3"), "did you mean 'cohort_size'?"),
     ):
