@@ -25,7 +25,8 @@ ORACLES = (
 )  # fmt: skip
 
 ALGORITHMS: dict[str, dict[str, Any]] = {
-    "cohorts": {"cohort_size": 4},
+    "cohorts": {"cohort_size": 4, "masking": "none"},
+    "masked cohorts": {"algorithm": "cohorts", "cohort_size": 6},
     "dsgd": {"topology": {"kind": "ring"}},
     "epidemic": {"fanout": 3},
     "push-sum": {"topology": {"kind": "exponential"}},

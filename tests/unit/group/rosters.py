@@ -33,7 +33,7 @@ def member(number: int) -> Member:
 def roster_document(count: int = 6, **more: Any) -> dict[str, Any]:
     return {
         "name": "hospitals",
-        "averaging": {"algorithm": "cohorts", "cohort_size": 2},
+        "averaging": {"algorithm": "cohorts", "masking": "none", "cohort_size": 2},
         "members": [member_document(number) for number in range(count)],
         **more,
     }

@@ -144,10 +144,18 @@ def test_each_fault_has_a_line() -> None:
             roster_document(
                 4, averaging={"algorithm": "cohorts", "masking": "real", "cohort_size": 5}
             ),
-            "averaging.cohort_size is 5 but there are only 4",
+            "masking hides nothing among 4 peers",
         ),
         (
-            roster_document(5, averaging={"algorithm": "cohorts", "cohort_size": 2, "grid": True}),
+            roster_document(
+                5,
+                averaging={
+                    "algorithm": "cohorts",
+                    "masking": "none",
+                    "cohort_size": 2,
+                    "grid": True,
+                },
+            ),
             "5",
         ),
         (
@@ -176,7 +184,7 @@ def test_a_group_that_cannot_start_is_told_why(
 @pytest.mark.parametrize(
     "averaging",
     [
-        {"algorithm": "cohorts", "cohort_size": 6},
+        {"algorithm": "cohorts", "masking": "none", "cohort_size": 6},
         {"algorithm": "cohorts", "masking": "real", "cohort_size": 5},
         {"algorithm": "dsgd"},
         {"algorithm": "epidemic", "fanout": 5},
@@ -234,7 +242,7 @@ def test_the_group_id_is_pinned() -> None:
 
 
 FORM = (
-    b'{"averaging":{"algorithm":"cohorts","clip":8.0,"cohort_size":2,"deadline_s":10.0'
+    b'{"averaging":{"algorithm":"cohorts","assumed_liars":0.1,"clip":8.0,"cohort_size":2,"deadline_s":10.0'
     b',"grid":false,"masking":"none","weight_max":1000.0,"weights":"equal"},"format":1'
     b',"learning":{"options":{},"task":"digits","training":{"batch_size":32,"learning_'
     b'rate":0.1,"momentum":0.0,"sampling":"epoch","schedule":[]}},"members":[{"commitm'
@@ -243,7 +251,7 @@ FORM = (
     b'b0ffe50d5ef300594ef1a4378b117c2c55a264543c88401d3387f5bff","peer_id":"12D3KooWJW'
     b'oaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq"}],"rounds":30,"seed":1}'
 )
-GROUP_ID = "2afe1257904af939ace35b5f57d87e1587a654cf3997ee2573758a3d9b06ccb0"
+GROUP_ID = "ddd7e02c3cc5c3bf18092f7d2100e17e147398ca596c2f3dad63a9725e76d517"
 
 
 @pytest.mark.parametrize(
@@ -277,8 +285,16 @@ def test_everything_else_makes_another_group() -> None:
         roster_document(2, learning={"options": {"hidden": [64]}}),
         roster_document(2, learning={"training": {"learning_rate": 0.2}}),
         roster_document(2, learning={"partition": {"kind": "iid"}}),
-        roster_document(2, averaging={"algorithm": "cohorts", "cohort_size": 3}),
-        roster_document(2, averaging={"algorithm": "cohorts", "cohort_size": 2, "deadline_s": 5}),
+        roster_document(2, averaging={"algorithm": "cohorts", "masking": "none", "cohort_size": 3}),
+        roster_document(
+            2,
+            averaging={
+                "algorithm": "cohorts",
+                "masking": "none",
+                "cohort_size": 2,
+                "deadline_s": 5,
+            },
+        ),
         roster_document(2, members=[member_document(1), member_document(0)]),
         roster_document(
             2, members=[member_document(0) | {"commitment": "00" * 32}, member_document(1)]
