@@ -5,6 +5,7 @@ Every check names what it found wrong, one line a fault; nothing is asked of the
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 from process_logs import PeerLog, read_log
@@ -16,6 +17,9 @@ from p2pfl.launch.processes import PeerProcess
 from p2pfl.store.journal import Store
 from p2pfl_gossip import events
 from p2pfl_simulations.scenario import Scenario
+
+ROUNDS_WITHOUT_SUM_MAX = 6
+"""In a row, of all untouched peers: parts of a cohort that are out of step take some to meet."""
 
 ONCE_SAID = ("Ack", "Vote")
 
@@ -38,6 +42,7 @@ class Evidence:
         return [
             *self._unfinished(),
             *self._stalled(),
+            *self._locked(),
             *self._said_twice(),
             *self._sent_twice(),
             *self._accused(),
@@ -61,6 +66,17 @@ class Evidence:
             and _of(reports, events.Finished)
         ]
 
+    def stepped_over(self) -> int:
+        """Rounds that untouched peers lost and left, to be where others were."""
+        return sum(len(self._stepped_over(peer)) for peer in self.untouched)
+
+    def _stepped_over(self, peer: int) -> set[int]:
+        return {
+            round_
+            for it in _of(self.reports[peer], events.CaughtUp)
+            for round_ in range(it.behind, it.round)
+        }
+
     def longest_exchange(self) -> float:
         """Seconds from a trained model to its round's end, at most, of untouched peers."""
         return max(took_s for peer in self.untouched for _, took_s in self._exchanges(peer))
@@ -81,8 +97,10 @@ class Evidence:
             if host.exit_code != 0:
                 yield f"{host.folder.name} ended with {host.exit_code}: {host.last_words()}"
             ended = [it.round for it in _of(self.reports[host.index], events.RoundEnded)]
-            if host.index in self.untouched and ended != list(range(rounds)):
-                yield f"{host.folder.name} ended the rounds {ended}"
+            if host.index in self.untouched:
+                missing = set(range(rounds)) - set(ended) - self._stepped_over(host.index)
+                if missing or len(ended) != len(set(ended)):
+                    yield f"{host.folder.name} did not end the rounds {sorted(missing)}"
             if rounds - 1 not in ended and host.index not in self.came_late():
                 yield f"{host.folder.name} did not end the last round: {ended[-1:]}"
 
@@ -93,6 +111,18 @@ class Evidence:
             for round_, took_s in self._exchanges(peer):
                 if took_s > limit_s:
                     yield f"peer {peer}: the exchange of round {round_} took {took_s:.1f} s"
+
+    def _locked(self) -> Iterator[str]:
+        summed = {
+            it.round
+            for peer in self.untouched
+            for it in _of(self.reports[peer], events.MaskedSumEnded)
+            if it.result == "summed"
+        }
+        places = [-1, *sorted(summed), self.scenario.rounds]
+        for before, after in pairwise(places):
+            if after - before > ROUNDS_WITHOUT_SUM_MAX:
+                yield f"no sum from round {before + 1} to {after - 1}"
 
     def _said_twice(self) -> Iterator[str]:
         for peer, log in enumerate(self.logs):

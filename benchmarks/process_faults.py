@@ -143,6 +143,7 @@ def run_once(task: str, seed: int, folder: Path) -> Figures:
             for strike, outcome, last in outcomes
         ],
         "longest_deadlines": evidence.longest_exchange() / DEADLINE_S,
+        "stepped_over": evidence.stepped_over(),
         "came_late": evidence.came_late(),
         "wall_s": stage.queue.now_s,
         "was_frozen": len(strikes.freezes) == 2,
@@ -205,6 +206,10 @@ def show(all_runs: list[Figures]) -> None:
     print(f"\n{len(all_runs)} runs ({dict(tasks)}), seeds {all_runs[0]['seed']} on;", end=" ")
     print(f"{len(failed)} failed; {missed} strikes not reached before the last round;", end=" ")
     print(f"{sum(run['was_frozen'] for run in ran)} runs with a whole freeze")
+    print(
+        f"{sum(run['stepped_over'] for run in ran)} rounds lost by a peer to follow others;",
+        end=" ",
+    )
     print(f"{sum(len(run['came_late']) for run in ran)} peers were back after the last round only")
     longest = max(run["longest_deadlines"] for run in ran)
     print(

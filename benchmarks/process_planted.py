@@ -38,6 +38,12 @@ def _with_reports(
     return doctored
 
 
+def _everywhere(evidence: Evidence, change: Callable[[list], Iterator]) -> Evidence:
+    for peer in range(len(evidence.reports)):
+        evidence = _with_reports(evidence, change, peer)
+    return evidence
+
+
 def _ended(it) -> bool:
     return isinstance(it.event, events.RoundEnded)
 
@@ -53,6 +59,10 @@ def _blame(reports: list) -> Iterator:
 
 def _one_round_less(reports: list) -> Iterator:
     return (it for it in reports if not (_ended(it) and it.event.round == 3))
+
+
+def _no_sums(reports: list) -> Iterator:
+    return (it for it in reports if not isinstance(it.event, events.MaskedSumEnded))
 
 
 def _slow(reports: list) -> Iterator:
@@ -83,6 +93,7 @@ PLANTED: dict[str, Callable[[Evidence], Evidence]] = {
     "a blame": lambda it: _with_reports(it, _blame),
     "a round that did not end": lambda it: _with_reports(it, _one_round_less),
     "a round that took too long": lambda it: _with_reports(it, _slow),
+    "no sum": lambda it: _everywhere(it, _no_sums),
     "another vector": lambda it: _with_reports(it, _other_vector),
     "a victim that did not come back": lambda it: _with_reports(
         it, lambda reports: iter(reports[: len(reports) // 2]), it.strikes.victim

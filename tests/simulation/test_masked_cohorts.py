@@ -147,6 +147,33 @@ def test_crashed_members_are_silent_in_their_old_sessions() -> None:
     assert not [event for event in result.events if event.kind == "member_blamed"]
 
 
+@pytest.mark.parametrize("ahead", [3, 4, 5])
+def test_two_parts_of_a_cohort_that_are_a_round_apart_find_together(ahead: int) -> None:
+    """Neither part is large enough for a sum, and all lose their rounds at the same pace."""
+    settings = make_scenario(
+        {
+            **scenario(masking="real"),
+            "peers": 8,
+            "rounds": 8,
+            "learning": {"task": "integers", "training": {"steps": 1}},
+            "averaging": {**scenario(masking="real")["averaging"], "cohort_size": 8, "clip": 65536},
+            "time_limit_s": 300.0,
+        }
+    )
+    learner = make_learner(settings.learning, peer_count=8, seed=1, folder=None)
+    simulation = Simulation(settings, learner, lambda _: None)
+    for host in simulation.world.hosts[:ahead]:
+        host.records = {
+            "round": (1).to_bytes(8, "little"),
+            "model": learner.initial_vector(),
+            "is_trained": b"\0",
+        }
+    simulation.run()
+    aborted = {it.round for it in simulation.result().events if it.kind == "masked_sum_aborted"}
+    assert aborted, "the parts are large enough for a sum of their own"
+    assert max(aborted) <= 3
+
+
 def test_a_masked_run_repeats_bit_for_bit() -> None:
     first, second = simulate(), simulate()
     assert first.digest == second.digest
