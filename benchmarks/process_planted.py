@@ -54,7 +54,7 @@ def _other_digest(frame: Sent) -> Sent:
 
 def _blame(reports: list) -> Iterator:
     yield from reports
-    yield reports[-1]._replace(event=events.MemberBlamed(0, "somebody", "two_acks"))
+    yield reports[-1]._replace(event=events.MemberBlamed(0, bytes(32), "somebody", "two_acks"))
 
 
 def _one_round_less(reports: list) -> Iterator:
