@@ -97,6 +97,7 @@ def run_peer(
             if place != index
         }
         reporter = Reporter(log, others)
+        switch_interval_s = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         try:
             with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -106,6 +107,7 @@ def run_peer(
             reporter.tell(FAILED, f"cannot go on: {error}", level=logging.CRITICAL)
             raise
         finally:
+            sys.setswitchinterval(switch_interval_s)
             close_log(log)
 
 
