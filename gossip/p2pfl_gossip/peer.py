@@ -31,6 +31,7 @@ from p2pfl_gossip.actions import (
 from p2pfl_gossip.averaging.base import (
     LOOKAHEAD_ROUNDS,
     Averaging,
+    Outcome,
     RoundMessage,
     Tickets,
     check_entries,
@@ -45,6 +46,7 @@ from p2pfl_gossip.catch_up import (
 )
 from p2pfl_gossip.inbound import Inbound
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
+from p2pfl_gossip.masked_sum.cohort import liars_max_of
 from p2pfl_gossip.peer_state import NEXT_STATES, Settings, State
 from p2pfl_gossip.records import Message, Record
 from p2pfl_gossip.roster import Roster
@@ -91,6 +93,8 @@ class Peer:
         self._evaluations: dict[Ticket, int] = {}
         self._told: dict[int, int] = {}  # Late sender -> our round when it was told.
         self._ahead: dict[int, int] = {}  # Partner -> its round, where it is past ours.
+        # The same of whoever has sent frames of a later round: it may still give us what it owes.
+        self._later: dict[int, int] = {}
         self._pause_asked = False
 
     @property
@@ -279,7 +283,8 @@ class Peer:
 
     def _start_round(self, now_s: float) -> list[Action]:
         # A member tells its round once: what is still ahead of ours is still worth knowing.
-        self._ahead = {index: ahead for index, ahead in self._ahead.items() if ahead > self._round}
+        self._ahead = _still_ahead(self._ahead, self._round)
+        self._later = _still_ahead(self._later, self._round)
         if self._round >= self._settings.rounds:
             self._enter(State.FINISHED)
             return self._finish()
@@ -316,9 +321,8 @@ class Peer:
             return actions
         self._averaging.outcome = None
         partners = outcome.expected - 1
-        if len(outcome.past) * 2 > partners and self._ahead:
-            # The others have left this round behind: so are we, not they.
-            target = max(self._ahead, key=lambda index: (self._ahead[index], -index))
+        target = self._whom_to_follow(outcome)
+        if target is not None:
             return actions + self._fall_behind(now_s, target)
         ended = events.RoundEnded(
             self._round, outcome.vector, outcome.expected, outcome.contributors, outcome.complete
@@ -336,6 +340,26 @@ class Peer:
             # Cut off, perhaps: training on alone would drift from the others.
             return actions + self._seek(now_s)
         return actions + self._start_round(now_s)
+
+    def _whom_to_follow(self, outcome: Outcome) -> int | None:
+        """Return the member that is furthest ahead, where we are behind; None where we are not.
+
+        So we are where most partners have left our round behind. A masked sum needs more than two
+        thirds of its cohort: in two parts that are a round apart, a cohort would lose every round
+        from then on, both parts at the same pace. So there it is enough that we have lost our round
+        and that more partners are past it than may be lying.
+        """
+        if len(outcome.past) * 2 > outcome.expected - 1 and self._ahead:
+            rounds = self._ahead
+        elif outcome.contributors == 1 and self._averaging.hides_models:
+            known = {**self._later, **self._ahead}
+            partners = self._averaging.partners(self._round)
+            rounds = {index: known[index] for index in partners if index in known}
+            if len(rounds) <= liars_max_of(outcome.expected):
+                return None
+        else:
+            return None
+        return max(rounds, key=lambda index: (rounds[index], -index))
 
     def _vector_for_others(self) -> Vector | None:
         return self._given if self._is_trained else self._vector
@@ -388,6 +412,8 @@ class Peer:
                 return None
             return self._tell_round(sender)
         if round_ <= self._round + LOOKAHEAD_ROUNDS:
+            if round_ > self._round:
+                self._later[sender] = max(round_, self._later.get(sender, 0))
             return None
         if self._state in (State.TRAINING, State.AVERAGING):
             return self._fall_behind(now_s, sender)
@@ -453,6 +479,11 @@ class Peer:
 
     def _stream(self, purpose: str) -> str:
         return f"{self._seed}/{self._index}/{self._incarnation}/{purpose}"
+
+
+def _still_ahead(rounds: dict[int, int], round_: int) -> dict[int, int]:
+    """Keep the members that are past a round."""
+    return {index: ahead for index, ahead in rounds.items() if ahead > round_}
 
 
 def _number(record: bytes | Vector) -> int:

@@ -203,6 +203,37 @@ def test_a_minority_that_is_past_is_done_without() -> None:
     assert peer.peer.state is State.TRAINING
 
 
+def _lost_round(peer: OnePeer, *, ahead: int) -> OnePeer:
+    """Have a peer end a round in vain, after so many partners sent frames of a later one."""
+    peer.start()
+    for sender in range(1, 1 + ahead):
+        assert peer.part(sender, 1.0, round_=2)
+    peer.train()
+    while peer.peer.state is State.AVERAGING:
+        peer.timer()
+    return peer
+
+
+def test_whoever_loses_a_round_goes_where_others_are_if_no_liar_alone_says_so() -> None:
+    # A masked sum of 7 needs 5; these 3, and those who are with us, never come to one again.
+    peer = _lost_round(OneHidingPeer(peers=7, length=14), ahead=3)
+    assert peer.peer.state is State.CATCHING_UP
+    assert peer.asked(ModelRequest) == [1]
+    assert peer.reported(events.RoundLost) == [events.RoundLost(0, "behind")]
+    assert peer.reported(events.RoundEnded) == []
+
+
+def test_whoever_loses_a_round_goes_on_where_only_liars_may_be_ahead() -> None:
+    peer = _lost_round(OneHidingPeer(peers=7, length=14), ahead=2)
+    (ended,) = peer.reported(events.RoundEnded)
+    assert (peer.peer.round, ended.contributors) == (1, 1)
+
+
+def test_without_a_threshold_a_lost_round_is_no_reason_to_leave_it() -> None:
+    peer = _lost_round(OnePeer(peers=7, length=14), ahead=3)
+    assert peer.peer.round == 1
+
+
 def test_a_frame_far_ahead_tells_a_peer_that_it_is_behind() -> None:
     peer = OnePeer().start()
     assert not peer.part(2, 1.0, round_=LOOKAHEAD_ROUNDS + 1)
