@@ -47,8 +47,9 @@ class Nothing:
 class Watch:
     """Times the averaging of each round."""
 
-    def __init__(self, rounds: int, driver_time) -> None:
-        self.began_s = self.rounds_s = None
+    def __init__(self) -> None:
+        self.began_s = 0.0
+        self.contributors = 0
         self.seconds: list[float] = []
         self.done = asyncio.Event()
         self.checks: list[float] = []
@@ -119,7 +120,7 @@ async def main(index: int, peers: int, entries: int, rounds: int, masking: str) 
         print(addresses[0], flush=True)
         loop = asyncio.get_running_loop()
         everybody = json.loads(await loop.run_in_executor(None, sys.stdin.readline))
-        watch = Watch(rounds, None)
+        watch = Watch()
         driver = Driver(opening, journal=Nothing(), work=work, observer=watch)
         links = Links(
             host,

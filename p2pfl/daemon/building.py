@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 
 from p2pfl.daemon.errors import MembershipError
-from p2pfl.group.averaging import Group, make_averaging
+from p2pfl.group.averaging import Group, make_averaging, peer_settings
 from p2pfl.group.roster_file import RosterFile, group_id
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.store.keys import PeerKeys
@@ -16,7 +16,6 @@ from p2pfl_gossip.learning import Evaluate, Train
 from p2pfl_gossip.masked_sum.jobs import perform
 from p2pfl_gossip.opening import Opening
 from p2pfl_gossip.peer import Peer
-from p2pfl_gossip.peer_state import Settings
 from p2pfl_gossip.records import Record
 from p2pfl_gossip.reveals import Reveals
 
@@ -94,10 +93,9 @@ def make_machine(
         return Peer(
             index=index,
             roster=members,
-            settings=Settings(
+            settings=peer_settings(
+                roster.averaging,
                 rounds=roster.rounds,
-                deadline_s=roster.averaging.deadline_s,
-                weigh_by_samples=roster.averaging.weights == "samples",
                 checkpoint_every=roster.checkpoint_every,
                 evaluate_every=roster.evaluate_every,
             ),

@@ -32,7 +32,7 @@ from p2pfl.daemon.reporter import Reporter
 from p2pfl.group.roster_file import RosterFile, group_id, read_roster
 from p2pfl.learner.learner import Learner
 from p2pfl.libp2p import Host, InvalidMultiaddr
-from p2pfl.store.journal import Store
+from p2pfl.store.journal import Records, Store
 from p2pfl.store.keys import PeerKeys
 from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip import events
@@ -79,7 +79,8 @@ def run_peer(
     roster = read_roster(folder.roster_path(config))
     index = index_in(roster, keys)
     with Store.open(folder.journal) as store:
-        _require_group(roster, store, folder)
+        records = store.records()
+        _require_group(roster, records, folder)
         learner, place = make_member_learner(
             roster,
             index,
@@ -87,7 +88,8 @@ def run_peer(
             threads=config.threads,
             folder=config.task_dir or folder.roster_path(config).resolve().parent,
         )
-        _require_model_of(learner, store, folder)
+        _require_model_of(learner, records, folder)
+        del records  # A model, perhaps; the driver reads its own.
         machine = make_machine(roster, index, keys.identity, learner, keys.draw_secret)
         log = open_log(folder.log, level=config.log_level)
         store.persist({GROUP_RECORD: group_id(roster)})
@@ -111,8 +113,8 @@ def run_peer(
             close_log(log)
 
 
-def _require_group(roster: RosterFile, store: Store, folder: PeerFolder) -> None:
-    found, ours = store.records().get(GROUP_RECORD), group_id(roster)
+def _require_group(roster: RosterFile, records: Records, folder: PeerFolder) -> None:
+    found, ours = records.get(GROUP_RECORD), group_id(roster)
     if found not in (None, ours):
         told = found.hex()[:16] if isinstance(found, bytes) else "?"
         raise ServiceError(
@@ -121,8 +123,8 @@ def _require_group(roster: RosterFile, store: Store, folder: PeerFolder) -> None
         )
 
 
-def _require_model_of(learner: Learner, store: Store, folder: PeerFolder) -> None:
-    model = store.records().get("model")
+def _require_model_of(learner: Learner, records: Records, folder: PeerFolder) -> None:
+    model = records.get("model")
     if model is not None and len(model) != learner.vector_length:
         raise ServiceError(
             f"{folder.journal} has a model of {len(model)} parameters, the task one of"
@@ -145,6 +147,7 @@ class _Service:
     ) -> None:
         self._folder, self._config, self._keys = folder, config, keys
         self._roster, self._index = roster, index
+        self._group_id = group_id(roster)  # Of all members: too much to work out at each status.
         self._machine, self._reporter = machine, reporter
         self._began_s = time.monotonic()
         self._stop = asyncio.Event()
@@ -168,7 +171,7 @@ class _Service:
             self._reporter.listeners.append(self._on_event)
             self._driver = Driver(self._machine, journal=store, work=work, observer=self._reporter)
             self._links = Links(
-                host, addresses=others, group_id=group_id(self._roster), receiver=self._driver
+                host, addresses=others, group_id=self._group_id, receiver=self._driver
             )
             if self._config.record:
                 self._reporter.listeners.append(
@@ -183,10 +186,10 @@ class _Service:
             self._reporter.tell(
                 "listening",
                 f"{members[self._index].name} of {self._roster.name}"
-                f" ({len(members)} members, group {group_id(self._roster).hex()[:16]})"
+                f" ({len(members)} members, group {self._group_id.hex()[:16]})"
                 f" listens on {', '.join(addresses)}",
                 addresses=addresses,
-                group=group_id(self._roster).hex(),
+                group=self._group_id.hex(),
             )
             try:
                 await self._driver.run(self._links, self._stop)
@@ -288,7 +291,7 @@ class _Service:
             "name": members[self._index].name,
             "peer_id": self._host.peer_id,
             "addresses": list(map(str, self._host.addresses)),
-            "group": {"name": self._roster.name, "id": group_id(self._roster).hex()},
+            "group": {"name": self._roster.name, "id": self._group_id.hex()},
             "state": self._machine.state,
             "stopping": self._is_stopping,
             "round": peer.round if peer else 0,

@@ -36,6 +36,7 @@ from p2pfl_gossip.averaging.push_sum import PushSum
 from p2pfl_gossip.cohorts import CohortError, Cohorts, draw_cohorts, draw_grid_cohorts, grid_sides
 from p2pfl_gossip.masked_sum.cohort import Patience
 from p2pfl_gossip.masked_sum.core import Entropy
+from p2pfl_gossip.peer_state import Settings
 from p2pfl_gossip.roster import Roster
 from p2pfl_gossip.topology import Topology, TopologyError, make_topology
 
@@ -215,4 +216,17 @@ def _topology(settings: TopologySettings, peer_count: int, seed: bytes) -> Topol
         degree=settings.degree,
         probability=settings.probability,
         k=settings.k,
+    )
+
+
+def peer_settings(
+    averaging: AveragingSettings, *, rounds: int, checkpoint_every: int, evaluate_every: int
+) -> Settings:
+    """Return what a peer of a group with such averaging goes by."""
+    return Settings(
+        rounds=rounds,
+        deadline_s=averaging.deadline_s,
+        weigh_by_samples=averaging.weights == "samples",
+        checkpoint_every=checkpoint_every,
+        evaluate_every=evaluate_every,
     )

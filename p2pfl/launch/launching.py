@@ -10,16 +10,17 @@ from p2pfl.launch.stage import ProcessStage
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl_gossip.actions import Event, Vector
 from p2pfl_gossip.events import RoundEnded, RoundStarted
-from p2pfl_gossip.learning import Evaluate, Evaluated
+from p2pfl_gossip.learning import Evaluate
 from p2pfl_simulations.faults import FaultInjector
 from p2pfl_simulations.group import make_peers, make_roster
 from p2pfl_simulations.recorder import Recorder
 from p2pfl_simulations.results import PROCESSES, RoundRow, Run
 from p2pfl_simulations.running import (
     OnProgress,
-    Progress,
+    accuracy_of,
     add_baselines,
     environment,
+    gossip_progress,
     mean_model,
 )
 from p2pfl_simulations.scenario import Scenario
@@ -129,22 +130,10 @@ class _Launch:
 
     def _accuracy(self, round_: int, vector: Vector) -> float:
         (result,) = self._learner.run([(0, Evaluate(round_, vector))])
-        return result.metrics["accuracy"] if isinstance(result, Evaluated) else float("nan")
+        return accuracy_of(result)
 
     def _on_round(self, row: RoundRow) -> None:
-        self._progress(
-            Progress(
-                stage="gossip",
-                round=row.round + 1,
-                rounds=self._scenario.rounds,
-                online=self._recorder.online,
-                peers=self._scenario.peers,
-                accuracy_mean=row.accuracy_mean,
-                accuracy_worst=row.accuracy_worst,
-                bytes_sent=row.bytes_sent,
-                virtual_s=row.virtual_s,
-            )
-        )
+        self._progress(gossip_progress(self._scenario, row, self._recorder.online))
 
 
 class _FaultsOnceOpen:

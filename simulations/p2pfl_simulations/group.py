@@ -4,13 +4,18 @@ from collections.abc import Callable
 
 import numpy as np
 
-from p2pfl.group.averaging import AveragingError, Group, MakeAveraging, make_averaging
+from p2pfl.group.averaging import (
+    AveragingError,
+    Group,
+    MakeAveraging,
+    make_averaging,
+    peer_settings,
+)
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Job, Vector
 from p2pfl_gossip.learning import Train
 from p2pfl_gossip.peer import Peer
-from p2pfl_gossip.peer_state import Settings
 from p2pfl_gossip.roster import Roster
 from p2pfl_simulations.costs import masked_sum_s
 from p2pfl_simulations.draws import stream
@@ -46,10 +51,9 @@ def make_peers(scenario: Scenario, roster: Roster, initial: Vector) -> Callable[
         return Peer(
             index=index,
             roster=roster,
-            settings=Settings(
+            settings=peer_settings(
+                scenario.averaging,
                 rounds=scenario.rounds,
-                deadline_s=scenario.averaging.deadline_s,
-                weigh_by_samples=scenario.averaging.weights == "samples",
                 checkpoint_every=scenario.checkpoint_every,
                 evaluate_every=every,
             ),

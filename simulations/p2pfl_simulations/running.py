@@ -13,6 +13,7 @@ from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.learning import Evaluate, Evaluated
 from p2pfl_gossip.masked_sum.jobs import perform
 from p2pfl_gossip.peer import Peer
+from p2pfl_gossip.records import Record
 from p2pfl_simulations.baselines import local_only, pooled
 from p2pfl_simulations.batch import Workshop
 from p2pfl_simulations.event_queue import EventQueue
@@ -184,23 +185,30 @@ class Simulation:
         ]
 
     def _accuracy(self, round_: int, vector: Vector) -> float:
-        result = self._workshop.do(0, Evaluate(round_, vector))
-        return result.metrics["accuracy"] if isinstance(result, Evaluated) else float("nan")
+        return accuracy_of(self._workshop.do(0, Evaluate(round_, vector)))
 
     def _on_round(self, row: RoundRow) -> None:
-        self._tell(
-            Progress(
-                stage="gossip",
-                round=row.round + 1,
-                rounds=self._scenario.rounds,
-                online=self._recorder.online,
-                peers=self._scenario.peers,
-                accuracy_mean=row.accuracy_mean,
-                accuracy_worst=row.accuracy_worst,
-                bytes_sent=row.bytes_sent,
-                virtual_s=row.virtual_s,
-            )
-        )
+        self._tell(gossip_progress(self._scenario, row, self._recorder.online))
+
+
+def gossip_progress(scenario: Scenario, row: RoundRow, online: int) -> Progress:
+    """Tell how far peers are that have come to the end of a round."""
+    return Progress(
+        stage="gossip",
+        round=row.round + 1,
+        rounds=scenario.rounds,
+        online=online,
+        peers=scenario.peers,
+        accuracy_mean=row.accuracy_mean,
+        accuracy_worst=row.accuracy_worst,
+        bytes_sent=row.bytes_sent,
+        virtual_s=row.virtual_s,
+    )
+
+
+def accuracy_of(result: Record) -> float:
+    """Return the accuracy that an evaluation found; NaN if it failed."""
+    return result.metrics["accuracy"] if isinstance(result, Evaluated) else float("nan")
 
 
 def environment() -> dict[str, str]:
