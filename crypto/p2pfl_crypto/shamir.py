@@ -230,16 +230,14 @@ def _products(
 ) -> list[list[bytes]]:
     """Multiply each row by each column: inner products modulo L of at most 255 scalars."""
     left, right = _limbs(rows), _limbs(columns)
-    row_count, length, _ = left.shape
-    column_count = len(right)
-    # Sums of 255 products of two limbs stay below 2^40, so that binary64 holds them exactly.
-    terms = left.transpose(0, 2, 1).reshape(row_count * _LIMBS, length) @ (
-        right.transpose(1, 0, 2).reshape(length, column_count * _LIMBS)
-    )
-    by_limb = terms.reshape(row_count, _LIMBS, column_count, _LIMBS).astype(np.int64)
+    row_count, column_count = len(left), len(right)
+    # Sums of 255 products of two limbs stay below 2^40, so that binary64 holds them exactly. One
+    # small product for each pair: BLAS shares a large one among threads, which then spin for work.
+    terms = left.transpose(0, 2, 1)[:, None] @ right[None]
+    by_limb = terms.astype(np.int64)
     wide = np.zeros((row_count, column_count, 2 * _LIMBS), np.int64)
     for place in range(_LIMBS):
-        wide[:, :, place : place + _LIMBS] += by_limb[:, place]
+        wide[:, :, place : place + _LIMBS] += by_limb[:, :, place]
     for place in range(2 * _LIMBS - 1):  # Carry.
         wide[:, :, place + 1] += wide[:, :, place] >> 16
         wide[:, :, place] &= 0xFFFF
