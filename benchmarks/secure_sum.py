@@ -26,7 +26,7 @@ from measuring import ROOT, Failed, Figures, describe, machine, run_apart, save,
 from plotting import Growth, draw_growth
 
 from p2pfl_crypto.encoding import Encoding
-from p2pfl_crypto.hashing import hash_parts
+from p2pfl_crypto.hashing import body_digest
 from p2pfl_crypto.identity import Identity, verify
 from p2pfl_crypto.masks import BLOCK_BYTES, KeyStream, Mask, MaskStreams
 from p2pfl_crypto.shamir import Rebuilder, entropy_bytes_for, scalar_of, share_secrets
@@ -150,7 +150,7 @@ def bench_parts() -> Figures:
     jobs: dict[str, Callable[[], object]] = {
         "encode 1M entries": lambda: encoding.encode(out, values, 0.5, bytes(32), 0),
         "decode 1M entries": lambda: encoding.decode(out, 2**27),
-        "BLAKE2b-256 of 4 MB": lambda: hash_parts(b"p2pfl/bench", out.data),
+        "digest of 4 MB": lambda: body_digest(out.data),
         "check one signature": lambda: verify(identity.public_key, bytes(32), signature),
     }
     random = np.random.default_rng(2)
@@ -214,7 +214,7 @@ def floor_ms(members: int, bare_gb_s: float, parts: Figures) -> float:
     """
     streams_ms = (members + 3) * 4 * ENTRIES / bare_gb_s / 1e6
     ms = parts["ms"]
-    hashes_ms = 4 * ms["BLAKE2b-256 of 4 MB"]
+    hashes_ms = 4 * ms["digest of 4 MB"]
     coding_ms = ms["encode 1M entries"] + ms["decode 1M entries"]
     return float(streams_ms + hashes_ms + 7 * members * ms["check one signature"] + coding_ms)
 

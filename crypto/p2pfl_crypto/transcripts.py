@@ -12,9 +12,9 @@ bytes, rank 0 in the lowest bit of the first byte.
 import struct
 from collections.abc import Sequence
 
-from p2pfl_crypto.hashing import Buffer, hash_parts
+from p2pfl_crypto.hashing import Buffer, body_digest, hash_parts
 
-SUITE = b"p2pfl/1 Ed25519 X25519 XChaCha20-Poly1305 ChaCha20 BLAKE2b-256"
+SUITE = b"p2pfl/1 Ed25519 X25519 XChaCha20-Poly1305 ChaCha20 BLAKE2b-256 BLAKE3"
 """Names all primitives of a session; another set of primitives has another name."""
 
 
@@ -113,7 +113,7 @@ def rounding_key(secret: bytes, sid: bytes, rank: int) -> bytes:
 
 def chunk_digest(tau2: bytes, rank: int, chunk: int, body: Buffer) -> bytes:
     """Digest of a masked chunk: uint32, little-endian, the encoded weight last."""
-    return hash_parts(b"p2pfl/chunk", tau2, _rank(rank), _chunk(chunk), body)
+    return hash_parts(b"p2pfl/chunk", tau2, _rank(rank), _chunk(chunk), body_digest(body))
 
 
 def manifest_digest(tau2: bytes, rank: int, chunk_digests: bytes) -> bytes:
@@ -128,7 +128,7 @@ def ballot_digest(tau2: bytes, members: bytes, owners: bytes, manifest_digests: 
 
 def sum_digest(ballot: bytes, chunk: int, body: Buffer) -> bytes:
     """Digest of a chunk's unmasked sum: uint32, little-endian, the sum of weights last."""
-    return hash_parts(b"p2pfl/sum", ballot, _chunk(chunk), body)
+    return hash_parts(b"p2pfl/sum", ballot, _chunk(chunk), body_digest(body))
 
 
 def _rank(rank: int) -> bytes:

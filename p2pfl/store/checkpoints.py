@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from p2pfl.store.files import PRIVATE, sync_file
-from p2pfl_crypto.hashing import hash_parts
+from p2pfl_crypto.hashing import body_digest, hash_parts
 from p2pfl_gossip.actions import Vector
 
 _NAME = re.compile(r"checkpoint-(\d{12})\.safetensors")
@@ -102,7 +102,9 @@ class Checkpoints:
 
 
 def _digest(vector: Vector) -> bytes:
-    return hash_parts(b"p2pfl/checkpoint", vector.dtype.name.encode(), vector.view(np.uint8).data)
+    return hash_parts(
+        b"p2pfl/checkpoint", vector.dtype.name.encode(), body_digest(vector.view(np.uint8).data)
+    )
 
 
 def _match(file: Path) -> re.Match[str] | None:

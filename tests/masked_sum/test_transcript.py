@@ -92,7 +92,7 @@ def test_the_names_of_session_and_transcripts_follow_from_what_was_said() -> Non
     seeds = [bytes.fromhex(member["identity_seed"]) for member in MEMBERS]
     keys = b"".join(sodium.crypto_sign_seed_keypair(seed)[0] for seed in seeds)
     parameters = struct.pack("<QQIdd", 12, 5, 2, VECTOR["clip"], VECTOR["weight_max"])
-    suite = b"p2pfl/1 Ed25519 X25519 XChaCha20-Poly1305 ChaCha20 BLAKE2b-256"
+    suite = b"p2pfl/1 Ed25519 X25519 XChaCha20-Poly1305 ChaCha20 BLAKE2b-256 BLAKE3"
     session = digest(
         b"p2pfl/sid",
         suite,
