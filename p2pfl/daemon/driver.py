@@ -80,6 +80,8 @@ class Driver:
 
     Attributes:
         counters: actions carried out and inputs told, by name.
+        sent_bytes: what was given to the links, by the name of the message; bodies count with
+            their headers.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Driver:
             observer: is told what happens.
         """
         self.counters: Counter[str] = Counter()
+        self.sent_bytes: Counter[str] = Counter()
         self._machine, self._journal, self._do, self._observer = machine, journal, work, observer
         self._loop = asyncio.get_running_loop()
         self._began_s = self._loop.time()
@@ -285,11 +288,13 @@ class Driver:
     def _send(self, action: Send) -> None:
         frame = wire.encode(action.message)
         self._observer.on_traffic("out", action.receiver, action.message, frame)
+        self.sent_bytes[type(action.message).__name__] += len(frame)
         self._links.send(action.receiver, frame, action.ticket)
 
     def _send_bulk(self, action: SendBulk) -> None:
         header = wire.encode(action.header)
         self._observer.on_traffic("out", action.receiver, action.header, header)
+        self.sent_bytes[type(action.header).__name__] += len(header) + action.size_bytes
         task = self._links.send_bulk(action, header)
         if action.ticket is not None:
             self._bodies[action.ticket] = task

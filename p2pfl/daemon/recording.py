@@ -17,36 +17,46 @@ from p2pfl_gossip.actions import Event
 EVENTS, MODELS = "events.jsonl", "models"
 
 
+class Sent(NamedTuple):
+    """What a process has sent since it began.
+
+    Attributes:
+        frames: and bodies.
+        bytes: of both.
+        bytes_by_message: by the name of a message's type, with what still waits for a link.
+    """
+
+    frames: int
+    bytes: int
+    bytes_by_message: Mapping[str, int]
+
+
 class Recorded(NamedTuple):
     """One event of a peer.
 
     Attributes:
         monotonic_s: when, on the clock that all processes of a machine share.
         event: what; a model is read back only if it is asked for.
-        frames_sent: up to then, since the process began.
-        bytes_sent: the same.
+        sent: up to then.
     """
 
     monotonic_s: float
     event: Event
-    frames_sent: int
-    bytes_sent: int
+    sent: Sent
 
 
-def recorder(folder: Path, traffic: Callable[[], Mapping[str, int]]) -> Callable[[Event], None]:
+def recorder(folder: Path, sent: Callable[[], Sent]) -> Callable[[Event], None]:
     """Return what records an event in a folder; later processes go on in the same files."""
     (folder / MODELS).mkdir(exist_ok=True)
 
     def record(event: Event) -> None:
         if isinstance(event, events.RoundEnded):
             np.save(_model(folder, event.round), event.vector)
-        sent = traffic()
         line = {
             "monotonic_s": time.monotonic(),
             "event": type(event).__name__,
             "fields": fields_of(event),
-            "frames_sent": sent.get("frames_sent", 0) + sent.get("bodies_sent", 0),
-            "bytes_sent": sent.get("bytes_sent", 0),
+            "sent": sent()._asdict(),
         }
         with (folder / EVENTS).open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(line, separators=(",", ":")) + "\n")
@@ -81,9 +91,7 @@ class Recording:
         }
         if kind is events.RoundEnded:
             fields["vector"] = np.load(_model(self._folder, fields["round"]))
-        return Recorded(
-            line["monotonic_s"], kind(**fields), line["frames_sent"], line["bytes_sent"]
-        )
+        return Recorded(line["monotonic_s"], kind(**fields), Sent(**line["sent"]))
 
 
 def fields_of(event: Event) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from p2pfl.daemon.driver import SWITCH_INTERVAL_S, Driver
 from p2pfl.daemon.errors import ServiceError
 from p2pfl.daemon.links import Links
 from p2pfl.daemon.logs import FAILED, close_log, open_log
-from p2pfl.daemon.recording import recorder
+from p2pfl.daemon.recording import Sent, recorder
 from p2pfl.daemon.reporter import Reporter
 from p2pfl.group.roster_file import RosterFile, group_id, read_roster
 from p2pfl.learner.learner import Learner
@@ -174,9 +174,7 @@ class _Service:
                 host, addresses=others, group_id=self._group_id, receiver=self._driver
             )
             if self._config.record:
-                self._reporter.listeners.append(
-                    recorder(self._folder.path, lambda: self._links.counters)
-                )
+                self._reporter.listeners.append(recorder(self._folder.path, self._sent))
             control = await ControlServer.open(self._folder.control, self._answer)
             metrics = self._serve_metrics()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -313,6 +311,11 @@ class _Service:
             ],
         }
 
+    def _sent(self) -> Sent:
+        counts = self._links.counters
+        frames = counts["frames_sent"] + counts["bodies_sent"]
+        return Sent(frames, counts["bytes_sent"], dict(self._driver.sent_bytes))
+
     def _snapshot(self) -> dict[str, Any]:
         """Gather metrics; called on the metrics thread, so nothing is awaited or changed."""
         peer, host = self._machine.peer, self._host.metrics()
@@ -333,6 +336,7 @@ class _Service:
             "counters": {
                 "events": dict(self._reporter.counts),
                 "traffic": dict(self._links.counters),
+                "sent_bytes": dict(self._driver.sent_bytes),
                 "inputs_and_actions": dict(self._driver.counters),
                 "libp2p": host,
             },

@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
-from p2pfl.daemon.recording import Recording
+from p2pfl.daemon.recording import Recording, Sent
 
 ERRORS = "stderr.log"
+NOTHING_SENT = Sent(0, 0, {})
 
 
 class PeerProcess:
@@ -20,6 +22,7 @@ class PeerProcess:
         life: counts its processes.
         bytes_sent: by all its processes, as far as their events tell.
         frames_sent: the same.
+        bytes_by_message: the same, by the name of a message's type.
         recording: what its processes record.
     """
 
@@ -28,13 +31,15 @@ class PeerProcess:
         self.is_online = True
         self.life = 0
         self.bytes_sent = self.frames_sent = 0
+        self.bytes_by_message: Counter[str] = Counter()
         self.recording = Recording(folder)
         self._process: subprocess.Popen[bytes] | None = None
-        self._sent_before = (0, 0)  # By earlier processes.
+        self._sent_before = NOTHING_SENT  # By the present process, at its event before.
 
     def start(self) -> None:
         """Start it in its own folder, where even a deep path leaves room for its socket's name."""
         with (self.folder / ERRORS).open("ab") as errors:
+            self._sent_before = NOTHING_SENT
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "p2pfl.cli.main", "peer", "run", ".", "--until-eof"],
                 cwd=self.folder,
@@ -86,15 +91,15 @@ class PeerProcess:
             self._process.stdin.close()
         return True
 
-    def count(self, frames_sent: int, bytes_sent: int) -> tuple[int, int]:
-        """Note what its present process has sent; return what is new of that."""
-        frames, size = self._sent_before
-        new = (
-            frames + frames_sent - self.frames_sent,
-            size + bytes_sent - self.bytes_sent,
-        )
-        self.frames_sent, self.bytes_sent = frames + frames_sent, size + bytes_sent
-        return new
+    def count(self, sent: Sent) -> tuple[int, int]:
+        """Note what its present process has sent; return the frames and bytes that are new."""
+        before, self._sent_before = self._sent_before, sent
+        frames, size = sent.frames - before.frames, sent.bytes - before.bytes
+        self.frames_sent += frames
+        self.bytes_sent += size
+        self.bytes_by_message.update(sent.bytes_by_message)
+        self.bytes_by_message.subtract(before.bytes_by_message)
+        return frames, size
 
     def last_words(self) -> str:
         """Return the last line that it wrote to standard error that is not of its log."""
@@ -107,7 +112,6 @@ class PeerProcess:
     def _reap(self) -> None:
         self.wait(None)
         self.life += 1
-        self._sent_before = (self.frames_sent, self.bytes_sent)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:

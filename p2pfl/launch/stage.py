@@ -8,6 +8,7 @@ out; `left_out` names it.
 
 import heapq
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, Protocol
@@ -111,6 +112,13 @@ class ProcessStage:
                 if not process.wait(0):
                     process.kill()
 
+    def bytes_by_message(self) -> Counter[str]:
+        """Add up what all peers have sent, by the name of a message's type."""
+        total: Counter[str] = Counter()
+        for host in self.hosts:
+            total.update(host.bytes_by_message)
+        return total
+
     # What faults ask for.
 
     def take_offline(
@@ -156,7 +164,7 @@ class ProcessStage:
         ]
         for monotonic_s, index, it in sorted(fresh, key=lambda entry: entry[:2]):
             host = self.hosts[index]
-            frames, size = host.count(it.frames_sent, it.bytes_sent)
+            frames, size = host.count(it.sent)
             self.frames_sent += frames
             self.bytes_sent += size
             now_s = monotonic_s - self.queue.began_s

@@ -99,8 +99,8 @@ class MaskedSumTally:
         recovered = sum(it.is_recovered for it in summed)
         return RoundSums(len(summed), recovered, len(cohorts) - len(summed))
 
-    def total(self, bytes_by_message: Mapping[type[Message], int]) -> MaskedSums:
-        """Return the figures of the whole run."""
+    def total(self, bytes_by_message: Mapping[str, int]) -> MaskedSums:
+        """Return the figures of the whole run; bytes are by the name of a message's type."""
         cohorts = list(self._cohorts.values())
         summed = [it for it in cohorts if it.has_sum]
         left: Counter[str] = Counter()
@@ -118,7 +118,7 @@ class MaskedSumTally:
             clipped_entries=self._clipped,
             weights_capped=self._capped,
             bytes_by_phase={
-                phase: sum(bytes_by_message.get(kind, 0) for kind in kinds)
+                phase: sum(bytes_by_message.get(kind.__name__, 0) for kind in kinds)
                 for phase, kinds in PHASES.items()
             },
         )

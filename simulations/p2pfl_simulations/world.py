@@ -114,7 +114,7 @@ class World:
         self.trace = Trace()
         self.counters: Counter[str] = Counter()
         self.frames_sent = self.bytes_sent = 0
-        self.bytes_by_message: Counter[type[Message]] = Counter()
+        self.bytes_by_message: Counter[str] = Counter()
         self._indices = {peer_id: index for index, peer_id in enumerate(peer_ids)}
         self._make_machine = make_machine
         self._workshop, self._duration_s = workshop, duration_s
@@ -458,7 +458,7 @@ class World:
         self.queue.call_at(self.queue.now_s, self._sent_due, host, host.life, ticket, ok)
 
     def _count_sent(self, host: Host, message: Message, size_bytes: int) -> None:
-        self.bytes_by_message[type(message)] += size_bytes
+        self.bytes_by_message[type(message).__name__] += size_bytes
         host.bytes_sent += size_bytes
         self.bytes_sent += size_bytes
         self.frames_sent += 1

@@ -52,6 +52,29 @@ def test_a_launch_tells_of_real_time_and_no_digest_and_is_not_replayed(p2pfl: P2
     )
 
 
+def test_a_launch_counts_masked_sums_as_a_simulation_does(p2pfl: P2pfl) -> None:
+    masked = (
+        *("--set", "averaging={algorithm='cohorts', cohort_size=5, clip=65536.0}"),
+        *("--set", "learning={task='integers'}", "--set", "evaluation={baselines=[]}"),
+        *("--set", "peers=5", "--set", "rounds=2", "--set", "faults={}"),
+    )
+    sums = []
+    for command in ("launch", "simulate"):
+        assert p2pfl(command, "quick", *masked, "--out", command).code == 0
+        summary = json.loads(Path(command, "summary.json").read_text())
+        sums.append(summary["masked_sums"])
+        by_phase = sum(summary["masked_sums"]["bytes_by_phase"].values())
+        assert by_phase <= summary["counters"]["bytes_sent"] < 1.1 * by_phase
+        assert "Masked sums" in Path(command, "report.html").read_text()
+    (formed, launched_bytes), (simulated, simulated_bytes) = (
+        (one["formed"], one.pop("bytes_by_phase")) for one in sums
+    )
+    assert formed == simulated == 2
+    assert sums[0] == sums[1]
+    for phase in ("advertise", "share", "chunk", "reveal"):
+        assert 0.6 < launched_bytes[phase] / simulated_bytes[phase] < 1.6
+
+
 def launched(folder: Path, rounds: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [

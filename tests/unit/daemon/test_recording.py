@@ -4,18 +4,19 @@ from pathlib import Path
 
 import numpy as np
 
-from p2pfl.daemon.recording import EVENTS, Recording, recorder
+from p2pfl.daemon.recording import EVENTS, Recording, Sent, recorder
 from p2pfl_gossip import events
 
 
 def test_events_come_back_with_their_models(tmp_path: Path) -> None:
-    record = recorder(tmp_path, lambda: {"frames_sent": 3, "bodies_sent": 2, "bytes_sent": 70})
+    sent = Sent(5, 70, {"Vote": 70})
+    record = recorder(tmp_path, lambda: sent)
     model = np.arange(5, dtype=np.float32)
     reading = Recording(tmp_path)
     record(events.RoundStarted(0))
     record(events.RoundEnded(0, model, 5, 4, True))
     first, second = reading.fresh()
-    assert (first.event, first.frames_sent, first.bytes_sent) == (events.RoundStarted(0), 5, 70)
+    assert (first.event, first.sent) == (events.RoundStarted(0), sent)
     assert isinstance(second.event, events.RoundEnded)
     assert np.array_equal(second.event.vector, model)
     assert (second.event.expected, second.event.contributors) == (5, 4)
@@ -25,7 +26,7 @@ def test_events_come_back_with_their_models(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_half_written_waits(tmp_path: Path) -> None:
-    record = recorder(tmp_path, dict)
+    record = recorder(tmp_path, lambda: Sent(0, 0, {}))
     record(events.Finished(3))
     whole = (tmp_path / EVENTS).read_bytes()
     with (tmp_path / EVENTS).open("ab") as lines:
