@@ -1,5 +1,6 @@
 """Masked cohorts in the simulated world: the same means as plain ones, and no model in the open."""
 
+import gc
 from typing import Any
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 
 from p2pfl.learner.learner import make_learner
 from p2pfl_gossip.learning import Train, Trained
+from p2pfl_gossip.masked_sum.machine import MaskedSum
 from p2pfl_simulations import Run, ScenarioError, make_scenario, run
-from p2pfl_simulations.running import Simulation
+from p2pfl_simulations.running import Progress, Simulation
 from p2pfl_simulations.trace import Body
 
 CLIP = 4.0
@@ -90,6 +92,20 @@ def test_no_trained_model_travels_in_the_open(monkeypatch: pytest.MonkeyPatch) -
 
     assert leaks("none") > 10  # The search finds what is there to be found.
     assert leaks("real") == 0
+
+
+def test_a_sum_is_forgotten_once_all_its_members_are_past_it() -> None:
+    """An ended session holds the bodies of its chunks and sums: three vectors of memory."""
+    settings = make_scenario({**scenario(masking="real"), "peers": 6, "rounds": 5})
+    learner = make_learner(settings.learning, peer_count=6, seed=1, folder=None)
+    held: list[int] = []
+
+    def count(_: Progress) -> None:
+        held.append(sum(issubclass(type(it), MaskedSum) for it in gc.get_objects()))
+
+    gc.collect()
+    Simulation(settings, learner, count).run()
+    assert held == [6] * 5, "that of the round, of each of six peers"
 
 
 def test_dropouts_cost_a_round_and_never_a_stall() -> None:

@@ -110,6 +110,8 @@ class MaskedCohorts(Averaging):
         self._rounds: dict[bytes, int] = {}  # Session id -> round, of the same.
         self._early: dict[int, dict[int, list[Message]]] = {}  # By round and sender.
         self._owners: dict[Ticket, int] = {}  # What is under way, and for which round.
+        # Ended sessions, and their members of whom nothing of a later round has come.
+        self._lingering: dict[int, dict[int, None]] = {}
 
     def restore(self, records: dict[str, bytes | Vector]) -> None:
         """Take what earlier incarnations persisted: the journals of their sessions."""
@@ -184,6 +186,7 @@ class MaskedCohorts(Averaging):
         for session in self._sessions.values():
             actions += session.abandon(self._now_s)
         self._sessions.clear()
+        self._lingering.clear()
         return actions
 
     def body_bytes(self, sender: int, header: Message) -> int | None:
@@ -206,6 +209,9 @@ class MaskedCohorts(Averaging):
     def on_message(self, now_s: float, sender: int, message: Message) -> list[Action]:
         """Take a message of a session that is open; keep one of a session that is to come."""
         round_ = self._round_of_session(message)
+        return self._left_behind(sender, round_) + self._take(now_s, sender, round_, message)
+
+    def _take(self, now_s: float, sender: int, round_: int, message: Message) -> list[Action]:
         session = self._sessions.get(round_)
         if session is None:
             if round_ >= self._round and sender in self._members_of(round_):
@@ -279,6 +285,7 @@ class MaskedCohorts(Averaging):
         if ended is None:
             return []
         members = self._members_of(round_)
+        self._lingering[round_] = dict.fromkeys(self.partners(round_))
         vector, self._vector = self._vector, None
         name = self._cohort(round_).session
         blames = [Report(MemberBlamed(round_, name, it.member, it.fault)) for it in ended.blames]
@@ -336,14 +343,29 @@ class MaskedCohorts(Averaging):
         actions: list[Action] = []
         for old in [key for key in self._cohorts if key < round_ - LINGERING_SESSIONS]:
             del self._rounds[self._cohorts.pop(old).session]
-            session = self._sessions.pop(old, None)
-            if session is not None:
-                actions += session.abandon(self._now_s)
-                for ticket in [it for it, owner in self._owners.items() if owner == old]:
-                    del self._owners[ticket]
+            actions += self._drop(old)
         for old in [key for key in self._early if key < round_]:
             del self._early[old]
         return actions
+
+    def _left_behind(self, sender: int, round_: int) -> list[Action]:
+        """Drop the sessions that all their members are past: nobody asks for their bodies."""
+        actions: list[Action] = []
+        for old in [key for key in self._lingering if key < round_]:
+            waited_for = self._lingering[old]
+            waited_for.pop(sender, None)
+            if not waited_for:
+                actions += self._drop(old)
+        return actions
+
+    def _drop(self, round_: int) -> list[Action]:
+        self._lingering.pop(round_, None)
+        session = self._sessions.pop(round_, None)
+        if session is None:
+            return []
+        for ticket in [it for it, owner in self._owners.items() if owner == round_]:
+            del self._owners[ticket]
+        return session.abandon(self._now_s)
 
     def _round_of_session(self, message: Message) -> int:
         if not isinstance(message, SessionMessage):

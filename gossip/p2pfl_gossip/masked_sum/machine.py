@@ -406,6 +406,7 @@ class MaskedSum:
     def _close(self) -> None:
         """Drop all keys, shares and bodies; whatever comes now is dropped too."""
         self._is_over = True
+        self._handlers.clear()  # One is ours: so nothing refers to us once we are let go.
         self._release()
         self._advertising.forget()
         self._sharing.forget()

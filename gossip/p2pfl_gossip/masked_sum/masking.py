@@ -163,7 +163,8 @@ class Masking:
         self._core.send_body(receiver, header, body, size, done)
 
     def forget(self) -> None:
-        """Drop all masks, and mask none again."""
+        """Drop all masks and the vector, and mask nothing again."""
+        self._vector = self._vector[:0].copy()
         self.headers.clear()
         self._queue.clear()
         self._idle_streams.clear()

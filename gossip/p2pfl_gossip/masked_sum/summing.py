@@ -399,6 +399,7 @@ class Summing:
         """Drop all sums; the outcome has its own copy."""
         self._own.clear()
         self._bodies.clear()
+        self._vector = self.mean = self._vector[:0].copy()
 
     def answer(self, asker: int, fetch: Fetch) -> SessionMessage | None:
         """Find what a member asks for; a sum is sent as a body, once to each asker."""
