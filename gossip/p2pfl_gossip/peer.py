@@ -31,7 +31,6 @@ from p2pfl_gossip.actions import (
 from p2pfl_gossip.averaging.base import (
     LOOKAHEAD_ROUNDS,
     Averaging,
-    Outcome,
     RoundMessage,
     Tickets,
     check_entries,
@@ -46,7 +45,7 @@ from p2pfl_gossip.catch_up import (
 )
 from p2pfl_gossip.inbound import Inbound
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
-from p2pfl_gossip.masked_sum.cohort import liars_max_of
+from p2pfl_gossip.other_rounds import OtherRounds
 from p2pfl_gossip.peer_state import NEXT_STATES, Settings, State
 from p2pfl_gossip.records import Message, Record
 from p2pfl_gossip.roster import Roster
@@ -91,10 +90,7 @@ class Peer:
         self._given: Vector | None = initial if self._averaging.hides_models else None
         self._training: Ticket | None = None
         self._evaluations: dict[Ticket, int] = {}
-        self._told: dict[int, int] = {}  # Late sender -> our round when it was told.
-        self._ahead: dict[int, int] = {}  # Partner -> its round, where it is past ours.
-        # The same of whoever has sent frames of a later round: it may still give us what it owes.
-        self._later: dict[int, int] = {}
+        self._others = OtherRounds(roster)
         self._pause_asked = False
 
     @property
@@ -282,9 +278,7 @@ class Peer:
     # --- the round --------------------------------------------------------------------------
 
     def _start_round(self, now_s: float) -> list[Action]:
-        # A member tells its round once: what is still ahead of ours is still worth knowing.
-        self._ahead = _still_ahead(self._ahead, self._round)
-        self._later = _still_ahead(self._later, self._round)
+        self._others.on_round(self._round)
         if self._round >= self._settings.rounds:
             self._enter(State.FINISHED)
             return self._finish()
@@ -309,7 +303,7 @@ class Peer:
             self._given = self._vector
         self._vector, self._is_trained = vector, True
         actions = self._averaging.begin(now_s, self._round, vector, weight)
-        for partner in sorted(self._ahead):
+        for partner in sorted(self._others.ahead):
             if self._averaging.outcome is None:
                 actions += self._averaging.on_past(now_s, partner)
         return self._settle(now_s, actions)
@@ -321,7 +315,11 @@ class Peer:
             return actions
         self._averaging.outcome = None
         partners = outcome.expected - 1
-        target = self._whom_to_follow(outcome)
+        target = self._others.whom_to_follow(
+            outcome,
+            self._averaging.partners(self._round),
+            hides_models=self._averaging.hides_models,
+        )
         if target is not None:
             return actions + self._fall_behind(now_s, target)
         ended = events.RoundEnded(
@@ -340,26 +338,6 @@ class Peer:
             # Cut off, perhaps: training on alone would drift from the others.
             return actions + self._seek(now_s)
         return actions + self._start_round(now_s)
-
-    def _whom_to_follow(self, outcome: Outcome) -> int | None:
-        """Return the member that is furthest ahead, where we are behind; None where we are not.
-
-        So we are where most partners have left our round behind. A masked sum needs more than two
-        thirds of its cohort: in two parts that are a round apart, a cohort would lose every round
-        from then on, both parts at the same pace. So there it is enough that we have lost our round
-        and that more partners are past it than may be lying.
-        """
-        if len(outcome.past) * 2 > outcome.expected - 1 and self._ahead:
-            rounds = self._ahead
-        elif outcome.contributors == 1 and self._averaging.hides_models:
-            known = {**self._later, **self._ahead}
-            partners = self._averaging.partners(self._round)
-            rounds = {index: known[index] for index in partners if index in known}
-            if len(rounds) <= liars_max_of(outcome.expected):
-                return None
-        else:
-            return None
-        return max(rounds, key=lambda index: (rounds[index], -index))
 
     def _vector_for_others(self) -> Vector | None:
         return self._given if self._is_trained else self._vector
@@ -410,30 +388,23 @@ class Peer:
         if round_ < self._round:
             if self._averaging.lingers(round_, message):
                 return None
-            return self._tell_round(sender)
+            return self._others.tell(sender, self._round)
         if round_ <= self._round + LOOKAHEAD_ROUNDS:
             if round_ > self._round:
-                self._later[sender] = max(round_, self._later.get(sender, 0))
+                self._others.note_later(sender, round_)
             return None
         if self._state in (State.TRAINING, State.AVERAGING):
             return self._fall_behind(now_s, sender)
         return []
 
-    def _tell_round(self, sender: int) -> list[Action]:
-        """Tell a member our round, once in each of our rounds."""
-        if self._told.get(sender) == self._round:
-            return []
-        self._told[sender] = self._round
-        return [Send(self._roster.peers[sender], Status(self._round))]
-
     def _on_status(self, now_s: float, sender: int, round_: int) -> list[Action]:
         if self._state is State.CATCHING_UP:
             return self._resume(now_s, self._catch_up.on_status(now_s, sender, round_))
         if round_ < self._round:
-            return self._tell_round(sender)
+            return self._others.tell(sender, self._round)
         if round_ == self._round:
             return []
-        self._ahead[sender] = round_
+        self._others.ahead[sender] = round_
         if self._state is State.AVERAGING:
             return self._settle(now_s, self._averaging.on_past(now_s, sender))
         return []
@@ -479,11 +450,6 @@ class Peer:
 
     def _stream(self, purpose: str) -> str:
         return f"{self._seed}/{self._index}/{self._incarnation}/{purpose}"
-
-
-def _still_ahead(rounds: dict[int, int], round_: int) -> dict[int, int]:
-    """Keep the members that are past a round."""
-    return {index: ahead for index, ahead in rounds.items() if ahead > round_}
 
 
 def _number(record: bytes | Vector) -> int:
