@@ -7,7 +7,8 @@ having been away finds out as well: partners answer a frame of a past round with
 
 The model that is given away is the one its owner started its round with, an average that is known
 to others anyway; never the model that it just trained. An owner that has only that one at hand
-answers when its round ends.
+answers when its round ends. So does one that is well into its training: who began that round now
+would end it as much later than all others, and the next one as well.
 """
 
 from enum import StrEnum
@@ -93,6 +94,7 @@ class CatchUp:
         self._round = 0
         self._asked: dict[int, int | None] = {}  # Member -> its round, once it has answered.
         self._target = -1
+        self._owing: dict[int, None] = {}  # Asked for a model; their answers may take a round.
         self._timer: Ticket | None = None
 
     def seek(self, now_s: float, round_: int, *, avoid: int | None = None) -> list[Action]:
@@ -110,12 +112,13 @@ class CatchUp:
     def fetch(self, now_s: float, round_: int, target: int) -> list[Action]:
         """Ask a member that is said to be ahead for its model."""
         self._state, self._round, self._target = _State.FETCHING, round_, target
+        self._owing[target] = None
         request = Send(self._roster.peers[target], ModelRequest(round_))
         return [request, *self._set_timer(now_s, FETCH_DEADLINES * self._deadline_s)]
 
     def is_fetching_from(self, sender: int) -> bool:
         """Tell whether a model from this member is wanted."""
-        return self._state is _State.FETCHING and sender == self._target
+        return self._state is not _State.IDLE and sender in self._owing
 
     def waits_for(self, ticket: Ticket) -> bool:
         """Tell whether a timer is ours."""
@@ -134,7 +137,7 @@ class CatchUp:
         if self._state is _State.SEEKING and sender in self._asked:
             self._asked[sender] = round_
             return self._decide(now_s) if None not in self._asked.values() else []
-        if self.is_fetching_from(sender) and round_ <= self._round:
+        if self._is_target(sender) and round_ <= self._round:
             return self._end(Found(self._round, None))
         return []
 
@@ -144,12 +147,13 @@ class CatchUp:
 
     def on_peer_down(self, now_s: float, partner: int) -> list[Action]:
         """Do without a member that cannot be reached."""
+        self._owing.pop(partner, None)
         if self._state is _State.SEEKING and self._asked.get(partner, 0) is None:
             del self._asked[partner]
             if self._asked and None not in self._asked.values():
                 return self._decide(now_s)
             # With nobody left, the timer asks others: a peer that is cut off must not spin.
-        elif self.is_fetching_from(partner):
+        elif self._is_target(partner):
             return [*self.stop(), *self.seek(now_s, self._round, avoid=partner)]
         return []
 
@@ -172,7 +176,11 @@ class CatchUp:
 
     def _end(self, found: Found) -> list[Action]:
         self.found = found
+        self._owing.clear()
         return self.stop()
+
+    def _is_target(self, member: int) -> bool:
+        return self._state is _State.FETCHING and member == self._target
 
     def _draw(self, count: int) -> list[int]:
         return self._rng.sample(range(len(self._roster)), min(count, len(self._roster)))

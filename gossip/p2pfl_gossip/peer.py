@@ -81,7 +81,7 @@ class Peer:
         self._catch_up: CatchUp
         self._state = State.NEW
         self._incarnation = 0
-        self._round = 0
+        self._round, self._round_began_s = 0, 0.0
         # The model the round began with; from the end of training on, the one just trained.
         self._vector = initial
         # Whether `_vector` was trained here and not averaged since, so that nobody may have it.
@@ -168,7 +168,10 @@ class Peer:
             return self._on_status(now_s, index, message.round)
         if isinstance(message, ModelRequest):
             self._check_round(message.round)
-            waits = self._state is State.AVERAGING  # The answer, for the end of our round.
+            is_training = self._state is State.TRAINING
+            # Who begins our round so late would be late for its exchange.
+            is_late = is_training and now_s > self._round_began_s + self._settings.deadline_s
+            waits = is_late or self._state is State.AVERAGING  # For the end of our round.
             vector = None if waits else self._vector_for_others()
             return self._server.on_request(index, message.round, self._round, vector)
         refused = self._compare_rounds(now_s, index, message)
@@ -286,6 +289,7 @@ class Peer:
             self._enter(State.PAUSED)
             return [Report(events.Paused(self._round))]
         self._enter(State.TRAINING)
+        self._round_began_s = now_s
         self._training = next(self._tickets)
         job = Train(self._round, self._vector, self._stream(f"train/{self._round}"))
         return [Report(events.RoundStarted(self._round)), Work(self._training, job)]

@@ -5,9 +5,10 @@ from random import Random
 import pytest
 from session_driver import SessionDriver, make_cohort
 
-from p2pfl_gossip.actions import Action, Persist, Send
+from p2pfl_gossip.actions import Action, Persist, Send, SendBulk
+from p2pfl_gossip.masked_sum.cohort import Patience
 from p2pfl_gossip.masked_sum.machine import Aborted
-from p2pfl_gossip.masked_sum.messages import AdvertList, Reveal
+from p2pfl_gossip.masked_sum.messages import AdvertList, Ballot, Manifest, Receipt, Reveal
 from p2pfl_gossip.masked_sum.phases import Phase
 
 PHASES = [Phase.ADVERTISE, Phase.DEAL, Phase.AGREE, Phase.CHUNK, Phase.VOTE, Phase.REVEAL]
@@ -116,6 +117,55 @@ def test_an_advert_whose_author_and_leader_are_dead_comes_from_who_has_it() -> N
     driver.check_safety()
     assert sorted(driver.dead) == [leader, author]
     assert sorted(driver.check_exact()) == [0, 1, 2, 4, 5, 6], driver.reasons()
+
+
+@pytest.mark.parametrize("holders", [0, 1])
+def test_a_dead_leaders_ballot_that_rests_on_a_dead_owners_receipt_costs_time_only(
+    holders: int,
+) -> None:
+    # Found by a seed: those that lacked the receipt asked none but the leader. A member that got it
+    # has voted, and has it to give; where nobody has, the next leader makes another ballot.
+    cohort, people = make_cohort(8, 40)
+    leader = cohort.leader(0)
+    owner = (cohort.leader(1) + 3) % 8
+    told = [cohort.members[leader], *[cohort.members[cohort.leader(1)]][:holders]]
+    assert owner not in [cohort.leader(turn) for turn in range(3)]
+
+    def crash(_driver: SessionDriver, rank: int, action: Action) -> bool:
+        is_last = isinstance(action, Send) and action.receiver == cohort.members[-1]
+        return rank == leader and is_last and isinstance(action.message, Ballot)
+
+    def tell_few(driver: SessionDriver, _rank: int, action: Action) -> list[Action]:
+        """The owner gets as far as a few members with its receipt, and dies."""
+        if isinstance(action, Send) and isinstance(action.message, Receipt):
+            driver.at(0.0, lambda: driver.crash(owner))
+            return [action] if action.receiver in told else []
+        return [action]
+
+    driver = SessionDriver(cohort, people, 1, after=crash, rewrite={owner: tell_few}).run()
+    driver.check_safety()
+    assert sorted(driver.dead) == sorted([leader, owner])
+    assert len(driver.check_exact()) == 6, driver.reasons()
+
+
+def test_an_owner_that_waited_for_chunks_leads_while_its_turn_is() -> None:
+    # Found by a seed: who lacked no chunk was through with the last turn when its leader proposed.
+    patience = Patience(gather_s=3.0, takeover_s=1.0, chunks_s=4.0, sums_s=4.0, session_s=200.0)
+    cohort, people = make_cohort(6, 40, patience=patience)
+    dead, late = cohort.leader(0), cohort.leader(1)
+
+    def forget_one(driver: SessionDriver, _rank: int, action: Action) -> list[Action]:
+        """Send the next leader nothing, and die once all others have our chunks."""
+        if isinstance(action, Send) and isinstance(action.message, Manifest):
+            driver.at(0.0, lambda: driver.crash(dead))
+        elif not isinstance(action, SendBulk):
+            return [action]
+        return [] if action.receiver == cohort.members[late] else [action]
+
+    driver = SessionDriver(cohort, people, 1, rewrite={dead: forget_one}).run()
+    driver.check_safety()
+    assert sorted(driver.dead) == [dead]
+    assert len(driver.check_exact()) == 5, driver.reasons()
 
 
 @pytest.mark.parametrize("seed", range(24))

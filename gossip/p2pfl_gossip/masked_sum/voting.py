@@ -25,13 +25,17 @@ class Voting:
         self._ballots: dict[bytes, Ballot] = {}
         self._votes: dict[bytes, dict[int, Vote]] = {}
         self._vote_of: dict[int, Vote] = {}
+        self._proposed: dict[int, Ballot] = {}  # By us, by turn.
+        self._repairs = 0
         self.certified: Ballot | None = None
 
     def start(self) -> None:
         """Wait for the leader's ballot, or make it."""
         core, patience = self._core, self._core.cohort.patience
-        # Other owners may still wait for chunks that we do not own.
-        wait_s = patience.gather_s + (0 if self._exchange.is_late else patience.chunks_s)
+        # Other owners may still wait for chunks that we do not own, and be here that much later:
+        # were our turns to begin without them, theirs would be over when they propose.
+        lateness_s = 0 if self._exchange.is_late else patience.gather_s + patience.chunks_s
+        wait_s = patience.gather_s + lateness_s
         if core.is_leader:
             core.set_timer("lead", wait_s, self._propose)
         core.set_timer("turn", wait_s + patience.gather_s + patience.takeover_s, self._next_turn)
@@ -94,9 +98,12 @@ class Voting:
         core, cohort, exchange = self._core, self._core.cohort, self._exchange
         if core.phase != Phase.VOTE:
             return
-        if self._ballots:
-            first = next(iter(self._ballots.values()))
-            members, owner_map, digests = first.members, first.owners, first.manifest_digests
+        if core.turn in self._proposed:  # What is said once is said for good.
+            core.broadcast(self._proposed[core.turn])
+            return
+        known = self._ballot_to_repeat()
+        if known is not None:
+            members, owner_map, digests = known.members, known.owners, known.manifest_digests
         else:
             owners, chosen = self._choose()
             if len(chosen) < cohort.threshold:
@@ -126,8 +133,21 @@ class Voting:
             core.sign(b"ballot", core.turn.to_bytes(4, "little"), unsigned.digest()),
         )
         core.broadcast(message)
+        self._proposed[core.turn] = message
         self._ballots.setdefault(message.digest(), message)
         self.progress()
+
+    def _ballot_to_repeat(self) -> Ballot | None:
+        """Return the ballot with the most votes, or else one that we can check; the first of such.
+
+        A ballot of a dead leader may rest on what nobody else holds. Where no vote for it is known,
+        another one is better than none; a member votes once, so two are never certified.
+        """
+        ballots = list(self._ballots.values())
+        voted = [it for it in ballots if self._votes.get(it.digest())]
+        if voted:
+            return max(voted, key=lambda ballot: len(self._votes[ballot.digest()]))
+        return next((it for it in ballots if self._is_borne_out(it)), None)
 
     def on_ballot(self, sender: int, message: Ballot) -> None:
         """Keep a leader's ballot; vote for it if we may."""
@@ -258,8 +278,11 @@ class Voting:
                     core.fetch(rank, Wanted.RECEIPT, rank)
                 if rank not in exchange.manifests:
                     core.fetch(rank, Wanted.MANIFEST, rank)
-        for ballot in self._ballots.values():
-            self._fetch_for(ballot, core.cohort.leader(ballot.turn))
+        for digest, ballot in self._ballots.items():
+            # Who voted for it holds all that it rests on; its leader may be dead.
+            holders = list(self._votes.get(digest, ())) or [core.cohort.leader(ballot.turn)]
+            self._fetch_for(ballot, holders[self._repairs % len(holders)])
+        self._repairs += 1
         for rank in core.others:
             if rank not in self._vote_of:
                 core.fetch(rank, Wanted.VOTE)
