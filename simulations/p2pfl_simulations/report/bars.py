@@ -28,7 +28,8 @@ def stacked_bars(
     group = math.ceil(count / BARS_MAX)
     bars = range(0, count, group)
     tops = [sum(totals[at : at + group]) / len(totals[at : at + group]) for at in bars]
-    step = nice_step(max(tops) / 4, whole=max(tops) > 4)
+    is_whole = group == 1 or max(tops) > 4  # A mean of small counts wants halves and quarters.
+    step = nice_step(max(tops) / 4, whole=is_whole)
     high = math.ceil(max(tops) / step - 1e-9) * step
     left = 14 + max(24, text_width(f"{high:,.0f}"))
     x = Linear(first - 0.5, first + count - 0.5, left, NARROW - 16)
@@ -41,7 +42,7 @@ def stacked_bars(
         lambda v: f"{v:,.0f}",
         lambda v: f"{v:,g}",
         x_whole=True,
-        y_whole=high >= 4,
+        y_whole=is_whole,
     )
     parts = [frame.draw()]
     width = x(first + group) - x(first)

@@ -17,7 +17,7 @@ from p2pfl_simulations.report.accuracy import whole_percent
 from p2pfl_simulations.report.lines import NARROW, WIDE, Chart, Line, Point, ascending
 from p2pfl_simulations.report.page import box, figure, page, pair, section, table
 from p2pfl_simulations.report.run_report import settings_rows
-from p2pfl_simulations.results import RoundRow, Run
+from p2pfl_simulations.results import RoundRow, Run, time_name
 from p2pfl_simulations.summary import TIE, Summary, summarise
 
 Figure: TypeAlias = Callable[[Summary], float | None]
@@ -38,7 +38,7 @@ def render_comparison(runs: Mapping[str, Run]) -> str:
     return page(
         "Comparison of p2pfl runs",
         "<header>",
-        f'<p class="kicker">{escape(f"Comparison of {len(runs)} simulated runs")}</p>',
+        f'<p class="kicker">{escape(f"Comparison of {len(runs)} runs")}</p>',
         f"<h1>{escape(headline)}</h1>",
         f'<p class="verdict">{escape(detail)}</p>',
         "</header>",
@@ -90,13 +90,13 @@ def render_comparison(runs: Mapping[str, Run]) -> str:
                 ),
             ),
             figure(
-                "Mean accuracy over virtual time",
-                "How long it would have taken.",
+                f"Mean accuracy over {_time_of(summaries)}",
+                "How long it takes, or would have taken where it was simulated.",
                 _chart(
                     runs,
                     _virtual_s,
                     "accuracy_mean",
-                    x_title="virtual time",
+                    x_title=_time_of(summaries),
                     x_text=duration,
                 ),
             ),
@@ -115,6 +115,12 @@ def _virtual_s(_: Run, row: RoundRow) -> float:
 
 def _sent_per_peer(run: Run, row: RoundRow) -> float:
     return row.bytes_sent / run.scenario.peers
+
+
+def _time_of(summaries: Mapping[str, Summary]) -> str:
+    """Name the time of all runs: just that where some are simulated and some are not."""
+    first, *others = dict.fromkeys(time_name(summary.world) for summary in summaries.values())
+    return "time" if others else first
 
 
 def _findings(summaries: Mapping[str, Summary]) -> tuple[str, str]:
@@ -158,7 +164,7 @@ def _figures(summaries: Mapping[str, Summary]) -> str:
         ("consensus", lambda s: s.consensus_distance, scientific, False),
         ("sent per peer", lambda s: s.bytes_per_peer, data_size, False),
         ("rounds lost", lambda s: s.lost, count, False),
-        ("virtual time", lambda s: s.virtual_s, duration, False),
+        (_time_of(summaries), lambda s: s.virtual_s, duration, False),
         ("wall time", lambda s: s.wall_s, duration, False),
     ]
     best = [

@@ -95,8 +95,9 @@ def _header(run: Run, summary: Summary) -> str:
     if summary.accuracy_mean is not None and summary.local_mean is not None:
         gain = summary.accuracy_mean - summary.local_mean
     mood = "" if gain is None else "good" if gain >= TIE else "bad" if gain <= -TIE else "even"
+    world = "Simulated run" if run.world == SIMULATED else "Run of real processes"
     kicker = (
-        f"Simulated run · {summary.name} · task {run.scenario.learning.task} · {summary.method}"
+        f"{world} · {summary.name} · task {run.scenario.learning.task} · {summary.method}"
         f" · {plural(summary.rounds_ended, 'round')} · seed {summary.seed}"
     )
     parts = [

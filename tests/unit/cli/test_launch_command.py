@@ -40,6 +40,7 @@ def test_a_launch_tells_of_real_time_and_no_digest_and_is_not_replayed(p2pfl: P2
     ended = p2pfl("launch", "quick", *SMALL, "--set", "rounds=2", "--out", "run")
     assert ended.code == 0
     assert "real time" in ended.out
+    assert "Run of real processes" in Path("run/report.html").read_text()
     for told in (ended.out, ended.err, Path("run/report.html").read_text()):
         assert "virtual time" not in told.lower()
         assert "digest" not in told

@@ -13,7 +13,7 @@ from p2pfl_simulations.report.graph import cohorts_of, exchange_picture
 from p2pfl_simulations.report.heatmap import columns_of
 from p2pfl_simulations.report.svg import text_width
 from p2pfl_simulations.report.timeline import Absence, absences, online_over_time, partitions
-from p2pfl_simulations.results import EventRow, Run
+from p2pfl_simulations.results import PROCESSES, EventRow, Run
 
 SIZES = {"title": 12.5, "label": 12.5, "small": 10.5}
 
@@ -277,3 +277,14 @@ def test_many_runs_compared_stay_readable(make_run: RunMaker) -> None:
         f"a run with a long name {n}": make_run(rounds=8, seed=n, gain=n / 50) for n in range(14)
     }
     assert_readable(render_comparison(runs))
+
+
+def test_a_comparison_names_the_time_of_its_runs(make_run: RunMaker) -> None:
+    simulated, launched = make_run(), make_run()
+    launched.world = PROCESSES
+    for runs, told in (
+        ([simulated, simulated], "Mean accuracy over virtual time"),
+        ([launched, launched], "Mean accuracy over real time"),
+        ([simulated, launched], "Mean accuracy over time"),
+    ):
+        assert told in render_comparison(dict(zip("ab", runs, strict=True)))
