@@ -99,9 +99,10 @@ class CohortGroup:
         size = machine.body_bytes(sender, header)
         if size is None:
             return False
-        vector = np.array(body, self.dtype)
+        room = machine.room_for(sender, header)
+        vector = np.empty(size // self.dtype.itemsize, self.dtype) if room is None else room[:]
+        vector[:] = body
         vector.flags.writeable = False
-        assert size == vector.nbytes
         self.take(receiver, machine.on_body(0.0, sender, header, vector))
         return True
 

@@ -15,27 +15,32 @@ class _Body:
 
     __slots__ = ("buffer", "filled", "header", "sender", "size")
 
-    def __init__(self, sender: PeerId, header: Message, size: int) -> None:
+    def __init__(self, sender: PeerId, header: Message, size: int, room: Vector | None) -> None:
         self.sender, self.header, self.size = sender, header, size
         self.filled = 0
-        self.buffer: npt.NDArray[np.uint8] | None = None
+        self.buffer = None if room is None else room.view(np.uint8)
 
 
 class Inbound:
-    """Gathers the chunks of each body. A body that comes in one chunk is not copied."""
+    """Gathers the chunks of each body. One that comes in a single chunk is not copied."""
 
     def __init__(self, dtype: npt.DTypeLike) -> None:
         self._dtype = np.dtype(dtype).newbyteorder("<")
         self._bodies: dict[int, _Body] = {}
 
-    def begin(self, sender: PeerId, bulk: int, header: Message, size: int) -> None:
-        """Expect a body of `size` bytes, or raise RemoteProtocolError if there are too many."""
+    def begin(
+        self, sender: PeerId, bulk: int, header: Message, size: int, room: Vector | None = None
+    ) -> None:
+        """Expect a body of `size` bytes, or raise RemoteProtocolError if there are too many.
+
+        It is written to `room` on its way, if that is given.
+        """
         # Counted where there are that many at all: senders are few who send more than one.
         if len(self._bodies) >= BODIES_PER_SENDER_MAX:
             count = sum(body.sender == sender for body in self._bodies.values())
             if count >= BODIES_PER_SENDER_MAX:
                 raise RemoteProtocolError("too_many_bodies")
-        self._bodies[bulk] = _Body(sender, header, size)
+        self._bodies[bulk] = _Body(sender, header, size, room)
 
     def chunk(self, bulk: int, chunk: Buffer) -> None:
         """Take the next bytes, or raise RemoteProtocolError if they are too many."""
@@ -45,7 +50,7 @@ class Inbound:
         if end > body.size:
             self.lost(bulk)
             raise RemoteProtocolError("body_too_long")
-        if len(fresh) == body.size:
+        if len(fresh) == body.size and body.buffer is None:
             body.buffer = fresh
         elif len(fresh):  # Else `buffer` may be the sender's, which is not ours to write to.
             if body.buffer is None:

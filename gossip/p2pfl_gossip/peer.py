@@ -187,6 +187,7 @@ class Peer:
         if self._state is State.LEFT:
             return False, []
         size: int | None
+        room = None
         if isinstance(header, ModelHeader):
             self._check_round(header.round)
             size = self._vector.nbytes if self._catch_up.is_fetching_from(index) else None
@@ -195,9 +196,10 @@ class Peer:
             if refused is not None:
                 return False, refused
             size = self._averaging.body_bytes(index, header)
+            room = None if size is None else self._averaging.room_for(index, header)
         if size is None:
             return False, []
-        self._inbound.begin(sender, bulk, header, size)
+        self._inbound.begin(sender, bulk, header, size, room)
         return True, []
 
     def on_bulk_chunk(self, now_s: float, sender: PeerId, bulk: int, chunk: Buffer) -> list[Action]:

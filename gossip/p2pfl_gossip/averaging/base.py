@@ -125,6 +125,13 @@ class Averaging(ABC):
         not send.
         """
 
+    def room_for(self, sender: int, header: Message) -> Vector | None:
+        """Return memory that a body which is wanted may be written to on its way, if there is any.
+
+        What is in it counts once `on_body` has told of it, and never before.
+        """
+        return None
+
     @abstractmethod
     def on_body(self, now_s: float, sender: int, header: Message, body: Vector) -> list[Action]:
         """Take a whole body, of the size that `body_bytes` told."""

@@ -73,6 +73,7 @@ class _Exchange:
         self.parts: dict[int, tuple[Vector, float]] = {}
         self.means: dict[int, Vector] = {}
         self.result: Vector | None = None  # The new model; our own chunk is averaged in place.
+        self.in_place: dict[int, Vector] = {}  # Chunks of it that means are written to, by owner.
         self.contributors = 1 << self.rank
         self.past: list[int] = []
         self.unreachable = 0
@@ -90,6 +91,11 @@ class _Exchange:
 
     def chunk_length(self, rank: int) -> int:
         return self.bounds[rank + 1] - self.bounds[rank]
+
+    def is_in_place(self, rank: int) -> bool:
+        """Whether the mean of a chunk has come, and was written to its place in the result."""
+        mean, room = self.means.get(rank), self.in_place.get(rank)
+        return mean is not None and room is not None and np.may_share_memory(mean, room)
 
     def is_complete(self, averaged: list[int]) -> bool:
         """Every chunk was averaged with at least one other member, given those that have a mean."""
@@ -190,6 +196,16 @@ class CohortAveraging(Averaging):
             raise RemoteProtocolError("contributors_out_of_range")
         return exchange.chunk_length(rank) * self._dtype.itemsize
 
+    def room_for(self, sender: int, header: Message) -> Vector | None:
+        """Have an owner's mean written to its place in the new model, once a round."""
+        if not isinstance(header, MeanHeader) or not self._is_under_way(header.round):
+            return None
+        exchange, rank = self._find(sender, header.round)
+        if rank in exchange.in_place:
+            return None
+        room = exchange.in_place[rank] = self._result_of(exchange)[exchange.chunk(rank)]
+        return room
+
     def on_body(self, now_s: float, sender: int, header: Message, body: Vector) -> list[Action]:
         """Keep a part or a mean; close our chunk or end the exchange if it was the last."""
         assert isinstance(header, (PartHeader, MeanHeader))  # As `body_bytes` found.
@@ -287,8 +303,7 @@ class CohortAveraging(Averaging):
             return []
         exchange.parts[exchange.rank] = (own, self._weight)
         ranks = sorted(exchange.parts)
-        exchange.result = self._empty()
-        mean = exchange.result[exchange.chunk(exchange.rank)]
+        mean = self._result_of(exchange)[exchange.chunk(exchange.rank)]
         weighted_mean([exchange.parts[rank] for rank in ranks], mean)
         actions: list[Action] = []
         if not is_finite(mean):
@@ -299,7 +314,7 @@ class CohortAveraging(Averaging):
             weighted_mean([exchange.parts[rank] for rank in ranks], mean)
         mean.flags.writeable = False
         exchange.is_own_chunk_local = len(ranks) == 1
-        exchange.means[exchange.rank] = mean
+        exchange.means[exchange.rank] = exchange.in_place[exchange.rank] = mean
         exchange.parts.clear()  # The others' models can be freed.
         bitmap = sum(1 << rank for rank in ranks)
         exchange.contributors |= bitmap
@@ -317,9 +332,12 @@ class CohortAveraging(Averaging):
         assert self._vector is not None
         actions: list[Action] = []
         averaged = []
-        result = self._empty() if exchange.result is None else exchange.result
+        result = self._result_of(exchange)
+        if not all(exchange.is_in_place(rank) for rank in exchange.in_place):
+            result = result.copy()  # A body that is still on its way may yet write to its place.
         for rank, member in enumerate(exchange.members):
             chunk = exchange.chunk(rank)
+            is_in_place = exchange.is_in_place(rank)
             # Let go of as soon as it is copied: the two together would take two models' memory.
             mean = exchange.means.pop(rank, None)
             if mean is not None and not is_finite(mean):
@@ -327,7 +345,7 @@ class CohortAveraging(Averaging):
                 mean = None
             if mean is not None:
                 averaged.append(rank)
-            if rank != exchange.rank or mean is None:
+            if mean is None or not is_in_place:
                 result[chunk] = self._vector[chunk] if mean is None else mean
         result.flags.writeable = False
         self.outcome = Outcome(
@@ -339,6 +357,11 @@ class CohortAveraging(Averaging):
             unreachable=exchange.unreachable,
         )
         return actions + self.abandon()
+
+    def _result_of(self, exchange: _Exchange) -> Vector:
+        if exchange.result is None:
+            exchange.result = self._empty()
+        return exchange.result
 
     def _empty(self) -> Vector:
         """Return a vector to be written: of the memory shared with training, where that fits."""

@@ -296,6 +296,47 @@ def test_a_dead_owners_chunk_keeps_local_values_and_the_outcome_is_not_complete(
         assert outcome.unreachable == 0
 
 
+def _stuck_mean(group: CohortGroup) -> Any:
+    """Have owner 3's mean come to member 0 as far as its first entry; return where it is written.
+
+    All others' bodies have arrived.
+    """
+    group.begin_all(MODELS)
+    for item in list(group.sent):
+        if isinstance(item.header, PART):
+            group.sent.remove(item)
+            group.deliver(item)
+    stuck = group.pick(kind=MEAN, sender=3, receiver=0)
+    group.deliver_all()
+    member = group.members[0]
+    assert member.body_bytes(3, stuck.header) == 8
+    room = member.room_for(3, stuck.header)
+    assert room is not None
+    room[0] = 77.0
+    return room
+
+
+def test_a_mean_that_breaks_off_leaves_nothing_of_itself() -> None:
+    group = _group()
+    room = _stuck_mean(group)
+    group.fire(0)
+    outcome = group.outcome(0)
+    assert outcome.vector.tolist() == [4.0] * 6 + [1.0] * 2
+    room[:] = 99.0  # Some more of it comes when all is over.
+    assert outcome.vector.tolist() == [4.0] * 6 + [1.0] * 2
+
+
+def test_a_second_mean_counts_where_the_first_is_stuck() -> None:
+    # Its owner has restarted, and does its round again.
+    group = _group()
+    room = _stuck_mean(group)
+    group.give(0, 3, MeanHeader(0, EVERYBODY), [4.0, 4.0])
+    room[:] = 99.0
+    outcome = group.outcome(0)
+    assert outcome.vector.tolist() == [4.0] * 8
+    assert outcome.complete
+
+
 def test_a_peer_that_goes_down_before_its_part_costs_no_deadline() -> None:
     group = _group()
     for index in (0, 1, 2):

@@ -133,3 +133,15 @@ def test_float64_bodies_are_float64() -> None:
     inbound.begin(ANN, 1, HEADER, 16)
     inbound.chunk(1, np.array([1.5, 2.5]))
     assert inbound.end(1)[1].tolist() == [1.5, 2.5]
+
+
+@pytest.mark.parametrize("cut", [0, 3, len(CONTENT)])
+def test_a_body_is_written_to_the_room_that_is_given(cut: int) -> None:
+    inbound, room = _inbound(), np.zeros(7, np.float32)
+    inbound.begin(ANN, 1, HEADER, len(CONTENT), room[1:6])
+    for chunk in (CONTENT[:cut], CONTENT[cut:]):
+        inbound.chunk(1, chunk)
+    _, vector = inbound.end(1)
+    assert np.shares_memory(vector, room)
+    assert room.tolist() == [0.0, *VECTOR.tolist(), 0.0]
+    assert not vector.flags.writeable
