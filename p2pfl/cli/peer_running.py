@@ -189,12 +189,12 @@ def _screen(status: dict[str, Any]) -> Group:
     grid = Table.grid(padding=(0, 3))
     rows = [
         ("state", status["state"] + (", stopping" if status["stopping"] else "")),
-        ("round", f"{status['round']} of {status['rounds']}"),
+        ("rounds", f"{status['round']} of {status['rounds']} done"),
         ("up", duration(status["up_s"])),
         ("linked", f"{linked} of {len(status['members']) - 1} other members"),
     ]
     if "accuracy" in status["figures"]:
-        after = f"after round {latest['evaluated_round']}"
+        after = f"after {plural(latest['evaluated_round'] + 1, 'round')}"
         rows.append(("accuracy", f"{percent(status['figures']['accuracy'])} {after}"))
     if "contributors" in latest:
         rows.append(("last sum", f"{latest['contributors']} of {latest['expected']} models"))
