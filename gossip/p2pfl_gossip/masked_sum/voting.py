@@ -32,13 +32,13 @@ class Voting:
     def start(self) -> None:
         """Wait for the leader's ballot, or make it."""
         core, patience = self._core, self._core.cohort.patience
-        # Other owners may still wait for chunks that we do not own, and be here that much later:
-        # were our turns to begin without them, theirs would be over when they propose.
-        lateness_s = 0 if self._exchange.is_late else patience.gather_s + patience.chunks_s
-        wait_s = patience.gather_s + lateness_s
+        # Other owners may still wait for chunks that we do not own, and be here that much later.
+        # The first turn ends for all at one time, or else the last is over when its leader speaks.
+        until_late_s = 0 if self._exchange.is_late else patience.gather_s + patience.chunks_s
         if core.is_leader:
-            core.set_timer("lead", wait_s, self._propose)
-        core.set_timer("turn", wait_s + patience.gather_s + patience.takeover_s, self._next_turn)
+            core.set_timer("lead", until_late_s or patience.gather_s, self._propose)
+        turn_s = until_late_s + patience.gather_s + patience.takeover_s
+        core.set_timer("turn", turn_s, self._next_turn)
         core.set_timer("repair", patience.gather_s, self._repair)
         self.progress()
 
