@@ -172,6 +172,34 @@ def test_a_leader_that_proposes_two_u3_gets_one_certificate_at_most(n: int) -> N
     assert "two_ballots" in driver.blamed()[leader]
 
 
+@pytest.mark.parametrize("votes_for_it", [False, True])
+def test_a_ballot_that_nobody_can_check_costs_one_turn(votes_for_it: bool) -> None:
+    """A lying leader names a manifest that there is none of; the next one does not repeat it."""
+    cohort, people = make_cohort(8, 40)
+    leader = cohort.leader(0)
+    bogus: list[bytes] = []
+
+    def lie(driver: SessionDriver, rank: int, _receiver: int, message: Ballot) -> Ballot:
+        digests = bytes(32) + message.manifest_digests[32:]
+        changed = replace(message, manifest_digests=digests)
+        bogus.append(changed.digest())
+        signature = signed(driver, rank, b"ballot", le32(message.turn), changed.digest())
+        return replace(changed, signature=signature)
+
+    def vote(driver: SessionDriver, rank: int, _receiver: int, message: Vote) -> Vote | None:
+        if not votes_for_it:
+            return None
+        signature = signed(driver, rank, b"vote", bogus[0])
+        return replace(message, ballot=bogus[0], signature=signature)
+
+    def both(driver: SessionDriver, rank: int, action: Action) -> list[Action]:
+        (action,) = sent(Ballot, lie)(driver, rank, action)
+        return sent(Vote, vote)(driver, rank, action)
+
+    driver = SessionDriver(cohort, people, 1, rewrite={leader: both}).run()
+    assert len(check(driver)) == 7
+
+
 def test_a_leader_that_shows_two_lists_to_two_halves_is_named_and_nothing_leaks() -> None:
     cohort, people = make_cohort(8, 40)
     leader = cohort.leader(0)

@@ -138,16 +138,18 @@ class Voting:
         self.progress()
 
     def _ballot_to_repeat(self) -> Ballot | None:
-        """Return the ballot with the most votes, or else one that we can check; the first of such.
+        """Return the ballot with most votes of those that we, or an honest voter, could check.
 
-        A ballot of a dead leader may rest on what nobody else holds. Where no vote for it is known,
-        another one is better than none; a member votes once, so two are never certified.
+        One of a liar, or of a dead leader, may rest on what nobody else holds: another one is
+        better than none. A member votes once, so two are never certified.
         """
-        ballots = list(self._ballots.values())
-        voted = [it for it in ballots if self._votes.get(it.digest())]
-        if voted:
-            return max(voted, key=lambda ballot: len(self._votes[ballot.digest()]))
-        return next((it for it in ballots if self._is_borne_out(it)), None)
+        votes = {digest: len(self._votes.get(digest, ())) for digest in self._ballots}
+        sound = [
+            digest
+            for digest, ballot in self._ballots.items()
+            if votes[digest] > self._core.cohort.liars_max or self._is_borne_out(ballot)
+        ]
+        return self._ballots[max(sound, key=votes.__getitem__)] if sound else None
 
     def on_ballot(self, sender: int, message: Ballot) -> None:
         """Keep a leader's ballot; vote for it if we may."""
