@@ -172,6 +172,32 @@ def test_a_leader_that_proposes_two_u3_gets_one_certificate_at_most(n: int) -> N
     assert "two_ballots" in driver.blamed()[leader]
 
 
+@pytest.mark.parametrize("acknowledges_it", [False, True])
+def test_a_proposal_that_nobody_can_follow_costs_one_turn(acknowledges_it: bool) -> None:
+    """A lying leader names a header that there is none of; the next one does not repeat it."""
+    cohort, people = make_cohort(8, 40)
+    leader = cohort.leader(0)
+    bogus: list[bytes] = []
+
+    def lie(driver: SessionDriver, rank: int, _receiver: int, message: Proposal) -> Proposal:
+        changed = replace(message, header_digests=bytes(32) + message.header_digests[32:])
+        bogus.append(changed.tau2())
+        signature = signed(driver, rank, b"proposal", le32(message.turn), changed.tau2())
+        return replace(changed, signature=signature)
+
+    def acknowledge(driver: SessionDriver, rank: int, _receiver: int, message: Ack) -> Ack | None:
+        if not acknowledges_it:
+            return None
+        return replace(message, tau2=bogus[0], signature=signed(driver, rank, b"ack", bogus[0]))
+
+    def both(driver: SessionDriver, rank: int, action: Action) -> list[Action]:
+        (action,) = sent(Proposal, lie)(driver, rank, action)
+        return sent(Ack, acknowledge)(driver, rank, action)
+
+    driver = SessionDriver(cohort, people, 1, rewrite={leader: both}).run()
+    assert len(check(driver)) == 7
+
+
 @pytest.mark.parametrize("votes_for_it", [False, True])
 def test_a_ballot_that_nobody_can_check_costs_one_turn(votes_for_it: bool) -> None:
     """A lying leader names a manifest that there is none of; the next one does not repeat it."""

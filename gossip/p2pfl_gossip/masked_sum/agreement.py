@@ -31,6 +31,7 @@ class Agreement:
         self._core, self._journal, self._sharing = core, journal, sharing
         self._reports: dict[int, tuple[int, ...]] = {}
         self._proposals: dict[bytes, Proposal] = {}
+        self._proposed: dict[int, Proposal] = {}  # By us, by turn.
         self._acks: dict[bytes, dict[int, Ack]] = {}
         self._ack_of: dict[int, Ack] = {}
         self.tau2 = b""
@@ -114,10 +115,12 @@ class Agreement:
         core, cohort = self._core, self._core.cohort
         if core.phase != Phase.AGREE:
             return
-        if self._proposals:
-            # Somebody may have acknowledged it: a new leader repeats what it has heard.
-            first = next(iter(self._proposals.values()))
-            members, digests = first.members, first.header_digests
+        if core.turn in self._proposed:  # What is said once is said for good.
+            core.broadcast(self._proposed[core.turn])
+            return
+        known = self._proposal_to_repeat()
+        if known is not None:
+            members, digests = known.members, known.header_digests
         else:
             self._report_held()
             holders = sorted(self._reports)
@@ -150,8 +153,28 @@ class Agreement:
             core.sign(b"proposal", turn_bytes(core.turn), unsigned.tau2()),
         )
         core.broadcast(message)
+        self._proposed[core.turn] = message
         self._proposals.setdefault(message.tau2(), message)
         self.progress()
+
+    def _proposal_to_repeat(self) -> Proposal | None:
+        """Return the proposal with most ACKs of those that we, or an honest member, could follow.
+
+        One of a liar, or of a dead leader, may name what nobody else holds: another one is better
+        than none. A member acknowledges once, so two are never agreed on.
+        """
+        acks = {tau2: len(self._acks.get(tau2, ())) for tau2 in self._proposals}
+        sound = [
+            tau2
+            for tau2, proposal in self._proposals.items()
+            if acks[tau2] > self._core.cohort.liars_max or self._can_follow(proposal)
+        ]
+        return self._proposals[max(sound, key=acks.__getitem__)] if sound else None
+
+    def _can_follow(self, proposal: Proposal) -> bool:
+        """Whether we hold valid shares of all whom a proposal names, as their headers have them."""
+        ranks = self._core.unpack(proposal.members)
+        return self._headers_match(proposal) and all(rank in self._sharing.shares for rank in ranks)
 
     def on_proposal(self, sender: int, message: Proposal) -> None:
         """Keep a leader's proposal of U2; acknowledge it if we may."""
@@ -202,12 +225,7 @@ class Agreement:
     def _try_to_acknowledge(self) -> None:
         core = self._core
         for tau2, proposal in self._proposals.items():
-            ranks = core.unpack(proposal.members)
-            if (
-                not core.is_turn_over(proposal.turn)
-                and self._headers_match(proposal)
-                and all(rank in self._sharing.shares for rank in ranks)
-            ):
+            if not core.is_turn_over(proposal.turn) and self._can_follow(proposal):
                 core.actions.append(self._journal.advance(Step.ACKED, tau2))
                 ack = Ack(core.cohort.session, core.rank, tau2, core.sign(b"ack", tau2))
                 self._ack_of[core.rank] = ack
@@ -270,7 +288,7 @@ class Agreement:
             core.broadcast(own)  # The same bytes: some may have been lost.
         self._repair()
         if core.is_leader:
-            if self._proposals:
+            if self._proposal_to_repeat() is not None:
                 self._propose()
             else:
                 core.set_timer("lead", cohort.patience.takeover_s / 2, self._propose)
