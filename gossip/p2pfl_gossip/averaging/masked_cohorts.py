@@ -4,9 +4,10 @@ Each round's cohort runs one session of a masked sum (masked_sum/machine.py); it
 outcome. A session that aborts costs its members the round's exchange: they keep their own models,
 and the next round draws other cohorts.
 
-A session that has ended for us lingers for a few rounds: other members may still ask for what they
-lack. Messages of a session that we have not begun wait until we have trained. Who begins a session
-that has ended for others is told so, and gives it up once too few are left for it.
+A session that has ended for us lingers for a few rounds, or until all its members are known to be
+past it: they may still ask for what they lack. Messages of a session that we have not begun wait
+until we have trained. Who begins a session that has ended for others is told so, and gives it up
+once too few are left for it.
 """
 
 from collections.abc import Callable
