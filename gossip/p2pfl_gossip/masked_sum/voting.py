@@ -36,7 +36,7 @@ class Voting:
         # The first turn ends for all at one time, or else the last is over when its leader speaks.
         until_late_s = 0 if self._exchange.is_late else patience.gather_s + patience.chunks_s
         if core.is_leader:
-            core.set_timer("lead", until_late_s or patience.gather_s, self._propose)
+            core.set_timer("lead", until_late_s + patience.gather_s, self._propose)
         turn_s = until_late_s + patience.gather_s + patience.takeover_s
         core.set_timer("turn", turn_s, self._next_turn)
         core.set_timer("repair", patience.gather_s, self._repair)
