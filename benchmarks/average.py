@@ -10,8 +10,10 @@ what a peer of ours needed beyond its state before the first round, in models.
 """
 
 import argparse
+import contextlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -42,6 +44,7 @@ def average(side: str, peers: int, mode: str, entries: int, rounds: int) -> list
             stdout=subprocess.PIPE,
             stderr=None if os.environ.get("VERBOSE") else subprocess.DEVNULL,
             text=True,
+            process_group=0,
         )
         for index in range(peers)
     ]
@@ -63,9 +66,9 @@ def average(side: str, peers: int, mode: str, entries: int, rounds: int) -> list
             process.wait(30)
     finally:
         for process in processes:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            with contextlib.suppress(ProcessLookupError):  # One that has ended may leave helpers.
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     expected = (peers - 1) / 2
     for peer in told:
         if peer["contributors"] != peers or abs(peer["values"][-1] - expected) > 1e-5:
