@@ -6,7 +6,7 @@ ACKs, whatever the leader shows to whom.
 """
 
 from p2pfl_gossip.actions import RemoteProtocolError
-from p2pfl_gossip.masked_sum.choices import cover
+from p2pfl_gossip.masked_sum.choices import cover, most_backed
 from p2pfl_gossip.masked_sum.core import Core, turn_bytes
 from p2pfl_gossip.masked_sum.journal import Journal, Step
 from p2pfl_gossip.masked_sum.messages import (
@@ -158,18 +158,8 @@ class Agreement:
         self.progress()
 
     def _proposal_to_repeat(self) -> Proposal | None:
-        """Return the proposal with most ACKs of those that we, or an honest member, could follow.
-
-        One of a liar, or of a dead leader, may name what nobody else holds: another one is better
-        than none. A member acknowledges once, so two are never agreed on.
-        """
-        acks = {tau2: len(self._acks.get(tau2, ())) for tau2 in self._proposals}
-        sound = [
-            tau2
-            for tau2, proposal in self._proposals.items()
-            if acks[tau2] > self._core.cohort.liars_max or self._can_follow(proposal)
-        ]
-        return self._proposals[max(sound, key=acks.__getitem__)] if sound else None
+        liars_max = self._core.cohort.liars_max
+        return most_backed(self._proposals, self._acks, liars_max, self._can_follow)
 
     def _can_follow(self, proposal: Proposal) -> bool:
         """Whether we hold valid shares of all whom a proposal names, as their headers have them."""

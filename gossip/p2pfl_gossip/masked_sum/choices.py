@@ -1,6 +1,9 @@
-"""What a leader may choose: whose absence costs least when not everybody has heard everybody."""
+"""What a leader may choose: whose absence costs least, and what of an earlier leader to repeat."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sized
+from typing import TypeVar
+
+Candidate = TypeVar("Candidate")
 
 
 def cover(
@@ -42,3 +45,33 @@ def cover(
             givers.append(giver)
             pairs = [pair for pair in pairs if pair[1] != giver]
     return tuple(sorted(holders)), tuple(sorted(givers))
+
+
+def most_backed(
+    candidates: Mapping[bytes, Candidate],
+    backers: Mapping[bytes, Sized],
+    liars_max: int,
+    is_sound: Callable[[Candidate], bool],
+) -> Candidate | None:
+    """Choose what the next leader repeats: a proposal that was acknowledged, a ballot voted for.
+
+    One of a liar, or of a dead leader, may rest on what nobody else holds: another one is better
+    than none. A member backs one only, once, so two never get enough.
+
+    Args:
+        candidates: by digest.
+        backers: those who acknowledged, or voted for, each; by digest.
+        liars_max: m; where more back it, an honest member could check it.
+        is_sound: whether we can check it ourselves.
+
+    Returns:
+        The one with most backers of those that we, or an honest member, could check, the first of
+        equals; None if there is none.
+    """
+    counts = {digest: len(backers.get(digest, ())) for digest in candidates}
+    sound = [
+        digest
+        for digest, candidate in candidates.items()
+        if counts[digest] > liars_max or is_sound(candidate)
+    ]
+    return candidates[max(sound, key=counts.__getitem__)] if sound else None

@@ -6,7 +6,7 @@ journalled before it is sent, and a restarted member is silent.
 """
 
 from p2pfl_gossip.actions import RemoteProtocolError
-from p2pfl_gossip.masked_sum.choices import cover
+from p2pfl_gossip.masked_sum.choices import cover, most_backed
 from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.exchange import Exchange
 from p2pfl_gossip.masked_sum.journal import Journal, Step
@@ -138,18 +138,8 @@ class Voting:
         self.progress()
 
     def _ballot_to_repeat(self) -> Ballot | None:
-        """Return the ballot with most votes of those that we, or an honest voter, could check.
-
-        One of a liar, or of a dead leader, may rest on what nobody else holds: another one is
-        better than none. A member votes once, so two are never certified.
-        """
-        votes = {digest: len(self._votes.get(digest, ())) for digest in self._ballots}
-        sound = [
-            digest
-            for digest, ballot in self._ballots.items()
-            if votes[digest] > self._core.cohort.liars_max or self._is_borne_out(ballot)
-        ]
-        return self._ballots[max(sound, key=votes.__getitem__)] if sound else None
+        liars_max = self._core.cohort.liars_max
+        return most_backed(self._ballots, self._votes, liars_max, self._is_borne_out)
 
     def on_ballot(self, sender: int, message: Ballot) -> None:
         """Keep a leader's ballot; vote for it if we may."""
