@@ -23,7 +23,7 @@ from p2pfl_simulations.running import (
     gossip_progress,
     mean_model,
 )
-from p2pfl_simulations.scenario import Scenario, masking_of
+from p2pfl_simulations.scenario import Scenario
 from p2pfl_simulations.stopwatch import Stopwatch
 
 
@@ -125,11 +125,7 @@ class _Launch:
             },
             batching="each peer in its own process",
             environment=environment(),
-            masked_sums=(
-                self._recorder.masked_sums.total(stage.bytes_by_message())
-                if masking_of(scenario) != "none"
-                else None
-            ),
+            masked_sums=self._recorder.sums(stage.bytes_by_message()),
             world=PROCESSES,
         )
 

@@ -1,6 +1,6 @@
 """Watches a run and keeps its tables: rounds, peers, events."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event, Vector
-from p2pfl_simulations.masked_sums import MaskedSumTally
+from p2pfl_simulations.masked_sums import MaskedSums, MaskedSumTally
 from p2pfl_simulations.results import EventRow, PeerRow, RoundRow
-from p2pfl_simulations.scenario import Scenario
+from p2pfl_simulations.scenario import Scenario, masking_of
 from p2pfl_simulations.stage import Place, Stage
 
 
@@ -148,6 +148,12 @@ class Recorder:
             self.events.append(EventRow(now_s, kind, -1, -1, detail))
         else:
             self._note(now_s, host, kind, self._host_round[host.index], detail)
+
+    def sums(self, bytes_by_message: Mapping[str, int]) -> MaskedSums | None:
+        """Return the figures of all masked sums; None where averaging is plain."""
+        if masking_of(self._scenario) == "none":
+            return None
+        return self.masked_sums.total(bytes_by_message)
 
     def rows(self) -> list[RoundRow]:
         """Return the table of rounds; to be called once, after the run."""

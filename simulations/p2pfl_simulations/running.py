@@ -169,11 +169,7 @@ class Simulation:
             },
             batching=learner.batching,
             environment=environment(),
-            masked_sums=(
-                self._recorder.masked_sums.total(world.bytes_by_message)
-                if masking_of(scenario) != "none"
-                else None
-            ),
+            masked_sums=self._recorder.sums(world.bytes_by_message),
         )
 
     def _neighbours(self) -> list[tuple[int, ...]]:
