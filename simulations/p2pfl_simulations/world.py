@@ -35,6 +35,7 @@ from p2pfl_gossip.actions import (
 from p2pfl_gossip.learning import WorkFailed
 from p2pfl_gossip.records import MalformedFrame, Message
 from p2pfl_simulations.batch import Workshop
+from p2pfl_simulations.checkers.base import Checker
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.network import Network, Transfer
 from p2pfl_simulations.trace import Body, Kind, Trace
@@ -96,6 +97,7 @@ class World:
         workshop: does the machines' jobs; None where they ask for none.
         duration_s: how long a host's job takes in virtual time.
         observers: are told what happens.
+        checkers: see every input and action; without any, they cost nothing.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class World:
         workshop: Workshop | None = None,
         duration_s: Callable[[int, Job], float] = lambda _index, _job: 0.0,
         observers: Sequence[Observer] = (),
+        checkers: Sequence[Checker] = (),
     ) -> None:
         self.hosts = [Host(index, peer_id) for index, peer_id in enumerate(peer_ids)]
         self.queue, self.network = queue, network
@@ -118,7 +121,7 @@ class World:
         self._indices = {peer_id: index for index, peer_id in enumerate(peer_ids)}
         self._make_machine = make_machine
         self._workshop, self._duration_s = workshop, duration_s
-        self._observers = tuple(observers)
+        self._observers, self._checkers = tuple(observers), tuple(checkers)
         self._bulk = 0
         self._last_body = Body(())
         self._last_message: Message | None = None
@@ -136,6 +139,10 @@ class World:
             Disconnect: self._disconnect,
             Report: self._report,
         }
+        if self._checkers:
+            self._handlers = {
+                kind: self._checked(handler) for kind, handler in self._handlers.items()
+            }
 
     # --- running ----------------------------------------------------------------------------
 
@@ -160,6 +167,8 @@ class World:
     def command(self, host: Host, command: Command) -> None:
         """Pass an operator's word on to a running machine."""
         if host.machine is not None:
+            if self._checkers:
+                self._tell_checkers(host, "on_command", command)
             self._perform(host, host.machine.on_command(self.queue.now_s, command))
 
     # --- faults: called by whoever plans them -------------------------------------------------
@@ -211,6 +220,8 @@ class World:
 
     def _start_machine(self, host: Host) -> None:
         host.machine = self._make_machine(host.index)
+        if self._checkers:
+            self._tell_checkers(host, "on_start", dict(host.records))
         self._perform(host, host.machine.on_start(self.queue.now_s, dict(host.records)))
 
     def _stop_machine(self, host: Host) -> None:
@@ -218,9 +229,27 @@ class World:
             for ticket in host.work:
                 self._workshop.cancel((host.index, host.life, ticket))
         host.machine = None
+        for checker in self._checkers:
+            checker.on_crash(self.queue.now_s, host.index)
         host.life += 1
         host.work.clear()
         host.timers.clear()
+
+    # --- checkers ---------------------------------------------------------------------------
+
+    def _tell_checkers(self, host: Host, name: str, *arguments: Any) -> None:
+        for checker in self._checkers:
+            checker.on_input(self.queue.now_s, host.index, name, arguments)
+
+    def _checked(self, handler: Callable[[Host, Any], None]) -> Callable[[Host, Any], None]:
+        """Return what tells the checkers of an action, then carries it out."""
+
+        def tell_and_handle(host: Host, action: Any) -> None:
+            for checker in self._checkers:
+                checker.on_action(self.queue.now_s, host.index, action)
+            handler(host, action)
+
+        return tell_and_handle
 
     # --- actions ----------------------------------------------------------------------------
 
@@ -347,6 +376,8 @@ class World:
         self.counters["frames"] += 1
         try:
             message = wire.decode_untrusted(frame)
+            if self._checkers:
+                self._tell_checkers(receiver, "on_message", sender.peer_id, message)
             actions = receiver.machine.on_message(now_s, sender.peer_id, message)  # type: ignore[union-attr]  # It is online.
         except (MalformedFrame, RemoteProtocolError) as error:
             self._drop_liar(receiver, sender, error)
@@ -366,10 +397,16 @@ class World:
         self._bulk += 1
         try:
             header = wire.decode_untrusted(transfer.frame)
+            if self._checkers:
+                self._tell_checkers(receiver, "on_bulk_begin", peer_id, self._bulk, header)
             is_wanted, actions = machine.on_bulk_begin(now_s, peer_id, self._bulk, header)
             if is_wanted:
                 for part in parts:
+                    if self._checkers:
+                        self._tell_checkers(receiver, "on_bulk_chunk", peer_id, self._bulk, part)
                     actions += machine.on_bulk_chunk(now_s, peer_id, self._bulk, part)
+                if self._checkers:
+                    self._tell_checkers(receiver, "on_bulk_end", peer_id, self._bulk, None)
                 actions += machine.on_bulk_end(now_s, peer_id, self._bulk, None)
         except (MalformedFrame, RemoteProtocolError) as error:
             self._drop_liar(receiver, sender, error)
@@ -382,6 +419,8 @@ class World:
         host.timers.discard(ticket)
         self.trace.add(self.queue.now_s, Kind.TIMER, host.index, ticket)
         self.counters["timers"] += 1
+        if self._checkers:
+            self._tell_checkers(host, "on_timer", ticket)
         self._perform(host, host.machine.on_timer(self.queue.now_s, ticket))
 
     def _work_due(self, host: Host, life: int, ticket: Ticket) -> None:
@@ -394,18 +433,26 @@ class World:
         self.trace.add(now_s, Kind.WORK, host.index, ticket)
         self.counters["jobs"] += 1
         if isinstance(result, WorkFailed):
+            if self._checkers:
+                self._tell_checkers(host, "on_work_failed", ticket, result.reason)
             self._perform(host, host.machine.on_work_failed(now_s, ticket, result.reason))
         else:
+            if self._checkers:
+                self._tell_checkers(host, "on_work_done", ticket, result)
             self._perform(host, host.machine.on_work_done(now_s, ticket, result))
 
     def _down_due(self, host: Host, life: int, other: Host) -> None:
         if host.life != life or host.machine is None:
             return
         self.trace.add(self.queue.now_s, Kind.DOWN, host.index, other.index)
+        if self._checkers:
+            self._tell_checkers(host, "on_peer_down", other.peer_id)
         self._perform(host, host.machine.on_peer_down(self.queue.now_s, other.peer_id))
 
     def _sent_due(self, host: Host, life: int, ticket: Ticket, ok: bool) -> None:
         if host.life == life and host.machine is not None:
+            if self._checkers:
+                self._tell_checkers(host, "on_sent", ticket, ok)
             self._perform(host, host.machine.on_sent(self.queue.now_s, ticket, ok))
 
     # --- links ------------------------------------------------------------------------------
@@ -445,6 +492,8 @@ class World:
     def _drop_liar(self, host: Host, sender: Host, error: Exception) -> None:
         reason = "malformed_frame" if isinstance(error, MalformedFrame) else str(error)
         self.counters[f"protocol_error_{reason}"] += 1
+        for checker in self._checkers:
+            checker.on_refused(self.queue.now_s, host.index, sender.index, reason)
         for observer in self._observers:
             detail = f"{reason}, by peer {sender.index}"
             observer.on_incident(self.queue.now_s, host, "protocol_error", detail)
