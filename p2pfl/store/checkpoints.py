@@ -29,7 +29,7 @@ class BrokenCheckpoint(ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A vector on disk: the name of its file and the digest of its entries."""
+    """A vector on disk: the name of its file and the digest of its dtype and entries."""
 
     name: str
     digest: bytes
@@ -70,14 +70,14 @@ class Checkpoints:
             raise
         return Checkpoint(name, _digest(vector))
 
-    def read(self, checkpoint: Checkpoint) -> Vector:
-        """Read a vector, float32[d] or float64[d], fresh and read-only.
+    def read(self, name: str) -> tuple[Vector, bytes]:
+        """Read a vector, float32[d] or float64[d], fresh and read-only, and digest it.
 
         Raises:
-            BrokenCheckpoint: the file is gone, or not what was written.
+            BrokenCheckpoint: the file is gone, or holds no vector.
             OSError: it cannot be read.
         """
-        path = self._folder / checkpoint.name
+        path = self._folder / name
         if not _match(path) or not path.is_file():
             raise BrokenCheckpoint("is missing")
         try:
@@ -89,10 +89,8 @@ class Checkpoints:
             raise BrokenCheckpoint("holds other tensors than a checkpoint")
         if vector.ndim != 1 or vector.dtype not in _DTYPES:
             raise BrokenCheckpoint("holds no vector")
-        if _digest(vector) != checkpoint.digest:
-            raise BrokenCheckpoint("is not as it was written: its digest is another")
         vector.flags.writeable = False
-        return vector
+        return vector, _digest(vector)
 
     def remove(self, names: Collection[str]) -> None:
         """Remove files that nothing refers to; one that stays now goes at the next start."""

@@ -9,6 +9,9 @@ its own, which the database names. The order makes a crash harmless at any point
 
 A crash in 1 leaves files that no record names, one in 3 as well: they are removed at the next
 start. SQLite makes 2 all or nothing.
+
+Every record has a digest that is bound to its key, and all of them together have one more
+(record_digests.py): what a disk or a copy has changed is told at the next start, never taken.
 """
 
 import contextlib
@@ -22,23 +25,26 @@ from p2pfl.store.checkpoints import BrokenCheckpoint, Checkpoint, Checkpoints
 from p2pfl.store.errors import DamagedJournal, FolderLocked, StoreError
 from p2pfl.store.files import create_file, sync_file, sync_folder
 from p2pfl.store.lock import FolderLock
+from p2pfl.store.record_digests import EMPTY_SEAL, bytes_digest, reseal, vector_digest
+from p2pfl.store.write_ahead_log import is_damaged
 from p2pfl_gossip.actions import Vector
 
 APPLICATION_ID = 0x7032706A  # "p2pj": marks a SQLite file as a journal of ours.
-SCHEMA_VERSION = 1
-_SCHEMA = """
+SCHEMA_VERSION = 2
+_RECORDS = """
 CREATE TABLE records (
     key TEXT PRIMARY KEY NOT NULL,
     value BLOB,
     checkpoint TEXT UNIQUE,
-    digest BLOB,
+    digest BLOB NOT NULL,
     CHECK (typeof(key) = 'text'),
     CHECK (
         typeof(value) || ' ' || typeof(checkpoint) || ' ' || typeof(digest)
-        IN ('blob null null', 'null text blob')
+        IN ('blob null blob', 'null text blob')
     )
 ) WITHOUT ROWID
 """
+_SEAL = "CREATE TABLE seal (digest BLOB NOT NULL)"
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _JOURNAL, _FRESH, _LOCK = "journal.sqlite3", "journal.sqlite3.new", "lock"
 
@@ -63,10 +69,11 @@ class Store:
         lock: FolderLock,
         checkpoints: Checkpoints,
         connection: sqlite3.Connection,
+        seal: bytes,
         before_step: BeforeStep,
     ) -> None:
         self._folder, self._lock, self._checkpoints = folder, lock, checkpoints
-        self._connection, self._before_step = connection, before_step
+        self._connection, self._seal, self._before_step = connection, seal, before_step
         self._mutex = threading.Lock()
         self._unusable = ""  # Why nothing more can be kept, once it is so.
 
@@ -104,10 +111,13 @@ class Store:
                 _begin(folder, checkpoints, before_step)
             if not (folder / _JOURNAL).is_file():
                 raise _damaged(folder, _JOURNAL, "is not a file")
+            if is_damaged(folder / f"{_JOURNAL}-wal"):
+                raise _damaged(folder, f"{_JOURNAL}-wal", "is damaged")
             with contextlib.closing(_connect(folder, "ro")) as connection:
                 _check_schema(connection, folder)
                 _check_length(_read(connection, folder, checkpoints), vector_length, folder)
                 unnamed = _unnamed(connection, checkpoints)
+                seal = _kept_seal(connection, folder)
             connection = _connect(folder, "rw")
             checkpoints.remove(unnamed)
         except BaseException as error:
@@ -117,7 +127,7 @@ class Store:
             if isinstance(error, OSError):
                 raise StoreError(f"cannot open {folder}: {error}") from None
             raise
-        return cls(folder, lock, checkpoints, connection, before_step)
+        return cls(folder, lock, checkpoints, connection, seal, before_step)
 
     def records(self) -> Records:
         """Return all that is kept; vectors are fresh and read-only.
@@ -190,27 +200,26 @@ class Store:
         self, records: Mapping[str, bytes | Vector | None], written: Mapping[str, Checkpoint]
     ) -> list[str]:
         """Put all records in place in one transaction; return the files named no more."""
-        connection, replaced = self._connection, []
+        connection, changed = self._connection, []
+        replaced: list[str] = []
         try:
             self._before_step("begin")
             connection.execute("BEGIN IMMEDIATE")
             for key, value in records.items():
-                replaced += connection.execute(
-                    "SELECT checkpoint FROM records WHERE key = ? AND checkpoint IS NOT NULL",
-                    (key,),
-                ).fetchall()
-                file = written.get(key)
+                before = connection.execute(
+                    "SELECT checkpoint, digest FROM records WHERE key = ?", (key,)
+                ).fetchone()
+                if before is not None:
+                    changed.append(before[1])
+                    replaced += [before[0]] if before[0] is not None else []
                 if value is None:
                     connection.execute("DELETE FROM records WHERE key = ?", (key,))
-                elif file is not None:
-                    connection.execute(
-                        "INSERT OR REPLACE INTO records VALUES (?, NULL, ?, ?)",
-                        (key, file.name, file.digest),
-                    )
-                else:
-                    connection.execute(
-                        "INSERT OR REPLACE INTO records VALUES (?, ?, NULL, NULL)", (key, value)
-                    )
+                    continue
+                row = _row(key, value, written.get(key))
+                changed.append(row[-1])
+                connection.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", row)
+            seal = reseal(self._seal, changed)
+            connection.execute("UPDATE seal SET digest = ?", (seal,))
             self._before_step("commit")
             connection.execute("COMMIT")
         except BaseException as error:
@@ -222,8 +231,9 @@ class Store:
             if isinstance(error, (sqlite3.Error, OSError)):
                 raise _explained(error, self._folder) from None
             raise
+        self._seal = seal
         self._before_step("remove")
-        return [name for (name,) in replaced]
+        return replaced
 
     def _require_usable(self) -> None:
         if self._unusable:
@@ -257,7 +267,7 @@ def _begin(folder: Path, checkpoints: Checkpoints, before_step: BeforeStep) -> N
     with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("BEGIN EXCLUSIVE")
-        connection.execute(_SCHEMA)
+        _make_tables(connection)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
@@ -268,6 +278,12 @@ def _begin(folder: Path, checkpoints: Checkpoints, before_step: BeforeStep) -> N
     fresh.rename(folder / _JOURNAL)
     sync_folder(folder)
     sync_folder(folder.parent)
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    connection.execute(_RECORDS)
+    connection.execute(_SEAL)
+    connection.execute("INSERT INTO seal VALUES (?)", (EMPTY_SEAL,))
 
 
 def _connect(folder: Path, mode: str) -> sqlite3.Connection:
@@ -303,28 +319,61 @@ def _check_schema(connection: sqlite3.Connection, folder: Path) -> None:
             f"{folder / _JOURNAL} is a journal of version {version}, and this p2pfl reads"
             f" {SCHEMA_VERSION}: run the version that wrote it"
         )
-    (finding,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    (finding,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if finding != "ok":
         raise _damaged(folder, _JOURNAL, f"is damaged ({' '.join(finding.split())})")
-    schema = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'records'").fetchone()
-    if schema is None or schema[0].strip() != _SCHEMA.strip():
-        raise _damaged(folder, _JOURNAL, "does not have the table of a journal")
+    with contextlib.closing(sqlite3.connect(":memory:")) as fresh:
+        _make_tables(fresh)
+        if _tables(connection) != _tables(fresh):
+            raise _damaged(folder, _JOURNAL, "does not have the tables of a journal")
+
+
+def _tables(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
+    query = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"
+    return connection.execute(query).fetchall()
+
+
+def _row(
+    key: str, value: bytes | Vector, file: Checkpoint | None
+) -> tuple[str, bytes | None, str | None, bytes]:
+    """Return a record as the table has it."""
+    if file is not None:
+        return key, None, file.name, vector_digest(key, file.name, file.digest)
+    assert isinstance(value, bytes)
+    return key, value, None, bytes_digest(key, value)
 
 
 def _read(connection: sqlite3.Connection, folder: Path, checkpoints: Checkpoints) -> Records:
     records: Records = {}
+    digests: list[bytes] = []
     query = "SELECT key, value, checkpoint, digest FROM records ORDER BY key"
     for key, value, name, digest in connection.execute(query):
         if isinstance(value, bytes) and name is None:
+            if bytes_digest(key, value) != digest:
+                raise _damaged(folder, _JOURNAL, f"holds another record {key!r} than was written")
             records[key] = value
-            continue
-        if value is not None or not isinstance(name, str):
+        elif value is None and isinstance(name, str):
+            try:
+                vector, content = checkpoints.read(name)
+            except BrokenCheckpoint as error:
+                raise _damaged(folder, name, str(error)) from None
+            if vector_digest(key, name, content) != digest:
+                raise _damaged(folder, name, "is not as it was written: its digest is another")
+            records[key] = vector
+        else:
             raise _damaged(folder, _JOURNAL, f"holds a record {key!r} that is no record")
-        try:
-            records[key] = checkpoints.read(Checkpoint(name, digest))
-        except BrokenCheckpoint as error:
-            raise _damaged(folder, name, str(error)) from None
+        digests.append(digest)
+    if reseal(EMPTY_SEAL, digests) != _kept_seal(connection, folder):
+        raise _damaged(folder, _JOURNAL, "lacks a record that was written")
     return records
+
+
+def _kept_seal(connection: sqlite3.Connection, folder: Path) -> bytes:
+    rows = connection.execute("SELECT digest FROM seal").fetchall()
+    if len(rows) != 1 or not isinstance(rows[0][0], bytes):
+        raise _damaged(folder, _JOURNAL, "has no seal")
+    seal: bytes = rows[0][0]
+    return seal
 
 
 def _unnamed(connection: sqlite3.Connection, checkpoints: Checkpoints) -> list[str]:
@@ -344,12 +393,13 @@ def _check_length(records: Records, vector_length: int | None, folder: Path) -> 
 
 
 def _explained(error: sqlite3.Error | OSError, folder: Path) -> StoreError:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # Without what extends it.
-    if code in _DAMAGE:
-        return _damaged(folder, _JOURNAL, f"is damaged ({error})")
-    return StoreError(
-        f"cannot use {folder / _JOURNAL}: {error}; what it kept before is still there"
-    )
+    said = " ".join(str(error).split())  # It may quote what it could not read.
+    if isinstance(error, sqlite3.Error):
+        # Without a code it is Python's own: text that is none.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        if code in _DAMAGE:
+            return _damaged(folder, _JOURNAL, f"is damaged ({said})")
+    return StoreError(f"cannot use {folder / _JOURNAL}: {said}; what it kept before is still there")
 
 
 def _damaged(folder: Path, name: str, how: str) -> DamagedJournal:

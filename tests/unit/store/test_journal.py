@@ -292,16 +292,16 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         "journal.sqlite3 is no journal of p2pfl",
     ),
     "a later version's": (
-        lambda folder: edit(folder, "PRAGMA user_version = 2"),
-        "is a journal of version 2, and this p2pfl reads 1: run the version that wrote it",
+        lambda folder: edit(folder, "PRAGMA user_version = 3"),
+        "is a journal of version 3, and this p2pfl reads 2: run the version that wrote it",
     ),
     "another table": (
         lambda folder: edit(folder, "ALTER TABLE records ADD COLUMN more"),
-        "does not have the table of a journal",
+        "does not have the tables of a journal",
     ),
     "no table": (
         lambda folder: edit(folder, "DROP TABLE records"),
-        "does not have the table of a journal",
+        "does not have the tables of a journal",
     ),
     "edited by hand": (
         lambda folder: edit(
