@@ -9,22 +9,22 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import make_wsgi_app
 from prometheus_client.registry import Collector
 
-Snapshot = Callable[[], dict[str, Any]]
-"""Gives gauges by name, figures of the task by whatever name it gave them, counters by group and
-name, and whether the peer is healthy: ``{"gauges": {"round": 3}, "figures": {"accuracy": 0.9},
-"counters": {"traffic": {"frames_sent": 12}}, "healthy": True}``."""
-
-PREFIX = "p2pfl"
+from p2pfl.daemon.measures import PREFIX, Kind, Measure, Snapshot
 
 
 class MetricsServer:
     """Serves `/metrics` and `/healthz` from a thread of its own."""
 
-    def __init__(self, host: str, port: int, snapshot: Snapshot) -> None:
+    def __init__(self, host: str, port: int, snapshot: Callable[[], Snapshot]) -> None:
         """Listen and serve.
 
         Args:
@@ -43,7 +43,7 @@ class MetricsServer:
             if environ.get("PATH_INFO") == "/metrics":
                 return metrics(environ, start)
             if environ.get("PATH_INFO") == "/healthz":
-                healthy = bool(snapshot()["healthy"])
+                healthy = snapshot().is_healthy
                 start("200 OK" if healthy else "503 Service Unavailable", [_PLAIN])
                 return [b"ok\n" if healthy else b"not healthy\n"]
             start("404 Not Found", [_PLAIN])
@@ -79,25 +79,23 @@ class _Silent(WSGIRequestHandler):
 
 
 class _Figures(Collector):
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
         self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
-        """Give all figures as they are now."""
-        found = self._snapshot()
-        for name, value in found["gauges"].items():
-            yield GaugeMetricFamily(f"{PREFIX}_{name}", name.replace("_", " "), value=value)
-        # A task names its figures as it likes, so a name is a label and not the name of a metric.
-        figures = GaugeMetricFamily(
-            f"{PREFIX}_figure", "figures of the newest evaluation", labels=["name"]
-        )
-        for name, value in sorted(found["figures"].items()):
-            figures.add_metric([name], value)
-        yield figures
-        for group, counts in found["counters"].items():
-            family = CounterMetricFamily(
-                f"{PREFIX}_{group}", group.replace("_", " "), labels=["name"]
-            )
-            for name, count in sorted(counts.items()):
-                family.add_metric([name], count)
-            yield family
+        """Give all measures as they are now."""
+        for measure in self._snapshot().measures:
+            yield _family(measure)
+
+
+def _family(measure: Measure) -> Metric:
+    name, labels = f"{PREFIX}_{measure.name}", [measure.label] if measure.label else []
+    if measure.kind is Kind.HISTOGRAM:
+        whole = HistogramMetricFamily(name, measure.help)
+        whole.add_metric([], list(measure.values.items()), sum_value=measure.total)
+        return whole
+    of_kind = CounterMetricFamily if measure.kind is Kind.COUNTER else GaugeMetricFamily
+    family = of_kind(name, measure.help, labels=labels)
+    for key, value in sorted(measure.values.items()):
+        family.add_metric([key] if labels else [], value)
+    return family

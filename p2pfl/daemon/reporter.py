@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from p2pfl.daemon.measures import RoundTimes
 from p2pfl.daemon.recording import fields_of
 from p2pfl.daemon.sentences import describe, describe_reason, snake_case
 from p2pfl_crypto.hashing import hash_parts
@@ -33,6 +34,7 @@ class Reporter:
         latest: what is newest of rounds, by name: round, contributors, training_loss ...
         figures: those of the task, by the names it gives them, of `latest["evaluated_round"]`.
         links: of each other member: ``"up"``, or why there is no link.
+        round_times: how long rounds took.
         listeners: are told each event as well.
     """
 
@@ -48,6 +50,7 @@ class Reporter:
         self.latest: dict[str, Any] = {}
         self.figures: dict[str, float] = {}
         self.links: dict[PeerId, str] = dict.fromkeys(names, NOT_YET)
+        self.round_times = RoundTimes()
         self._log, self._names = log, dict(names)
 
     def on_event(self, now_s: float, event: Event) -> None:
@@ -57,8 +60,12 @@ class Reporter:
         self.counts[kind] += 1
         fields = fields_of(event)
         match event:
-            case events.RoundStarted() | events.RoundEnded():
+            case events.RoundStarted():
                 self.latest |= fields
+                self.round_times.begin(now_s)
+            case events.RoundEnded():
+                self.latest |= fields
+                self.round_times.end(now_s)
             case events.AveragingStarted():
                 self.latest["training_loss"] = event.loss
             case events.PeerEvaluated():
@@ -81,7 +88,7 @@ class Reporter:
         is_stranger = reason == OTHER_GROUP
         if state == before or (not up and before not in ("up", NOT_YET) and not is_stranger):
             return
-        name = self._names.get(peer, str(peer))
+        name = self.name_of(peer)
         fields = {"member": name, "reason": reason}
         if up:
             self._write(logging.INFO, "link_up", f"{name} is connected", fields)
@@ -97,11 +104,15 @@ class Reporter:
             told = f"{name} cannot be reached: {describe_reason(reason)}"
         self._write(logging.WARNING, "link_down", told, fields)
 
+    def name_of(self, peer: PeerId) -> str:
+        """Return what people call a member."""
+        return self._names.get(peer, str(peer))
+
     def on_refused(self, peer: PeerId, reason: str) -> None:
         """Log that a member broke the protocol."""
         self.counts["refused"] += 1
         self.counts[f"refused.{reason}"] += 1
-        name = self._names.get(peer, str(peer))
+        name = self.name_of(peer)
         told = f"{name} broke the protocol: {describe_reason(reason)}; its link is ended"
         self._write(logging.WARNING, "refused", told, {"member": name, "reason": reason})
 
@@ -111,7 +122,7 @@ class Reporter:
         """Log a frame, at level debug: what it is, and a digest that tells it from others."""
         if not self._log.isEnabledFor(logging.DEBUG):
             return
-        kind, name = type(message).__name__, self._names.get(peer, str(peer))
+        kind, name = type(message).__name__, self.name_of(peer)
         fields: dict[str, Any] = {
             "direction": direction,
             "member": name,

@@ -12,9 +12,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from p2pfl.daemon import measures as measuring
 from p2pfl.daemon.building import (
     index_in,
     make_machine,
@@ -27,6 +28,7 @@ from p2pfl.daemon.driver import SWITCH_INTERVAL_S, Driver
 from p2pfl.daemon.errors import ServiceError
 from p2pfl.daemon.links import Links
 from p2pfl.daemon.logs import FAILED, close_log, open_log
+from p2pfl.daemon.measures import Snapshot, counter, gauge
 from p2pfl.daemon.recording import Sent, recorder
 from p2pfl.daemon.reporter import Reporter
 from p2pfl.group.roster_file import RosterFile, group_id, read_roster
@@ -294,7 +296,7 @@ class _Service:
             "stopping": self._is_stopping,
             "round": peer.round if peer else 0,
             "rounds": self._roster.rounds,
-            "up_s": round(time.monotonic() - self._began_s, 3),
+            "up_s": round(self._up_s(), 3),
             "latest": dict(self._reporter.latest),
             "figures": dict(self._reporter.figures),
             "counts": dict(self._reporter.counts),
@@ -316,28 +318,63 @@ class _Service:
         frames = counts["frames_sent"] + counts["bodies_sent"]
         return Sent(frames, counts["bytes_sent"], dict(self._driver.sent_bytes))
 
-    def _snapshot(self) -> dict[str, Any]:
+    def _snapshot(self) -> Snapshot:
         """Gather metrics; called on the metrics thread, so nothing is awaited or changed."""
-        peer, host = self._machine.peer, self._host.metrics()
-        links = list(self._reporter.links.values())
-        gauges = {
-            "round": peer.round if peer else 0,
-            "rounds": self._roster.rounds,
-            "members": len(self._roster.members),
-            "members_linked": links.count("up"),
-            "up_seconds": time.monotonic() - self._began_s,
-        }
-        if (loss := self._reporter.latest.get("training_loss")) is not None:
-            gauges["training_loss"] = loss
-        return {
-            "healthy": self._machine.state not in ("new", "left"),
-            "gauges": gauges,
-            "figures": dict(self._reporter.figures),
-            "counters": {
-                "events": dict(self._reporter.counts),
-                "traffic": dict(self._links.counters),
-                "sent_bytes": dict(self._driver.sent_bytes),
-                "inputs_and_actions": dict(self._driver.counters),
-                "libp2p": host,
-            },
-        }
+        peer, reporter, roster = self._machine.peer, self._reporter, self._roster
+        links = {reporter.name_of(peer_id): link for peer_id, link in reporter.links.items()}
+        up = {name: float(link == "up") for name, link in links.items()}
+        counts = {name: count for name, count in reporter.counts.items() if "." not in name}
+        measures = [
+            measuring.build_info(),
+            measuring.state_of(self._machine.state),
+            gauge("round", "Rounds that are done.", peer.round if peer else 0),
+            gauge("rounds", "Rounds that the group wants to do.", roster.rounds),
+            gauge("members", "Members of the group, this one included.", len(roster.members)),
+            gauge("members_linked", "Other members to whom a link stands.", sum(up.values())),
+            gauge("link", "1 where a link to the member stands, 0 where not.", up, "member"),
+            gauge("up_seconds", "Seconds since the peer started.", self._up_s()),
+            reporter.round_times.measure(),
+            # A task names its figures as it likes, so a name is a label and not a metric's name.
+            gauge("figure", "Figures of the newest evaluation.", dict(reporter.figures), "name"),
+            counter("events", "What the peer has reported, by the event.", counts, "event"),
+            counter(
+                "refused",
+                "Frames of members that broke the protocol, by the reason.",
+                _after_dot(reporter.counts, "refused"),
+                "reason",
+            ),
+            counter(
+                "traffic",
+                "Frames, bodies and bytes over links.",
+                dict(self._links.counters),
+                "name",
+            ),
+            counter(
+                "sent_bytes",
+                "Bytes given to the links, by the message.",
+                dict(self._driver.sent_bytes),
+                "message",
+            ),
+            counter(
+                "driver",
+                "Inputs that the peer was told, and actions carried out for it.",
+                dict(self._driver.counters),
+                "name",
+            ),
+            *measuring.libp2p(self._host.metrics()),
+        ]
+        if reporter.round_times.ended_at_s is not None:
+            text = "When the last round ended, as Unix time."
+            ended = gauge("last_round_timestamp_seconds", text, reporter.round_times.ended_at_s)
+            measures.append(ended)
+        if (loss := reporter.latest.get("training_loss")) is not None:
+            measures.append(gauge("training_loss", "Loss of the newest training.", loss))
+        return Snapshot(self._machine.state not in ("new", "left"), measures)
+
+    def _up_s(self) -> float:
+        return time.monotonic() - self._began_s
+
+
+def _after_dot(counts: Mapping[str, int], name: str) -> dict[str, float]:
+    prefix = f"{name}."
+    return {key[len(prefix) :]: it for key, it in counts.items() if key.startswith(prefix)}

@@ -3,12 +3,17 @@
 import json
 import resource
 import signal
+import socket
+import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from calling import P2pfl
 from peer_groups import make_group, running, set_fault
+from prometheus_client.parser import text_string_to_metric_families
 
 FILE_BYTES_MAX = 64 * 1024
 """Of each file, where a disk is to be full: SQLite's log reaches that within ten rounds."""
@@ -108,8 +113,32 @@ def test_a_member_with_another_roster_is_told_apart_on_both_sides(tmp_path: Path
         assert [peer.end() for peer in peers] == [0, 0]
 
 
+def check_metrics(port: int) -> None:
+    """Hold what a finished peer of two gives to Prometheus against what it did."""
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        found = {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in text_string_to_metric_families(answer.read().decode())
+            for sample in family.samples
+        }
+    assert found["p2pfl_state", "finished"] == 1
+    assert found["p2pfl_state", "training"] == 0
+    assert found["p2pfl_round",] == found["p2pfl_round_seconds_count",] == 2
+    assert abs(found["p2pfl_last_round_timestamp_seconds",] - time.time()) < 600
+    assert found["p2pfl_link", "peer-1"] == found["p2pfl_members_linked",] == 1
+    assert found["p2pfl_libp2p_connections",] == 1
+    assert found["p2pfl_events_total", "round_ended"] == 2
+    assert ("p2pfl_build_info", version("p2pfl-peer")) in found
+    assert ("p2pfl_figure", "accuracy") in found
+    assert not [name for name, *_ in found if name.endswith("_connections_total")]
+
+
 def test_status_stop_pause_resume_and_logs(p2pfl: P2pfl, tmp_path: Path) -> None:
     one, two = make_group(tmp_path, rounds=2)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with (one / "peer.toml").open("a") as settings:
+        settings.write(f'metrics = "127.0.0.1:{port}"\n')
     assert p2pfl("peer", "status", str(one)).err == (
         f"p2pfl: no peer runs in {one}; start it with: p2pfl peer run {one}\n"
     )
@@ -120,6 +149,7 @@ def test_status_stop_pause_resume_and_logs(p2pfl: P2pfl, tmp_path: Path) -> None
         assert (status["name"], status["state"], status["round"]) == ("peer-0", "finished", 2)
         assert status["figures"].keys() == {"accuracy", "loss"}
         assert [member["link"] for member in status["members"]] == ["self", "up"]
+        check_metrics(port)
         shown = p2pfl("peer", "status", str(one)).out
         assert "peer-0 of " in shown
         assert "1 of 1 other members" in shown
