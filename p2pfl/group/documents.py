@@ -28,7 +28,7 @@ def read_document(path: Path, model: type[Model], refuse: Refusal) -> Model:
     if len(content) > DOCUMENT_BYTES_MAX:
         raise refuse(f"{path} is longer than {DOCUMENT_BYTES_MAX} bytes")
     try:
-        document = tomllib.loads(content.decode("utf-8"))
+        document = tomllib.loads(content.decode("utf-8-sig"))  # Some editors begin with a mark.
     except UnicodeDecodeError:
         raise refuse(f"{path} is not TOML: it is no UTF-8 text") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:

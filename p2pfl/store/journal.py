@@ -45,6 +45,9 @@ CREATE TABLE records (
 ) WITHOUT ROWID
 """
 _SEAL = "CREATE TABLE seal (digest BLOB NOT NULL)"
+_SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""The second where SQLite quotes in its message what is no text any more."""
+
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _JOURNAL, _FRESH, _LOCK = "journal.sqlite3", "journal.sqlite3.new", "lock"
 
@@ -122,7 +125,7 @@ class Store:
             checkpoints.remove(unnamed)
         except BaseException as error:
             lock.release()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, _SQLITE_ERRORS):
                 raise _explained(error, folder) from None
             if isinstance(error, OSError):
                 raise StoreError(f"cannot open {folder}: {error}") from None
@@ -140,7 +143,7 @@ class Store:
             self._require_usable()
             try:
                 return _read(self._connection, self._folder, self._checkpoints)
-            except sqlite3.Error as error:
+            except _SQLITE_ERRORS as error:
                 raise _explained(error, self._folder) from None
             except OSError as error:
                 raise StoreError(f"cannot read {self._folder}: {error}") from None
@@ -180,7 +183,7 @@ class Store:
             self._unusable = self._unusable or f"{self._folder} is closed"
             try:
                 self._connection.close()
-            except sqlite3.Error as error:
+            except _SQLITE_ERRORS as error:
                 raise _explained(error, self._folder) from None
             finally:
                 self._lock.release()
@@ -226,9 +229,9 @@ class Store:
             # The log may hold the commit in spite of the failure, and then the next start finds
             # these records: so the new files stay until then, and nothing is written on top.
             self._unusable = f"{self._folder}: an earlier write failed; free the disk and restart"
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(*_SQLITE_ERRORS):
                 connection.rollback()
-            if isinstance(error, (sqlite3.Error, OSError)):
+            if isinstance(error, (*_SQLITE_ERRORS, OSError)):
                 raise _explained(error, self._folder) from None
             raise
         self._seal = seal
@@ -392,9 +395,9 @@ def _check_length(records: Records, vector_length: int | None, folder: Path) -> 
         )
 
 
-def _explained(error: sqlite3.Error | OSError, folder: Path) -> StoreError:
+def _explained(error: sqlite3.Error | UnicodeDecodeError | OSError, folder: Path) -> StoreError:
     said = " ".join(str(error).split())  # It may quote what it could not read.
-    if isinstance(error, sqlite3.Error):
+    if isinstance(error, _SQLITE_ERRORS):
         # Without a code it is Python's own: text that is none.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
         if code in _DAMAGE:

@@ -244,7 +244,7 @@ class _KeyFile(_Table):
 def _read(path: Path) -> _KeyFile:
     content = _read_private(path, "key file")
     try:
-        file = _KeyFile.model_validate(tomllib.loads(content.decode()))
+        file = _KeyFile.model_validate(tomllib.loads(content.decode("utf-8-sig")))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError):
         raise KeyFileError(f"{path} is no key file; {_REMEDY}") from None
     except ValidationError as error:

@@ -176,7 +176,7 @@ def read_scenario(folder: str | Path) -> Scenario:
     """
     path = Path(folder) / SCENARIO
     try:
-        return make_scenario(tomllib.loads(path.read_text(encoding="utf-8")), source=str(path))
+        return make_scenario(tomllib.loads(path.read_text(encoding="utf-8-sig")), source=str(path))
     except (OSError, ValueError, ScenarioError) as error:
         raise RunFolderError(f"{path} cannot be read: {_one_line(error)}") from None
 

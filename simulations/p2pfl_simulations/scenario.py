@@ -252,7 +252,7 @@ def load_scenario(name_or_path: str, overrides: Mapping[str, Any] | None = None)
     """
     path = find_scenario(name_or_path)
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError(f"cannot read {path}: {error}") from None
     except tomllib.TOMLDecodeError as error:

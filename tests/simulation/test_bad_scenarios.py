@@ -8,7 +8,7 @@ import pytest
 
 from p2pfl.learner.errors import LearningError
 from p2pfl_simulations.running import run
-from p2pfl_simulations.scenario import ScenarioError, make_scenario
+from p2pfl_simulations.scenario import ScenarioError, load_scenario, make_scenario
 
 INTEGERS: dict[str, Any] = {"peers": 8, "rounds": 2, "evaluation": {"baselines": []}}
 
@@ -161,3 +161,11 @@ def test_a_loss_that_is_nan_names_its_peer_and_the_run_goes_on_without_its_updat
     assert not result.interrupted
     assert all(math.isfinite(value) for value in result.model.tolist())
     assert len(result.peers) == 6 * rounds
+
+
+def test_a_scenario_may_begin_with_the_mark_of_an_editor(tmp_path: Path) -> None:
+    path = tmp_path / "marked.toml"
+    path.write_bytes(
+        b'\xef\xbb\xbfpeers = 9\nlearning.task = "integers"\naveraging.algorithm = "cohorts"\n'
+    )
+    assert load_scenario(str(path)).peers == 9

@@ -8,6 +8,7 @@ from p2pfl_simulations.report.svg import element, text, text_width
 
 TICK_GAP = 14  # Between two tick labels, in units of the drawing.
 CLOCK_STEPS_S = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+SAME = 1e-9  # Relative: what differs by less is one value, such as a mean of equal figures.
 LABEL_HEIGHT = 16  # Of one direct label, with the room that keeps it apart from the next.
 
 
@@ -94,6 +95,8 @@ def span(
         top: the same above, such as 1.
     """
     low, high = min(values), max(values)
+    if high - low <= SAME * max(abs(low), abs(high)):
+        high = low
     room = (high - low) * 0.04 or abs(high) * 0.05 or 0.5
     step = nice_step((high - low + 2 * room) / 5)
     low, high = math.floor((low - room) / step) * step, math.ceil((high + room) / step) * step

@@ -102,6 +102,7 @@ def histogram(
     finite = [value for value in values if math.isfinite(value)]
     if len(finite) < 2:
         return ""
+    references = [it for it in references if math.isfinite(it[2])]
     low, high = span([*finite, *(value for _, _, value in references)], floor=0, top=1)
     step = nice_step((high - low) / 80)
     bins = max(1, round((high - low) / step))

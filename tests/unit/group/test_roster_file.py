@@ -47,6 +47,14 @@ def test_a_roster_comes_back_with_every_default_spelt_out(tmp_path: Path) -> Non
     assert "data_dir" not in content
 
 
+def test_a_mark_that_editors_put_first_is_no_part_of_the_roster(tmp_path: Path) -> None:
+    """A byte-order mark: Windows' editors begin every UTF-8 file with it."""
+    path = tmp_path / "roster.toml"
+    write_roster(path, written := roster())
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_roster(path) == written
+
+
 def test_a_writer_that_fails_leaves_the_old_roster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

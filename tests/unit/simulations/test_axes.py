@@ -83,3 +83,12 @@ def test_a_line_never_goes_back() -> None:
 def test_sparse_places_keep_both_ends() -> None:
     places = sparse([float(x) for x in range(1000)], 150)
     assert (len(places), places[0], places[-1]) == (150, 0.0, 999.0)
+
+
+def test_values_that_differ_in_their_last_bit_are_one_value() -> None:
+    """Peers of equal accuracy: their mean may be off by a rounding error."""
+    value = 0.05234115459651734
+    for values in ([value, math.nextafter(value, 1)], [191052386.6406012, 191052386.64060122]):
+        low, high = span(values)
+        assert low < min(values) <= max(values) < high
+        assert 2 < len(Linear(low, high, 0, 100).ticks(5)) < 12

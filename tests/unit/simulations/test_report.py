@@ -1,5 +1,6 @@
 """Reports: one file that needs nothing else, whose labels can be read."""
 
+import math
 import re
 from collections.abc import Iterator
 from itertools import combinations
@@ -74,6 +75,18 @@ def test_labels_never_overlap(
                 )
             )
         )
+
+
+def test_peers_of_one_accuracy_that_was_taken_once_can_be_drawn(make_run: RunMaker) -> None:
+    """Their mean is off by a rounding error, and so is no second value."""
+    run = make_run(peers=6, rounds=1, cohort_size=6, faults=False)
+    (row,) = run.rounds
+    value = 0.05234115459651734
+    row.accuracy_mean = row.accuracy_averaged = math.nextafter(value, 1)
+    row.accuracy_worst = row.local_mean = row.local_worst = row.pooled = value
+    for peer in run.peers:
+        peer.accuracy = value
+    assert_readable(render_report(run))
 
 
 def test_labels_never_overlap_where_all_lines_end_together(make_run: RunMaker) -> None:

@@ -26,11 +26,20 @@ def test_a_flipped_bit_is_refused_or_does_no_harm(tmp_path: Path, is_closed: boo
     assert outcomes[flipped_bits.UNHARMED] > FLIPS / 10
 
 
-def test_text_that_is_none_is_damage_in_one_line(tmp_path: Path) -> None:
-    """SQLite quotes the whole text, over several lines."""
+@pytest.mark.parametrize(
+    ("text", "flipped"),
+    [
+        (b"checkpoint TEXT", b"checkpoint\xa0TEXT"),  # SQLite quotes the table, over several lines.
+        (b"records", b"\xf2ecords"),  # Its own message is then no text, and Python raises.
+        (b"voted", b"\xf6oted"),
+    ],
+)
+def test_text_that_is_none_is_damage_in_one_line(
+    tmp_path: Path, text: bytes, flipped: bytes
+) -> None:
     flipped_bits.make(tmp_path / "journal")
     path = tmp_path / "journal" / "journal.sqlite3"
-    path.write_bytes(path.read_bytes().replace(b"checkpoint TEXT", b"checkpoint\xa0TEXT"))
+    path.write_bytes(path.read_bytes().replace(text, flipped))
     with pytest.raises(DamagedJournal) as told:
         Store.open(tmp_path / "journal")
     assert "\n" not in str(told.value)

@@ -243,3 +243,9 @@ def test_no_repr_shows_a_secret() -> None:
     shown = f"{KEYS!r} {KEYS} {KEYS.identity!r}"
     assert not any(secret in shown for secret in SECRETS)
     assert repr(KEYS.draw_secret) not in shown
+
+
+def test_a_key_file_may_begin_with_the_mark_of_an_editor(path: Path) -> None:
+    write_keys(path, KEYS)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_keys(path) == KEYS
