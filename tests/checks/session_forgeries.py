@@ -1,0 +1,317 @@
+"""What is done to each message of a masked sum, and what a real member makes of it.
+
+The cases follow from the messages' definitions (forging.py) and from the phases in which a member
+takes them. The table of what must come of each is `session_forgeries.toml`.
+
+    python tests/checks/session_forgeries.py > /tmp/now.toml      # what comes of them now
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import msgspec
+import numpy as np
+from fingerprints import fingerprint
+from forging import all_messages, forgeries
+from session_driver import identities, seeded_entropy
+from session_stage import SIZE, STATEMENTS, SessionStage
+
+from p2pfl_gossip.actions import Disconnect, RemoteProtocolError, Send, SendBulk, Work
+from p2pfl_gossip.masked_sum.blame import verify_blame
+from p2pfl_gossip.masked_sum.jobs import perform
+from p2pfl_gossip.masked_sum.machine import Aborted, MaskedSum
+from p2pfl_gossip.masked_sum.messages import (
+    Ack,
+    Advert,
+    AdvertList,
+    Ballot,
+    ChunkHeader,
+    Fetch,
+    Header,
+    Held,
+    Manifest,
+    Proposal,
+    Receipt,
+    Reveal,
+    SessionMessage,
+    Share,
+    SumDigest,
+    SumHeader,
+    Vote,
+    Wanted,
+)
+from p2pfl_gossip.masked_sum.phases import WINDOWS, Phase
+
+LEADER = 3
+MANY = 400
+"""More than any limit on what one member may send of one kind."""
+
+NO_TICKET = -1
+PROVEN_BY_NO_MESSAGE = ("false_sum", "corrupt_reveal", "bad_dealing")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a message of a kind is caught.
+
+    Attributes:
+        phase: of the member that it is about to reach.
+        varied: a field of which there are many values, to say many things at once.
+        receiver: that member.
+        of: the message on whose arrival the session stops, where none of the kind comes by itself.
+        make: makes one of that message then.
+    """
+
+    phase: Phase
+    varied: str
+    receiver: int = 0
+    of: type[SessionMessage] | None = None
+    make: Callable[[Any], Any] = lambda it: it
+
+
+PLACES: dict[type[SessionMessage], Place] = {
+    Advert: Place(Phase.ADVERTISE, "mask_key"),
+    AdvertList: Place(Phase.ADVERTISE, "digests"),
+    Share: Place(Phase.AGREE, "sealed"),
+    Header: Place(Phase.AGREE, "commitment", of=Share, make=lambda it: it.header),
+    Held: Place(Phase.AGREE, "dealers", receiver=LEADER),
+    Proposal: Place(Phase.AGREE, "header_digests"),
+    Ack: Place(Phase.AGREE, "tau2"),
+    ChunkHeader: Place(Phase.CHUNK, "digest"),
+    Manifest: Place(Phase.CHUNK, "chunk_digests"),
+    Receipt: Place(Phase.VOTE, "bitmaps"),
+    Ballot: Place(Phase.VOTE, "manifest_digests"),
+    Vote: Place(Phase.VOTE, "ballot"),
+    Reveal: Place(Phase.REVEAL, "shares"),
+    SumHeader: Place(Phase.REVEAL, "digest"),
+    SumDigest: Place(Phase.REVEAL, "digest"),
+    Fetch: Place(
+        Phase.AGREE,
+        "second",
+        of=Share,
+        make=lambda it: Fetch(it.session, Wanted.ADVERT, it.header.dealer),
+    ),
+}
+
+HAS_BODY = (ChunkHeader, SumHeader)
+STRANGER = identities(1, seed=99)[0].peer_id
+
+
+@dataclass
+class Case:
+    """One thing that is done: the last of `said` is looked at.
+
+    Attributes:
+        said: sender (a peer's id), message, body.
+        is_before: whether the member has not reached the phase; `is_idle`: it was not started.
+        is_after: whether it has left the last phase in which it takes the message.
+    """
+
+    said: list[tuple[Any, Any, Any]]
+    is_before: bool = False
+    is_idle: bool = False
+    is_after: bool = False
+
+
+def stage_at(kind: type[SessionMessage]) -> SessionStage:
+    """Run a session until a message of a kind is about to arrive."""
+    place = PLACES[kind]
+    stage = SessionStage(place.of or kind, place.phase, place.receiver).stop_at()
+    stage.message = place.make(stage.message)
+    return stage
+
+
+@cache
+def cases(kind: type[SessionMessage]) -> dict[str, Callable[[SessionStage], Case]]:
+    """Everything that is done to a message of a kind, by name."""
+    stage = pristine(kind)
+    return dict(_cases(kind, stage.message, stage))
+
+
+def _cases(
+    kind: type[SessionMessage], message: Any, stage: SessionStage
+) -> Iterator[tuple[str, Callable[[SessionStage], Case]]]:
+    peers, sender, body = stage.cohort.members, stage.sender, stage.body
+    author = peers[sender]
+    others = [rank for rank in range(SIZE) if rank not in (sender, stage.receiver)]
+    is_signed = kind in STATEMENTS or kind is Share
+
+    def say(*said: Any, **where: bool) -> Callable[[SessionStage], Case]:
+        return lambda _stage: Case(
+            [one if isinstance(one, tuple) else (author, one, body) for one in said], **where
+        )
+
+    for name, changed in forgeries(message, but=("session",)):
+        yield name, say(changed)
+        if is_signed and not name.startswith("signature") and ".signature" not in name:
+            yield f"{name}, signed", say(stage.signed(changed, sender))
+    other_session = msgspec.structs.replace(message, session=bytes(32))
+    yield "session another", say(other_session)
+    if is_signed:
+        yield "signer another", say(stage.signed(message, others[0]))
+    yield "sender a stranger", say((STRANGER, message, body))
+    yield "sender ourselves", say((peers[stage.receiver], message, body))
+    yield "sender another member", say((peers[others[0]], message, body))
+    yield "replayed", say(message, message)
+    if WINDOWS[kind][0] > Phase.ADVERTISE:
+        yield "too early", say(message, is_before=True)
+        many = [vary(stage, kind, message, number) for number in range(MANY)]
+        yield "too early, too many", say(*many, is_before=True)
+    else:
+        yield "too early", say(message, is_idle=True)
+    yield "too late", say(message, is_after=True)
+    many = [vary(stage, kind, message, number) for number in range(MANY)]
+    yield "too many", say(*many)
+    if kind in HAS_BODY:
+        flipped = np.array(body)
+        flipped[0] ^= 1
+        yield "body changed", say((author, message, flipped))
+        yield "body short", say((author, message, body[:-1]))
+
+
+def vary(stage: SessionStage, kind: type[SessionMessage], message: Any, number: int) -> Any:
+    """Say another thing than `message`, well signed; 256 of them differ."""
+    field = PLACES[kind].varied
+    value = getattr(message, field)
+    if isinstance(value, bytes):
+        different = 16 if field in ("dealers", "bitmaps") else 256
+        changed: Any = bytes([value[0] ^ number % different, *value[1:]])
+    else:
+        changed = number
+    varied = msgspec.structs.replace(message, **{field: changed})
+    return stage.signed(varied, stage.sender) if kind in STATEMENTS or kind is Share else varied
+
+
+@cache
+def pristine(kind: type[SessionMessage]) -> SessionStage:
+    """A stage of a kind to read messages from; nothing is done to it."""
+    return stage_at(kind)
+
+
+_UNTOUCHED: dict[type[SessionMessage], SessionStage] = {}
+
+
+def what_comes_of(kind: type[SessionMessage], case: Case) -> str:
+    """Do it to a real member, and say in a few words what it made of it.
+
+    A stage where nothing changed serves the next case too.
+    """
+    is_at_place = not (case.is_before or case.is_idle or case.is_after)
+    stage = _UNTOUCHED.pop(kind, None) if is_at_place else None
+    if stage is None:
+        stage = _stage_for(kind, case)
+    machine = stage.machine
+    for peer, message, body in case.said[:-1]:
+        with suppress(RemoteProtocolError):
+            _give(stage, machine, peer, message, body)
+    word = _tell(stage, machine, *case.said[-1])
+    if is_at_place and len(case.said) == 1 and (word == "ignored" or word.startswith("refused")):
+        _UNTOUCHED[kind] = stage
+    return word
+
+
+def _stage_for(kind: type[SessionMessage], case: Case) -> SessionStage:
+    receiver = PLACES[kind].receiver
+    if case.is_before:
+        return SessionStage(Advert, Phase.ADVERTISE, receiver).stop_at()
+    stage = stage_at(kind)
+    if case.is_idle:
+        stage.machines[receiver] = MaskedSum(
+            stage.cohort,
+            stage.people[receiver],
+            stage.vectors[receiver],
+            1.0,
+            entropy=seeded_entropy("idle"),
+            records={},
+        )
+    if case.is_after:
+        stage.is_stopped = True  # At no message any more.
+        last = WINDOWS[kind][1]
+        stage.go_on(lambda: last < stage.machine.phase)
+    return stage
+
+
+def _tell(stage: SessionStage, machine: MaskedSum, peer: Any, message: Any, body: Any) -> str:
+    before, blames = _state(stage), len(_blames(machine))
+    actions, reason = [], ""
+    try:
+        actions = _give(stage, machine, peer, message, body)
+    except RemoteProtocolError as error:
+        reason = error.reason
+    if reason:
+        assert _state(stage) == before, f"refused as {reason}, yet something changed"
+        return f"refused: {reason}"
+    return _word(stage, machine, before, blames, actions)
+
+
+def _give(stage: SessionStage, machine: MaskedSum, peer: Any, message: Any, body: Any) -> list[Any]:
+    """Give a member a message, and the results of the jobs that it asks for at that."""
+    actions: list[Any] = []
+    if type(message) in HAS_BODY:
+        size = machine.body_bytes(stage.now_s, peer, message)
+        actions += machine.on_timer(stage.now_s, NO_TICKET)  # Gives what the header led to.
+        if size is not None and size == body.nbytes:
+            actions += machine.on_body(stage.now_s, peer, message, body)
+    else:
+        actions += machine.on_message(stage.now_s, peer, message)
+    for action in actions:
+        if isinstance(action, Work):
+            actions += machine.on_work_done(stage.now_s, action.ticket, perform(action.job))
+    return actions
+
+
+def _word(
+    stage: SessionStage, machine: MaskedSum, before: str, blames: int, actions: list[Any]
+) -> str:
+    ended = [action.reason for action in actions if isinstance(action, Disconnect)]
+    if ended:
+        return f"disconnects: {ended[0]}"
+    if len(_blames(machine)) > blames:
+        blame = _blames(machine)[-1]
+        if blame.fault not in PROVEN_BY_NO_MESSAGE:
+            verify_blame(stage.cohort, blame)
+        return f"blames: {blame.fault}"
+    if isinstance(machine.outcome, Aborted):
+        return f"aborts: {machine.outcome.reason}"
+    fetched = [
+        Wanted(action.message.what).name
+        for action in actions
+        if isinstance(action, Send) and isinstance(action.message, Fetch)
+    ]
+    is_changed = _state(stage) != before
+    if not is_changed and not actions:
+        return "ignored"
+    said = [
+        type(action.message).__name__
+        for action in actions
+        if isinstance(action, Send) and not isinstance(action.message, Fetch)
+    ]
+    said += [type(action.header).__name__ for action in actions if isinstance(action, SendBulk)]
+    words = "taken" if is_changed else "not taken"
+    for verb, what in (("asks", fetched), ("says", said)):
+        words += f", {verb}: {' '.join(sorted(dict.fromkeys(what)))}" if what else ""
+    return words
+
+
+def _state(stage: SessionStage) -> str:
+    stage.machine.on_timer(stage.now_s, NO_TICKET)  # Empties what belongs to one input alone.
+    return fingerprint(stage.machine)
+
+
+def _blames(machine: MaskedSum) -> list[Any]:
+    return machine._core.blames
+
+
+def main() -> None:
+    for name, kind in all_messages(SessionMessage).items():
+        print(f"[{name}]")
+        for case_name, make in cases(kind).items():
+            print(f'"{case_name}" = "{what_comes_of(kind, make(pristine(kind)))}"')
+        print()
+
+
+if __name__ == "__main__":
+    main()
