@@ -13,9 +13,9 @@ from process_strikes import Strike, Strikes
 
 from p2pfl.daemon.recording import Recorded, Recording
 from p2pfl.group.averaging import SESSION_DEADLINES
-from p2pfl.launch.processes import PeerProcess
 from p2pfl.store.journal import Store
 from p2pfl_gossip import events
+from p2pfl_simulations.launch.processes import PeerProcess
 from p2pfl_simulations.scenario import Scenario
 
 ROUNDS_WITHOUT_SUM_MAX = 6

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from measuring import Figures
 
-from p2pfl.launch.launching import launch
 from p2pfl.learner.learner import make_learner
 from p2pfl_crypto.encoding import Encoding
+from p2pfl_simulations.launch.launching import launch
 from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.scenario import Scenario, make_scenario
 

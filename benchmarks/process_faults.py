@@ -30,10 +30,10 @@ from process_planted import overlooked
 from process_strikes import PHASES, Strikes, not_struck
 
 from p2pfl.group.averaging import SESSION_DEADLINES
-from p2pfl.launch.errors import LaunchError
-from p2pfl.launch.folders import make_folders
-from p2pfl.launch.processes import PeerProcess
-from p2pfl.launch.stage import ProcessStage
+from p2pfl_simulations.launch.errors import LaunchError
+from p2pfl_simulations.launch.folders import make_folders
+from p2pfl_simulations.launch.processes import PeerProcess
+from p2pfl_simulations.launch.stage import ProcessStage
 from p2pfl_simulations.scenario import Scenario, make_scenario
 
 PEERS = 8

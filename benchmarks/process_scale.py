@@ -20,11 +20,11 @@ from typing import Any
 
 from measuring import Figures, describe, machine, save, say, table
 
-from p2pfl.launch.folders import make_folders
-from p2pfl.launch.processes import PeerProcess
-from p2pfl.launch.stage import ProcessStage
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event
+from p2pfl_simulations.launch.folders import make_folders
+from p2pfl_simulations.launch.processes import PeerProcess
+from p2pfl_simulations.launch.stage import ProcessStage
 from p2pfl_simulations.scenario import make_scenario
 
 IDLE_PEERS = 8

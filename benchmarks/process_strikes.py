@@ -8,10 +8,10 @@ from typing import Any
 
 from process_logs import Tail
 
-from p2pfl.launch.processes import PeerProcess
-from p2pfl.launch.stage import ProcessStage
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event
+from p2pfl_simulations.launch.processes import PeerProcess
+from p2pfl_simulations.launch.stage import ProcessStage
 
 PHASES = {
     "advertise": ("Advert",),

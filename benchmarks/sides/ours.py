@@ -114,7 +114,7 @@ def part_of(file: str) -> str | None:
         "p2pfl_simulations/network.py": "links: latency, shared bandwidth",
         "p2pfl_simulations/world.py": "world: carrying out actions, deliveries",
         "p2pfl_simulations/batch.py": "waiting for training, which runs beside",
-        "p2pfl_simulations/recorder.py": "recorder: tables, average of all models",
+        "p2pfl_simulations/results/recorder.py": "recorder: tables, average of all models",
         "p2pfl_simulations/faults.py": "faults",
         "p2pfl_gossip/averaging/": "exchange: averaging machines (sums, copies)",
         "p2pfl_gossip/": "exchange: peers, frames",

@@ -23,6 +23,7 @@ def peer_errors() -> Iterator[None]:
     from p2pfl.group.roster_file import RosterError
     from p2pfl.learner.errors import LearningError
     from p2pfl.store.errors import KeyFileError
+    from p2pfl_gossip.topology import TopologyError
 
     try:
         yield
@@ -36,20 +37,6 @@ def peer_errors() -> Iterator[None]:
         MembershipError,
         RosterError,
         ServiceError,
+        TopologyError,
     ) as error:
-        raise BadInput(str(error)) from error
-
-
-@contextmanager
-def input_errors() -> Iterator[None]:
-    """Turn what any of our libraries raises for wrong input into `BadInput`."""
-    from p2pfl.launch.errors import LaunchError
-    from p2pfl_gossip.topology import TopologyError
-    from p2pfl_simulations.run_folder import RunFolderError
-    from p2pfl_simulations.scenario import ScenarioError
-
-    try:
-        with peer_errors():
-            yield
-    except (LaunchError, RunFolderError, ScenarioError, TopologyError) as error:
         raise BadInput(str(error)) from error

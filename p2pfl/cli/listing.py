@@ -1,4 +1,4 @@
-"""`p2pfl scenarios`, `p2pfl tasks` and `p2pfl topologies`."""
+"""`p2pfl tasks` and `p2pfl topologies`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,29 +9,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from p2pfl.cli.errors import input_errors
-
-
-def list_scenarios(*, as_json: bool) -> None:
-    """List the scenarios that ship."""
-    from p2pfl_simulations.scenario import load_scenario, shipped_scenarios
-    from p2pfl_simulations.summary import method_name
-
-    with input_errors():
-        loaded = {name: load_scenario(name) for name in shipped_scenarios()}
-    rows = [
-        {
-            "scenario": name,
-            "peers": scenario.peers,
-            "rounds": scenario.rounds,
-            "task": scenario.learning.task,
-            "averaging": method_name(scenario),
-            "description": scenario.description.strip(),
-        }
-        for name, scenario in loaded.items()
-    ]
-    _show(rows, as_json=as_json, first_sentence=True)
-
 
 def list_tasks(*, as_json: bool) -> None:
     """List the built-in tasks."""
@@ -41,7 +18,7 @@ def list_tasks(*, as_json: bool) -> None:
     for task in built_in_tasks():
         row = asdict(task)
         rows.append({"task": row.pop("name"), **row, "description": row.pop("description")})
-    _show(rows, as_json=as_json)
+    show_rows(rows, as_json=as_json)
     if not as_json:
         Console().print(
             '  Bring your own with  task = "my_module:MyTask"', highlight=False, markup=False
@@ -56,12 +33,13 @@ def list_topologies(*, as_json: bool) -> None:
         {"topology": kind.name, "takes": kind.parameter, "description": kind.description}
         for kind in TOPOLOGIES.values()
     ]
-    _show(rows, as_json=as_json)
+    show_rows(rows, as_json=as_json)
 
 
-def _show(
+def show_rows(
     rows: Sequence[Mapping[str, Any]], *, as_json: bool, first_sentence: bool = False
 ) -> None:
+    """Print rows as a table, or as JSON; with `first_sentence`, descriptions are cut to it."""
     if as_json:
         print(json.dumps(rows, indent=2))
         return

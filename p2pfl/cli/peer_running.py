@@ -21,13 +21,13 @@ from rich.text import Text
 
 from p2pfl.cli.errors import STORAGE_FAILED, BadInput, peer_errors
 from p2pfl.cli.passphrases import read_keys_of
+from p2pfl.cli.quantities import data_size, duration, percent, plural
 from p2pfl.daemon.config import PeerConfig, PeerFolder, read_config
 from p2pfl.daemon.control import ask
 from p2pfl.daemon.logs import describe_line
 from p2pfl.store.errors import FolderLocked, StoreError
 from p2pfl.store.journal import is_locked
 from p2pfl.store.keys import PeerKeys
-from p2pfl_simulations.quantities import data_size, duration, percent, plural
 
 WATCH_EVERY_S = 1.0
 STOP_WAIT_S = 45.0  # Longer than a peer takes that ends its round first.

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from p2pfl.cli.completion import complete_scenarios
+from p2pfl.cli.plugins import SCENARIOS, PluginError, load_plugin
 
 app = typer.Typer(
     help="Keep the roster of a group: who is in it, and what its members agree on.",
@@ -13,6 +13,15 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _complete_scenarios(incomplete: str) -> list[str]:
+    try:
+        names: list[str] = load_plugin(SCENARIOS, "names")(incomplete)
+    except PluginError:
+        return []
+    return names
+
 
 RosterPath = Annotated[Path, typer.Argument(metavar="FILE", help="A roster.")]
 
@@ -52,7 +61,7 @@ def create(
             metavar="SCENARIO",
             help="Take all that from a scenario: a trial, in which the members split its data"
             " and all draws are known.",
-            autocompletion=complete_scenarios,
+            autocompletion=_complete_scenarios,
         ),
     ] = None,
     settings: Annotated[

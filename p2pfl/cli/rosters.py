@@ -9,8 +9,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from p2pfl.cli.errors import BadInput, input_errors
+from p2pfl.cli.errors import BadInput, peer_errors
 from p2pfl.cli.overrides import parse_overrides
+from p2pfl.cli.plugins import SCENARIOS, PluginError, load_plugin
+from p2pfl.cli.quantities import plural
 from p2pfl.daemon.config import PeerFolder
 from p2pfl.group.cards import Member, read_card
 from p2pfl.group.protection import describe_protection
@@ -26,7 +28,6 @@ from p2pfl.group.roster_file import (
 )
 from p2pfl.group.settings import CohortSettings
 from p2pfl.store.keys import read_public_keys
-from p2pfl_simulations.quantities import plural
 
 # --- create ----------------------------------------------------------------------------------
 
@@ -38,7 +39,7 @@ def create_roster(
     if path.exists() or path.is_symlink():
         raise BadInput(f"{path} is there already; name a new file, or remove it")
     values = parse_overrides(settings) | dict(given)
-    with input_errors():
+    with peer_errors():
         document = _from_scenario(scenario) if scenario else {}
         for key, value in values.items():
             _put(document, key, value)
@@ -58,22 +59,12 @@ def create_roster(
 
 
 def _from_scenario(name: str) -> dict[str, Any]:
-    """Return what a scenario has to say of a group: the rest of it is the simulated world's."""
-    from p2pfl_simulations.group import draw_seed
-    from p2pfl_simulations.scenario import load_scenario
-
-    scenario = load_scenario(name)
-    document = scenario.model_dump(
-        mode="json",
-        exclude_none=True,
-        include={"name", "description", "seed", "rounds", "checkpoint_every", "averaging"},
-    )
-    learning = scenario.learning.model_dump(mode="json", exclude_none=True, exclude={"data_dir"})
-    return document | {
-        "learning": learning,
-        "evaluate_every": scenario.evaluation.every,
-        "draw_seed": draw_seed(scenario.seed).hex(),
-    }
+    """Return what a scenario says of a group."""
+    try:
+        document: dict[str, Any] = load_plugin(SCENARIOS, "roster")(name)
+    except PluginError as error:
+        raise BadInput(f"--from-scenario {name}: {error}") from None
+    return document
 
 
 def _put(document: dict[str, Any], dotted: str, value: Any) -> None:
@@ -90,7 +81,7 @@ def _put(document: dict[str, Any], dotted: str, value: Any) -> None:
 
 def add_cards(path: Path, cards: Sequence[Path]) -> None:
     """Admit peers by their cards, all or none; tell what each of them changed."""
-    with input_errors():
+    with peer_errors():
         roster = read_draft(path)
         members = list(roster.members)
         told = [_admit(members, read_card(card), card) for card in cards]
@@ -145,7 +136,7 @@ def _shown(value: str | tuple[str, ...] | None) -> str:
 
 def show_roster(path: Path, *, as_json: bool) -> None:
     """Show a roster, complete or not."""
-    with input_errors():
+    with peer_errors():
         roster = read_draft(path)
     found, protection = faults(roster), describe_protection(roster)
     if as_json:
@@ -193,7 +184,7 @@ def _member_table(members: Sequence[Member]) -> Table:
 
 def verify_roster(path: Path, peer: Path | None) -> None:
     """Say in one line that a group can start with a roster, or raise BadInput with its faults."""
-    with input_errors():
+    with peer_errors():
         roster = read_roster(path)
         as_member = _verify_member(path, roster, peer) if peer else ""
     print(

@@ -7,7 +7,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from p2pfl_simulations.results import Run
+    from p2pfl_simulations.results.run import Run
     from p2pfl_simulations.running import Progress, run
     from p2pfl_simulations.scenario import Scenario, ScenarioError, load_scenario, make_scenario
 
@@ -21,7 +21,7 @@ __all__ = [
     "run",
 ]
 
-_HOMES = {"Run": "results", "Progress": "running", "run": "running"}
+_HOMES = {"Run": "results.run", "Progress": "running", "run": "running"}
 
 
 def __getattr__(name: str) -> Any:

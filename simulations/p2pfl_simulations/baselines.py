@@ -8,7 +8,7 @@ from p2pfl.learner.learner import Learner
 from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
 from p2pfl_simulations.batch import BATCH_JOBS
-from p2pfl_simulations.results import RoundRow
+from p2pfl_simulations.results.run import RoundRow
 from p2pfl_simulations.scenario import Scenario
 
 Tell = Callable[[str, int], None]

@@ -22,8 +22,8 @@ from p2pfl_simulations.group import Speeds, evaluated_peers, make_peers, make_ro
 from p2pfl_simulations.masking import MaskingWorker
 from p2pfl_simulations.modelled import perform_modelled
 from p2pfl_simulations.network import Network
-from p2pfl_simulations.recorder import Recorder
-from p2pfl_simulations.results import RoundRow, Run
+from p2pfl_simulations.results.recorder import Recorder
+from p2pfl_simulations.results.run import RoundRow, Run
 from p2pfl_simulations.scenario import Scenario, masking_of
 from p2pfl_simulations.stopwatch import Stopwatch
 from p2pfl_simulations.world import World

@@ -39,7 +39,7 @@ from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.faults import FaultInjector
 from p2pfl_simulations.group import Speeds, make_peers, make_roster
 from p2pfl_simulations.network import Network
-from p2pfl_simulations.recorder import Recorder
+from p2pfl_simulations.results.recorder import Recorder
 from p2pfl_simulations.scenario import FaultSettings, Scenario, make_scenario
 from p2pfl_simulations.world import Host, World
 

@@ -13,7 +13,7 @@ import pytest
 
 from p2pfl.learner.learner import make_learner
 from p2pfl_simulations import batch
-from p2pfl_simulations.results import Run
+from p2pfl_simulations.results.run import Run
 from p2pfl_simulations.running import Simulation, run
 from p2pfl_simulations.scenario import make_scenario
 from p2pfl_simulations.trace import Body, Kind, Trace

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from p2pfl_simulations import Run, make_scenario, run
-from p2pfl_simulations.summary import summarise
+from p2pfl_simulations.results.summary import summarise
 
 FAULTS: dict[str, Any] = {
     "dropout": {"probability": 0.15, "offline_s": {"kind": "exponential", "mean_s": 0.4}},

@@ -13,7 +13,7 @@ from p2pfl_simulations.batch import Workshop
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.faults import FaultInjector
 from p2pfl_simulations.network import Network
-from p2pfl_simulations.recorder import Recorder
+from p2pfl_simulations.results.recorder import Recorder
 from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.scenario import FaultSettings, Scenario, make_scenario
 from p2pfl_simulations.trace import Trace

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
+from p2pfl.cli.quantities import data_size, percent, scientific
 from p2pfl.group.settings import FedAvgSettings, NoAveragingSettings
-from p2pfl_simulations.quantities import data_size, percent, scientific
 from p2pfl_simulations.report.bars import histogram
 from p2pfl_simulations.report.lines import NARROW, Chart, Line, Point, ascending
-from p2pfl_simulations.results import RoundRow, Run
-from p2pfl_simulations.summary import evaluated_rounds
+from p2pfl_simulations.results.run import RoundRow, Run
+from p2pfl_simulations.results.summary import evaluated_rounds
 
 
 def accuracy_over_rounds(run: Run) -> str:

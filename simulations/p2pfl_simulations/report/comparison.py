@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import TypeAlias
 
-from p2pfl_simulations.quantities import (
+from p2pfl.cli.quantities import (
     count,
     data_size,
     duration,
@@ -17,8 +17,8 @@ from p2pfl_simulations.report.accuracy import whole_percent
 from p2pfl_simulations.report.lines import NARROW, WIDE, Chart, Line, Point, ascending
 from p2pfl_simulations.report.page import box, figure, page, pair, section, table
 from p2pfl_simulations.report.run_report import settings_rows
-from p2pfl_simulations.results import RoundRow, Run, time_name
-from p2pfl_simulations.summary import TIE, Summary, summarise
+from p2pfl_simulations.results.run import RoundRow, Run, time_name
+from p2pfl_simulations.results.summary import TIE, Summary, summarise
 
 Figure: TypeAlias = Callable[[Summary], float | None]
 

@@ -5,7 +5,7 @@ from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from p2pfl_simulations.quantities import percent
+from p2pfl.cli.quantities import percent
 from p2pfl_simulations.report.lines import NARROW
 from p2pfl_simulations.report.svg import element, picture, point, text, title
 

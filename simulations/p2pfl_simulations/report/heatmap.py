@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from p2pfl_simulations.quantities import count
+from p2pfl.cli.quantities import count
 from p2pfl_simulations.report.lines import WIDE
 from p2pfl_simulations.report.svg import element, number, picture, text, text_width, title
 

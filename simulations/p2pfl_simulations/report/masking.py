@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from p2pfl_simulations.claims import claim_sentence
-from p2pfl_simulations.masked_sums import MaskedSums
-from p2pfl_simulations.quantities import count, data_size, plural
+from p2pfl.cli.quantities import count, data_size, plural
 from p2pfl_simulations.report.bars import stacked_bars
 from p2pfl_simulations.report.page import box, key_values, section
-from p2pfl_simulations.results import Run
+from p2pfl_simulations.results.claims import claim_sentence
+from p2pfl_simulations.results.masked_sums import MaskedSums
+from p2pfl_simulations.results.run import Run
 from p2pfl_simulations.scenario import masking_of
 
 

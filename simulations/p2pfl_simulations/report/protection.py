@@ -2,7 +2,7 @@
 
 from html import escape
 
-from p2pfl_simulations.claims import claim_sentence
+from p2pfl_simulations.results.claims import claim_sentence
 from p2pfl_simulations.scenario import Scenario, masking_of
 
 PLAIN = {

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any
 
-from p2pfl_simulations.quantities import (
+from p2pfl.cli.quantities import (
     count,
     data_size,
     duration,
@@ -28,9 +28,9 @@ from p2pfl_simulations.report.masking import masked_sums_section
 from p2pfl_simulations.report.page import box, figure, key_values, page, pair, section, tiles
 from p2pfl_simulations.report.protection import protection
 from p2pfl_simulations.report.timeline import absences, fault_timeline, online_over_time
-from p2pfl_simulations.results import SIMULATED, Run, time_name
+from p2pfl_simulations.results.run import SIMULATED, Run, time_name
+from p2pfl_simulations.results.summary import TIE, Summary, headline, summarise, verdict
 from p2pfl_simulations.scenario import Scenario
-from p2pfl_simulations.summary import TIE, Summary, headline, summarise, verdict
 
 
 def render_report(run: Run) -> str:

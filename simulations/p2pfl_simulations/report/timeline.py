@@ -4,11 +4,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from p2pfl_simulations.quantities import duration, plural
+from p2pfl.cli.quantities import duration, plural
 from p2pfl_simulations.report.axes import Clock, Linear
 from p2pfl_simulations.report.lines import WIDE, Point
 from p2pfl_simulations.report.svg import element, number, picture, point, text, text_width, title
-from p2pfl_simulations.results import EventRow, Run, time_name
+from p2pfl_simulations.results.run import EventRow, Run, time_name
 
 ROWS_MAX = 96  # Strips; with more peers, one strip shows several.
 STRIPS_MAX = 3000  # Absences drawn one by one; more are shaded.

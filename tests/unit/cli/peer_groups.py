@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from p2pfl.launch.folders import make_folders
+from p2pfl_simulations.launch.folders import make_folders
 from p2pfl_simulations.scenario import make_scenario
 
 TIMEOUT_S = 60.0

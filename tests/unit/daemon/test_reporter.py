@@ -13,12 +13,12 @@ from scripted import IDS
 
 from p2pfl.daemon.logs import close_log, open_log
 from p2pfl.daemon.reporter import Reporter
-from p2pfl.launch.folders import make_folders
-from p2pfl.launch.processes import PeerProcess
-from p2pfl.launch.stage import ProcessStage
 from p2pfl.store.keys import read_keys
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event
+from p2pfl_simulations.launch.folders import make_folders
+from p2pfl_simulations.launch.processes import PeerProcess
+from p2pfl_simulations.launch.stage import ProcessStage
 from p2pfl_simulations.scenario import make_scenario
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from p2pfl_simulations import load_scenario, make_scenario, run
-from p2pfl_simulations.results import EventRow, PeerRow, RoundRow
-from p2pfl_simulations.run_folder import write_run
+from p2pfl_simulations.results.folder import write_run
+from p2pfl_simulations.results.run import EventRow, PeerRow, RoundRow
 from p2pfl_simulations.scenario import shipped_scenarios
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from p2pfl_simulations.results import EventRow, PeerRow, RoundRow, Run
+from p2pfl_simulations.results.run import EventRow, PeerRow, RoundRow, Run
 from p2pfl_simulations.scenario import make_scenario
 
 RunMaker = Callable[..., Run]

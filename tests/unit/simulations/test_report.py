@@ -14,7 +14,7 @@ from p2pfl_simulations.report.graph import cohorts_of, exchange_picture
 from p2pfl_simulations.report.heatmap import columns_of
 from p2pfl_simulations.report.svg import text_width
 from p2pfl_simulations.report.timeline import Absence, absences, online_over_time, partitions
-from p2pfl_simulations.results import PROCESSES, EventRow, Run
+from p2pfl_simulations.results.run import PROCESSES, EventRow, Run
 
 SIZES = {"title": 12.5, "label": 12.5, "small": 10.5}
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from p2pfl.cli.errors import INTERRUPTED, input_errors
-from p2pfl.cli.interrupts import Interrupts
-from p2pfl.cli.live import make_display
+from p2pfl.cli.errors import INTERRUPTED
 from p2pfl.cli.overrides import parse_overrides
-from p2pfl.cli.screens import show_result
-from p2pfl_simulations.results import Run
-from p2pfl_simulations.run_folder import claim_folder, summary_document, write_run
+from p2pfl_simulations.commands.errors import input_errors
+from p2pfl_simulations.commands.interrupts import Interrupts
+from p2pfl_simulations.commands.live import make_display
+from p2pfl_simulations.commands.screens import show_result
+from p2pfl_simulations.results.folder import claim_folder, summary_document, write_run
+from p2pfl_simulations.results.run import Run
 from p2pfl_simulations.scenario import Scenario, find_scenario, load_scenario
 
 

@@ -13,7 +13,7 @@ import pytest
 from example_runs import RunMaker
 from safetensors.numpy import load_file
 
-from p2pfl_simulations.run_folder import RunFolderError, claim_folder, read_run, write_run
+from p2pfl_simulations.results.folder import RunFolderError, claim_folder, read_run, write_run
 from p2pfl_simulations.scenario import load_scenario
 
 
@@ -166,9 +166,9 @@ def test_a_damaged_run_folder_is_one_clear_error(
 def test_a_writer_that_dies_half_way_leaves_no_run(tmp_path: Path) -> None:
     program = f"""
 import os, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from example_runs import make_example
-from p2pfl_simulations import run_folder
+from p2pfl_simulations.results import folder as run_folder
 run_folder.render_report = lambda run: os._exit(9)
 run_folder.write_run(make_example(rounds=2), {str(tmp_path / "run")!r})
 """

@@ -19,11 +19,11 @@ import tomli_w
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from p2pfl_simulations.masked_sums import MaskedSums
 from p2pfl_simulations.report import render_report
-from p2pfl_simulations.results import EventRow, PeerRow, RoundRow, Run
+from p2pfl_simulations.results.masked_sums import MaskedSums
+from p2pfl_simulations.results.run import EventRow, PeerRow, RoundRow, Run
+from p2pfl_simulations.results.summary import summarise
 from p2pfl_simulations.scenario import Scenario, ScenarioError, make_scenario
-from p2pfl_simulations.summary import summarise
 
 FORMAT = 1
 """Of run folders; raised when an older reader would misread a newer folder."""

@@ -3,12 +3,12 @@
 import math
 from dataclasses import dataclass
 
+from p2pfl.cli.quantities import percent, plural, points
 from p2pfl.group.settings import CohortSettings, DsgdSettings, PushSumSettings
 from p2pfl_gossip.draw_risk import DrawRisk
-from p2pfl_simulations.claims import draw_of, seen
-from p2pfl_simulations.masked_sums import MaskedSums
-from p2pfl_simulations.quantities import percent, plural, points
-from p2pfl_simulations.results import RoundRow, Run
+from p2pfl_simulations.results.claims import draw_of, seen
+from p2pfl_simulations.results.masked_sums import MaskedSums
+from p2pfl_simulations.results.run import RoundRow, Run
 from p2pfl_simulations.scenario import Scenario
 
 TIE = 0.01

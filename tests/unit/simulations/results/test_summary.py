@@ -5,7 +5,7 @@ import math
 import pytest
 from example_runs import RunMaker
 
-from p2pfl_simulations.summary import headline, summarise, verdict
+from p2pfl_simulations.results.summary import headline, summarise, verdict
 
 
 def test_figures_are_of_the_last_evaluated_round(make_run: RunMaker) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from p2pfl.cli.live import sparkline
+from p2pfl_simulations.commands.live import sparkline
 
 
 def test_a_terminal_shows_the_run_as_it_goes(tmp_path: Path) -> None:

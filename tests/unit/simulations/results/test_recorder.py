@@ -4,7 +4,7 @@ import numpy as np
 from scripted import Stage
 
 from p2pfl_gossip.events import RoundEnded
-from p2pfl_simulations.recorder import Recorder
+from p2pfl_simulations.results.recorder import Recorder
 from p2pfl_simulations.scenario import make_scenario
 
 

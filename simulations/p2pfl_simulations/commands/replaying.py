@@ -7,12 +7,13 @@ from typing import Any
 
 from rich.console import Console
 
-from p2pfl.cli.errors import DIFFERENT, INTERRUPTED, BadInput, input_errors
-from p2pfl.cli.interrupts import Interrupts
-from p2pfl.cli.simulating import run_scenario
-from p2pfl_simulations.results import SIMULATED, Run
-from p2pfl_simulations.run_folder import SCENARIO, read_run, read_task_folder
-from p2pfl_simulations.summary import summarise
+from p2pfl.cli.errors import DIFFERENT, INTERRUPTED, BadInput
+from p2pfl_simulations.commands.errors import input_errors
+from p2pfl_simulations.commands.interrupts import Interrupts
+from p2pfl_simulations.commands.simulating import run_scenario
+from p2pfl_simulations.results.folder import SCENARIO, read_run, read_task_folder
+from p2pfl_simulations.results.run import SIMULATED, Run
+from p2pfl_simulations.results.summary import summarise
 
 MEASURED = ("wall_s", "cpu_s")  # Of the machine, not of the result.
 

@@ -9,10 +9,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from p2pfl_simulations.quantities import data_size, duration, percent, plural
-from p2pfl_simulations.results import SIMULATED, time_name
+from p2pfl.cli.quantities import data_size, duration, percent, plural
+from p2pfl_simulations.results.run import SIMULATED, time_name
+from p2pfl_simulations.results.summary import method_name
 from p2pfl_simulations.scenario import Scenario
-from p2pfl_simulations.summary import method_name
 
 if TYPE_CHECKING:
     from p2pfl_simulations import Progress

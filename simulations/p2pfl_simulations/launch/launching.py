@@ -3,18 +3,18 @@
 from pathlib import Path
 
 from p2pfl.group.settings import CohortSettings
-from p2pfl.launch.errors import LaunchError
-from p2pfl.launch.folders import make_folders
-from p2pfl.launch.processes import PeerProcess
-from p2pfl.launch.stage import ProcessStage
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl_gossip.actions import Event, Vector
 from p2pfl_gossip.events import RoundEnded, RoundStarted
 from p2pfl_gossip.learning import Evaluate
 from p2pfl_simulations.faults import FaultInjector
 from p2pfl_simulations.group import make_peers, make_roster
-from p2pfl_simulations.recorder import Recorder
-from p2pfl_simulations.results import PROCESSES, RoundRow, Run
+from p2pfl_simulations.launch.errors import LaunchError
+from p2pfl_simulations.launch.folders import make_folders
+from p2pfl_simulations.launch.processes import PeerProcess
+from p2pfl_simulations.launch.stage import ProcessStage
+from p2pfl_simulations.results.recorder import Recorder
+from p2pfl_simulations.results.run import PROCESSES, RoundRow, Run
 from p2pfl_simulations.running import (
     OnProgress,
     accuracy_of,

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from p2pfl.launch.folders import make_folders
-from p2pfl.launch.launching import launch
-from p2pfl.launch.processes import PeerProcess
-from p2pfl.launch.stage import ProcessStage
 from p2pfl.learner.learner import make_learner
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event
+from p2pfl_simulations.launch.folders import make_folders
+from p2pfl_simulations.launch.launching import launch
+from p2pfl_simulations.launch.processes import PeerProcess
+from p2pfl_simulations.launch.stage import ProcessStage
 from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.scenario import Scenario, make_scenario
 

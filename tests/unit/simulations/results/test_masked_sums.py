@@ -9,7 +9,7 @@ from p2pfl_gossip.learning import Train
 from p2pfl_gossip.masked_sum.jobs import DecodeSum, MaskChunk
 from p2pfl_gossip.wire import MESSAGES
 from p2pfl_simulations.costs import DECODE_MASKS, DIGEST_MASKS, ENCODE_MASKS, masked_sum_s
-from p2pfl_simulations.masked_sums import PHASES, MaskedSumTally
+from p2pfl_simulations.results.masked_sums import PHASES, MaskedSumTally
 from p2pfl_simulations.scenario import MaskingCosts
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from p2pfl_simulations.quantities import (
+from p2pfl.cli.quantities import (
     count,
     data_size,
     duration,

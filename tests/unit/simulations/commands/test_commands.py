@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from calling import P2pfl
 
-from p2pfl_simulations.run_folder import read_run
+from p2pfl_simulations.results.folder import read_run
 from p2pfl_simulations.scenario import load_scenario
 
 COMMAND = [sys.executable, "-m", "p2pfl.cli.main"]
@@ -199,7 +199,7 @@ def test_lists(p2pfl: P2pfl) -> None:
 def test_an_own_task_is_imported_from_the_scenarios_folder_and_replayed_from_anywhere(
     p2pfl: P2pfl, tmp_path: Path
 ) -> None:
-    source = Path(__file__).parents[3] / "simulations/p2pfl_simulations/scenarios/quick.toml"
+    source = Path(__file__).parents[4] / "simulations/p2pfl_simulations/scenarios/quick.toml"
     study = tmp_path / "study"
     study.mkdir()
     (study / "mine.toml").write_text(

@@ -9,11 +9,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from p2pfl_simulations.claims import claim_sentence
-from p2pfl_simulations.masked_sums import MaskedSums
-from p2pfl_simulations.quantities import count, data_size, duration, percent, scientific
-from p2pfl_simulations.results import Run, time_name
-from p2pfl_simulations.summary import Summary, headline, summarise, verdict
+from p2pfl.cli.quantities import count, data_size, duration, percent, scientific
+from p2pfl_simulations.results.claims import claim_sentence
+from p2pfl_simulations.results.masked_sums import MaskedSums
+from p2pfl_simulations.results.run import Run, time_name
+from p2pfl_simulations.results.summary import Summary, headline, summarise, verdict
 
 
 def show_result(console: Console, run: Run, folder: Path) -> None:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, Protocol
 
-from p2pfl.launch.errors import LaunchError
-from p2pfl.launch.processes import PeerProcess
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event
 from p2pfl_simulations.draws import array_stream, sampler
+from p2pfl_simulations.launch.errors import LaunchError
+from p2pfl_simulations.launch.processes import PeerProcess
 from p2pfl_simulations.scenario import NetworkSettings, Scenario
 
 POLL_S = 0.02

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from p2pfl.cli.errors import BadInput, input_errors
-from p2pfl.cli.screens import show_comparison, show_result
+from p2pfl.cli.errors import BadInput
+from p2pfl_simulations.commands.errors import input_errors
+from p2pfl_simulations.commands.screens import show_comparison, show_result
 from p2pfl_simulations.report import render_comparison, render_report
-from p2pfl_simulations.results import Run
-from p2pfl_simulations.run_folder import REPORT, read_run, summary_document
-from p2pfl_simulations.summary import summarise
+from p2pfl_simulations.results.folder import REPORT, read_run, summary_document
+from p2pfl_simulations.results.run import Run
+from p2pfl_simulations.results.summary import summarise
 
 
 def report_runs(folders: Sequence[Path], *, out: Path | None, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from p2pfl_gossip.actions import Vector
-from p2pfl_simulations.masked_sums import MaskedSums
+from p2pfl_simulations.results.masked_sums import MaskedSums
 from p2pfl_simulations.scenario import Scenario
 
 SIMULATED, PROCESSES = "simulated", "processes"

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event, Vector
-from p2pfl_simulations.masked_sums import MaskedSums, MaskedSumTally
-from p2pfl_simulations.results import EventRow, PeerRow, RoundRow
+from p2pfl_simulations.results.masked_sums import MaskedSums, MaskedSumTally
+from p2pfl_simulations.results.run import EventRow, PeerRow, RoundRow
 from p2pfl_simulations.scenario import Scenario, masking_of
 from p2pfl_simulations.stage import Place, Stage
 
@@ -63,7 +63,7 @@ SETTLED_ROUNDS = 4
 
 
 class Recorder:
-    """Keeps what a report needs; see results.py for the tables.
+    """Keeps what a report needs; see run.py for the tables.
 
     Args:
         scenario: what is run.

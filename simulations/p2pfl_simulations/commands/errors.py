@@ -1,0 +1,19 @@
+"""What is the user's to correct in a run."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from p2pfl.cli.errors import BadInput, peer_errors
+from p2pfl_simulations.launch.errors import LaunchError
+from p2pfl_simulations.results.folder import RunFolderError
+from p2pfl_simulations.scenario import ScenarioError
+
+
+@contextmanager
+def input_errors() -> Iterator[None]:
+    """Turn what any of our libraries raises for wrong input into `BadInput`."""
+    try:
+        with peer_errors():
+            yield
+    except (LaunchError, RunFolderError, ScenarioError) as error:
+        raise BadInput(str(error)) from error

@@ -1,0 +1,1 @@
+"""What a run leaves: its tables and figures, and the folder that keeps them."""
