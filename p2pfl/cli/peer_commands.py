@@ -94,6 +94,16 @@ def run(
             " whose own end is to be theirs.",
         ),
     ] = False,
+    draws: Annotated[
+        str | None,
+        typer.Option(
+            "--draws",
+            metavar="NAME",
+            hidden=True,  # Not an operator's: p2pfl launch gives it to the peers of a trial.
+            help="Name the random streams of training, so that a trial can be repeated; refused"
+            " where the roster has no draw_seed.",
+        ),
+    ] = None,
 ) -> None:
     """Run a peer in the foreground, until it is asked to stop: Ctrl-C, SIGTERM or peer stop.
 
@@ -101,7 +111,7 @@ def run(
     """
     from p2pfl.cli.peer_running import run_foreground
 
-    raise typer.Exit(run_foreground(folder, until_eof=until_eof))
+    raise typer.Exit(run_foreground(folder, until_eof=until_eof, draws=draws))
 
 
 @app.command(epilog="Example:  [bold]p2pfl peer status berlin --watch[/]")

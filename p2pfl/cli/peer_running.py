@@ -35,13 +35,13 @@ POLL_S = 0.1
 LEARNING = "learning"  # What the driver's threads that train are called.
 
 
-def run_foreground(folder: Path, *, until_eof: bool) -> int:
+def run_foreground(folder: Path, *, until_eof: bool, draws: str | None = None) -> int:
     """Run the peer of a folder in the foreground; return the exit code."""
     with peer_errors():
         config = read_config(folder)
         keys = read_keys_of(folder, config)
     with _stoppable_while_it_starts():
-        code = _run(folder, config, keys, until_eof=until_eof)
+        code = _run(folder, config, keys, until_eof=until_eof, draws=draws)
     if any(thread.name.startswith(LEARNING) for thread in threading.enumerate()):
         # A training that nobody waits for any more: Python would, however long that takes.
         sys.stdout.flush()
@@ -50,12 +50,14 @@ def run_foreground(folder: Path, *, until_eof: bool) -> int:
     return code
 
 
-def _run(folder: Path, config: PeerConfig, keys: PeerKeys, *, until_eof: bool) -> int:
+def _run(
+    folder: Path, config: PeerConfig, keys: PeerKeys, *, until_eof: bool, draws: str | None
+) -> int:
     from p2pfl.daemon.service import run_peer
 
     try:
         with peer_errors():
-            run_peer(PeerFolder(folder), config, keys, until_eof=until_eof)
+            run_peer(PeerFolder(folder), config, keys, until_eof=until_eof, draws=draws)
     except FolderLocked as error:
         raise BadInput(str(error)) from None
     except (StoreError, OSError) as error:

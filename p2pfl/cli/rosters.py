@@ -18,6 +18,7 @@ from p2pfl.group.cards import Member, read_card
 from p2pfl.group.protection import describe_protection
 from p2pfl.group.roster_file import (
     RosterFile,
+    draw_nonce,
     faults,
     group_id,
     make_roster,
@@ -44,6 +45,7 @@ def create_roster(
         for key, value in values.items():
             _put(document, key, value)
         document.setdefault("name", path.stem)
+        document.setdefault("nonce", draw_nonce())
         if "averaging" in document and isinstance(document["averaging"], dict):
             document["averaging"].setdefault("algorithm", CohortSettings().algorithm)
         roster = make_roster(document, source="roster create")

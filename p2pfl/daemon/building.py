@@ -19,6 +19,9 @@ from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.records import Record
 from p2pfl_gossip.reveals import Reveals
 
+STREAM_SEED_BYTES = 16
+"""Of what names the random streams of one process of a peer: nobody finds it by trying."""
+
 
 def index_in(roster: RosterFile, keys: PeerKeys) -> int:
     """Return a peer's place in the roster.
@@ -70,13 +73,35 @@ def make_member_learner(
 
 
 def make_machine(
-    roster: RosterFile, index: int, identity: Identity, learner: Learner, draw_secret: bytes
+    roster: RosterFile,
+    index: int,
+    identity: Identity,
+    learner: Learner,
+    draw_secret: bytes,
+    *,
+    draws: str | None = None,
 ) -> Opening:
     """Make the machine of a member, from before the group opens.
 
+    Args:
+        roster: of the group.
+        index: the member's place in it.
+        identity: the member's.
+        learner: gives the common start.
+        draw_secret: the member's part of the seed of cohorts and graphs.
+        draws: names the random streams that training draws rows by, for a run that is to be
+            repeated. As a rule None: then they are the operating system's, and nobody can work out
+            again what a member trained, or have all train the same again, but for one.
+
     Raises:
         AveragingError: the averaging settings do not fit the group.
+        MembershipError: draws are given outside of a trial.
     """
+    if draws is not None and roster.draw_seed is None:
+        raise MembershipError(
+            "draws of training are given in trials only, whose roster has a draw_seed: leave"
+            " --draws out"
+        )
     members = roster.roster()
     name, initial = group_id(roster), learner.initial_vector()
 
@@ -101,7 +126,7 @@ def make_machine(
             ),
             initial=initial,
             make_averaging=lambda tickets: averaging(index, tickets),
-            seed=str(roster.seed),
+            seed=os.urandom(STREAM_SEED_BYTES).hex() if draws is None else draws,
         )
 
     make_peer(bytes(32))  # Here settings that do not fit the group show, before anything runs.

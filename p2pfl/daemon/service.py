@@ -56,7 +56,12 @@ STDIN = 0
 
 
 def run_peer(
-    folder: PeerFolder, config: PeerConfig, keys: PeerKeys, *, until_eof: bool = False
+    folder: PeerFolder,
+    config: PeerConfig,
+    keys: PeerKeys,
+    *,
+    until_eof: bool = False,
+    draws: str | None = None,
 ) -> None:
     """Run a peer until it is stopped, by its control socket, SIGTERM or SIGINT.
 
@@ -65,6 +70,7 @@ def run_peer(
         config: its settings.
         keys: its identity, and its part of the draw.
         until_eof: whether the end of standard input, a pipe, stops it as well.
+        draws: see `make_machine`; given by a launcher of trials only.
 
     Raises:
         ServiceError, MembershipError, ControlError: it cannot run as it is set up.
@@ -92,7 +98,7 @@ def run_peer(
         )
         _require_model_of(learner, records, folder)
         del records  # A model, perhaps; the driver reads its own.
-        machine = make_machine(roster, index, keys.identity, learner, keys.draw_secret)
+        machine = make_machine(roster, index, keys.identity, learner, keys.draw_secret, draws=draws)
         log = open_log(folder.log, level=config.log_level)
         store.persist({GROUP_RECORD: group_id(roster)})
         others = {

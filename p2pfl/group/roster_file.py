@@ -9,13 +9,14 @@ where H is `hash_parts` and `form` is JSON in UTF-8: keys sorted, no blanks, cha
 ASCII escaped, absent values left out, numbers as Python writes them (the shortest decimal that
 reads back the same). It holds
 
-    format, rounds, seed, draw_seed if there is one,
+    format, nonce, rounds, seed, draw_seed if there is one,
     learning, averaging: with every default spelt out,
     members: [{"peer_id": ..., "commitment": ... if there is one}, ...] in order of admission.
 
 Names, description, addresses and how often a peer evaluates or keeps its model are not in it: they
-may change, or differ, without another group. Identities are authenticated on every link, so a
-wrong address is no worse than a cut one.
+may change, or differ, without another group. The nonce is drawn when the roster is made: the same
+members who begin anew are another group, whose sessions and signatures are none of the first.
+Identities are authenticated on every link, so a wrong address is no worse than a cut one.
 
 The file is not signed yet: members compare group ids. The charter that members sign (who may admit
 and amend, by which quorum) is to be a table `[charter]` of this file; its rules then go into the
@@ -23,6 +24,7 @@ form, and its signatures over the group id stay out of it.
 """
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -46,7 +48,11 @@ from p2pfl_gossip.roster import Roster
 
 MEMBERS_MAX = 100_000  # As many as a scenario may have.
 MEMBERS_MIN = 2
+NONCE_BYTES = 16
 _DRAWN_LATER = bytes(32)  # In place of a seed that is not agreed yet, to try graphs with.
+
+
+Nonce = Annotated[str, Field(pattern=r"^([0-9a-f]{2}){16,32}$")]
 
 
 class RosterError(Exception):
@@ -98,6 +104,8 @@ class RosterFile(Settings):
     """Rounds between the models that a peer persists; 0 persists none."""
     evaluate_every: Annotated[int, Field(ge=0)] = 1
     """Rounds between evaluations; 0 evaluates never."""
+    nonce: Nonce | None = None
+    """16 to 32 random bytes in hexadecimal; `p2pfl roster create` draws them for each group."""
     draw_seed: Digest | None = None
     """For trials: public seed of cohorts and graphs; absent, members agree on one in secret."""
     learning: GroupLearning = GroupLearning()
@@ -136,6 +144,11 @@ class RosterFile(Settings):
         return next((member for member in self.members if member.peer_id == peer_id), None)
 
 
+def draw_nonce() -> str:
+    """Draw the nonce of a new group."""
+    return os.urandom(NONCE_BYTES).hex()
+
+
 def faults(roster: RosterFile) -> list[str]:
     """List what keeps a group from starting with this roster; one line each, none if it can."""
     found = []
@@ -150,6 +163,11 @@ def faults(roster: RosterFile) -> list[str]:
             require_possible(roster.averaging, len(roster.members), seed)
         except AveragingError as error:
             found.append(str(error))
+    if roster.nonce is None:
+        found.append(
+            "it has no nonce, so that its group could not be told from another one of the same"
+            f" members: put nonce = {draw_nonce()!r} above its tables, the same for every member"
+        )
     if roster.draw_seed is None:
         found += [
             f"{member.name} has no commitment to the draw: take its card again, or set draw_seed"
@@ -217,7 +235,7 @@ def group_id(roster: RosterFile) -> bytes:
 
 def canonical_form(roster: RosterFile) -> bytes:
     """Return what the group id is the hash of."""
-    agreed = {"format", "rounds", "seed", "draw_seed", "learning", "averaging"}
+    agreed = {"format", "nonce", "rounds", "seed", "draw_seed", "learning", "averaging"}
     form = roster.model_dump(mode="json", exclude_none=True, include=agreed)
     form["members"] = _agreed_members(roster.members)
     return json.dumps(

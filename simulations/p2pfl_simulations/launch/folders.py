@@ -7,7 +7,7 @@ from typing import Literal
 
 from p2pfl.daemon.config import PeerConfig, PeerFolder, write_config
 from p2pfl.group.cards import Member
-from p2pfl.group.roster_file import GroupLearning, RosterFile, write_roster
+from p2pfl.group.roster_file import GroupLearning, RosterFile, draw_nonce, write_roster
 from p2pfl.store.keys import generate_keys, write_keys
 from p2pfl_simulations.group import draw_seed
 from p2pfl_simulations.scenario import Scenario
@@ -83,6 +83,7 @@ def _roster(scenario: Scenario, members: tuple[Member, ...]) -> RosterFile:
         seed=scenario.seed,
         checkpoint_every=scenario.checkpoint_every,
         evaluate_every=scenario.evaluation.every,
+        nonce=draw_nonce(),
         draw_seed=draw_seed(scenario.seed).hex(),
         learning=GroupLearning(
             **{name: getattr(learning, name) for name in GroupLearning.model_fields}

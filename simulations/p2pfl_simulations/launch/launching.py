@@ -59,8 +59,11 @@ def launch(
         scenario.learning, peer_count=scenario.peers, seed=scenario.seed, folder=task_folder
     )
     folders = make_folders(scenario, peers_folder, task_folder)
+    # The names that a simulation's streams have: so both come to the same models.
+    draws = str(scenario.seed)
     stage = ProcessStage(
-        scenario, [PeerProcess(index, folder) for index, folder in enumerate(folders)]
+        scenario,
+        [PeerProcess(index, folder, draws=draws) for index, folder in enumerate(folders)],
     )
     launched = _Launch(scenario, learner, stage, progress)
     interrupted = launched.run()

@@ -10,11 +10,18 @@ from pathlib import Path
 from p2pfl.daemon.recording import Recording, Sent
 
 ERRORS = "stderr.log"
+PEER_COMMAND = (sys.executable, "-m", "p2pfl.cli.main", "peer", "run", ".", "--until-eof")
 NOTHING_SENT = Sent(0, 0, {})
 
 
 class PeerProcess:
     """The process of the peer in a folder.
+
+    Args:
+        index: the peer's place in the roster.
+        folder: the peer's.
+        draws: names the random streams of its training, so that a simulated run can have the same
+            ones. None leaves them to the operating system, as an operator's peer does.
 
     Attributes:
         index: the peer's place in the roster.
@@ -26,13 +33,14 @@ class PeerProcess:
         recording: what its processes record.
     """
 
-    def __init__(self, index: int, folder: Path) -> None:
+    def __init__(self, index: int, folder: Path, *, draws: str | None = None) -> None:
         self.index, self.folder = index, folder
         self.is_online = True
         self.life = 0
         self.bytes_sent = self.frames_sent = 0
         self.bytes_by_message: Counter[str] = Counter()
         self.recording = Recording(folder)
+        self._options = [] if draws is None else ["--draws", draws]
         self._process: subprocess.Popen[bytes] | None = None
         self._sent_before = NOTHING_SENT  # By the present process, at its event before.
 
@@ -40,8 +48,8 @@ class PeerProcess:
         """Start it in its own folder, where even a deep path leaves room for its socket's name."""
         with (self.folder / ERRORS).open("ab") as errors:
             self._sent_before = NOTHING_SENT
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "p2pfl.cli.main", "peer", "run", ".", "--until-eof"],
+            self._process = subprocess.Popen(  # noqa: S603  # Our own program.
+                [*PEER_COMMAND, *self._options],
                 cwd=self.folder,
                 stdin=subprocess.PIPE,  # Never written to: it ends when this process does.
                 stdout=subprocess.DEVNULL,

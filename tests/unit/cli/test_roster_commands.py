@@ -58,6 +58,16 @@ def test_a_roster_is_made_of_options_and_settings(p2pfl: P2pfl) -> None:
     assert roster.draw_seed is None
 
 
+def test_the_same_members_started_twice_are_two_groups(p2pfl: P2pfl) -> None:
+    for file in ("one.toml", "other.toml"):
+        ended = p2pfl("roster", "create", file, "--name", "banks")
+        assert ended.code == 0, ended.err
+    one, other = read_draft(Path("one.toml")), read_draft(Path("other.toml"))
+    assert one == other.model_copy(update={"nonce": one.nonce})
+    assert len(bytes.fromhex(one.nonce or "")) >= 16
+    assert group_id(one) != group_id(other)
+
+
 def test_a_scenario_makes_a_trial(p2pfl: P2pfl) -> None:
     ended = p2pfl("roster", "create", "t.toml", "--from-scenario", "hospitals", "--rounds", "4")
     assert ended.code == 0, ended.err

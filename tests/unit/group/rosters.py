@@ -6,6 +6,7 @@ from p2pfl.group.cards import Member
 from p2pfl_crypto.draw_seed import commit_draw
 from p2pfl_crypto.identity import Identity
 
+NONCE = "5e" * 16
 NAMES = ("berlin", "lyon", "oslo", "porto", "turin", "york")
 
 
@@ -33,6 +34,7 @@ def member(number: int) -> Member:
 def roster_document(count: int = 6, **more: Any) -> dict[str, Any]:
     return {
         "name": "hospitals",
+        "nonce": NONCE,
         "averaging": {"algorithm": "cohorts", "masking": "none", "cohort_size": 2},
         "members": [member_document(number) for number in range(count)],
         **more,

@@ -90,6 +90,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"evaluate_every": -1}, "evaluate_every: "),
     ({"draw_seed": "ab"}, "draw_seed: "),
     ({"draw_seed": 7}, "draw_seed: "),
+    ({"nonce": "ab" * 15}, "nonce: "),
+    ({"nonce": "ab" * 33}, "nonce: "),
+    ({"nonce": "no hex, but long enough for one"}, "nonce: "),
     ({"round": 3}, "round is not a known key; did you mean 'rounds'?"),
     ({"learning": {"data_dir": "x"}}, "learning.data_dir is not a known key"),
     ({"learning": {"partition": {"kind": "iod"}}}, "learning.partition.kind: there is no 'iod'"),
@@ -213,6 +216,14 @@ def test_without_a_public_seed_everybody_commits() -> None:
     assert faults(roster(members=members, draw_seed=DRAW_SEED)) == []
 
 
+def test_a_group_without_a_nonce_does_not_start() -> None:
+    (found,) = faults(roster(nonce=None))
+    assert found.startswith("it has no nonce")
+    drawn = [fault.split("'")[1] for fault in (found, *faults(roster(nonce=None)))]
+    assert [len(bytes.fromhex(nonce)) for nonce in drawn] == [16, 16]
+    assert drawn[0] != drawn[1]
+
+
 # --- the group id ----------------------------------------------------------------------------
 
 
@@ -224,6 +235,7 @@ def test_the_form_is_as_documented() -> None:
         "format",
         "learning",
         "members",
+        "nonce",
         "rounds",
         "seed",
     ]
@@ -257,9 +269,10 @@ FORM = (
     b'ent":"9b7b3d6fa38b138503d605a0f6cf248b68ba144290f1ffc363c2f4f8cb5898df","peer_id'
     b'":"12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5"},{"commitment":"9c0e3d6'
     b'b0ffe50d5ef300594ef1a4378b117c2c55a264543c88401d3387f5bff","peer_id":"12D3KooWJW'
-    b'oaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq"}],"rounds":30,"seed":1}'
+    b'oaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq"}],"nonce":"5e5e5e5e5e5e5e5e5e5e5e5e'
+    b'5e5e5e5e","rounds":30,"seed":1}'
 )
-GROUP_ID = "ddd7e02c3cc5c3bf18092f7d2100e17e147398ca596c2f3dad63a9725e76d517"
+GROUP_ID = "c3adc93161a965f1cf6181cedac2be74bef4d6f8495dfd81bf46e93d7d8bb2b2"
 
 
 @pytest.mark.parametrize(
@@ -288,6 +301,7 @@ def test_everything_else_makes_another_group() -> None:
         roster_document(3),
         roster_document(2, rounds=31),
         roster_document(2, seed=2),
+        roster_document(2, nonce="5f" * 16),
         roster_document(2, draw_seed=DRAW_SEED),
         roster_document(2, learning={"task": "other"}),
         roster_document(2, learning={"options": {"hidden": [64]}}),

@@ -1,0 +1,69 @@
+"""Training draws: a daemon's are nobody's to know, a launched trial's are given by its launcher."""
+
+import pytest
+
+from p2pfl.daemon.building import make_machine
+from p2pfl.daemon.errors import MembershipError
+from p2pfl.group.cards import Member
+from p2pfl.group.roster_file import RosterFile, make_roster
+from p2pfl.learner.learner import make_learner
+from p2pfl_crypto.draw_seed import commit_draw
+from p2pfl_crypto.identity import Identity
+from p2pfl_gossip.actions import Work
+from p2pfl_gossip.learning import Train
+from p2pfl_gossip.opening import Begun
+
+IDENTITIES = [Identity(bytes([number]) * 32) for number in (1, 2)]
+SECRET = bytes(32)
+
+
+def roster(draw_seed: str | None = "ab" * 32) -> RosterFile:
+    members = [
+        Member(
+            name=f"m{place}",
+            peer_id=identity.peer_id,
+            addresses=("/ip4/192.0.2.1/tcp/4001",),
+            commitment=commit_draw(bytes([place]) * 32).hex(),
+        )
+        for place, identity in enumerate(IDENTITIES)
+    ]
+    return make_roster(
+        {
+            "name": "two",
+            "draw_seed": draw_seed,
+            "averaging": {"algorithm": "cohorts", "masking": "none", "cohort_size": 2},
+            "members": [member.model_dump() for member in members],
+        },
+        source="test",
+    )
+
+
+def first_stream(draws: str | None) -> str:
+    """Return the name of the stream that the first training draws by."""
+    group = roster()
+    learner = make_learner(group.learning.of_member(None), peer_count=1, seed=1, folder=None)
+    machine = make_machine(group, 0, IDENTITIES[0], learner, SECRET, draws=draws)
+    actions = machine.on_start(0.0, {})
+    actions += machine.on_message(0.0, IDENTITIES[1].peer_id, Begun())
+    (job,) = [it.job for it in actions if isinstance(it, Work)]
+    assert isinstance(job, Train)
+    return job.stream
+
+
+def test_nobody_can_repeat_the_draws_of_a_daemon() -> None:
+    """All that is public of them are the member's place, its process and the round."""
+    one, other = first_stream(None), first_stream(None)
+    assert one.partition("/")[2] == other.partition("/")[2] == "0/1/train/0"
+    names = [bytes.fromhex(stream.partition("/")[0]) for stream in (one, other)]
+    assert [len(name) for name in names] == [16, 16]
+    assert names[0] != names[1]
+
+
+def test_a_launcher_gives_the_draws_of_a_trial() -> None:
+    assert first_stream("7") == "7/0/1/train/0"
+
+
+def test_draws_are_given_in_trials_only() -> None:
+    learner = make_learner(roster().learning.of_member(None), peer_count=1, seed=1, folder=None)
+    with pytest.raises(MembershipError, match="draws of training are given in trials only"):
+        make_machine(roster(None), 0, IDENTITIES[0], learner, SECRET, draws="7")
