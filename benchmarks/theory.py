@@ -45,7 +45,7 @@ def in_cohorts(draw: Any, *, index: int, **member: Any) -> CohortAveraging:
 
 def age_gossip(seed: bytes, **member: Any) -> AgeGossip:
     """Make a machine that sends to one peer a round, and waits for nobody."""
-    del member["deadline_s"], member["tickets"]
+    del member["deadline_s"], member["desk"]
     return AgeGossip(fanout=1, seed=seed, **member)
 
 

@@ -5,7 +5,6 @@ No clock and no links: `sent` holds each body until the test delivers, repeats o
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from p2pfl_gossip.actions import (
 )
 from p2pfl_gossip.averaging.base import Outcome
 from p2pfl_gossip.averaging.cohort_averaging import CohortAveraging, MeanHeader, PartHeader
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.records import Message
 from p2pfl_gossip.roster import Roster
 
@@ -60,6 +60,7 @@ class CohortGroup:
         self.timers: list[dict[int, float]] = [{} for _ in range(size)]
         self.dropped: list[tuple[int, int]] = []
         self._members_of = members_of or (lambda _index, _round: everybody)
+        self.desks = [Desk() for _ in range(size)]
         self.members = [self.make(index) for index in range(size)]
 
     def make(self, index: int) -> CohortAveraging:
@@ -70,11 +71,12 @@ class CohortGroup:
             dtype=self.dtype,
             members_of=lambda round_: self._members_of(index, round_),
             deadline_s=DEADLINE_S,
-            tickets=count(1),
+            desk=self.desks[index],
         )
 
     def restart(self, index: int) -> None:
         """Put a fresh machine in a member's place; what is on its way to the old one is lost."""
+        self.desks[index] = Desk()
         self.members[index] = self.make(index)
         self.sent = [item for item in self.sent if item.receiver != index]
         self.timers[index].clear()
@@ -132,7 +134,7 @@ class CohortGroup:
         """Let a member's one timer be due."""
         ((ticket, _),) = self.timers[index].items()
         del self.timers[index][ticket]
-        self.take(index, self.members[index].on_timer(0.0, ticket))
+        self.take(index, self.desks[index].on_timer(0.0, ticket))
 
     def down(self, index: int, partner: int) -> None:
         self.take(index, self.members[index].on_peer_down(0.0, partner))

@@ -7,6 +7,7 @@ from one_peer import DEADLINE_S, OnePeer
 
 from p2pfl_crypto.draw_seed import combine_draw, commit_draw
 from p2pfl_crypto.hashing import hash_parts
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.opening import Opening
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.reveals import Revealed, Reveals
@@ -50,15 +51,12 @@ class OneOpening(OnePeer):
         self.seeds: list[bytes] = []
         super().__init__(**options)
 
-    def make(self) -> None:
-        super().make()
-        peer = self.peer
-
-        def make_peer(seed: bytes) -> Peer:
+    def make_machine(self) -> Opening:
+        def make_peer(seed: bytes, desk: Desk) -> Peer:
             self.seeds.append(seed)
-            return peer
+            return self.make_peer(desk)
 
-        self.machine = Opening(
+        return Opening(
             index=0,
             roster=self.roster,
             deadline_s=DEADLINE_S,

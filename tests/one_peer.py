@@ -28,6 +28,7 @@ from p2pfl_gossip.actions import (
 )
 from p2pfl_gossip.averaging.cohort_averaging import CohortAveraging, MeanHeader, PartHeader
 from p2pfl_gossip.catch_up import ModelHeader, Status, StatusRequest
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.peer_state import Settings
@@ -59,6 +60,19 @@ class OnePeer:
 
     def make(self) -> None:
         """Put a fresh process in the peer's place; what it persisted stays."""
+        self.machine: Machine = self.make_machine()  # Whom inputs go to.
+        self.timers: dict[int, float] = {}
+        self.work: dict[int, Job] = {}
+        self.sent: list[tuple[int, Message]] = []
+        self.bodies: list[tuple[int, Message, Any]] = []
+        self.tickets: list[int] = []
+        self.events: list[Event] = []
+        self.disconnected: list[tuple[int, str]] = []
+
+    def make_machine(self) -> Machine:
+        return self.make_peer(Desk())
+
+    def make_peer(self, desk: Desk) -> Peer:
         initial = np.zeros(self.length, np.float32)
         initial.flags.writeable = False
         everybody = tuple(range(self.peers))
@@ -67,25 +81,19 @@ class OnePeer:
             roster=self.roster,
             settings=self.settings,
             initial=initial,
-            make_averaging=lambda tickets: self.averaging(
+            make_averaging=lambda inner: self.averaging(
                 index=0,
                 roster=self.roster,
                 length=self.length,
                 dtype=np.float32,
                 members_of=lambda _round: everybody,
                 deadline_s=DEADLINE_S,
-                tickets=tickets,
+                desk=inner,
             ),
             seed="test",
+            desk=desk,
         )
-        self.machine: Machine = self.peer  # Whom inputs go to.
-        self.timers: dict[int, float] = {}
-        self.work: dict[int, Job] = {}
-        self.sent: list[tuple[int, Message]] = []
-        self.bodies: list[tuple[int, Message, Any]] = []
-        self.tickets: list[int] = []
-        self.events: list[Event] = []
-        self.disconnected: list[tuple[int, str]] = []
+        return self.peer
 
     # --- inputs ---------------------------------------------------------------------------------
 

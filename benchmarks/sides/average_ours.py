@@ -24,6 +24,7 @@ from p2pfl.libp2p import Host
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip import events
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.learning import Train, Trained
 from p2pfl_gossip.masked_sum.jobs import perform
 from p2pfl_gossip.opening import Opening
@@ -93,7 +94,7 @@ async def main(index: int, peers: int, entries: int, rounds: int, masking: str) 
         cohort_size=peers, masking="real" if masking == "masked" else "none", deadline_s=DEADLINE_S
     )
 
-    def make_peer(draw_seed: bytes) -> Peer:
+    def make_peer(draw_seed: bytes, desk: Desk) -> Peer:
         group = Group(
             roster, initial, draw_seed, bytes(32), lambda _: identity(index), lambda _: os.urandom
         )
@@ -103,8 +104,9 @@ async def main(index: int, peers: int, entries: int, rounds: int, masking: str) 
             roster=roster,
             settings=Settings(rounds, DEADLINE_S, checkpoint_every=0, evaluate_every=0),
             initial=initial,
-            make_averaging=lambda tickets: averaging(index, tickets),
+            make_averaging=lambda inner: averaging(index, inner),
             seed="bench",
+            desk=desk,
         )
 
     opening = Opening(

@@ -16,15 +16,10 @@ from random import Random
 
 from p2pfl_gossip.actions import (
     Action,
-    CancelTimer,
-    LocalProtocolError,
     Send,
-    SendBulk,
-    SetTimer,
-    Ticket,
     Vector,
 )
-from p2pfl_gossip.averaging.base import Tickets
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.records import Message, Record, UInt32
 from p2pfl_gossip.roster import Roster
 
@@ -77,25 +72,25 @@ class CatchUp:
     """The asking side.
 
     Args:
-        index, roster, tickets: of the peer.
+        index, roster: of the peer.
         deadline_s: how long an answer may take.
+        desk: for that timer; of this machine alone.
         rng: draws whom to ask.
 
     `found` is set when the search has ended; the peer takes it and sets it back to None.
     """
 
     def __init__(
-        self, *, index: int, roster: Roster, deadline_s: float, tickets: Tickets, rng: Random
+        self, *, index: int, roster: Roster, deadline_s: float, desk: Desk, rng: Random
     ) -> None:
         self.found: Found | None = None
         self._index, self._roster = index, roster
-        self._deadline_s, self._tickets, self._rng = deadline_s, tickets, rng
+        self._deadline_s, self._desk, self._rng = deadline_s, desk, rng
         self._state = _State.IDLE
         self._round = 0
         self._asked: dict[int, int | None] = {}  # Member -> its round, once it has answered.
         self._target = -1
         self._owing: dict[int, None] = {}  # Asked for a model; their answers may take a round.
-        self._timer: Ticket | None = None
 
     def seek(self, now_s: float, round_: int, *, avoid: int | None = None) -> list[Action]:
         """Ask some random members for their round; `round_` is ours.
@@ -120,17 +115,10 @@ class CatchUp:
         """Tell whether a model from this member is wanted."""
         return self._state is not _State.IDLE and sender in self._owing
 
-    def waits_for(self, ticket: Ticket) -> bool:
-        """Tell whether a timer is ours."""
-        return ticket == self._timer
-
     def stop(self) -> list[Action]:
         """End the search, whatever its state."""
         self._state, self._asked = _State.IDLE, {}
-        if self._timer is None:
-            return []
-        timer, self._timer = self._timer, None
-        return [CancelTimer(timer)]
+        return self._desk.cancel_timer("answers")
 
     def on_status(self, now_s: float, sender: int, round_: int) -> list[Action]:
         """Take a member's round; decide once all that were asked have answered."""
@@ -157,11 +145,8 @@ class CatchUp:
             return [*self.stop(), *self.seek(now_s, self._round, avoid=partner)]
         return []
 
-    def on_timer(self, now_s: float, ticket: Ticket) -> list[Action]:
+    def _on_deadline(self, now_s: float) -> list[Action]:
         """Decide by the answers that have come; without any, ask others."""
-        if not self.waits_for(ticket):
-            raise LocalProtocolError(f"no timer {ticket} is set")
-        self._timer = None
         if any(round_ is not None for round_ in self._asked.values()):
             return self._decide(now_s)
         failed = self._target if self._state is _State.FETCHING else None
@@ -186,16 +171,15 @@ class CatchUp:
         return self._rng.sample(range(len(self._roster)), min(count, len(self._roster)))
 
     def _set_timer(self, now_s: float, after_s: float) -> list[Action]:
-        self._timer = next(self._tickets)
-        return [SetTimer(self._timer, now_s + after_s)]
+        return self._desk.set_timer("answers", now_s + after_s, self._on_deadline)
 
 
 class ModelServer:
     """The answering side: gives models away, a few at a time."""
 
-    def __init__(self, roster: Roster, tickets: Tickets) -> None:
-        self._roster, self._tickets = roster, tickets
-        self._under_way: dict[Ticket, int] = {}
+    def __init__(self, roster: Roster, desk: Desk) -> None:
+        self._roster, self._desk = roster, desk
+        self._under_way = 0
         self._waiting: list[int] = []
 
     def on_request(
@@ -208,7 +192,7 @@ class ModelServer:
         """
         if their_round >= round_:
             return [Send(self._roster.peers[sender], Status(round_))]
-        if len(self._under_way) + len(self._waiting) >= MODELS_SERVED_MAX:
+        if self._under_way + len(self._waiting) >= MODELS_SERVED_MAX:
             return []
         if vector is not None:
             return [self._give(sender, round_, vector)]
@@ -222,11 +206,10 @@ class ModelServer:
         return [self._give(sender, round_, vector) for sender in waiting]
 
     def _give(self, sender: int, round_: int, vector: Vector) -> Action:
-        ticket = next(self._tickets)
-        self._under_way[ticket] = sender
-        receiver = self._roster.peers[sender]
-        return SendBulk(receiver, ModelHeader(round_), (vector,), vector.nbytes, ticket=ticket)
+        self._under_way += 1
+        receiver, header = self._roster.peers[sender], ModelHeader(round_)
+        return self._desk.send_bulk(receiver, header, (vector,), vector.nbytes, self._on_sent)
 
-    def on_sent(self, ticket: Ticket) -> bool:
-        """Count one model less under way, if the ticket is of one."""
-        return self._under_way.pop(ticket, None) is not None
+    def _on_sent(self, _now_s: float, _ok: bool) -> list[Action]:
+        self._under_way -= 1
+        return []

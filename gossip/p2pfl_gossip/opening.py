@@ -12,14 +12,12 @@ begin while somebody is away, as if that one had dropped out. It cannot bend the
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from itertools import count
 from random import Random
 
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import (
     Action,
     Buffer,
-    CancelTimer,
     Command,
     Disconnect,
     LocalProtocolError,
@@ -28,13 +26,12 @@ from p2pfl_gossip.actions import (
     RemoteProtocolError,
     Report,
     Send,
-    SetTimer,
-    Ticket,
     Vector,
 )
+from p2pfl_gossip.desk import Desk, DeskMachine
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.peer_state import State
-from p2pfl_gossip.records import Message, Record
+from p2pfl_gossip.records import Message
 from p2pfl_gossip.reveals import Revealed, RevealRequest, Reveals
 from p2pfl_gossip.roster import Roster
 
@@ -80,7 +77,7 @@ NEXT_STAGES = {
 }
 
 
-class Opening:
+class Opening(DeskMachine):
     """A member of a group, from before it opens.
 
     Args:
@@ -89,10 +86,8 @@ class Opening:
         deadline_s: the time between two askings.
         draw: the secrets that the draw seed is made of; or the seed itself, 32 bytes, where it is
             public and nothing is to be revealed.
-        make_peer: makes the peer, given the draw seed; called once.
+        make_peer: makes the peer, given the draw seed and a desk for it; called once.
         rng: draws whom to ask.
-
-    Tickets of its own are negative; those of its peer are not.
     """
 
     def __init__(
@@ -102,7 +97,7 @@ class Opening:
         roster: Roster,
         deadline_s: float,
         draw: Reveals | bytes,
-        make_peer: Callable[[bytes], Peer],
+        make_peer: Callable[[bytes, Desk], Peer],
         rng: Random,
     ) -> None:
         self._index, self._roster, self._deadline_s = index, roster, deadline_s
@@ -117,8 +112,7 @@ class Opening:
         self._asked: set[int] = set()  # Who got a request since the last tick; membership only.
         self._is_paused = False
         self._told: events.OpeningWaits | None = None
-        self._tickets = count(-1, -1)
-        self._timer: Ticket | None = None
+        self._desk = Desk()
 
     @property
     def peer(self) -> Peer | None:
@@ -156,7 +150,7 @@ class Opening:
             return []
         if command is Command.LEAVE:
             self._enter(Stage.LEFT)
-            return [*self._cancel_timer(), Report(events.Left(0))]
+            return [*self._desk.close(), Report(events.Left(0))]
         self._is_paused = command is Command.PAUSE
         return []
 
@@ -229,31 +223,6 @@ class Opening:
         """Nothing before the peer has begun: the timer asks again."""
         return [] if self._peer is None else self._peer.on_peer_down(now_s, peer)
 
-    def on_sent(self, now_s: float, ticket: Ticket, ok: bool) -> list[Action]:
-        """Something that the peer sent has left, or cannot."""
-        return self._running().on_sent(now_s, ticket, ok)
-
-    def on_timer(self, now_s: float, ticket: Ticket) -> list[Action]:
-        """Ask again for what is missing, or tell the peer of its deadline."""
-        if ticket != self._timer:
-            return self._running().on_timer(now_s, ticket)
-        self._asked.clear()
-        return [*self._report_waiting(), *self._ask(), *self._set_timer(now_s)]
-
-    # --- work, which only the peer asks for -----------------------------------------------------
-
-    def on_work_done(self, now_s: float, ticket: Ticket, result: Record) -> list[Action]:
-        """A job of the peer ended with a result."""
-        return self._running().on_work_done(now_s, ticket, result)
-
-    def on_work_part(self, now_s: float, ticket: Ticket, part: Record) -> list[Action]:
-        """A job of the peer has part of its result."""
-        return self._running().on_work_part(now_s, ticket, part)
-
-    def on_work_failed(self, now_s: float, ticket: Ticket, reason: str) -> list[Action]:
-        """A job of the peer could not be done."""
-        return self._running().on_work_failed(now_s, ticket, reason)
-
     # --- the opening ----------------------------------------------------------------------------
 
     def _take_part(self, now_s: float) -> list[Action]:
@@ -313,14 +282,14 @@ class Opening:
         if self._stage is Stage.READY and (
             self._has_begun_elsewhere or len(self._ready) == len(self._roster)
         ):
-            actions += self._cancel_timer()
+            actions += self._desk.cancel_timer("asking")
             actions += [Persist(self._to_records()), Report(events.Opened())]
             actions += self._start_peer(now_s)
         return actions
 
     def _start_peer(self, now_s: float) -> list[Action]:
         self._enter(Stage.OPEN)
-        self._peer = peer = self._make_peer(self._draw_seed())
+        self._peer = peer = self._make_peer(self._draw_seed(), self._desk.sub())
         records, self._records = self._records, {}
         actions = peer.on_start(now_s, records)
         return actions + peer.on_command(now_s, Command.PAUSE) if self._is_paused else actions
@@ -389,14 +358,12 @@ class Opening:
             raise LocalProtocolError("the persisted draw seed is not of this group")
 
     def _set_timer(self, now_s: float) -> list[Action]:
-        self._timer = next(self._tickets)
-        return [SetTimer(self._timer, now_s + self._deadline_s)]
+        return self._desk.set_timer("asking", now_s + self._deadline_s, self._on_asking_due)
 
-    def _cancel_timer(self) -> list[Action]:
-        if self._timer is None:
-            return []
-        timer, self._timer = self._timer, None
-        return [CancelTimer(timer)]
+    def _on_asking_due(self, now_s: float) -> list[Action]:
+        """Ask again for what is missing."""
+        self._asked.clear()
+        return [*self._report_waiting(), *self._ask(), *self._set_timer(now_s)]
 
     def _enter(self, stage: Stage) -> None:
         if stage not in NEXT_STAGES[self._stage]:

@@ -9,14 +9,13 @@ peers are not aligned. What it knows of others' absence it has from frames, link
 """
 
 from collections.abc import Callable
-from itertools import count
+from functools import partial
 from random import Random
 
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import (
     Action,
     Buffer,
-    CancelWork,
     Command,
     LocalProtocolError,
     PeerId,
@@ -26,13 +25,11 @@ from p2pfl_gossip.actions import (
     Send,
     Ticket,
     Vector,
-    Work,
 )
 from p2pfl_gossip.averaging.base import (
     LOOKAHEAD_ROUNDS,
     Averaging,
     RoundMessage,
-    Tickets,
     check_entries,
 )
 from p2pfl_gossip.catch_up import (
@@ -43,6 +40,7 @@ from p2pfl_gossip.catch_up import (
     Status,
     StatusRequest,
 )
+from p2pfl_gossip.desk import Desk, DeskMachine
 from p2pfl_gossip.inbound import Inbound
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
 from p2pfl_gossip.other_rounds import OtherRounds
@@ -51,7 +49,7 @@ from p2pfl_gossip.records import Message, Record
 from p2pfl_gossip.roster import Roster
 
 
-class Peer:
+class Peer(DeskMachine):
     """A peer of a group.
 
     Args:
@@ -59,8 +57,9 @@ class Peer:
         roster: all members.
         settings: see `Settings`.
         initial: float32[d], the model that everybody starts with.
-        make_averaging: makes the averaging machine, given the peer's tickets.
+        make_averaging: makes the averaging machine, given a desk for it alone.
         seed: names the peer's random streams, together with its index and incarnation.
+        desk: where another machine is around the peer, one for it alone.
     """
 
     def __init__(
@@ -70,14 +69,15 @@ class Peer:
         roster: Roster,
         settings: Settings,
         initial: Vector,
-        make_averaging: Callable[[Tickets], Averaging],
+        make_averaging: Callable[[Desk], Averaging],
         seed: str,
+        desk: Desk | None = None,
     ) -> None:
         self._index, self._roster, self._settings, self._seed = index, roster, settings, seed
-        self._tickets = count(1)
-        self._averaging = make_averaging(self._tickets)
+        self._desk = Desk() if desk is None else desk
+        self._averaging = make_averaging(self._desk.sub(self._settle))
         self._inbound = Inbound(initial.dtype)
-        self._server = ModelServer(roster, self._tickets)
+        self._server = ModelServer(roster, self._desk)
         self._catch_up: CatchUp
         self._state = State.NEW
         self._incarnation = 0
@@ -89,7 +89,7 @@ class Peer:
         # Given away in its place, where nobody ever sees a peer's own model: the one before it.
         self._given: Vector | None = initial if self._averaging.hides_models else None
         self._training: Ticket | None = None
-        self._evaluations: dict[Ticket, int] = {}
+        self._evaluations = 0  # Under way.
         self._others = OtherRounds(roster)
         self._pause_asked = False
 
@@ -124,7 +124,7 @@ class Peer:
             index=self._index,
             roster=self._roster,
             deadline_s=self._settings.deadline_s,
-            tickets=self._tickets,
+            desk=self._desk.sub(self._resume),
             rng=Random(self._stream("seek")),
         )
         actions: list[Action] = [Persist({"incarnation": self._incarnation.to_bytes(8, "little")})]
@@ -241,44 +241,29 @@ class Peer:
             return self._resume(now_s, self._catch_up.on_peer_down(now_s, index))
         return self._settle(now_s, self._averaging.on_peer_down(now_s, index))
 
-    def on_sent(self, now_s: float, ticket: Ticket, ok: bool) -> list[Action]:
-        """A body has left: a model that we gave away, or one of the averaging machine."""
-        if self._server.on_sent(ticket):
-            return []
-        return self._settle(now_s, self._averaging.on_sent(now_s, ticket, ok))
-
-    def on_timer(self, now_s: float, ticket: Ticket) -> list[Action]:
-        """A deadline has passed."""
-        if self._catch_up.waits_for(ticket):
-            return self._resume(now_s, self._catch_up.on_timer(now_s, ticket))
-        return self._settle(now_s, self._averaging.on_timer(now_s, ticket))
-
     # --- work -------------------------------------------------------------------------------
 
-    def on_work_done(self, now_s: float, ticket: Ticket, result: Record) -> list[Action]:
-        """A model is trained, or evaluated; or a job of the averaging machine is done."""
-        if ticket == self._training and isinstance(result, Trained):
-            weight = result.sample_count if self._settings.weigh_by_samples else 1.0
-            started = Report(events.AveragingStarted(self._round, result.loss))
-            return [started, *self._average(now_s, result.vector, weight)]
-        if ticket in self._evaluations and isinstance(result, Evaluated):
-            round_ = self._evaluations.pop(ticket)
-            return [Report(events.PeerEvaluated(round_, result.metrics)), *self._finish()]
-        return self._settle(now_s, self._averaging.on_work_done(now_s, ticket, result))
+    def _on_trained(self, now_s: float, result: Record) -> list[Action]:
+        if not isinstance(result, Trained):
+            raise LocalProtocolError(f"training ended with {type(result).__name__}")
+        weight = result.sample_count if self._settings.weigh_by_samples else 1.0
+        started = Report(events.AveragingStarted(self._round, result.loss))
+        return [started, *self._average(now_s, result.vector, weight)]
 
-    def on_work_part(self, now_s: float, ticket: Ticket, part: Record) -> list[Action]:
-        """Refuse: no job of ours has parts."""
-        raise LocalProtocolError(f"job {ticket} has no parts")
+    def _on_training_failed(self, now_s: float, reason: str) -> list[Action]:
+        """Go on without the round's update, with the model that it began with."""
+        failed = Report(events.TrainingFailed(self._round, reason))
+        return [failed, *self._average(now_s, self._vector, 1.0)]
 
-    def on_work_failed(self, now_s: float, ticket: Ticket, reason: str) -> list[Action]:
-        """Go on without a round's update, with the model it began with; or without figures."""
-        if ticket == self._training:
-            failed = Report(events.TrainingFailed(self._round, reason))
-            return [failed, *self._average(now_s, self._vector, 1.0)]
-        if ticket in self._evaluations:
-            round_ = self._evaluations.pop(ticket)
-            return [Report(events.EvaluationFailed(round_, reason)), *self._finish()]
-        return self._settle(now_s, self._averaging.on_work_failed(now_s, ticket, reason))
+    def _on_evaluated(self, round_: int, _now_s: float, result: Record) -> list[Action]:
+        if not isinstance(result, Evaluated):
+            raise LocalProtocolError(f"an evaluation ended with {type(result).__name__}")
+        self._evaluations -= 1
+        return [Report(events.PeerEvaluated(round_, result.metrics)), *self._finish()]
+
+    def _on_evaluation_failed(self, round_: int, _now_s: float, reason: str) -> list[Action]:
+        self._evaluations -= 1
+        return [Report(events.EvaluationFailed(round_, reason)), *self._finish()]
 
     # --- the round --------------------------------------------------------------------------
 
@@ -292,9 +277,10 @@ class Peer:
             return [Report(events.Paused(self._round))]
         self._enter(State.TRAINING)
         self._round_began_s = now_s
-        self._training = next(self._tickets)
         job = Train(self._round, self._vector, self._stream(f"train/{self._round}"))
-        return [Report(events.RoundStarted(self._round)), Work(self._training, job)]
+        work = self._desk.work(job, self._on_trained, self._on_training_failed)
+        self._training = work.ticket
+        return [Report(events.RoundStarted(self._round)), work]
 
     def _finish(self) -> list[Action]:
         """Report the end, once the last figures are there."""
@@ -366,9 +352,10 @@ class Peer:
         every = self._settings.evaluate_every
         if not every or ((round_ + 1) % every and round_ + 1 < self._settings.rounds):
             return []
-        ticket = next(self._tickets)
-        self._evaluations[ticket] = round_
-        return [Work(ticket, Evaluate(round_, self._vector))]
+        self._evaluations += 1
+        done = partial(self._on_evaluated, round_)
+        failed = partial(self._on_evaluation_failed, round_)
+        return [self._desk.work(Evaluate(round_, self._vector), done, failed)]
 
     # --- being behind -----------------------------------------------------------------------
 
@@ -441,7 +428,7 @@ class Peer:
 
     def _drop_round(self, reason: str) -> list[Action]:
         if self._state is State.TRAINING and self._training is not None:
-            actions: list[Action] = [CancelWork(self._training)]
+            actions = self._desk.cancel_work(self._training)
             self._training = None
         elif self._state is State.AVERAGING:
             actions = self._averaging.abandon()

@@ -12,6 +12,7 @@ from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.store.keys import PeerKeys
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Job
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.learning import Evaluate, Train
 from p2pfl_gossip.masked_sum.jobs import perform
 from p2pfl_gossip.opening import Opening
@@ -105,7 +106,7 @@ def make_machine(
     members = roster.roster()
     name, initial = group_id(roster), learner.initial_vector()
 
-    def make_peer(draw_seed: bytes) -> Peer:
+    def make_peer(draw_seed: bytes, desk: Desk) -> Peer:
         group = Group(
             roster=members,
             initial=initial,
@@ -125,11 +126,13 @@ def make_machine(
                 evaluate_every=roster.evaluate_every,
             ),
             initial=initial,
-            make_averaging=lambda tickets: averaging(index, tickets),
+            make_averaging=lambda inner: averaging(index, inner),
             seed=os.urandom(STREAM_SEED_BYTES).hex() if draws is None else draws,
+            desk=desk,
         )
 
-    make_peer(bytes(32))  # Here settings that do not fit the group show, before anything runs.
+    # Here settings that do not fit the group show, before anything runs.
+    make_peer(bytes(32), Desk())
     draw: Reveals | bytes
     if roster.draw_seed is not None:
         draw = bytes.fromhex(roster.draw_seed)

@@ -5,7 +5,6 @@ The simulator and the daemon both build their peers here, so that they run the s
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import count
 from typing import TypedDict
 
 import numpy.typing as npt
@@ -26,7 +25,7 @@ from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.averaging.age_gossip import AgeGossip
 from p2pfl_gossip.averaging.alone import Alone
-from p2pfl_gossip.averaging.base import Averaging, Tickets
+from p2pfl_gossip.averaging.base import Averaging
 from p2pfl_gossip.averaging.cohort_averaging import CohortAveraging
 from p2pfl_gossip.averaging.dsgd import Dsgd
 from p2pfl_gossip.averaging.epidemic import EpidemicLearning
@@ -34,6 +33,7 @@ from p2pfl_gossip.averaging.fedavg import make_fedavg
 from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
 from p2pfl_gossip.averaging.push_sum import PushSum
 from p2pfl_gossip.cohorts import CohortError, Cohorts, draw_cohorts, draw_grid_cohorts, grid_sides
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.masked_sum.cohort import Patience
 from p2pfl_gossip.masked_sum.core import Entropy
 from p2pfl_gossip.peer_state import Settings
@@ -43,8 +43,8 @@ from p2pfl_gossip.topology import Topology, TopologyError, make_topology
 SESSION_DEADLINES = 20
 """A session's time to live: twice what its waits come to if each takes a whole deadline."""
 
-MakeAveraging = Callable[[int, Tickets], Averaging]
-"""Makes the averaging machine of the peer of an index."""
+MakeAveraging = Callable[[int, Desk], Averaging]
+"""Makes the averaging machine of the peer of an index, given a desk for it alone."""
 
 
 class AveragingError(Exception):
@@ -86,7 +86,7 @@ def make_averaging(settings: AveragingSettings, group: Group) -> MakeAveraging:
     try:
         make = _maker(settings, group)
         if group.roster.peers:
-            make(0, count())  # Here an impossible graph shows, before anything runs.
+            make(0, Desk())  # Here an impossible graph shows, before anything runs.
     except (TopologyError, CohortError) as error:
         raise AveragingError(str(error)) from None
     return make
@@ -123,42 +123,42 @@ def _maker(settings: AveragingSettings, group: Group) -> MakeAveraging:
             cohorts_of = _cohorts(peers, settings, seed)
             if settings.masking != "none":
                 return _masked_maker(settings, group, cohorts_of)
-            return lambda index, tickets: CohortAveraging(
+            return lambda index, desk: CohortAveraging(
                 index=index,
                 members_of=lambda round_: cohorts_of(round_).members(index),
                 deadline_s=deadline_s,
-                tickets=tickets,
+                desk=desk,
                 **model,
             )
         case DsgdSettings():
             topology = _topology(settings.topology, peers, seed)
-            return lambda index, tickets: Dsgd(
-                index=index, topology=topology, deadline_s=deadline_s, tickets=tickets, **model
+            return lambda index, desk: Dsgd(
+                index=index, topology=topology, deadline_s=deadline_s, desk=desk, **model
             )
         case PushSumSettings():
             topology = _topology(settings.topology, peers, seed)
-            return lambda index, tickets: PushSum(
-                index=index, topology=topology, deadline_s=deadline_s, tickets=tickets, **model
+            return lambda index, desk: PushSum(
+                index=index, topology=topology, deadline_s=deadline_s, desk=desk, **model
             )
         case EpidemicSettings():
-            return lambda index, tickets: EpidemicLearning(
+            return lambda index, desk: EpidemicLearning(
                 index=index,
                 fanout=settings.fanout,
                 seed=seed,
                 deadline_s=deadline_s,
-                tickets=tickets,
+                desk=desk,
                 **model,
             )
         case AgeGossipSettings():
-            return lambda index, _tickets: AgeGossip(
+            return lambda index, _desk: AgeGossip(
                 index=index, fanout=settings.fanout, seed=seed, **model
             )
         case FedAvgSettings():
-            return lambda index, tickets: make_fedavg(
-                index=index, deadline_s=deadline_s, tickets=tickets, **model
+            return lambda index, desk: make_fedavg(
+                index=index, deadline_s=deadline_s, desk=desk, **model
             )
         case NoAveragingSettings():
-            return lambda _index, _tickets: Alone()
+            return lambda _index, _desk: Alone()
 
 
 class _Model(TypedDict):
@@ -186,7 +186,7 @@ def _masked_maker(
         sums_s=deadline_s,
         session_s=SESSION_DEADLINES * deadline_s,
     )
-    return lambda index, tickets: machine(
+    return lambda index, desk: machine(
         index=index,
         roster=group.roster,
         identity=group.identity_of(index),
@@ -197,7 +197,7 @@ def _masked_maker(
         weight_max=settings.weight_max if settings.weights == "samples" else 1.0,
         patience=patience,
         entropy=group.entropy_of(index),
-        tickets=tickets,
+        desk=desk,
     )
 
 

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Event, Job, Vector
-from p2pfl_gossip.averaging.base import Averaging, Tickets
+from p2pfl_gossip.averaging.base import Averaging
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.events import RoundEnded
 from p2pfl_gossip.learning import Train, Trained
 from p2pfl_gossip.peer import Peer
@@ -32,7 +33,7 @@ DEADLINE_S = 5.0
 Models: TypeAlias = npt.NDArray[np.float64]
 
 MakeAveraging: TypeAlias = Callable[..., Averaging]
-"""Called with index, roster, length, dtype, deadline_s and tickets."""
+"""Called with index, roster, length, dtype, deadline_s and desk."""
 
 Training: TypeAlias = Callable[[int, Train], Vector]
 """What a peer's training yields."""
@@ -84,14 +85,14 @@ class Exchanges:
         queue = EventQueue()
 
         def make_peer(index: int) -> Peer:
-            def make_averaging(tickets: Tickets) -> Averaging:
+            def make_averaging(desk: Desk) -> Averaging:
                 return make(
                     index=index,
                     roster=roster,
                     length=len(models[index]),
                     dtype=models[index].dtype,
                     deadline_s=DEADLINE_S,
-                    tickets=tickets,
+                    desk=desk,
                 )
 
             return Peer(

@@ -58,7 +58,7 @@ def make_peers(scenario: Scenario, roster: Roster, initial: Vector) -> Callable[
                 evaluate_every=every,
             ),
             initial=initial,
-            make_averaging=lambda tickets: make(index, tickets),
+            make_averaging=lambda desk: make(index, desk),
             seed=str(scenario.seed),
         )
 

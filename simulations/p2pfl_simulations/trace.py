@@ -15,7 +15,7 @@ import xxhash
 
 from p2pfl_gossip.actions import Buffer
 
-_HEADER = struct.Struct("<dBIi")  # Tickets may be negative.
+_HEADER = struct.Struct("<dBII")
 _PENDING_MAX = 8192  # Records hashed at once; hashing each by itself doubles its cost.
 
 

@@ -26,6 +26,7 @@ from p2pfl_gossip.actions import (
     SetTimer,
     Work,
 )
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.masked_sum.cohort import Cohort, Patience
 from p2pfl_gossip.masked_sum.jobs import MaskChunk, perform
 from p2pfl_gossip.masked_sum.machine import Aborted, MaskedSum, Summed
@@ -155,6 +156,7 @@ class SessionDriver:
         self.records: dict[int, dict[str, Any]] = records or {rank: {} for rank in range(n)}
         self.now_s = 0.0
         self.machines: dict[int, MaskedSum] = {}
+        self.desks: dict[int, Desk] = {}
         self.dead: dict[int, None] = {}
         self.cancelled: dict[tuple[int, int], None] = {}
         self.refusals: list[tuple[int, int, str]] = []  # (by, of, reason)
@@ -173,6 +175,7 @@ class SessionDriver:
 
     def start(self, rank: int) -> None:
         incarnation = self.incarnation[rank]
+        self.desks[rank] = Desk()
         self.machines[rank] = MaskedSum(
             self.cohort,
             self.people[rank],
@@ -180,6 +183,7 @@ class SessionDriver:
             self.weights[rank],
             entropy=seeded_entropy(f"{self.seed}/{rank}/{incarnation}"),
             records=dict(self.records[rank]),
+            desk=self.desks[rank],
         )
         self.feed(rank, lambda machine: machine.on_start(self.now_s))
 
@@ -284,14 +288,14 @@ class SessionDriver:
             case SetTimer():
                 later(
                     max(0.0, action.at_s - self.now_s),
-                    lambda machine: machine.on_timer(self.now_s, action.ticket),
+                    lambda _machine: self.desks[rank].on_timer(self.now_s, action.ticket),
                 )
             case Work():
                 result = self.do(rank, action.job)
                 later(
                     self.random.uniform(0, 0.05),
-                    lambda machine: (
-                        machine.on_work_done(self.now_s, action.ticket, result)
+                    lambda _machine: (
+                        self.desks[rank].on_work_done(self.now_s, action.ticket, result)
                         if (rank, action.ticket) not in self.cancelled
                         else []
                     ),
@@ -342,7 +346,7 @@ class SessionDriver:
         self.said.append((sender, action.header))
         ok = receiver not in self.dead
         if action.ticket is not None:
-            later(0.01, lambda machine: machine.on_sent(self.now_s, action.ticket, ok))
+            later(0.01, lambda _machine: self.desks[sender].on_sent(self.now_s, action.ticket, ok))
         if self.is_lost(sender):
             return
 

@@ -12,6 +12,7 @@ from scripted import IDS
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event, Job
 from p2pfl_gossip.averaging.cohort_averaging import CohortAveraging
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
 from p2pfl_gossip.opening import Opening
 from p2pfl_gossip.peer import Peer
@@ -83,23 +84,24 @@ class Group:
                 self.queue.call_at(at_s, self.world.bring_online, host, "started")
 
     def make(self, index: int) -> Opening:
-        def make_peer(seed: bytes) -> Peer:
+        def make_peer(seed: bytes, desk: Desk) -> Peer:
             self.seeds[index].append(seed)
             return Peer(
                 index=index,
                 roster=self.roster,
                 settings=Settings(rounds=self.rounds, deadline_s=DEADLINE_S),
                 initial=initial,
-                make_averaging=lambda tickets: CohortAveraging(
+                make_averaging=lambda inner: CohortAveraging(
                     index=index,
                     roster=self.roster,
                     length=self.size,
                     dtype=np.float32,
                     members_of=lambda _round: tuple(range(self.size)),
                     deadline_s=DEADLINE_S,
-                    tickets=tickets,
+                    desk=inner,
                 ),
                 seed="test",
+                desk=desk,
             )
 
         initial = np.zeros(self.size, np.float32)

@@ -49,7 +49,7 @@ def in_cohorts(draw: Callable[[int], Cohorts]) -> MakeAveraging:
 
 def age_gossip(seed: bytes) -> MakeAveraging:
     def make(**member: Any) -> AgeGossip:
-        del member["deadline_s"], member["tickets"]  # Nobody is waited for.
+        del member["deadline_s"], member["desk"]  # Nobody is waited for.
         return AgeGossip(fanout=1, seed=seed, **member)
 
     return make

@@ -2,7 +2,8 @@
 
 An algorithm is a machine within the peer: the peer tells it when a model is trained (`begin`) and
 passes on what arrives; it answers with actions, and sets `outcome` once the round's exchange has
-ended. It names peers by their index in the roster.
+ended. What it waits for by a ticket, it asks of the desk that the peer gives it (desk.py). It names
+peers by their index in the roster.
 
 Rounds of different peers are not aligned. What arrives early, for a round up to `LOOKAHEAD_ROUNDS`
 ahead of ours, is kept until we get there; what arrives late is for the peer to answer, which tells
@@ -11,12 +12,11 @@ the sender that it is behind.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from typing import ClassVar, TypeVar
 
 import numpy as np
 
-from p2pfl_gossip.actions import Action, LocalProtocolError, RemoteProtocolError, Ticket, Vector
+from p2pfl_gossip.actions import Action, RemoteProtocolError, Vector
 from p2pfl_gossip.records import Message, Record, UInt32
 
 LOOKAHEAD_ROUNDS = 8
@@ -69,7 +69,7 @@ class Outcome(Record, frozen=True):
 class Averaging(ABC):
     """One peer's side of an averaging algorithm.
 
-    An algorithm that needs no messages, work, records or receipts leaves those inputs as they are
+    An algorithm that needs no messages or records leaves those inputs as they are
     here.
 
     Attributes:
@@ -147,22 +147,6 @@ class Averaging(ABC):
     def on_peer_down(self, now_s: float, partner: int) -> list[Action]:
         """The link to a partner broke, or could not be made."""
         return []
-
-    def on_timer(self, now_s: float, ticket: Ticket) -> list[Action]:
-        """A timer that this machine set is due."""
-        raise LocalProtocolError(f"no timer {ticket} is set")
-
-    def on_sent(self, now_s: float, ticket: Ticket, ok: bool) -> list[Action]:
-        """A body that this machine sent under a ticket left, or cannot."""
-        raise LocalProtocolError(f"nothing was sent under ticket {ticket}")
-
-    def on_work_done(self, now_s: float, ticket: Ticket, result: Record) -> list[Action]:
-        """A job of this machine ended with a result."""
-        raise LocalProtocolError(f"no job {ticket} is under way")
-
-    def on_work_failed(self, now_s: float, ticket: Ticket, reason: str) -> list[Action]:
-        """A job of this machine could not be done."""
-        raise LocalProtocolError(f"no job {ticket} is under way")
 
 
 T = TypeVar("T")
@@ -246,7 +230,3 @@ def _mean_of_huge(parts: list[tuple[Vector, float]]) -> Vector:
     np.clip(half, -limit, limit, out=half)
     half *= 2
     return half
-
-
-Tickets = Iterator[Ticket]
-"""Shared by a peer and its machines, so that each ticket is unique."""

@@ -21,13 +21,10 @@ import numpy.typing as npt
 
 from p2pfl_gossip.actions import (
     Action,
-    CancelTimer,
     Disconnect,
     LocalProtocolError,
     RemoteProtocolError,
     SendBulk,
-    SetTimer,
-    Ticket,
     Vector,
 )
 from p2pfl_gossip.averaging.base import (
@@ -36,11 +33,11 @@ from p2pfl_gossip.averaging.base import (
     Outcome,
     RoundBuffer,
     RoundMessage,
-    Tickets,
     check_weight,
     is_finite,
     weighted_mean,
 )
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.memory import vector_memory
 from p2pfl_gossip.records import ByteSize, Message
 from p2pfl_gossip.roster import Roster
@@ -120,7 +117,7 @@ class CohortAveraging(Averaging):
         dtype: float32 or float64, of models and bodies.
         members_of: the cohort of this peer in a round: ascending indices, with its own.
         deadline_s: see the module's text.
-        tickets: shared with the peer.
+        desk: for the deadlines; of this machine alone.
     """
 
     def __init__(
@@ -132,18 +129,17 @@ class CohortAveraging(Averaging):
         dtype: npt.DTypeLike,
         members_of: Callable[[int], tuple[int, ...]],
         deadline_s: float,
-        tickets: Tickets,
+        desk: Desk,
     ) -> None:
         self.outcome: Outcome | None = None
         self._index, self._roster = index, roster
         self._length, self._dtype = length, np.dtype(dtype)
         self._memory = vector_memory(length)
-        self._members_of, self._deadline_s, self._tickets = members_of, deadline_s, tickets
+        self._members_of, self._deadline_s, self._desk = members_of, deadline_s, desk
         self._exchanges: RoundBuffer[_Exchange] = RoundBuffer()
         self._round = -1
         self._vector: Vector | None = None  # Our trained model, while an exchange is under way.
         self._weight = 1.0
-        self._timer: Ticket | None = None
 
     def partners(self, round_: int) -> tuple[int, ...]:
         """Return the other members of the cohort."""
@@ -168,15 +164,14 @@ class CohortAveraging(Averaging):
                 actions.append(SendBulk(receiver, header, (part,), part.nbytes))
         ended = self._advance(exchange)
         if self.outcome is None:
-            self._timer = next(self._tickets)
-            actions.append(SetTimer(self._timer, now_s + self._deadline_s))
+            actions += self._set_deadline(now_s)
         return actions + ended
 
     def abandon(self) -> list[Action]:
         """Forget our model and the deadline; what came for later rounds stays."""
         self._vector = None
         self._exchanges.pop(self._round, None)
-        return self._cancel_timer()
+        return self._desk.cancel_timer("deadline")
 
     def body_bytes(self, sender: int, header: Message) -> int | None:
         """Take one part from each member and one mean from each owner, sized like the chunk."""
@@ -234,11 +229,8 @@ class CohortAveraging(Averaging):
         """Expect nothing more of a member that cannot be reached."""
         return self._on_absent(partner, is_past=False)
 
-    def on_timer(self, now_s: float, ticket: Ticket) -> list[Action]:
+    def _on_deadline(self, now_s: float) -> list[Action]:
         """Close our chunk at the first deadline, end the exchange at the second."""
-        if ticket != self._timer:
-            raise LocalProtocolError(f"no timer {ticket} is set")
-        self._timer = None
         exchange = self._exchanges[self._round]
         if exchange.chunk_closed:
             if not exchange.is_anybody_heard:
@@ -249,9 +241,11 @@ class CohortAveraging(Averaging):
         exchange.parts_awaited.clear()
         actions = self._advance(exchange)
         if self.outcome is None:
-            self._timer = next(self._tickets)
-            actions.append(SetTimer(self._timer, now_s + self._deadline_s))
+            actions += self._set_deadline(now_s)
         return actions
+
+    def _set_deadline(self, now_s: float) -> list[Action]:
+        return self._desk.set_timer("deadline", now_s + self._deadline_s, self._on_deadline)
 
     def _exchange(self, round_: int) -> _Exchange:
         exchange = self._exchanges.get(round_)
@@ -371,9 +365,3 @@ class CohortAveraging(Averaging):
 
     def _drop(self, member: int) -> Action:
         return Disconnect(self._roster.peers[member], "not_finite")
-
-    def _cancel_timer(self) -> list[Action]:
-        if self._timer is None:
-            return []
-        timer, self._timer = self._timer, None
-        return [CancelTimer(timer)]

@@ -8,8 +8,8 @@ absent sender simply does not count.
 
 import numpy.typing as npt
 
-from p2pfl_gossip.averaging.base import Tickets
 from p2pfl_gossip.averaging.neighbour_averaging import NeighbourAveraging
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.roster import Roster
 from p2pfl_gossip.topology import Epidemic, Neighbourhood
 
@@ -20,7 +20,7 @@ class EpidemicLearning(NeighbourAveraging):
     Args:
         fanout: receivers of each peer in a round, s.
         seed: public seed of the draws.
-        index, roster, length, dtype, deadline_s, tickets: see `Gathering`.
+        index, roster, length, dtype, deadline_s, desk: see `Gathering`.
 
     Raises:
         TopologyError: the fanout is not below the number of peers.
@@ -36,7 +36,7 @@ class EpidemicLearning(NeighbourAveraging):
         length: int,
         dtype: npt.DTypeLike,
         deadline_s: float,
-        tickets: Tickets,
+        desk: Desk,
     ) -> None:
         super().__init__(
             topology=Epidemic(len(roster), fanout, seed),
@@ -45,7 +45,7 @@ class EpidemicLearning(NeighbourAveraging):
             length=length,
             dtype=dtype,
             deadline_s=deadline_s,
-            tickets=tickets,
+            desk=desk,
         )
 
     def _own_share(self, neighbourhood: Neighbourhood, absent: list[float]) -> float:

@@ -13,9 +13,10 @@ from typing import ClassVar
 import numpy.typing as npt
 
 from p2pfl_gossip.actions import Action, SendBulk, Vector
-from p2pfl_gossip.averaging.base import RoundMessage, Tickets, check_weight, weighted_mean
+from p2pfl_gossip.averaging.base import RoundMessage, check_weight, weighted_mean
 from p2pfl_gossip.averaging.gathering import Gathering, Heard
 from p2pfl_gossip.averaging.neighbour_averaging import VectorHeader
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.roster import Roster
 
 SERVER = 0
@@ -99,7 +100,7 @@ def make_fedavg(
     length: int,
     dtype: npt.DTypeLike,
     deadline_s: float,
-    tickets: Tickets,
+    desk: Desk,
 ) -> FedAvgServer | FedAvgClient:
     """Make the machine of the server or of a client, as the index says."""
     is_server = index == SERVER
@@ -110,5 +111,5 @@ def make_fedavg(
         length=length,
         dtype=dtype,
         deadline_s=deadline_s if is_server else 2 * deadline_s,
-        tickets=tickets,
+        desk=desk,
     )

@@ -21,11 +21,8 @@ import numpy.typing as npt
 
 from p2pfl_gossip.actions import (
     Action,
-    CancelTimer,
     LocalProtocolError,
     RemoteProtocolError,
-    SetTimer,
-    Ticket,
     Vector,
 )
 from p2pfl_gossip.averaging.base import (
@@ -33,9 +30,9 @@ from p2pfl_gossip.averaging.base import (
     Outcome,
     RoundBuffer,
     RoundMessage,
-    Tickets,
     check_entries,
 )
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.records import Message
 from p2pfl_gossip.roster import Roster
 
@@ -61,7 +58,7 @@ class Gathering(Averaging, Generic[HeaderT]):
         dtype: float32 or float64, of models.
         body_dtype: of the bodies, where it is another; each has d entries.
         deadline_s: how long the senders' bodies are awaited.
-        tickets: shared with the peer.
+        desk: for the deadline; of this machine alone.
     """
 
     header_type: ClassVar[type[RoundMessage]]
@@ -78,19 +75,18 @@ class Gathering(Averaging, Generic[HeaderT]):
         length: int,
         dtype: npt.DTypeLike,
         deadline_s: float,
-        tickets: Tickets,
+        desk: Desk,
         body_dtype: npt.DTypeLike | None = None,
     ) -> None:
         self.outcome: Outcome | None = None
         self._index, self._roster = index, roster
         self._length, self._dtype = length, np.dtype(dtype)
         self._body_dtype = self._dtype if body_dtype is None else np.dtype(body_dtype)
-        self._deadline_s, self._tickets = deadline_s, tickets
+        self._deadline_s, self._desk = deadline_s, desk
         self._heard: RoundBuffer[dict[int, Heard[HeaderT]]] = RoundBuffer()
         self._round = -1
         self._vector: Vector | None = None  # Our trained model, while an exchange is under way.
         self._weight = 1.0
-        self._timer: Ticket | None = None
         # Sets and lists of the exchange under way; the sets are never iterated.
         self._awaited: set[int] = set()
         self._reachable: set[int] = set()
@@ -142,17 +138,14 @@ class Gathering(Averaging, Generic[HeaderT]):
         self._reachable = set(self.receivers(round_))
         self._past, self._unreachable = [], 0
         if self._awaited:
-            self._timer = next(self._tickets)
-            actions.append(SetTimer(self._timer, now_s + self._deadline_s))
+            at_s = now_s + self._deadline_s
+            actions += self._desk.set_timer("deadline", at_s, self._on_deadline)
         return actions + self._advance()
 
     def abandon(self) -> list[Action]:
         """Forget our model and the deadline; what was heard stays, as nobody sends it again."""
         self._vector = None
-        if self._timer is None:
-            return []
-        timer, self._timer = self._timer, None
-        return [CancelTimer(timer)]
+        return self._desk.cancel_timer("deadline")
 
     def body_bytes(self, sender: int, header: Message) -> int | None:
         """Take one body from each sender of a round; a second one is not wanted."""
@@ -205,11 +198,8 @@ class Gathering(Averaging, Generic[HeaderT]):
             self._unreachable += 1
         return self._advance()
 
-    def on_timer(self, now_s: float, ticket: Ticket) -> list[Action]:
+    def _on_deadline(self, _now_s: float) -> list[Action]:
         """End the exchange with what has come."""
-        if ticket != self._timer:
-            raise LocalProtocolError(f"no timer {ticket} is set")
-        self._timer = None
         if not self._reachable and not self._heard.get(self._round):
             # Nobody could be sent to and nobody was heard: on a directed graph, where those that
             # we hear need no link of ours, that is how being cut off shows.

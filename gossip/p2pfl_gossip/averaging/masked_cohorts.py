@@ -21,19 +21,15 @@ from p2pfl_gossip.actions import (
     Persist,
     RemoteProtocolError,
     Report,
-    SendBulk,
-    SetTimer,
-    Ticket,
     Vector,
-    Work,
 )
 from p2pfl_gossip.averaging.base import (
     LOOKAHEAD_ROUNDS,
     UNKNOWN_ROUND,
     Averaging,
     Outcome,
-    Tickets,
 )
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.events import MaskedSumEnded, MemberBlamed
 from p2pfl_gossip.masked_sum.cohort import Cohort, Patience
 from p2pfl_gossip.masked_sum.core import Entropy
@@ -47,7 +43,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Wanted,
 )
 from p2pfl_gossip.masked_sum.phases import Phase
-from p2pfl_gossip.records import Message, Record
+from p2pfl_gossip.records import Message
 from p2pfl_gossip.roster import Roster
 
 LINGERING_SESSIONS = 2
@@ -71,7 +67,7 @@ class MaskedCohorts(Averaging):
         weight_max: largest weight of a model; a larger one counts as that.
         patience: how long to wait for others.
         entropy: gives secret bytes, never the same twice, not after a restart either.
-        tickets: shared with the peer.
+        desk: of this machine alone; each session has a sub-desk.
     """
 
     hides_models = True
@@ -92,13 +88,14 @@ class MaskedCohorts(Averaging):
         weight_max: float,
         patience: Patience,
         entropy: Entropy,
-        tickets: Tickets,
+        desk: Desk,
     ) -> None:
         self.outcome: Outcome | None = None
         self._index, self._roster, self._identity = index, roster, identity
         self._group, self._length, self._members_of = group, length, members_of
         self._clip, self._weight_max = clip, weight_max
-        self._patience, self._entropy, self._tickets = patience, entropy, tickets
+        self._patience, self._entropy = patience, entropy
+        self._desk = desk.sub(lambda _now_s, actions: self._keep(actions) + self._settle())
         self._records: dict[str, bytes | Vector] = {}
         self._now_s = 0.0  # Of the last input that told it.
         self._round = -1
@@ -110,7 +107,6 @@ class MaskedCohorts(Averaging):
         self._cohorts: dict[int, Cohort] = {}  # Of rounds that others may be in.
         self._rounds: dict[bytes, int] = {}  # Session id -> round, of the same.
         self._early: dict[int, dict[int, list[Message]]] = {}  # By round and sender.
-        self._owners: dict[Ticket, int] = {}  # What is under way, and for which round.
         # Ended sessions, and their members of whom nothing of a later round has come.
         self._lingering: dict[int, dict[int, None]] = {}
 
@@ -157,12 +153,12 @@ class MaskedCohorts(Averaging):
                 min(weight, self._weight_max),
                 entropy=self._entropy,
                 records=self._records,
-                tickets=self._tickets,
+                desk=self._desk,
             )
         except NotFinite as error:
             raise LocalProtocolError(f"a trained model is finite, but {error}") from None
         self._sessions[round_] = session
-        actions = forgotten + self._keep(round_, session.on_start(now_s))
+        actions = forgotten + self._keep(session.on_start(now_s))
         early = self._early.pop(round_, {})
         for sender in sorted(early):
             for message in early[sender]:
@@ -170,8 +166,8 @@ class MaskedCohorts(Averaging):
                     answer = session.on_message(now_s, self._roster.peers[sender], message)
                 except RemoteProtocolError:
                     continue  # It lost its chance to be refused at its link.
-                actions += self._keep(round_, answer)
-        return actions + self._settle(round_)
+                actions += self._keep(answer)
+        return actions + self._settle()
 
     def abandon(self) -> list[Action]:
         """Give up the session under way."""
@@ -203,9 +199,8 @@ class MaskedCohorts(Averaging):
         if session is None:
             return []
         peer = self._roster.peers[sender]
-        round_ = self._round_of_session(header)
         answer = session.on_body(now_s, peer, header, body.view("<u4"))
-        return self._keep(round_, answer) + self._settle(round_)
+        return self._keep(answer) + self._settle()
 
     def on_message(self, now_s: float, sender: int, message: Message) -> list[Action]:
         """Take a message of a session that is open; keep one of a session that is to come."""
@@ -224,7 +219,7 @@ class MaskedCohorts(Averaging):
                 early.append(message)
             return []
         answer = session.on_message(now_s, self._roster.peers[sender], message)
-        return self._keep(round_, answer) + self._settle(round_)
+        return self._keep(answer) + self._settle()
 
     def on_past(self, now_s: float, partner: int) -> list[Action]:
         """Wait no longer for a member that has left our round."""
@@ -233,36 +228,6 @@ class MaskedCohorts(Averaging):
     def on_peer_down(self, now_s: float, partner: int) -> list[Action]:
         """Wait no longer for a member that cannot be reached."""
         return self._on_gone(now_s, partner, is_past=False)
-
-    def on_timer(self, now_s: float, ticket: Ticket) -> list[Action]:
-        """Pass a session's timer on."""
-        round_ = self._owners.pop(ticket, UNKNOWN_ROUND)
-        session = self._sessions.get(round_)
-        if session is None:
-            return []
-        return self._keep(round_, session.on_timer(now_s, ticket)) + self._settle(round_)
-
-    def on_sent(self, now_s: float, ticket: Ticket, ok: bool) -> list[Action]:
-        """Pass on that a session's body has left."""
-        round_ = self._owners.pop(ticket, UNKNOWN_ROUND)
-        session = self._sessions.get(round_)
-        if session is None:
-            return []
-        return self._keep(round_, session.on_sent(now_s, ticket, ok)) + self._settle(round_)
-
-    def on_work_done(self, now_s: float, ticket: Ticket, result: Record) -> list[Action]:
-        """Pass a job's result on."""
-        round_ = self._owners.pop(ticket)
-        session = self._sessions[round_]
-        actions = self._keep(round_, session.on_work_done(now_s, ticket, result))
-        return actions + self._settle(round_)
-
-    def on_work_failed(self, now_s: float, ticket: Ticket, reason: str) -> list[Action]:
-        """Pass on that a job could not be done."""
-        round_ = self._owners.pop(ticket)
-        session = self._sessions[round_]
-        actions = self._keep(round_, session.on_work_failed(now_s, ticket, reason))
-        return actions + self._settle(round_)
 
     def _on_gone(self, now_s: float, partner: int, *, is_past: bool) -> list[Action]:
         if self._vector is None or partner not in self._members_of(self._round):
@@ -276,12 +241,13 @@ class MaskedCohorts(Averaging):
         if session.phase <= Phase.AGREE and len(self._past) > cohort.size - cohort.threshold:
             # It would wait for all leaders' turns, and make its members as late for the next.
             actions += session.abandon(now_s)
-        return self._keep(self._round, actions) + self._settle(self._round)
+        return self._keep(actions) + self._settle()
 
-    def _settle(self, round_: int) -> list[Action]:
+    def _settle(self) -> list[Action]:
         """Take the outcome of the session under way."""
-        if round_ != self._round or self._vector is None:
+        if self._vector is None:
             return []
+        round_ = self._round
         ended = self._sessions[round_].outcome
         if ended is None:
             return []
@@ -364,8 +330,6 @@ class MaskedCohorts(Averaging):
         session = self._sessions.pop(round_, None)
         if session is None:
             return []
-        for ticket in [it for it, owner in self._owners.items() if owner == round_]:
-            del self._owners[ticket]
         return session.abandon(self._now_s)
 
     def _round_of_session(self, message: Message) -> int:
@@ -376,13 +340,10 @@ class MaskedCohorts(Averaging):
     def _session_of(self, message: Message) -> MaskedSum | None:
         return self._sessions.get(self._round_of_session(message))
 
-    def _keep(self, round_: int, actions: list[Action]) -> list[Action]:
-        """Note whose tickets are under way, and what was persisted."""
+    def _keep(self, actions: list[Action]) -> list[Action]:
+        """Note what a session has persisted: the next one is made of it."""
         for action in actions:
-            if isinstance(action, (SetTimer, Work, SendBulk)):
-                if action.ticket is not None:
-                    self._owners[action.ticket] = round_
-            elif isinstance(action, Persist):
+            if isinstance(action, Persist):
                 self._records.update(
                     (key, value) for key, value in action.records.items() if value is not None
                 )

@@ -8,8 +8,9 @@ from abc import abstractmethod
 import numpy.typing as npt
 
 from p2pfl_gossip.actions import Action, SendBulk, Vector
-from p2pfl_gossip.averaging.base import RoundMessage, Tickets, check_weight, weighted_mean
+from p2pfl_gossip.averaging.base import RoundMessage, check_weight, weighted_mean
 from p2pfl_gossip.averaging.gathering import Gathering, Heard
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.roster import Roster
 from p2pfl_gossip.topology import Neighbourhood, Topology
 
@@ -27,7 +28,7 @@ class NeighbourAveraging(Gathering[VectorHeader]):
 
     Args:
         topology: of all members of the roster.
-        index, roster, length, dtype, deadline_s, tickets: see `Gathering`.
+        index, roster, length, dtype, deadline_s, desk: see `Gathering`.
     """
 
     header_type = VectorHeader
@@ -41,7 +42,7 @@ class NeighbourAveraging(Gathering[VectorHeader]):
         length: int,
         dtype: npt.DTypeLike,
         deadline_s: float,
-        tickets: Tickets,
+        desk: Desk,
     ) -> None:
         super().__init__(
             index=index,
@@ -49,7 +50,7 @@ class NeighbourAveraging(Gathering[VectorHeader]):
             length=length,
             dtype=dtype,
             deadline_s=deadline_s,
-            tickets=tickets,
+            desk=desk,
         )
         self._topology = topology
 

@@ -32,8 +32,9 @@ import numpy as np
 import numpy.typing as npt
 
 from p2pfl_gossip.actions import Action, RemoteProtocolError, SendBulk, Vector
-from p2pfl_gossip.averaging.base import RoundMessage, Tickets, check_weight, is_finite
+from p2pfl_gossip.averaging.base import RoundMessage, check_weight, is_finite
 from p2pfl_gossip.averaging.gathering import Gathering, Heard
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.records import Record, UInt32
 from p2pfl_gossip.roster import Roster
 from p2pfl_gossip.topology import Topology, TopologyError
@@ -72,7 +73,7 @@ class PushSum(Gathering[RunningSumHeader]):
 
     Args:
         topology: of all members; one that repeats, as sums are kept for each neighbour of a period.
-        index, roster, length, dtype, deadline_s, tickets: see `Gathering`.
+        index, roster, length, dtype, deadline_s, desk: see `Gathering`.
 
     Raises:
         TopologyError: the topology never repeats.
@@ -92,7 +93,7 @@ class PushSum(Gathering[RunningSumHeader]):
         length: int,
         dtype: npt.DTypeLike,
         deadline_s: float,
-        tickets: Tickets,
+        desk: Desk,
     ) -> None:
         if topology.period is None:
             raise TopologyError(
@@ -104,7 +105,7 @@ class PushSum(Gathering[RunningSumHeader]):
             length=length,
             dtype=dtype,
             deadline_s=deadline_s,
-            tickets=tickets,
+            desk=desk,
             body_dtype=np.float64,
         )
         self._topology = topology

@@ -1,28 +1,24 @@
 """What the parts of one session's machine share: place, phase, time, and the actions to return."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeAlias
 
 from p2pfl_crypto.identity import Identity, InvalidIdentity
 from p2pfl_crypto.key_agreement import agreement_secret_of, public_key_of
+from p2pfl_crypto.masks import Masked
 from p2pfl_crypto.sealing import BrokenSeal, open_sealed
 from p2pfl_crypto.statements import sign_statement, verify_statement
 from p2pfl_crypto.transcripts import share_digest
 from p2pfl_gossip.actions import (
     Action,
-    CancelTimer,
-    CancelWork,
     Disconnect,
     Job,
     LocalProtocolError,
     PeerId,
     RemoteProtocolError,
     Send,
-    SendBulk,
-    SetTimer,
-    Ticket,
-    Work,
 )
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.masked_sum.cohort import Cohort
 from p2pfl_gossip.masked_sum.messages import Fetch, SessionMessage, Wanted
 from p2pfl_gossip.masked_sum.phases import TRANSITIONS, Phase
@@ -58,24 +54,21 @@ class Core:
         gone: members that we wait for no longer; what they still say counts.
         blames: who broke the protocol, in the order found.
         reason: why the session was aborted, or empty.
+        aborted_in: the phase in which it was, if it was.
     """
 
-    def __init__(
-        self, cohort: Cohort, identity: Identity, entropy: Entropy, tickets: Iterator[Ticket]
-    ) -> None:
+    def __init__(self, cohort: Cohort, identity: Identity, entropy: Entropy, desk: Desk) -> None:
         rank = cohort.rank_of(identity.peer_id)
         if rank is None:
             raise LocalProtocolError("our identity is none of the cohort's")
         self.cohort, self.rank, self.identity = cohort, rank, identity
-        self.entropy, self._tickets = entropy, tickets
+        self.entropy, self._desk = entropy, desk
         self.phase, self.turn, self.reason = Phase.IDLE, 0, ""
+        self.aborted_in = Phase.IDLE
         self.now_s = 0.0
         self.actions: list[Action] = []
         self.gone: dict[int, None] = {}
         self.blames: list[Blame] = []
-        self._timers: dict[str, tuple[Ticket, Callable[[], None]]] = {}
-        self._works: dict[Ticket, Callable[[Record], None]] = {}
-        self._sends: dict[Ticket, Callable[[bool], None]] = {}
 
     @property
     def others(self) -> list[int]:
@@ -90,6 +83,10 @@ class Core:
     def is_turn_over(self, turn: int) -> bool:
         """Whether a message of that turn's leader is from the future, which must wait."""
         return turn > self.turn
+
+    def begin(self, now_s: float) -> None:
+        """Take the time of an input, and begin to gather its actions."""
+        self.now_s, self.actions = now_s, []
 
     # What goes out.
 
@@ -111,64 +108,42 @@ class Core:
         self,
         rank: int,
         header: SessionMessage,
-        body: object,
+        body: Masked,
         size: int,
         done: Callable[[bool], None],
     ) -> None:
         """Send a body after its header; `done` is told whether it left."""
-        ticket = next(self._tickets)
-        self._sends[ticket] = done
-        self.actions.append(
-            SendBulk(self.cohort.members[rank], header, (body,), size, ticket=ticket)  # type: ignore[arg-type]
-        )
+        member = self.cohort.members[rank]
+        sent = self._following(done)
+        self.actions.append(self._desk.send_bulk(member, header, (body,), size, sent))
 
     def work(self, job: Job, done: Callable[..., None]) -> None:
-        """Have a job done; `done` takes its result."""
-        ticket = next(self._tickets)
-        self._works[ticket] = done
-        self.actions.append(Work(ticket, job))
+        """Have a job done; `done` takes its result. If it fails, the session is over."""
+        failed = self._following(lambda _reason: self.abort("job_failed"))
+        self.actions.append(self._desk.work(job, self._following(done), failed))
 
     def set_timer(self, name: str, delay_s: float, due: Callable[[], None]) -> None:
         """Have `due` called after a delay; an earlier timer of the name is forgotten."""
-        self.cancel_timer(name)
-        ticket = next(self._tickets)
-        self._timers[name] = (ticket, due)
-        self.actions.append(SetTimer(ticket, self.now_s + delay_s))
+        at_s = self.now_s + delay_s
+        self.actions += self._desk.set_timer(name, at_s, self._following(due))
 
     def cancel_timer(self, name: str) -> None:
         """Forget a timer, if it is set."""
-        if name in self._timers:
-            self.actions.append(CancelTimer(self._timers.pop(name)[0]))
+        self.actions += self._desk.cancel_timer(name)
 
     def disconnect(self, rank: int, reason: str) -> None:
         """Have a member's link ended for what it sent, where that was not seen at once."""
         self.actions.append(Disconnect(self.cohort.members[rank], reason))
 
-    # What comes in by ticket.
+    def _following(self, act: Callable[..., None]) -> Callable[..., list[Action]]:
+        """Make a part's method a continuation: it is not told the time, and returns no actions."""
 
-    def fire(self, ticket: Ticket) -> None:
-        """Do what a timer was set for; one that was cancelled meanwhile does nothing."""
-        for name, (set_ticket, due) in self._timers.items():
-            if set_ticket == ticket:
-                del self._timers[name]
-                due()
-                return
+        def follow(now_s: float, *answer: object) -> list[Action]:
+            self.begin(now_s)
+            act(*answer)
+            return self.actions
 
-    def finish_work(self, ticket: Ticket, result: Record | None) -> None:
-        """Pass on a job's result, or None if it failed: then the session is over."""
-        if ticket not in self._works:
-            raise LocalProtocolError(f"no job {ticket} is under way")
-        done = self._works.pop(ticket)
-        if result is None:
-            self.abort("job_failed")
-        else:
-            done(result)
-
-    def finish_send(self, ticket: Ticket, ok: bool) -> None:
-        """Pass on how a body's sending ended."""
-        if ticket not in self._sends:
-            raise LocalProtocolError(f"no body {ticket} is under way")
-        self._sends.pop(ticket)(ok)
+        return follow
 
     # What is said, and how it is protected: all the cryptography beside the jobs.
 
@@ -230,24 +205,19 @@ class Core:
         if phase not in TRANSITIONS[self.phase]:
             raise LocalProtocolError(f"no way leads from {self.phase.name} to {phase.name}")
         self.phase = phase
-        for name in [name for name in self._timers if name != SESSION_TIMER]:
-            self.cancel_timer(name)
+        self.actions += self._desk.cancel_timers(but=SESSION_TIMER)
 
     def abort(self, reason: str) -> None:
         """End the session without a result; nothing more is sent."""
         if self.phase in (Phase.DONE, Phase.ABORTED):
             return
+        self.aborted_in, self.reason = self.phase, reason
         self.advance(Phase.ABORTED)
-        self.reason = reason
         self.stop()
 
     def stop(self) -> None:
         """Wait for nothing more: neither for time nor for jobs."""
-        for name in list(self._timers):
-            self.cancel_timer(name)
-        for ticket in self._works:
-            self.actions.append(CancelWork(ticket))
-        self._works.clear()
+        self.actions += self._desk.close()
 
 
 SESSION_TIMER = "session"

@@ -1,12 +1,11 @@
 """The machine of one masked sum, without IO: one member's side of one session.
 
 A driver (here: the peer) makes one `MaskedSum` for each session, passes on what arrives, carries
-out the actions, and looks at `outcome` after each input. The machine never hangs: each wait has a
-timer, and the session a time to live.
+out the actions, and looks at `outcome` after each input. How timers, jobs and sendings end is told
+to the desk. The machine never hangs: each wait has a timer, and the session a time to live.
 """
 
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from p2pfl_crypto.encoding import require_finite
@@ -17,9 +16,9 @@ from p2pfl_gossip.actions import (
     LocalProtocolError,
     PeerId,
     RemoteProtocolError,
-    Ticket,
     Vector,
 )
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.masked_sum.advertising import Advertising
 from p2pfl_gossip.masked_sum.agreement import Agreement
 from p2pfl_gossip.masked_sum.cohort import Cohort
@@ -105,7 +104,7 @@ class MaskedSum:
         weight: ours, 0 < w <= W.
         entropy: gives uniform secret bytes that no other session gets, not after a restart either.
         records: what earlier incarnations asked to `Persist`.
-        tickets: shared with whoever else gives tickets to the driver.
+        desk: of whoever composes; the session works at a sub-desk of it.
 
     Raises:
         NotFinite: the vector holds a NaN or an infinity; names the first.
@@ -125,15 +124,13 @@ class MaskedSum:
         *,
         entropy: Entropy,
         records: dict[str, bytes | Vector],
-        tickets: Iterator[Ticket] | None = None,
+        desk: Desk,
     ) -> None:
         if vector.shape != (cohort.vector_entries,):
             raise ValueError(f"a vector has {cohort.vector_entries} entries, not {vector.shape}")
         require_finite(vector)  # type: ignore[arg-type]  # Refuses float64 by itself.
         cohort.encoding.encode_weight(weight)
-        self._core = self.core_type(
-            cohort, identity, entropy, count() if tickets is None else tickets
-        )
+        self._core = self.core_type(cohort, identity, entropy, desk.sub(self._on_answer))
         self._journal = Journal(cohort.group, records)
         self._advertising = Advertising(self._core)
         self._sharing = Sharing(self._core, self._advertising)
@@ -168,7 +165,6 @@ class MaskedSum:
         }
         self._early: dict[int, list[SessionMessage]] = {}
         self._fetches: dict[int, int] = {}
-        self._abort_phase = Phase.IDLE
         self._is_over = False
         self._owed: list[Action] = []
         self._entered = Phase.IDLE
@@ -250,16 +246,6 @@ class MaskedSum:
             self._summing.on_body(rank, header, body)
         return self._end()
 
-    def on_timer(self, now_s: float, ticket: Ticket) -> list[Action]:
-        """A timer is due; one that was cancelled meanwhile does nothing."""
-        self._begin(now_s).fire(ticket)
-        return self._end()
-
-    def on_sent(self, now_s: float, ticket: Ticket, ok: bool) -> list[Action]:
-        """A body left, or cannot."""
-        self._begin(now_s).finish_send(ticket, ok)
-        return self._end()
-
     def on_peer_down(self, now_s: float, peer: PeerId) -> list[Action]:
         """Wait no longer for a member whose link broke; what it still says counts."""
         core = self._begin(now_s)
@@ -277,16 +263,6 @@ class MaskedSum:
             self._voting.progress()
         return self._end()
 
-    def on_work_done(self, now_s: float, ticket: Ticket, result: Record) -> list[Action]:
-        """A job ended with a result."""
-        self._begin(now_s).finish_work(ticket, result)
-        return self._end()
-
-    def on_work_failed(self, now_s: float, ticket: Ticket, reason: str) -> list[Action]:
-        """A job could not be done: the session ends without a sum for us."""
-        self._begin(now_s).finish_work(ticket, None)
-        return self._end()
-
     def abandon(self, now_s: float) -> list[Action]:
         """End the session at our own wish, before or after its outcome; say nothing more."""
         core = self._begin(now_s)
@@ -296,10 +272,12 @@ class MaskedSum:
         return self._end()
 
     def _begin(self, now_s: float) -> Core:
-        core = self._core
-        core.now_s, core.actions = now_s, []
-        self._abort_phase = core.phase
-        return core
+        self._core.begin(now_s)
+        return self._core
+
+    def _on_answer(self, _now_s: float, _actions: list[Action]) -> list[Action]:
+        """Go on after a timer, a job or a sending; its actions are the core's, as all are."""
+        return self._end()
 
     def _end(self) -> list[Action]:
         self._enter_phases()
@@ -317,7 +295,7 @@ class MaskedSum:
         elif self.outcome is None and core.phase == Phase.ABORTED:
             self.outcome = Aborted(
                 reason=core.reason,
-                phase=self._abort_phase.name,
+                phase=core.aborted_in.name,
                 is_spent=self._entered >= Phase.CHUNK,
                 blames=tuple(core.blames),
             )
@@ -330,7 +308,7 @@ class MaskedSum:
         """Start the part of a phase that was entered, and take what came early for it."""
         core = self._core
         while self._entered != core.phase and core.phase != Phase.ABORTED:
-            self._entered = self._abort_phase = core.phase
+            self._entered = core.phase
             match core.phase:
                 case Phase.DEAL:
                     self._sharing.start()

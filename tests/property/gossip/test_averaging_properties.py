@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from itertools import count
 from random import Random
 from typing import Any
 
@@ -20,6 +19,7 @@ from p2pfl_gossip.averaging.epidemic import EpidemicLearning
 from p2pfl_gossip.averaging.fedavg import GlobalModelHeader, make_fedavg
 from p2pfl_gossip.averaging.neighbour_averaging import VectorHeader
 from p2pfl_gossip.averaging.push_sum import PushSum, RunningSumHeader
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.roster import Roster
 from p2pfl_gossip.topology import (
     BaseGraph,
@@ -51,7 +51,7 @@ def _plain(kind: Any, **parameters: Any) -> Make:
             length=LENGTH,
             dtype=np.float64,
             deadline_s=1.0,
-            tickets=count(1),
+            desk=Desk(),
             **parameters,
         )
 
@@ -123,7 +123,7 @@ class Driver:
                 self.take(machine.on_peer_down(0.0, partner))
             case ("timer",):
                 if self.timers:
-                    self.take(machine.on_timer(0.0, self.timers.pop()))
+                    self.take(machine._desk.on_timer(0.0, self.timers.pop()))
             case ("abandon",):
                 self.take(machine.abandon())
                 self.timers.clear()
@@ -200,9 +200,9 @@ def _state(machine: Any) -> str:
             return [describe(getattr(value, name)) for name in value.__slots__]
         return repr(value)
 
-    skipped = {"_roster", "_topology", "_tickets"}
+    skipped = {"_roster", "_topology", "_desk"}
     known = {key: value for key, value in vars(machine).items() if key not in skipped}
-    return repr(describe(known))
+    return repr((describe(known), machine._desk.open if hasattr(machine, "_desk") else ()))
 
 
 models = st.lists(st.floats(-1e3, 1e3), min_size=PEERS, max_size=PEERS)
@@ -245,7 +245,7 @@ def test_push_sum_keeps_its_mass_whatever_is_lost(
             _deliver(machines, message)  # A link may bring it twice.
         for index, machine in enumerate(machines):
             if machine.outcome is None:
-                machine.on_timer(1.0, timers[index])
+                machine._desk.on_timer(1.0, timers[index])
             vectors[index] = machine.outcome.vector
     assert math.fsum(machine.mass[1] for machine in machines) == pytest.approx(PEERS, rel=1e-12)
     total = math.fsum(machine.mass[0][0] for machine in machines)
@@ -274,6 +274,6 @@ def test_dsgd_keeps_the_mean_where_both_ends_of_an_edge_miss_each_other(
                 _deliver(machines, (sender, send))
         for machine, timer in zip(machines, timers, strict=True):
             if machine.outcome is None:
-                machine.on_timer(1.0, timer)
+                machine._desk.on_timer(1.0, timer)
         result = math.fsum(machine.outcome.vector[0] for machine in machines)
         assert result == pytest.approx(math.fsum(values), rel=1e-12, abs=1e-9)

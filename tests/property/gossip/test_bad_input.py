@@ -46,13 +46,13 @@ class Conversation:
             roster=ROSTER,
             settings=Settings(rounds=ROUNDS, deadline_s=1.0, evaluate_every=0),
             initial=np.arange(LENGTH, dtype=np.float32),
-            make_averaging=lambda tickets: KINDS[kind](
+            make_averaging=lambda desk: KINDS[kind](
                 index=0,
                 roster=ROSTER,
                 length=LENGTH,
                 dtype=np.float32,
                 deadline_s=1.0,
-                tickets=tickets,
+                desk=desk,
             ),
             seed="0",
         )

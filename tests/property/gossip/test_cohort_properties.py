@@ -156,7 +156,7 @@ class Driver:
                 self.take(self.machine.on_peer_down(0.0, partner))
             case ("timer",) if self.timer is not None:
                 ticket, self.timer = self.timer, None
-                self.take(self.machine.on_timer(0.0, ticket))
+                self.take(self.group.desks[0].on_timer(0.0, ticket))
             case ("abandon",):
                 self.is_averaging = False
                 self.take(self.machine.abandon())

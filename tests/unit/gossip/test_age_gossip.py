@@ -104,7 +104,5 @@ def test_errors() -> None:
     assert machine.outcome.vector.tolist() == [1, 2]
     with pytest.raises(LocalProtocolError):
         machine.begin(0.0, 1, np.zeros(3), 1.0)
-    with pytest.raises(LocalProtocolError):
-        machine.on_timer(0.0, 1)
     with pytest.raises(TopologyError, match="1 to 9 others, not 10"):
         make(fanout=10)

@@ -1,7 +1,6 @@
 """One round of a cohort, body by body: who is late, gone, or lies."""
 
 import math
-from itertools import count
 from random import Random
 from typing import Any
 
@@ -13,6 +12,7 @@ from p2pfl_gossip.actions import LocalProtocolError, PeerId, RemoteProtocolError
 from p2pfl_gossip.averaging.age_gossip import AgedModelHeader
 from p2pfl_gossip.averaging.cohort_averaging import CohortAveraging, MeanHeader, PartHeader
 from p2pfl_gossip.catch_up import StatusRequest
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.roster import Roster
 
 MODELS = [[1.0] * 8, [2.0] * 8, [4.0] * 8, [9.0] * 8]
@@ -648,13 +648,16 @@ def test_a_second_begin_within_an_exchange_is_a_bug_of_ours() -> None:
 def test_a_timer_that_was_not_set_is_a_bug_of_ours() -> None:
     group = _group()
     with pytest.raises(LocalProtocolError):
-        group.members[0].on_timer(0.0, 77)
+        group.desks[0].on_timer(0.0, 77)
     group.begin(0, MODELS[0])
     with pytest.raises(LocalProtocolError):
-        group.members[0].on_timer(0.0, 77)
+        group.desks[0].on_timer(0.0, 77)
 
 
-def test_tickets_come_from_the_peer() -> None:
+def test_tickets_come_from_the_peers_desk() -> None:
+    outer = Desk()
+    outer.set_timer("of the peer", 1.0, lambda _now_s: [])
+    desk = outer.sub()
     machine = CohortAveraging(
         index=0,
         roster=Roster([PeerId("a"), PeerId("b")]),
@@ -662,8 +665,8 @@ def test_tickets_come_from_the_peer() -> None:
         dtype=np.float32,
         members_of=lambda _: (0, 1),
         deadline_s=1.0,
-        tickets=count(40),
+        desk=desk,
     )
     actions = machine.begin(3.0, 0, np.zeros(2, np.float32), 1.0)
-    assert [getattr(action, "ticket", None) for action in actions] == [None, 40]
+    assert [getattr(action, "ticket", None) for action in actions] == [None, 2]
     assert actions[-1].at_s == 4.0  # type: ignore[union-attr]

@@ -1,6 +1,5 @@
 """DSGD, Epidemic Learning and FedAvg: what is mixed, and for whom a peer waits."""
 
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from p2pfl_gossip.averaging.dsgd import Dsgd
 from p2pfl_gossip.averaging.epidemic import EpidemicLearning
 from p2pfl_gossip.averaging.fedavg import GlobalModelHeader, make_fedavg
 from p2pfl_gossip.averaging.neighbour_averaging import VectorHeader
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.roster import Roster
 from p2pfl_gossip.topology import BaseGraph, OnePeerExponential, Ring, Star, Topology
 
@@ -36,7 +36,7 @@ def make(kind: Any, n: int, index: int, **parameters: Any) -> Any:
         length=2,
         dtype=np.float32,
         deadline_s=DEADLINE_S,
-        tickets=count(1),
+        desk=Desk(),
         **parameters,
     )
 
@@ -96,7 +96,7 @@ def test_an_absent_neighbour_costs_one_deadline_and_its_weight_stays_at_home() -
     *_, timer = machine.begin(0.0, 0, model(3, 0), 1.0)
     assert isinstance(timer, SetTimer)
     hear(machine, 1, 0, 0, 3)
-    assert machine.on_timer(10.0, timer.ticket) == []
+    assert machine._desk.on_timer(10.0, timer.ticket) == []
     outcome = machine.outcome
     assert outcome is not None
     np.testing.assert_allclose(outcome.vector, [2, 1], rtol=1e-6)
@@ -111,7 +111,7 @@ def test_epidemic_learning_divides_by_those_that_came() -> None:
     assert len(receivers(sends)) == 2
     hear(machine, third, round, 6, 0)
     hear(machine, first, round, 0, 3)
-    machine.on_timer(10.0, timer.ticket)
+    machine._desk.on_timer(10.0, timer.ticket)
     assert machine.outcome.vector.tolist() == [3, 1]
     assert (machine.outcome.expected, machine.outcome.contributors) == (4, 3)
 
@@ -166,7 +166,7 @@ def test_on_a_directed_graph_being_cut_off_shows_at_the_deadline() -> None:
     assert isinstance(timer, SetTimer)
     machine.on_peer_down(0.0, 7)
     assert machine.outcome is None  # Peer 1 may have sent: it needs no link of ours.
-    machine.on_timer(10.0, timer.ticket)
+    machine._desk.on_timer(10.0, timer.ticket)
     assert machine.outcome is not None
     assert machine.outcome.unreachable == 1
 
@@ -286,8 +286,6 @@ def test_misuse_by_the_own_peer_is_an_error() -> None:
         machine.begin(0.0, 0, model(1, 2, 3), 1.0)
     with pytest.raises(LocalProtocolError, match=r"float32\[2\]"):
         machine.begin(0.0, 0, np.zeros(2), 1.0)
-    with pytest.raises(LocalProtocolError, match="no timer 7"):
-        machine.on_timer(0.0, 7)
     with pytest.raises(RemoteProtocolError, match="unexpected_message"):
         machine.on_message(0.0, 1, VectorHeader(0, 1.0))
 

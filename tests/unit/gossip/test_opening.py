@@ -563,14 +563,18 @@ def test_drivers_that_break_their_word_crash() -> None:
     peer = one.roster.peers[1]
     machine = one.machine
     for call in (
-        lambda: machine.on_timer(0.0, 1),
-        lambda: machine.on_sent(0.0, 1, True),
+        lambda: machine.on_timer(0.0, 2),
+        lambda: machine.on_sent(0.0, 2, True),
+        lambda: machine.on_work_done(0.0, 2, Status(0)),
+        lambda: machine.on_work_part(0.0, 2, Status(0)),
+        lambda: machine.on_work_failed(0.0, 2, "no"),
+    ):
+        with pytest.raises(LocalProtocolError, match="never given"):
+            call()
+    for call in (
         lambda: machine.on_bulk_chunk(0.0, peer, 1, b""),
         lambda: machine.on_bulk_end(0.0, peer, 1, None),
         lambda: machine.on_bulk_lost(0.0, peer, 1),
-        lambda: machine.on_work_done(0.0, 1, Status(0)),
-        lambda: machine.on_work_part(0.0, 1, Status(0)),
-        lambda: machine.on_work_failed(0.0, 1, "no"),
     ):
         with pytest.raises(LocalProtocolError, match="none has begun"):
             call()
@@ -591,11 +595,11 @@ def test_its_tickets_are_none_of_its_peers() -> None:
     one = gathering()
     for _ in range(3):
         one.timer()
-    assert all(ticket < 0 for ticket in one.timers)
+    assert list(one.timers) == [4]
     one.reveal(1, 2, 3)
     one.message(1, Begun())
-    one.train()
-    assert all(ticket > 0 for ticket in [*one.timers, *one.tickets, *one.work])
+    assert list(one.work) == [5]
+    assert one.machine.on_timer(one.now_s, 4) == [], "cancelled, when the group opened"
 
 
 # --- the table ----------------------------------------------------------------------------------
@@ -626,7 +630,7 @@ def test_every_transition_of_the_table_happens_and_no_other() -> None:
         one.machine._enter = enter  # type: ignore[method-assign]
         is_waiting = stage(one) in (Stage.GATHERING, Stage.READY)
         assert (one.machine.peer is not None) == (stage(one) is Stage.OPEN) == bool(one.seeds)
-        assert bool([ticket for ticket in one.timers if ticket < 0]) == is_waiting
+        assert is_waiting <= bool(one.timers)
         assert bool([job for job in one.work.values() if isinstance(job, Train)]) == (
             one.machine.state is State.TRAINING
         )

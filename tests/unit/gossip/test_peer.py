@@ -128,15 +128,32 @@ def test_a_peer_on_its_own_trains_to_the_end() -> None:
 # --- work and timers of a driver ----------------------------------------------------------------
 
 
+def test_what_ends_after_it_was_cancelled_does_nothing() -> None:
+    peer = OnePeer().start()
+    late = peer.job(Train)
+    peer.message(1, PartHeader(LOOKAHEAD_ROUNDS + 1, 1.0))  # So far ahead: the round is given up.
+    assert peer.peer.state is State.CATCHING_UP
+    assert peer.work == {}
+    trained = Trained(np.zeros(8, np.float32), 1, 0.0)
+    assert peer.peer.on_work_done(0.0, late, trained) == []
+    assert peer.peer.on_work_failed(0.0, late, "why") == []
+    (deadline,) = peer.timers
+    peer.command(Command.LEAVE)
+    assert peer.timers == {}
+    assert peer.peer.on_timer(0.0, deadline) == []
+    assert peer.peer.state is State.LEFT
+
+
 def test_a_driver_that_tells_what_was_not_asked_is_a_bug_of_ours() -> None:
     peer = OnePeer().start()
     trained = Trained(np.zeros(8, np.float32), 1, 0.0)
     told: list[Callable[[], Any]] = [
         peer.start,
         lambda: peer.peer.on_work_done(0.0, 999, trained),
+        lambda: peer.peer.on_work_part(0.0, peer.job(Train), trained),
+        lambda: peer.peer.on_timer(0.0, peer.job(Train)),
         lambda: peer.peer.on_work_done(0.0, peer.job(Train), Evaluated({})),
         lambda: peer.peer.on_work_failed(0.0, 999, "why"),
-        lambda: peer.peer.on_work_part(0.0, peer.job(Train), trained),
         lambda: peer.peer.on_timer(0.0, 999),
         lambda: peer.peer.on_sent(0.0, 999, True),
     ]

@@ -1,6 +1,5 @@
 """Push-sum: shares, running sums, and what loss, restarts and liars do to them."""
 
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 
 from p2pfl_gossip.actions import PeerId, RemoteProtocolError, SendBulk, SetTimer
 from p2pfl_gossip.averaging.push_sum import PushSum, RunningSumHeader
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.roster import Roster
 from p2pfl_gossip.topology import Epidemic, OnePeerExponential, Ring, Star, Topology, TopologyError
 
@@ -20,7 +20,7 @@ def machine_of(topology: Topology, index: int, dtype: Any = np.float32) -> PushS
         length=2,
         dtype=dtype,
         deadline_s=10.0,
-        tickets=count(1),
+        desk=Desk(),
     )
 
 
@@ -44,7 +44,8 @@ def hear(
 
 
 def time_out(machine: PushSum) -> None:
-    machine.on_timer(10.0, machine._timer)  # type: ignore[arg-type]
+    (ticket,) = machine._desk.open
+    machine._desk.on_timer(10.0, ticket)
 
 
 def held(machine: PushSum) -> tuple[list[float], float]:

@@ -1,7 +1,5 @@
 """Averaging machines from settings, outside of any simulation."""
 
-from itertools import count
-
 import numpy as np
 import pytest
 
@@ -9,6 +7,7 @@ from p2pfl.group.averaging import AveragingError, Group, make_averaging
 from p2pfl.group.settings import CohortSettings
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.masked_sum.machine import MaskedSum
 from p2pfl_gossip.roster import Roster
 
@@ -27,7 +26,7 @@ def group() -> Group:
 
 
 def test_cohorts_are_masked_by_default_and_in_full() -> None:
-    machine = make_averaging(CohortSettings(), group())(0, count())
+    machine = make_averaging(CohortSettings(), group())(0, Desk())
     assert type(machine) is MaskedCohorts
     assert machine.session_type is MaskedSum
 
