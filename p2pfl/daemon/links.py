@@ -6,28 +6,34 @@ Two protocols, named after the group, so that peers of another group or version 
     /p2pfl/1/<group>/body     one stream a body: the header's frame, the body's size (8 bytes,
                               little-endian), the body, and the trailer's frame if there is one
 
-A link that fails is told once, as `actions.py` promises; what waited for it is lost.
+A link is up once its frames protocol is agreed on, in either direction: a member of another group
+has a connection to us at most, never a link. Whichever end dialled, frames go over the connection
+that stands, and a dial that fails beside it is no news. What is told of a link, `states` holds: up
+and down are told in turn, and the down of a link that cannot be made once for what waited for it.
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
+from p2pfl.daemon.outbox import Outbox
 from p2pfl.libp2p import (
     Connection,
     DialFailed,
     Host,
     Keeper,
     Libp2pError,
+    LimitReached,
     MalformedFrame,
     PeerEvent,
     PeerUp,
     ProtocolRefused,
     Stream,
     StreamReset,
+    StreamTimeout,
 )
 from p2pfl_gossip import wire
 from p2pfl_gossip.actions import Buffer, PeerId, SendBulk, Ticket
@@ -48,6 +54,12 @@ BODIES_TO_RECEIVER_MAX = 2
 
 PIECE_BYTES = 2**20
 """Of a body, written and read at once."""
+
+UP, NOT_YET = "up", "not_yet"
+"""States of a link; any other is the reason why there is none."""
+
+OTHER_GROUP, DIAL_RATE = "other_group_or_version", "dial_rate"
+"""Reasons: the other end speaks of another group; our own host spares an address for a second."""
 
 HEADER_TIMEOUT_S = 30.0
 SIZE_BYTES = 8
@@ -90,6 +102,7 @@ class Links:
 
     Attributes:
         counters: frames, bodies and their bytes, out and in; what was lost, by reason.
+        states: of the link to each member: `UP`, `NOT_YET`, or why there is none.
     """
 
     def __init__(
@@ -109,11 +122,12 @@ class Links:
             receiver: is told what arrives.
         """
         self.counters: Counter[str] = Counter()
+        self.states: dict[PeerId, str] = dict.fromkeys(addresses, NOT_YET)
         self._host, self._addresses, self._receiver = host, dict(addresses), receiver
         prefix = protocol_prefix(group_id)
         self._frames, self._body = f"{prefix}/frames", f"{prefix}/body"
-        self._keeper = Keeper(host)
-        self._outboxes: dict[PeerId, _Outbox] = {}
+        self._keeper = Keeper(host, on_failed=self._unreachable)
+        self._outboxes: dict[PeerId, Outbox] = {}
         self._sending: dict[PeerId, asyncio.Semaphore] = {}
         self._taking: dict[PeerId, asyncio.Semaphore] = {}
         self._frame_streams: Counter[PeerId] = Counter()
@@ -142,16 +156,13 @@ class Links:
 
     def send(self, peer: PeerId, frame: bytes, ticket: Ticket | None) -> None:
         """Send a frame after those before it, over a link that is made if there is none."""
-        outbox = self._outboxes.get(peer)
-        if outbox is None:
-            outbox = self._outboxes[peer] = _Outbox()
+        outbox = self._outbox(peer)
         if outbox.waiting_bytes + len(frame) > OUTBOX_BYTES_MAX:
             self._tell_sent(ticket, ok=False)
             self.disconnect(peer, "does_not_read")
             return
         outbox.add(frame, ticket)
-        if outbox.task is None:
-            outbox.task = self._spawn(self._empty(peer, outbox), f"frames to {peer}")
+        self._begin(peer, outbox)
 
     def send_bulk(self, action: SendBulk, header: bytes) -> asyncio.Task[None]:
         """Send a body on a stream of its own; cancel the task to stop it."""
@@ -177,40 +188,71 @@ class Links:
 
     # Out.
 
+    def _outbox(self, peer: PeerId) -> Outbox:
+        outbox = self._outboxes.get(peer)
+        if outbox is None:
+            outbox = self._outboxes[peer] = Outbox()
+        return outbox
+
+    def _begin(self, peer: PeerId, outbox: Outbox) -> None:
+        if outbox.task is None:
+            outbox.task = self._spawn(self._empty(peer, outbox), f"frames to {peer}")
+
     async def _connection(self, peer: PeerId) -> Connection:
         connection = self._host.connection(peer)
         if connection is None:
             connection = await self._host.dial(peer, self._addresses[peer])
         return connection
 
-    async def _empty(self, peer: PeerId, outbox: "_Outbox") -> None:
+    async def _empty(self, peer: PeerId, outbox: Outbox) -> None:
         """Write all frames that wait for a peer; tell of the link that cannot be had."""
-        taken: list[tuple[bytes, Ticket | None]] = []
-        connection = None
         try:
-            while outbox.frames:
+            while outbox.frames or outbox.is_fresh:
+                if not outbox.frames and self._host.connection(peer) is None:
+                    outbox.is_fresh = False  # The connection is gone before it was of use.
+                    return
                 connection = None
-                connection = await self._connection(peer)
-                if outbox.stream is None or outbox.connection is not connection:
-                    if outbox.stream is not None:
-                        outbox.stream.close()
-                    outbox.connection = connection
-                    outbox.stream = await connection.open_stream([self._frames])
-                taken = outbox.take()
-                for frame, ticket in taken:
-                    await outbox.stream.write_message(frame)
-                    self.counters["frames_sent"] += 1
-                    self.counters["bytes_sent"] += len(frame)
-                    self._tell_sent(ticket, ok=True)
-                taken = []
-        except Libp2pError as error:
-            outbox.stream = None
-            for _, ticket in [*taken, *outbox.take()]:
-                self._tell_sent(ticket, ok=False)
-            self.counters["frames_lost"] += 1
-            self._tell_down(peer, connection, error)
+                try:
+                    connection = await self._connection(peer)
+                    await self._write(peer, outbox, connection)
+                except Libp2pError as error:
+                    self._broke(peer, connection, error)
+                    # Frames that were not begun go over another connection, where one stands.
+                    if self._host.connection(peer) in (None, connection):
+                        self._lose(outbox)
         finally:
             outbox.task = None
+
+    async def _write(self, peer: PeerId, outbox: Outbox, connection: Connection) -> None:
+        if outbox.refused_by is connection:
+            raise ProtocolRefused("it has refused before")
+        outbox.is_fresh = False
+        if outbox.stream is None or outbox.connection is not connection:
+            if outbox.stream is not None:
+                outbox.stream.close()
+            outbox.stream, outbox.connection = None, connection
+            outbox.stream = await connection.open_stream([self._frames])
+            self._tell_up(peer)
+        while outbox.frames:
+            frame, ticket = outbox.take()
+            sent = False
+            try:
+                await outbox.stream.write_message(frame)
+                sent = True
+            finally:
+                if not sent:
+                    self.counters["frames_lost"] += 1
+                    self._tell_sent(ticket, ok=False)
+            self.counters["frames_sent"] += 1
+            self.counters["bytes_sent"] += len(frame)
+            self._tell_sent(ticket, ok=True)
+
+    def _lose(self, outbox: Outbox) -> None:
+        outbox.is_fresh = False
+        while outbox.frames:
+            _, ticket = outbox.take()
+            self.counters["frames_lost"] += 1
+            self._tell_sent(ticket, ok=False)
 
     async def _send_body(self, action: SendBulk, header: bytes) -> None:
         peer, connection, ok = action.receiver, None, False
@@ -232,7 +274,7 @@ class Links:
             self.counters["bodies_refused"] += 1  # Or the link broke, which is told of as such.
         except Libp2pError as error:
             self.counters["bodies_lost"] += 1
-            self._tell_down(peer, connection, error)
+            self._broke(peer, connection, error)
         finally:
             self._tell_sent(action.ticket, ok=ok)
 
@@ -244,6 +286,7 @@ class Links:
             stream.reset()
             return
         self._frame_streams[peer] += 1
+        self._tell_up(peer)
         try:
             while True:
                 frame = await stream.read_message(wire.FRAME_BYTES_MAX, timeout_s=None)
@@ -300,21 +343,56 @@ class Links:
     # What is told.
 
     def _on_peer(self, event: PeerEvent) -> None:
+        """A connection is there, which may become a link; or the last one to a peer is gone."""
+        peer = event.peer_id
+        if peer not in self._addresses:
+            return
+        outbox = self._outbox(peer)
         if isinstance(event, PeerUp):
-            self._receiver.on_peer_up(event.peer_id)
-            return
-        outbox = self._outboxes.get(event.peer_id)
-        if outbox is not None:
-            outbox.stream = None
-        self._receiver.on_peer_down(event.peer_id, event.reason)
+            outbox.is_fresh = True
+            self._begin(peer, outbox)
+        elif self.states[peer] in (UP, NOT_YET):
+            self._tell_down(peer, event.reason)
 
-    def _tell_down(self, peer: PeerId, connection: Connection | None, error: Libp2pError) -> None:
-        """Tell that a link failed, unless its connection's own end tells it."""
-        if connection is not None and self._host.connection(peer) is not connection:
+    def _unreachable(self, peer: PeerId, reason: str) -> None:
+        """A dial of the keeper has failed: news only where nothing was known of the link."""
+        if self._host.connection(peer) is not None or reason == DIAL_RATE:
             return
-        reason = error.reason if isinstance(error, DialFailed) else type(error).__name__
+        if self.states[peer] == NOT_YET:
+            self._tell_down(peer, reason)
+        elif self.states[peer] != UP:  # Else the end of its connection is about to be told.
+            self.states[peer] = reason
+
+    def _broke(self, peer: PeerId, connection: Connection | None, error: Libp2pError) -> None:
+        """Something could not be sent: see that what is told of the link is true."""
+        if connection is None:  # It was no link that broke, but a dial that failed.
+            assert isinstance(error, DialFailed)
+            if self._host.connection(peer) is None:
+                self._tell_down(peer, error.reason)
+            return
+        outbox = self._outbox(peer)
         if isinstance(error, ProtocolRefused):
-            reason = "other_group_or_version"
+            outbox.refused_by = connection
+            if self._host.connection(peer) is connection:
+                self._tell_down(peer, OTHER_GROUP)
+            return
+        if isinstance(error, LimitReached):
+            return  # Our own limit, of streams under way at once: nothing is wrong with the link.
+        if outbox.connection is connection:
+            outbox.stream = None
+        if self._host.connection(peer) is connection:
+            # It stands, but takes nothing: no link, and its end tells so.
+            timed_out = isinstance(error, StreamTimeout)
+            self.disconnect(peer, "does_not_read" if timed_out else "stream_failed")
+
+    def _tell_up(self, peer: PeerId) -> None:
+        if self.states[peer] != UP and self._host.connection(peer) is not None:
+            self.states[peer] = UP
+            self._receiver.on_peer_up(peer)
+
+    def _tell_down(self, peer: PeerId, reason: str) -> None:
+        if reason != DIAL_RATE or self.states[peer] in (UP, NOT_YET):
+            self.states[peer] = reason
         self._receiver.on_peer_down(peer, reason)
 
     def _tell_sent(self, ticket: Ticket | None, *, ok: bool) -> None:
@@ -332,27 +410,6 @@ class Links:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._receiver.on_failed(error)
-
-
-class _Outbox:
-    """What waits for one peer."""
-
-    def __init__(self) -> None:
-        self.frames: deque[tuple[bytes, Ticket | None]] = deque()
-        self.waiting_bytes = 0
-        self.task: asyncio.Task[None] | None = None
-        self.stream: Stream | None = None
-        self.connection: Connection | None = None
-
-    def add(self, frame: bytes, ticket: Ticket | None) -> None:
-        self.frames.append((frame, ticket))
-        self.waiting_bytes += len(frame)
-
-    def take(self) -> list[tuple[bytes, Ticket | None]]:
-        taken = list(self.frames)
-        self.frames.clear()
-        self.waiting_bytes = 0
-        return taken
 
 
 def _pieces(parts: Iterable[Buffer]) -> Iterator[memoryview]:

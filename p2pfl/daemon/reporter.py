@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from p2pfl.daemon.links import DIAL_RATE, NOT_YET, OTHER_GROUP, UP
 from p2pfl.daemon.measures import RoundTimes
 from p2pfl.daemon.recording import fields_of
 from p2pfl.daemon.sentences import describe, describe_reason, snake_case
@@ -19,12 +20,6 @@ from p2pfl_gossip.actions import Event, PeerId
 from p2pfl_gossip.masked_sum.messages import ChunkHeader, SessionMessage
 from p2pfl_gossip.records import Message
 
-NOT_YET = "not yet"
-"""Of a link: nothing is known of it."""
-
-OTHER_GROUP, DIAL_RATE = "other_group_or_version", "dial_rate"
-"""Reasons of `Links` and of the host that are told apart here."""
-
 
 class Reporter:
     """The driver's observer.
@@ -33,7 +28,6 @@ class Reporter:
         counts: what has happened since the start, by name: rounds ended, lost, masked sums ...
         latest: what is newest of rounds, by name: round, contributors, training_loss ...
         figures: those of the task, by the names it gives them, of `latest["evaluated_round"]`.
-        links: of each other member: ``"up"``, or why there is no link.
         round_times: how long rounds took.
         listeners: are told each event as well.
     """
@@ -49,8 +43,8 @@ class Reporter:
         self.counts: Counter[str] = Counter()
         self.latest: dict[str, Any] = {}
         self.figures: dict[str, float] = {}
-        self.links: dict[PeerId, str] = dict.fromkeys(names, NOT_YET)
         self.round_times = RoundTimes()
+        self._links: dict[PeerId, str] = dict.fromkeys(names, NOT_YET)  # As they were told last.
         self._log, self._names = log, dict(names)
 
     def on_event(self, now_s: float, event: Event) -> None:
@@ -83,10 +77,10 @@ class Reporter:
         """Log a link that came or went, once: what each dial in between fails by is no news."""
         if not up and reason == DIAL_RATE:
             return  # Not of the member: our own host spares an address that has just failed.
-        before, state = self.links.get(peer), "up" if up else reason
-        self.links[peer] = state
+        before, state = self._links.get(peer), UP if up else reason
+        self._links[peer] = state
         is_stranger = reason == OTHER_GROUP
-        if state == before or (not up and before not in ("up", NOT_YET) and not is_stranger):
+        if state == before or (not up and before not in (UP, NOT_YET) and not is_stranger):
             return
         name = self.name_of(peer)
         fields = {"member": name, "reason": reason}
@@ -98,7 +92,7 @@ class Reporter:
                 f"{name} has another roster, or another version of p2pfl: compare"
                 " the group's id (p2pfl roster show) and p2pfl --version on both sides"
             )
-        elif before == "up":
+        elif before == UP:
             told = f"{name} is gone: {describe_reason(reason)}"
         else:
             told = f"{name} cannot be reached: {describe_reason(reason)}"

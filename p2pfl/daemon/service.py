@@ -26,7 +26,7 @@ from p2pfl.daemon.config import PeerConfig, PeerFolder
 from p2pfl.daemon.control import ControlServer, require_short
 from p2pfl.daemon.driver import SWITCH_INTERVAL_S, Driver
 from p2pfl.daemon.errors import ServiceError
-from p2pfl.daemon.links import Links
+from p2pfl.daemon.links import UP, Links
 from p2pfl.daemon.logs import FAILED, close_log, open_log
 from p2pfl.daemon.measures import Snapshot, counter, gauge
 from p2pfl.daemon.recording import Sent, recorder
@@ -313,7 +313,7 @@ class _Service:
                     "peer_id": member.peer_id,
                     "link": "self"
                     if place == self._index
-                    else self._reporter.links[PeerId(member.peer_id)],
+                    else self._links.states[PeerId(member.peer_id)],
                 }
                 for place, member in enumerate(members)
             ],
@@ -327,8 +327,10 @@ class _Service:
     def _snapshot(self) -> Snapshot:
         """Gather metrics; called on the metrics thread, so nothing is awaited or changed."""
         peer, reporter, roster = self._machine.peer, self._reporter, self._roster
-        links = {reporter.name_of(peer_id): link for peer_id, link in reporter.links.items()}
-        up = {name: float(link == "up") for name, link in links.items()}
+        links = {
+            reporter.name_of(peer_id): link for peer_id, link in self._links.states.copy().items()
+        }
+        up = {name: float(link == UP) for name, link in links.items()}
         counts = {name: count for name, count in reporter.counts.items() if "." not in name}
         measures = [
             measuring.build_info(),

@@ -20,7 +20,16 @@ _BUCKETS_MAX = 4096
 
 @dataclass(slots=True)
 class _Dial:
+    """One dial and those who wait for it.
+
+    Attributes:
+        task: the dial itself.
+        arrived: done where a connection to the peer is there, whoever dialled it.
+        waiters: calls that wait; the last one to be cancelled takes the dial with it.
+    """
+
     task: asyncio.Task[Connection]
+    arrived: asyncio.Future[Connection]
     waiters: int = 0
 
 
@@ -43,18 +52,20 @@ class Dialer:
         self._limits, self._counters, self._connect = limits, counters, connect
         self._loop = asyncio.get_running_loop()
         self._dials: dict[PeerId, _Dial] = {}
+        self._outrun: set[asyncio.Task[Connection]] = set()  # Nobody waits for these any more.
         self._bucket = TokenBucket(limits.dials_per_s, limits.dials_burst, self._loop.time())
         self._peer_buckets: dict[PeerId, TokenBucket] = {}
 
     @property
     def dial_count(self) -> int:
         """Dials in progress."""
-        return len(self._dials)
+        return len(self._dials) + len(self._outrun)
 
     async def dial(self, peer_id: PeerId, addresses: Sequence[Multiaddr]) -> Connection:
         """Connect to a peer; calls for the same peer share one dial.
 
-        Where the last of them is cancelled, so is the dial.
+        Where the last of them is cancelled, so is the dial. Where the peer connects to us
+        meanwhile, that connection is the answer (`arrived`), however the dial ends.
 
         Raises:
             DialFailed: no address led to the peer, or the rate limit was reached.
@@ -65,25 +76,39 @@ class Dialer:
             if not 0 < len(addresses) <= self._limits.addresses_per_dial_max:
                 raise DialFailed("address_count", f"{len(addresses)} addresses")
             attempt = self._dial(peer_id, list(addresses))
-            dial = _Dial(self._loop.create_task(attempt, name=f"dial {peer_id}"))
-            self._dials[peer_id] = dial
+            task = self._loop.create_task(attempt, name=f"dial {peer_id}")
+            dial = self._dials[peer_id] = _Dial(task, self._loop.create_future())
+            task.add_done_callback(_retrieve)
         dial.waiters += 1
         try:
-            return await asyncio.shield(dial.task)
-        except asyncio.CancelledError:
+            await asyncio.wait([dial.task, dial.arrived], return_when=asyncio.FIRST_COMPLETED)
+            if dial.arrived.done():
+                return dial.arrived.result()
             if dial.task.cancelled():
-                raise DialFailed("host_closed") from None
-            raise
+                raise DialFailed("host_closed")
+            return dial.task.result()
         finally:
             dial.waiters -= 1
-            if dial.waiters == 0:
+            if dial.waiters == 0 and not dial.arrived.done():
                 dial.task.cancel()
                 if self._dials.get(peer_id) is dial:
                     del self._dials[peer_id]
 
+    def arrived(self, connection: Connection) -> None:
+        """There is a connection to a peer: whoever waits for one has it.
+
+        A dial that is under way ends by itself: to break it off could break a connection that the
+        other end has begun to use.
+        """
+        dial = self._dials.pop(connection.peer_id, None)
+        if dial is not None:
+            dial.arrived.set_result(connection)
+            self._outrun.add(dial.task)
+            dial.task.add_done_callback(self._outrun.discard)
+
     def close(self) -> list[asyncio.Task[Connection]]:
         """Break all dials off; returns the tasks that are still ending."""
-        tasks = [dial.task for dial in self._dials.values()]
+        tasks = [*(dial.task for dial in self._dials.values()), *self._outrun]
         for task in tasks:
             task.cancel()
         return tasks
@@ -168,3 +193,9 @@ class Dialer:
                 on_failure.pop_all()
                 return candidate
         raise failure
+
+
+def _retrieve(task: asyncio.Task[Connection]) -> None:
+    """Mark the exception of a dial that nobody may be waiting for as seen."""
+    if not task.cancelled():
+        task.exception()

@@ -22,7 +22,7 @@ from p2pfl.libp2p.listener import Listener
 from p2pfl.libp2p.liveness import TICKS_PER_PERIOD
 from p2pfl.libp2p.multiaddr import Multiaddr, parse_multiaddr
 from p2pfl.libp2p.multistream import encode_message
-from p2pfl.libp2p.peer_table import PeerTable, Watcher
+from p2pfl.libp2p.peer_table import PeerEvent, PeerTable, Watcher
 from p2pfl.libp2p.shared import Handler, Shared
 from p2pfl.libp2p.stream import Stream
 from p2pfl.libp2p.upgrade import Upgraded
@@ -83,6 +83,7 @@ class Host:
         self._table = PeerTable(self.peer_id, limits, self.counters)
         self._listener = Listener(limits, self.counters, self._accept)
         self._dialer = Dialer(limits, self.counters, self._connect)
+        self._table.watch(self._on_peer)
         self._closed = False
         self._tick_s = limits.keepalive_period_s / TICKS_PER_PERIOD
         self._ticker = self._loop.call_later(self._tick_s, self._tick)
@@ -123,7 +124,7 @@ class Host:
         """Connect to a peer, unless it is connected already.
 
         Returns once the peer has shown that it admits us, so a refusal is an error here and not a
-        connection that comes and goes.
+        connection that comes and goes; or once the peer has connected to us.
 
         Args:
             peer_id: whom to expect; nobody else is spoken to.
@@ -294,7 +295,10 @@ class Host:
             connection.close("dial_cancelled")
             raise
         # The other end may have dialled as well, and that connection be the one to keep.
-        return self._table.get(peer_id) or connection
+        kept = self._table.get(peer_id)
+        if kept is None and connection.lost_reason is not None:
+            raise ConnectionLost(connection.lost_reason)
+        return kept or connection
 
     def _new_connection(
         self, connected: socket.socket, upgraded: Upgraded, *, dialer: bool, remote: Multiaddr
@@ -310,6 +314,11 @@ class Host:
         )
         self._table.add(connection)
         return connection
+
+    def _on_peer(self, event: PeerEvent) -> None:
+        connection = self._table.get(event.peer_id)
+        if connection is not None:
+            self._dialer.arrived(connection)
 
     def _tick(self) -> None:
         self._ticker = self._loop.call_later(self._tick_s, self._tick)

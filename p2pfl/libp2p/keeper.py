@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from p2pfl.libp2p.errors import DialFailed, LocalProtocolError
@@ -40,7 +40,12 @@ class Keeper:
     """Holds connections to a set of peers; `Host.watch` tells of up and down."""
 
     def __init__(
-        self, host: Host, *, backoff: Backoff | None = None, rng: random.Random | None = None
+        self,
+        host: Host,
+        *,
+        backoff: Backoff | None = None,
+        rng: random.Random | None = None,
+        on_failed: Callable[[PeerId, str], None] | None = None,
     ) -> None:
         """Begin with no peers.
 
@@ -48,8 +53,9 @@ class Keeper:
             host: dials and is told of; stays the caller's to close.
             backoff: between dials.
             rng: of the jitter.
+            on_failed: called with peer and reason of each dial that failed.
         """
-        self._host = host
+        self._host, self._on_failed = host, on_failed
         self._backoff = backoff or Backoff()
         self._rng = rng or random.Random()
         self._loop = asyncio.get_running_loop()
@@ -110,8 +116,10 @@ class Keeper:
                 try:
                     await self._host.dial(peer_id, addresses)
                     continue
-                except DialFailed:
+                except DialFailed as error:
                     failures += 1
+                    if self._on_failed is not None:
+                        self._on_failed(peer_id, error.reason)
             await self._pause(changed, self._backoff.delay_s(max(1, failures), self._rng))
 
     @staticmethod

@@ -123,6 +123,8 @@ class Listener:
         self._handshakes[task] = remote.host
         self._per_address[remote.host] += 1
         task.add_done_callback(self._end)
+        # One that is cancelled before its first step never comes to close its socket itself.
+        task.add_done_callback(lambda done: accepted.close() if done.cancelled() else None)
 
     def _end(self, task: asyncio.Task[None]) -> None:
         host = self._handshakes.pop(task, None)

@@ -190,8 +190,10 @@ def test_garbage_on_the_frames_stream_ends_the_link(garbage: bytes, reason: str)
     async def main() -> None:
         async with scripted_pair([], []) as (one, two):
             two.start()
+            frames = f"{protocol_prefix(GROUP)}/frames"
+            one.host.set_handler(frames, lambda stream: stream.read(timeout_s=None))
             await one.host.dial(IDS[1], [str(it) for it in two.host.addresses])
-            stream = await one.host.open_stream(IDS[1], f"{protocol_prefix(GROUP)}/frames")
+            stream = await one.host.open_stream(IDS[1], frames)
             await stream.write_message(garbage)
             await until(lambda: ("down", 0) in seen(two))
             assert two.links.counters[f"disconnected.{reason}"] == 1
