@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +17,17 @@ from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.records import Record
 from p2pfl_simulations.baselines import local_only, pooled
 from p2pfl_simulations.batch import Workshop
+from p2pfl_simulations.checkers import Checker, Watched, all_checkers
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.faults import FaultInjector
-from p2pfl_simulations.group import Speeds, evaluated_peers, make_peers, make_roster
+from p2pfl_simulations.group import (
+    Speeds,
+    evaluated_peers,
+    make_identity,
+    make_peers,
+    make_roster,
+)
+from p2pfl_simulations.liars.planting import Liars
 from p2pfl_simulations.masking import MaskingWorker
 from p2pfl_simulations.modelled import perform_modelled
 from p2pfl_simulations.network import Network
@@ -48,14 +57,19 @@ OnProgress = Callable[[Progress], None]
 
 
 def run(
-    scenario: Scenario, *, folder: Path | None = None, progress: OnProgress | None = None
+    scenario: Scenario,
+    *,
+    folder: Path | None = None,
+    progress: OnProgress | None = None,
+    is_checked: bool = False,
 ) -> Run:
     """Simulate a scenario.
 
     Args:
         scenario: what to simulate; it and its seed determine all but durations.
-        folder: where the scenario's own task is imported from.
+        folder: where the scenario's own task and liars are imported from.
         progress: is called now and then.
+        is_checked: whether checkers watch that what must hold does.
 
     Returns:
         The result; partial, and `interrupted`, if KeyboardInterrupt came during the run.
@@ -63,13 +77,15 @@ def run(
     Raises:
         LearningError: the task, its data or the partition cannot be had.
         ScenarioError: the settings do not fit each other.
+        Violation: something that must hold does not.
     """
     tell = progress or (lambda _: None)
     stopwatch = Stopwatch()
     learner = make_learner(
         scenario.learning, peer_count=scenario.peers, seed=scenario.seed, folder=folder
     )
-    simulation = Simulation(scenario, learner, tell)
+    checkers = all_checkers() if is_checked else ()
+    simulation = Simulation(scenario, learner, tell, folder=folder, checkers=checkers)
     interrupted = simulation.run()
     result = simulation.result()
     if not interrupted:
@@ -101,16 +117,26 @@ def add_baselines(
 class Simulation:
     """One world with its peers, ready to run."""
 
-    def __init__(self, scenario: Scenario, learner: Learner, tell: OnProgress) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        learner: Learner,
+        tell: OnProgress,
+        *,
+        folder: Path | None = None,
+        checkers: Sequence[Checker] = (),
+    ) -> None:
         self._scenario, self._learner, self._tell = scenario, learner, tell
+        self._checkers = tuple(checkers)
         self._stopwatch = Stopwatch()
-        roster = make_roster(scenario)
+        roster, initial = make_roster(scenario), learner.initial_vector()
         queue = EventQueue()
         speeds = Speeds(scenario, learner.steps)
         is_modelled = masking_of(scenario) == "modelled"
         worker = MaskingWorker(learner, perform_modelled if is_modelled else perform)
         self._workshop = Workshop(worker)
-        self._recorder = Recorder(scenario, self._accuracy, self._on_round)
+        liars = Liars(scenario, folder)
+        self._recorder = Recorder(scenario, self._accuracy, self._on_round, liars.strategies)
         faults = FaultInjector(
             scenario.faults, seed=scenario.seed, training_s=speeds.round_s(scenario.peers)
         )
@@ -119,13 +145,22 @@ class Simulation:
         )
         self.world = World(
             peer_ids=roster.peers,
-            make_machine=make_peers(scenario, roster, learner.initial_vector()),
+            make_machine=liars.wrap(
+                make_peers(scenario, roster, initial),
+                roster,
+                initial,
+                lambda index: make_identity(scenario.seed, index),
+            ),
             network=network,
             queue=queue,
             workshop=self._workshop,
             duration_s=speeds.duration_s,
             observers=(self._recorder, faults),
+            checkers=self._checkers,
         )
+        watched = watch(self.world, scenario, initial, liars)
+        for checker in self._checkers:
+            checker.start(watched)
         self._recorder.start(self.world)
         faults.start(self.world)
 
@@ -137,6 +172,8 @@ class Simulation:
                 self.world.run(self._scenario.time_limit_s)
         except KeyboardInterrupt:
             return True
+        for checker in self._checkers:
+            checker.on_end(self.world.queue.now_s)
         return False
 
     def result(self) -> Run:
@@ -185,6 +222,24 @@ class Simulation:
 
     def _on_round(self, row: RoundRow) -> None:
         self._tell(gossip_progress(self._scenario, row, self._recorder.online))
+
+
+def watch(world: World, scenario: Scenario, initial: Vector, liars: Liars) -> Watched:
+    """Return what checkers are to know of a world."""
+
+    def partners_of(index: int, round_: int) -> tuple[int, ...]:
+        machine: Any = world.hosts[index].machine
+        partners: tuple[int, ...] = machine.partners(round_)
+        return partners
+
+    return Watched(
+        peers=[host.peer_id for host in world.hosts],
+        liars=liars.indices,
+        initial=initial,
+        rounds=scenario.rounds,
+        hides_models=masking_of(scenario) != "none",
+        partners_of=partners_of,
+    )
 
 
 def gossip_progress(scenario: Scenario, row: RoundRow, online: int) -> Progress:

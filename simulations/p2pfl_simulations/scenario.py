@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from p2pfl.group.explaining import explain
 from p2pfl.group.settings import (
@@ -160,6 +160,32 @@ class Partition(Settings):
     """Relative sizes of the parts; who is in which is drawn by the seed."""
 
 
+class LiarSettings(Settings):
+    """Peers that lie: they run the real machine, with a strategy wrapped around it.
+
+    Those of one entry collude. `[faults.liars]` is one entry, `[[faults.liars]]` one of several.
+    """
+
+    strategy: Annotated[str, Field(min_length=1)]
+    """A strategy that ships, or ``"my_module:MyLiar"``, imported from the folder of this file."""
+    share: Share | None = None
+    """Share of the peers that lie, drawn by the seed; or"""
+    peers: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
+    """their indices."""
+    arguments: Mapping[str, Any] = {}
+    """Arguments of the strategy, which checks them."""
+    from_round: Annotated[int, Field(ge=0)] = 0
+    """Until a liar comes to this round, it is honest."""
+
+    @model_validator(mode="after")
+    def _says_who(self) -> "LiarSettings":
+        if (self.share is None) == (self.peers is None):
+            raise ValueError("give either share or peers")
+        if self.peers is not None and len(set(self.peers)) != len(self.peers):
+            raise ValueError("a peer comes twice in peers")
+        return self
+
+
 class FaultSettings(Settings):
     """What goes wrong."""
 
@@ -168,6 +194,12 @@ class FaultSettings(Settings):
     crash: Crash | None = None
     stragglers: Stragglers | None = None
     partitions: tuple[Partition, ...] = ()
+    liars: tuple[LiarSettings, ...] = ()
+
+    @field_validator("liars", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, Mapping) else value
 
 
 class EvaluationSettings(Settings):
@@ -208,6 +240,12 @@ class Scenario(Settings):
     @model_validator(mode="after")
     def _fits_its_peers(self) -> "Scenario":
         require_fit(self.averaging, self.peers)
+        named = [index for liars in self.faults.liars for index in liars.peers or ()]
+        for index in named:
+            if index >= self.peers:
+                raise ValueError(f"faults.liars: there is no peer {index} among {self.peers}")
+        if len(set(named)) != len(named):
+            raise ValueError("faults.liars: a peer lies by two strategies")
         return self
 
 

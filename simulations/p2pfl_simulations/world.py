@@ -35,7 +35,7 @@ from p2pfl_gossip.actions import (
 from p2pfl_gossip.learning import WorkFailed
 from p2pfl_gossip.records import MalformedFrame, Message
 from p2pfl_simulations.batch import Workshop
-from p2pfl_simulations.checkers.base import Checker
+from p2pfl_simulations.checkers.base import Checker, told_of_actions, told_of_inputs
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.network import Network, Transfer
 from p2pfl_simulations.trace import Body, Kind, Trace
@@ -140,9 +140,11 @@ class World:
             Report: self._report,
         }
         if self._checkers:
-            self._handlers = {
-                kind: self._checked(handler) for kind, handler in self._handlers.items()
-            }
+            self._input_checkers = told_of_inputs(self._checkers)
+            for kind, handler in list(self._handlers.items()):
+                watching = told_of_actions(self._checkers, kind)
+                if watching:
+                    self._handlers[kind] = self._checked(handler, watching)
 
     # --- running ----------------------------------------------------------------------------
 
@@ -238,14 +240,16 @@ class World:
     # --- checkers ---------------------------------------------------------------------------
 
     def _tell_checkers(self, host: Host, name: str, *arguments: Any) -> None:
-        for checker in self._checkers:
+        for checker in self._input_checkers:
             checker.on_input(self.queue.now_s, host.index, name, arguments)
 
-    def _checked(self, handler: Callable[[Host, Any], None]) -> Callable[[Host, Any], None]:
+    def _checked(
+        self, handler: Callable[[Host, Any], None], checkers: tuple[Checker, ...]
+    ) -> Callable[[Host, Any], None]:
         """Return what tells the checkers of an action, then carries it out."""
 
         def tell_and_handle(host: Host, action: Any) -> None:
-            for checker in self._checkers:
+            for checker in checkers:
                 checker.on_action(self.queue.now_s, host.index, action)
             handler(host, action)
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from p2pfl.learner.errors import LearningError
@@ -77,6 +78,17 @@ def _class_of(name: str) -> type[Task] | type[NumpyTask]:
     return found
 
 
+def import_own(module_name: str, folder: Path | None) -> ModuleType:
+    """Import a module of the user, from a folder before the usual places."""
+    if folder is not None:
+        # For the whole process: the module may import its neighbours later on.
+        first = str(folder.resolve())
+        sys.path[:] = [first, *(entry for entry in sys.path if entry != first)]
+        importlib.invalidate_caches()
+        _forget_namesake(module_name.partition(".")[0], folder.resolve())
+    return importlib.import_module(module_name)
+
+
 def _forget_namesake(module_name: str, folder: Path) -> None:
     """Forget a module from elsewhere whose name a module of this folder has."""
     loaded = sys.modules.get(module_name)
@@ -90,14 +102,8 @@ def _forget_namesake(module_name: str, folder: Path) -> None:
 def _imported(name: str, folder: Path | None) -> type[Task] | type[NumpyTask]:
     module_name, _, class_name = name.partition(":")
     place = f" from {folder}" if folder else ""
-    if folder is not None:
-        # For the whole process: the task may import its neighbours later on.
-        first = str(folder.resolve())
-        sys.path[:] = [first, *(entry for entry in sys.path if entry != first)]
-        importlib.invalidate_caches()
-        _forget_namesake(module_name.partition(".")[0], folder.resolve())
     try:
-        module = importlib.import_module(module_name)
+        module = import_own(module_name, folder)
     except Exception as error:
         raise LearningError(
             f"task {name!r} cannot be imported{place}: {type(error).__name__}: {error}"

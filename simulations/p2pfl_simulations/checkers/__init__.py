@@ -1,5 +1,23 @@
 """Checkers: what must hold in every run, whatever goes wrong and whoever lies; one class each."""
 
+from p2pfl_simulations.checkers.agreement import OneMean, TrueMean
 from p2pfl_simulations.checkers.base import Checker, Violation, Watched
+from p2pfl_simulations.checkers.conduct import NoHonestBlamed, NoHonestRefused
+from p2pfl_simulations.checkers.progress import NobodyIsLed, RoundsNeverFall
+from p2pfl_simulations.checkers.secrecy import OwnModelStays, SpentOnce
 
-__all__ = ["Checker", "Violation", "Watched"]
+__all__ = ["Checker", "Violation", "Watched", "all_checkers"]
+
+
+def all_checkers() -> tuple[Checker, ...]:
+    """Make those that hold in every run and need nothing but inputs and actions."""
+    return (
+        OneMean(),
+        TrueMean(),
+        NoHonestRefused(),
+        NoHonestBlamed(),
+        RoundsNeverFall(),
+        NobodyIsLed(),
+        OwnModelStays(),
+        SpentOnce(),
+    )

@@ -1,8 +1,10 @@
 """What a checker is told of a run, and how it says that something does not hold."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import xxhash
 
 from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip.actions import Action, Vector
@@ -31,10 +33,19 @@ class Watched:
     rounds: int
     hides_models: bool
     partners_of: Callable[[int, int], tuple[int, ...]]
+    _indices: dict[str, int] = field(init=False, repr=False)
 
-    def index_of(self, peer: PeerId) -> int:
+    def __post_init__(self) -> None:
+        indices = {str(peer): index for index, peer in enumerate(self.peers)}
+        object.__setattr__(self, "_indices", indices)
+
+    def index_of(self, peer: PeerId | str) -> int:
         """Return a peer's index."""
-        return self.peers.index(peer)
+        return self._indices[peer]
+
+    def cohort_of(self, index: int, round_: int) -> tuple[int, ...]:
+        """Return a peer and its partners in a round, ascending."""
+        return tuple(sorted((index, *self.partners_of(index, round_))))
 
     def is_honest(self, index: int) -> bool:
         """Tell whether what must hold is demanded of a peer."""
@@ -47,6 +58,9 @@ class Checker:
     The driver tells it what happens, in order. Whatever a checker does not override costs nothing.
     Every method may raise `Violation`.
     """
+
+    actions: ClassVar[tuple[type, ...]] = ()
+    """The kinds of action that `on_action` is told of; empty for all."""
 
     watched: Watched
 
@@ -75,3 +89,23 @@ class Checker:
 
     def on_end(self, now_s: float) -> None:
         """The run is over."""
+
+
+def told_of_actions(checkers: Sequence[Checker], kind: type) -> tuple[Checker, ...]:
+    """Return the checkers that are to be told of a kind of action, in order."""
+    return tuple(
+        checker
+        for checker in checkers
+        if type(checker).on_action is not Checker.on_action
+        and (not checker.actions or kind in checker.actions)
+    )
+
+
+def told_of_inputs(checkers: Sequence[Checker]) -> tuple[Checker, ...]:
+    """Return the checkers that are to be told of inputs, in order."""
+    return tuple(it for it in checkers if type(it).on_input is not Checker.on_input)
+
+
+def fingerprint(vector: Vector) -> bytes:
+    """Return 16 bytes by which models are told apart: two are alike where these are."""
+    return xxhash.xxh3_128_digest(vector.data)

@@ -52,6 +52,12 @@ def simulate(
         Path | None,
         typer.Option("--out", metavar="DIR", help="Where to, instead of runs/NAME-SEED."),
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Watch that what must hold does; exit code 1 where it does not."
+        ),
+    ] = False,
     json: JsonOption = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Show no progress, only the result.")
@@ -69,7 +75,12 @@ def simulate(
         if value is not None
     ]
     code = simulate_scenario(
-        scenario, [*(settings or []), *given], out=out, as_json=json, quiet=quiet
+        scenario,
+        [*(settings or []), *given],
+        out=out,
+        is_checked=check,
+        as_json=json,
+        quiet=quiet,
     )
     raise typer.Exit(code)
 

@@ -8,6 +8,8 @@ from p2pfl_simulations.launch.errors import LaunchError
 from p2pfl_simulations.results.folder import RunFolderError
 from p2pfl_simulations.scenario import ScenarioError
 
+VIOLATED = 1  # A run that is checked, and something that must hold does not.
+
 
 @contextmanager
 def input_errors() -> Iterator[None]:

@@ -8,7 +8,8 @@ from rich.console import Console
 
 from p2pfl.cli.errors import INTERRUPTED
 from p2pfl.cli.overrides import parse_overrides
-from p2pfl_simulations.commands.errors import input_errors
+from p2pfl_simulations.checkers import Violation
+from p2pfl_simulations.commands.errors import VIOLATED, input_errors
 from p2pfl_simulations.commands.interrupts import Interrupts
 from p2pfl_simulations.commands.live import make_display
 from p2pfl_simulations.commands.screens import show_result
@@ -18,7 +19,13 @@ from p2pfl_simulations.scenario import Scenario, find_scenario, load_scenario
 
 
 def simulate_scenario(
-    name_or_path: str, settings: Sequence[str], *, out: Path | None, as_json: bool, quiet: bool
+    name_or_path: str,
+    settings: Sequence[str],
+    *,
+    out: Path | None,
+    is_checked: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """Simulate a scenario, write its run folder, and show the result; return the exit code."""
     overrides = parse_overrides(settings)
@@ -30,11 +37,16 @@ def simulate_scenario(
     run = None
     try:
         with interrupts.watched():
-            run = run_scenario(scenario, task_folder, quiet=quiet)
+            run = run_scenario(scenario, task_folder, is_checked=is_checked, quiet=quiet)
             interrupts.held = True
             if run.rounds:
                 with input_errors():
                     write_run(run, folder, task_folder=task_folder)
+    except Violation as violation:
+        Console(stderr=True).print(
+            f"Violated: {violation}", style="bold red", markup=False, soft_wrap=True
+        )
+        return VIOLATED
     finally:
         if run is None or not run.rounds:
             folder.rmdir()  # Claimed, and still empty.
@@ -47,9 +59,11 @@ def simulate_scenario(
     return INTERRUPTED if interrupts.came else 0
 
 
-def run_scenario(scenario: Scenario, task_folder: Path | None, *, quiet: bool) -> Run:
+def run_scenario(
+    scenario: Scenario, task_folder: Path | None, *, is_checked: bool = False, quiet: bool
+) -> Run:
     """Run a scenario with a live display."""
     from p2pfl_simulations import run
 
     with input_errors(), make_display(scenario, quiet=quiet) as display:
-        return run(scenario, folder=task_folder, progress=display.show)
+        return run(scenario, folder=task_folder, progress=display.show, is_checked=is_checked)

@@ -69,6 +69,7 @@ class Recorder:
         scenario: what is run.
         accuracy_of: measures a model of a round; for the average of all models.
         on_progress: is called with each round, once half of the peers have ended it.
+        liars: strategy of each peer that lies: they are in no table but that of events.
     """
 
     def __init__(
@@ -76,12 +77,17 @@ class Recorder:
         scenario: Scenario,
         accuracy_of: Callable[[int, Vector], float],
         on_progress: Callable[[RoundRow], None],
+        liars: Mapping[int, str] | None = None,
     ) -> None:
         self.peers: list[PeerRow] = []
-        self.events: list[EventRow] = []
+        self._liars = dict(liars or {})
+        self._count = scenario.peers - len(self._liars)
+        self.events: list[EventRow] = [
+            EventRow(0.0, "liar", peer, 0, strategy) for peer, strategy in self._liars.items()
+        ]
         self.masked_sums = MaskedSumTally()
-        self.online = scenario.peers
-        self._unfinished_online = scenario.peers
+        self.online = self._count
+        self._unfinished_online = self._count
         self._finished: set[int] = set()  # Membership only.
         self._scenario, self._accuracy_of = scenario, accuracy_of
         self._on_progress = on_progress
@@ -102,6 +108,8 @@ class Recorder:
 
     def on_report(self, now_s: float, host: Place, event: Event) -> None:
         """Take a peer's event."""
+        if host.index in self._liars:
+            return
         match event:
             case events.RoundStarted():
                 self._host_round[host.index] = event.round
@@ -141,6 +149,8 @@ class Recorder:
     def on_incident(self, now_s: float, host: Place | None, kind: str, detail: str) -> None:
         """Take a fault."""
         change = {"offline": -1, "online": 1}.get(kind, 0)
+        if host is not None and host.index in self._liars:
+            change = 0
         self.online += change
         if host is not None and host.index not in self._finished:
             self._count_unfinished(change)
@@ -160,7 +170,7 @@ class Recorder:
         for state in self._rounds.values():
             self._settle(state)
             row = state.row
-            row.lost = self._scenario.peers - row.ended
+            row.lost = self._count - row.ended
             sums = self.masked_sums.of_round(row.round)
             row.cohorts_summed, row.cohorts_recovered = sums.summed, sums.recovered
             row.cohorts_aborted = sums.aborted
@@ -201,7 +211,7 @@ class Recorder:
                 event.expected,
                 host.bytes_sent,
             )
-        if row.ended == (self._scenario.peers + 1) // 2:
+        if row.ended == (self._count + 1) // 2:
             settled = self._rounds.get(event.round - SETTLED_ROUNDS)
             if settled is not None:
                 self._settle(settled)

@@ -18,6 +18,7 @@ SMALL = (
     *("--set", "evaluation={baselines=[]}"),
 )
 MODELLED = "averaging={algorithm='cohorts', cohort_size=5, masking='modelled'}"
+LYING = "faults={liars={strategy='slow', share=0.1}}"
 TIMEOUT_S = 60.0
 
 
@@ -26,6 +27,7 @@ def test_wrong_input_is_refused_before_a_process_starts(p2pfl: P2pfl) -> None:
         (("nowhere",), "nowhere"),
         (("quick", "--processes", "1"), "peers"),
         (("quick", "--set", MODELLED), "set averaging.masking to 'real' or 'none'"),
+        (("quick", "--set", LYING), "processes do not lie: faults.liars is for simulated runs"),
         (("quick", "--processes", "many"), "--processes"),
         (("quick", "--set", "averaging.cohort_sise=3"), "did you mean 'cohort_size'?"),
     ):

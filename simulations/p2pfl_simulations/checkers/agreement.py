@@ -1,0 +1,158 @@
+"""What honest peers must agree on: the mean of a cohort, and that it is the true one."""
+
+from typing import Any
+
+import numpy as np
+
+from p2pfl_gossip.actions import Action, Report, Send, Ticket, Vector, Work
+from p2pfl_gossip.events import MaskedSumEnded, RoundEnded
+from p2pfl_gossip.masked_sum.jobs import MaskChunk, MaskedChunk
+from p2pfl_gossip.masked_sum.messages import Ballot, Manifest, Reveal
+from p2pfl_gossip.records import Message
+from p2pfl_simulations.checkers.base import Checker, Violation, fingerprint
+
+SESSIONS_KEPT = 4
+"""Of each peer: vectors of its last sessions, until their sums are known."""
+
+
+class OneMean(Checker):
+    """No two honest peers end a round with different models as the complete mean of one cohort.
+
+    In the open, a member that lies tells everybody another mean, and nothing is demanded; nor of
+    algorithms without cohorts.
+    """
+
+    actions = (Report,)
+
+    def __init__(self) -> None:
+        self._means: dict[tuple[int, tuple[int, ...]], tuple[int, bytes]] = {}
+
+    def on_action(self, now_s: float, host: int, action: Action) -> None:
+        """Compare the ends of rounds."""
+        event = action.event if isinstance(action, Report) else None
+        if not isinstance(event, RoundEnded) or not self.watched.is_honest(host):
+            return
+        if not self.watched.hides_models and self.watched.liars:
+            return
+        if not np.isfinite(event.vector).all():
+            raise Violation(f"peer {host} ends round {event.round} with no finite model")
+        if not event.complete or event.expected < 2:
+            return
+        cohort = self.watched.cohort_of(host, event.round)
+        model = fingerprint(event.vector)
+        other, first = self._means.setdefault((event.round, cohort), (host, model))
+        if model != first:
+            raise Violation(
+                f"peers {other} and {host} end round {event.round} with different complete means"
+                f" of cohort {cohort}"
+            )
+
+
+class TrueMean(Checker):
+    """The mean of a masked sum is that of the vectors of U3, within the bound of the encoding.
+
+    That is 1.5 |U3| C over the sum of the encoded weights (encoding.py), and the rounding of
+    float32. Nothing is demanded where a member of U3 masked something else than it showed its own
+    machine, or where chunks keep own values.
+    """
+
+    actions = (Report, Send, Work)
+
+    def __init__(self) -> None:
+        self._jobs: dict[tuple[int, Ticket], MaskChunk] = {}
+        # By transcript and rank: the chunks that a member had masked, and their digests.
+        self._masked: dict[tuple[bytes, int], dict[int, MaskChunk]] = {}
+        self._digests: dict[tuple[bytes, int], dict[int, bytes]] = {}
+        self._false: dict[tuple[bytes, int], None] = {}
+        self._of_host: dict[int, list[tuple[bytes, int]]] = {}
+        self._ballots: dict[bytes, Ballot] = {}
+        self._revealed: dict[tuple[int, bytes], bytes] = {}
+        self._summed: dict[int, MaskedSumEnded] = {}
+        self._last_message: Message | None = None
+        self.compared = 0
+
+    def on_input(self, now_s: float, host: int, name: str, arguments: tuple[Any, ...]) -> None:
+        """Note the digests of what was masked."""
+        if name == "on_start":
+            self._jobs = {key: job for key, job in self._jobs.items() if key[0] != host}
+        if name == "on_work_done":
+            ticket, result = arguments
+            job = self._jobs.pop((host, ticket), None)
+            if job is not None and isinstance(result, MaskedChunk):
+                self._digests.setdefault((job.tau2, job.rank), {})[job.chunk] = result.digest
+
+    def on_action(self, now_s: float, host: int, action: Action) -> None:
+        """Note who masks what and follows which ballot; compare the end of the round."""
+        if isinstance(action, Work):
+            if isinstance(action.job, MaskChunk):
+                self._note_job(host, action.ticket, action.job)
+        elif isinstance(action, Send):
+            if action.message is not self._last_message:
+                self._last_message = action.message
+                self._note_message(host, action.message)
+        elif isinstance(action, Report) and self.watched.is_honest(host):
+            event = action.event
+            if isinstance(event, MaskedSumEnded):
+                self._summed.pop(host, None)
+                if event.result == "summed" and not event.kept:
+                    self._summed[host] = event
+            elif isinstance(event, RoundEnded):
+                summed = self._summed.pop(host, None)
+                if summed is not None and summed.round == event.round:
+                    self._compare(host, summed, event.vector)
+
+    def _note_job(self, host: int, ticket: Ticket, job: MaskChunk) -> None:
+        key = (job.tau2, job.rank)
+        self._jobs[host, ticket] = job
+        if key not in self._masked:
+            kept = self._of_host.setdefault(host, [])
+            kept.append(key)
+            for old in kept[:-SESSIONS_KEPT]:
+                self._masked.pop(old, None)
+                self._digests.pop(old, None)
+                self._false.pop(old, None)
+            del kept[:-SESSIONS_KEPT]
+        self._masked.setdefault(key, {})[job.chunk] = job
+
+    def _note_message(self, host: int, message: Message) -> None:
+        match message:
+            case Ballot():
+                self._ballots[message.digest()] = message
+            case Reveal() if self.watched.is_honest(host):
+                self._revealed[host, message.session] = message.ballot
+            case Manifest() if not self.watched.is_honest(host):
+                key = (message.tau2, message.member)
+                digests = self._digests.get(key, {})
+                true = b"".join(digests[chunk] for chunk in sorted(digests))
+                if message.chunk_digests != true:
+                    self._false[key] = None
+
+    def _compare(self, host: int, summed: MaskedSumEnded, mean: Vector) -> None:
+        ballot = self._ballots.get(self._revealed.pop((host, summed.session), b""))
+        if ballot is None:
+            return  # It had nobody to reveal to: it owns all there is.
+        bits = int.from_bytes(ballot.members, "little")
+        keys = [(ballot.tau2, rank) for rank in range(8 * len(ballot.members)) if bits >> rank & 1]
+        if any(key in self._false for key in keys):
+            return
+        if any(key not in self._masked for key in keys):
+            return  # A liar masked in a way of its own, or it was long ago.
+        total, weights, encoded = np.zeros(len(mean)), 0.0, 0
+        for key in keys:
+            chunks = self._masked[key]
+            vector = np.concatenate([chunks[chunk].entries for chunk in sorted(chunks)])
+            job = chunks[min(chunks)]
+            if len(vector) != len(mean):
+                return
+            clip = job.encoding.clip
+            total += job.weight * np.clip(vector.astype(np.float64), -clip, clip)
+            weights += job.weight
+            encoded += job.encoding.encode_weight(job.weight)
+        bound = 1.5 * len(keys) * clip / encoded + 2**-23 * clip
+        error = float(np.abs(mean - total / weights).max())
+        self.compared += 1
+        if error > bound:
+            raise Violation(
+                f"peer {host} ends round {summed.round} with a mean of {len(keys)} that is"
+                f" {error:.3g} off: at most {bound:.3g}"
+            )

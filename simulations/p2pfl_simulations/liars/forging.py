@@ -1,0 +1,113 @@
+"""How messages are forged: a copy with other fields, signed again with the liar's own key."""
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any, TypeVar
+
+from p2pfl_crypto.identity import Identity
+from p2pfl_crypto.statements import sign_statement
+from p2pfl_crypto.transcripts import tau1_of
+from p2pfl_gossip.masked_sum import messages as sums
+from p2pfl_gossip.records import Message, Record
+
+R = TypeVar("R", bound=Record | Message)
+M = TypeVar("M", bound=Message)
+
+
+def replaced(record: R, **changes: Any) -> R:
+    """Return a copy of a message, or of an action, with other values in some fields."""
+    fields = {name: getattr(record, name) for name in record.__struct_fields__}
+    return type(record)(**{**fields, **changes})
+
+
+def mutated(message: M, rng: Random) -> M:
+    """Return a copy of a message with one field changed at random; itself if it has none."""
+    names = message.__struct_fields__
+    if not names:
+        return message
+    name = rng.choice(names)
+    return replaced(message, **{name: _changed(getattr(message, name), rng)})
+
+
+def _changed(value: Any, rng: Random) -> Any:
+    match value:
+        case bool():
+            return not value
+        case int():
+            return rng.choice([value + 1, max(0, value - 1), value ^ 1, 0, 2**32 - 1, 2**63 - 1])
+        case float():
+            return rng.choice([-value, value * 1e30, 0.0, float("nan"), float("inf")])
+        case bytes():
+            return _changed_bytes(value, rng)
+        case tuple():
+            return value[:-1] if value else value
+        case Message():
+            return mutated(value, rng)
+    return value
+
+
+def _changed_bytes(value: bytes, rng: Random) -> bytes:
+    if not value or rng.random() < 0.1:
+        return value + bytes([rng.randrange(256)])
+    if rng.random() < 0.1:
+        return value[:-1]
+    place = rng.randrange(len(value))
+    return value[:place] + bytes([value[place] ^ 1 << rng.randrange(8)]) + value[place + 1 :]
+
+
+def signed_again(message: M, identity: Identity, rank: int) -> M:
+    """Return a message with a good signature of one's own, if it is one that is signed.
+
+    Args:
+        message: whatever was made of it.
+        identity: the liar's.
+        rank: the liar's place in the cohort.
+    """
+    if isinstance(message, sums.Share):
+        return replaced(message, header=signed_again(message.header, identity, rank))
+    try:
+        stated = _stated(message)
+    except OverflowError:  # A number that is too large to be stated; nobody decodes it, either.
+        return message
+    if stated is None or not isinstance(message, sums.SessionMessage):
+        return message
+    kind, body = stated
+    return replaced(message, signature=sign_statement(identity, kind, rank, message.session, *body))
+
+
+def _stated(message: Message) -> tuple[bytes, Sequence[bytes]] | None:
+    """Return the kind and body of what a message states; None if it states nothing."""
+    match message:
+        case sums.Advert():
+            return b"advert", [message.digest()]
+        case sums.AdvertList():
+            digests = [message.digests[at : at + 32] for at in range(0, len(message.digests), 32)]
+            tau1 = tau1_of(message.session, message.members, digests)
+            return b"adverts", [_turn(message.turn), tau1]
+        case sums.Header():
+            return b"header", [message.digest()]
+        case sums.Proposal():
+            return b"proposal", [_turn(message.turn), message.tau2()]
+        case sums.Ack():
+            return b"ack", [message.tau2]
+        case sums.ChunkHeader():
+            return b"chunk", [message.tau2, _chunk(message.chunk), message.digest]
+        case sums.Manifest():
+            return b"manifest", [message.digest()]
+        case sums.Receipt():
+            return b"receipt", [message.tau2, message.bitmaps]
+        case sums.Ballot():
+            return b"ballot", [_turn(message.turn), message.digest()]
+        case sums.Vote():
+            return b"vote", [message.ballot]
+        case sums.SumHeader() | sums.SumDigest():
+            return b"sum", [message.ballot, _chunk(message.chunk), message.digest]
+    return None
+
+
+def _turn(turn: int) -> bytes:
+    return (turn % 2**32).to_bytes(4, "little")
+
+
+def _chunk(chunk: int) -> bytes:
+    return (chunk % 2**64).to_bytes(8, "little")

@@ -1,0 +1,291 @@
+"""A peer that lies: the real machine, with a strategy wrapped around it.
+
+The wrapper is a machine like any other (actions.py). It passes every input to the machine that an
+honest peer runs, and every action of that machine through the strategy, which may change, drop,
+add, delay or repeat what is said and heard. So a lie of a few lines goes the whole way of the
+protocol, and a liar stays honest wherever its strategy says nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from random import Random
+from typing import Any
+
+from p2pfl_crypto.identity import Identity, PeerId
+from p2pfl_gossip.actions import (
+    Action,
+    Buffer,
+    CancelWork,
+    Command,
+    Job,
+    LocalProtocolError,
+    Report,
+    Send,
+    SetTimer,
+    Ticket,
+    Vector,
+    Work,
+)
+from p2pfl_gossip.events import RoundStarted
+from p2pfl_gossip.peer import Peer
+from p2pfl_gossip.records import Message, Record
+
+FIRST_TICKET = 2**31
+"""Of a liar's own timers; its machine's tickets grow from 1."""
+
+
+@dataclass
+class Place:
+    """Where a liar stands, and what it knows beside its own inputs.
+
+    Attributes:
+        index: its index in the roster.
+        peers: all members, by index.
+        identity: its own; signs whatever it likes.
+        initial: float32[d], the common start.
+        rounds: that a peer does.
+        colluders: indices of all liars of the group, itself among them.
+        shared: what they tell each other, by any key; it outlives their processes.
+        rng: its own random stream.
+        peer: the real machine.
+    """
+
+    index: int
+    peers: Sequence[PeerId]
+    identity: Identity
+    initial: Vector
+    rounds: int
+    colluders: tuple[int, ...]
+    shared: dict[Any, Any]
+    rng: Random
+    peer: Peer
+    _delayed: list[tuple[float, list[Action]]] = field(default_factory=list)
+
+    @property
+    def round(self) -> int:
+        """The round that its machine is in."""
+        return self.peer.round
+
+    @property
+    def others(self) -> tuple[int, ...]:
+        """All other peers."""
+        return tuple(index for index in range(len(self.peers)) if index != self.index)
+
+    @property
+    def cohort(self) -> tuple[int, ...]:
+        """Its cohort in its machine's round, or its partners with itself; ascending."""
+        return tuple(sorted((self.index, *self.peer.partners(self.round))))
+
+    @property
+    def rank(self) -> int:
+        """Its place in that cohort."""
+        return self.cohort.index(self.index)
+
+    def index_of(self, peer: PeerId) -> int:
+        """Return a peer's index."""
+        return self.peers.index(peer)
+
+    def send(self, receiver: int, message: Message) -> Send:
+        """Return the action that sends a message."""
+        return Send(self.peers[receiver], message)
+
+    def later(self, after_s: float, actions: list[Action]) -> None:
+        """Have actions carried out after a while."""
+        self._delayed.append((after_s, actions))
+
+    def take_delayed(self) -> list[tuple[float, list[Action]]]:
+        """Return what was asked for by `later`, once."""
+        delayed, self._delayed = self._delayed, []
+        return delayed
+
+
+class Liar:
+    """A strategy. Override what you lie about; what you leave is honest.
+
+    Arguments of the class come from `arguments` of the scenario. All randomness is from
+    `self.me.rng`, so that a run repeats.
+    """
+
+    me: Place
+
+    def on_start(self, now_s: float) -> list[Action]:
+        """Return what to say at the start of a life, beside what the machine does."""
+        return []
+
+    def on_round(self, now_s: float) -> list[Action]:
+        """Return what to say as the machine begins a round, beside what it does."""
+        return []
+
+    def say(self, now_s: float, action: Action) -> Sequence[Action]:
+        """Return what is done in place of an action: nothing, others, or several."""
+        if isinstance(action, Send):
+            return self.tell(now_s, action)
+        return (action,)
+
+    def tell(self, now_s: float, send: Send) -> Sequence[Action]:
+        """Return what is done in place of sending a message."""
+        return (send,)
+
+    def hear(self, now_s: float, sender: int, message: Message) -> Message | None:
+        """Return what the machine hears in place of a message, or None for nothing.
+
+        A header of a body as well: None refuses the body.
+        """
+        return message
+
+    def learn(self, now_s: float, job: Job, result: Record) -> Record:
+        """Return what the machine gets as the result of a job."""
+        return result
+
+
+class LyingPeer:
+    """The machine of a liar.
+
+    Args:
+        liar: the strategy.
+        place: where it stands; `place.peer` is the real machine.
+        from_round: until its machine comes to this round, it is honest.
+    """
+
+    def __init__(self, liar: Liar, place: Place, from_round: int) -> None:
+        self._liar, self._place, self._from_round = liar, place, from_round
+        self._peer = place.peer
+        self._is_broken = False
+        self._tickets = count(FIRST_TICKET)
+        self._delayed: dict[Ticket, list[Action]] = {}
+        self._jobs: dict[Ticket, Job] = {}
+        liar.me = place
+
+    @property
+    def round(self) -> int:
+        """The round that the machine is in."""
+        return self._peer.round
+
+    @property
+    def vector(self) -> Vector:
+        """The machine's model."""
+        return self._peer.vector
+
+    def partners(self, round_: int) -> tuple[int, ...]:
+        """Return the machine's partners in a round."""
+        return self._peer.partners(round_)
+
+    @property
+    def _lies(self) -> bool:
+        return self._peer.round >= self._from_round
+
+    def on_start(self, now_s: float, records: dict[str, bytes | Vector]) -> list[Action]:
+        """Begin."""
+        actions = self._do(now_s, lambda: self._peer.on_start(now_s, records))
+        return actions + self._done(now_s, self._liar.on_start(now_s) if self._lies else [])
+
+    def on_message(self, now_s: float, sender: PeerId, message: Message) -> list[Action]:
+        """Hear a message, or something else, or nothing."""
+        heard = self._heard(now_s, sender, message)
+        if heard is None:
+            return self._done(now_s, [])
+        return self._do(now_s, lambda: self._peer.on_message(now_s, sender, heard))
+
+    def on_bulk_begin(
+        self, now_s: float, sender: PeerId, bulk: int, header: Message
+    ) -> tuple[bool, list[Action]]:
+        """Hear a header."""
+        heard = self._heard(now_s, sender, header)
+        if heard is None or self._is_broken:
+            return False, self._done(now_s, [])
+        is_wanted = False
+
+        def begin() -> list[Action]:
+            nonlocal is_wanted
+            is_wanted, begun = self._peer.on_bulk_begin(now_s, sender, bulk, heard)
+            return begun
+
+        actions = self._do(now_s, begin)
+        return is_wanted, actions
+
+    def on_bulk_chunk(self, now_s: float, sender: PeerId, bulk: int, chunk: Buffer) -> list[Action]:
+        """Take bytes of a body."""
+        return self._do(now_s, lambda: self._peer.on_bulk_chunk(now_s, sender, bulk, chunk))
+
+    def on_bulk_end(
+        self, now_s: float, sender: PeerId, bulk: int, trailer: Message | None
+    ) -> list[Action]:
+        """Take the end of a body."""
+        return self._do(now_s, lambda: self._peer.on_bulk_end(now_s, sender, bulk, trailer))
+
+    def on_bulk_lost(self, now_s: float, sender: PeerId, bulk: int) -> list[Action]:
+        """Forget a body."""
+        return self._do(now_s, lambda: self._peer.on_bulk_lost(now_s, sender, bulk))
+
+    def on_timer(self, now_s: float, ticket: Ticket) -> list[Action]:
+        """Do what was delayed, or pass the machine's timer on."""
+        if ticket in self._delayed:
+            return self._delayed.pop(ticket)
+        return self._do(now_s, lambda: self._peer.on_timer(now_s, ticket))
+
+    def on_sent(self, now_s: float, ticket: Ticket, ok: bool) -> list[Action]:
+        """Pass on that something left."""
+        return self._do(now_s, lambda: self._peer.on_sent(now_s, ticket, ok))
+
+    def on_peer_up(self, now_s: float, peer: PeerId) -> list[Action]:
+        """Pass on that a link stands."""
+        return self._do(now_s, lambda: self._peer.on_peer_up(now_s, peer))
+
+    def on_peer_down(self, now_s: float, peer: PeerId) -> list[Action]:
+        """Pass on that a link broke."""
+        return self._do(now_s, lambda: self._peer.on_peer_down(now_s, peer))
+
+    def on_work_done(self, now_s: float, ticket: Ticket, result: Record) -> list[Action]:
+        """Have the machine learn a job's result, or another one."""
+        job = self._jobs.pop(ticket, None)
+        if job is not None and self._lies:
+            result = self._liar.learn(now_s, job, result)
+        return self._do(now_s, lambda: self._peer.on_work_done(now_s, ticket, result))
+
+    def on_work_part(self, now_s: float, ticket: Ticket, part: Record) -> list[Action]:
+        """Pass a part of a job's result on."""
+        return self._do(now_s, lambda: self._peer.on_work_part(now_s, ticket, part))
+
+    def on_work_failed(self, now_s: float, ticket: Ticket, reason: str) -> list[Action]:
+        """Pass on that a job failed."""
+        self._jobs.pop(ticket, None)
+        return self._do(now_s, lambda: self._peer.on_work_failed(now_s, ticket, reason))
+
+    def on_command(self, now_s: float, command: Command) -> list[Action]:
+        """Pass the operator's word on."""
+        return self._do(now_s, lambda: self._peer.on_command(now_s, command))
+
+    def _heard(self, now_s: float, sender: PeerId, message: Message) -> Message | None:
+        if not self._lies:
+            return message
+        return self._liar.hear(now_s, self._place.index_of(sender), message)
+
+    def _do(self, now_s: float, step: Callable[[], list[Action]]) -> list[Action]:
+        """Have the machine take an input, and return what is done in place of its actions."""
+        if self._is_broken:
+            return []
+        try:
+            actions = step()
+        except (LocalProtocolError, AssertionError):
+            # It was told what cannot be, by its own strategy: from here on it is silent.
+            self._is_broken = True
+            return []
+        said: list[Action] = []
+        for action in actions:
+            if isinstance(action, Work):
+                self._jobs[action.ticket] = action.job
+            elif isinstance(action, CancelWork):
+                self._jobs.pop(action.ticket, None)
+            said += self._liar.say(now_s, action) if self._lies else (action,)
+            if isinstance(action, Report) and isinstance(action.event, RoundStarted) and self._lies:
+                said += self._liar.on_round(now_s)
+        return self._done(now_s, said)
+
+    def _done(self, now_s: float, said: list[Action]) -> list[Action]:
+        """Set timers for what is to be done later."""
+        for after_s, actions in self._place.take_delayed():
+            ticket = next(self._tickets)
+            self._delayed[ticket] = actions
+            said.append(SetTimer(ticket, now_s + after_s))
+        return said
