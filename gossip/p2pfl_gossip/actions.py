@@ -4,12 +4,40 @@ A peer is a state machine without IO. Its driver (the daemon over libp2p, or the
 the inputs listed in `Machine` and carries out the actions that each returns, in order. An action
 that takes time carries a ticket, by which the driver tells how it ended.
 
-What a driver promises:
-- Messages and bulk bodies arrive from the peer they claim to come from: links are authenticated.
-- They may be lost, delayed and reordered, and a link that breaks loses what was on its way.
-- `on_peer_down` is told once for each link that broke or could not be made. It is all that a peer
-  ever learns of another's absence, beside silence.
-- Buffers given to an action are read-only from then on; buffers given to an input never change.
+The contract, which action_queue.py keeps for both worlds:
+
+*Order.* Actions are carried out in the order in which the machine returned them, over all inputs.
+`Send`s to one receiver leave in that order, but may overtake each other on the way; bodies leave
+side by side.
+
+*Durability.* Nothing behind a `Persist` is carried out before its records are durable. Inputs of
+every kind keep coming meanwhile, and what they return goes behind it. So a timer may be set late,
+which then fires at once, and an answer to an earlier action may come before a later one has begun.
+
+*Cancels* do not wait, not even for a `Persist`.
+- After the machine has returned `CancelTimer` or `CancelWork`, no answer under that ticket comes.
+- `CancelSend` stops a body that waits or is under way. `on_sent` still comes, as for any ticket:
+  False, or True if all of it had left.
+- To cancel what has ended, or was never begun, does nothing.
+
+*Answers.* `on_timer`, `on_work_done` or `on_work_failed`, and `on_sent` come at most once for each
+ticket, in any order among tickets, whatever was begun first; never before the input that asked
+for them has returned. A job, or a sending, may take any time. A tick may come late, never early.
+
+*Messages* and bodies arrive from the peer they claim to come from: links are authenticated. They
+may be lost, delayed and reordered, and a link that breaks loses what was on its way. `on_sent` with
+True says that it left, not that it arrived. A queue that is full of `Send`s loses later ones.
+
+*Links.* `on_peer_down` is told once for each link that broke or could not be made. It is all that a
+peer ever learns of another's absence, beside silence.
+
+*A crash* may fall between any two actions, and between an action and its answer. It loses the
+actions that were not carried out, all answers, timers, jobs, and bodies under way. A `Persist` that
+was under way is kept whole, or not at all. The next incarnation is told what was kept, by
+`on_start`, and nothing else of the earlier one: what that one has sent may still arrive, and be
+answered.
+
+*Buffers* given to an action are read-only from then on; buffers given to an input never change.
 """
 
 from collections.abc import Callable, Iterable
@@ -105,7 +133,7 @@ class SendBulk(Record, frozen=True):
 
 
 class CancelSend(Record, frozen=True):
-    """Stop a `SendBulk` that has not ended; its `on_sent` still comes."""
+    """Stop a `SendBulk` that has not ended; at once, and its `on_sent` still comes."""
 
     ticket: Ticket
 
@@ -118,7 +146,7 @@ class SetTimer(Record, frozen=True):
 
 
 class CancelTimer(Record, frozen=True):
-    """Forget a timer that has not fired."""
+    """Forget a timer; at once, and it does not fire any more."""
 
     ticket: Ticket
 
@@ -131,7 +159,7 @@ class Work(Record, frozen=True):
 
 
 class CancelWork(Record, frozen=True):
-    """Forget a job; nothing more is told of it."""
+    """Forget a job; at once, and nothing more is told of it."""
 
     ticket: Ticket
 

@@ -175,8 +175,7 @@ def test_a_peer_that_breaks_the_protocol_loses_its_link_and_no_more() -> None:
             await until(lambda: two.notes.refused == [(IDS[0], "offended")])
             await until(lambda: ("down", 0) in seen(two) and ("down", 1) in seen(one))
             two.machine.is_offended = False
-            one.driver._actions.append(Send(IDS[1], StatusRequest()))
-            one.driver._more.set()
+            one.driver._queue.push([Send(IDS[1], StatusRequest())])
             await until(lambda: ("message", 0, StatusRequest()) in seen(two))
 
     run(main)
@@ -257,10 +256,13 @@ def test_a_journal_that_fails_ends_the_run_before_anything_after_it() -> None:
 def test_a_machine_that_raises_ends_the_run() -> None:
     async def main() -> None:
         async with scripted_pair([Report(Finished(1))], []) as (one, _two):
-            one.machine.on_peer_up = lambda _now, _peer: 1 / 0
+            told = []
+            one.machine.on_peer_up = lambda _now, peer: told.append(peer) or 1 / 0
             one.start()
             assert one.task is not None
             one.driver.on_peer_up(IDS[1])
+            one.driver.on_peer_up(IDS[1])
+            assert len(told) == 1
             with pytest.raises(ZeroDivisionError):
                 await one.task
             one.task = None
