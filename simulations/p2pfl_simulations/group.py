@@ -1,6 +1,7 @@
 """The peers of a scenario: identities, roster, settings and averaging machines."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from p2pfl.group.averaging import (
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Job, Vector
+from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.learning import Train
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.roster import Roster
@@ -41,12 +43,19 @@ def make_roster(scenario: Scenario) -> Roster:
     return Roster(make_identity(scenario.seed, index).peer_id for index in range(scenario.peers))
 
 
-def make_peers(scenario: Scenario, roster: Roster, initial: Vector) -> Callable[[int], Peer]:
-    """Return a function that makes the peer of an index, for its start or restart."""
+class MakePeer(Protocol):
+    """Makes the peer of an index; with a desk, where another machine is around it."""
+
+    def __call__(self, index: int, desk: Desk | None = None) -> Peer:
+        """Make it, for its start or restart."""
+
+
+def make_peers(scenario: Scenario, roster: Roster, initial: Vector) -> MakePeer:
+    """Return what makes the peers of a scenario."""
     evaluated = evaluated_peers(scenario)
     make = averaging_maker(scenario, roster, initial)
 
-    def make_peer(index: int) -> Peer:
+    def make_peer(index: int, desk: Desk | None = None) -> Peer:
         every = scenario.evaluation.every if index in evaluated else 0
         return Peer(
             index=index,
@@ -60,6 +69,7 @@ def make_peers(scenario: Scenario, roster: Roster, initial: Vector) -> Callable[
             initial=initial,
             make_averaging=lambda desk: make(index, desk),
             seed=str(scenario.seed),
+            desk=desk,
         )
 
     return make_peer

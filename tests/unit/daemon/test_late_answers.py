@@ -247,7 +247,7 @@ def test_a_member_that_leaves_while_a_record_is_written_is_not_told_of_its_jobs(
                     roster=roster,
                     deadline_s=30.0,
                     draw=bytes(32),
-                    make_peer=lambda _seed, index=index: make_peer(index),
+                    make_peer=lambda _seed, desk, index=index: make_peer(index, desk),
                     rng=stream(index, "opening"),
                 )
                 others = {peer: at for peer, at in addresses.items() if peer != host.peer_id}

@@ -72,7 +72,7 @@ def test_vectors_are_the_same_bit_for_bit(masking: str) -> None:
                     roster=roster,
                     deadline_s=30.0,
                     draw=bytes(32),
-                    make_peer=lambda _seed, index=index: make_peer(index),
+                    make_peer=lambda _seed, desk, index=index: make_peer(index, desk),
                     rng=stream(index, "opening"),
                 )
                 others = {peer: at for peer, at in addresses.items() if peer != host.peer_id}
