@@ -96,6 +96,13 @@ PLACES: dict[type[SessionMessage], Place] = {
     ),
 }
 
+LISTED: dict[type[SessionMessage], str] = {
+    AdvertList: "digests",
+    Proposal: "header_digests",
+    Ballot: "manifest_digests",
+}
+"""What a leader says of some members: the field with their digests."""
+
 HAS_BODY = (ChunkHeader, SumHeader)
 STRANGER = identities(1, seed=99)[0].peer_id
 
@@ -144,6 +151,7 @@ def _cases(
             [one if isinstance(one, tuple) else (author, one, body) for one in said], **where
         )
 
+    yield "as it is", say(message)
     for name, changed in forgeries(message, but=("session",)):
         yield name, say(changed)
         if is_signed and not name.startswith("signature") and ".signature" not in name:
@@ -165,6 +173,18 @@ def _cases(
     yield "too late", say(message, is_after=True)
     many = [vary(stage, kind, message, number) for number in range(MANY)]
     yield "too many", say(*many)
+    if kind in LISTED:
+        next_leader = stage.cohort.leader(message.turn + 1)
+        early = msgspec.structs.replace(message, turn=message.turn + 1)
+        yield "of the next turn", say((peers[next_leader], stage.signed(early, next_leader), None))
+        members = stage.cohort.unpack(message.members)
+        assert members is not None
+        few = members[: stage.cohort.threshold - 1]
+        digests = getattr(message, LISTED[kind])[: 32 * len(few)]
+        changes = {"members": stage.cohort.pack(few), LISTED[kind]: digests}
+        yield "too few members", say(
+            stage.signed(msgspec.structs.replace(message, **changes), sender)
+        )
     if kind in HAS_BODY:
         flipped = np.array(body)
         flipped[0] ^= 1
