@@ -151,6 +151,11 @@ def _cases(
             [one if isinstance(one, tuple) else (author, one, body) for one in said], **where
         )
 
+    def say_many(**where: bool) -> Callable[[SessionStage], Case]:
+        return lambda _stage: Case(
+            [(author, vary(stage, kind, message, number), body) for number in range(MANY)], **where
+        )
+
     yield "as it is", say(message)
     for name, changed in forgeries(message, but=("session",)):
         yield name, say(changed)
@@ -166,13 +171,11 @@ def _cases(
     yield "replayed", say(message, message)
     if WINDOWS[kind][0] > Phase.ADVERTISE:
         yield "too early", say(message, is_before=True)
-        many = [vary(stage, kind, message, number) for number in range(MANY)]
-        yield "too early, too many", say(*many, is_before=True)
+        yield "too early, too many", say_many(is_before=True)
     else:
         yield "too early", say(message, is_idle=True)
     yield "too late", say(message, is_after=True)
-    many = [vary(stage, kind, message, number) for number in range(MANY)]
-    yield "too many", say(*many)
+    yield "too many", say_many()
     if kind in LISTED:
         next_leader = stage.cohort.leader(message.turn + 1)
         early = msgspec.structs.replace(message, turn=message.turn + 1)
@@ -182,8 +185,9 @@ def _cases(
         few = members[: stage.cohort.threshold - 1]
         digests = getattr(message, LISTED[kind])[: 32 * len(few)]
         changes = {"members": stage.cohort.pack(few), LISTED[kind]: digests}
-        yield "too few members", say(
-            stage.signed(msgspec.structs.replace(message, **changes), sender)
+        yield (
+            "too few members",
+            say(stage.signed(msgspec.structs.replace(message, **changes), sender)),
         )
     if kind in HAS_BODY:
         flipped = np.array(body)
@@ -193,12 +197,14 @@ def _cases(
 
 
 def vary(stage: SessionStage, kind: type[SessionMessage], message: Any, number: int) -> Any:
-    """Say another thing than `message`, well signed; 256 of them differ."""
+    """Say another thing than `message`, well signed; all differ where the field has room."""
     field = PLACES[kind].varied
     value = getattr(message, field)
     if isinstance(value, bytes):
-        different = 16 if field in ("dealers", "bitmaps") else 256
-        changed: Any = bytes([value[0] ^ number % different, *value[1:]])
+        if field in ("dealers", "bitmaps"):
+            changed: Any = bytes([value[0] ^ number % 16, *value[1:]])
+        else:
+            changed = bytes([value[0] ^ number % 256, value[1] ^ number // 256, *value[2:]])
     else:
         changed = number
     varied = msgspec.structs.replace(message, **{field: changed})

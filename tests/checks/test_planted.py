@@ -1,0 +1,28 @@
+"""Faults planted in the product are found: all of them by `./scripts/bench planted`, a few here."""
+
+from pathlib import Path
+from random import Random
+
+import pytest
+from planted import PLANTED
+from planting import Fault, is_noticed
+
+SAMPLE = 2
+"""Of all planted faults, in one run of the tests: each takes a process of its own."""
+
+SEED = 10
+"""Draws which; another one with each change of this number."""
+
+
+def test_every_planted_fault_has_its_place_and_its_name() -> None:
+    """Who moves or rewords a check takes its fault along."""
+    assert [fault.name for fault in PLANTED if not fault.is_at_home()] == []
+    assert len(dict.fromkeys(fault.name for fault in PLANTED)) == len(PLANTED)
+
+
+@pytest.mark.parametrize(
+    "fault", Random(f"{SEED}/planted").sample(PLANTED, SAMPLE), ids=lambda fault: fault.name
+)
+def test_a_planted_fault_fails_its_test(fault: Fault, tmp_path: Path) -> None:
+    noticed, output = is_noticed(fault, tmp_path)
+    assert noticed, output
