@@ -44,12 +44,12 @@ from p2pfl_gossip.masked_sum.messages import (
     Wanted,
 )
 from p2pfl_gossip.masked_sum.phases import WINDOWS, Phase
+from p2pfl_gossip.opening import Begun
 
 LEADER = 3
 MANY = 400
 """More than any limit on what one member may send of one kind."""
 
-NO_TICKET = -1
 PROVEN_BY_NO_MESSAGE = ("false_sum", "corrupt_reveal", "bad_dealing")
 
 
@@ -252,6 +252,7 @@ def _stage_for(kind: type[SessionMessage], case: Case) -> SessionStage:
             1.0,
             entropy=seeded_entropy("idle"),
             records={},
+            desk=stage.desks[receiver],
         )
     if case.is_after:
         stage.is_stopped = True  # At no message any more.
@@ -278,14 +279,15 @@ def _give(stage: SessionStage, machine: MaskedSum, peer: Any, message: Any, body
     actions: list[Any] = []
     if type(message) in HAS_BODY:
         size = machine.body_bytes(stage.now_s, peer, message)
-        actions += machine.on_timer(stage.now_s, NO_TICKET)  # Gives what the header led to.
+        actions += _nothing(stage)  # Gives what the header led to.
         if size is not None and size == body.nbytes:
             actions += machine.on_body(stage.now_s, peer, message, body)
     else:
         actions += machine.on_message(stage.now_s, peer, message)
     for action in actions:
         if isinstance(action, Work):
-            actions += machine.on_work_done(stage.now_s, action.ticket, perform(action.job))
+            desk = stage.desks[stage.receiver]
+            actions += desk.on_work_done(stage.now_s, action.ticket, perform(action.job))
     return actions
 
 
@@ -323,8 +325,14 @@ def _word(
 
 
 def _state(stage: SessionStage) -> str:
-    stage.machine.on_timer(stage.now_s, NO_TICKET)  # Empties what belongs to one input alone.
+    _nothing(stage)  # Empties what belongs to one input alone.
     return fingerprint(stage.machine)
+
+
+def _nothing(stage: SessionStage) -> list[Any]:
+    """Give a member an input that leads to nothing: a body of no kind that it knows."""
+    other = stage.cohort.members[LEADER if stage.receiver != LEADER else 0]
+    return stage.machine.on_body(stage.now_s, other, Begun(), np.zeros(0, np.uint32))
 
 
 def _blames(machine: MaskedSum) -> list[Any]:
