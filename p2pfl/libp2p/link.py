@@ -14,10 +14,25 @@ from p2pfl.libp2p.errors import RemoteProtocolError
 from p2pfl.libp2p.noise import (
     FRAMED_MESSAGE_BYTES_MAX,
     MESSAGE_OVERHEAD_BYTES,
+    PLAINTEXT_BYTES_MAX,
     NoiseChannel,
     sealed_bytes,
 )
-from p2pfl.libp2p.send_queue import BATCH_BYTES_MAX, PIECES_MAX, STAGED_BYTES
+
+# What is sealed and sent at once, a batch:
+
+# A frame's body: four full Noise messages. Every implementation takes frames up to its initial
+# window of 256 KiB; larger ones would keep other streams and pings waiting for longer.
+BODY_BYTES_MAX = 4 * PLAINTEXT_BYTES_MAX
+# Frames, streams and buffers in one batch, which bounds the Noise messages it is sealed into.
+TURNS_MAX = 32
+# Small frames and headers of one batch; full Noise messages of them are worth waiting for.
+STAGED_BYTES = PLAINTEXT_BYTES_MAX
+# Plaintext of one batch: a large frame, after as much of everything else as is staged.
+BATCH_BYTES_MAX = BODY_BYTES_MAX + STAGED_BYTES
+# Each turn ends at most two pieces: what was staged before a large buffer, and that buffer. The
+# last frame of a batch may be of two buffers, a message and its length.
+PIECES_MAX = 2 * (TURNS_MAX + 1) + 1
 
 # Read at a time, beside the part of a message left over from the last time.
 READ_BYTES = 256 * 1024

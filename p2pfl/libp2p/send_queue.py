@@ -2,26 +2,14 @@
 
 from collections import deque
 
-from p2pfl.libp2p.noise import PLAINTEXT_BYTES_MAX
+from p2pfl.libp2p.link import BODY_BYTES_MAX, TURNS_MAX
 from p2pfl.libp2p.stream import Stream
 from p2pfl.libp2p.yamux import Yamux
 from p2pfl.libp2p.yamux_frames import HEADER_BYTES
 
-# A frame's body: four full Noise messages. Every implementation takes frames up to its initial
-# window of 256 KiB; larger ones would keep other streams and pings waiting for longer.
-FRAME_BYTES_MAX = 4 * PLAINTEXT_BYTES_MAX
-# Frames, streams and buffers in one batch, which bounds the Noise messages it is sealed into.
-_TURNS_MAX = 32
 # Up to here copying a body behind its header costs less than sealing it on its own.
 _COPIED_BYTES_MAX = 16 * 1024
 _OVERHEAD_BYTES = 2 * HEADER_BYTES  # A greeting frame and the data frame's header.
-# Small frames and headers of one batch; full Noise messages of them are worth waiting for.
-STAGED_BYTES = PLAINTEXT_BYTES_MAX
-# Plaintext of one batch: a large frame, after as much of everything else as is staged.
-BATCH_BYTES_MAX = FRAME_BYTES_MAX + STAGED_BYTES
-# Each turn ends at most two pieces: what was staged before a large buffer, and that buffer. The
-# last frame of a batch may be of two buffers, a message and its length.
-PIECES_MAX = 2 * (_TURNS_MAX + 1) + 1
 
 
 class SendQueue:
@@ -96,8 +84,8 @@ class _Batch:
         self._staged = staged
         self._begin = self._end = 0  # Of what is staged since the last large piece.
         self._pieces: list[memoryview] = []
-        self._turns = _TURNS_MAX
-        self.room = FRAME_BYTES_MAX  # For bodies.
+        self._turns = TURNS_MAX
+        self.room = BODY_BYTES_MAX  # For bodies.
 
     @property
     def has_room(self) -> bool:

@@ -12,7 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self, TypeAlias
+from typing import Final, Protocol, Self, TypeAlias
 
 from p2pfl.libp2p.errors import (
     LocalProtocolError,
@@ -22,10 +22,7 @@ from p2pfl.libp2p.errors import (
     StreamTimeout,
 )
 from p2pfl.libp2p.varint import VARINT_BYTES_MAX, decode_varint_untrusted, encode_varint
-
-if TYPE_CHECKING:
-    from p2pfl.libp2p.connection import Connection
-    from p2pfl_crypto.identity import PeerId
+from p2pfl_crypto.identity import PeerId
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -46,6 +43,34 @@ DEFAULT: Final = _Default()
 Timeout: TypeAlias = float | _Default | None
 
 
+class Carrier(Protocol):
+    """What a stream needs of its connection.
+
+    Attributes:
+        peer_id: who is at the other end.
+    """
+
+    peer_id: PeerId
+
+    def send(self, stream: "Stream") -> None:
+        """`stream.outgoing` holds something new."""
+
+    def consume(self, stream: "Stream", count: int) -> None:
+        """The application has read `count` bytes."""
+
+    def forget_unread(self, count: int) -> None:
+        """`count` bytes are unread no more."""
+
+    def finish_stream(self, stream: "Stream") -> None:
+        """The application writes no more."""
+
+    def reset_stream(self, stream: "Stream") -> None:
+        """The application abandons the stream."""
+
+    def let_stream_end(self, stream: "Stream") -> None:
+        """The application is done with the stream; the other end has a while to finish too."""
+
+
 class Stream:
     """One stream of one connection.
 
@@ -57,7 +82,7 @@ class Stream:
     """
 
     def __init__(
-        self, connection: "Connection", stream_id: int, *, inbound: bool, timeout_s: float | None
+        self, connection: Carrier, stream_id: int, *, inbound: bool, timeout_s: float | None
     ) -> None:
         self.peer_id: PeerId = connection.peer_id
         self.protocol = ""

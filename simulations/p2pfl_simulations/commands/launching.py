@@ -14,6 +14,7 @@ from p2pfl_simulations.commands.live import make_display
 from p2pfl_simulations.commands.screens import show_result
 from p2pfl_simulations.launch.launching import launch, require_launchable
 from p2pfl_simulations.launch.stage import left_out
+from p2pfl_simulations.report import render_report
 from p2pfl_simulations.results.folder import claim_folder, summary_document, write_run
 from p2pfl_simulations.results.run import PROCESSES
 from p2pfl_simulations.scenario import find_scenario, load_scenario
@@ -48,7 +49,8 @@ def launch_scenario(
             )
         interrupts.held = True
         if run.rounds:
-            write_run(run, folder, task_folder=task_folder, is_claimed=True)
+            page = render_report(run)
+            write_run(run, folder, page=page, task_folder=task_folder, is_claimed=True)
     if not run.rounds:
         console.print(f"No round ended; the peers' logs are in {peers_folder}.", soft_wrap=True)
     elif as_json:

@@ -13,6 +13,7 @@ from p2pfl_simulations.commands.errors import VIOLATED, input_errors
 from p2pfl_simulations.commands.interrupts import Interrupts
 from p2pfl_simulations.commands.live import make_display
 from p2pfl_simulations.commands.screens import show_result
+from p2pfl_simulations.report import render_report
 from p2pfl_simulations.results.folder import claim_folder, summary_document, write_run
 from p2pfl_simulations.results.run import Run
 from p2pfl_simulations.scenario import Scenario, find_scenario, load_scenario
@@ -41,7 +42,7 @@ def simulate_scenario(
             interrupts.held = True
             if run.rounds:
                 with input_errors():
-                    write_run(run, folder, task_folder=task_folder)
+                    write_run(run, folder, page=render_report(run), task_folder=task_folder)
     except Violation as violation:
         Console(stderr=True).print(
             f"Violated: {violation}", style="bold red", markup=False, soft_wrap=True

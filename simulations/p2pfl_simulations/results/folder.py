@@ -19,7 +19,6 @@ import tomli_w
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from p2pfl_simulations.report import render_report
 from p2pfl_simulations.results.masked_sums import MaskedSums
 from p2pfl_simulations.results.run import EventRow, PeerRow, RoundRow, Run
 from p2pfl_simulations.results.summary import summarise
@@ -81,13 +80,19 @@ def claim_folder(folder: Path | None, scenario: Scenario) -> Path:
 
 
 def write_run(
-    run: Run, folder: str | Path, *, task_folder: Path | None = None, is_claimed: bool = False
+    run: Run,
+    folder: str | Path,
+    *,
+    page: str | None = None,
+    task_folder: Path | None = None,
+    is_claimed: bool = False,
 ) -> Path:
     """Write a run to a folder that is new or empty, and return it.
 
     Args:
         run: what to write.
         folder: where to.
+        page: the report, as `p2pfl_simulations.report` renders it; `p2pfl report` adds it later.
         task_folder: where the scenario's own task and relative paths are, for replays.
         is_claimed: the folder is this run's, and may hold more of it.
 
@@ -102,7 +107,8 @@ def write_run(
         _write_rows(EventRow, run.events, folder / EVENTS)
         _write_population(run, folder / POPULATION)
         save_file({"model": np.ascontiguousarray(run.model)}, folder / MODEL)
-        (folder / REPORT).write_text(render_report(run), encoding="utf-8")
+        if page is not None:
+            (folder / REPORT).write_text(page, encoding="utf-8")
         partial = folder / f"{SUMMARY}.partial"
         partial.write_text(_summary_json(run, task_folder), encoding="utf-8")
         partial.rename(folder / SUMMARY)

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from p2pfl_simulations.launch.folders import make_folders
 from p2pfl_simulations.scenario import make_scenario
 
 TIMEOUT_S = 60.0
-COMMAND = (sys.executable, "-m", "p2pfl.cli.main", "peer", "run", ".")
+COMMAND = ("-m", "p2pfl.cli.main", "peer", "run", ".")
 
 FRAIL_TASK = '''
 """Integers, but for what each member's data folder says is to go wrong."""
@@ -82,15 +82,16 @@ def set_fault(member: Path, fault: str) -> None:
 class PeerProcess:
     """`p2pfl peer run` in a folder, watched by the lines that it writes to standard error."""
 
-    def __init__(self, folder: Path, **more: Any) -> None:
+    def __init__(self, folder: Path, *, alone_on: Sequence[Path] = (), **more: Any) -> None:
+        """Start it; with `alone_on`, modules are found in these folders and nowhere else."""
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            COMMAND,
+            [sys.executable, *(["-S"] if alone_on else []), *COMMAND],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, alone_on or sys.path))},
             **more,
         )
 

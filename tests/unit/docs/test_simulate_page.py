@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from p2pfl_simulations import load_scenario, make_scenario, run
+from p2pfl_simulations.report import render_report
 from p2pfl_simulations.results.folder import write_run
 from p2pfl_simulations.results.run import EventRow, PeerRow, RoundRow
 from p2pfl_simulations.scenario import shipped_scenarios
@@ -49,7 +50,8 @@ def test_every_column_is_explained(file: str, row: type) -> None:
 
 
 def test_every_file_of_a_run_folder_is_listed(tmp_path: Path) -> None:
-    folder = write_run(run(load_scenario("quick", {"rounds": 1})), tmp_path / "run")
+    result = run(load_scenario("quick", {"rounds": 1}))
+    folder = write_run(result, tmp_path / "run", page=render_report(result))
     written = {path.name for path in folder.iterdir()}
     listed = PAGE.partition("## The run folder")[2].partition("###")[0]
     assert set(re.findall(r"^\| `([\w.]+)` \|", listed, re.MULTILINE)) == written
