@@ -198,4 +198,44 @@ BOUNDS = (
     ),
 )
 
-PLANTED: tuple[Fault, ...] = (*SIGNATURES, *SENDERS, *TURNS, *BOUNDS)
+RECORDS = tuple(
+    Fault(
+        f"{what} before it is said",
+        f"{SUMS}/{file}",
+        f"""core.actions.append(self._journal.advance(Step.{step}, {said}))
+                {between}core.broadcast({name})
+""",
+        f"""{between}core.broadcast({name})
+                core.actions.append(self._journal.advance(Step.{step}, {said}))
+""",
+        "tests/checks/test_write_ahead.py::test_nothing_leaves_before_its_record",
+    )
+    for what, file, step, said, name, between in (
+        (
+            "an ACK is recorded",
+            "agreement.py",
+            "ACKED",
+            "tau2",
+            "ack",
+            """ack = Ack(core.cohort.session, core.rank, tau2, core.sign(b"ack", tau2))
+                self._ack_of[core.rank] = ack
+                self._acks.setdefault(tau2, {})[core.rank] = ack
+                """,
+        ),
+        (
+            "a vote is recorded",
+            "voting.py",
+            "VOTED",
+            "digest",
+            "vote",
+            """signature = core.sign(b"vote", digest)
+                vote = Vote(core.cohort.session, core.rank, digest, signature)
+                self._vote_of[core.rank] = vote
+                self._votes.setdefault(digest, {})[core.rank] = vote
+                """,
+        ),
+    )
+)
+"""A record moved behind what it is for: an observer of the simulated world sees it."""
+
+PLANTED: tuple[Fault, ...] = (*SIGNATURES, *SENDERS, *TURNS, *BOUNDS, *RECORDS)

@@ -44,6 +44,18 @@ class JournalRecord(Message, frozen=True, tag=127):
 _CODEC = Codec(JournalRecord | None, frame_bytes_max=_RECORD_BYTES_MAX)  # type: ignore[arg-type]
 
 
+def read_record(stored: bytes) -> JournalRecord:
+    """Read a record that a journal asked to persist.
+
+    Raises:
+        MalformedFrame: it is none.
+    """
+    record = _CODEC.decode_untrusted(stored)
+    if not isinstance(record, JournalRecord):
+        raise MalformedFrame("not a masked sum's record")
+    return record
+
+
 class Refused(Exception):
     """The journal forbids this session; `reason` is one word."""
 
@@ -67,10 +79,7 @@ class Journal:
         if stored is not None:
             if not isinstance(stored, bytes):
                 raise MalformedFrame("a masked sum's record is bytes")
-            last = _CODEC.decode_untrusted(stored)
-            if not isinstance(last, JournalRecord):
-                raise MalformedFrame("not a masked sum's record")
-            self._last = last
+            self._last = read_record(stored)
 
     def begin(self, round_: int, attempt: int) -> Persist:
         """Begin a session.

@@ -5,6 +5,7 @@ from p2pfl_simulations.checkers.base import Checker, Violation, Watched
 from p2pfl_simulations.checkers.conduct import NoHonestBlamed, NoHonestRefused
 from p2pfl_simulations.checkers.progress import NobodyIsLed, RoundsNeverFall
 from p2pfl_simulations.checkers.secrecy import OwnModelStays, SpentOnce
+from p2pfl_simulations.checkers.write_ahead import WriteAhead
 
 __all__ = ["Checker", "Violation", "Watched", "all_checkers"]
 
@@ -20,4 +21,5 @@ def all_checkers() -> tuple[Checker, ...]:
         NobodyIsLed(),
         OwnModelStays(),
         SpentOnce(),
+        WriteAhead(),
     )
