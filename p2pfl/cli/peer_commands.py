@@ -81,8 +81,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for progra
 
 
 @app.command(
-    epilog="Exit codes: 0 it has left; 2 it cannot run as it is set up; 3 its disk is full, or its"
-    " journal damaged.\n\nExample:  [bold]p2pfl peer run berlin[/]"
+    epilog="Exit codes: 0 it has left; 2 it cannot run as it is set up; 3 its disk is full, its"
+    " journal damaged, or its key runs in another place as well."
+    "\n\nExample:  [bold]p2pfl peer run berlin[/]"
 )
 def run(
     folder: PeerDir,

@@ -19,11 +19,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from p2pfl.cli.errors import STORAGE_FAILED, BadInput, peer_errors
+from p2pfl.cli.errors import CANNOT_GO_ON, BadInput, peer_errors
 from p2pfl.cli.passphrases import read_keys_of
 from p2pfl.cli.quantities import data_size, duration, percent, plural
 from p2pfl.daemon.config import PeerConfig, PeerFolder, read_config
 from p2pfl.daemon.control import ask
+from p2pfl.daemon.errors import RunsTwice
 from p2pfl.daemon.logs import describe_line
 from p2pfl.store.errors import FolderLocked, StoreError
 from p2pfl.store.journal import is_locked
@@ -60,9 +61,9 @@ def _run(
             run_peer(PeerFolder(folder), config, keys, until_eof=until_eof, draws=draws)
     except FolderLocked as error:
         raise BadInput(str(error)) from None
-    except (StoreError, OSError) as error:
+    except (RunsTwice, StoreError, OSError) as error:
         Console(stderr=True, soft_wrap=True).print(f"p2pfl: {error}", markup=False, highlight=False)
-        return STORAGE_FAILED
+        return CANNOT_GO_ON
     return 0
 
 

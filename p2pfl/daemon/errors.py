@@ -9,5 +9,9 @@ class ServiceError(Exception):
     """A peer that cannot run as it is set up."""
 
 
+class RunsTwice(Exception):
+    """Another process runs with this peer's key, and began earlier."""
+
+
 class ControlError(Exception):
     """A peer that cannot be asked."""

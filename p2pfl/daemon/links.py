@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from p2pfl.daemon.incarnations import incarnation_protocol
 from p2pfl.daemon.outbox import Outbox
 from p2pfl.libp2p import (
     Connection,
@@ -28,6 +29,7 @@ from p2pfl.libp2p import (
     Libp2pError,
     LimitReached,
     MalformedFrame,
+    PeerDoubled,
     PeerEvent,
     PeerUp,
     ProtocolRefused,
@@ -58,12 +60,17 @@ PIECE_BYTES = 2**20
 UP, NOT_YET = "up", "not_yet"
 """States of a link; any other is the reason why there is none."""
 
-OTHER_GROUP, DIAL_RATE = "other_group_or_version", "dial_rate"
-"""Reasons: the other end speaks of another group; our own host spares an address for a second."""
+OTHER_GROUP, SECOND, DIAL_RATE = "other_group_or_version", "another_incarnation", "dial_rate"
+"""Reasons: the other end speaks of another group; it is linked to another process with our key;
+our own host spares an address for a second."""
 
 HEADER_TIMEOUT_S = 30.0
 SIZE_BYTES = 8
 SHUTDOWN_S = 5.0
+
+
+class SecondIncarnation(ProtocolRefused):
+    """The other end is of our group, and linked to another process with our key."""
 
 
 class Receiver(Protocol):
@@ -113,7 +120,7 @@ class Links:
         group_id: bytes,
         receiver: Receiver,
     ) -> None:
-        """Take a host over; nothing moves before `start`.
+        """Take a host over, best before it listens; nothing moves before `start`.
 
         Args:
             host: admits members only; stays the caller's to close.
@@ -126,6 +133,7 @@ class Links:
         self._host, self._addresses, self._receiver = host, dict(addresses), receiver
         prefix = protocol_prefix(group_id)
         self._frames, self._body = f"{prefix}/frames", f"{prefix}/body"
+        self._incarnation = incarnation_protocol(prefix)
         self._keeper = Keeper(host, on_failed=self._unreachable)
         self._outboxes: dict[PeerId, Outbox] = {}
         self._sending: dict[PeerId, asyncio.Semaphore] = {}
@@ -133,13 +141,18 @@ class Links:
         self._frame_streams: Counter[PeerId] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._bulk = 0
+        self._started = asyncio.Event()
         self._unwatch: Callable[[], None] = lambda: None
+        # At once: whoever finds no handler takes us for a member of another group.
+        host.set_handler(self._frames, self._take_frames)
+        host.set_handler(self._body, self._take_body)
 
     def start(self) -> None:
         """Serve, and hold links to all members of a group that is not too large."""
         self._unwatch = self._host.watch(self._on_peer)
-        self._host.set_handler(self._frames, self._take_frames)
-        self._host.set_handler(self._body, self._take_body)
+        self._started.set()
+        for peer in self._host.peers():
+            self._on_peer(PeerUp(peer))
         if len(self._addresses) <= LINKS_KEPT_MAX:
             for peer in self._addresses:
                 self.keep(peer)
@@ -225,13 +238,17 @@ class Links:
 
     async def _write(self, peer: PeerId, outbox: Outbox, connection: Connection) -> None:
         if outbox.refused_by is connection:
-            raise ProtocolRefused("it has refused before")
+            raise outbox.refusal
         outbox.is_fresh = False
         if outbox.stream is None or outbox.connection is not connection:
             if outbox.stream is not None:
                 outbox.stream.close()
             outbox.stream, outbox.connection = None, connection
-            outbox.stream = await connection.open_stream([self._frames])
+            stream = await connection.open_stream([self._frames, self._incarnation])
+            if stream.protocol != self._frames:
+                stream.close()
+                raise SecondIncarnation("it is linked to another process with our key")
+            outbox.stream = stream
             self._tell_up(peer)
         while outbox.frames:
             frame, ticket = outbox.take()
@@ -286,8 +303,10 @@ class Links:
             stream.reset()
             return
         self._frame_streams[peer] += 1
-        self._tell_up(peer)
         try:
+            await self._started.wait()
+            self._outbox(peer).refused_by = None  # Whoever speaks to us takes frames as well.
+            self._tell_up(peer)
             while True:
                 frame = await stream.read_message(wire.FRAME_BYTES_MAX, timeout_s=None)
                 if frame is None:
@@ -310,6 +329,7 @@ class Links:
         # As many as the machine takes of one sender; the others wait in their windows.
         slots = self._taking.setdefault(peer, asyncio.Semaphore(BODIES_PER_SENDER_MAX))
         async with slots:
+            await self._started.wait()
             self._bulk += 1
             bulk, is_wanted = self._bulk, False
             try:
@@ -348,6 +368,8 @@ class Links:
         if peer not in self._addresses:
             return
         outbox = self._outbox(peer)
+        if isinstance(event, PeerDoubled):
+            return  # Nothing changes for the link that stands.
         if isinstance(event, PeerUp):
             outbox.is_fresh = True
             self._begin(peer, outbox)
@@ -372,9 +394,10 @@ class Links:
             return
         outbox = self._outbox(peer)
         if isinstance(error, ProtocolRefused):
-            outbox.refused_by = connection
+            outbox.refused_by, outbox.refusal = connection, error
             if self._host.connection(peer) is connection:
-                self._tell_down(peer, OTHER_GROUP)
+                is_second = isinstance(error, SecondIncarnation)
+                self._tell_down(peer, SECOND if is_second else OTHER_GROUP)
             return
         if isinstance(error, LimitReached):
             return  # Our own limit, of streams under way at once: nothing is wrong with the link.

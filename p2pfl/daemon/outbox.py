@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 
-from p2pfl.libp2p import Connection, Stream
+from p2pfl.libp2p import Connection, ProtocolRefused, Stream
 from p2pfl_gossip.actions import Ticket
 
 
@@ -20,6 +20,7 @@ class Outbox:
             nothing waits: that shows whether it is a link.
         refused_by: the connection over which the other end has said that it takes no frames of
             this group; it is not asked again.
+        refusal: what it has said.
     """
 
     def __init__(self) -> None:
@@ -30,6 +31,7 @@ class Outbox:
         self.connection: Connection | None = None
         self.is_fresh = False
         self.refused_by: Connection | None = None
+        self.refusal = ProtocolRefused("")
 
     def add(self, frame: bytes, ticket: Ticket | None) -> None:
         """Put a frame at the end."""

@@ -110,6 +110,16 @@ class Reporter:
         told = f"{name} broke the protocol: {describe_reason(reason)}; its link is ended"
         self._write(logging.WARNING, "refused", told, {"member": name, "reason": reason})
 
+    def on_twice(self, peer: PeerId) -> None:
+        """Log that two processes run with the key of one member; the second is refused."""
+        self.counts["runs_twice"] += 1
+        name = self.name_of(peer)
+        told = (
+            f"{name} runs twice: two processes with its key are here; the second is refused, and"
+            f" the later one is told to end. Its operator has to stop one of them"
+        )
+        self._write(logging.ERROR, "runs_twice", told, {"member": name})
+
     def on_traffic(
         self, direction: str, peer: PeerId, message: Message, frame: bytes | bytearray
     ) -> None:

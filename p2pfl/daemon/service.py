@@ -25,8 +25,9 @@ from p2pfl.daemon.building import (
 from p2pfl.daemon.config import PeerConfig, PeerFolder
 from p2pfl.daemon.control import ControlServer, require_short
 from p2pfl.daemon.driver import SWITCH_INTERVAL_S, Driver
-from p2pfl.daemon.errors import ServiceError
-from p2pfl.daemon.links import UP, Links
+from p2pfl.daemon.errors import RunsTwice, ServiceError
+from p2pfl.daemon.incarnations import Incarnation, Incarnations
+from p2pfl.daemon.links import UP, Links, protocol_prefix
 from p2pfl.daemon.logs import FAILED, close_log, open_log
 from p2pfl.daemon.measures import Snapshot, counter, gauge
 from p2pfl.daemon.recording import Sent, recorder
@@ -76,6 +77,7 @@ def run_peer(
         ServiceError, MembershipError, ControlError: it cannot run as it is set up.
         RosterError, LearningError, AveragingError: the roster or its task is at fault.
         StoreError: the journal cannot be opened, is damaged, or fails.
+        RunsTwice: another process has its key, and began earlier.
         OSError: the log cannot be written.
     """
     require_short(folder.control)
@@ -173,14 +175,17 @@ class _Service:
             if place != self._index
         }
         loop = asyncio.get_running_loop()
-        async with Host(self._keys.identity, allow=frozenset(others)) as host:
-            addresses = await self._listen(host)
+        async with Host(
+            self._keys.identity, allow=frozenset(others), tells_incarnations=True
+        ) as host:
             self._host = host
             self._reporter.listeners.append(self._on_event)
             self._driver = Driver(self._machine, journal=store, work=work, observer=self._reporter)
             self._links = Links(
                 host, addresses=others, group_id=self._group_id, receiver=self._driver
             )
+            incarnations = self._watch_incarnations(host)
+            addresses = await self._listen(host)
             if self._config.record:
                 self._reporter.listeners.append(recorder(self._folder.path, self._sent))
             control = await ControlServer.open(self._folder.control, self._answer)
@@ -200,10 +205,41 @@ class _Service:
             try:
                 await self._driver.run(self._links, self._stop)
             finally:
+                await incarnations.close()
                 await control.close()
                 if metrics is not None:
                     metrics.close()
         self._reporter.tell("stopped", "stopped")
+
+    def _watch_incarnations(self, host: Host) -> Incarnations:
+        own = Incarnation(
+            self._keys.identity, self._group_id, host.incarnation, int(time.time() * 1000)
+        )
+        return Incarnations(
+            host,
+            own,
+            prefix=protocol_prefix(self._group_id),
+            on_twice=self._reporter.on_twice,
+            on_other=self._on_other_incarnation,
+        )
+
+    def _on_other_incarnation(self, is_later: bool) -> None:
+        """Another process has our key: end if we are the later one."""
+        if is_later:
+            self._driver.on_failed(
+                RunsTwice(
+                    f"another process runs with the key of {self._folder.path}, and began earlier;"
+                    " this one ends. Run one of them only; if you know of no other, the key is"
+                    " stolen: tell the group"
+                )
+            )
+            return
+        self._reporter.tell(
+            "runs_twice",
+            "another process runs with this peer's key, began later, and is told to end; if you"
+            " know of none, the key is stolen: tell the group",
+            level=logging.ERROR,
+        )
 
     async def _listen(self, host: Host) -> list[str]:
         found: list[str] = []

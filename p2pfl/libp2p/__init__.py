@@ -24,7 +24,7 @@ from p2pfl.libp2p.identify import Identification
 from p2pfl.libp2p.keeper import Backoff, Keeper
 from p2pfl.libp2p.limits import DEFAULT_LIMITS, Limits
 from p2pfl.libp2p.multiaddr import InvalidMultiaddr, Multiaddr, parse_multiaddr
-from p2pfl.libp2p.peer_table import PeerDown, PeerEvent, PeerUp
+from p2pfl.libp2p.peer_table import PeerDoubled, PeerDown, PeerEvent, PeerUp
 from p2pfl.libp2p.stream import Stream
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "LocalProtocolError",
     "MalformedFrame",
     "Multiaddr",
+    "PeerDoubled",
     "PeerDown",
     "PeerEvent",
     "PeerUp",

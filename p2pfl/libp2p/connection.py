@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Sequence
 from time import monotonic  # The clock of uvloop counts whole milliseconds.
 
+from p2pfl.libp2p.admission import Admission
 from p2pfl.libp2p.errors import (
     ConnectionLost,
     RemoteProtocolError,
@@ -43,6 +44,8 @@ class Connection:
 
     Attributes:
         peer_id: who is at the other end.
+        incarnation: which of its processes, by the Noise key that it proved to hold.
+        admission: whether it may be used.
         dialer: whether we dialled.
         remote_address: where the other end's socket is.
         opened_at_s: of the event loop's clock.
@@ -75,7 +78,8 @@ class Connection:
             on_lost: called once with the reason, however the connection ends.
         """
         limits = shared.limits
-        self.peer_id = upgraded.peer_id
+        self.peer_id, self.incarnation = upgraded.peer_id, upgraded.incarnation
+        self.admission = Admission()
         self.dialer = dialer
         self.remote_address = remote_address
         self.unread_bytes = 0
@@ -96,7 +100,7 @@ class Connection:
         )
         self._streams: dict[int, Stream] = {}
         self._queue = SendQueue(self._yamux)
-        self._inbound = InboundStreams(shared, upgraded.peer_id, self._offended)
+        self._inbound = InboundStreams(shared, upgraded.peer_id, self.admission, self._offended)
         self._ending: dict[int, int] = {}  # Stream id -> tick by which the other end has to end it.
         self._liveness = Liveness()
         self._pong: asyncio.Future[None] | None = None

@@ -22,7 +22,7 @@ from p2pfl.libp2p.listener import Listener
 from p2pfl.libp2p.liveness import TICKS_PER_PERIOD
 from p2pfl.libp2p.multiaddr import Multiaddr, parse_multiaddr
 from p2pfl.libp2p.multistream import encode_message
-from p2pfl.libp2p.peer_table import PeerEvent, PeerTable, Watcher
+from p2pfl.libp2p.peer_table import PeerEvent, PeerTable, PeerUp, Watcher
 from p2pfl.libp2p.shared import Handler, Shared
 from p2pfl.libp2p.stream import Stream
 from p2pfl.libp2p.upgrade import Upgraded
@@ -44,6 +44,7 @@ class Host:
     Attributes:
         identity: who we are.
         peer_id: the peer id of `identity`.
+        incarnation: 32 bytes, drawn when the host was made: others tell processes apart by it.
         counters: what has happened; `metrics` adds what is.
     """
 
@@ -54,6 +55,7 @@ class Host:
         limits: Limits = DEFAULT_LIMITS,
         allow: AllowList | None = None,
         agent: str = AGENT,
+        tells_incarnations: bool = False,
     ) -> None:
         """Make a host that neither listens nor dials yet.
 
@@ -63,6 +65,8 @@ class Host:
             allow: peers that may connect and be dialled, looked up each time: a collection or a
                 predicate; None allows everybody.
             agent: what identify tells of our software.
+            tells_incarnations: whether a second process of a peer is refused while a first one is
+                linked and alive (`PeerDoubled`); for hosts that speak to this implementation only.
         """
         self.identity = identity
         self.peer_id = identity.peer_id
@@ -72,6 +76,7 @@ class Host:
         self._agent = agent
         self._loop = asyncio.get_running_loop()
         self._static = X25519PrivateKey.generate()
+        self.incarnation = self._static.public_key().public_bytes_raw()
         self._shared = Shared(
             limits=limits,
             counters=self.counters,
@@ -80,7 +85,9 @@ class Host:
             budget=WindowBudget(limits.window_growth_bytes_max),
             on_unread_excess=self._shed,
         )
-        self._table = PeerTable(self.peer_id, limits, self.counters)
+        self._table = PeerTable(
+            self.peer_id, limits, self.counters, tells_incarnations=tells_incarnations
+        )
         self._listener = Listener(limits, self.counters, self._accept)
         self._dialer = Dialer(limits, self.counters, self._connect)
         self._table.watch(self._on_peer)
@@ -164,16 +171,22 @@ class Host:
 
     # Streams.
 
-    def set_handler(self, protocol: str, handler: Handler | None) -> None:
+    def set_handler(
+        self, protocol: str, handler: Handler | None, *, for_refused: bool = False
+    ) -> None:
         """Serve inbound streams of a protocol by `handler(stream)`, or no more where it is None.
 
         The stream ends when the handler returns; an exception resets it and nothing else.
+        A second process of a peer is served only where `for_refused`.
 
         Raises:
             LocalProtocolError: the name cannot be one, or there are too many handlers.
         """
         encode_message(protocol)
         handlers = self._shared.handlers
+        self._shared.for_refused.discard(protocol)
+        if for_refused:
+            self._shared.for_refused.add(protocol)
         if handler is None:
             handlers.pop(protocol, None)
         elif len(handlers) >= _HANDLERS_MAX and protocol not in handlers:
@@ -229,7 +242,11 @@ class Host:
             return
         self._closed = True
         self._ticker.cancel()
-        tasks: list[asyncio.Future[Any]] = [*self._listener.close(), *self._dialer.close()]
+        tasks: list[asyncio.Future[Any]] = [
+            *self._listener.close(),
+            *self._dialer.close(),
+            *self._table.close(),
+        ]
         for connection in self._table:
             connection.close("host_closed", linger_s=min(self._limits.linger_s, _CLOSE_S))
         for task in self._shared.stream_tasks:
@@ -317,7 +334,7 @@ class Host:
 
     def _on_peer(self, event: PeerEvent) -> None:
         connection = self._table.get(event.peer_id)
-        if connection is not None:
+        if isinstance(event, PeerUp) and connection is not None:
             self._dialer.arrived(connection)
 
     def _tick(self) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from p2pfl.libp2p.admission import Admission, Verdict
 from p2pfl.libp2p.errors import (
     Libp2pError,
     RemoteProtocolError,
@@ -25,14 +26,22 @@ class InboundStreams:
     Args:
         shared: of the host.
         peer_id: who opens them.
+        admission: of the connection; until it is decided, streams wait.
         on_offence: called with the reason where the agreement on a protocol shows that the other
             end speaks another language than multistream-select.
     """
 
-    __slots__ = ("_on_offence", "_peer_id", "_refused", "_shared", "_tasks")
+    __slots__ = ("_admission", "_on_offence", "_peer_id", "_refused", "_shared", "_tasks")
 
-    def __init__(self, shared: Shared, peer_id: PeerId, on_offence: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        peer_id: PeerId,
+        admission: Admission,
+        on_offence: Callable[[str], None],
+    ) -> None:
         self._shared, self._peer_id, self._on_offence = shared, peer_id, on_offence
+        self._admission = admission
         self._tasks: set[asyncio.Task[None]] = set()
         self._refused = 0
 
@@ -74,6 +83,7 @@ class InboundStreams:
     async def _serve(self, stream: Stream) -> None:
         counters = self._shared.counters
         try:
+            await self._admission.decided()
             handler = await self._agree(stream)
             if handler is not None:
                 counters.add("streams_accepted")
@@ -95,11 +105,16 @@ class InboundStreams:
         finally:
             stream.close()
 
+    def _speaks(self, protocol: str) -> bool:
+        if self._admission.verdict is Verdict.REFUSED and protocol not in self._shared.for_refused:
+            return False
+        return protocol in self._shared.handlers
+
     async def _agree(self, stream: Stream) -> Handler | None:
         shared = self._shared
         handlers, timeout_s = shared.handlers, shared.limits.negotiation_timeout_s
         try:
-            await agree_inbound(stream, handlers.__contains__, timeout_s)
+            await agree_inbound(stream, self._speaks, timeout_s)
         except RemoteProtocolError as error:
             self._on_offence(error.reason)
             return None

@@ -55,6 +55,11 @@ class Limits:
     stream_timeout_s: float = 60.0
     # A silent peer is pinged after one period and given up within three.
     keepalive_period_s: float = 5.0
+    # For the process that is linked to answer, where a second one of the same peer comes: a busy
+    # one on a loaded machine. One that is dead was told of by its socket's end, or is asked here.
+    incarnation_probe_s: float = 3.0
+    # For telling a second process of a peer that it is refused, and why.
+    refused_s: float = 5.0
     # For the other end to take the last bytes of a closing connection.
     linger_s: float = 0.25
 

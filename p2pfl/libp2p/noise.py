@@ -144,6 +144,12 @@ class NoiseHandshake:
         assert self.remote is not None, "the other end has proved nothing yet"
         return peer_id_of(self.remote.public_key)
 
+    @property
+    def remote_incarnation(self) -> bytes:
+        """The other end's static key, 32 bytes: it changes with each process."""
+        assert self._noise.remote_static is not None, "the other end has proved nothing yet"
+        return self._noise.remote_static
+
     def start(self) -> bytes:
         """The first bytes to send: nothing where the other end begins."""
         return self._frame(b"") if self._initiator else b""

@@ -22,6 +22,7 @@ class Shared:
         limits: of the host.
         counters: of the host.
         handlers: protocol name -> who serves its inbound streams.
+        for_refused: protocols that are served also where the connection was refused; membership.
         scratch: buffers for the length of a callback.
         budget: of the growth of all receive windows.
         on_unread_excess: called where `unread_bytes` exceeds its limit.
@@ -35,5 +36,6 @@ class Shared:
     scratch: Scratch
     budget: WindowBudget
     on_unread_excess: Callable[[], None]
+    for_refused: set[str] = field(default_factory=set)
     unread_bytes: int = 0
     stream_tasks: set[asyncio.Task[None]] = field(default_factory=set)

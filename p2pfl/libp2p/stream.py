@@ -14,6 +14,7 @@ from collections.abc import AsyncIterable, Iterable
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeAlias
 
+from p2pfl.libp2p.admission import Admission, Verdict
 from p2pfl.libp2p.errors import (
     LocalProtocolError,
     MalformedFrame,
@@ -48,9 +49,11 @@ class Carrier(Protocol):
 
     Attributes:
         peer_id: who is at the other end.
+        admission: whether it may be used.
     """
 
     peer_id: PeerId
+    admission: Admission
 
     def send(self, stream: "Stream") -> None:
         """`stream.outgoing` holds something new."""
@@ -103,6 +106,11 @@ class Stream:
         self._finished_remotely = False
         self._closed = False
         self._reset_reason: str | None = None
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it comes from a second process of its peer, which is linked by a first."""
+        return self._connection.admission.verdict is Verdict.REFUSED
 
     # Reading.
 

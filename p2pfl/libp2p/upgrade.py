@@ -26,12 +26,14 @@ class Upgraded:
 
     Attributes:
         peer_id: who proved to be at the other end.
+        incarnation: the Noise key of the other end, 32 bytes, which it proved to hold.
         channel: seals and opens all that follows.
         rest: bytes received after the upgrade, still sealed.
         plaintext: bytes received after the upgrade, opened already; they come before `rest`.
     """
 
     peer_id: PeerId
+    incarnation: bytes
     channel: NoiseChannel
     rest: bytes
     plaintext: bytes
@@ -124,7 +126,10 @@ class Upgrade:
         return MultistreamListener(lambda proposal: proposal == protocol)
 
     def _finish(self, channel: NoiseChannel, plaintext: bytes, rest: bytes) -> None:
-        self.result = Upgraded(self._noise.remote_peer_id, channel, rest, plaintext)
+        noise = self._noise
+        self.result = Upgraded(
+            noise.remote_peer_id, noise.remote_incarnation, channel, rest, plaintext
+        )
 
     @staticmethod
     def _seal(channel: NoiseChannel, plaintext: bytes) -> bytes:

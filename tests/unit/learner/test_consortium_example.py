@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from p2pfl.cli.errors import DIFFERENT, STORAGE_FAILED, WRONG_INPUT
+from p2pfl.cli.errors import CANNOT_GO_ON, DIFFERENT, WRONG_INPUT
 from p2pfl.daemon.building import make_member_learner
 from p2pfl.daemon.config import read_config
 from p2pfl.daemon.service import STOP_PATIENCE_S
@@ -79,6 +79,6 @@ def test_the_service_restarts_after_a_crash_and_not_after_what_people_must_mend(
     unit.read(EXAMPLE / "p2pfl-peer.service")
     service = unit["Service"]
     codes = {int(code) for code in service["RestartPreventExitStatus"].split()}
-    assert codes == {WRONG_INPUT, STORAGE_FAILED}
+    assert codes == {WRONG_INPUT, CANNOT_GO_ON}
     assert DIFFERENT not in codes
     assert float(service["TimeoutStopSec"]) > STOP_PATIENCE_S
