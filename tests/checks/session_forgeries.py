@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type, index"
 """What is done to each message of a masked sum, and what a real member makes of it.
 
 The cases follow from the messages' definitions (forging.py) and from the phases in which a member

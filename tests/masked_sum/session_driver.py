@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type"
 """Runs the machines of one session in memory: seeded order, losses, crashes with records, liars.
 
 Messages travel as frames, so that each test is one of the wire too. Time is virtual. A liar is an
@@ -335,7 +336,7 @@ class SessionDriver:
         assert receiver is not None
         frame = CODEC.encode(action.header)
         if self.keeps_bodies:
-            body = b"".join(bytes(memoryview(part).cast("B")) for part in action.parts)  # type: ignore[arg-type]
+            body = b"".join(bytes(memoryview(part).cast("B")) for part in action.parts)
             array = np.frombuffer(body, "<u4")
             if isinstance(action.header, ChunkHeader) and action.header.member == sender:
                 self.bodies.setdefault((sender, action.header.chunk), []).append(body)

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="union-attr"
 """Drops, losses, restarts: exact sums up to n - t drops, an abort beyond, and never a hang."""
 
 from random import Random

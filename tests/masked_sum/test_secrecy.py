@@ -131,8 +131,7 @@ def test_an_abandoned_session_waits_for_nothing_and_says_nothing(until_s: float)
     assert all(isinstance(action, CancelWork | CancelTimer) for action in actions)
     assert machine.outcome is not None
     assert had is None or machine.outcome is had
-    assert machine._core._works == {}
-    assert machine._core._timers == {}
+    assert machine._core._desk.open == ()
     said = [rank for rank, _ in driver.said].count(2)
     driver.cancelled |= {
         (2, action.ticket): None for action in actions if isinstance(action, CancelWork)

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="comparison-overlap"
 """Whole sessions: exact sums without faults, with drops in each phase, and refusal beyond."""
 
 import numpy as np

@@ -32,7 +32,8 @@ from p2pfl_gossip.averaging.fedavg import GlobalModelHeader
 from p2pfl_gossip.averaging.neighbour_averaging import VectorHeader
 from p2pfl_gossip.averaging.push_sum import RunningSumHeader
 from p2pfl_gossip.catch_up import FETCH_DEADLINES
-from p2pfl_gossip.peer import Peer, State
+from p2pfl_gossip.peer import Peer
+from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import Message
 from p2pfl_simulations.batch import Workshop
 from p2pfl_simulations.event_queue import EventQueue
@@ -334,10 +335,10 @@ class Sweep:
                 edges = self._edges(round_)
                 return edges * (_size(RunningSumHeader(round_, 0, 1.0)) + 2 * model)
             case "epidemic":
-                sends = peers * scenario.averaging.fanout  # type: ignore[union-attr]
+                sends = peers * scenario.averaging.fanout
                 return sends * (_size(VectorHeader(round_, 1.0)) + model)
             case "age-gossip":
-                sends = peers * scenario.averaging.fanout  # type: ignore[union-attr]
+                sends = peers * scenario.averaging.fanout
                 return sends * (_size(AgedModelHeader(1.0)) + model)
             case "fedavg":
                 there, back = _size(VectorHeader(round_, 1.0)), _size(GlobalModelHeader(round_))

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type"
 """Masked cohorts in the simulated world: the same means as plain ones, and no model in the open."""
 
 import gc

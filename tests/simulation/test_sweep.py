@@ -1,11 +1,11 @@
 """A few seeds of the sweep; more by `python -m tests.simulation.sweep --seeds 100:400`."""
 
 import pytest
+import sweep
 
 from p2pfl_gossip.actions import Event
 from p2pfl_gossip.events import RoundEnded
 from p2pfl_simulations.world import Host
-from tests.simulation import sweep
 
 
 @pytest.mark.parametrize("seed", range(24))

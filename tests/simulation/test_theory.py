@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-any-return"
 """How fast peers come to agree, measured on the models they report, against the theory of each.
 
 Whole peers exchange encoded frames in the simulated world (`p2pfl_simulations.exchanges`). Where a

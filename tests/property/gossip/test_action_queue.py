@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type, misc"
 """The action queue against a plain model of what actions.py promises, whatever a driver does."""
 
 from collections.abc import Callable, Iterable, Iterator
@@ -81,7 +82,7 @@ class Model:
     def take(self, actions: list[Action]) -> None:
         for action in actions:
             if type(action) in KIND_OF:
-                self._cancel(KIND_OF[type(action)], action.ticket)  # type: ignore[index, union-attr]
+                self._cancel(KIND_OF[type(action)], action.ticket)  # type: ignore[union-attr]
             else:
                 self.waiting.append(action)
                 self.go_on()
@@ -200,7 +201,8 @@ def test_nothing_comes_out_of_a_queue_whose_process_dies_at_any_action(
     data: st.DataObject,
 ) -> None:
     """And all up to there has come out, in order."""
-    hands, tickets = Hands(data.draw(st.lists(st.booleans(), max_size=8))), []
+    hands = Hands(data.draw(st.lists(st.booleans(), max_size=8)))
+    tickets: list[Any] = []
     queue = hands.queue
     left = data.draw(st.integers(1, 12))
 

@@ -22,7 +22,8 @@ from p2pfl_gossip.averaging.push_sum import PushSum, RunningSumHeader
 from p2pfl_gossip.catch_up import ModelHeader
 from p2pfl_gossip.events import RoundEnded
 from p2pfl_gossip.learning import Train, Trained
-from p2pfl_gossip.peer import Peer, Settings
+from p2pfl_gossip.peer import Peer
+from p2pfl_gossip.peer_state import Settings
 from p2pfl_gossip.records import MalformedFrame, Message
 from p2pfl_gossip.roster import Roster
 from p2pfl_gossip.topology import Ring

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type, union-attr"
 """What must hold of a cohort, whatever arrives in whatever order."""
 
 import math

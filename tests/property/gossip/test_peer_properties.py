@@ -18,7 +18,7 @@ from p2pfl_gossip.averaging.neighbour_averaging import VectorHeader
 from p2pfl_gossip.averaging.push_sum import RunningSumHeader
 from p2pfl_gossip.catch_up import ModelHeader, ModelRequest, Status, StatusRequest
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train
-from p2pfl_gossip.peer import State
+from p2pfl_gossip.peer_state import State
 
 PEERS, ROUNDS, LENGTH = 4, 14, 8
 

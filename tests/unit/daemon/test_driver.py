@@ -1,6 +1,9 @@
+# mypy: disable-error-code="arg-type, assignment, func-returns-value, method-assign, return-value"
 """The driver: actions in order, inputs told, faults of peers and of our own told apart."""
 
 import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,7 +103,7 @@ def test_what_is_persisted_is_kept_before_what_comes_after_it() -> None:
         async with scripted_pair(list(actions), []) as (one, two):
             keep = one.journal.persist
 
-            def slowly(records):
+            def slowly(records: Mapping[str, bytes | None]) -> None:
                 may_keep.wait()
                 keep(records)
 
@@ -271,7 +274,7 @@ def test_a_machine_that_raises_ends_the_run() -> None:
 
 
 def test_the_drawing_of_a_body_that_raises_ends_the_run() -> None:
-    def parts():
+    def parts() -> Iterator[Any]:
         yield BODY
         raise ValueError("torn")
 

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="misc"
 """One identity in two processes: who ends is proved, never claimed."""
 
 from collections.abc import AsyncIterator

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="misc"
 """Links: what is told of them is true, whoever dialled, and frames go over what stands."""
 
 import asyncio

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from http.client import HTTPConnection
+from typing import Any
 
 import pytest
 from prometheus_client.core import Metric
@@ -122,7 +123,8 @@ def test_exactly_one_state_is_told(state: str, told: str) -> None:
 
 
 def test_what_may_fall_again_is_no_counter() -> None:
-    gauges, counts = {}, {}
+    gauges: dict[str, Any] = {}
+    counts: dict[str, Any] = {}
     for measure in libp2p({"connections": 3, "unread_bytes": 0, "dials": 4, "dials.refused": 1}):
         (gauges if measure.kind is Kind.GAUGE else counts)[measure.name] = measure.values
     assert gauges["libp2p_connections"] == {"": 3}

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="misc"
 """One peer, two worlds: over real sockets peers end with the bits that the simulator ends with."""
 
 import asyncio

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type"
 """One round of a cohort, body by body: who is late, gone, or lies."""
 
 import math

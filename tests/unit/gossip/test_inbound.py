@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type"
 """Bodies under way: whole, bounded, and however they are cut."""
 
 from itertools import count, pairwise

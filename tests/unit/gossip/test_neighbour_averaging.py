@@ -1,3 +1,4 @@
+# mypy: disable-error-code="attr-defined"
 """DSGD, Epidemic Learning and FedAvg: what is mixed, and for whom a peer waits."""
 
 from typing import Any

@@ -136,7 +136,7 @@ def test_a_weight_may_be_an_integer_on_the_wire() -> None:
     # msgpack encoders of other languages shorten 3.0 so.
     decoded = wire.decode_untrusted(b"\x93\x10\x05\x03")
     assert decoded == PartHeader(5, 3.0)
-    assert isinstance(decoded.weight, float)  # type: ignore[attr-defined]
+    assert isinstance(decoded.weight, float)
 
 
 def _decode_or_refuse(frame: bytes) -> None:

@@ -27,7 +27,8 @@ def split(kind: str, *, peers: int = 16, seed: int = 1, **settings: Any) -> Part
 
 def reference_dirichlet(labels: np.ndarray, peers: int, alpha: float, seed: int) -> list[list[int]]:
     """The in-house reference's recipe, as it stands there."""
-    rng, parts = np.random.default_rng(seed), [[] for _ in range(peers)]
+    rng = np.random.default_rng(seed)
+    parts: list[list[int]] = [[] for _ in range(peers)]
     for c in range(10):
         rows = rng.permutation(np.flatnonzero(labels == c))
         cut = (np.cumsum(rng.dirichlet([alpha] * peers))[:-1] * len(rows)).astype(int)

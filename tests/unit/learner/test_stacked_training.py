@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type, no-untyped-call"
 """The stacked perceptrons against a plain torch loop, and against themselves in other batches."""
 
 from random import Random
@@ -148,7 +149,7 @@ def test_a_model_that_fails_is_named_and_disturbs_no_other() -> None:
         vector[:] = value
         broken[peer] = (peer, Train(4, vector, "broken"))
     mixed = [broken.get(peer, job) for peer, job in enumerate(jobs)]
-    for peer, result in enumerate(made.run(mixed)):  # type: ignore[arg-type]
+    for peer, result in enumerate(made.run(mixed)):
         if peer in broken:
             assert isinstance(result, WorkFailed)
             assert "step 1 of" in result.reason

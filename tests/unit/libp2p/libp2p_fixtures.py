@@ -1,7 +1,7 @@
 """Hosts on loopback, and a raw peer that speaks whatever bytes a test wants it to."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -49,7 +49,7 @@ def run(main: Callable[[], Awaitable[None]], *, uv: bool = False) -> None:
 
 
 @asynccontextmanager
-async def two_hosts(**changes: Any):
+async def two_hosts(**changes: Any) -> AsyncIterator[Any]:
     """A dialling host, a listening host and their connection."""
     async with (
         Host(identity(1), limits=limits(**changes)) as dialing,

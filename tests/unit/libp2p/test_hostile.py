@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type"
 """Peers that break rules: each is dropped by a counted reason, and all others run on."""
 
 import asyncio
@@ -7,6 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from libp2p_fixtures import LISTEN, Events, RawPeer, identity, limits, run, until
@@ -98,7 +100,7 @@ def test_garbage_after_the_handshake_ends_the_connection() -> None:
 def test_the_offender_is_told_that_the_session_is_over() -> None:
     async def main(raw: RawPeer, _: Host) -> None:
         await raw.send(encode_header(DATA, 0, 9, 1))
-        frames = []
+        frames: list[Any] = []
         while (frame := await raw.read_frame()) is not None:
             frames.append(frame[0])
         assert frames[-1].type == GO_AWAY
@@ -246,7 +248,7 @@ def test_a_ping_goes_beside_a_window_update_and_a_quick_answer_grows_the_window(
 def test_a_slow_stream_negotiation_is_given_up() -> None:
     async def main(raw: RawPeer, victim: Host) -> None:
         await raw.send(SYN + data(1, HEADER[:-1]))
-        frames = []
+        frames: list[Any] = []
         while not frames or not frames[-1].flags & Flag.RST:
             frame = await raw.read_frame()
             assert frame is not None

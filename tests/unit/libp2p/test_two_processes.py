@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type"
 """Two processes with one identity: the first is kept while it lives, a dead one gives way."""
 
 import asyncio

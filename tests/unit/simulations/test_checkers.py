@@ -1,3 +1,4 @@
+# mypy: disable-error-code="assignment"
 """Each checker by itself: what must hold passes, and each way in which it may not is found."""
 
 from collections.abc import Callable

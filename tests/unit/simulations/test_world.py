@@ -1,3 +1,4 @@
+# mypy: disable-error-code="dict-item, list-item, method-assign"
 """The simulated world: what travels, how long it takes, and what happens to those who are away."""
 
 import math
@@ -40,7 +41,8 @@ def _body(to: int, size_bytes: int, ticket: int | None = None, content: Any = No
 
 
 def test_events_come_in_order_of_time_then_of_asking() -> None:
-    queue, seen = EventQueue(), []
+    queue = EventQueue()
+    seen: list[Any] = []
     queue.call_at(2.0, seen.append, "c")
     queue.call_at(1.0, seen.append, "a")
     queue.call_at(1.0, seen.append, "b")
@@ -51,7 +53,8 @@ def test_events_come_in_order_of_time_then_of_asking() -> None:
 
 
 def test_what_is_asked_for_the_past_comes_now_and_after_what_is_due() -> None:
-    queue, seen = EventQueue(), []
+    queue = EventQueue()
+    seen: list[Any] = []
 
     def late() -> None:
         queue.call_at(1.0, lambda: seen.append(("late", queue.now_s)))
@@ -63,7 +66,8 @@ def test_what_is_asked_for_the_past_comes_now_and_after_what_is_due() -> None:
 
 
 def test_the_clock_stops_at_the_limit_and_where_it_is_told_to() -> None:
-    queue, seen = EventQueue(), []
+    queue = EventQueue()
+    seen: list[Any] = []
     for at_s in (1.0, 2.0, 3.0, 4.0):
         queue.call_at(at_s, seen.append, at_s)
     queue.run(2.0)

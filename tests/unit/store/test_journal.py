@@ -1,3 +1,4 @@
+# mypy: disable-error-code="func-returns-value"
 """The journal: what it keeps, what it refuses, and that it changes nothing that is damaged."""
 
 import errno
@@ -86,7 +87,7 @@ def test_only_the_last_checkpoint_of_a_record_stays(folder: Path) -> None:
 
 def test_names_are_never_used_twice(folder: Path) -> None:
     """An old name may still be open elsewhere, or on a disk that lost its removal."""
-    names = set()
+    names: set[str] = set()
     for number in range(3):
         with Store.open(folder) as store:
             store.persist({"model": MODEL * number})
@@ -106,7 +107,7 @@ def test_other_threads_persist_at_the_same_time(folder: Path) -> None:
     with Store.open(folder) as store:
         threads = [
             threading.Thread(
-                target=lambda key=key: [  # type: ignore[misc]
+                target=lambda key=key: [
                     store.persist({key: bytes([number]), f"{key}-model": MODEL * number})
                     for number in range(10)
                 ]

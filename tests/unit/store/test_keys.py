@@ -104,7 +104,7 @@ def test_what_others_may_read_is_refused_with_the_remedy(path: Path, mode: int) 
     path.chmod(mode)
     for read in (read_keys, read_public_keys, read_passphrase):
         with pytest.raises(KeyFileError, match=f"chmod 600 {path}"):
-            read(path)  # type: ignore[operator]
+            read(path)
 
 
 def flip_hex(name: str) -> Callable[[str], str]:

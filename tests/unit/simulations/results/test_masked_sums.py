@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type"
 """What members report of their masked sums, counted by cohort; and what the jobs cost."""
 
 import numpy as np
