@@ -25,8 +25,28 @@ def test_the_own_task_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Mon
     assert last > 0.7
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/simulate.md"])
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *(f"docs/{it.name}" for it in (ROOT / "docs").glob("*.md")),
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_every_link_leads_somewhere(page: str) -> None:
     path = ROOT / page
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
         assert (path.parent / target).exists(), target
+
+
+def test_every_file_that_the_architecture_page_names_is_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    sources = [
+        path.as_posix()
+        for top in ("crypto", "gossip", "p2pfl", "simulations")
+        for path in (ROOT / top).rglob("*.py")
+    ]
+    named = set(re.findall(r"[\w/]+\.py\b", page))
+    assert len(named) > 20
+    for name in named:
+        assert any(source.endswith(f"/{name}") for source in sources), name
