@@ -15,6 +15,7 @@ from p2pfl.cli.plugins import SCENARIOS, PluginError, load_plugin
 from p2pfl.cli.quantities import plural
 from p2pfl.daemon.config import PeerFolder
 from p2pfl.group.cards import Member, read_card
+from p2pfl.group.documents import put_value
 from p2pfl.group.protection import describe_protection
 from p2pfl.group.roster_file import (
     RosterFile,
@@ -43,7 +44,7 @@ def create_roster(
     with peer_errors():
         document = _from_scenario(scenario) if scenario else {}
         for key, value in values.items():
-            _put(document, key, value)
+            put_value(document, key, value, BadInput)
         document.setdefault("name", path.stem)
         document.setdefault("nonce", draw_nonce())
         if "averaging" in document and isinstance(document["averaging"], dict):
@@ -67,15 +68,6 @@ def _from_scenario(name: str) -> dict[str, Any]:
     except PluginError as error:
         raise BadInput(f"--from-scenario {name}: {error}") from None
     return document
-
-
-def _put(document: dict[str, Any], dotted: str, value: Any) -> None:
-    *tables, key = dotted.split(".")
-    for table in tables:
-        document = document.setdefault(table, {})
-        if not isinstance(document, dict):
-            raise BadInput(f"{dotted}: {table} is a value, not a table")
-    document[key] = value
 
 
 # --- add -------------------------------------------------------------------------------------

@@ -20,6 +20,11 @@ Refusal = Callable[[str], Exception]
 
 def read_document(path: Path, model: type[Model], refuse: Refusal) -> Model:
     """Read a file; raise what `refuse` makes, one line a fault, if it is not as the model says."""
+    return check_document(read_toml(path, refuse), model, refuse, source=str(path))
+
+
+def read_toml(path: Path, refuse: Refusal) -> dict[str, Any]:
+    """Read a file as nested dictionaries; raise what `refuse` makes if it is no TOML."""
     try:
         with path.open("rb") as file:
             content = file.read(DOCUMENT_BYTES_MAX + 1)
@@ -28,12 +33,21 @@ def read_document(path: Path, model: type[Model], refuse: Refusal) -> Model:
     if len(content) > DOCUMENT_BYTES_MAX:
         raise refuse(f"{path} is longer than {DOCUMENT_BYTES_MAX} bytes")
     try:
-        document = tomllib.loads(content.decode("utf-8-sig"))  # Some editors begin with a mark.
+        return tomllib.loads(content.decode("utf-8-sig"))  # Some editors begin with a mark.
     except UnicodeDecodeError:
         raise refuse(f"{path} is not TOML: it is no UTF-8 text") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise refuse(f"{path} is not TOML: {error}") from None
-    return check_document(document, model, refuse, source=str(path))
+
+
+def put_value(document: dict[str, Any], dotted: str, value: Any, refuse: Refusal) -> None:
+    """Put a value in place of that of a dotted key, such as ``averaging.cohort_size``."""
+    *tables, key = dotted.split(".")
+    for table in tables:
+        document = document.setdefault(table, {})
+        if not isinstance(document, dict):
+            raise refuse(f"{dotted}: {table} is a value, not a table")
+    document[key] = value
 
 
 def check_document(

@@ -5,15 +5,14 @@ named. Durations are virtual seconds, sizes bytes, probabilities shares of one.
 """
 
 import difflib
-import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from p2pfl.group.explaining import explain
+from p2pfl.group.documents import check_document, put_value, read_toml
 from p2pfl.group.settings import (
     AveragingSettings,
     CohortSettings,
@@ -289,15 +288,10 @@ def load_scenario(name_or_path: str, overrides: Mapping[str, Any] | None = None)
         ScenarioError: no such file, not TOML, or a key or value is wrong; each is named.
     """
     path = find_scenario(name_or_path)
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"cannot read {path}: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ScenarioError(f"{path} is not TOML: {error}") from None
+    document = read_toml(path, ScenarioError)
     document.setdefault("name", path.stem)
     for key, value in (overrides or {}).items():
-        _override(document, key, value)
+        put_value(document, key, value, ScenarioError)
     return make_scenario(document, source=name_or_path)
 
 
@@ -307,16 +301,4 @@ def make_scenario(document: Mapping[str, Any], *, source: str = "scenario") -> S
     Raises:
         ScenarioError: a key or value is wrong; each is named.
     """
-    try:
-        return Scenario.model_validate(document)
-    except ValidationError as error:
-        raise ScenarioError(explain(error, document, Scenario, source=source)) from None
-
-
-def _override(document: dict[str, Any], dotted: str, value: Any) -> None:
-    *tables, key = dotted.split(".")
-    for table in tables:
-        document = document.setdefault(table, {})
-        if not isinstance(document, dict):
-            raise ScenarioError(f"{dotted}: {table} is a value, not a table")
-    document[key] = value
+    return check_document(document, Scenario, ScenarioError, source=source)
