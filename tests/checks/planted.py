@@ -4,6 +4,7 @@ An outside review took nine of these out at once, and no test failed. `./scripts
 plants them all, the tests a few of them.
 """
 
+from planted_limits import LIMITS
 from planting import Fault
 
 SUMS = "gossip/p2pfl_gossip/masked_sum"
@@ -238,4 +239,4 @@ RECORDS = tuple(
 )
 """A record moved behind what it is for: an observer of the simulated world sees it."""
 
-PLANTED: tuple[Fault, ...] = (*SIGNATURES, *SENDERS, *TURNS, *BOUNDS, *RECORDS)
+PLANTED: tuple[Fault, ...] = (*SIGNATURES, *SENDERS, *TURNS, *BOUNDS, *RECORDS, *LIMITS)
