@@ -1,0 +1,264 @@
+"""Changes the code in one place after the other, and sees whether a test fails each time.
+
+    ./scripts/bench mutants                            # every part, all mutants: many CPU-hours
+    ./scripts/bench mutants crypto --sample 200        # 200 of one part, drawn by --seed
+    ./scripts/bench mutants masked-sum --only 'voting*'
+
+mutmut makes the mutants and runs, for each, the tests that reach the changed function. A mutant
+that survives shows a line that no test needs. Those that change nothing anybody could see are
+listed with the reason in benchmarks/mutants_equivalent.toml; any other survivor is printed with its
+diff, and the exit code is 1. Texts of errors are left alone: they are for people.
+
+A copy of the tracked files is mutated, laid out with all packages side by side, since mutmut names
+a module by its path.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+ROOT = Path(__file__).parents[1]
+EQUIVALENT = Path(__file__).parent / "mutants_equivalent.toml"
+PACKAGES = {
+    "p2pfl": "p2pfl",
+    "p2pfl_crypto": "crypto/p2pfl_crypto",
+    "p2pfl_gossip": "gossip/p2pfl_gossip",
+    "p2pfl_simulations": "simulations/p2pfl_simulations",
+}
+COPIED = ("tests", "benchmarks", "docs", "examples", "scripts", "README.md", "pyproject.toml")
+TEXTS = r"raise (?!RemoteProtocolError|RemoteFault)\w+\("  # A line that says what went wrong.
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is mutated together, and the tests that answer for it.
+
+    Attributes:
+        package: its import name.
+        files: patterns of module paths within the package.
+        tests: what pytest is given.
+    """
+
+    package: str
+    files: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+PARTS = {
+    "crypto": Part("p2pfl_crypto", ("*.py",), ("tests/unit/crypto", "tests/masked_sum")),
+    "masked-sum": Part(
+        "p2pfl_gossip",
+        ("masked_sum/*.py",),
+        ("tests/masked_sum", "tests/checks", "tests/unit/gossip"),
+    ),
+    "peer": Part(
+        "p2pfl_gossip",
+        (
+            "peer*.py",
+            "opening.py",
+            "catch_up.py",
+            "other_rounds.py",
+            "inbound.py",
+            "desk.py",
+            "action_queue.py",
+        ),
+        ("tests/unit/gossip", "tests/property/gossip", "tests/checks"),
+    ),
+    "store": Part("p2pfl", ("store/*.py",), ("tests/unit/store",)),
+    "noise": Part(
+        "p2pfl",
+        ("libp2p/noise*.py",),
+        ("tests/unit/libp2p/test_noise.py", "tests/unit/libp2p/test_host.py"),
+    ),
+    "driver": Part("p2pfl", ("daemon/driver.py", "daemon/hands.py"), ("tests/unit/daemon",)),
+}
+
+KILLED = {1, 3}
+TIMED_OUT = {-24, 24, 36, 152, 255}
+SURVIVED, UNTESTED = {0}, {5, 33}
+
+
+@dataclass(frozen=True)
+class Survivor:
+    """A mutant that no test noticed: where, and what was changed."""
+
+    function: str
+    before: str
+    after: str
+
+    def is_known(self, known: Sequence[dict[str, str]]) -> bool:
+        """Tell whether somebody has said why it changes nothing."""
+        return any(
+            (it["function"], it["before"], it["after"]) == (self.function, self.before, self.after)
+            for it in known
+        )
+
+
+class Workshop:
+    """A copy of the project in which one part is mutated."""
+
+    def __init__(self, folder: Path, part: Part, only: str | None) -> None:
+        self._folder, self._part = folder, part
+        self._lay_out()
+        folders = sorted({str(Path(name).parent) for name in part.files})
+        wanted = [f"{it}/{only.removesuffix('.py')}.py" for it in folders] if only else part.files
+        self._configure([str(Path(part.package) / name) for name in wanted])
+        (folder / "mutants").mkdir()  # Python remembers what was no folder when it started.
+
+    def _lay_out(self) -> None:
+        listed = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
+        ).stdout.split("\0")
+        places = {f"{path}/": name for name, path in PACKAGES.items()}
+        for name in filter(None, listed):
+            target = name
+            for path, package in places.items():
+                if name.startswith(path):
+                    target = f"{package}/{name[len(path) :]}"
+            if target.split("/")[0] in (*PACKAGES, *COPIED) and (ROOT / name).is_file():
+                place = self._folder / target
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes((ROOT / name).read_bytes())
+
+    def _configure(self, patterns: list[str]) -> None:
+        others = [name for name in PACKAGES if name != self._part.package]
+        rows = {
+            "source_paths": [self._part.package],
+            "only_mutate": patterns,
+            "also_copy": [*others, *(it for it in COPIED if it != "tests")],
+            "do_not_mutate_patterns": [TEXTS],
+            "pytest_add_cli_args": ["-p", "no:cacheprovider"],
+            "pytest_add_cli_args_test_selection": list(self._part.tests),
+        }
+        lines = ["[mutmut]", "use_git_change_detection=false", "track_dependencies=false"]
+        for key, values in rows.items():
+            lines += [f"{key}=", *(f"    {value}" for value in values)]
+        (self._folder / "setup.cfg").write_text("\n".join(lines) + "\n")
+
+    def run(self, names: Sequence[str], children: int) -> None:
+        """Make the mutants, and test those of these names, or all."""
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(self._folder / "mutants"),
+        }
+        ended = subprocess.run(
+            [sys.executable, "-m", "mutmut", "run", "--max-children", str(children), *names],
+            cwd=self._folder,
+            env=environment,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        if ended.returncode or not self.results():
+            told = [line for line in re.split(r"[\r\n]", ended.stdout + ended.stderr) if line]
+            raise SystemExit("mutmut failed:\n" + "\n".join(told[-40:]))
+
+    def results(self) -> dict[str, int | None]:
+        """Return the exit code of each mutant's tests; None where they were not run."""
+        codes: dict[str, int | None] = {}
+        for file in sorted((self._folder / "mutants").rglob("*.py.meta")):
+            codes |= json.loads(file.read_text())["exit_code_by_key"]
+        return codes
+
+    def survivor(self, name: str) -> Survivor:
+        """Look at what a mutant changed."""
+        shown = subprocess.run(
+            [sys.executable, "-m", "mutmut", "show", name],
+            cwd=self._folder,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.splitlines()
+        lines = [line for line in shown if not line.startswith(("---", "+++", "@@", "#"))]
+        before = [line[1:].strip() for line in lines if line.startswith("-")]
+        after = [line[1:].strip() for line in lines if line.startswith("+")]
+        return Survivor(_function(name), " ".join(before), " ".join(after))
+
+
+def _function(mutant: str) -> str:
+    """Return `module.Class.method` of a mutant's name."""
+    module, _, mangled = mutant.rpartition(".")
+    return f"{module}.{re.sub(r'__mutmut_[0-9]+$', '', mangled).removeprefix('x_')}".replace(
+        "xǁ", ""
+    ).replace("ǁ", ".")
+
+
+def _sampled(workshop: Workshop, sample: int, seed: int) -> Iterator[str]:
+    """Draw mutants of a part by the seed."""
+    names = sorted(workshop.results())
+    yield from sorted(Random(f"{seed}/mutants").sample(names, min(sample, len(names))))
+
+
+def run_part(
+    name: str, *, only: str | None, sample: int | None, seed: int, children: int
+) -> tuple[Counter[str], list[Survivor]]:
+    """Mutate a part; return how its mutants ended, and the survivors that nobody has explained."""
+    known = tomllib.loads(EQUIVALENT.read_text())["equivalent"]
+    with tempfile.TemporaryDirectory(prefix="p2pfl-mutants-") as folder:
+        workshop = Workshop(Path(folder), PARTS[name], only)
+        if sample is not None:
+            # A name that none has makes the mutants, and learns which test reaches what.
+            workshop.run(["p2pfl.none"], children)
+            workshop.run(list(_sampled(workshop, sample, seed)), children)
+        else:
+            workshop.run([], children)
+        counts: Counter[str] = Counter()
+        survivors: list[Survivor] = []
+        for mutant, code in workshop.results().items():
+            if code is None:
+                continue
+            if code in SURVIVED | UNTESTED:
+                survivor = workshop.survivor(mutant)
+                if survivor.is_known(known):
+                    counts["equivalent"] += 1
+                else:
+                    counts["survived" if code in SURVIVED else "not reached"] += 1
+                    survivors.append(survivor)
+            else:
+                counts["killed" if code in KILLED | TIMED_OUT else "suspicious"] += 1
+        return counts, survivors
+
+
+def main() -> int:
+    """Run the parts that are asked for; 1 if a mutant survived that nobody has explained."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART", default=[])
+    parser.add_argument("--only", help="a pattern of files within the part, such as 'voting*'")
+    parser.add_argument("--sample", type=int, help="mutants to draw from each part; all otherwise")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--children", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    left = 0
+    for name in options.parts or PARTS:
+        began_s = time.monotonic()
+        counts, survivors = run_part(
+            name,
+            only=options.only,
+            sample=options.sample,
+            seed=options.seed,
+            children=options.children,
+        )
+        told = ", ".join(f"{count} {how}" for how, count in sorted(counts.items()))
+        print(f"{name}: {sum(counts.values())} mutants: {told}; {time.monotonic() - began_s:.0f} s")
+        for survivor in survivors:
+            print(f"  {survivor.function}\n    - {survivor.before}\n    + {survivor.after}")
+        left += len(survivors)
+        sys.stdout.flush()
+    return 1 if left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
