@@ -1,5 +1,6 @@
 """Sealed texts against Wycheproof, and that nothing changed opens."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -74,3 +75,18 @@ def test_keys_are_of_one_direction_one_transcript_and_one_pair() -> None:
 def test_keys_and_nonces_of_another_length_are_refused(key: bytes, nonce: bytes) -> None:
     with pytest.raises(ValueError, match="bytes"):
         seal(key, nonce, b"")
+
+
+def test_a_directional_key_is_the_hash_that_the_protocol_gives() -> None:
+    """Written anew from the standard library: label as person, lengths as LE64, places as LE32."""
+    transcript, shared = bytes(32), b"\x07" * 32
+    parts = (transcript, (1).to_bytes(4, "little"), (258).to_bytes(4, "little"))
+    hashed = hashlib.blake2b(digest_size=32, person=b"p2pfl/enc", key=shared)
+    for part in parts:
+        hashed.update(len(part).to_bytes(8, "little") + part)
+    assert directional_key(shared, transcript, 1, 258) == hashed.digest()
+
+
+def test_without_associated_data_none_is_authenticated() -> None:
+    assert seal(KEY, NONCE, b"text") == seal(KEY, NONCE, b"text", b"")
+    assert open_sealed(KEY, NONCE, seal(KEY, NONCE, b"text", b"")) == b"text"
