@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from p2pfl.cli.options import JsonOption
+
 app = typer.Typer(
     help="Make a peer, and run it.",
     no_args_is_help=True,
@@ -26,14 +28,16 @@ def init(
     ],
     name: Annotated[
         str | None,
-        typer.Option("--name", metavar="N", help="What others call it; the folder's name if not."),
+        typer.Option(
+            "--name", metavar="N", help="What others call it; by default, the folder's name."
+        ),
     ] = None,
     listen: Annotated[
         list[str] | None,
         typer.Option(
             "--listen",
             metavar="ADDR",
-            help="Where to take connections; /ip4/0.0.0.0/tcp/4001 if not given. May be given"
+            help="Where to take connections; by default, /ip4/0.0.0.0/tcp/4001. May be given"
             " several times.",
         ),
     ] = None,
@@ -49,11 +53,14 @@ def init(
     passphrase_file: Annotated[
         Path | None,
         typer.Option(
-            "--passphrase-file", metavar="FILE", help="Seal the key by the passphrase in a file."
+            "--passphrase-file",
+            metavar="FILE",
+            help="Encrypt the key with the passphrase in this file.",
         ),
     ] = None,
     passphrase: Annotated[
-        bool, typer.Option("--passphrase", help="Seal the key by a passphrase that is asked for.")
+        bool,
+        typer.Option("--passphrase", help="Encrypt the key with a passphrase, which is asked for."),
     ] = False,
 ) -> None:
     """Make the identity and settings of a new peer, and its card for the group."""
@@ -71,13 +78,10 @@ def init(
 
 @app.command(epilog="Example:  [bold]p2pfl peer card berlin[/]")
 def card(folder: PeerDir) -> None:
-    """Write the card of a peer again, after name or addresses in peer.toml have changed."""
+    """Write a peer's card again, after a change of its name or addresses in peer.toml."""
     from p2pfl.cli.peer_setup import rewrite_card
 
     rewrite_card(folder)
-
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 @app.command(
@@ -91,8 +95,8 @@ def run(
         bool,
         typer.Option(
             "--until-eof",
-            help="Leave as well when standard input ends: for programs that start peers, and"
-            " whose own end is to be theirs.",
+            help="Leave when standard input ends, too. For a program that starts peers, so that"
+            " they end with it.",
         ),
     ] = False,
     draws: Annotated[
@@ -106,9 +110,9 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Run a peer in the foreground, until it is asked to stop: Ctrl-C, SIGTERM or peer stop.
+    """Run a peer in the foreground, until Ctrl-C, SIGTERM or p2pfl peer stop.
 
-    It ends its round first, if that ends soon; asked again, it leaves at once.
+    It then ends its round first, if that ends soon. Asked a second time, it leaves at once.
     """
     from p2pfl.cli.peer_running import run_foreground
 
@@ -123,7 +127,7 @@ def status(
         bool, typer.Option("--watch", "-w", help="Show it again each second, until Ctrl-C.")
     ] = False,
 ) -> None:
-    """Show what a running peer does, and whom it is linked to."""
+    """Show what a running peer is doing, and which members it is linked to."""
     from p2pfl.cli.peer_running import show_status
 
     show_status(folder, as_json=json, watch=watch)
@@ -142,7 +146,7 @@ def stop(
 
 @app.command()
 def pause(folder: PeerDir) -> None:
-    """Ask a running peer to begin no further round, until peer resume."""
+    """Hold a running peer before its next round, until p2pfl peer resume."""
     from p2pfl.cli.peer_running import pause_peer
 
     pause_peer(folder)
@@ -150,7 +154,7 @@ def pause(folder: PeerDir) -> None:
 
 @app.command()
 def resume(folder: PeerDir) -> None:
-    """Ask a paused peer to go on."""
+    """Let a paused peer go on."""
     from p2pfl.cli.peer_running import resume_peer
 
     resume_peer(folder)
@@ -160,10 +164,10 @@ def resume(folder: PeerDir) -> None:
 def logs(
     folder: PeerDir,
     lines: Annotated[
-        int, typer.Option("--lines", "-n", metavar="N", min=0, help="How many lines of the end.")
+        int, typer.Option("--lines", "-n", metavar="N", min=0, help="How many lines, from the end.")
     ] = 50,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with what is added, until Ctrl-C.")
+        bool, typer.Option("--follow", "-f", help="Print new lines as they come, until Ctrl-C.")
     ] = False,
     json: JsonOption = False,
 ) -> None:

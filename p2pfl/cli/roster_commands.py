@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from p2pfl.cli.options import JsonOption
 from p2pfl.cli.plugins import SCENARIOS, PluginError, load_plugin
 
 app = typer.Typer(
@@ -37,30 +38,32 @@ def create(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")],
     name: Annotated[
         str | None,
-        typer.Option("--name", metavar="N", help="Of the group; the file's name if not given."),
+        typer.Option("--name", metavar="N", help="The group's name; by default, the file's."),
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option("--task", metavar="T", help="What is learnt: see p2pfl tasks."),
+        typer.Option("--task", metavar="T", help="What the group learns: see p2pfl tasks."),
     ] = None,
     rounds: Annotated[
         int | None, typer.Option("--rounds", metavar="N", help="How many rounds.")
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", metavar="S", help="Names random streams and the common start."),
+        typer.Option("--seed", metavar="S", help="Decides the model that all start with."),
     ] = None,
     averaging: Annotated[
         str | None,
-        typer.Option("--averaging", metavar="A", help="The algorithm; cohorts if not given."),
+        typer.Option(
+            "--averaging", metavar="A", help="The averaging algorithm; by default, cohorts."
+        ),
     ] = None,
     from_scenario: Annotated[
         str | None,
         typer.Option(
             "--from-scenario",
             metavar="SCENARIO",
-            help="Take all that from a scenario: a trial, in which the members split its data"
-            " and all draws are known.",
+            help="Make the roster of a trial from a scenario. The members split its data among"
+            " them, and all random draws are known.",
             autocompletion=_complete_scenarios,
         ),
     ] = None,
@@ -69,8 +72,8 @@ def create(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Any key of the roster by its dotted name; the value is TOML, a bare word is a"
-            " string. May be given several times.",
+            help="Set any key of the roster, such as averaging.cohort_size=5. The value is TOML;"
+            " a bare word is a string. May be given several times.",
         ),
     ] = None,
 ) -> None:
@@ -99,7 +102,7 @@ def add(
         list[Path], typer.Argument(metavar="CARD...", help="Cards that p2pfl peer init made.")
     ],
 ) -> None:
-    """Admit peers by their cards; a card of a member brings its addresses up to date."""
+    """Admit peers by their cards; the card of a member updates its addresses."""
     from p2pfl.cli.rosters import add_cards
 
     add_cards(file, cards)
@@ -108,9 +111,9 @@ def add(
 @app.command(epilog="Example:  [bold]p2pfl roster show roster.toml --json | jq .group_id[/]")
 def show(
     file: RosterPath,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    json: JsonOption = False,
 ) -> None:
-    """Show members, group id, and what may be claimed of the group's protection."""
+    """Show the members, the group id, and how well the members' models are protected."""
     from p2pfl.cli.rosters import show_roster
 
     show_roster(file, as_json=json)
@@ -121,10 +124,12 @@ def verify(
     file: RosterPath,
     peer: Annotated[
         Path | None,
-        typer.Option("--peer", metavar="DIR", help="Also that the peer of a folder is a member."),
+        typer.Option(
+            "--peer", metavar="DIR", help="Check, too, that the peer in this folder is a member."
+        ),
     ] = None,
 ) -> None:
-    """Check that a group can start with a roster; exit code 2 and a line a fault if not."""
+    """Check that a group can start with a roster; if not, name each fault (exit code 2)."""
     from p2pfl.cli.rosters import verify_roster
 
     verify_roster(file, peer)

@@ -37,25 +37,28 @@ def simulate(
         int | None, typer.Option("--rounds", metavar="N", help="How many rounds.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", metavar="S", help="The seed of all that is drawn.")
+        int | None, typer.Option("--seed", metavar="S", help="Decides every random draw.")
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Any setting by its dotted key; the value is TOML, a bare word is a string."
-            " May be given several times.",
+            help="Change any setting, such as averaging.cohort_size=16. The value is TOML; a bare"
+            " word is a string. May be given several times.",
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Where to, instead of runs/NAME-SEED."),
+        typer.Option(
+            "--out", metavar="DIR", help="The folder to write, instead of runs/NAME-SEED."
+        ),
     ] = None,
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="Watch that what must hold does; exit code 1 where it does not."
+            "--check",
+            help="Check the protocol's invariants all along; exit code 1 if one is violated.",
         ),
     ] = False,
     json: JsonOption = False,
@@ -63,9 +66,9 @@ def simulate(
         bool, typer.Option("--quiet", "-q", help="Show no progress, only the result.")
     ] = False,
 ) -> None:
-    """Simulate a run, and report what it brought against local only and pooled training.
+    """Simulate a scenario, and compare the result with training alone and with pooled data.
 
-    Ctrl-C ends a run early; what has run by then is kept and reported.
+    Ctrl-C ends a run early. The rounds until then are kept and reported.
     """
     from p2pfl_simulations.commands.simulating import simulate_scenario
 
@@ -102,26 +105,33 @@ def launch(
     processes: Annotated[
         int | None,
         typer.Option(
-            "--processes", "-n", metavar="N", help="How many peers; the scenario's number if not."
+            "--processes",
+            "-n",
+            metavar="N",
+            help="How many peers, instead of the scenario's number.",
         ),
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any setting, as in p2pfl simulate."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change any setting, as in p2pfl simulate."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Where to, instead of runs/NAME-SEED."),
+        typer.Option(
+            "--out", metavar="DIR", help="The folder to write, instead of runs/NAME-SEED."
+        ),
     ] = None,
     json: JsonOption = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Show no progress, only the result.")
     ] = False,
 ) -> None:
-    """Run a scenario in real processes on this machine, each a peer daemon, and report it.
+    """Run a scenario in real processes on this machine, each a peer, and report it.
 
-    Crashes, churn and dropouts of the scenario are done to the processes: they are killed, stopped
-    and started again. Takes about 0.4 GB of memory a process where the task needs torch.
+    The scenario's crashes, churn and dropouts happen to the processes: they are killed, frozen and
+    started again. A process takes about 0.4 GB of memory if the task needs torch.
     """
     from p2pfl_simulations.commands.launching import launch_scenario
 
@@ -138,10 +148,10 @@ def replay(
     json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
-    """Run a run again and compare digests; exit code 1 if they differ.
+    """Repeat a run, and compare the digests; exit code 1 if they differ.
 
-    The digest is promised per class of machine: what differs of the machine, torch and threads
-    is named.
+    Another processor or another version of torch may round differently. If the machine is not as
+    it was, the command says in what.
     """
     from p2pfl_simulations.commands.replaying import replay_run
 
@@ -162,13 +172,13 @@ def report(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="The page to write, instead of report.html in the run's folder or"
-            " comparison.html here.",
+            help="The page to write, instead of report.html in the run's folder, or"
+            " comparison.html here for several runs.",
         ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Write the report of a run again, or compare several runs, on the terminal and as a page."""
+    """Write the report of a run again, or compare several runs."""
     from p2pfl_simulations.commands.reporting import report_runs
 
     report_runs(run_dirs, out=out, as_json=json)
