@@ -36,6 +36,7 @@ _REASONS = {
     "dial_timeout": "no answer from its addresses in time",
     "address_of_another_peer": "somebody else is at its address",
     "another_incarnation": "it is linked to another process that runs with our key",
+    "out_of_descriptors": "this host has no file descriptor left to dial with",
     "gone_away": "it has ended the link",
     "does_not_read": "it takes nothing of what is sent to it",
 }

@@ -24,6 +24,7 @@ from p2pfl.daemon.building import (
 )
 from p2pfl.daemon.config import PeerConfig, PeerFolder
 from p2pfl.daemon.control import ControlServer, require_short
+from p2pfl.daemon.descriptors import limits_for, raise_limit, too_few
 from p2pfl.daemon.driver import SWITCH_INTERVAL_S, Driver
 from p2pfl.daemon.errors import RunsTwice, ServiceError
 from p2pfl.daemon.incarnations import Incarnation, Incarnations
@@ -175,8 +176,14 @@ class _Service:
             if place != self._index
         }
         loop = asyncio.get_running_loop()
+        open_max = raise_limit()
+        if warning := too_few(open_max, len(others)):
+            self._reporter.tell("few_descriptors", warning, level=logging.WARNING)
         async with Host(
-            self._keys.identity, allow=frozenset(others), tells_incarnations=True
+            self._keys.identity,
+            allow=frozenset(others),
+            limits=limits_for(open_max, len(others)),
+            tells_incarnations=True,
         ) as host:
             self._host = host
             self._reporter.listeners.append(self._on_event)

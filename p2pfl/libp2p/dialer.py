@@ -12,6 +12,7 @@ from p2pfl.libp2p.errors import ConnectionLost, DialFailed, RemoteProtocolError
 from p2pfl.libp2p.handshake import prepare_socket, remote_address_of
 from p2pfl.libp2p.limits import Limits
 from p2pfl.libp2p.multiaddr import Multiaddr
+from p2pfl.shortages import is_passing
 from p2pfl_crypto.identity import PeerId
 
 # Peers whose dial rate is remembered; those that have not been dialled of late are forgotten first.
@@ -164,7 +165,8 @@ class Dialer:
             )
             connected = await self._connect_first(found[: self._limits.addresses_per_dial_max])
         except (OSError, UnicodeError) as error:
-            raise DialFailed("unreachable", f"{address}: {error}") from None
+            reason = "out_of_descriptors" if is_passing(error) else "unreachable"
+            raise DialFailed(reason, f"{address}: {error}") from None
         try:
             return await self._connect(
                 connected, remote_address_of(connected.getpeername()), peer_id

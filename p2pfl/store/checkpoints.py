@@ -14,11 +14,13 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from p2pfl.shortages import is_passing
 from p2pfl.store.files import PRIVATE, sync_file
 from p2pfl_crypto.hashing import body_digest, hash_parts
 from p2pfl_gossip.actions import Vector
 
 _NAME = re.compile(r"checkpoint-(\d{12})\.safetensors")
+_OS_ERROR = re.compile(r"os error (\d+)")  # As its messages have it.
 _TENSOR = "vector"
 _DTYPES = (np.dtype("<f4"), np.dtype("<f8"))
 
@@ -66,7 +68,7 @@ class Checkpoints:
         except BaseException as error:
             self.remove([name])
             if isinstance(error, SafetensorError):  # Its way to say that the disk is full.
-                raise OSError(str(error)) from None
+                raise _as_os_error(error) from None
             raise
         return Checkpoint(name, _digest(vector))
 
@@ -83,6 +85,8 @@ class Checkpoints:
         try:
             tensors = load_file(path)
         except SafetensorError as error:
+            if is_passing(shortage := _as_os_error(error)):
+                raise shortage from None
             raise BrokenCheckpoint(f"is no safetensors file ({error})") from None
         vector = tensors.get(_TENSOR)
         if vector is None or len(tensors) != 1:
@@ -103,6 +107,11 @@ def _digest(vector: Vector) -> bytes:
     return hash_parts(
         b"p2pfl/checkpoint", vector.dtype.name.encode(), body_digest(vector.view(np.uint8).data)
     )
+
+
+def _as_os_error(error: SafetensorError) -> OSError:
+    code = _OS_ERROR.search(str(error))
+    return OSError(int(code[1]), str(error)) if code else OSError(str(error))
 
 
 def _match(file: Path) -> re.Match[str] | None:

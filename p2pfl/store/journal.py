@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from p2pfl.shortages import wait_out
 from p2pfl.store.checkpoints import BrokenCheckpoint, Checkpoint, Checkpoints
 from p2pfl.store.errors import DamagedJournal, FolderLocked, StoreError
 from p2pfl.store.files import create_file, sync_file, sync_folder
@@ -142,7 +143,7 @@ class Store:
         with self._mutex:
             self._require_usable()
             try:
-                return _read(self._connection, self._folder, self._checkpoints)
+                return wait_out(lambda: _read(self._connection, self._folder, self._checkpoints))
             except _SQLITE_ERRORS as error:
                 raise _explained(error, self._folder) from None
             except OSError as error:
@@ -160,21 +161,10 @@ class Store:
         """
         with self._mutex:
             self._require_usable()
-            written: dict[str, Checkpoint] = {}
             try:
-                for key, value in records.items():
-                    if value is not None and not isinstance(value, bytes):
-                        self._before_step(f"write {key}")
-                        written[key] = self._checkpoints.write(value)
-                if written:
-                    self._before_step("flush folder")
-                    sync_folder(self._folder)
-            except BaseException as error:
-                # No transaction has begun that could name them.
-                self._checkpoints.remove([file.name for file in written.values()])
-                if isinstance(error, OSError):
-                    raise StoreError(f"cannot write to {self._folder}: {error}") from None
-                raise
+                written = wait_out(lambda: self._write_vectors(records))
+            except OSError as error:
+                raise StoreError(f"cannot write to {self._folder}: {error}") from None
             self._checkpoints.remove(self._commit(records, written))
 
     def close(self) -> None:
@@ -199,6 +189,23 @@ class Store:
     ) -> None:
         self.close()
 
+    def _write_vectors(self, records: Mapping[str, bytes | Vector | None]) -> dict[str, Checkpoint]:
+        """Write all vectors to files of their own, flushed; nothing is left of them on failure."""
+        written: dict[str, Checkpoint] = {}
+        try:
+            for key, value in records.items():
+                if value is not None and not isinstance(value, bytes):
+                    self._before_step(f"write {key}")
+                    written[key] = self._checkpoints.write(value)
+            if written:
+                self._before_step("flush folder")
+                sync_folder(self._folder)
+        except BaseException:
+            # No transaction has begun that could name them.
+            self._checkpoints.remove([file.name for file in written.values()])
+            raise
+        return written
+
     def _commit(
         self, records: Mapping[str, bytes | Vector | None], written: Mapping[str, Checkpoint]
     ) -> list[str]:
@@ -207,7 +214,8 @@ class Store:
         replaced: list[str] = []
         try:
             self._before_step("begin")
-            connection.execute("BEGIN IMMEDIATE")
+            # SQLite opens its log here, if it has not yet; nothing has changed where it cannot.
+            wait_out(lambda: connection.execute("BEGIN IMMEDIATE"))
             for key, value in records.items():
                 before = connection.execute(
                     "SELECT checkpoint, digest FROM records WHERE key = ?", (key,)

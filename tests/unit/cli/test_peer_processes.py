@@ -218,3 +218,23 @@ def test_a_peer_without_torch_is_small(tmp_path: Path) -> None:
                 assert heavy not in loaded
             peer.stop()
         assert [peer.end() for peer in peers] == [0, 0]
+
+
+def test_strangers_that_use_up_descriptors_end_no_peer(tmp_path: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+
+    one, two = make_group(tmp_path, rounds=25)
+    with running(two) as (other,), running(one, preexec_fn=limit) as (peer,):
+        assert "raise the hard limit" in peer.until("few_descriptors")["message"]
+        told = peer.until("listening")["addresses"][0].split("/")
+        strangers = [socket.create_connection((told[2], int(told[4]))) for _ in range(200)]
+        for each in (peer, other):
+            each.until("finished")
+        for stranger in strangers:
+            stranger.close()
+        for each in (peer, other):
+            each.stop()
+            assert each.end() == 0
+    assert peer.plain_lines() == []
+    assert peer.events().count("round_ended") == 25

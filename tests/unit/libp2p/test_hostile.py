@@ -2,10 +2,12 @@
 """Peers that break rules: each is dropped by a counted reason, and all others run on."""
 
 import asyncio
+import contextlib
 import os
 import resource
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 from libp2p_fixtures import LISTEN, Events, RawPeer, identity, limits, run, until
 
-from p2pfl.libp2p import Host, Keeper, Limits, PeerDown, PeerUp, Stream
+from p2pfl.libp2p import DialFailed, Host, Keeper, Limits, PeerDown, PeerUp, Stream
 from p2pfl.libp2p import listener as listener_module
 from p2pfl.libp2p.keeper import Backoff
 from p2pfl.libp2p.liveness import TICKS_PER_PERIOD, Liveness, Verdict
@@ -393,33 +395,89 @@ def test_back_off_grows_with_jitter_up_to_its_longest() -> None:
         assert longest_s / 2 <= min(delays) <= max(delays) <= longest_s
 
 
-def test_running_out_of_descriptors_pauses_listening_and_is_counted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Use up all descriptors of this process, and give them back."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+    hoard = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+        with contextlib.suppress(OSError):
+            while True:
+                hoard.append(os.dup(0))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for descriptor in hoard:
+            os.close(descriptor)
+
+
+def knocking_socket() -> socket.socket:
+    knocking = socket.socket()
+    knocking.setblocking(False)
+    return knocking
+
+
+def test_without_a_descriptor_whoever_knocks_is_turned_away_and_listening_goes_on() -> None:
+    async def main() -> None:
+        async with Host(identity(1)) as dialing, Host(identity(2)) as victim:
+            [address] = await victim.listen(LISTEN)
+            loop, knocking = asyncio.get_running_loop(), knocking_socket()
+            with no_descriptor_left():
+                await loop.sock_connect(knocking, (address.host, address.port))
+                await until(lambda: victim.counters["accepts_refused"] > 0)
+                assert await loop.sock_recv(knocking, 1) == b""
+            knocking.close()
+            assert victim.counters["accepts_failed"] == 1
+            await dialing.dial(VICTIM, [address])
+
+    run(main)
+
+
+def test_without_a_descriptor_the_oldest_handshake_gives_way() -> None:
+    async def main() -> None:
+        async with Host(identity(2)) as victim:
+            [address] = await victim.listen(LISTEN)
+            loop = asyncio.get_running_loop()
+            strangers = [knocking_socket() for _ in range(3)]
+            for stranger in strangers[:2]:
+                await loop.sock_connect(stranger, (address.host, address.port))
+            await until(lambda: victim.metrics()["handshakes_in_progress"] == 2)
+            with no_descriptor_left():
+                await loop.sock_connect(strangers[2], (address.host, address.port))
+                await until(lambda: victim.counters["accepts_failed"] > 0)
+                assert await loop.sock_recv(strangers[0], 1) == b""
+                await until(lambda: victim.metrics()["handshakes_in_progress"] == 2)
+            assert victim.counters["accepts_refused"] == 0
+            for stranger in strangers:
+                stranger.close()
+
+    run(main)
+
+
+def test_a_shortage_without_a_remedy_pauses_listening(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener_module, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(listener_module, "_open_spare", lambda: None)
 
     async def main() -> None:
         async with Host(identity(1)) as dialing, Host(identity(2)) as victim:
             [address] = await victim.listen(LISTEN)
-            reader = socket.socket()
-            reader.setblocking(False)
-            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-            highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
-            try:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
-                hoard = []
-                while True:
-                    try:
-                        hoard.append(os.dup(0))
-                    except OSError:
-                        break
-                await asyncio.get_running_loop().sock_connect(reader, (address.host, address.port))
-                await until(lambda: victim.counters["accepts_failed"] > 0)
-            finally:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-                for descriptor in hoard:
-                    os.close(descriptor)
-                reader.close()
+            loop, knocking = asyncio.get_running_loop(), knocking_socket()
+            with no_descriptor_left():
+                await loop.sock_connect(knocking, (address.host, address.port))
+                await until(lambda: victim.counters["accepts_failed"] > 1)
+            knocking.close()
             await dialing.dial(VICTIM, [address])
+
+    run(main)
+
+
+def test_a_dial_without_a_descriptor_is_not_put_down_to_the_other_end() -> None:
+    async def main() -> None:
+        async with Host(identity(1)) as dialing, Host(identity(2)) as victim:
+            [address] = await victim.listen(LISTEN)
+            with no_descriptor_left(), pytest.raises(DialFailed, match="out_of_descriptors"):
+                await dialing.dial(VICTIM, [address])
 
     run(main)

@@ -10,12 +10,16 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from p2pfl import shortages
+from p2pfl.store import checkpoints
 from p2pfl.store.errors import DamagedJournal, FolderLocked, StoreError
 from p2pfl.store.journal import BeforeStep, Store
 
@@ -508,3 +512,43 @@ def test_a_folder_that_is_read_only_is_named(folder: Path) -> None:
     with pytest.raises(StoreError, match=f"cannot lock {folder}: Permission denied"):
         Store.open(folder)
     folder.chmod(0o700)
+
+
+# --- shortages -------------------------------------------------------------------------------
+
+
+def test_a_shortage_of_descriptors_is_waited_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shortages, "PAUSE_S", 0.0)
+    failures = iter([True, True])
+
+    def short(name: str, real: Callable[..., Any]) -> None:
+        def call(*arguments: Any) -> Any:
+            if next(failures, False):
+                raise SafetensorError(f"{name}: Too many open files (os error {errno.EMFILE})")
+            return real(*arguments)
+
+        monkeypatch.setattr(checkpoints, name, call)
+
+    with Store.open(folder) as store:
+        short("save_file", save_file)
+        store.persist({"model": MODEL})
+        assert len(list(folder.glob("*.safetensors"))) == 1, "a try left its file behind"
+        failures = iter([True, True])
+        short("load_file", load_file)
+        np.testing.assert_array_equal(store.records()["model"], MODEL)
+
+
+def test_a_shortage_that_stays_is_no_damage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shortages, "PATIENCE_S", 0.0)
+
+    def short(*_: Any) -> None:
+        raise SafetensorError(f"Too many open files (os error {errno.EMFILE})")
+
+    with Store.open(folder) as store:
+        store.persist({"model": MODEL})
+        monkeypatch.setattr(checkpoints, "load_file", short)
+        with pytest.raises(StoreError, match="Too many open files") as told:
+            store.records()
+        assert not isinstance(told.value, DamagedJournal)
