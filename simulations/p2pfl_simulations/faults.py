@@ -21,10 +21,14 @@ class FaultInjector:
         settings: what goes wrong.
         seed: of the scenario.
         training_s: how long each peer trains in one round, in virtual time.
+
+    Attributes:
+        training_s: the same.
     """
 
     def __init__(self, settings: FaultSettings, *, seed: int, training_s: list[float]) -> None:
-        self._settings, self._training_s = settings, training_s
+        self._settings, self.training_s = settings, training_s
+        self._is_healed = False
         self._world: Stage
         self._rngs = {kind: stream(seed, f"faults/{kind}") for kind in ("dropout", "crash")}
         self._armed: dict[int, str] = {}  # Peer -> the fault that awaits its exchange.
@@ -59,6 +63,8 @@ class FaultInjector:
 
     def on_report(self, now_s: float, host: Place, event: Event) -> None:
         """Draw at each peer's round whether it drops out or crashes within, and when."""
+        if self._is_healed:
+            return
         if isinstance(event, RoundStarted):
             self._armed.pop(host.index, None)
             for kind, settings in (
@@ -67,7 +73,7 @@ class FaultInjector:
             ):
                 if settings and self._rngs[kind].random() < settings.probability:
                     if self._rngs[kind].random() < 0.5:
-                        delay_s = self._rngs[kind].random() * self._training_s[host.index]
+                        delay_s = self._rngs[kind].random() * self.training_s[host.index]
                         self._plan(now_s + delay_s, host, kind)
                     else:
                         self._armed[host.index] = kind
@@ -81,11 +87,23 @@ class FaultInjector:
     def on_incident(self, now_s: float, host: Place | None, kind: str, detail: str) -> None:
         """Nothing: incidents are our own doing."""
 
+    def heal(self) -> None:
+        """End all faults, for good: nobody is cut off, and who is away comes back now."""
+        self._is_healed = True
+        self._world.split(None)
+        for host in self._world.hosts:
+            self._world.bring_online(host, "healed")
+
     def _plan(self, at_s: float, host: Place, kind: str) -> None:
         self._world.queue.call_at(at_s, self._strike, host, kind, host.life)
 
     def _strike(self, host: Place, kind: str, life: int) -> None:
-        if not host.is_online or host.life != life or host.index in self._finished:
+        if (
+            self._is_healed
+            or not host.is_online
+            or host.life != life
+            or host.index in self._finished
+        ):
             return
         silent = bool(self._settings.dropout and self._settings.dropout.silent)
         kills = kind == "crash"
@@ -93,7 +111,7 @@ class FaultInjector:
         self._return_later(host, kind)
 
     def _end_session(self, host: Place) -> None:
-        if host.index in self._finished:
+        if self._is_healed or host.index in self._finished:
             return
         if host.is_online:
             self._world.take_offline(host, "churn", kills=True)
@@ -107,7 +125,7 @@ class FaultInjector:
 
     def _return(self, host: Place, kind: str) -> None:
         self._world.bring_online(host, kind)
-        if kind == "churn":
+        if kind == "churn" and not self._is_healed:
             self._next_session(host)
 
     def _next_session(self, host: Place) -> None:
@@ -117,6 +135,8 @@ class FaultInjector:
     def _split(self, partition: Partition) -> None:
         """Divide the network by shares, at random; heal it later."""
         world = self._world
+        if self._is_healed:
+            return
         order = list(range(len(world.hosts)))
         self._partition_rng.shuffle(order)
         parts = [0] * len(order)

@@ -124,6 +124,10 @@ class Network:
         """Draw whether a frame or body is lost on its way."""
         return self.is_lossy and self._loss_rng.random() < self._loss
 
+    def stop_losses(self) -> None:
+        """Lose nothing more."""
+        self.is_lossy = False
+
     def split(self, parts: list[int] | None) -> None:
         """Let peers reach only those of the same part; None heals."""
         self._parts, self.is_whole = parts, parts is None

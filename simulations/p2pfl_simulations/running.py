@@ -16,7 +16,7 @@ from p2pfl_gossip.masked_sum.jobs import perform
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.records import Record
 from p2pfl_simulations.baselines import local_only, pooled
-from p2pfl_simulations.batch import Workshop
+from p2pfl_simulations.batch import Worker, Workshop
 from p2pfl_simulations.checkers import Checker, Watched, all_checkers
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.faults import FaultInjector
@@ -35,7 +35,7 @@ from p2pfl_simulations.results.recorder import Recorder
 from p2pfl_simulations.results.run import RoundRow, Run
 from p2pfl_simulations.scenario import Scenario, masking_of
 from p2pfl_simulations.stopwatch import Stopwatch
-from p2pfl_simulations.world import World
+from p2pfl_simulations.world import Observer, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,22 @@ def add_baselines(
 
 
 class Simulation:
-    """One world with its peers, ready to run."""
+    """One world with its peers, ready to run.
+
+    Args:
+        scenario: what to run.
+        learner: trains and evaluates.
+        tell: is told of progress.
+        folder: where own liars are imported from.
+        checkers: watch what happens.
+        observers: are told what happens, after the recorder and the faults.
+        worker: does the learner's jobs in its place.
+
+    Attributes:
+        world: the world.
+        recorder: keeps the tables.
+        faults: what goes wrong.
+    """
 
     def __init__(
         self,
@@ -125,6 +140,8 @@ class Simulation:
         *,
         folder: Path | None = None,
         checkers: Sequence[Checker] = (),
+        observers: Sequence[Observer] = (),
+        worker: Worker | None = None,
     ) -> None:
         self._scenario, self._learner, self._tell = scenario, learner, tell
         self._checkers = tuple(checkers)
@@ -133,11 +150,11 @@ class Simulation:
         queue = EventQueue()
         speeds = Speeds(scenario, learner.steps)
         is_modelled = masking_of(scenario) == "modelled"
-        worker = MaskingWorker(learner, perform_modelled if is_modelled else perform)
-        self._workshop = Workshop(worker)
+        masking = MaskingWorker(worker or learner, perform_modelled if is_modelled else perform)
+        self._workshop = Workshop(masking)
         liars = Liars(scenario, folder)
-        self._recorder = Recorder(scenario, self._accuracy, self._on_round, liars.strategies)
-        faults = FaultInjector(
+        self.recorder = Recorder(scenario, self._accuracy, self._on_round, liars.strategies)
+        self.faults = FaultInjector(
             scenario.faults, seed=scenario.seed, training_s=speeds.round_s(scenario.peers)
         )
         network = Network(
@@ -155,14 +172,14 @@ class Simulation:
             queue=queue,
             workshop=self._workshop,
             duration_s=speeds.duration_s,
-            observers=(self._recorder, faults),
+            observers=(self.recorder, self.faults, *observers),
             checkers=self._checkers,
         )
         watched = watch(self.world, scenario, initial, liars)
         for checker in self._checkers:
             checker.start(watched)
-        self._recorder.start(self.world)
-        faults.start(self.world)
+        self.recorder.start(self.world)
+        self.faults.start(self.world)
 
     def run(self) -> bool:
         """Run to the end; return whether KeyboardInterrupt came first."""
@@ -182,9 +199,9 @@ class Simulation:
         peers = [host.machine for host in world.hosts if isinstance(host.machine, Peer)]
         return Run(
             scenario=scenario,
-            rounds=self._recorder.rows(),
-            peers=self._recorder.peers,
-            events=self._recorder.events,
+            rounds=self.recorder.rows(),
+            peers=self.recorder.peers,
+            events=self.recorder.events,
             sample_counts=[learner.sample_count(peer) for peer in range(scenario.peers)],
             label_counts=learner.label_counts,
             neighbours=self._neighbours(),
@@ -206,7 +223,7 @@ class Simulation:
             },
             batching=learner.batching,
             environment=environment(),
-            masked_sums=self._recorder.sums(world.bytes_by_message),
+            masked_sums=self.recorder.sums(world.bytes_by_message),
         )
 
     def _neighbours(self) -> list[tuple[int, ...]]:
@@ -221,7 +238,7 @@ class Simulation:
         return accuracy_of(self._workshop.do(0, Evaluate(round_, vector)))
 
     def _on_round(self, row: RoundRow) -> None:
-        self._tell(gossip_progress(self._scenario, row, self._recorder.online))
+        self._tell(gossip_progress(self._scenario, row, self.recorder.online))
 
 
 def watch(world: World, scenario: Scenario, initial: Vector, liars: Liars) -> Watched:
@@ -237,6 +254,7 @@ def watch(world: World, scenario: Scenario, initial: Vector, liars: Liars) -> Wa
         liars=liars.indices,
         initial=initial,
         rounds=scenario.rounds,
+        has_cohorts=scenario.averaging.algorithm == "cohorts",
         hides_models=masking_of(scenario) != "none",
         partners_of=partners_of,
     )

@@ -1,50 +1,69 @@
-"""A few seeds of the sweep; more by `python -m tests.simulation.sweep --seeds 100:400`."""
+"""Some seeds of the sweep, and a fault that it finds; more by `./scripts/bench sweep`."""
+
+import importlib
+import sys
+from collections import Counter
+from pathlib import Path
 
 import pytest
-import sweep
 
-from p2pfl_gossip.actions import Event
-from p2pfl_gossip.events import RoundEnded
-from p2pfl_simulations.world import Host
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+sweep_draw = importlib.import_module("sweep_draw")
+sweep_run = importlib.import_module("sweep_run")
+plants = importlib.import_module("sweep_plants").PLANTS
 
-@pytest.mark.parametrize("seed", range(24))
-def test_after_faults_every_peer_finishes(seed: int) -> None:
-    sweep.check(seed)
+SEEDS = 40
 
 
-def test_peers_that_cannot_finish_are_named_with_the_replay(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def cut_off(self: sweep.Sweep) -> None:
-        for host in self.world.hosts:
-            self.world.take_offline(host, "test", silent=True)
-
-    monkeypatch.setattr(sweep.Sweep, "_heal", cut_off)
-    seed = next(seed for seed in range(100) if sweep.draw(seed).is_faulty)
-    with pytest.raises(sweep.Violation) as caught:
-        sweep.check(seed)
-    assert "have not finished: 0 " in str(caught.value)
-    replay = f"replay: python -m tests.simulation.sweep --seeds {seed}:{seed + 1}"
-    assert str(caught.value).endswith(replay)
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_what_must_hold_holds_and_every_honest_peer_finishes(seed: int) -> None:
+    assert not sweep_run.run_seed(seed).violation
 
 
-def test_two_complete_means_of_one_cohort_are_found() -> None:
-    drawn = next(
-        drawn
-        for drawn in map(sweep.draw, range(100))
-        if drawn.scenario.averaging.algorithm == "cohorts" and not drawn.is_faulty
-    )
-    swept = sweep.Sweep(drawn)
-    tell = swept.checker.on_report
+def test_the_draws_cover_what_may_go_wrong() -> None:
+    kinds: Counter[str] = Counter()
+    for seed in range(2000):
+        kinds += sweep_draw.draw(seed).kinds()
+    liars = [kind for kind in kinds if kind.startswith("liar: ")]
+    assert len({kind.split(" (")[0] for kind in liars}) == 16
+    assert min(kinds[kind] for kind in liars) >= 5
+    faults = ["churn", "crash", "dropout", "failed trainings", "loss", "partition", "stragglers"]
+    assert min(kinds[f"fault: {fault}"] for fault in faults) >= 100
+    assert kinds["fault: none"] >= 100
+    assert kinds["averaging: cohorts, masks real"] >= 900
 
-    def falsify(now_s: float, host: Host, event: Event) -> None:
-        if isinstance(event, RoundEnded) and host.index == 1:
-            event = RoundEnded(
-                event.round, event.vector + 1, event.expected, event.contributors, event.complete
-            )
-        tell(now_s, host, event)
 
-    swept.checker.on_report = falsify  # type: ignore[method-assign]
-    with pytest.raises(sweep.Violation, match="different complete means"):
+def test_a_planted_fault_is_found_and_its_replay_named() -> None:
+    seed = 30  # A peer restarts within its rounds.
+    found = sweep_run.run_seed(seed, "round-forgotten")
+    assert "goes from round 2 back to 0" in found.violation
+    replay = f"replay: ./scripts/bench sweep --from {seed} --seeds 1 --plant round-forgotten"
+    assert found.violation.endswith(replay)
+
+
+def test_peers_that_cannot_finish_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    seed = next(seed for seed in range(100) if sweep_draw.draw(seed).is_faulty)
+    swept = sweep_run.Sweep(sweep_draw.draw(seed))
+
+    def cut_off() -> None:
+        for host in swept.world.hosts:
+            swept.world.take_offline(host, "test", silent=True)
+
+    monkeypatch.setattr(swept.simulation.faults, "heal", cut_off)
+    with pytest.raises(Exception, match="have not finished: ") as caught:
         swept.run()
+    assert type(caught.value).__name__ == "Violation"
+
+
+def test_what_is_planted_goes_when_the_seed_ends() -> None:
+    before = {name: dict(vars(owner)) for name, owner in _owners().items()}
+    for plant in plants.values():
+        with plant():
+            pass
+    assert before == {name: dict(vars(owner)) for name, owner in _owners().items()}
+
+
+def _owners() -> dict[str, type]:
+    module = importlib.import_module("sweep_plants")
+    return {name: it for name, it in vars(module).items() if isinstance(it, type)}

@@ -32,6 +32,8 @@ class OneMean(Checker):
         event = action.event if isinstance(action, Report) else None
         if not isinstance(event, RoundEnded) or not self.watched.is_honest(host):
             return
+        if not self.watched.has_cohorts:
+            return
         if not self.watched.hides_models and self.watched.liars:
             return
         if not np.isfinite(event.vector).all():

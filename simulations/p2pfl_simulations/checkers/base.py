@@ -23,7 +23,8 @@ class Watched:
         liars: indices of those that lie: nothing is demanded of them.
         initial: float32[d], the model that everybody starts with.
         rounds: that each peer does.
-        hides_models: whether averaging is by masked sums.
+        has_cohorts: whether peers average in cohorts.
+        hides_models: whether they do so by masked sums.
         partners_of: a peer's partners in a round, by (index, round).
     """
 
@@ -31,6 +32,7 @@ class Watched:
     liars: frozenset[int]
     initial: Vector
     rounds: int
+    has_cohorts: bool
     hides_models: bool
     partners_of: Callable[[int, int], tuple[int, ...]]
     _indices: dict[str, int] = field(init=False, repr=False)

@@ -44,7 +44,11 @@ def vector(seed: int) -> Vector:
 
 
 def begun(
-    checker: Checker, *, liars: frozenset[int] = frozenset({LIAR}), hides: bool = True
+    checker: Checker,
+    *,
+    liars: frozenset[int] = frozenset({LIAR}),
+    has_cohorts: bool = True,
+    hides: bool = True,
 ) -> Any:
     checker.start(
         Watched(
@@ -52,6 +56,7 @@ def begun(
             liars=liars,
             initial=vector(0),
             rounds=5,
+            has_cohorts=has_cohorts,
             hides_models=hides,
             partners_of=lambda index, _round: tuple(i for i in range(6) if i != index),
         )
@@ -87,6 +92,11 @@ class TestOneMean:
         reports(checker, LIAR, ended(0, vector(2)))
         with pytest.raises(Violation, match="peers 0 and 1 end round 0 with different complete"):
             reports(checker, 1, ended(0, vector(2)))
+
+    def test_neighbours_have_no_mean_in_common(self) -> None:
+        checker = begun(OneMean(), liars=frozenset(), has_cohorts=False, hides=False)
+        reports(checker, 0, ended(0, vector(1)))
+        reports(checker, 1, ended(0, vector(2)))
 
     def test_in_the_open_a_liar_may_tell_two(self) -> None:
         checker = begun(OneMean(), hides=False)

@@ -1,0 +1,99 @@
+"""Random scenarios by seed: faults and liars, then the network heals, and all must finish.
+
+    ./scripts/bench sweep --seeds 1000 [--from K] [--jobs 2] [--plant NAME]
+
+For each seed it draws an algorithm, sizes, links, faults and liars, runs the peers, and heals the
+network after a drawn time. What `p2pfl_simulations/checkers` states must hold all the while, and
+every honest peer must finish within the time that deadlines add up to.
+
+A violation prints one line, with the command that replays it; the exit code is then 1. With
+`--plant`, a fault is planted in the product, which the sweep is to find: it ends at the first
+violation with exit code 0, and with 1 if it finds none. `--plants` lists them.
+"""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+
+from sweep_plants import PLANTS
+from sweep_run import Outcome, run_seed
+
+REPORT_EVERY = 1000
+
+
+def run_all(seeds: range, jobs: int, plant: str) -> Iterable[Outcome]:
+    """Run seeds in order, on a few processes or in this one."""
+    run = partial(run_seed, plant=plant)
+    if jobs == 1:
+        yield from map(run, seeds)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from pool.map(run, seeds, chunksize=8)
+
+
+def find_planted(seeds: range, jobs: int, plant: str) -> int:
+    """Run seeds until the planted fault is found: by a seed that is right without it."""
+    for outcome in run_all(seeds, jobs, plant):
+        if outcome.violation and not run_seed(outcome.seed).violation:
+            print(
+                f"{plant} found after {outcome.seed - seeds.start + 1} seeds: {outcome.violation}"
+            )
+            return 0
+    print(f"{plant} was not found in {len(seeds)} seeds")
+    return 1
+
+
+def main() -> int:
+    """Run the sweep."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=100, help="how many")
+    parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--plant", choices=PLANTS, default="", metavar="NAME", help="see --plants")
+    parser.add_argument("--plants", action="store_true", help="list what can be planted")
+    parser.add_argument("--nice", type=int, default=10, help="how far to give way to other work")
+    arguments = parser.parse_args()
+    if arguments.plants:
+        for name, plant in PLANTS.items():
+            print(f"{name}: {' '.join((plant.__doc__ or '').split())}")
+        return 0
+    os.nice(arguments.nice)
+    seeds = range(arguments.first, arguments.first + arguments.seeds)
+    if arguments.plant:
+        return find_planted(seeds, arguments.jobs, arguments.plant)
+    return sweep(seeds, arguments.jobs)
+
+
+def sweep(seeds: range, jobs: int) -> int:
+    """Run all seeds, and report now and then."""
+    kinds: Counter[str] = Counter()
+    failed, events, cpu_s = 0, 0, 0.0
+    for outcome in run_all(seeds, jobs, ""):
+        kinds += outcome.kinds
+        events += outcome.events
+        cpu_s += outcome.cpu_s
+        if outcome.violation:
+            failed += 1
+            print(outcome.violation, flush=True)
+        done = outcome.seed - seeds.start + 1
+        if not done % REPORT_EVERY or done == len(seeds):
+            print(
+                f"{done} seeds from {seeds.start} on, {failed} with a violation;"
+                f" {cpu_s:.0f} CPU seconds, {3600 * done / cpu_s:,.0f} seeds a CPU hour,"
+                f" {events:,} events",
+                flush=True,
+            )
+    width = max(map(len, kinds), default=0)
+    for kind in sorted(kinds):
+        print(f"  {kind:{width}} {kinds[kind]:7}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""Faults planted in the product, one at a time: what the sweep must be able to find."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from p2pfl_gossip import peer
+from p2pfl_gossip.actions import Persist
+from p2pfl_gossip.masked_sum.exchange import Exchange
+from p2pfl_gossip.masked_sum.journal import Journal, Refused, Step
+from p2pfl_gossip.masked_sum.revealing import Revealing
+from p2pfl_gossip.masked_sum.summing import Summing
+from p2pfl_gossip.masked_sum.voting import Voting
+from p2pfl_simulations.masking import SimulatedCore
+from p2pfl_simulations.results.recorder import Recorder
+
+Plant = Callable[[], AbstractContextManager[None]]
+PLANTS: dict[str, Plant] = {}
+
+
+def plant(replace: Callable[[], Iterator[tuple[Any, str, Any]]]) -> Plant:
+    """Register what replaces attributes of classes, for as long as it is entered."""
+
+    @contextmanager
+    def planted() -> Iterator[None]:
+        before = []
+        for owner, name, value in replace():
+            before.append((owner, name, owner.__dict__[name]))
+            setattr(owner, name, value)
+        try:
+            yield
+        finally:
+            for owner, name, value in before:
+                setattr(owner, name, value)
+
+    planted.__doc__ = replace.__doc__
+    PLANTS[replace.__name__.replace("_", "-")] = planted
+    return planted
+
+
+def _persisted_last(actions: list[Any], begin: int) -> None:
+    """Move what was persisted from `begin` on behind all that was said."""
+    added = actions[begin:]
+    persists = [it for it in added if isinstance(it, Persist)]
+    actions[begin:] = [it for it in added if not isinstance(it, Persist)] + persists
+
+
+@plant
+def vote_before_record() -> Iterator[tuple[Any, str, Any]]:
+    """A vote leaves before the record that says what was voted for."""
+    honest = Voting._try_to_vote
+
+    def vote(self: Any) -> None:
+        begin = len(self._core.actions)
+        honest(self)
+        _persisted_last(self._core.actions, begin)
+
+    yield Voting, "_try_to_vote", vote
+
+
+@plant
+def spent_not_recorded() -> Iterator[tuple[Any, str, Any]]:
+    """That a vector was sent is not written down."""
+    honest = Exchange.start
+
+    def start(self: Any) -> None:
+        begin = len(self._core.actions)
+        honest(self)
+        added = self._core.actions[begin:]
+        self._core.actions[begin:] = [it for it in added if not isinstance(it, Persist)]
+
+    yield Exchange, "start", start
+
+
+@plant
+def session_begun_twice() -> Iterator[tuple[Any, str, Any]]:
+    """A restarted member begins a session again that it had begun before."""
+    honest = Journal.begin
+
+    def begin(self: Any, round_: int, attempt: int) -> Persist:
+        try:
+            return honest(self, round_, attempt)
+        except Refused:
+            self._last = None
+            return honest(self, round_, attempt)
+
+    yield Journal, "begin", begin
+
+
+@plant
+def trained_model_given() -> Iterator[tuple[Any, str, Any]]:
+    """Who asks for a model gets the one that was just trained, and never averaged."""
+    yield peer.Peer, "_vector_for_others", lambda self: self._vector
+
+
+@plant
+def round_forgotten() -> Iterator[tuple[Any, str, Any]]:
+    """A restarted peer begins at round 0, whatever is on its disk."""
+    honest = peer.Peer.on_start
+
+    def on_start(self: Any, now_s: float, records: dict[str, Any]) -> list[Any]:
+        kept = {key: value for key, value in records.items() if key != "model"}
+        return honest(self, now_s, kept)
+
+    yield peer.Peer, "on_start", on_start
+
+
+@plant
+def one_sum_believed() -> Iterator[tuple[Any, str, Any]]:
+    """A chunk's sum counts once one member has signed it."""
+    honest = Summing._quorum
+
+    def quorum(self: Any, chunk: int) -> bytes | None:
+        found = honest(self, chunk)
+        for said in self._said[chunk].values() if found is None else ():
+            return said.digest
+        return found
+
+    yield Summing, "_quorum", quorum
+
+
+@plant
+def signatures_unchecked() -> Iterator[tuple[Any, str, Any]]:
+    """Nobody checks a signature."""
+    yield SimulatedCore, "verify", lambda *_: None
+
+
+@plant
+def no_next_leader() -> Iterator[tuple[Any, str, Any]]:
+    """Where a leader is silent, nobody takes over."""
+    yield Voting, "_next_turn", lambda _self: None
+
+
+@plant
+def reveal_sent_once() -> Iterator[tuple[Any, str, Any]]:
+    """A reveal that was lost is never asked for again, and the session waits for ever."""
+
+    def wait(self: Any) -> None:
+        self._core.cancel_timer("session")
+
+    yield Revealing, "fetch_missing", wait
+
+
+@plant
+def counted_twice() -> Iterator[tuple[Any, str, Any]]:
+    """A peer that ends a round again after a restart counts again."""
+    honest = Recorder._round_ended
+
+    def ended(self: Any, now_s: float, host: Any, event: Any) -> None:
+        self._of(event.round).ended_by[host.index] = 0
+        honest(self, now_s, host, event)
+
+    yield Recorder, "_round_ended", ended
+
+
+@plant
+def blamed_for_repeating() -> Iterator[tuple[Any, str, Any]]:
+    """A leader that repeats an earlier leader's ballot is blamed for it."""
+    honest = Voting.on_ballot
+
+    def on_ballot(self: Any, sender: int, message: Any) -> None:
+        honest(self, sender, message)
+        if message.turn and message.digest() in self._ballots:
+            self._core.blame(sender, "two_ballots", message)
+
+    yield Voting, "on_ballot", on_ballot
+
+
+@plant
+def voted_twice() -> Iterator[tuple[Any, str, Any]]:
+    """A member votes for every ballot that it can check, and not for the first alone."""
+    honest = Voting._try_to_vote
+
+    def vote(self: Any) -> None:
+        own = self._vote_of.get(self._core.rank)
+        honest(self)
+        if own is None and self._core.rank in self._vote_of:
+            del self._vote_of[self._core.rank]
+            self._journal._last = self._journal._last and type(self._journal._last)(
+                self._journal._last.round,
+                self._journal._last.attempt,
+                Step.SPENT,
+                self._journal._last.spent_rounds,
+                bytes(32),
+            )
+
+    yield Voting, "_try_to_vote", vote

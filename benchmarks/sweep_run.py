@@ -1,0 +1,185 @@
+"""Runs one seed of the sweep: faults until a drawn time, then all must finish."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+from sweep_draw import Draw, draw
+from sweep_plants import PLANTS
+
+from p2pfl.group.averaging import SESSION_DEADLINES
+from p2pfl.learner.learner import make_learner
+from p2pfl_gossip.actions import Event, Job
+from p2pfl_gossip.catch_up import FETCH_DEADLINES
+from p2pfl_gossip.learning import Train, WorkFailed
+from p2pfl_gossip.records import Record
+from p2pfl_simulations.batch import Worker
+from p2pfl_simulations.checkers import Violation, all_checkers
+from p2pfl_simulations.checkers.accounting import BytesAsFormula, CountedOnce
+from p2pfl_simulations.checkers.base import Checker
+from p2pfl_simulations.checkers.progress import AllFinish
+from p2pfl_simulations.running import Simulation
+from p2pfl_simulations.scenario import masking_of
+from p2pfl_simulations.world import Host
+
+SLACK_S = 5.0
+"""Latencies, and the time on the links, of one round."""
+
+
+class Unlucky:
+    """Does jobs, but some trainings fail: which, their random streams' names say."""
+
+    def __init__(self, worker: Worker, probability: float) -> None:
+        self._worker, self._probability = worker, probability
+
+    def run(self, jobs: Sequence[tuple[int, Job]]) -> Sequence[Record]:
+        """Do jobs of peers, named by index; results in the same order."""
+        results = self._worker.run(jobs)
+        return [
+            WorkFailed("drawn so") if self._fails(job) else result
+            for (_, job), result in zip(jobs, results, strict=True)
+        ]
+
+    def _fails(self, job: Job) -> bool:
+        return isinstance(job, Train) and Random(f"{job.stream}/fails").random() < self._probability
+
+
+class _End:
+    """Ends the world once all honest peers have finished, if it `stops`, and not before.
+
+    It is the last observer: others may think that the run is over.
+    """
+
+    def __init__(self, all_finish: AllFinish) -> None:
+        self.stops = False
+        self._all_finish = all_finish
+        self.world: object
+
+    def on_report(self, now_s: float, host: Host, event: Event) -> None:
+        self.world.is_over = self.stops and self._all_finish.is_met  # type: ignore[attr-defined]
+
+    def on_incident(self, now_s: float, host: Host | None, kind: str, detail: str) -> None:
+        self.world.is_over = False  # type: ignore[attr-defined]
+
+
+class Sweep:
+    """The world of one seed."""
+
+    def __init__(self, drawn: Draw) -> None:
+        self.drawn = drawn
+        scenario = drawn.scenario
+        learner = make_learner(
+            scenario.learning, peer_count=scenario.peers, seed=scenario.seed, folder=None
+        )
+        if drawn.failing:
+            unlucky = Unlucky(learner, drawn.failing)
+        self.all_finish = AllFinish()
+        self.end = _End(self.all_finish)
+        self.checkers: list[Checker] = [*all_checkers(), self.all_finish]
+        self.simulation = Simulation(
+            scenario,
+            learner,
+            lambda _: None,
+            worker=unlucky if drawn.failing else None,
+            checkers=self.checkers,
+            observers=(self.end,),
+        )
+        self.world = self.end.world = self.simulation.world
+        recorder = self.simulation.recorder
+        late: list[Checker] = [CountedOnce(recorder.rows, lambda: recorder.peers)]
+        if not drawn.is_faulty and masking_of(scenario) == "none":
+            late.append(BytesAsFormula(scenario, lambda: self.world.bytes_sent))
+        for checker in late:
+            checker.start(self.all_finish.watched)
+        self.checkers += late
+
+    def run(self) -> None:
+        """Run to the end, or raise Violation."""
+        world, drawn = self.world, self.drawn
+        world.start()
+        world.run(drawn.heal_s)
+        if drawn.is_faulty:
+            world.network.stop_losses()
+            self.simulation.faults.heal()
+        self.end.stops = True
+        world.is_over = self.all_finish.is_met
+        world.run(max(world.queue.now_s, drawn.heal_s) + self.time_to_finish_s())
+        if not drawn.is_faulty:
+            self.end.stops = world.is_over = False  # What is on its way counts as well.
+            world.run(math.inf)
+        for checker in self.checkers:
+            checker.on_end(world.queue.now_s)
+
+    def time_to_finish_s(self) -> float:
+        """Return how long all rounds may take once nothing goes wrong.
+
+        A round is training, and two deadlines (of a client of FedAvg, too), or a session's life.
+        Before the first one, a search may be under way: a seek, a fetch that nobody answers,
+        another seek and fetch; each liar may be the one that does not answer.
+        """
+        scenario = self.drawn.scenario
+        deadline_s = min(scenario.averaging.deadline_s, 100.0)
+        deadlines = 2 if masking_of(scenario) == "none" else SESSION_DEADLINES
+        round_s = max(self.simulation.faults.training_s) + deadlines * deadline_s + SLACK_S
+        searches = 2 + len(self.all_finish.watched.liars)
+        search_s = searches * (1 + FETCH_DEADLINES) * deadline_s + SLACK_S
+        return search_s + (scenario.rounds + 1) * round_s
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a seed.
+
+    Attributes:
+        seed: which.
+        kinds: what was drawn.
+        violation: what did not hold, with the line that replays it; or empty.
+        cpu_s: processor seconds.
+        events: that the world handled.
+    """
+
+    seed: int
+    kinds: Counter[str]
+    violation: str
+    cpu_s: float
+    events: int
+
+
+def run_seed(seed: int, plant: str = "") -> Outcome:
+    """Run one seed, with a fault planted in the product if one is named."""
+    started = time.process_time()
+    drawn = draw(seed)
+    violation, events = "", 0
+    # Push-sum may run away where a peer is cut off for long; only its liveness is looked at.
+    is_wild = drawn.scenario.averaging.algorithm == "push-sum"
+    try:
+        with (
+            np.errstate(over="ignore" if is_wild else "raise"),
+            PLANTS[plant]() if plant else nullcontext(),
+        ):
+            sweep = Sweep(drawn)
+            sweep.run()
+            events = sweep.world.queue.processed
+    except Violation as error:
+        violation = str(error)
+    except Exception as error:
+        place = error.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else "?"
+        violation = f"{type(error).__name__}: {error} ({where})"
+    if violation:
+        scenario = drawn.scenario
+        liars = ", ".join(it.strategy for it in scenario.faults.liars)
+        lies = f", liars: {liars}" if liars else ""
+        planted = f" --plant {plant}" if plant else ""
+        violation = (
+            f"seed {seed} ({scenario.averaging.algorithm}, {scenario.peers} peers{lies}):"
+            f" {violation}; replay: ./scripts/bench sweep --from {seed} --seeds 1{planted}"
+        )
+    return Outcome(seed, drawn.kinds(), violation, time.process_time() - started, events)
