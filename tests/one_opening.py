@@ -3,17 +3,43 @@
 from random import Random
 from typing import Any
 
+import numpy as np
 from one_peer import DEADLINE_S, OnePeer
 
 from p2pfl_crypto.draw_seed import combine_draw, commit_draw
 from p2pfl_crypto.hashing import hash_parts
+from p2pfl_gossip.description import Description, describe_source, describe_tensor, fingerprint
 from p2pfl_gossip.desk import Desk
-from p2pfl_gossip.opening import Opening
+from p2pfl_gossip.opening import Begun, Opening, Ready
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.reveals import Revealed, Reveals
 
 GROUP_ID = hash_parts(b"test/group")
 PUBLIC_SEED = hash_parts(b"test/public")
+
+
+def description_of(
+    width: int = 16, *, start: float = 0.5, frozen: float = 2.0, version: str = "aa11"
+) -> Description:
+    """What a member may average: a model of two layers, and 100 frozen values."""
+    return Description(
+        tensors=(
+            describe_tensor("0.weight", (width, 8), "float32"),
+            describe_tensor("2.weight", (3, width), "float32"),
+        ),
+        start=fingerprint([np.full(11 * width, start, np.float32)]),
+        frozen=fingerprint([np.full(100, frozen, np.float32)]),
+        sources=(describe_source("mine.py", version),),
+    )
+
+
+OURS = description_of()
+SAYS_BEGUN = Begun(OURS.digest)
+
+
+def ready_message(*, asks: bool) -> Ready:
+    """What a member says that has the same as member 0."""
+    return Ready(asks, OURS.digest)
 
 
 def secret_of(member: int) -> bytes:
@@ -61,6 +87,7 @@ class OneOpening(OnePeer):
             roster=self.roster,
             deadline_s=DEADLINE_S,
             draw=PUBLIC_SEED if self.is_public else reveals_of(0, self.peers),
+            description=OURS,
             make_peer=make_peer,
             rng=Random("test/ask"),
         )

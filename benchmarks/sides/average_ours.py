@@ -24,6 +24,7 @@ from p2pfl.libp2p import Host
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip import events
+from p2pfl_gossip.description import Description, fingerprint
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.learning import Train, Trained
 from p2pfl_gossip.masked_sum.jobs import perform
@@ -114,6 +115,7 @@ async def main(index: int, peers: int, entries: int, rounds: int, masking: str) 
         roster=roster,
         deadline_s=1.0,
         draw=bytes(32),
+        description=Description((), fingerprint(()), fingerprint(()), ()),
         make_peer=make_peer,
         rng=Random(index),
     )

@@ -18,6 +18,31 @@ class OpeningWaits(Event, frozen=True):
     members: tuple[str, ...]
 
 
+class MemberDiffers(Event, frozen=True):
+    """A member would average something else than this peer, so that it counts as away.
+
+    Attributes:
+        member: which.
+        what: ``"layout"`` of the model, ``"start"``, ``"frozen"`` tensors or ``"code"``;
+            ``"unsaid"``: it says that it differs, and not in what.
+        name: the first tensor or file that differs; empty where there is none to name.
+        theirs: what it is there, for people; empty where there is nothing to say.
+        ours: what it is here.
+    """
+
+    member: str
+    what: str
+    name: str
+    theirs: str
+    ours: str
+
+
+class MemberAgrees(Event, frozen=True):
+    """A member that differed has been started again, and has the same as this peer now."""
+
+    member: str
+
+
 class Opened(Event, frozen=True):
     """All members were there, and the peer begins; once in its life, not after each restart."""
 

@@ -5,9 +5,15 @@ member first gathers all secrets of the draw (reveals.py), where there are any; 
 is ready, to all. It begins when everybody has said so, or as soon as it hears of a member that has
 begun, by a frame of that one's peer or by its answer: then all were ready.
 
+Members compare what they would average (comparison.py): each message here names the sender's
+description. Whoever has another one than we is never ready, says nothing that counts, and is told
+apart by name. This goes on once the group is open, for members that are started again.
+
 Losing a message only delays: a timer asks for what is missing, and members that have begun go on
-answering. A member that lies can withhold its own secret, so that nobody begins; or make others
-begin while somebody is away, as if that one had dropped out. It cannot bend the seed.
+answering. A member that lies can withhold its own secret, or claim another description, so that
+nobody begins; or make others begin while somebody is away, as if that one had dropped out. It
+cannot bend the seed, nor have models averaged that differ: not even whom it made begin takes
+anything of a member with another description.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,10 +34,18 @@ from p2pfl_gossip.actions import (
     Send,
     Vector,
 )
+from p2pfl_gossip.comparison import Comparison, DescriptionRequest, Present
+from p2pfl_gossip.description import (
+    DESCRIPTION_RECORD,
+    Description,
+    DescriptionPage,
+    encode_page,
+)
 from p2pfl_gossip.desk import Desk, DeskMachine
+from p2pfl_gossip.masked_sum.cohort import liars_max_of
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.peer_state import State
-from p2pfl_gossip.records import Message
+from p2pfl_gossip.records import Digest, Message
 from p2pfl_gossip.reveals import Revealed, RevealRequest, Reveals
 from p2pfl_gossip.roster import Roster
 
@@ -46,16 +60,21 @@ WAITS_NAMED_MAX = 8
 
 
 class Ready(Message, frozen=True, tag=7):
-    """I know the draw seed; if `asks`, say whether you do."""
+    """I know the draw seed; if `asks`, say whether you do. `description`: see `Present`."""
 
     asks: bool
+    description: Digest
 
 
 class Begun(Message, frozen=True, tag=8):
-    """All members were ready, and I have begun."""
+    """All members were ready, and I have begun. `description`: see `Present`."""
+
+    description: Digest
 
 
-OPENING_MESSAGES = Revealed | RevealRequest | Ready | Begun
+OPENING_MESSAGES = (
+    Revealed | RevealRequest | Ready | Begun | Present | DescriptionRequest | DescriptionPage
+)
 
 
 class Stage(StrEnum):
@@ -86,6 +105,7 @@ class Opening(DeskMachine):
         deadline_s: the time between two askings.
         draw: the secrets that the draw seed is made of; or the seed itself, 32 bytes, where it is
             public and nothing is to be revealed.
+        description: what it would average.
         make_peer: makes the peer, given the draw seed and a desk for it; called once.
         rng: draws whom to ask.
     """
@@ -97,6 +117,7 @@ class Opening(DeskMachine):
         roster: Roster,
         deadline_s: float,
         draw: Reveals | bytes,
+        description: Description,
         make_peer: Callable[[bytes, Desk], Peer],
         rng: Random,
     ) -> None:
@@ -107,8 +128,11 @@ class Opening(DeskMachine):
         self._stage = Stage.NEW
         self._peer: Peer | None = None
         self._records: dict[str, bytes | Vector] = {}
-        self._ready = {index}  # Membership and size only.
-        self._has_begun_elsewhere = False
+        self._comparison = Comparison(description, index)
+        self._description = description
+        # Membership and size only, of both.
+        self._ready = {index}
+        self._begun: set[int] = set()
         self._asked: set[int] = set()  # Who got a request since the last tick; membership only.
         self._is_paused = False
         self._told: events.OpeningWaits | None = None
@@ -125,6 +149,9 @@ class Opening(DeskMachine):
         if self._peer is not None:
             return self._peer.state
         if self._stage in (Stage.GATHERING, Stage.READY):
+            if self._comparison.differing:
+                differ = len(self._comparison.differing)
+                return f"opening: {differ} of {len(self._roster)} members differ from this one"
             return f"opening: waits for {len(self._awaited())} of {len(self._roster)} members"
         return self._stage
 
@@ -161,6 +188,8 @@ class Opening(DeskMachine):
         index = self._roster.index_untrusted(sender)
         if isinstance(message, OPENING_MESSAGES):
             return self._on_opening_message(now_s, index, message)
+        if index in self._comparison.differing:
+            return []
         if self._peer is not None:
             return self._peer.on_message(now_s, sender, message)
         actions = self._on_begun(now_s, index)
@@ -180,6 +209,8 @@ class Opening(DeskMachine):
         index = self._roster.index_untrusted(sender)
         if isinstance(header, OPENING_MESSAGES):
             raise RemoteProtocolError("unexpected_message")
+        if index in self._comparison.differing:
+            return False, []
         if self._peer is not None:
             return self._peer.on_bulk_begin(now_s, sender, bulk, header)
         actions = self._on_begun(now_s, index)
@@ -207,17 +238,24 @@ class Opening(DeskMachine):
         return self._running().on_bulk_lost(now_s, sender, bulk)
 
     def on_peer_up(self, now_s: float, peer: PeerId) -> list[Action]:
-        """Tell a member that can be reached now what it may lack from us."""
-        if self._peer is not None:
-            return self._peer.on_peer_up(now_s, peer)
+        """Tell a member that can be reached now what it may lack from us.
+
+        Our description is told before anything of the peer: it or we may have been started again.
+        """
         index = self._roster.index_untrusted(peer)
+        if self._stage is Stage.LEFT or (self._peer and self._peer.state is State.LEFT):
+            return []
         actions: list[Action] = []
-        if self._stage in (Stage.GATHERING, Stage.READY):
-            if self._reveals is not None and index not in self._ready:
-                actions.append(Send(peer, self._reveals.reveal(self._index)))
-            if self._stage is Stage.READY:
-                actions.append(Send(peer, Ready(asks=index not in self._ready)))
-        return actions
+        if self._peer is None and self._reveals is not None and index not in self._ready:
+            actions.append(Send(peer, self._reveals.reveal(self._index)))
+        if self._stage is Stage.OPEN:
+            actions.append(Send(peer, Begun(self._comparison.digest)))
+        elif self._stage is Stage.READY:
+            actions.append(Send(peer, self._say_ready(index)))
+        else:
+            actions.append(Send(peer, Present(self._comparison.digest)))
+        actions += self._request(self._comparison.ask_again(index))
+        return actions if self._peer is None else actions + self._peer.on_peer_up(now_s, peer)
 
     def on_peer_down(self, now_s: float, peer: PeerId) -> list[Action]:
         """Nothing before the peer has begun: the timer asks again."""
@@ -229,8 +267,8 @@ class Opening(DeskMachine):
         self._enter(Stage.GATHERING)
         actions: list[Action] = []
         if self._reveals is not None:
-            ours = self._reveals.reveal(self._index)
-            actions = [Send(self._roster.peers[other], ours) for other in self._others()]
+            for message in (self._reveals.reveal(self._index), Present(self._comparison.digest)):
+                actions += [Send(self._roster.peers[other], message) for other in self._others()]
         actions += self._go_on(now_s)
         if self._stage is Stage.OPEN:  # In a group of one.
             return actions
@@ -246,46 +284,91 @@ class Opening(DeskMachine):
             wanted = self._require_reveals().wanted(message)
         if self._stage is Stage.LEFT or (self._peer and self._peer.state is State.LEFT):
             return []
-        if isinstance(message, Begun):
-            return self._on_begun(now_s, sender)
-        if isinstance(message, Ready):
-            self._ready.add(sender)
         peer_id = self._roster.peers[sender]
-        actions = [*self._go_on(now_s), *self._tell_secrets(peer_id, wanted)]
+        if isinstance(message, DescriptionRequest):
+            return [Send(peer_id, self._comparison.page(message))]
+        if isinstance(message, DescriptionPage):
+            return self._on_page(now_s, sender, message)
+        actions: list[Action] = []
+        if isinstance(message, Present | Ready | Begun):
+            actions += self._on_described(sender, message.description)
+        if isinstance(message, Begun):
+            return actions + self._on_begun(now_s, sender)
+        if isinstance(message, Ready) and self._comparison.is_alike(sender):
+            self._ready.add(sender)
+        actions += [*self._go_on(now_s), *self._tell_secrets(peer_id, wanted)]
         if self._stage is Stage.OPEN:
-            actions.append(Send(peer_id, Begun()))
+            actions.append(Send(peer_id, Begun(self._comparison.digest)))
         elif isinstance(message, Ready) and message.asks and self._stage is Stage.READY:
-            actions.append(Send(peer_id, Ready(asks=False)))
+            actions.append(Send(peer_id, Ready(False, self._comparison.digest)))
+        return actions
+
+    def _on_described(self, sender: int, digest: bytes) -> list[Action]:
+        """Note what a member would average; find out in what it differs, if it does."""
+        was_different = self._comparison.differing.get(sender)
+        actions = self._request(self._comparison.on_told(sender, digest))
+        if not self._comparison.is_alike(sender):
+            self._ready.discard(sender)
+            self._begun.discard(sender)
+        elif was_different is not None:
+            actions.append(Report(events.MemberAgrees(self._roster.peers[sender])))
+        return actions
+
+    def _on_page(self, now_s: float, sender: int, page: DescriptionPage) -> list[Action]:
+        """Name the first difference; or ask a member that has none but rounding to say more."""
+        found, requests = self._comparison.on_page(sender, page)
+        actions = self._request(requests)
+        peer_id = self._roster.peers[sender]
+        if found is not None:
+            actions.append(
+                Report(
+                    events.MemberDiffers(peer_id, found.what, found.name, found.theirs, found.ours)
+                )
+            )
+        elif self._comparison.is_alike(sender) and self._stage is Stage.READY:
+            # What it said before did not count.
+            actions.append(Send(peer_id, self._say_ready(sender)))
         return actions
 
     def _on_begun(self, now_s: float, sender: int) -> list[Action]:
-        """Begin as well, as somebody has; ask that one for the secrets that we lack."""
-        if self._stage in (Stage.OPEN, Stage.LEFT):
+        """Begin as well, as somebody has; ask that one for what we lack to do so."""
+        if self._stage in (Stage.OPEN, Stage.LEFT) or sender in self._comparison.differing:
             return []
-        self._has_begun_elsewhere = True
-        if self._stage is Stage.READY:
-            return self._go_on(now_s)
+        if self._comparison.is_alike(sender):
+            self._begun.add(sender)
+            if self._stage is Stage.READY:
+                return self._go_on(now_s)
         # Whoever has begun sends much: a few requests in each deadline are enough.
         if sender in self._asked or len(self._asked) >= ASKED_MAX:
             return []
         self._asked.add(sender)
-        return [Send(self._roster.peers[sender], self._require_reveals().request())]
+        wanted: Message = self._say_ready(sender)  # Its answer tells its description.
+        if self._stage is Stage.GATHERING:
+            wanted = self._require_reveals().request()
+        return [Send(self._roster.peers[sender], wanted)]
 
     def _go_on(self, now_s: float) -> list[Action]:
         """Become ready once the seed can be known, and begin once everybody is."""
         actions: list[Action] = []
         if self._stage is Stage.GATHERING and (self._reveals is None or self._reveals.is_complete):
             self._enter(Stage.READY)
-            for other in self._others():
-                asks = other not in self._ready
-                actions.append(Send(self._roster.peers[other], Ready(asks)))
-        if self._stage is Stage.READY and (
-            self._has_begun_elsewhere or len(self._ready) == len(self._roster)
-        ):
+            actions += [
+                Send(self._roster.peers[other], self._say_ready(other)) for other in self._others()
+            ]
+        if self._stage is Stage.READY and self._may_begin():
             actions += self._desk.cancel_timer("asking")
             actions += [Persist(self._to_records()), Report(events.Opened())]
             actions += self._start_peer(now_s)
         return actions
+
+    def _may_begin(self) -> bool:
+        """Whether all are ready; or somebody has begun, which is so only if all were.
+
+        Somebody may say that it has begun to bring members together that differ. So where one
+        differs, one member's word is not enough: one of those who say it must be honest.
+        """
+        enough = liars_max_of(len(self._roster)) + 1 if self._comparison.differing else 1
+        return len(self._ready) == len(self._roster) or len(self._begun) >= enough
 
     def _start_peer(self, now_s: float) -> list[Action]:
         self._enter(Stage.OPEN)
@@ -306,9 +389,15 @@ class Opening(DeskMachine):
         if self._stage is Stage.GATHERING:
             others, message = self._others(), self._require_reveals().request()
         else:
-            others, message = self._awaited(), Ready(asks=True)
+            others, message = self._awaited(), Ready(True, self._comparison.digest)
         drawn = self._rng.sample(others, min(ASKED_MAX, len(others)))
         return [Send(self._roster.peers[other], message) for other in drawn]
+
+    def _say_ready(self, member: int) -> Ready:
+        return Ready(member not in self._ready, self._comparison.digest)
+
+    def _request(self, requests: Sequence[tuple[int, DescriptionRequest]]) -> list[Action]:
+        return [Send(self._roster.peers[member], request) for member, request in requests]
 
     def _tell_secrets(self, peer_id: PeerId, members: list[int]) -> list[Action]:
         if len(members) > REVEALS_PER_ANSWER:
@@ -317,13 +406,14 @@ class Opening(DeskMachine):
         return [] if reveals is None else [Send(peer_id, reveals.reveal(one)) for one in members]
 
     def _report_waiting(self) -> list[Action]:
-        awaited = self._awaited()
+        differing = self._comparison.differing
+        awaited = [member for member in self._awaited() if member not in differing]
         event = events.OpeningWaits(
             needs="secret" if self._stage is Stage.GATHERING else "ready",
             count=len(awaited),
             members=tuple(self._roster.peers[member] for member in awaited[:WAITS_NAMED_MAX]),
         )
-        if event == self._told:
+        if event == self._told or not awaited:  # Who differs is named by itself.
             return []
         self._told = event
         return [Report(event)]
@@ -342,10 +432,14 @@ class Opening(DeskMachine):
     def _to_records(self) -> dict[str, bytes | Vector | None]:
         """What a restarted process goes on from; no keys of the peer's.
 
+        The description is kept so that a task that was changed meanwhile is told at the start.
         All secrets are kept beside the seed: who was away may need them, and everybody else may
         have been started again by then.
         """
-        records: dict[str, bytes | Vector | None] = {"draw_seed": self._draw_seed()}
+        records: dict[str, bytes | Vector | None] = {
+            "draw_seed": self._draw_seed(),
+            DESCRIPTION_RECORD: encode_page(self._description.page(0)),
+        }
         if self._reveals is not None:
             records["draw_secrets"] = self._reveals.to_record()
         return records
@@ -363,7 +457,8 @@ class Opening(DeskMachine):
     def _on_asking_due(self, now_s: float) -> list[Action]:
         """Ask again for what is missing."""
         self._asked.clear()
-        return [*self._report_waiting(), *self._ask(), *self._set_timer(now_s)]
+        actions = [*self._report_waiting(), *self._request(self._comparison.ask_again())]
+        return [*actions, *self._ask(), *self._set_timer(now_s)]
 
     def _enter(self, stage: Stage) -> None:
         if stage not in NEXT_STAGES[self._stage]:

@@ -36,7 +36,7 @@ class MalformedFrame(ValueError):
 class Codec:
     """Encodes and decodes a closed set of messages, none longer than `frame_bytes_max`."""
 
-    def __init__(self, messages: UnionType, *, frame_bytes_max: int) -> None:
+    def __init__(self, messages: UnionType | type[Message], *, frame_bytes_max: int) -> None:
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(cast("Any", messages))
         self._frame_bytes_max = frame_bytes_max

@@ -204,6 +204,7 @@ def _screen(status: dict[str, Any]) -> Group:
     if any(name.startswith("masked_sums") for name in counts):
         summed, aborted = (counts.get(f"masked_sums_{how}", 0) for how in ("summed", "aborted"))
         rows.append(("masked sums", f"{plural(summed, 'sum')}, {aborted} aborted"))
+    rows += [("differs", told) for told in status["differing"].values()]
     traffic = status["traffic"]
     sent, received = (data_size(traffic.get(f"bytes_{way}", 0)) for way in ("sent", "received"))
     rows.append(("traffic", f"{sent} sent, {received} received"))

@@ -144,6 +144,7 @@ def make_machine(
         roster=members,
         deadline_s=roster.averaging.deadline_s,
         draw=draw,
+        description=learner.description,
         make_peer=make_peer,
         rng=Random(os.urandom(16)),
     )

@@ -29,6 +29,7 @@ class Reporter:
         latest: what is newest of rounds, by name: round, contributors, training_loss ...
         figures: those of the task, by the names it gives them, of `latest["evaluated_round"]`.
         round_times: how long rounds took.
+        differing: of each other member that would average something else, in what: a sentence.
         listeners: are told each event as well.
     """
 
@@ -43,6 +44,7 @@ class Reporter:
         self.counts: Counter[str] = Counter()
         self.latest: dict[str, Any] = {}
         self.figures: dict[str, float] = {}
+        self.differing: dict[str, str] = {}
         self.round_times = RoundTimes()
         self._links: dict[PeerId, str] = dict.fromkeys(names, NOT_YET)  # As they were told last.
         self._log, self._names = log, dict(names)
@@ -69,6 +71,10 @@ class Reporter:
                 ended = "summed" if event.result == "summed" else "aborted"
                 self.counts[f"masked_sums_{ended}"] += 1
         level, told = describe(event)
+        if isinstance(event, events.MemberDiffers):
+            self.differing[event.member] = told
+        elif isinstance(event, events.MemberAgrees):
+            self.differing.pop(event.member, None)
         self._write(level, kind, told, fields)
         for listener in self.listeners:
             listener(event)
@@ -150,6 +156,12 @@ class Reporter:
             case events.OpeningWaits():
                 members = tuple(self._names.get(PeerId(it), it) for it in event.members)
                 return events.OpeningWaits(event.needs, event.count, members)
+            case events.MemberDiffers():
+                member = self._names.get(PeerId(event.member), event.member)
+                told = event.what, event.name, event.theirs, event.ours
+                return events.MemberDiffers(member, *told)
+            case events.MemberAgrees():
+                return events.MemberAgrees(self._names.get(PeerId(event.member), event.member))
             case events.MemberBlamed():
                 member = self._names.get(PeerId(event.member), event.member)
                 return events.MemberBlamed(event.round, event.session, member, event.fault)

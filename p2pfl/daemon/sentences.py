@@ -6,6 +6,7 @@ from typing import Any
 
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event
+from p2pfl_gossip.description import Difference
 
 DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
 
@@ -58,8 +59,51 @@ def _waits(event: events.OpeningWaits) -> str:
     return f"waits for {', '.join(event.members)}{more} {for_what}"
 
 
+def describe_change(found: Difference) -> str:
+    """Say how a task has changed since a group opened."""
+    match found.what:
+        case "layout" | "code" if found.name:
+            return f"{found.name} was {found.theirs}, is {found.ours}"
+        case "start":
+            return "it gives another start, as by another seed or file"
+        case "frozen":
+            return "it gives other frozen tensors"
+    return "the model or the files are others"
+
+
+def _member_differs(event: events.MemberDiffers) -> str:
+    member, name = event.member, event.name
+    match event.what:
+        case "code" if "missing" in (event.theirs, event.ours):
+            told = f"another task than we: {name} is {event.theirs} there, {event.ours} here"
+            remedy = "hand the same files to all members"
+        case "layout":
+            told = f"another model than we: {name} is {event.theirs} there, {event.ours} here"
+            remedy = "hand the same task file to all members"
+        case "start":
+            told = "another start than we: its model's initial values are others"
+            remedy = "set the same seed, or load the start from the same file"
+        case "frozen":
+            told = "other frozen tensors than we, which all must share"
+            remedy = "hand the file with their values to all members"
+        case "code" if name:
+            told = f"another version of {name} than we: {event.theirs} there, {event.ours} here"
+            remedy = "hand the same one to all members"
+        case "code":
+            told = "other code of the task than we"
+            remedy = "hand the same files to all members"
+        case _:
+            return (
+                f"{member} says that it differs from us, and not in what: compare"
+                " p2pfl --version and the task's files on both sides"
+            )
+    return f"{member} has {told}; {remedy}, and start again"
+
+
 _SENTENCES: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     events.OpeningWaits: (INFO, _waits),
+    events.MemberDiffers: (ERROR, _member_differs),
+    events.MemberAgrees: (INFO, lambda it: f"{it.member} has the same as we now"),
     events.Opened: (INFO, lambda _it: "all members are here: the first round begins"),
     events.RoundStarted: (DEBUG, lambda it: f"round {it.round} started"),
     events.AveragingStarted: (DEBUG, lambda it: f"round {it.round}: trained, loss {it.loss:.4g}"),

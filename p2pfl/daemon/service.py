@@ -33,6 +33,7 @@ from p2pfl.daemon.logs import FAILED, close_log, open_log
 from p2pfl.daemon.measures import Snapshot, counter, gauge
 from p2pfl.daemon.recording import Sent, recorder
 from p2pfl.daemon.reporter import Reporter
+from p2pfl.daemon.sentences import describe_change
 from p2pfl.group.roster_file import RosterFile, group_id, read_roster
 from p2pfl.learner.learner import Learner
 from p2pfl.libp2p import Host, InvalidMultiaddr
@@ -41,6 +42,7 @@ from p2pfl.store.keys import PeerKeys
 from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Command, Event, Job
+from p2pfl_gossip.description import DESCRIPTION_RECORD, Difference, decode_page
 from p2pfl_gossip.opening import Opening
 from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import Record
@@ -99,7 +101,7 @@ def run_peer(
             threads=config.threads,
             folder=config.task_dir or folder.roster_path(config).resolve().parent,
         )
-        _require_model_of(learner, records, folder)
+        _require_description_of(learner, records, folder)
         del records  # A model, perhaps; the driver reads its own.
         machine = make_machine(roster, index, keys.identity, learner, keys.draw_secret, draws=draws)
         log = open_log(folder.log, level=config.log_level)
@@ -134,12 +136,23 @@ def _require_group(roster: RosterFile, records: Records, folder: PeerFolder) -> 
         )
 
 
-def _require_model_of(learner: Learner, records: Records, folder: PeerFolder) -> None:
-    model = records.get("model")
-    if model is not None and len(model) != learner.vector_length:
+def _require_description_of(learner: Learner, records: Records, folder: PeerFolder) -> None:
+    """Refuse a task that was changed since the group opened: the others have it as it was."""
+    if "draw_seed" not in records:
+        return  # It has not opened.
+    kept = records.get(DESCRIPTION_RECORD)
+    if not isinstance(kept, bytes):
         raise ServiceError(
-            f"{folder.journal} has a model of {len(model)} parameters, the task one of"
-            f" {learner.vector_length}: the task has changed; put it back as it was"
+            f"{folder.journal} is of an older version of p2pfl: go on with that version, or move"
+            " the journal away to begin anew"
+        )
+    found = learner.description.compare(decode_page(kept))
+    if isinstance(found, int):  # Beyond the tensors that are kept.
+        found = Difference("layout")
+    if found is not None:
+        raise ServiceError(
+            f"the task has changed since the group opened: {describe_change(found)}; put it back"
+            f" as it was, or move {folder.journal} away to begin anew"
         )
 
 
@@ -348,6 +361,7 @@ class _Service:
             "up_s": round(self._up_s(), 3),
             "latest": dict(self._reporter.latest),
             "figures": dict(self._reporter.figures),
+            "differing": dict(self._reporter.differing),
             "counts": dict(self._reporter.counts),
             "traffic": dict(self._links.counters),
             "members": [
@@ -382,6 +396,11 @@ class _Service:
             gauge("rounds", "Rounds that the group wants to do.", roster.rounds),
             gauge("members", "Members of the group, this one included.", len(roster.members)),
             gauge("members_linked", "Other members to whom a link stands.", sum(up.values())),
+            gauge(
+                "members_differing",
+                "Other members that would average something else, and are named in the log.",
+                len(reporter.differing),
+            ),
             gauge("link", "1 where a link to the member stands, 0 where not.", up, "member"),
             gauge("up_seconds", "Seconds since the peer started.", self._up_s()),
             reporter.round_times.measure(),

@@ -10,10 +10,12 @@ from p2pfl.learner.engines.base import Engine, Training
 from p2pfl.learner.errors import LearningError, faults_of_task
 from p2pfl.learner.partitions import Partition, count_labels, make_partition, pool
 from p2pfl.learner.settings import LearningSettings, TrainingSettings
+from p2pfl.learner.sources import sources_of
 from p2pfl.learner.streams import permutation, seed_of
 from p2pfl.learner.tasks.base import Array, Data, Floats, NumpyTask, Rows, Task
 from p2pfl.learner.tasks.registry import make_task
 from p2pfl_gossip.actions import Job, Vector
+from p2pfl_gossip.description import Description, Tensor, describe_tensor, fingerprint
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
 
 
@@ -27,6 +29,7 @@ class Learner:
         batching: how models are trained, for people: ``"stacked (bmm by hand)"``,
             ``"stacked (vmap)"`` or ``"one by one: ..."`` with the reason.
         partitioning: who holds how much, for people.
+        description: what a group would average; members compare theirs.
         label_counts: each peer's rows of each label, [peers][labels], or None without labels.
     """
 
@@ -38,7 +41,9 @@ class Learner:
         initial: Floats,
         to_arrays: Callable[[Floats], dict[str, Floats]],
         targets: Array,
+        description: Description,
     ) -> None:
+        self.description = description
         self.vector_length = len(initial)
         self.batching = engine.batching
         self.partitioning = partition.summary
@@ -118,6 +123,7 @@ class Learner:
             self._initial,
             self._to_arrays,
             self._targets,
+            self.description,
         )
 
     def _plan(self, peer: int) -> BatchPlan:
@@ -171,6 +177,8 @@ def make_learner(
         with faults_of_task(settings.task):
             initial = np.array(task.initial_vector(start_seed), np.float32)
         engine = NumpyEngine(task, data, test)
+        tensors: tuple[Tensor, ...] = (describe_tensor("model", initial.shape, "float32"),)
+        frozen = fingerprint(())
 
         def to_arrays(vector: Floats) -> dict[str, Floats]:
             return {"model": vector.copy()}
@@ -178,7 +186,7 @@ def make_learner(
     else:
         from p2pfl.learner.engines.choice import choose_engine
 
-        engine, layout, initial = choose_engine(
+        engine, layout, initial, tensors, frozen = choose_engine(
             task,
             data=data,
             test=test,
@@ -191,7 +199,9 @@ def make_learner(
         raise LearningError(f"task {settings.task!r}: its initial model is not finite")
     initial.flags.writeable = False
     targets = data.train.targets
-    return Learner(engine, partition, settings.training, initial, to_arrays, targets)
+    sources = sources_of(task, folder=folder)
+    description = Description(tensors, fingerprint([initial]), frozen, sources)
+    return Learner(engine, partition, settings.training, initial, to_arrays, targets, description)
 
 
 def _checked(data: Data, task: str) -> Data:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from one_opening import PUBLIC_SEED, reveals_of, seed_of
+from one_opening import OURS, PUBLIC_SEED, description_of, reveals_of, seed_of
 from scripted import IDS
 
 from p2pfl_gossip import events
@@ -55,7 +55,9 @@ class Group:
         seed: int = 0,
         is_public: bool = False,
         rounds: int = 2,
+        odd: int | None = None,
     ) -> None:
+        self.odd = odd  # The member with another model, if one has it.
         self.size, self.is_public, self.rounds = len(start_s), is_public, rounds
         self.roster = Roster(IDS[: self.size])
         self.expected = PUBLIC_SEED if is_public else seed_of(self.size)
@@ -112,6 +114,7 @@ class Group:
             roster=self.roster,
             deadline_s=DEADLINE_S,
             draw=PUBLIC_SEED if self.is_public else reveals_of(index, self.size),
+            description=description_of(20) if index == self.odd else OURS,
             make_peer=make_peer,
             rng=Random(f"test/{index}/{life}/ask"),
         )
@@ -188,6 +191,30 @@ def test_one_that_never_comes_holds_everybody_up_and_is_named_by_all(is_public: 
     for index in (0, 1, 3):
         last = [event for _, who, event in group.reported(events.OpeningWaits) if who == index][-1]
         assert last == events.OpeningWaits(needs, 1, (IDS[2],))
+
+
+@pytest.mark.parametrize("is_public", [False, True])
+@pytest.mark.parametrize("loss", [0.0, 0.3])
+def test_with_one_that_has_another_model_no_round_begins_and_all_say_so(
+    loss: float, is_public: bool
+) -> None:
+    group = Group([0.0, 1.0, 2.0, 2.0], is_public=is_public, loss=loss, odd=2, seed=3).run(100.0)
+    assert group.reported(events.Opened) == group.reported(events.RoundStarted) == []
+    told = {(who, event.member) for _, who, event in group.reported(events.MemberDiffers)}
+    assert told == {(0, IDS[2]), (1, IDS[2]), (3, IDS[2]), *((2, IDS[it]) for it in (0, 1, 3))}
+    for _, who, event in group.reported(events.MemberDiffers):
+        sides = ("[20, 8]", "[16, 8]")
+        assert event.name == "0.weight"
+        assert (event.theirs, event.ours) == (sides[::-1] if who == 2 else sides)
+
+
+def test_a_member_that_is_started_again_with_the_right_model_lets_the_group_begin() -> None:
+    group = Group([0.0, 1.0, 2.0, 2.0], odd=2)
+    group.crash(50.0, 2, 5.0)
+    group.queue.call_at(52.0, setattr, group, "odd", None)
+    group.run()
+    group.assert_all_are_open()
+    assert min(at_s for at_s, _, _ in group.reported(events.RoundStarted)) > 55.0
 
 
 def test_a_large_group_opens_in_a_few_deadlines_though_a_third_of_all_is_lost() -> None:

@@ -41,7 +41,7 @@ class JournalRecord(Message, frozen=True, tag=127):
     said: Digest
 
 
-_CODEC = Codec(JournalRecord | None, frame_bytes_max=_RECORD_BYTES_MAX)  # type: ignore[arg-type]
+_CODEC = Codec(JournalRecord | None, frame_bytes_max=_RECORD_BYTES_MAX)
 
 
 def read_record(stored: bytes) -> JournalRecord:

@@ -13,6 +13,13 @@ from peer_groups import make_group, set_fault
 
 from p2pfl.store.journal import Store
 from p2pfl.store.keys import INTERACTIVE, generate_keys, read_keys, write_keys
+from p2pfl_gossip.description import (
+    DESCRIPTION_RECORD,
+    Description,
+    describe_tensor,
+    encode_page,
+    fingerprint,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -71,8 +78,18 @@ def damaged_journal(peer: Path) -> None:
 
 
 def other_task(peer: Path) -> None:
+    """Its group was opened with a model of 7 parameters."""
+    opened = Description(
+        (describe_tensor("model", (7,), "float32"),), fingerprint([]), fingerprint([]), ()
+    )
     with Store.open(peer / "journal") as store:
-        store.persist({"model": np.zeros(7, np.float32)})
+        kept = {"draw_seed": bytes(32), DESCRIPTION_RECORD: encode_page(opened.page(0))}
+        store.persist({**kept, "model": np.zeros(7, np.float32)})
+
+
+def journal_of_an_older_version(peer: Path) -> None:
+    with Store.open(peer / "journal") as store:
+        store.persist({"draw_seed": bytes(32), "model": np.zeros(64, np.float32)})
 
 
 def wrong_key(peer: Path) -> None:
@@ -118,7 +135,8 @@ REFUSALS: list[tuple[Fault, int, str]] = [
     (other_secret, 2, "the roster commits peer-0 to another draw secret"),
     (journal_of_another_group, 2, "journal is of group 0000000000000000, the roster of group "),
     (damaged_journal, 3, "journal.sqlite3 is damaged (file is not a database)"),
-    (other_task, 2, "has a model of 7 parameters, the task one of 64"),
+    (other_task, 2, "the task has changed since the group opened: model was [7], is [64]"),
+    (journal_of_an_older_version, 2, "journal is of an older version of p2pfl"),
     (wrong_key, 2, "listn is not a known key; did you mean 'listen'?"),
     (open_key, 2, "run chmod 600"),
     (seal, 2, "there is no terminal to ask for its passphrase: set passphrase_file"),

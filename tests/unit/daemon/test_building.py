@@ -44,7 +44,7 @@ def first_stream(draws: str | None) -> str:
     learner = make_learner(group.learning.of_member(None), peer_count=1, seed=1, folder=None)
     machine = make_machine(group, 0, IDENTITIES[0], learner, SECRET, draws=draws)
     actions = machine.on_start(0.0, {})
-    actions += machine.on_message(0.0, IDENTITIES[1].peer_id, Begun())
+    actions += machine.on_message(0.0, IDENTITIES[1].peer_id, Begun(learner.description.digest))
     (job,) = [it.job for it in actions if isinstance(it, Work)]
     assert isinstance(job, Train)
     return job.stream

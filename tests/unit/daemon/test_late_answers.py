@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from driving import LISTEN, AtOnce, Driven, MemoryJournal, run, scripted_pair, seen, until
+from one_opening import OURS
 from scripted import IDS
 
 from p2pfl.libp2p import Host
@@ -248,6 +249,7 @@ def test_a_member_that_leaves_while_a_record_is_written_is_not_told_of_its_jobs(
                     roster=roster,
                     deadline_s=30.0,
                     draw=bytes(32),
+                    description=OURS,
                     make_peer=lambda _seed, desk, index=index: make_peer(index, desk),
                     rng=stream(index, "opening"),
                 )

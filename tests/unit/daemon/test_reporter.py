@@ -140,3 +140,85 @@ def test_no_secret_and_no_model_is_logged_at_level_debug(tmp_path: Path) -> None
         for secret in secrets:
             for spelling in spellings(secret):
                 assert spelling not in logged
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        (
+            events.MemberDiffers(IDS[1], "layout", "0.weight", "[20, 8]", "[16, 8]"),
+            (
+                "oslo has another model than we: 0.weight is [20, 8] there, [16, 8]"
+                " here; hand the same"
+                " task file to all members, and start again"
+            ),
+        ),
+        (
+            events.MemberDiffers(IDS[1], "layout", "tensor 3", "missing", "2.bias [3]"),
+            (
+                "oslo has another model than we: tensor 3 is missing there, 2.bias [3]"
+                " here; hand the"
+                " same task file to all members, and start again"
+            ),
+        ),
+        (
+            events.MemberDiffers(IDS[1], "start", "", "", ""),
+            (
+                "oslo has another start than we: its model's initial values are"
+                " others; set the same"
+                " seed, or load the start from the same file, and start again"
+            ),
+        ),
+        (
+            events.MemberDiffers(IDS[1], "frozen", "", "", ""),
+            (
+                "oslo has other frozen tensors than we, which all must share; hand the"
+                " file with their"
+                " values to all members, and start again"
+            ),
+        ),
+        (
+            events.MemberDiffers(IDS[1], "code", "mine.py", "aa11", "bb22"),
+            (
+                "oslo has another version of mine.py than we: aa11 there, bb22 here;"
+                " hand the same one"
+                " to all members, and start again"
+            ),
+        ),
+        (
+            events.MemberDiffers(IDS[1], "code", "layers.py", "missing", "bb22"),
+            (
+                "oslo has another task than we: layers.py is missing there, bb22 here;"
+                " hand the same"
+                " files to all members, and start again"
+            ),
+        ),
+        (
+            events.MemberDiffers(IDS[1], "code", "", "", ""),
+            (
+                "oslo has other code of the task than we; hand the same files to all"
+                " members, and start"
+                " again"
+            ),
+        ),
+        (
+            events.MemberDiffers(IDS[1], "unsaid", "", "", ""),
+            (
+                "oslo says that it differs from us, and not in what: compare p2pfl"
+                " --version and the"
+                " task's files on both sides"
+            ),
+        ),
+    ],
+    ids=lambda it: f"{it.what} {it.name}" if isinstance(it, events.MemberDiffers) else "",
+)
+def test_a_member_that_differs_is_told_with_a_remedy(
+    log: logging.Logger, tmp_path: Path, event: Event, told: str
+) -> None:
+    reporter = Reporter(log, {IDS[1]: "oslo"})
+    reporter.on_event(0.0, event)
+    assert lines(tmp_path) == [("error", told)]
+    assert reporter.differing == {"oslo": told}
+    reporter.on_event(0.0, events.MemberAgrees(IDS[1]))
+    assert lines(tmp_path)[1:] == [("info", "oslo has the same as we now")]
+    assert reporter.differing == {}

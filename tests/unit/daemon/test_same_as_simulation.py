@@ -73,6 +73,7 @@ def test_vectors_are_the_same_bit_for_bit(masking: str) -> None:
                     roster=roster,
                     deadline_s=30.0,
                     draw=bytes(32),
+                    description=learner.description,
                     make_peer=lambda _seed, desk, index=index: make_peer(index, desk),
                     rng=stream(index, "opening"),
                 )

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 from one_opening import (
+    OURS,
     PUBLIC_SEED,
+    SAYS_BEGUN,
     OneOpening,
+    ready_message,
     reveal_of,
     reveals_of,
     secret_of,
@@ -20,6 +23,7 @@ from p2pfl_gossip import events, wire
 from p2pfl_gossip.actions import Command, LocalProtocolError, PeerId, RemoteProtocolError
 from p2pfl_gossip.averaging.cohort_averaging import PartHeader
 from p2pfl_gossip.catch_up import Status, StatusRequest
+from p2pfl_gossip.comparison import DescriptionRequest, Present
 from p2pfl_gossip.learning import Train
 from p2pfl_gossip.opening import (
     ASKED_MAX,
@@ -27,18 +31,20 @@ from p2pfl_gossip.opening import (
     OPENING_MESSAGES,
     REVEALS_PER_ANSWER,
     WAITS_NAMED_MAX,
-    Begun,
-    Ready,
     Stage,
 )
 from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import Message
 from p2pfl_gossip.reveals import MEMBERS_MAX, Revealed, RevealRequest, Reveals
 
+PRESENT = Present(OURS.digest)
+
 
 def gathering(**options: Any) -> OneOpening:
     one = OneOpening(**options)
     one.start()
+    for other in range(1, one.peers):
+        one.message(other, PRESENT)
     one.told()
     return one
 
@@ -55,7 +61,7 @@ def ready(**options: Any) -> OneOpening:
 def opened(**options: Any) -> OneOpening:
     one = ready(**options)
     for other in range(1, one.peers):
-        one.message(other, Ready(asks=False))
+        one.message(other, ready_message(asks=False))
     one.told()
     return one
 
@@ -74,7 +80,9 @@ def stage(one: OneOpening) -> Stage:
 def test_a_member_reveals_its_secret_to_all_and_asks_for_theirs() -> None:
     one = OneOpening()
     one.start()
-    assert one.told()[:3] == [(other, reveal_of(0)) for other in (1, 2, 3)]
+    sent = one.told()
+    assert sent[:3] == [(other, reveal_of(0)) for other in (1, 2, 3)]
+    assert sent[3:6] == [(other, PRESENT) for other in (1, 2, 3)]
     assert one.machine.state == "opening: waits for 3 of 4 members"
     assert one.machine.peer is None
 
@@ -83,7 +91,7 @@ def test_at_the_start_and_at_each_tick_it_asks_for_what_it_lacks() -> None:
     one = OneOpening()
     one.start()
     requests = [(other, RevealRequest(bitmap(1, 2, 3))) for other in (1, 2, 3)]
-    assert sorted(one.told()[3:], key=lambda entry: entry[0]) == requests
+    assert sorted(one.told()[6:], key=lambda entry: entry[0]) == requests
     one.reveal(2)
     one.timer()
     requests = [(other, RevealRequest(bitmap(1, 3))) for other in (1, 2, 3)]
@@ -97,21 +105,25 @@ def test_it_asks_no_more_than_a_few_at_once() -> None:
     assert len(set(asked)) == len(asked) == ASKED_MAX
     one = ready(peers=40, length=40)
     one.timer()
-    asked = [receiver for receiver, message in one.told() if message == Ready(asks=True)]
+    asked = [receiver for receiver, message in one.told() if message == ready_message(asks=True)]
     assert len(set(asked)) == len(asked) == ASKED_MAX
 
 
 def test_who_knows_all_secrets_says_so_and_begins_once_all_have_said_so() -> None:
     one = gathering()
     one.reveal(1, 2)
-    one.message(2, Ready(asks=False))
+    one.message(2, ready_message(asks=False))
     assert one.told() == []
     one.reveal(3)
-    assert one.told() == [(1, Ready(asks=True)), (2, Ready(asks=False)), (3, Ready(asks=True))]
+    assert one.told() == [
+        (1, ready_message(asks=True)),
+        (2, ready_message(asks=False)),
+        (3, ready_message(asks=True)),
+    ]
     assert one.machine.state == "opening: waits for 2 of 4 members"
-    one.message(1, Ready(asks=False))
+    one.message(1, ready_message(asks=False))
     assert (one.machine.peer, one.work, one.records) == (None, {}, {})
-    one.message(3, Ready(asks=False))
+    one.message(3, ready_message(asks=False))
     assert one.machine.peer is one.peer
     assert one.machine.state is State.TRAINING
     assert one.seeds == [seed_of(4)]
@@ -121,11 +133,11 @@ def test_who_knows_all_secrets_says_so_and_begins_once_all_have_said_so() -> Non
 
 def test_the_seed_is_kept_before_the_peer_begins() -> None:
     one = ready()
-    one.message(1, Ready(asks=False))
-    one.message(2, Ready(asks=False))
+    one.message(1, ready_message(asks=False))
+    one.message(2, ready_message(asks=False))
     one.do = lambda actions: names.extend(type(action).__name__ for action in actions)
     names: list[str] = []
-    one.message(3, Ready(asks=False))
+    one.message(3, ready_message(asks=False))
     assert names.index("CancelTimer") < names.index("Persist") < names.index("Work")
     assert "Work" not in names[: names.index("Persist")]
 
@@ -133,13 +145,13 @@ def test_the_seed_is_kept_before_the_peer_begins() -> None:
 def test_with_a_public_seed_nothing_is_revealed_and_all_wait_for_each_other_all_the_same() -> None:
     one = OneOpening(is_public=True)
     one.start()
-    assert one.told() == [(other, Ready(asks=True)) for other in (1, 2, 3)]
-    one.message(1, Ready(asks=False))
-    one.message(2, Ready(asks=False))
+    assert one.told() == [(other, ready_message(asks=True)) for other in (1, 2, 3)]
+    one.message(1, ready_message(asks=False))
+    one.message(2, ready_message(asks=False))
     assert one.machine.state == "opening: waits for 1 of 4 members"
     one.timer()
-    assert one.told() == [(3, Ready(asks=True))]
-    one.message(3, Ready(asks=True))
+    assert one.told() == [(3, ready_message(asks=True))]
+    one.message(3, ready_message(asks=True))
     assert one.seeds == [PUBLIC_SEED]
     assert one.records["draw_seed"] == PUBLIC_SEED
     assert "draw_secrets" not in one.records
@@ -155,10 +167,10 @@ def test_a_group_of_one_opens_at_once(is_public: bool) -> None:
 
 def test_an_answer_goes_to_who_asks() -> None:
     one = ready()
-    one.message(1, Ready(asks=False))
+    one.message(1, ready_message(asks=False))
     assert one.told() == []
-    one.message(1, Ready(asks=True))
-    assert one.told() == [(1, Ready(asks=False))]
+    one.message(1, ready_message(asks=True))
+    assert one.told() == [(1, ready_message(asks=False))]
     one.message(2, RevealRequest(bitmap(1, 3)))
     assert one.told() == [(2, reveal_of(1)), (2, reveal_of(3))]
 
@@ -168,7 +180,7 @@ def test_who_is_asked_for_what_it_lacks_tells_what_it_knows() -> None:
     one.reveal(2)
     one.message(1, RevealRequest(bitmap(0, 2, 3)))
     assert one.told() == [(1, reveal_of(0)), (1, reveal_of(2))]
-    one.message(1, Ready(asks=True))  # Before we are: it will hear of it when we are.
+    one.message(1, ready_message(asks=True))  # Before we are: it will hear of it when we are.
     assert one.told() == []
 
 
@@ -192,28 +204,28 @@ def test_an_answer_has_a_bounded_number_of_secrets_and_not_always_the_same_ones(
 def test_a_link_that_comes_up_is_told_what_its_other_end_may_lack() -> None:
     one = gathering()
     one.up(1)
-    assert one.told() == [(1, reveal_of(0))]
+    assert one.told() == [(1, reveal_of(0)), (1, PRESENT)]
     one = ready()
     one.up(1)
-    assert one.told() == [(1, reveal_of(0)), (1, Ready(asks=True))]
-    one.message(1, Ready(asks=False))
+    assert one.told() == [(1, reveal_of(0)), (1, ready_message(asks=True))]
+    one.message(1, ready_message(asks=False))
     one.up(1)
-    assert one.told() == [(1, Ready(asks=False))]
+    assert one.told() == [(1, ready_message(asks=False))]
     one = ready(is_public=True)
     one.up(1)
-    assert one.told() == [(1, Ready(asks=True))]
+    assert one.told() == [(1, ready_message(asks=True))]
     one = opened()
     one.up(1)
-    assert one.told() == []
+    assert one.told() == [(1, SAYS_BEGUN)]
 
 
 def test_a_link_that_breaks_changes_nothing_before_the_peer_begins() -> None:
     one = ready()
-    one.message(1, Ready(asks=False))
+    one.message(1, ready_message(asks=False))
     one.down(1)
     assert one.told() == []
-    one.message(2, Ready(asks=False))
-    one.message(3, Ready(asks=False))
+    one.message(2, ready_message(asks=False))
+    one.message(3, ready_message(asks=False))
     assert stage(one) is Stage.OPEN
     one.train()
     one.down(1)
@@ -224,14 +236,14 @@ def test_a_link_that_breaks_changes_nothing_before_the_peer_begins() -> None:
 
 # --- others have begun --------------------------------------------------------------------------
 
-BEGUN: dict[str, Callable[[OneOpening], Any]] = {
-    "it says so": lambda one: one.message(1, Begun()),
+HAS_BEGUN: dict[str, Callable[[OneOpening], Any]] = {
+    "it says so": lambda one: one.message(1, SAYS_BEGUN),
     "a frame": lambda one: one.message(1, Status(0)),
     "a body": lambda one: one.begin(1, PartHeader(0, 1.0)),
 }
 
 
-@pytest.mark.parametrize("hear", BEGUN.values(), ids=BEGUN)
+@pytest.mark.parametrize("hear", HAS_BEGUN.values(), ids=HAS_BEGUN)
 @pytest.mark.parametrize("is_public", [False, True])
 def test_who_is_ready_begins_when_it_hears_of_one_that_has(
     is_public: bool, hear: Callable[[OneOpening], Any]
@@ -262,7 +274,7 @@ def test_a_frame_that_comes_before_the_opening_is_passed_to_the_peer() -> None:
     assert one.told() == [(1, Status(0))]
 
 
-@pytest.mark.parametrize("hear", BEGUN.values(), ids=BEGUN)
+@pytest.mark.parametrize("hear", HAS_BEGUN.values(), ids=HAS_BEGUN)
 def test_who_lacks_secrets_asks_the_one_that_has_begun_and_begins_with_the_last(
     hear: Callable[[OneOpening], Any],
 ) -> None:
@@ -279,7 +291,9 @@ def test_who_lacks_secrets_asks_the_one_that_has_begun_and_begins_with_the_last(
     one.message(1, reveal_of(1))
     one.message(1, reveal_of(3))
     assert one.machine.state is State.TRAINING
-    assert one.told() == [(other, Ready(asks=True)) for other in (1, 2, 3)] + [(1, Begun())]
+    assert one.told() == [(other, ready_message(asks=True)) for other in (1, 2, 3)] + [
+        (1, SAYS_BEGUN)
+    ]
 
 
 def test_a_body_is_refused_while_secrets_are_missing() -> None:
@@ -289,18 +303,18 @@ def test_a_body_is_refused_while_secrets_are_missing() -> None:
 def test_many_that_have_begun_cost_few_requests() -> None:
     one = gathering(peers=40, length=40)
     for other in range(1, 40):
-        one.message(other, Begun())
+        one.message(other, SAYS_BEGUN)
     assert len(one.told()) == ASKED_MAX
 
 
 def test_who_has_begun_goes_on_answering_those_who_have_not() -> None:
     one = opened()
-    one.message(1, Ready(asks=True))
+    one.message(1, ready_message(asks=True))
     one.message(1, reveal_of(1))
-    assert one.told() == [(1, Begun()), (1, Begun())]
+    assert one.told() == [(1, SAYS_BEGUN), (1, SAYS_BEGUN)]
     one.message(1, RevealRequest(bitmap(0, 3)))
-    assert one.told() == [(1, reveal_of(0)), (1, reveal_of(3)), (1, Begun())]
-    one.message(1, Begun())
+    assert one.told() == [(1, reveal_of(0)), (1, reveal_of(3)), (1, SAYS_BEGUN)]
+    one.message(1, SAYS_BEGUN)
     assert one.told() == []
 
 
@@ -329,7 +343,7 @@ def test_those_who_are_waited_for_are_named_whenever_they_change() -> None:
     one.timer()
     one.reveal(2)
     one.timer()
-    one.message(1, Ready(asks=False))
+    one.message(1, ready_message(asks=False))
     one.timer()
     peers = one.roster.peers
     assert one.reported(events.OpeningWaits) == [
@@ -352,13 +366,13 @@ def test_who_withholds_its_secret_holds_everybody_up_and_chooses_nothing() -> No
     one.reveal(1, 2)
     for _ in range(5):
         one.timer()
-        one.message(3, Ready(asks=True))  # It knows the seed, and nobody else does.
+        one.message(3, ready_message(asks=True))  # It knows the seed, and nobody else does.
     assert stage(one) is Stage.GATHERING
     assert one.reported(events.OpeningWaits)[-1].members == (one.roster.peers[3],)
     with pytest.raises(RemoteProtocolError, match="wrong_secret"):
         one.message(3, Revealed(3, secret_of(99)))
     one.reveal(3)
-    one.message(1, Begun())
+    one.message(1, SAYS_BEGUN)
     assert one.seeds == [seed_of(4)]
 
 
@@ -402,7 +416,8 @@ def test_with_a_public_seed_there_is_nothing_to_reveal(
 
 @pytest.mark.parametrize("make", [gathering, ready, opened])
 @pytest.mark.parametrize(
-    "message", [reveal_of(1), RevealRequest(b"\x02"), Ready(asks=True), Begun(), Status(0)]
+    "message",
+    [reveal_of(1), RevealRequest(b"\x02"), ready_message(asks=True), SAYS_BEGUN, Status(0)],
 )
 def test_strangers_are_refused(make: Callable[..., OneOpening], message: Message) -> None:
     one = make()
@@ -416,7 +431,7 @@ def test_strangers_are_refused(make: Callable[..., OneOpening], message: Message
 
 @pytest.mark.parametrize("make", [gathering, ready, opened])
 @pytest.mark.parametrize(
-    "message", [reveal_of(1), RevealRequest(b"\x02"), Ready(asks=True), Begun()]
+    "message", [reveal_of(1), RevealRequest(b"\x02"), ready_message(asks=True), SAYS_BEGUN]
 )
 def test_no_body_belongs_to_the_opening(make: Callable[..., OneOpening], message: Message) -> None:
     with pytest.raises(RemoteProtocolError, match="unexpected_message"):
@@ -427,7 +442,7 @@ def test_repeating_oneself_changes_nothing() -> None:
     one = gathering()
     for _ in range(3):
         one.reveal(1, 2)
-        one.message(1, Ready(asks=False))
+        one.message(1, ready_message(asks=False))
     assert one.machine.state == "opening: waits for 1 of 4 members"
     assert one.told() == []
 
@@ -445,7 +460,7 @@ def test_who_restarts_before_the_opening_takes_part_again_with_the_same_secret()
     one.start()
     assert one.told()[0] == (1, reveal_of(0))
     one.reveal(1, 2, 3)
-    one.message(1, Begun())  # The others may have begun on the word of its earlier life.
+    one.message(1, SAYS_BEGUN)  # The others may have begun on the word of its earlier life.
     assert one.seeds == [seed_of(4)]
 
 
@@ -467,7 +482,7 @@ def test_who_restarts_after_the_opening_still_knows_all_secrets() -> None:
     one.start()
     one.told()
     one.message(2, RevealRequest(bitmap(1, 3)))
-    assert one.told() == [(2, reveal_of(1)), (2, reveal_of(3)), (2, Begun())]
+    assert one.told() == [(2, reveal_of(1)), (2, reveal_of(3)), (2, SAYS_BEGUN)]
 
 
 BAD_RECORDS: dict[str, dict[str, Any]] = {
@@ -492,7 +507,7 @@ def test_records_of_another_group_are_refused(bad: dict[str, Any]) -> None:
 def test_the_records_of_opening_and_peer_do_not_collide() -> None:
     one = opened()
     at_opening = set(one.records)
-    assert at_opening == {"draw_seed", "draw_secrets", "incarnation"}
+    assert at_opening == {"description", "draw_seed", "draw_secrets", "incarnation"}
     one.do_round()
     assert set(one.records) - at_opening == {"round", "model", "is_trained"}
     assert one.records["draw_seed"] == seed_of(4)
@@ -507,10 +522,10 @@ def test_leaving_before_the_opening_is_silent(make: Callable[..., OneOpening]) -
     one.command(Command.LEAVE)
     assert one.reported(events.Left) == [events.Left(0)]
     assert (one.timers, one.machine.state) == ({}, "left")
-    one.message(1, Ready(asks=True))
+    one.message(1, ready_message(asks=True))
     one.message(1, RevealRequest(bitmap(0)))
     one.reveal(1, 2, 3)
-    one.message(1, Begun())
+    one.message(1, SAYS_BEGUN)
     one.message(1, Status(0))
     assert one.begin(1, PartHeader(0, 1.0)) is None
     one.up(1)
@@ -523,7 +538,7 @@ def test_leaving_after_the_opening_is_silent() -> None:
     one = opened()
     one.command(Command.LEAVE)
     assert one.machine.state is State.LEFT
-    one.message(1, Ready(asks=True))
+    one.message(1, ready_message(asks=True))
     one.message(1, RevealRequest(bitmap(0)))
     assert one.told() == []
 
@@ -535,7 +550,7 @@ def test_a_pause_before_the_opening_holds_from_the_first_round_on(
     one = make()
     one.command(Command.PAUSE)
     one.reveal(1, 2, 3)
-    one.message(1, Begun())
+    one.message(1, SAYS_BEGUN)
     one.do_round()
     assert one.machine.state is State.PAUSED
     one.command(Command.RESUME)
@@ -547,7 +562,7 @@ def test_a_pause_that_was_taken_back_is_none() -> None:
     one.command(Command.PAUSE)
     one.command(Command.RESUME)
     one.reveal(1, 2, 3)
-    one.message(1, Begun())
+    one.message(1, SAYS_BEGUN)
     one.do_round()
     assert one.machine.state is State.TRAINING
 
@@ -599,7 +614,7 @@ def test_its_tickets_are_none_of_its_peers() -> None:
         one.timer()
     assert list(one.timers) == [4]
     one.reveal(1, 2, 3)
-    one.message(1, Begun())
+    one.message(1, SAYS_BEGUN)
     assert list(one.work) == [5]
     assert one.machine.on_timer(one.now_s, 4) == [], "cancelled, when the group opened"
 
@@ -611,8 +626,8 @@ def test_every_transition_of_the_table_happens_and_no_other() -> None:
     """Every sequence of up to four inputs, from the start and from a restart after the opening."""
     inputs: list[Callable[[OneOpening], Any]] = [
         lambda one: one.reveal(1),
-        lambda one: one.message(1, Ready(asks=True)),
-        lambda one: one.message(1, Begun()),
+        lambda one: one.message(1, ready_message(asks=True)),
+        lambda one: one.message(1, SAYS_BEGUN),
         lambda one: one.message(1, RevealRequest(b"\x01")),
         lambda one: one.message(1, StatusRequest()),
         lambda one: one.command(Command.LEAVE),
@@ -650,6 +665,14 @@ def test_every_transition_of_the_table_happens_and_no_other() -> None:
 
 
 def test_all_messages_of_the_opening_are_on_the_wire() -> None:
-    for message in (reveal_of(1), RevealRequest(b"\x02"), Ready(asks=True), Begun()):
+    for message in (
+        reveal_of(1),
+        RevealRequest(b"\x02"),
+        ready_message(asks=True),
+        SAYS_BEGUN,
+        PRESENT,
+        DescriptionRequest(0),
+        OURS.page(0),
+    ):
         assert isinstance(message, OPENING_MESSAGES)
         assert wire.decode_untrusted(wire.encode(message)) == message

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from p2pfl_gossip import wire
 from p2pfl_gossip.averaging.cohort_averaging import MeanHeader, PartHeader
 from p2pfl_gossip.catch_up import Status
+from p2pfl_gossip.description import Fingerprint, Source, Tensor
 from p2pfl_gossip.masked_sum.messages import Header
 from p2pfl_gossip.records import MalformedFrame
 
@@ -29,7 +30,15 @@ def _fields(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def _field(value: Any) -> Any:
-    """Turn a field of a vector into what a message holds; a table is a header within a share."""
+    """Turn a field of a vector into what a message holds; a table is a record within it."""
+    if isinstance(value, list):
+        return tuple(_field(item) for item in value)
+    if isinstance(value, dict) and "dtype" in value:
+        return Tensor(value["name"], tuple(value["shape"]), value["dtype"])
+    if isinstance(value, dict) and "version" in value:
+        return Source(**value)
+    if isinstance(value, dict) and "sums" in value:
+        return Fingerprint(**_fields({"fields": value}))
     if isinstance(value, dict):
         return Header(**_fields({"fields": value}))
     return bytes.fromhex(value) if isinstance(value, str) else value
@@ -54,7 +63,9 @@ def test_every_tag_is_in_the_range_of_its_layer_and_used_once() -> None:
     ranges = {
         "catch_up": range(1, 5),
         "reveals": range(5, 7),
-        "opening": range(7, 16),
+        "opening": range(7, 9),
+        "comparison": range(9, 11),
+        "description": range(11, 12),
         "averaging": range(16, 64),
         "masked_sum": range(64, 128),
     }
