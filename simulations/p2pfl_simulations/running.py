@@ -88,30 +88,36 @@ def run(
     simulation = Simulation(scenario, learner, tell, folder=folder, checkers=checkers)
     interrupted = simulation.run()
     result = simulation.result()
-    if not interrupted:
-        interrupted = add_baselines(scenario, learner, result.rounds, tell)
     result.interrupted = interrupted or len(result.rounds) < scenario.rounds
+    result.unfinished = (
+        tuple(scenario.evaluation.baselines)
+        if interrupted
+        else add_baselines(scenario, learner, result.rounds, tell)
+    )
     result.wall_s, result.cpu_s = stopwatch.wall_s(), stopwatch.cpu_s()
     return result
 
 
 def add_baselines(
     scenario: Scenario, learner: Learner, rounds: Sequence[RoundRow], tell: OnProgress
-) -> bool:
+) -> tuple[str, ...]:
     """Run the baselines that the scenario wants, into the rows of the rounds.
 
     Returns:
-        Whether KeyboardInterrupt ended that early.
+        Those that KeyboardInterrupt cut off.
     """
     rows = {row.round: row for row in rounds}
+    left = list(scenario.evaluation.baselines)
     try:
-        if "local" in scenario.evaluation.baselines:
+        if "local" in left:
             local_only(scenario, learner, evaluated_peers(scenario), rows, _teller(scenario, tell))
-        if "pooled" in scenario.evaluation.baselines:
+            left.remove("local")
+        if "pooled" in left:
             pooled(scenario, learner.pooled(), rows, _teller(scenario, tell))
+            left.remove("pooled")
     except KeyboardInterrupt:
-        return True
-    return False
+        pass  # What has run is kept.
+    return tuple(left)
 
 
 class Simulation:

@@ -15,6 +15,7 @@ from p2pfl_simulations.results.folder import SCENARIO, read_run, read_task_folde
 from p2pfl_simulations.results.run import SIMULATED, Run
 from p2pfl_simulations.results.summary import summarise
 
+BASELINES = ("unfinished", "local_mean", "local_worst", "pooled")
 MEASURED = ("wall_s", "cpu_s")  # Of the machine, not of the result.
 
 
@@ -61,8 +62,12 @@ def replay_run(folder: Path, *, as_json: bool, quiet: bool) -> int:
 
 
 def different_figures(before: Run, after: Run) -> dict[str, tuple[Any, Any]]:
-    """Return the figures of the summary that differ, leaving out how long the machine took."""
-    names = [name for name in summarise(before).__slots__ if name not in (*MEASURED, "digest")]
+    """Return the figures of the summary that differ, without how long the machine took.
+
+    Baselines that were cut off are not compared.
+    """
+    left_out = {*MEASURED, "digest", *(BASELINES if before.unfinished else ())}
+    names = [name for name in summarise(before).__slots__ if name not in left_out]
     figures = ({name: getattr(summarise(run), name) for name in names} for run in (before, after))
     return different_entries(*figures)
 

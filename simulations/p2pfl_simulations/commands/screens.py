@@ -13,7 +13,13 @@ from p2pfl.cli.quantities import count, data_size, duration, percent, scientific
 from p2pfl_simulations.results.claims import claim_sentence
 from p2pfl_simulations.results.masked_sums import MaskedSums
 from p2pfl_simulations.results.run import Run, time_name
-from p2pfl_simulations.results.summary import Summary, headline, summarise, verdict
+from p2pfl_simulations.results.summary import (
+    Summary,
+    headline,
+    summarise,
+    unfinished_sentence,
+    verdict,
+)
 
 
 def show_result(console: Console, run: Run, folder: Path) -> None:
@@ -25,6 +31,8 @@ def show_result(console: Console, run: Run, folder: Path) -> None:
     if summary.interrupted:
         ended = f"Ended early, after {summary.rounds_ended} of {summary.rounds} rounds."
         console.print(Text(ended, style="yellow"))
+    elif summary.unfinished:
+        console.print(Text(unfinished_sentence(summary), style="yellow"))
     if summary.failed:
         named = sorted({event.peer for event in run.events if event.kind == "training_failed"})
         peers = ", ".join(map(str, named[:12])) + (" ..." if len(named) > 12 else "")

@@ -73,9 +73,12 @@ def launch(
     launched = _Launch(scenario, learner, stage, progress)
     interrupted = launched.run()
     run = launched.result(stopwatch)
-    if not interrupted:
-        interrupted = add_baselines(scenario, learner, run.rounds, progress)
     run.interrupted = interrupted or len(run.rounds) < scenario.rounds
+    run.unfinished = (
+        tuple(scenario.evaluation.baselines)
+        if interrupted
+        else add_baselines(scenario, learner, run.rounds, progress)
+    )
     run.wall_s, run.cpu_s = stopwatch.wall_s(), stopwatch.cpu_s()
     return run
 

@@ -29,7 +29,14 @@ from p2pfl_simulations.report.page import box, figure, key_values, page, pair, s
 from p2pfl_simulations.report.protection import protection
 from p2pfl_simulations.report.timeline import absences, fault_timeline, online_over_time
 from p2pfl_simulations.results.run import SIMULATED, Run, time_name
-from p2pfl_simulations.results.summary import TIE, Summary, headline, summarise, verdict
+from p2pfl_simulations.results.summary import (
+    TIE,
+    Summary,
+    headline,
+    summarise,
+    unfinished_sentence,
+    verdict,
+)
 from p2pfl_simulations.scenario import Scenario
 
 
@@ -113,6 +120,8 @@ def _header(run: Run, summary: Summary) -> str:
             f'<p class="warning">This run was ended early, after {summary.rounds_ended} of'
             f" {plural(summary.rounds, 'round')}: all figures are of that part.</p>"
         )
+    elif summary.unfinished:
+        parts.append(f'<p class="warning">{escape(unfinished_sentence(summary))}</p>')
     if summary.failed:
         names = sorted({event.peer for event in run.events if event.kind == "training_failed"})
         which = f": {_some_peers(names)}" if names else ""

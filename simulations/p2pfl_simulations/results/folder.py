@@ -139,6 +139,7 @@ def read_run(folder: str | Path) -> Run:
             digest=str(summary["digest"]),
             model=load_file(folder / MODEL)["model"],
             interrupted=bool(summary["interrupted"]),
+            unfinished=tuple(summary.get("unfinished", ())),
             virtual_s=float(summary["virtual_s"]),
             wall_s=float(summary["wall_s"]),
             cpu_s=float(summary["cpu_s"]),

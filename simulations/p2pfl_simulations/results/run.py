@@ -103,6 +103,7 @@ class Run:
         digest: hexadecimal digest of the trace: event order and every byte that travelled.
         model: float32[d], the average of the last models of all peers.
         interrupted: whether Ctrl-C or the time limit ended the run early.
+        unfinished: baselines that Ctrl-C cut off: their figures are of a part of the rounds.
         virtual_s, wall_s, cpu_s: durations; the latter two are of the machine, not of the result.
         counters: events, frames, bytes, timers, training jobs, batches ..., by name.
         batching: how training was batched, one line.
@@ -130,3 +131,4 @@ class Run:
     environment: dict[str, Any] = field(default_factory=dict)
     world: str = SIMULATED
     masked_sums: MaskedSums | None = None
+    unfinished: tuple[str, ...] = ()

@@ -35,6 +35,7 @@ class Summary:
         lost, incomplete, failed: of those, the ones given up, ended without a full exchange, or
             whose training failed.
         interrupted: whether the run was ended early.
+        unfinished: baselines that were cut off.
         digest: of the trace; empty where there is none.
         world: as `Run` has it.
         seen: what others saw of a peer's model, in a few words.
@@ -68,6 +69,7 @@ class Summary:
     incomplete: int
     failed: int
     interrupted: bool
+    unfinished: tuple[str, ...]
     digest: str
     world: str
     seen: str
@@ -113,6 +115,7 @@ def summarise(run: Run) -> Summary:
         incomplete=sum(row.incomplete for row in run.rounds),
         failed=sum(row.failed for row in run.rounds),
         interrupted=run.interrupted,
+        unfinished=run.unfinished,
         digest=run.digest,
         world=run.world,
         seen=seen(run.scenario),
@@ -190,3 +193,9 @@ def evaluated_rounds(run: Run) -> list[RoundRow]:
 
 def _finite(number: float | None) -> float | None:
     return number if number is not None and math.isfinite(number) else None
+
+
+def unfinished_sentence(summary: Summary) -> str:
+    """Say which baselines were cut off, of a run that was not."""
+    names = " and ".join({"local": "local only"}.get(it, it) for it in summary.unfinished)
+    return f"The peers ran all rounds; what they are held against was cut off: {names}."

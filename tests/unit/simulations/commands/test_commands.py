@@ -242,6 +242,34 @@ def test_ctrl_c_keeps_and_reports_what_has_run(tmp_path: Path) -> None:
     assert "ended early" in (tmp_path / "run" / "report.html").read_text()
 
 
+def test_a_run_whose_baselines_were_cut_off_is_whole(p2pfl: P2pfl, tmp_path: Path) -> None:
+    """It says so, and not that it ended early; and it can be replayed."""
+    process = subprocess.Popen(
+        [*COMMAND, "simulate", "quick", "--out", "run"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("local only: round"):
+            break
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode in (130, 143)
+    assert "Traceback" not in err
+    assert "Ended early" not in out
+    sentence = "The peers ran all rounds; what they are held against was cut off: "
+    assert sentence in out
+    run = read_run(tmp_path / "run")
+    assert not run.interrupted
+    assert "local" in run.unfinished
+    assert "pooled" in run.unfinished
+    assert sentence in (tmp_path / "run" / "report.html").read_text()
+    assert p2pfl("replay", str(tmp_path / "run")).code == 0
+
+
 def test_help_answers_at_once(p2pfl: P2pfl) -> None:
     for command in ((), ("simulate",), ("replay",), ("report",), ("tasks",)):
         assert p2pfl(*command, "--help").code == 0
