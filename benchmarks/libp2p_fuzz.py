@@ -23,7 +23,7 @@ from random import Random
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from p2pfl.libp2p.errors import LimitReached, LocalProtocolError, RemoteProtocolError
+from p2pfl.libp2p.errors import LimitReached, LocalFault, RemoteFault
 from p2pfl.libp2p.identify import (
     Identification,
     decode_identification_untrusted,
@@ -123,7 +123,7 @@ def decoder(decode: Callable[[bytes], object], valid: list[bytes]) -> Fuzzer:
         data = mutate(rng, rng.choice(valid))
         try:
             decode(data)
-        except RemoteProtocolError as error:
+        except RemoteFault as error:
             raise Deep(error.reason, 0) from None
         return 1
 
@@ -180,7 +180,7 @@ def multistream_fuzzer(*, dialer: bool) -> Fuzzer:
                 if machine.protocol is not None:
                     break
                 depth += bool(machine.receive_untrusted(piece))
-        except RemoteProtocolError as error:
+        except RemoteFault as error:
             raise Deep(error.reason, depth) from None
         assert len(machine._buffer) <= 300 + 40
         return depth + (machine.protocol is not None)
@@ -240,7 +240,7 @@ def noise_fuzzer() -> Fuzzer:
             if machine.complete:
                 machine.agreed_muxer()
                 machine.split()
-        except RemoteProtocolError as error:
+        except RemoteFault as error:
             raise Deep(error.reason, stage) from None
         return stage + machine.complete
 
@@ -267,7 +267,7 @@ def channel_fuzzer() -> Fuzzer:
                 assert filled <= used <= len(kept)
                 kept = kept[used:]
                 depth += filled > 0
-        except RemoteProtocolError as error:
+        except RemoteFault as error:
             raise Deep(error.reason, depth) from None
         return depth
 
@@ -330,7 +330,7 @@ def yamux_fuzzer() -> Fuzzer:  # noqa: C901 - one input, told in order.
                 machine.ping(7)
             elif rng.randrange(20) == 0:
                 machine.go_away(GoAwayCode.NORMAL)
-        except (LocalProtocolError, LimitReached):
+        except (LocalFault, LimitReached):
             return  # The driver asked for what the stream's state or a limit does not allow.
 
     def one(rng: Random) -> int:
@@ -358,7 +358,7 @@ def yamux_fuzzer() -> Fuzzer:  # noqa: C901 - one input, told in order.
                     if isinstance(event, DataReceived | StreamOpened | WindowGrown):
                         act(machine, rng, event.stream_id, unread)
                 assert len(machine.control) <= CONTROL_BYTES_MAX + 4096
-        except RemoteProtocolError as error:
+        except RemoteFault as error:
             raise Deep(error.reason, depth) from None
         finally:
             machine.close()
@@ -442,7 +442,7 @@ def measure_branches(count: int, seed: int, names: list[str]) -> None:
         # What our own callers may do wrong is no matter of bytes from outside.
         rules = Path(folder) / "rules"
         rules.write_text(
-            "[report]\nexclude_also =\n    raise LocalProtocolError\n    raise InvalidMultiaddr\n"
+            "[report]\nexclude_also =\n    raise LocalFault\n    raise InvalidMultiaddr\n"
         )
         include = "--include=" + ",".join(str(FOLDER / name) for name in MACHINE_FILES)
         this = [__file__, "--count", str(count), "--seed", str(seed), "--only", *names]

@@ -28,7 +28,7 @@ from p2pfl.libp2p import (
     Keeper,
     Libp2pError,
     LimitReached,
-    MalformedFrame,
+    MalformedBytes,
     PeerDoubled,
     PeerEvent,
     PeerUp,
@@ -314,7 +314,7 @@ class Links:
                 self.counters["frames_received"] += 1
                 self.counters["bytes_received"] += len(frame)
                 self._receiver.on_frame(peer, frame)
-        except MalformedFrame as error:
+        except MalformedBytes as error:
             self.disconnect(peer, error.reason)
         except Libp2pError:
             stream.reset()  # The end of its connection is told of as such.
@@ -341,7 +341,7 @@ class Links:
                 while is_wanted and left:
                     chunk = await stream.read(min(left, PIECE_BYTES))
                     if not chunk:
-                        raise MalformedFrame("body_too_short")
+                        raise MalformedBytes("body_too_short")
                     left -= len(chunk)
                     self.counters["bytes_received"] += len(chunk)
                     is_wanted = self._receiver.on_bulk_chunk(peer, bulk, chunk)
@@ -352,7 +352,7 @@ class Links:
                 is_wanted = False
                 self.counters["bodies_received"] += 1
                 self._receiver.on_bulk_end(peer, bulk, trailer)
-            except MalformedFrame as error:
+            except MalformedBytes as error:
                 self.disconnect(peer, error.reason)
             except Libp2pError:
                 stream.reset()

@@ -19,11 +19,11 @@ from pathlib import Path
 from p2pfl.libp2p import (
     Host,
     Libp2pError,
-    MalformedFrame,
+    MalformedBytes,
     Multiaddr,
     PeerEvent,
     PeerUp,
-    RemoteProtocolError,
+    RemoteFault,
     Stream,
     parse_multiaddr,
 )
@@ -124,7 +124,7 @@ async def _send(host: Host, arguments: argparse.Namespace) -> None:
         sent = await stream.write_from(chunks())
         stream.finish()
         if await stream.read_exactly(_DIGEST_BYTES) != digest.digest():
-            raise RemoteProtocolError("file_digest")
+            raise RemoteFault("file_digest")
     seconds = time.perf_counter() - begun_s
     _say(f"sent {sent} bytes in {seconds:.2f} s: {sent / seconds / 1e6:.0f} MB/s")
 
@@ -153,15 +153,15 @@ def _file_name_untrusted(encoded: bytes) -> str:
     try:
         name = encoded.decode()
     except UnicodeDecodeError:
-        raise MalformedFrame("file_name") from None
+        raise MalformedBytes("file_name") from None
     if not name.isprintable() or name.startswith(".") or "/" in name or "\\" in name or not name:
-        raise MalformedFrame("file_name")
+        raise MalformedBytes("file_name")
     return name
 
 
 async def _connected(host: Host, address: Multiaddr) -> PeerId:
     if address.peer_id is None:
-        raise RemoteProtocolError("no_peer_id_in_address")
+        raise RemoteFault("no_peer_id_in_address")
     begun_s = time.perf_counter()
     await host.dial(address.peer_id, [address])
     _say(f"connected to {address.peer_id} in {(time.perf_counter() - begun_s) * 1e3:.1f} ms")

@@ -8,7 +8,7 @@ from time import monotonic  # The clock of uvloop counts whole milliseconds.
 from p2pfl.libp2p.admission import Admission
 from p2pfl.libp2p.errors import (
     ConnectionLost,
-    RemoteProtocolError,
+    RemoteFault,
     StreamTimeout,
 )
 from p2pfl.libp2p.inbound_streams import InboundStreams
@@ -149,7 +149,7 @@ class Connection:
             early, self._early_plaintext = self._early_plaintext, b""
             try:
                 self._on_plaintext_untrusted(memoryview(early))
-            except RemoteProtocolError as error:
+            except RemoteFault as error:
                 self._offended(error.reason)
                 return
         self._link.start()
@@ -166,7 +166,7 @@ class Connection:
             LimitReached: too many streams.
             ProtocolRefused: the other end speaks none of them.
             StreamReset, StreamTimeout: no agreement came about.
-            RemoteProtocolError: the other end broke the protocol; the connection is closed.
+            RemoteFault: the other end broke the protocol; the connection is closed.
         """
         if self.lost_reason is not None:
             raise ConnectionLost(self.lost_reason)
@@ -175,7 +175,7 @@ class Connection:
         timeout_s = self._limits.negotiation_timeout_s if timeout_s is None else timeout_s
         try:
             await agree_outbound(stream, negotiation, timeout_s)
-        except RemoteProtocolError as error:
+        except RemoteFault as error:
             self._offended(error.reason)
             raise
         except BaseException:
@@ -319,7 +319,7 @@ class Connection:
                 self._inbound.count_refused(self._yamux.refused_count)
                 self._yamux.refused_count = 0
             self._inbound.check_flood()
-        except RemoteProtocolError as error:
+        except RemoteFault as error:
             self._offended(error.reason)
             return
         if self._queue.pending:
@@ -334,7 +334,7 @@ class Connection:
         self._shared.unread_bytes += count
         stream.on_data(event.data)
         if self.unread_bytes > self._limits.unread_per_peer_bytes_max:
-            raise RemoteProtocolError("unread_bytes")
+            raise RemoteFault("unread_bytes")
         if self._shared.unread_bytes > self._limits.unread_bytes_max:
             self._shared.on_unread_excess()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from p2pfl.libp2p.connection import Connection
 from p2pfl.libp2p.counters import Counters, TokenBucket
-from p2pfl.libp2p.errors import ConnectionLost, DialFailed, RemoteProtocolError
+from p2pfl.libp2p.errors import ConnectionLost, DialFailed, RemoteFault
 from p2pfl.libp2p.handshake import prepare_socket, remote_address_of
 from p2pfl.libp2p.limits import Limits
 from p2pfl.libp2p.multiaddr import Multiaddr
@@ -171,7 +171,7 @@ class Dialer:
             return await self._connect(
                 connected, remote_address_of(connected.getpeername()), peer_id
             )
-        except RemoteProtocolError as error:
+        except RemoteFault as error:
             raise DialFailed(error.reason, str(address)) from None
         except ConnectionLost as error:
             raise DialFailed(error.reason, str(address)) from None

@@ -9,11 +9,11 @@ class Libp2pError(Exception):
     """Anything that goes wrong in this package."""
 
 
-class LocalProtocolError(Libp2pError):
+class LocalFault(Libp2pError):
     """Our own caller broke a rule: a bug to fix, not an event to handle."""
 
 
-class RemoteProtocolError(Libp2pError):
+class RemoteFault(Libp2pError):
     """A peer broke a rule: whoever drives the machine counts `reason` and drops the peer.
 
     The only error that anything ending in `_untrusted` raises.
@@ -24,7 +24,7 @@ class RemoteProtocolError(Libp2pError):
         self.reason = reason
 
 
-class MalformedFrame(RemoteProtocolError):
+class MalformedBytes(RemoteFault):
     """Bytes from outside do not decode."""
 
 

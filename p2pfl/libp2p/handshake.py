@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from p2pfl.libp2p.errors import RemoteProtocolError
+from p2pfl.libp2p.errors import RemoteFault
 from p2pfl.libp2p.multiaddr import Multiaddr
 from p2pfl.libp2p.upgrade import Upgrade, Upgraded
 from p2pfl_crypto.identity import Identity, PeerId
@@ -31,11 +31,11 @@ async def upgrade_socket(
         identity: who we are.
         dialer: whether we dialled.
         static: the host's Noise key.
-        admit: raises RemoteProtocolError for a peer that must not be spoken to.
+        admit: raises RemoteFault for a peer that must not be spoken to.
         timeout_s: for the whole upgrade.
 
     Raises:
-        RemoteProtocolError: the upgrade failed, by the reason that is counted.
+        RemoteFault: the upgrade failed, by the reason that is counted.
     """
     loop = asyncio.get_running_loop()
     upgrade = Upgrade(
@@ -52,13 +52,13 @@ async def upgrade_socket(
             while upgrade.result is None:
                 data = await loop.sock_recv(connection_socket, _RECEIVE_BYTES)
                 if not data:
-                    raise RemoteProtocolError("closed_in_handshake")
+                    raise RemoteFault("closed_in_handshake")
                 if answer := upgrade.receive_untrusted(data):
                     await loop.sock_sendall(connection_socket, answer)
     except TimeoutError:
-        raise RemoteProtocolError("handshake_timeout") from None
+        raise RemoteFault("handshake_timeout") from None
     except OSError:
-        raise RemoteProtocolError("reset_in_handshake") from None
+        raise RemoteFault("reset_in_handshake") from None
     return upgrade.result
 
 

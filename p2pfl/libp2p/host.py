@@ -13,7 +13,7 @@ from p2pfl.libp2p import identify, ping
 from p2pfl.libp2p.connection import Connection
 from p2pfl.libp2p.counters import Counters
 from p2pfl.libp2p.dialer import Dialer
-from p2pfl.libp2p.errors import ConnectionLost, DialFailed, LocalProtocolError, RemoteProtocolError
+from p2pfl.libp2p.errors import ConnectionLost, DialFailed, LocalFault, RemoteFault
 from p2pfl.libp2p.handshake import upgrade_socket
 from p2pfl.libp2p.identify import Identification
 from p2pfl.libp2p.limits import DEFAULT_LIMITS, Limits
@@ -180,7 +180,7 @@ class Host:
         A second process of a peer is served only where `for_refused`.
 
         Raises:
-            LocalProtocolError: the name cannot be one, or there are too many handlers.
+            LocalFault: the name cannot be one, or there are too many handlers.
         """
         encode_message(protocol)
         handlers = self._shared.handlers
@@ -190,7 +190,7 @@ class Host:
         if handler is None:
             handlers.pop(protocol, None)
         elif len(handlers) >= _HANDLERS_MAX and protocol not in handlers:
-            raise LocalProtocolError(f"more than {_HANDLERS_MAX} protocols")
+            raise LocalFault(f"more than {_HANDLERS_MAX} protocols")
         else:
             handlers[protocol] = handler
 
@@ -213,14 +213,14 @@ class Host:
         """Ask a peer what it tells of itself.
 
         Raises:
-            RemoteProtocolError: its answer is malformed, or names another key than its own.
+            RemoteFault: its answer is malformed, or names another key than its own.
             Libp2pError: as `open_stream`.
         """
         async with await self.open_stream(peer_id, identify.PROTOCOL) as stream:
             message = await stream.read_message(identify.MESSAGE_BYTES_MAX)
         told = identify.decode_identification_untrusted(bytes(message or b""))
         if told.peer_id not in (None, peer_id):
-            raise RemoteProtocolError("identify_other_key")
+            raise RemoteFault("identify_other_key")
         return told
 
     # Housekeeping.
@@ -268,7 +268,7 @@ class Host:
                 admit=self._admit_inbound,
                 timeout_s=self._limits.handshake_timeout_s,
             )
-        except RemoteProtocolError as error:
+        except RemoteFault as error:
             self.counters.add("handshakes_failed", reason=error.reason)
             accepted.close()
             return
@@ -286,7 +286,7 @@ class Host:
 
         def admit(found: PeerId) -> None:
             if found != peer_id:
-                raise RemoteProtocolError("wrong_peer_id")
+                raise RemoteFault("wrong_peer_id")
 
         try:
             upgraded = await upgrade_socket(
@@ -307,7 +307,7 @@ class Host:
                 await connection.ping()
         except TimeoutError:
             connection.close("handshake_timeout")
-            raise RemoteProtocolError("handshake_timeout") from None
+            raise RemoteFault("handshake_timeout") from None
         except BaseException:
             connection.close("dial_cancelled")
             raise
@@ -350,13 +350,13 @@ class Host:
 
     def _admit_inbound(self, peer_id: PeerId) -> None:
         if peer_id == self.peer_id:
-            raise RemoteProtocolError("own_peer_id")
+            raise RemoteFault("own_peer_id")
         if not self._allows(peer_id):
-            raise RemoteProtocolError("not_allowed")
+            raise RemoteFault("not_allowed")
         if len(self._table) >= self._limits.connections_max:
-            raise RemoteProtocolError("connections")
+            raise RemoteFault("connections")
         if self._table.count_of(peer_id) > self._limits.connections_per_peer_max:
-            raise RemoteProtocolError("connections_per_peer")
+            raise RemoteFault("connections_per_peer")
 
     def _check_allowed(self, peer_id: PeerId) -> None:
         public_key_of(peer_id)
@@ -374,7 +374,7 @@ class Host:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise LocalProtocolError("the host is closed")
+            raise LocalFault("the host is closed")
 
     async def _serve_identify(self, stream: Stream) -> None:
         connection = self._table.get(stream.peer_id)

@@ -7,7 +7,7 @@ are left out, as are signed peer records; `identify/push` is not spoken.
 
 from dataclasses import dataclass
 
-from p2pfl.libp2p.errors import MalformedFrame
+from p2pfl.libp2p.errors import MalformedBytes
 from p2pfl.libp2p.multiaddr import Multiaddr, decode_multiaddr_untrusted
 from p2pfl.libp2p.protobuf import decode_fields_untrusted, decode_text_untrusted, encode_fields
 from p2pfl_crypto.identity import (
@@ -70,7 +70,7 @@ def decode_identification_untrusted(message: bytes) -> Identification:
     """Decode an `Identify` message.
 
     Raises:
-        MalformedFrame: not such a message, or its key is not that of an Ed25519 identity.
+        MalformedBytes: not such a message, or its key is not that of an Ed25519 identity.
     """
     known = {1: 1, 2: ADDRESSES_MAX, 3: PROTOCOLS_MAX, 4: 1, 5: 1, 6: 1}
     fields = decode_fields_untrusted(message, known)
@@ -79,7 +79,7 @@ def decode_identification_untrusted(message: bytes) -> Identification:
         try:
             public_key = decode_public_key(fields[1][0])
         except InvalidIdentity:
-            raise MalformedFrame("identify_public_key") from None
+            raise MalformedBytes("identify_public_key") from None
     observed = _dialable_untrusted(fields[4])
     return Identification(
         public_key=public_key,
@@ -96,12 +96,12 @@ def _dialable_untrusted(encoded: list[bytes]) -> tuple[Multiaddr, ...]:
     for address in encoded:
         try:
             addresses.append(decode_multiaddr_untrusted(address))
-        except MalformedFrame:  # QUIC, relays and the like: legitimate, but of no use to us.
+        except MalformedBytes:  # QUIC, relays and the like: legitimate, but of no use to us.
             continue
     return tuple(addresses)
 
 
 def _text_untrusted(content: bytes) -> str:
     if len(content) > _TEXT_BYTES_MAX:
-        raise MalformedFrame("identify_text_too_long")
+        raise MalformedBytes("identify_text_too_long")
     return decode_text_untrusted(content)

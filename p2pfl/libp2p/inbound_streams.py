@@ -7,7 +7,7 @@ from collections.abc import Callable
 from p2pfl.libp2p.admission import Admission, Verdict
 from p2pfl.libp2p.errors import (
     Libp2pError,
-    RemoteProtocolError,
+    RemoteFault,
     StreamFinished,
     StreamReset,
     StreamTimeout,
@@ -72,9 +72,9 @@ class InboundStreams:
         self._shared.counters.add("streams_refused", count)
 
     def check_flood(self) -> None:
-        """Raise RemoteProtocolError where more were refused than a period may have."""
+        """Raise RemoteFault where more were refused than a period may have."""
         if self._refused > self._shared.limits.refused_streams_per_period_max:
-            raise RemoteProtocolError("stream_flood")
+            raise RemoteFault("stream_flood")
 
     def start_period(self) -> None:
         """Begin to count refused streams anew."""
@@ -88,7 +88,7 @@ class InboundStreams:
             if handler is not None:
                 counters.add("streams_accepted")
                 await handler(stream)
-        except RemoteProtocolError as error:
+        except RemoteFault as error:
             # Raised by a handler for what it was sent: that stream's fault only.
             counters.add("streams_failed", reason=error.reason)
             stream.reset()
@@ -115,7 +115,7 @@ class InboundStreams:
         handlers, timeout_s = shared.handlers, shared.limits.negotiation_timeout_s
         try:
             await agree_inbound(stream, self._speaks, timeout_s)
-        except RemoteProtocolError as error:
+        except RemoteFault as error:
             self._on_offence(error.reason)
             return None
         except StreamTimeout:

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from p2pfl.libp2p.errors import DialFailed, LocalProtocolError
+from p2pfl.libp2p.errors import DialFailed, LocalFault
 from p2pfl.libp2p.host import Host
 from p2pfl.libp2p.multiaddr import Multiaddr
 from p2pfl.libp2p.peer_table import PeerEvent
@@ -67,7 +67,7 @@ class Keeper:
     def keep(self, peer_id: PeerId, addresses: Sequence[Multiaddr | str]) -> None:
         """Hold a connection to a peer; called again, with other addresses from then on."""
         if self._closed:
-            raise LocalProtocolError("the keeper is closed")
+            raise LocalFault("the keeper is closed")
         self.release(peer_id)
         self._changed[peer_id] = asyncio.Event()
         holding = self._hold(peer_id, list(addresses), self._changed[peer_id])

@@ -10,7 +10,7 @@ import logging
 import socket
 from collections.abc import Callable
 
-from p2pfl.libp2p.errors import RemoteProtocolError
+from p2pfl.libp2p.errors import RemoteFault
 from p2pfl.libp2p.noise import (
     FRAMED_MESSAGE_BYTES_MAX,
     MESSAGE_OVERHEAD_BYTES,
@@ -82,7 +82,7 @@ class Link:
             scratch: the host's buffers.
             rest: sealed bytes already received.
             on_plaintext: takes opened bytes, valid during the call only; may raise
-                RemoteProtocolError.
+                RemoteFault.
             next_batch: gives plaintext to send, pieces of which may lie in the buffer it is given;
                 none where there is nothing to send.
             on_lost: called once with the reason, unless `close` was called before.
@@ -226,7 +226,7 @@ class Link:
         """Run one callback; whatever goes wrong in it ends this link and no other."""
         try:
             step()
-        except RemoteProtocolError as error:
+        except RemoteFault as error:
             self._lose(error.reason)
         except Exception:
             _log.exception("a bug ends this connection")

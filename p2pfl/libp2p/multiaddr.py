@@ -8,7 +8,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
-from p2pfl.libp2p.errors import MalformedFrame
+from p2pfl.libp2p.errors import MalformedBytes
 from p2pfl.libp2p.varint import decode_varint_untrusted, encode_varint
 from p2pfl_crypto.identity import (
     InvalidIdentity,
@@ -117,33 +117,33 @@ def decode_multiaddr_untrusted(encoded: bytes) -> Multiaddr:
     """Decode a binary multiaddr that a peer sent.
 
     Raises:
-        MalformedFrame: not an address of the kinds spoken here.
+        MalformedBytes: not an address of the kinds spoken here.
     """
     if len(encoded) > MULTIADDR_BYTES_MAX:
-        raise MalformedFrame("multiaddr_too_long")
+        raise MalformedBytes("multiaddr_too_long")
     reader = _Reader(encoded)
     kind = _KINDS.get(reader.varint())
     if kind is None:
-        raise MalformedFrame("multiaddr_unsupported")
+        raise MalformedBytes("multiaddr_unsupported")
     try:
         if kind in ("ip4", "ip6"):
             host = str(ipaddress.ip_address(reader.take(4 if kind == "ip4" else 16)))
         else:
             host = reader.take(reader.varint()).decode("ascii")
         if reader.varint() != _TCP:
-            raise MalformedFrame("multiaddr_unsupported")
+            raise MalformedBytes("multiaddr_unsupported")
         port = int.from_bytes(reader.take(2), "big")
         peer_id = None
         if reader.offset < len(encoded):
             if reader.varint() != _P2P:
-                raise MalformedFrame("multiaddr_unsupported")
+                raise MalformedBytes("multiaddr_unsupported")
             multihash = reader.take(reader.varint())
             if multihash[:2] != _IDENTITY_MULTIHASH or reader.offset != len(encoded):
-                raise MalformedFrame("multiaddr_unsupported")
+                raise MalformedBytes("multiaddr_unsupported")
             peer_id = peer_id_of(decode_public_key(multihash[2:]))
         return Multiaddr(kind, host, port, peer_id)
     except ValueError:  # UnicodeDecodeError, InvalidMultiaddr and InvalidIdentity among them.
-        raise MalformedFrame("multiaddr_malformed") from None
+        raise MalformedBytes("multiaddr_malformed") from None
 
 
 class _Reader:
@@ -154,14 +154,14 @@ class _Reader:
     def varint(self) -> int:
         decoded = decode_varint_untrusted(self._encoded, self.offset)
         if decoded is None:
-            raise MalformedFrame("multiaddr_truncated")
+            raise MalformedBytes("multiaddr_truncated")
         number, self.offset = decoded
         return number
 
     def take(self, length: int) -> bytes:
         end = self.offset + length
         if end > len(self._encoded):
-            raise MalformedFrame("multiaddr_truncated")
+            raise MalformedBytes("multiaddr_truncated")
         taken = self._encoded[self.offset : end]
         self.offset = end
         return taken

@@ -11,7 +11,7 @@ listener answers `na` to `ls` (listing; js-libp2p and go-libp2p peers ask identi
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
-from p2pfl.libp2p.errors import LocalProtocolError, MalformedFrame, RemoteProtocolError
+from p2pfl.libp2p.errors import LocalFault, MalformedBytes, RemoteFault
 from p2pfl.libp2p.varint import decode_varint_untrusted, encode_varint
 
 HEADER = "/multistream/1.0.0"
@@ -26,11 +26,11 @@ def encode_message(text: str) -> bytes:
     """Encode one multistream message.
 
     Raises:
-        LocalProtocolError: empty, too long, or holding a newline.
+        LocalFault: empty, too long, or holding a newline.
     """
     content = text.encode()
     if not 0 < len(content) <= PROTOCOL_NAME_BYTES_MAX or b"\n" in content:
-        raise LocalProtocolError(f"{text[:80]!r} cannot be a protocol name")
+        raise LocalFault(f"{text[:80]!r} cannot be a protocol name")
     return encode_varint(len(content) + 1) + content + b"\n"
 
 
@@ -54,10 +54,10 @@ class _Negotiation(ABC):
         """Take bytes from the other end; return those to send back.
 
         Raises:
-            RemoteProtocolError: the other end does not follow the protocol.
+            RemoteFault: the other end does not follow the protocol.
         """
         if self.protocol is not None:
-            raise LocalProtocolError("the negotiation is over")
+            raise LocalFault("the negotiation is over")
         self._buffer += data
         answer = bytearray()
         while self.protocol is None and (text := self._next_untrusted()) is not None:
@@ -67,7 +67,7 @@ class _Negotiation(ABC):
                 self._greeted = True
                 answer += self._greeting
             else:
-                raise RemoteProtocolError("multistream_header")
+                raise RemoteFault("multistream_header")
         if self.protocol is not None:
             self.rest = bytes(self._buffer)
             self._buffer.clear()
@@ -79,18 +79,18 @@ class _Negotiation(ABC):
             return None
         length, start = decoded
         if not 1 <= length <= PROTOCOL_NAME_BYTES_MAX + 1:
-            raise MalformedFrame("multistream_message_length")
+            raise MalformedBytes("multistream_message_length")
         end = start + length
         if len(self._buffer) < end:
             return None
         content = bytes(self._buffer[start:end])
         del self._buffer[:end]
         if content[-1:] != b"\n":
-            raise MalformedFrame("multistream_no_newline")
+            raise MalformedBytes("multistream_no_newline")
         try:
             return content[:-1].decode()
         except UnicodeDecodeError:
-            raise MalformedFrame("multistream_not_utf8") from None
+            raise MalformedBytes("multistream_not_utf8") from None
 
     @abstractmethod
     def _on_text_untrusted(self, text: str) -> bytes: ...
@@ -102,7 +102,7 @@ class MultistreamDialer(_Negotiation):
     def __init__(self, protocols: Sequence[str]) -> None:
         super().__init__()
         if not 0 < len(protocols) <= PROPOSALS_MAX:
-            raise LocalProtocolError(f"propose 1 to {PROPOSALS_MAX} protocols")
+            raise LocalFault(f"propose 1 to {PROPOSALS_MAX} protocols")
         self.refused = False
         self._proposals = list(protocols)
         self._messages = [encode_message(protocol) for protocol in protocols]
@@ -113,12 +113,12 @@ class MultistreamDialer(_Negotiation):
 
     def _on_text_untrusted(self, text: str) -> bytes:
         if self.refused:
-            raise RemoteProtocolError("multistream_unexpected")
+            raise RemoteFault("multistream_unexpected")
         if text == self._proposals[0]:
             self.protocol = text
             return b""
         if text != _REFUSAL:
-            raise RemoteProtocolError("multistream_unexpected")
+            raise RemoteFault("multistream_unexpected")
         del self._proposals[0], self._messages[0]
         self.refused = not self._proposals
         return b"" if self.refused else self._messages[0]
@@ -140,5 +140,5 @@ class MultistreamListener(_Negotiation):
             return encode_message(text)
         self._refusals += 1
         if self._refusals > PROPOSALS_MAX:
-            raise RemoteProtocolError("multistream_too_many_proposals")
+            raise RemoteFault("multistream_too_many_proposals")
         return encode_message(_REFUSAL)

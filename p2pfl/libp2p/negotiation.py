@@ -13,7 +13,7 @@ async def agree_outbound(stream: Stream, machine: MultistreamDialer, timeout_s: 
 
     Raises:
         ProtocolRefused: the other end speaks none of them.
-        RemoteProtocolError: the other end does not follow multistream-select.
+        RemoteFault: the other end does not follow multistream-select.
         StreamFinished, StreamReset, StreamTimeout: no agreement came about.
     """
     try:
@@ -31,7 +31,7 @@ async def agree_inbound(stream: Stream, speaks: Callable[[str], bool], timeout_s
     """Answer proposals on a stream of the other end, and set the stream's protocol.
 
     Raises:
-        RemoteProtocolError: the other end does not follow multistream-select.
+        RemoteFault: the other end does not follow multistream-select.
         StreamFinished, StreamReset, StreamTimeout: no agreement came about.
     """
     machine = MultistreamListener(speaks)

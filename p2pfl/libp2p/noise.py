@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from p2pfl.libp2p.errors import MalformedFrame, RemoteProtocolError
+from p2pfl.libp2p.errors import MalformedBytes, RemoteFault
 from p2pfl.libp2p.noise_xx import (
     MESSAGE_BYTES_MAX,
     PLAINTEXT_BYTES_MAX,
@@ -77,15 +77,15 @@ def decode_payload_untrusted(encoded: bytes) -> HandshakePayload:
     """Decode a `NoiseHandshakePayload`; its signature is not verified here.
 
     Raises:
-        MalformedFrame: not such a message, or not the key of an Ed25519 identity.
+        MalformedBytes: not such a message, or not the key of an Ed25519 identity.
     """
     fields = decode_fields_untrusted(encoded, {1: 1, 2: 1, 4: 1})
     if not (fields[1] and fields[2]):
-        raise MalformedFrame("noise_payload_incomplete")
+        raise MalformedBytes("noise_payload_incomplete")
     try:
         public_key = decode_public_key(fields[1][0])
     except InvalidIdentity:
-        raise MalformedFrame("noise_identity_key") from None
+        raise MalformedBytes("noise_identity_key") from None
     muxers: list[str] = []
     for extensions in fields[4]:
         known = {1: CERTIFICATE_HASHES_MAX, 2: MUXERS_MAX}
@@ -120,7 +120,7 @@ class NoiseHandshake:
             static: our Noise key; may serve many connections.
             ephemeral: a fresh key, for this handshake only.
             muxers: the stream muxers we speak, best first.
-            admit: raises RemoteProtocolError for a peer that must not be spoken to; called as soon
+            admit: raises RemoteFault for a peer that must not be spoken to; called as soon
                 as the other end has proved who it is, before anything more is sent to it.
         """
         self.remote: HandshakePayload | None = None
@@ -158,14 +158,14 @@ class NoiseHandshake:
         """Take bytes from the other end; return those to send back.
 
         Raises:
-            RemoteProtocolError: the handshake failed, or somebody else than expected is there.
+            RemoteFault: the handshake failed, or somebody else than expected is there.
         """
         self._buffer += data
         answer = b""
         while not self.complete and len(self._buffer) >= LENGTH_BYTES:
             (length,) = _length.unpack_from(self._buffer)
             if length > HANDSHAKE_MESSAGE_BYTES_MAX:
-                raise MalformedFrame("noise_handshake_length")
+                raise MalformedBytes("noise_handshake_length")
             end = LENGTH_BYTES + length
             if len(self._buffer) < end:
                 break
@@ -183,7 +183,7 @@ class NoiseHandshake:
             None where one end listed none: then multistream-select decides.
 
         Raises:
-            RemoteProtocolError: both listed some, but none in common.
+            RemoteFault: both listed some, but none in common.
         """
         assert self.remote is not None
         if not (self.remote.muxers and self._muxers):
@@ -194,7 +194,7 @@ class NoiseHandshake:
         for muxer in initiator:
             if muxer in responder:
                 return muxer
-        raise RemoteProtocolError("no_common_muxer")
+        raise RemoteFault("no_common_muxer")
 
     def split(self) -> tuple[CipherState, CipherState]:
         """The ciphers to send and to receive with."""
@@ -204,7 +204,7 @@ class NoiseHandshake:
         payload = self._noise.read_message_untrusted(message)
         if self._noise.remote_static is None:  # The first message: an ephemeral key, no payload.
             if payload:
-                raise RemoteProtocolError("noise_early_payload")
+                raise RemoteFault("noise_early_payload")
         else:
             self._verify_untrusted(payload, self._noise.remote_static)
         return b"" if self.complete else self._frame(self._payload)
@@ -214,7 +214,7 @@ class NoiseHandshake:
         try:
             verify(payload.public_key, _SIGNED_PREFIX + static_key, payload.signature)
         except InvalidIdentity:
-            raise RemoteProtocolError("noise_identity_signature") from None
+            raise RemoteFault("noise_identity_signature") from None
         self._admit(peer_id_of(payload.public_key))
         self.remote = payload
 
@@ -263,7 +263,7 @@ class NoiseChannel:
             How many bytes of `data` were used and how many of `out` were filled.
 
         Raises:
-            RemoteProtocolError: a message that this key did not seal.
+            RemoteFault: a message that this key did not seal.
         """
         used = filled = 0
         while len(data) - used >= LENGTH_BYTES:
@@ -272,7 +272,7 @@ class NoiseChannel:
             if len(data) - start < length:
                 break
             if length < TAG_BYTES:
-                raise MalformedFrame("noise_message_length")
+                raise MalformedBytes("noise_message_length")
             opened = length - TAG_BYTES
             self._receiving.decrypt_into_untrusted(
                 data[start : start + length], out[filled : filled + opened]

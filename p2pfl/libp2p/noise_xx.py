@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from p2pfl.libp2p.errors import LocalProtocolError, RemoteProtocolError
+from p2pfl.libp2p.errors import LocalFault, RemoteFault
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -43,7 +43,7 @@ class CipherState:
     def encrypt_into(self, plaintext: Buffer, out: memoryview) -> None:
         """Encrypt into `out`, which is `TAG_BYTES` longer than `plaintext`."""
         if self._count == _NONCE_END:
-            raise LocalProtocolError("the key has sealed as many messages as it may")
+            raise LocalFault("the key has sealed as many messages as it may")
         self._aead.encrypt_into(_nonce(self._count), plaintext, None, out)
         self._count += 1
 
@@ -51,14 +51,14 @@ class CipherState:
         """Decrypt into `out`, which is `TAG_BYTES` shorter than `ciphertext`.
 
         Raises:
-            RemoteProtocolError: not the next message under this key; the connection is over.
+            RemoteFault: not the next message under this key; the connection is over.
         """
         if len(ciphertext) < TAG_BYTES or self._count == _NONCE_END:
-            raise RemoteProtocolError("noise_decrypt")
+            raise RemoteFault("noise_decrypt")
         try:
             self._aead.decrypt_into(_nonce(self._count), ciphertext, None, out)
         except InvalidTag:
-            raise RemoteProtocolError("noise_decrypt") from None
+            raise RemoteFault("noise_decrypt") from None
         self._count += 1
 
 
@@ -99,7 +99,7 @@ class HandshakeXX:
     def write_message(self, payload: bytes) -> bytes:
         """The next handshake message, carrying `payload`."""
         if self.complete or (self._message % 2 == 0) != self._initiator:
-            raise LocalProtocolError("it is the other end's turn")
+            raise LocalFault("it is the other end's turn")
         message = bytearray()
         if self._message < 2:
             public = self._ephemeral.public_key().public_bytes_raw()
@@ -113,20 +113,20 @@ class HandshakeXX:
         message += self._encrypt_and_hash(payload)
         self._message += 1
         if len(message) > MESSAGE_BYTES_MAX:
-            raise LocalProtocolError("the payload is too long for a Noise message")
+            raise LocalFault("the payload is too long for a Noise message")
         return bytes(message)
 
     def read_message_untrusted(self, message: bytes) -> bytes:
         """Take the other end's next handshake message and return its payload.
 
         Raises:
-            RemoteProtocolError: not that message; the handshake is over.
+            RemoteFault: not that message; the handshake is over.
         """
         if self.complete or (self._message % 2 == 0) == self._initiator:
-            raise RemoteProtocolError("noise_unexpected_message")
+            raise RemoteFault("noise_unexpected_message")
         if self._message < 2:
             if len(message) < KEY_BYTES:
-                raise RemoteProtocolError("noise_truncated")
+                raise RemoteFault("noise_truncated")
             self._remote_ephemeral, message = message[:KEY_BYTES], message[KEY_BYTES:]
             self._mix_hash(self._remote_ephemeral)
         if self._message == 1:
@@ -142,7 +142,7 @@ class HandshakeXX:
     def split(self) -> tuple[CipherState, CipherState]:
         """The ciphers to send and to receive with."""
         if not self.complete:
-            raise LocalProtocolError("the handshake is not complete")
+            raise LocalFault("the handshake is not complete")
         first, second = _hkdf(self._chaining_key, b"")
         sending, receiving = (first, second) if self._initiator else (second, first)
         return CipherState(sending), CipherState(receiving)
@@ -154,7 +154,7 @@ class HandshakeXX:
         try:
             shared = private.exchange(X25519PublicKey.from_public_bytes(public))
         except ValueError:  # A point of low order or a wrong length: the result would be zero.
-            raise RemoteProtocolError("noise_weak_key") from None
+            raise RemoteFault("noise_weak_key") from None
         self._chaining_key, self._cipher_key = _hkdf(self._chaining_key, shared)
         self._cipher_count = 0
 
@@ -174,7 +174,7 @@ class HandshakeXX:
             try:
                 plaintext = aead.decrypt(_nonce(self._cipher_count), sealed, self.handshake_hash)
             except InvalidTag:
-                raise RemoteProtocolError("noise_decrypt") from None
+                raise RemoteFault("noise_decrypt") from None
             self._cipher_count += 1
         self._mix_hash(sealed)
         return plaintext

@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 
-from p2pfl.libp2p.errors import RemoteProtocolError, StreamFinished
+from p2pfl.libp2p.errors import RemoteFault, StreamFinished
 from p2pfl.libp2p.stream import Stream
 
 PROTOCOL = "/ipfs/ping/1.0.0"
@@ -23,14 +23,14 @@ async def ping(stream: Stream, clock: Callable[[], float]) -> float:
         Seconds, by `clock`.
 
     Raises:
-        RemoteProtocolError: something else came back.
+        RemoteFault: something else came back.
     """
     payload = os.urandom(PAYLOAD_BYTES)
     begun_s = clock()
     await stream.write(payload)
     answer = await stream.read_exactly(PAYLOAD_BYTES)
     if answer != payload:
-        raise RemoteProtocolError("ping_payload")
+        raise RemoteFault("ping_payload")
     return clock() - begun_s
 
 
@@ -44,7 +44,7 @@ class PingService:
         """Echo payloads until the other end finishes writing."""
         peer_id = stream.peer_id
         if self._streams[peer_id] >= STREAMS_PER_PEER_MAX:
-            raise RemoteProtocolError("ping_streams")
+            raise RemoteFault("ping_streams")
         self._streams[peer_id] += 1
         try:
             while True:

@@ -8,7 +8,7 @@ skipped, as its rules for extension demand, but counted against the same limit a
 
 from collections.abc import Iterable, Mapping
 
-from p2pfl.libp2p.errors import MalformedFrame
+from p2pfl.libp2p.errors import MalformedBytes
 from p2pfl.libp2p.varint import decode_varint_untrusted, encode_varint
 
 # An identify message has one field for each protocol and each address of a peer; go-libp2p hosts
@@ -39,7 +39,7 @@ def decode_fields_untrusted(message: bytes, known: Mapping[int, int]) -> dict[in
         Known field number -> its contents in order; a missing field has an empty list.
 
     Raises:
-        MalformedFrame: not such a message.
+        MalformedBytes: not such a message.
     """
     fields: dict[int, list[bytes]] = {number: [] for number in known}
     offset = 0
@@ -49,9 +49,9 @@ def decode_fields_untrusted(message: bytes, known: Mapping[int, int]) -> dict[in
         tag, offset = _varint_untrusted(message, offset)
         number, wire = tag >> 3, tag & 7
         if not 0 < number < 1 << 29:
-            raise MalformedFrame("protobuf_field_number")
+            raise MalformedBytes("protobuf_field_number")
         if number in known and wire != _WIRE_BYTES:
-            raise MalformedFrame("protobuf_wire_type")
+            raise MalformedBytes("protobuf_wire_type")
         start = offset
         if wire == 0:
             _, offset = _varint_untrusted(message, offset)
@@ -61,16 +61,16 @@ def decode_fields_untrusted(message: bytes, known: Mapping[int, int]) -> dict[in
         elif wire in _FIXED_SIZES:
             offset += _FIXED_SIZES[wire]
         else:  # Groups (3, 4) were deprecated before libp2p began.
-            raise MalformedFrame("protobuf_wire_type")
+            raise MalformedBytes("protobuf_wire_type")
         if offset > len(message):
-            raise MalformedFrame("protobuf_truncated")
+            raise MalformedBytes("protobuf_truncated")
         if number in known:
             if len(fields[number]) >= known[number]:
-                raise MalformedFrame("protobuf_field_repeated")
+                raise MalformedBytes("protobuf_field_repeated")
             fields[number].append(message[start:offset])
     if offset == len(message):
         return fields
-    raise MalformedFrame("protobuf_too_many_fields")
+    raise MalformedBytes("protobuf_too_many_fields")
 
 
 def decode_text_untrusted(content: bytes) -> str:
@@ -78,11 +78,11 @@ def decode_text_untrusted(content: bytes) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError:
-        raise MalformedFrame("protobuf_not_utf8") from None
+        raise MalformedBytes("protobuf_not_utf8") from None
 
 
 def _varint_untrusted(message: bytes, offset: int) -> tuple[int, int]:
     decoded = decode_varint_untrusted(message, offset)
     if decoded is None:
-        raise MalformedFrame("protobuf_truncated")
+        raise MalformedBytes("protobuf_truncated")
     return decoded

@@ -16,8 +16,8 @@ from typing import Final, Protocol, Self, TypeAlias
 
 from p2pfl.libp2p.admission import Admission, Verdict
 from p2pfl.libp2p.errors import (
-    LocalProtocolError,
-    MalformedFrame,
+    LocalFault,
+    MalformedBytes,
     StreamFinished,
     StreamReset,
     StreamTimeout,
@@ -173,7 +173,7 @@ class Stream:
             The message, or None where the other end finished writing between two messages.
 
         Raises:
-            MalformedFrame: longer than `bytes_max`, or not framed so; reset the stream.
+            MalformedBytes: longer than `bytes_max`, or not framed so; reset the stream.
             StreamFinished, StreamReset, StreamTimeout: as `read_exactly`.
         """
         deadline_s = self._deadline(timeout_s)
@@ -194,7 +194,7 @@ class Stream:
                     return None
                 raise StreamFinished("the stream ended within the length of a message")
         if length > bytes_max:
-            raise MalformedFrame("message_too_long")
+            raise MalformedBytes("message_too_long")
         if self._chunks and len(self._chunks[0]) >= length:
             return self._take(length)
         left_s = None if deadline_s is None else deadline_s - self._loop.time()
@@ -248,11 +248,11 @@ class Stream:
         """Write no more (half-close); reading goes on.
 
         Raises:
-            LocalProtocolError: a write is under way.
+            LocalFault: a write is under way.
             StreamReset: the stream or its connection is gone.
         """
         if self._writer is not None:
-            raise LocalProtocolError("a write is under way")
+            raise LocalFault("a write is under way")
         if self._finished_locally:
             return
         self._check_not_reset()
@@ -364,7 +364,7 @@ class Stream:
     async def _readable(self, deadline_s: float | None) -> None:
         """Wait until there is a chunk or the end of the stream."""
         if self._reader is not None:
-            raise LocalProtocolError("another task reads from this stream")
+            raise LocalFault("another task reads from this stream")
         while not (self._chunks or self._finished_remotely):
             self._check_not_reset()
             self._reader = self._loop.create_future()
@@ -375,9 +375,9 @@ class Stream:
 
     async def _write(self, views: list[memoryview], timeout_s: Timeout) -> None:
         if self._writer is not None or self.outgoing:
-            raise LocalProtocolError("another task writes to this stream")
+            raise LocalFault("another task writes to this stream")
         if self._finished_locally:
-            raise LocalProtocolError("the stream is finished for writing")
+            raise LocalFault("the stream is finished for writing")
         self._check_not_reset()
         self.outgoing.extend(view for view in views if len(view))
         self.taken = False

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from p2pfl.libp2p import noise, yamux_frames
-from p2pfl.libp2p.errors import RemoteProtocolError
+from p2pfl.libp2p.errors import RemoteFault
 from p2pfl.libp2p.multistream import MultistreamDialer, MultistreamListener
 from p2pfl.libp2p.noise import NoiseChannel, NoiseHandshake
 from p2pfl_crypto.identity import Identity, PeerId
@@ -79,7 +79,7 @@ class Upgrade:
         """Take bytes from the other end; return those to send back.
 
         Raises:
-            RemoteProtocolError: the upgrade failed; the connection is of no use.
+            RemoteFault: the upgrade failed; the connection is of no use.
         """
         answer = b""
         if self._security.protocol is None:
@@ -117,7 +117,7 @@ class Upgrade:
         answer = machine.receive_untrusted(data)
         if isinstance(machine, MultistreamDialer) and machine.refused:
             reason = "noise_refused" if machine is self._security else "yamux_refused"
-            raise RemoteProtocolError(reason)
+            raise RemoteFault(reason)
         return answer
 
     def _negotiation(self, protocol: str) -> MultistreamDialer | MultistreamListener:

@@ -4,7 +4,7 @@ Little-endian groups of seven bits. Strict: at most `VARINT_BYTES_MAX` bytes and
 group, so every number has one encoding.
 """
 
-from p2pfl.libp2p.errors import MalformedFrame
+from p2pfl.libp2p.errors import MalformedBytes
 
 VARINT_BYTES_MAX = 9  # unsigned-varint: numbers below 2^63, "the maximum is 9 bytes".
 
@@ -27,15 +27,15 @@ def decode_varint_untrusted(buffer: bytes | bytearray, offset: int) -> tuple[int
         The number and the offset after it, or None where `buffer` ends before the varint does.
 
     Raises:
-        MalformedFrame: longer than nine bytes, or not the shortest encoding.
+        MalformedBytes: longer than nine bytes, or not the shortest encoding.
     """
     number = 0
     for length, byte in enumerate(buffer[offset : offset + VARINT_BYTES_MAX]):
         number |= (byte & 0x7F) << (7 * length)
         if byte < 0x80:
             if byte == 0 and length:
-                raise MalformedFrame("varint_not_minimal")
+                raise MalformedBytes("varint_not_minimal")
             return number, offset + length + 1
     if len(buffer) - offset >= VARINT_BYTES_MAX:
-        raise MalformedFrame("varint_too_long")
+        raise MalformedBytes("varint_too_long")
     return None

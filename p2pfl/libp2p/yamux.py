@@ -14,7 +14,7 @@ a FIN or RST beside an ACK.
 
 from collections.abc import Iterator
 
-from p2pfl.libp2p.errors import LimitReached, LocalProtocolError, RemoteProtocolError
+from p2pfl.libp2p.errors import LimitReached, LocalFault, RemoteFault
 from p2pfl.libp2p.yamux_events import (
     DataReceived,
     Event,
@@ -152,11 +152,11 @@ class Yamux:
         """Frame the next `length` > 0 bytes of the stream; they must follow the header at once.
 
         Raises:
-            LocalProtocolError: the stream is not open for writing, or its window is too small.
+            LocalFault: the stream is not open for writing, or its window is too small.
         """
         stream = self._local(stream_id, StreamInput.SEND_DATA)
         if not 0 < length <= stream.send_window:
-            raise LocalProtocolError("the data exceed the other end's window")
+            raise LocalFault("the data exceed the other end's window")
         self._greet(stream_id)
         stream.send_window -= length
         return encode_header(FrameType.DATA, 0, stream_id, length)
@@ -223,7 +223,7 @@ class Yamux:
             Events in order; each has already happened to the machine when it is yielded.
 
         Raises:
-            RemoteProtocolError: the other end broke the protocol; the session is over.
+            RemoteFault: the other end broke the protocol; the session is over.
         """
         offset, end = 0, len(data)
         while offset < end:
@@ -272,7 +272,7 @@ class Yamux:
             self._expect_body_untrusted(header, stream)
         elif header.type == FrameType.WINDOW_UPDATE and header.length:
             if stream.send_window + header.length > WINDOW_BYTES_MAX:
-                raise RemoteProtocolError("yamux_window_overflow")
+                raise RemoteFault("yamux_window_overflow")
             stream.send_window += header.length
             yield WindowGrown(header.stream_id)
         if self._body is None:
@@ -285,14 +285,14 @@ class Yamux:
         elif header.flags == Flag.ACK:
             yield PingAnswered(header.length)
         else:
-            raise RemoteProtocolError("yamux_ping_flags")
+            raise RemoteFault("yamux_ping_flags")
 
     def _on_syn_untrusted(self, header: Header, now_s: float) -> Iterator[Event]:
         stream_id = header.stream_id
         if self._is_ours(stream_id):
-            raise RemoteProtocolError("yamux_stream_parity")
+            raise RemoteFault("yamux_stream_parity")
         if stream_id in self._streams:
-            raise RemoteProtocolError("yamux_stream_exists")
+            raise RemoteFault("yamux_stream_exists")
         if self.gone_away or self._inbound_count >= self._inbound_max:
             self.refused_count += 1
             self._stray_bytes += INITIAL_WINDOW_BYTES
@@ -305,20 +305,20 @@ class Yamux:
 
     def _on_stray_untrusted(self, header: Header) -> None:
         if self._is_ours(header.stream_id) and header.stream_id >= self._next_id:
-            raise RemoteProtocolError("yamux_unknown_stream")
+            raise RemoteFault("yamux_unknown_stream")
         if header.type == FrameType.DATA and header.length:
             if header.length > self._stray_bytes:
-                raise RemoteProtocolError("yamux_unknown_stream")
+                raise RemoteFault("yamux_unknown_stream")
             self._stray_bytes -= header.length
             self._body, self._body_left = header, header.length
 
     def _expect_body_untrusted(self, header: Header, stream: SessionStream) -> None:
         if (stream.state, StreamInput.RECEIVE_DATA) not in TRANSITIONS:
-            raise RemoteProtocolError("yamux_data_after_fin")
+            raise RemoteFault("yamux_data_after_fin")
         if header.length > stream.receive_window:
-            raise RemoteProtocolError("yamux_window_exceeded")
+            raise RemoteFault("yamux_window_exceeded")
         if header.flags & Flag.RST:
-            raise RemoteProtocolError("yamux_data_with_reset")
+            raise RemoteFault("yamux_data_with_reset")
         stream.receive_window -= header.length
         self._body, self._body_left = header, header.length
 
@@ -333,7 +333,7 @@ class Yamux:
         elif header.flags & Flag.FIN:
             state = TRANSITIONS.get((stream.state, StreamInput.RECEIVE_FIN))
             if state is None:
-                raise RemoteProtocolError("yamux_fin_repeated")
+                raise RemoteFault("yamux_fin_repeated")
             stream.state = state
             if state is StreamState.CLOSED:
                 self._forget(stream_id)
@@ -347,7 +347,7 @@ class Yamux:
     def _local(self, stream_id: int, what: StreamInput) -> SessionStream:
         stream = self._streams.get(stream_id)
         if stream is None or (stream.state, what) not in TRANSITIONS:
-            raise LocalProtocolError(f"cannot {what.value} on stream {stream_id}")
+            raise LocalFault(f"cannot {what.value} on stream {stream_id}")
         return stream
 
     def _greet(self, stream_id: int) -> None:
@@ -369,7 +369,7 @@ class Yamux:
 
     def _check_control_untrusted(self) -> None:
         if len(self.control) > CONTROL_BYTES_MAX:
-            raise RemoteProtocolError("yamux_control_flood")
+            raise RemoteFault("yamux_control_flood")
 
     def _forget(self, stream_id: int) -> None:
         stream = self._streams.pop(stream_id)

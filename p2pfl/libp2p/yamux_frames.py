@@ -7,7 +7,7 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
-from p2pfl.libp2p.errors import MalformedFrame
+from p2pfl.libp2p.errors import MalformedBytes
 
 PROTOCOL = "/yamux/1.0.0"
 HEADER_BYTES = 12
@@ -70,15 +70,15 @@ def decode_header_untrusted(buffer: bytes | bytearray | memoryview, offset: int)
     """Decode the header at `offset`, where `HEADER_BYTES` bytes are known to be.
 
     Raises:
-        MalformedFrame: another version, an unknown type or flag, or flags that exclude each other.
+        MalformedBytes: another version, an unknown type or flag, or flags that exclude each other.
     """
     version, frame_type, flags, stream_id, length = _header.unpack_from(buffer, offset)
     if version != 0:
-        raise MalformedFrame("yamux_version")
+        raise MalformedBytes("yamux_version")
     if frame_type > FrameType.GO_AWAY:
-        raise MalformedFrame("yamux_type")
+        raise MalformedBytes("yamux_type")
     if flags & ~_FLAGS_ALL or flags & 3 == 3:
-        raise MalformedFrame("yamux_flags")
+        raise MalformedBytes("yamux_flags")
     if (stream_id == 0) != (frame_type >= FrameType.PING):
-        raise MalformedFrame("yamux_stream_id")
+        raise MalformedBytes("yamux_stream_id")
     return Header(frame_type, flags, stream_id, length)

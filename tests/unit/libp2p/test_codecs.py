@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pfl.libp2p.errors import MalformedFrame
+from p2pfl.libp2p.errors import MalformedBytes
 from p2pfl.libp2p.identify import (
     Identification,
     decode_identification_untrusted,
@@ -40,7 +40,7 @@ def test_varints_of_the_multiformats_specification(encoded: str, number: int) ->
 
 @pytest.mark.parametrize("encoded", ["8000", "ff00", "808000", "ff" * 9, "80" * 8 + "8001"])
 def test_varints_that_are_not_minimal_or_too_long_are_refused(encoded: str) -> None:
-    with pytest.raises(MalformedFrame):
+    with pytest.raises(MalformedBytes):
         decode_varint_untrusted(bytes.fromhex(encoded), 0)
 
 
@@ -72,7 +72,7 @@ def test_unknown_protobuf_fields_of_every_wire_type_are_skipped() -> None:
     ],
 )
 def test_malformed_protobuf_is_refused(message: str, reason: str) -> None:
-    with pytest.raises(MalformedFrame, match=reason):
+    with pytest.raises(MalformedBytes, match=reason):
         decode_fields_untrusted(bytes.fromhex(message), {1: 1})
 
 
@@ -146,7 +146,7 @@ def test_other_multiaddrs_are_refused(text: str) -> None:
     ],
 )
 def test_other_binary_multiaddrs_are_refused(encoded: str) -> None:
-    with pytest.raises(MalformedFrame):
+    with pytest.raises(MalformedBytes):
         decode_multiaddr_untrusted(bytes.fromhex(encoded))
 
 
@@ -187,5 +187,5 @@ def test_addresses_of_other_transports_are_left_out_of_an_identification() -> No
     ],
 )
 def test_malformed_identifications_are_refused(message: bytes) -> None:
-    with pytest.raises(MalformedFrame):
+    with pytest.raises(MalformedBytes):
         decode_identification_untrusted(message)

@@ -22,13 +22,13 @@ from p2pfl.libp2p import (
     DialFailed,
     Host,
     LimitReached,
-    LocalProtocolError,
-    MalformedFrame,
+    LocalFault,
+    MalformedBytes,
     Multiaddr,
     PeerDown,
     PeerUp,
     ProtocolRefused,
-    RemoteProtocolError,
+    RemoteFault,
     Stream,
     StreamFinished,
     StreamReset,
@@ -138,7 +138,7 @@ def test_messages_are_framed_and_bounded() -> None:
                     while (message := await stream.read_message(100_000)) is not None:
                         seen.append(message)
                     seen.append(None)
-                except MalformedFrame as error:
+                except MalformedBytes as error:
                     seen.append(error.reason)
                     raise
                 finally:
@@ -199,7 +199,7 @@ def test_a_half_closed_stream_still_carries_the_answer() -> None:
             async with await dialing.open_stream(TWO, "/sum") as stream:
                 await stream.write(b"\x01\x02\x03" * 100_000)
                 stream.finish()
-                with pytest.raises(LocalProtocolError):
+                with pytest.raises(LocalFault):
                     await stream.write(b"more")
                 assert int.from_bytes(await stream.read_exactly(8), "big") == 600_000
                 with pytest.raises(StreamFinished):
@@ -413,7 +413,7 @@ def test_protocols_that_are_not_spoken_are_refused() -> None:
             listening.set_handler("/a", None)
             with pytest.raises(ProtocolRefused):
                 await dialing.open_stream(TWO, "/a")
-            with pytest.raises(LocalProtocolError):
+            with pytest.raises(LocalFault):
                 listening.set_handler("/a\n", echo)
             assert dialing.peers() == (TWO,)
 
@@ -597,9 +597,9 @@ def test_one_reader_and_one_writer_at_a_time() -> None:
             writing = asyncio.create_task(stream.write(bytes(10 * INITIAL_WINDOW_BYTES)))
             await asyncio.sleep(0)
             for second in (stream.read(), stream.write(b"x")):
-                with pytest.raises(LocalProtocolError):
+                with pytest.raises(LocalFault):
                     await second
-            with pytest.raises(LocalProtocolError):
+            with pytest.raises(LocalFault):
                 stream.finish()
             stream.reset()
             for task in (reading, writing):
@@ -662,7 +662,7 @@ def test_a_host_closes_within_a_second_whatever_is_under_way(uv: bool) -> None:
                     await reading
                 await raw.closed()
                 assert listening.peers() == ()
-                with pytest.raises(LocalProtocolError):
+                with pytest.raises(LocalFault):
                     await listening.dial(ONE)
                 await listening.close()
 
@@ -747,7 +747,7 @@ def test_an_identification_that_names_another_key_is_refused() -> None:
     async def main() -> None:
         async with two_hosts() as (dialing, listening, _):
             listening.identity = identity(3)
-            with pytest.raises(RemoteProtocolError, match="identify_other_key"):
+            with pytest.raises(RemoteFault, match="identify_other_key"):
                 await dialing.identify(TWO)
 
     run(main)

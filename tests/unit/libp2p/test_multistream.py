@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2pfl.libp2p.errors import LocalProtocolError, MalformedFrame, RemoteProtocolError
+from p2pfl.libp2p.errors import LocalFault, MalformedBytes, RemoteFault
 from p2pfl.libp2p.multistream import (
     PROPOSALS_MAX,
     PROTOCOL_NAME_BYTES_MAX,
@@ -40,7 +40,7 @@ def test_a_dialer_knows_when_all_its_proposals_are_refused() -> None:
     converse(dialer, listener, 1000)
     assert dialer.refused
     assert dialer.protocol is listener.protocol is None
-    with pytest.raises(RemoteProtocolError, match="multistream_unexpected"):
+    with pytest.raises(RemoteFault, match="multistream_unexpected"):
         dialer.receive_untrusted(b"\x03na\n")
 
 
@@ -70,25 +70,25 @@ def test_the_bytes_are_those_of_the_specification_and_the_rest_is_the_protocols(
 )
 def test_malformed_input_is_refused_by_both(data: bytes, reason: str) -> None:
     for machine in (MultistreamDialer(["/a"]), MultistreamListener(lambda _: True)):
-        with pytest.raises(RemoteProtocolError, match=reason):
+        with pytest.raises(RemoteFault, match=reason):
             machine.receive_untrusted(data)
 
 
 def test_a_dialer_takes_no_other_answer() -> None:
-    with pytest.raises(RemoteProtocolError, match="multistream_unexpected"):
+    with pytest.raises(RemoteFault, match="multistream_unexpected"):
         MultistreamDialer(["/a"]).receive_untrusted(HEADER + b"\x03/b\n")
 
 
 def test_a_listener_is_not_asked_for_ever() -> None:
     listener = MultistreamListener(lambda _: False)
     listener.receive_untrusted(HEADER + b"\x03/a\n" * PROPOSALS_MAX)
-    with pytest.raises(RemoteProtocolError, match="too_many_proposals"):
+    with pytest.raises(RemoteFault, match="too_many_proposals"):
         listener.receive_untrusted(b"\x03/a\n")
 
 
 def test_an_endless_name_is_refused_before_it_is_there() -> None:
     listener = MultistreamListener(lambda _: True)
-    with pytest.raises(MalformedFrame):
+    with pytest.raises(MalformedBytes):
         listener.receive_untrusted(HEADER + b"\x82\x02")  # 258 = one byte more than allowed.
     longest = "/" + "a" * (PROTOCOL_NAME_BYTES_MAX - 1)
     listener = MultistreamListener(lambda _: True)
@@ -98,11 +98,11 @@ def test_an_endless_name_is_refused_before_it_is_there() -> None:
 
 @pytest.mark.parametrize("name", ["", "a\nb", "a" * (PROTOCOL_NAME_BYTES_MAX + 1)])
 def test_names_that_cannot_be_sent_are_our_callers_bug(name: str) -> None:
-    with pytest.raises(LocalProtocolError):
+    with pytest.raises(LocalFault):
         MultistreamDialer([name])
 
 
 def test_proposals_are_bounded() -> None:
     for names in ([], ["/a"] * (PROPOSALS_MAX + 1)):
-        with pytest.raises(LocalProtocolError):
+        with pytest.raises(LocalFault):
             MultistreamDialer(names)

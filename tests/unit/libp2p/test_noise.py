@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from p2pfl.libp2p.errors import LocalProtocolError, MalformedFrame, RemoteProtocolError
+from p2pfl.libp2p.errors import LocalFault, MalformedBytes, RemoteFault
 from p2pfl.libp2p.noise import (
     PLAINTEXT_BYTES_MAX,
     HandshakePayload,
@@ -90,12 +90,12 @@ def test_the_vector_of_cacophony() -> None:
 
 def test_messages_out_of_turn_are_refused() -> None:
     initiator = HandshakeXX(initiator=True, static=key(1), ephemeral=key(2))
-    with pytest.raises(LocalProtocolError):
+    with pytest.raises(LocalFault):
         initiator.split()
-    with pytest.raises(RemoteProtocolError, match="noise_unexpected_message"):
+    with pytest.raises(RemoteFault, match="noise_unexpected_message"):
         initiator.read_message_untrusted(bytes(32))
     initiator.write_message(b"")
-    with pytest.raises(LocalProtocolError):
+    with pytest.raises(LocalFault):
         initiator.write_message(b"")
 
 
@@ -103,7 +103,7 @@ def test_messages_out_of_turn_are_refused() -> None:
 def test_points_of_low_order_are_refused(point: bytes) -> None:
     responder = HandshakeXX(initiator=False, static=key(1), ephemeral=key(2))
     responder.read_message_untrusted(point)
-    with pytest.raises(RemoteProtocolError, match="noise_weak_key"):
+    with pytest.raises(RemoteFault, match="noise_weak_key"):
         responder.write_message(b"")
 
 
@@ -146,7 +146,7 @@ def test_a_changed_bit_of_a_message_is_noticed(position: int) -> None:
     there.seal_into(memoryview(b"hello"), memoryview(sealed))
     sealed[position] ^= 1
     data = memoryview(bytes(sealed) + bytes(300))
-    with pytest.raises(RemoteProtocolError, match="noise_decrypt"):
+    with pytest.raises(RemoteFault, match="noise_decrypt"):
         back.open_into_untrusted(data, memoryview(bytearray(len(data))))
 
 
@@ -156,14 +156,14 @@ def test_a_replayed_message_is_noticed() -> None:
     there, back = NoiseChannel(*initiator.split()), NoiseChannel(*responder.split())
     sealed = bytearray(sealed_bytes(5))
     there.seal_into(memoryview(b"hello"), memoryview(sealed))
-    with pytest.raises(RemoteProtocolError, match="noise_decrypt"):
+    with pytest.raises(RemoteFault, match="noise_decrypt"):
         back.open_into_untrusted(memoryview(sealed * 2), memoryview(bytearray(100)))
 
 
 def test_a_message_too_short_for_a_tag_is_refused() -> None:
     initiator, responder = handshake(ALICE, initiator=True), handshake(BOB, initiator=False)
     converse(initiator, responder)
-    with pytest.raises(MalformedFrame, match="noise_message_length"):
+    with pytest.raises(MalformedBytes, match="noise_message_length"):
         NoiseChannel(*responder.split()).open_into_untrusted(
             memoryview(b"\x00\x0f" + bytes(15)), memoryview(bytearray(17))
         )
@@ -180,7 +180,7 @@ def completes_with_a_flipped_bit(corrupted_turn: int, position: int) -> bool:
             reader = responder if turn % 2 == 0 else initiator
             data = bytearray(reader.receive_untrusted(bytes(data)))
             turn += 1
-    except RemoteProtocolError:
+    except RemoteFault:
         return False
     return initiator.complete and responder.complete
 
@@ -197,14 +197,14 @@ def test_admit_is_asked_before_the_initiator_tells_who_it_is() -> None:
 
     def refuse(peer_id: PeerId) -> None:
         asked.append(peer_id)
-        raise RemoteProtocolError("not_allowed")
+        raise RemoteFault("not_allowed")
 
     initiator = NoiseHandshake(
         ALICE, initiator=True, static=key(1), ephemeral=key(2), muxers=[YAMUX], admit=refuse
     )
     responder = handshake(BOB, initiator=False)
     answer = responder.receive_untrusted(initiator.start())
-    with pytest.raises(RemoteProtocolError, match="not_allowed"):
+    with pytest.raises(RemoteFault, match="not_allowed"):
         initiator.receive_untrusted(answer)
     assert asked == [BOB.peer_id]
 
@@ -217,20 +217,20 @@ def test_a_signature_of_another_key_is_refused() -> None:
         initiator, responder = handshake(ALICE, initiator=True), handshake(BOB, initiator=False)
         responder._payload = encode_payload(forged)
         answer = responder.receive_untrusted(initiator.start())
-        with pytest.raises(RemoteProtocolError, match="noise_identity_signature"):
+        with pytest.raises(RemoteFault, match="noise_identity_signature"):
             initiator.receive_untrusted(answer)
 
 
 def test_a_payload_in_the_first_message_is_refused() -> None:
     responder = handshake(BOB, initiator=False)
-    with pytest.raises(RemoteProtocolError, match="noise_early_payload"):
+    with pytest.raises(RemoteFault, match="noise_early_payload"):
         responder.receive_untrusted(b"\x00\x21" + key(5).public_key().public_bytes_raw() + b"x")
 
 
 def test_a_giant_handshake_message_is_refused_at_its_length() -> None:
-    with pytest.raises(MalformedFrame, match="noise_handshake_length"):
+    with pytest.raises(MalformedBytes, match="noise_handshake_length"):
         handshake(BOB, initiator=False).receive_untrusted(b"\xff\xff")
-    with pytest.raises(RemoteProtocolError, match="noise_truncated"):
+    with pytest.raises(RemoteFault, match="noise_truncated"):
         handshake(BOB, initiator=False).receive_untrusted(b"\x00\x05hello")
 
 
@@ -257,7 +257,7 @@ def test_no_muxer_in_common_ends_the_handshake() -> None:
     responder = handshake(BOB, initiator=False)
     converse(initiator, responder)
     for end in (initiator, responder):
-        with pytest.raises(RemoteProtocolError, match="no_common_muxer"):
+        with pytest.raises(RemoteFault, match="no_common_muxer"):
             end.agreed_muxer()
 
 
@@ -283,5 +283,5 @@ def test_payloads_survive_the_round_trip_and_take_unknown_extensions() -> None:
     ],
 )
 def test_malformed_payloads_are_refused(fields: list[tuple[int, bytes]]) -> None:
-    with pytest.raises(MalformedFrame):
+    with pytest.raises(MalformedBytes):
         decode_payload_untrusted(encode_fields(fields))
