@@ -9,7 +9,7 @@ import asyncio
 from enum import Enum
 
 
-class Verdict(Enum):
+class Admittance(Enum):
     """What was found of a connection."""
 
     PENDING = "it is not known yet whether the earlier process is alive"
@@ -25,16 +25,16 @@ class Admission:
     """
 
     def __init__(self) -> None:
-        self.verdict = Verdict.ADMITTED
+        self.verdict = Admittance.ADMITTED
         self._decided = asyncio.Event()
         self._decided.set()
 
     def hold(self) -> None:
         """Let streams wait until there is a verdict."""
-        self.verdict = Verdict.PENDING
+        self.verdict = Admittance.PENDING
         self._decided.clear()
 
-    def decide(self, verdict: Verdict) -> None:
+    def decide(self, verdict: Admittance) -> None:
         """Admit or refuse."""
         self.verdict = verdict
         self._decided.set()

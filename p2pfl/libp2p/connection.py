@@ -13,7 +13,7 @@ from p2pfl.libp2p.errors import (
 )
 from p2pfl.libp2p.inbound_streams import InboundStreams
 from p2pfl.libp2p.link import Link
-from p2pfl.libp2p.liveness import TICKS_PER_PERIOD, Liveness, Verdict
+from p2pfl.libp2p.liveness import TICKS_PER_PERIOD, Liveness, Pulse
 from p2pfl.libp2p.multiaddr import Multiaddr
 from p2pfl.libp2p.multistream import MultistreamDialer
 from p2pfl.libp2p.negotiation import agree_outbound
@@ -248,11 +248,11 @@ class Connection:
             del self._ending[stream_id]
             self._streams.pop(stream_id, None)
             self._yamux.reset(stream_id)
-        if verdict is Verdict.DEAD:
+        if verdict is Pulse.DEAD:
             self.close("keepalive_timeout", linger_s=0.0)
-        elif verdict is Verdict.DRAINED:
+        elif verdict is Pulse.DRAINED:
             self.close("superseded")
-        elif verdict is Verdict.SILENT:
+        elif verdict is Pulse.SILENT:
             self._send_ping()
         self._link.pump()
 

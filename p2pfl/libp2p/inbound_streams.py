@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from p2pfl.libp2p.admission import Admission, Verdict
+from p2pfl.libp2p.admission import Admission, Admittance
 from p2pfl.libp2p.errors import (
     Libp2pError,
     RemoteFault,
@@ -106,7 +106,10 @@ class InboundStreams:
             stream.close()
 
     def _speaks(self, protocol: str) -> bool:
-        if self._admission.verdict is Verdict.REFUSED and protocol not in self._shared.for_refused:
+        if (
+            self._admission.verdict is Admittance.REFUSED
+            and protocol not in self._shared.for_refused
+        ):
             return False
         return protocol in self._shared.handlers
 

@@ -14,7 +14,7 @@ _DRAIN_IDLE_TICKS = TICKS_PER_PERIOD
 _DRAIN_TICKS_MAX = 6 * TICKS_PER_PERIOD
 
 
-class Verdict(Enum):
+class Pulse(Enum):
     """What a tick finds."""
 
     ALIVE = "nothing to do"
@@ -71,7 +71,7 @@ class Liveness:
         self._ping_sent_at_s = None
         return round_trip_s
 
-    def tick(self, *, heard: bool, busy: bool) -> Verdict:
+    def tick(self, *, heard: bool, busy: bool) -> Pulse:
         """Judge the time since the last tick.
 
         Args:
@@ -81,11 +81,11 @@ class Liveness:
         self.tick_count += 1
         self._silent_ticks = 0 if heard else self._silent_ticks + 1
         if self._silent_ticks >= _DEAD_TICKS:
-            return Verdict.DEAD
+            return Pulse.DEAD
         if self._drain_since is not None:
             if busy:
                 self._busy_tick = self.tick_count
             idle = self.tick_count - self._busy_tick >= _DRAIN_IDLE_TICKS
             if idle or self.tick_count - self._drain_since >= _DRAIN_TICKS_MAX:
-                return Verdict.DRAINED
-        return Verdict.SILENT if self._silent_ticks == _SILENT_TICKS else Verdict.ALIVE
+                return Pulse.DRAINED
+        return Pulse.SILENT if self._silent_ticks == _SILENT_TICKS else Pulse.ALIVE

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from p2pfl.libp2p.admission import Verdict
+from p2pfl.libp2p.admission import Admittance
 from p2pfl.libp2p.connection import Connection
 from p2pfl.libp2p.counters import Counters
 from p2pfl.libp2p.errors import ConnectionLost, StreamTimeout
@@ -164,15 +164,15 @@ class PeerTable:
             # Our own process may have been too busy to see an answer that is there.
             if old.lost_reason is None and old.bytes_received == heard_bytes:
                 old.close("another_incarnation", linger_s=0.0)
-        if new.lost_reason is not None or new.admission.verdict is not Verdict.PENDING:
+        if new.lost_reason is not None or new.admission.verdict is not Admittance.PENDING:
             return
         kept = self._connections.get(new.peer_id)
         if kept is None or kept.incarnation == new.incarnation:
-            new.admission.decide(Verdict.ADMITTED)
+            new.admission.decide(Admittance.ADMITTED)
             self._adopt(new)
             return
         self._counters.add("incarnations_refused")
-        new.admission.decide(Verdict.REFUSED)
+        new.admission.decide(Admittance.REFUSED)
         self._loop.call_later(self._limits.refused_s, new.close, "another_incarnation")
         self._tell(PeerDoubled(new.peer_id, kept, new))
 
@@ -183,9 +183,9 @@ class PeerTable:
         self._counters.add("bytes_received", connection.bytes_received)
         self._others.discard(connection)
         is_in_use = self._connections.get(peer_id) is connection
-        was_held = connection.admission.verdict is not Verdict.ADMITTED
+        was_held = connection.admission.verdict is not Admittance.ADMITTED
         if was_held:
-            connection.admission.decide(Verdict.REFUSED)
+            connection.admission.decide(Admittance.REFUSED)
         # Else it was never opened, but a dial that failed.
         if is_in_use or connection.draining or was_held:
             self._counters.add("connections_closed", reason=reason)
@@ -200,8 +200,8 @@ class PeerTable:
         del self._connections[peer_id]
         self._tell(PeerDown(peer_id, reason))
         for other in [it for it in self._others if it.peer_id == peer_id]:
-            if other.admission.verdict is Verdict.PENDING:
-                other.admission.decide(Verdict.ADMITTED)
+            if other.admission.verdict is Admittance.PENDING:
+                other.admission.decide(Admittance.ADMITTED)
                 self._adopt(other)
 
     def close(self) -> list[asyncio.Task[None]]:

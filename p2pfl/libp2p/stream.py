@@ -14,7 +14,7 @@ from collections.abc import AsyncIterable, Iterable
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeAlias
 
-from p2pfl.libp2p.admission import Admission, Verdict
+from p2pfl.libp2p.admission import Admission, Admittance
 from p2pfl.libp2p.errors import (
     LocalFault,
     MalformedBytes,
@@ -110,7 +110,7 @@ class Stream:
     @property
     def is_refused(self) -> bool:
         """Whether it comes from a second process of its peer, which is linked by a first."""
-        return self._connection.admission.verdict is Verdict.REFUSED
+        return self._connection.admission.verdict is Admittance.REFUSED
 
     # Reading.
 

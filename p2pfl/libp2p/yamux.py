@@ -30,9 +30,9 @@ from p2pfl.libp2p.yamux_frames import (
     INITIAL_WINDOW_BYTES,
     WINDOW_BYTES_MAX,
     Flag,
+    FrameHeader,
     FrameType,
     GoAwayCode,
-    Header,
     decode_header_untrusted,
     encode_header,
 )
@@ -102,7 +102,7 @@ class Yamux:
         self._budget = budget
         self._header = bytearray()  # The first bytes of a header that is not all there.
         self._body_left = 0
-        self._body: Header | None = None
+        self._body: FrameHeader | None = None
         # What the other end may still send to streams that are gone: what it had been allowed when
         # we reset them. Beyond that, data for an unknown stream is an offence.
         self._stray_bytes = 0
@@ -251,7 +251,7 @@ class Yamux:
                 offset += HEADER_BYTES
             yield from self._on_header_untrusted(header, now_s)
 
-    def _on_header_untrusted(self, header: Header, now_s: float) -> Iterator[Event]:
+    def _on_header_untrusted(self, header: FrameHeader, now_s: float) -> Iterator[Event]:
         if header.type == FrameType.PING:
             yield from self._on_ping_untrusted(header)
             return
@@ -278,7 +278,7 @@ class Yamux:
         if self._body is None:
             yield from self._on_flags_untrusted(header)
 
-    def _on_ping_untrusted(self, header: Header) -> Iterator[Event]:
+    def _on_ping_untrusted(self, header: FrameHeader) -> Iterator[Event]:
         if header.flags == Flag.SYN:
             self.control += encode_header(FrameType.PING, Flag.ACK, 0, header.length)
             self._check_control_untrusted()
@@ -287,7 +287,7 @@ class Yamux:
         else:
             raise RemoteFault("yamux_ping_flags")
 
-    def _on_syn_untrusted(self, header: Header, now_s: float) -> Iterator[Event]:
+    def _on_syn_untrusted(self, header: FrameHeader, now_s: float) -> Iterator[Event]:
         stream_id = header.stream_id
         if self._is_ours(stream_id):
             raise RemoteFault("yamux_stream_parity")
@@ -303,7 +303,7 @@ class Yamux:
         self._inbound_count += 1
         yield StreamOpened(stream_id)
 
-    def _on_stray_untrusted(self, header: Header) -> None:
+    def _on_stray_untrusted(self, header: FrameHeader) -> None:
         if self._is_ours(header.stream_id) and header.stream_id >= self._next_id:
             raise RemoteFault("yamux_unknown_stream")
         if header.type == FrameType.DATA and header.length:
@@ -312,7 +312,7 @@ class Yamux:
             self._stray_bytes -= header.length
             self._body, self._body_left = header, header.length
 
-    def _expect_body_untrusted(self, header: Header, stream: SessionStream) -> None:
+    def _expect_body_untrusted(self, header: FrameHeader, stream: SessionStream) -> None:
         if (stream.state, StreamInput.RECEIVE_DATA) not in TRANSITIONS:
             raise RemoteFault("yamux_data_after_fin")
         if header.length > stream.receive_window:
@@ -322,7 +322,7 @@ class Yamux:
         stream.receive_window -= header.length
         self._body, self._body_left = header, header.length
 
-    def _on_flags_untrusted(self, header: Header) -> Iterator[Event]:
+    def _on_flags_untrusted(self, header: FrameHeader) -> Iterator[Event]:
         stream_id = header.stream_id
         stream = self._streams.get(stream_id)
         if stream is None:  # The driver has reset it on an event of this very frame.

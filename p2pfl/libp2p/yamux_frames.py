@@ -41,7 +41,7 @@ class GoAwayCode(IntEnum):
     INTERNAL_ERROR = 2
 
 
-class Header(NamedTuple):
+class FrameHeader(NamedTuple):
     """One frame's header.
 
     Attributes:
@@ -66,7 +66,7 @@ def encode_header(frame_type: int, flags: int, stream_id: int, length: int) -> b
     return _header.pack(0, frame_type, flags, stream_id, length)
 
 
-def decode_header_untrusted(buffer: bytes | bytearray | memoryview, offset: int) -> Header:
+def decode_header_untrusted(buffer: bytes | bytearray | memoryview, offset: int) -> FrameHeader:
     """Decode the header at `offset`, where `HEADER_BYTES` bytes are known to be.
 
     Raises:
@@ -81,4 +81,4 @@ def decode_header_untrusted(buffer: bytes | bytearray | memoryview, offset: int)
         raise MalformedBytes("yamux_flags")
     if (stream_id == 0) != (frame_type >= FrameType.PING):
         raise MalformedBytes("yamux_stream_id")
-    return Header(frame_type, flags, stream_id, length)
+    return FrameHeader(frame_type, flags, stream_id, length)

@@ -13,7 +13,12 @@ from p2pfl.libp2p import DEFAULT_LIMITS, Host, Limits, PeerEvent
 from p2pfl.libp2p.multiaddr import Multiaddr
 from p2pfl.libp2p.noise import sealed_bytes
 from p2pfl.libp2p.upgrade import Upgrade
-from p2pfl.libp2p.yamux_frames import HEADER_BYTES, Header, decode_header_untrusted, encode_header
+from p2pfl.libp2p.yamux_frames import (
+    HEADER_BYTES,
+    FrameHeader,
+    decode_header_untrusted,
+    encode_header,
+)
 from p2pfl_crypto.identity import Identity
 
 LISTEN = "/ip4/127.0.0.1/tcp/0"
@@ -125,7 +130,7 @@ class RawPeer:
     async def frame(self, frame_type: int, flags: int, stream_id: int, length: int) -> None:
         await self.send(encode_header(frame_type, flags, stream_id, length))
 
-    async def read_frame(self) -> tuple[Header, bytes] | None:
+    async def read_frame(self) -> tuple[FrameHeader, bytes] | None:
         """The next frame, or None at the end of the connection."""
         header = await self._plaintext(HEADER_BYTES)
         if header is None:

@@ -18,7 +18,7 @@ from libp2p_fixtures import LISTEN, Events, RawPeer, identity, limits, run, unti
 from p2pfl.libp2p import DialFailed, Host, Keeper, Limits, PeerDown, PeerUp, Stream
 from p2pfl.libp2p import listener as listener_module
 from p2pfl.libp2p.keeper import Backoff
-from p2pfl.libp2p.liveness import TICKS_PER_PERIOD, Liveness, Verdict
+from p2pfl.libp2p.liveness import TICKS_PER_PERIOD, Liveness, Pulse
 from p2pfl.libp2p.multistream import encode_message
 from p2pfl.libp2p.yamux_frames import INITIAL_WINDOW_BYTES as WINDOW
 from p2pfl.libp2p.yamux_frames import Flag, FrameType, encode_header
@@ -326,12 +326,12 @@ def test_a_frozen_peer_is_noticed() -> None:
 def test_a_peer_is_given_up_within_three_periods_of_silence_and_not_before_two() -> None:
     liveness = Liveness()
     for _ in range(100):
-        assert liveness.tick(heard=True, busy=False) is Verdict.ALIVE
+        assert liveness.tick(heard=True, busy=False) is Pulse.ALIVE
     verdicts = [liveness.tick(heard=False, busy=False) for _ in range(3 * TICKS_PER_PERIOD)]
-    assert verdicts.count(Verdict.SILENT) == 1
-    assert verdicts.index(Verdict.SILENT) < TICKS_PER_PERIOD
-    assert 2 * TICKS_PER_PERIOD <= verdicts.index(Verdict.DEAD) < 3 * TICKS_PER_PERIOD - 1
-    assert liveness.tick(heard=True, busy=False) is Verdict.ALIVE
+    assert verdicts.count(Pulse.SILENT) == 1
+    assert verdicts.index(Pulse.SILENT) < TICKS_PER_PERIOD
+    assert 2 * TICKS_PER_PERIOD <= verdicts.index(Pulse.DEAD) < 3 * TICKS_PER_PERIOD - 1
+    assert liveness.tick(heard=True, busy=False) is Pulse.ALIVE
 
 
 def test_a_superseded_connection_ends_when_idle_or_after_a_while() -> None:
@@ -339,10 +339,10 @@ def test_a_superseded_connection_ends_when_idle_or_after_a_while() -> None:
         liveness = Liveness()
         liveness.drain()
         verdicts = [liveness.tick(heard=True, busy=busy) for _ in range(ticks)]
-        assert verdicts[-1] is Verdict.DRAINED
-        assert set(verdicts[:-1]) == {Verdict.ALIVE}
+        assert verdicts[-1] is Pulse.DRAINED
+        assert set(verdicts[:-1]) == {Pulse.ALIVE}
         liveness.undrain()
-        assert liveness.tick(heard=True, busy=False) is Verdict.ALIVE
+        assert liveness.tick(heard=True, busy=False) is Pulse.ALIVE
 
 
 def test_a_ping_of_the_past_tells_nothing() -> None:
