@@ -44,7 +44,7 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
-class Run:
+class JobGroup:
     """Neighbouring jobs of equal plans, with the rows of their steps.
 
     Attributes:
@@ -60,9 +60,9 @@ class Run:
     rows: Integers
 
 
-def draw_rows(trainings: Sequence[Training]) -> list[Run]:
+def draw_rows(trainings: Sequence[Training]) -> list[JobGroup]:
     """Draw the rows of all jobs; neighbours of equal plans together, which is faster."""
-    runs: list[Run] = []
+    runs: list[JobGroup] = []
     first = 0
     while first < len(trainings):
         plan, last = trainings[first].plan, first + 1
@@ -71,7 +71,7 @@ def draw_rows(trainings: Sequence[Training]) -> list[Run]:
         some = trainings[first:last]
         local = plan.draw([training.job.stream for training in some])
         held = np.stack([training.rows for training in some])
-        runs.append(Run(first, last, plan, np.take_along_axis(held, local, axis=1)))
+        runs.append(JobGroup(first, last, plan, np.take_along_axis(held, local, axis=1)))
         first = last
     return runs
 

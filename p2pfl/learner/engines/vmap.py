@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.func import functional_call, grad_and_value, vmap
 
-from p2pfl.learner.engines.base import Run, Training, draw_rows, failed_training
+from p2pfl.learner.engines.base import JobGroup, Training, draw_rows, failed_training
 from p2pfl.learner.engines.one_by_one import ModuleEngine, as_inputs
 from p2pfl.learner.engines.threads import Workers, one_torch_thread
 from p2pfl.learner.errors import LearningError
@@ -262,7 +262,9 @@ class VmapEngine:
                 raise LearningError(f"its stacked gradient of {name} is not that of autograd")
 
 
-def _batches(runs: Sequence[Run], taken: list[int], step: int) -> list[tuple[list[int], Integers]]:
+def _batches(
+    runs: Sequence[JobGroup], taken: list[int], step: int
+) -> list[tuple[list[int], Integers]]:
     """Group the jobs that take a step by the rows of their batches: places, rows [places, size]."""
     found: dict[int, tuple[list[int], list[Integers]]] = {}
     for number, run in enumerate(runs):
