@@ -286,7 +286,7 @@ class Connection:
         if self._yamux.knows(stream.stream_id):
             self._yamux.finish(stream.stream_id)
             self._link.schedule_pump()
-        self._settle(stream.stream_id)
+        self._forget_if_over(stream.stream_id)
 
     def reset_stream(self, stream: Stream) -> None:
         """The application abandons the stream."""
@@ -294,7 +294,7 @@ class Connection:
             self._yamux.reset(stream.stream_id)
             self._counters.add("streams_reset_by_us")
             self._link.schedule_pump()
-        self._settle(stream.stream_id)
+        self._forget_if_over(stream.stream_id)
 
     def let_stream_end(self, stream: Stream) -> None:
         """The application is done with the stream; the other end has a while to finish too."""
@@ -348,12 +348,12 @@ class Connection:
         elif isinstance(event, StreamFinishedWriting):
             if (stream := self._streams.get(event.stream_id)) is not None:
                 stream.on_finished()
-            self._settle(event.stream_id)
+            self._forget_if_over(event.stream_id)
         elif isinstance(event, StreamWasReset):
             self._counters.add("streams_reset_by_peer")
             if (stream := self._streams.get(event.stream_id)) is not None:
                 stream.on_reset("by_peer")
-            self._settle(event.stream_id)
+            self._forget_if_over(event.stream_id)
         elif isinstance(event, PingAnswered):
             self._on_pong(event.value)
         elif isinstance(event, GoneAway):
@@ -400,7 +400,7 @@ class Connection:
         self._streams[stream_id] = stream
         return stream
 
-    def _settle(self, stream_id: int) -> None:
+    def _forget_if_over(self, stream_id: int) -> None:
         if not self._yamux.knows(stream_id):
             self._streams.pop(stream_id, None)
             self._ending.pop(stream_id, None)

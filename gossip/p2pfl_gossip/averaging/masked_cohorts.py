@@ -95,7 +95,7 @@ class MaskedCohorts(Averaging):
         self._group, self._length, self._members_of = group, length, members_of
         self._clip, self._weight_max = clip, weight_max
         self._patience, self._entropy = patience, entropy
-        self._desk = desk.sub(lambda _now_s, actions: self._keep(actions) + self._settle())
+        self._desk = desk.sub(lambda _now_s, actions: self._keep(actions) + self._take_outcome())
         self._records: dict[str, bytes | Vector] = {}
         self._now_s = 0.0  # Of the last input that told it.
         self._round = -1
@@ -167,7 +167,7 @@ class MaskedCohorts(Averaging):
                 except RemoteProtocolError:
                     continue  # It lost its chance to be refused at its link.
                 actions += self._keep(answer)
-        return actions + self._settle()
+        return actions + self._take_outcome()
 
     def abandon(self) -> list[Action]:
         """Give up the session under way."""
@@ -200,7 +200,7 @@ class MaskedCohorts(Averaging):
             return []
         peer = self._roster.peers[sender]
         answer = session.on_body(now_s, peer, header, body.view("<u4"))
-        return self._keep(answer) + self._settle()
+        return self._keep(answer) + self._take_outcome()
 
     def on_message(self, now_s: float, sender: int, message: Message) -> list[Action]:
         """Take a message of a session that is open; keep one of a session that is to come."""
@@ -219,7 +219,7 @@ class MaskedCohorts(Averaging):
                 early.append(message)
             return []
         answer = session.on_message(now_s, self._roster.peers[sender], message)
-        return self._keep(answer) + self._settle()
+        return self._keep(answer) + self._take_outcome()
 
     def on_past(self, now_s: float, partner: int) -> list[Action]:
         """Wait no longer for a member that has left our round."""
@@ -241,9 +241,9 @@ class MaskedCohorts(Averaging):
         if session.phase <= Phase.AGREE and len(self._past) > cohort.size - cohort.threshold:
             # It would wait for all leaders' turns, and make its members as late for the next.
             actions += session.abandon(now_s)
-        return self._keep(actions) + self._settle()
+        return self._keep(actions) + self._take_outcome()
 
-    def _settle(self) -> list[Action]:
+    def _take_outcome(self) -> list[Action]:
         """Take the outcome of the session under way."""
         if self._vector is None:
             return []

@@ -168,7 +168,7 @@ class Recorder:
     def rows(self) -> list[RoundRow]:
         """Return the table of rounds; to be called once, after the run."""
         for state in self._rounds.values():
-            self._settle(state)
+            self._take_average(state)
             row = state.row
             row.lost = self._count - row.ended
             sums = self.masked_sums.of_round(row.round)
@@ -180,7 +180,7 @@ class Recorder:
                 row.loss_mean = float(np.mean(state.losses))
         return [self._rounds[round_].row for round_ in sorted(self._rounds)]
 
-    def _settle(self, state: _Round) -> None:
+    def _take_average(self, state: _Round) -> None:
         """Take the figures of a round's average, and free its sums."""
         spread, state.spread = state.spread, None
         if spread is None or not spread.count:
@@ -214,7 +214,7 @@ class Recorder:
         if row.ended == (self._count + 1) // 2:
             settled = self._rounds.get(event.round - SETTLED_ROUNDS)
             if settled is not None:
-                self._settle(settled)
+                self._take_average(settled)
             if state.accuracies:
                 row.accuracy_mean = float(np.mean(state.accuracies))
                 row.accuracy_worst = float(np.min(state.accuracies))
