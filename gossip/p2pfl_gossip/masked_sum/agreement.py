@@ -8,7 +8,7 @@ ACKs, whatever the leader shows to whom.
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum.choices import cover, most_backed
 from p2pfl_gossip.masked_sum.core import Core, turn_bytes
-from p2pfl_gossip.masked_sum.journal import Journal, Step
+from p2pfl_gossip.masked_sum.journal import SessionJournal, Step
 from p2pfl_gossip.masked_sum.messages import (
     Ack,
     Fetch,
@@ -27,7 +27,7 @@ PROPOSALS_MAX = 8
 class Agreement:
     """The end of the second phase. `tau2` and `members` (U2) are set once t ACKs are held."""
 
-    def __init__(self, core: Core, journal: Journal, sharing: Sharing) -> None:
+    def __init__(self, core: Core, journal: SessionJournal, sharing: Sharing) -> None:
         self._core, self._journal, self._sharing = core, journal, sharing
         self._reports: dict[int, tuple[int, ...]] = {}
         self._proposals: dict[bytes, Proposal] = {}

@@ -12,7 +12,7 @@ from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum.agreement import Agreement
 from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.jobs import DigestChunk, Digested
-from p2pfl_gossip.masked_sum.journal import Journal, Step
+from p2pfl_gossip.masked_sum.journal import SessionJournal, Step
 from p2pfl_gossip.masked_sum.masking import Masking
 from p2pfl_gossip.masked_sum.messages import (
     ChunkHeader,
@@ -38,7 +38,7 @@ class Exchange:
     """
 
     def __init__(
-        self, core: Core, journal: Journal, agreement: Agreement, masking: Masking
+        self, core: Core, journal: SessionJournal, agreement: Agreement, masking: Masking
     ) -> None:
         self._core, self._journal = core, journal
         self._agreement, self._masking = agreement, masking

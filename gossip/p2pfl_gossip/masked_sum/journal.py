@@ -64,7 +64,7 @@ class Refused(Exception):
         self.reason = reason
 
 
-class Journal:
+class SessionJournal:
     """One group's record, written before what it tells of is done.
 
     Args:

@@ -24,7 +24,7 @@ from p2pfl_gossip.masked_sum.agreement import Agreement
 from p2pfl_gossip.masked_sum.cohort import Cohort
 from p2pfl_gossip.masked_sum.core import SESSION_TIMER, Blame, Core, Entropy
 from p2pfl_gossip.masked_sum.exchange import Exchange
-from p2pfl_gossip.masked_sum.journal import Journal, Refused
+from p2pfl_gossip.masked_sum.journal import Refused, SessionJournal
 from p2pfl_gossip.masked_sum.masking import Masking
 from p2pfl_gossip.masked_sum.messages import (
     Ack,
@@ -131,7 +131,7 @@ class MaskedSum:
         require_finite(vector)  # type: ignore[arg-type]  # Refuses float64 by itself.
         cohort.encoding.encode_weight(weight)
         self._core = self.core_type(cohort, identity, entropy, desk.sub(self._on_answer))
-        self._journal = Journal(cohort.group, records)
+        self._journal = SessionJournal(cohort.group, records)
         self._advertising = Advertising(self._core)
         self._sharing = Sharing(self._core, self._advertising)
         self._agreement = Agreement(self._core, self._journal, self._sharing)

@@ -9,7 +9,7 @@ from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum.choices import cover, most_backed
 from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.exchange import Exchange
-from p2pfl_gossip.masked_sum.journal import Journal, Step
+from p2pfl_gossip.masked_sum.journal import SessionJournal, Step
 from p2pfl_gossip.masked_sum.messages import Ballot, Fetch, SessionMessage, Vote, Wanted
 from p2pfl_gossip.masked_sum.phases import Phase
 
@@ -20,7 +20,7 @@ BALLOTS_MAX = 8
 class Voting:
     """The fourth phase. `certified` is set once t votes are held for a ballot that we know."""
 
-    def __init__(self, core: Core, journal: Journal, exchange: Exchange) -> None:
+    def __init__(self, core: Core, journal: SessionJournal, exchange: Exchange) -> None:
         self._core, self._journal, self._exchange = core, journal, exchange
         self._ballots: dict[bytes, Ballot] = {}
         self._votes: dict[bytes, dict[int, Vote]] = {}
