@@ -31,7 +31,7 @@ from p2pfl_gossip.catch_up import ModelHeader, Status, StatusRequest
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
 from p2pfl_gossip.peer import Peer
-from p2pfl_gossip.peer_state import Settings
+from p2pfl_gossip.peer_state import PeerSettings
 from p2pfl_gossip.records import Message
 from p2pfl_gossip.roster import Roster
 
@@ -52,7 +52,7 @@ class OnePeer:
     def __init__(self, *, peers: int = 4, rounds: int = 20, length: int = 8, **settings: Any):
         self.peers, self.rounds, self.length = peers, rounds, length
         self.roster = Roster(PeerId(f"peer-{index}") for index in range(peers))
-        self.settings = Settings(rounds=rounds, deadline_s=DEADLINE_S, **settings)
+        self.settings = PeerSettings(rounds=rounds, deadline_s=DEADLINE_S, **settings)
         self.records: dict[str, Any] = {}
         self.now_s = 0.0
         self._bulks = count(1)

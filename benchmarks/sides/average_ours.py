@@ -30,7 +30,7 @@ from p2pfl_gossip.learning import Train, Trained
 from p2pfl_gossip.masked_sum.jobs import perform
 from p2pfl_gossip.opening import Opening
 from p2pfl_gossip.peer import Peer
-from p2pfl_gossip.peer_state import Settings
+from p2pfl_gossip.peer_state import PeerSettings
 from p2pfl_gossip.roster import Roster
 
 DEADLINE_S = 60.0
@@ -103,7 +103,7 @@ async def main(index: int, peers: int, entries: int, rounds: int, masking: str) 
         return Peer(
             index=index,
             roster=roster,
-            settings=Settings(rounds, DEADLINE_S, checkpoint_every=0, evaluate_every=0),
+            settings=PeerSettings(rounds, DEADLINE_S, checkpoint_every=0, evaluate_every=0),
             initial=initial,
             make_averaging=lambda inner: averaging(index, inner),
             seed="bench",

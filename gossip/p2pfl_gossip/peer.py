@@ -44,7 +44,7 @@ from p2pfl_gossip.desk import Desk, DeskMachine
 from p2pfl_gossip.inbound import Inbound
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
 from p2pfl_gossip.other_rounds import OtherRounds
-from p2pfl_gossip.peer_state import NEXT_STATES, Settings, State
+from p2pfl_gossip.peer_state import NEXT_STATES, PeerSettings, State
 from p2pfl_gossip.records import Message, Record
 from p2pfl_gossip.roster import Roster
 
@@ -55,7 +55,7 @@ class Peer(DeskMachine):
     Args:
         index: its place in the roster.
         roster: all members.
-        settings: see `Settings`.
+        settings: see `PeerSettings`.
         initial: float32[d], the model that everybody starts with.
         make_averaging: makes the averaging machine, given a desk for it alone.
         seed: names the peer's random streams, together with its index and incarnation.
@@ -67,7 +67,7 @@ class Peer(DeskMachine):
         *,
         index: int,
         roster: Roster,
-        settings: Settings,
+        settings: PeerSettings,
         initial: Vector,
         make_averaging: Callable[[Desk], Averaging],
         seed: str,

@@ -28,7 +28,7 @@ NEXT_STATES = {
 }
 
 
-class Settings(Record, frozen=True):
+class PeerSettings(Record, frozen=True):
     """What all peers of a group agree on, and this peer's own habits.
 
     Attributes:

@@ -20,7 +20,7 @@ from pydantic import Field, field_validator
 
 from p2pfl.group.cards import ADDRESSES_MAX, Member, PeerName, dialled_addresses
 from p2pfl.group.documents import read_document, write_document
-from p2pfl.learner.settings import Settings
+from p2pfl.learner.settings import SettingsTable
 from p2pfl.libp2p.multiaddr import InvalidMultiaddr, parse_multiaddr
 from p2pfl.store.files import PRIVATE
 from p2pfl.store.keys import PublicKeys
@@ -33,7 +33,7 @@ class ConfigError(Exception):
     """A peer's settings that cannot be used; one line a fault."""
 
 
-class PeerConfig(Settings):
+class PeerConfig(SettingsTable):
     """The settings of one peer, `peer.toml`. Paths are relative to its folder."""
 
     name: PeerName

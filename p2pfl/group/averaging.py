@@ -36,7 +36,7 @@ from p2pfl_gossip.cohorts import CohortError, Cohorts, draw_cohorts, draw_grid_c
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.masked_sum.cohort import Patience
 from p2pfl_gossip.masked_sum.core import Entropy
-from p2pfl_gossip.peer_state import Settings
+from p2pfl_gossip.peer_state import PeerSettings
 from p2pfl_gossip.roster import Roster
 from p2pfl_gossip.topology import Topology, TopologyError, make_topology
 
@@ -221,9 +221,9 @@ def _topology(settings: TopologySettings, peer_count: int, seed: bytes) -> Topol
 
 def peer_settings(
     averaging: AveragingSettings, *, rounds: int, checkpoint_every: int, evaluate_every: int
-) -> Settings:
+) -> PeerSettings:
     """Return what a peer of a group with such averaging goes by."""
-    return Settings(
+    return PeerSettings(
         rounds=rounds,
         deadline_s=averaging.deadline_s,
         weigh_by_samples=averaging.weights == "samples",

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from p2pfl.group.documents import read_document, write_document
-from p2pfl.learner.settings import Settings
+from p2pfl.learner.settings import SettingsTable
 from p2pfl.libp2p.multiaddr import Multiaddr, parse_multiaddr
 from p2pfl_crypto.identity import PeerId, public_key_of
 
@@ -68,7 +68,7 @@ def is_unspecified(address: Multiaddr) -> bool:
     return is_ip and ipaddress.ip_address(address.host).is_unspecified
 
 
-class Member(Settings):
+class Member(SettingsTable):
     """One member of a group, as the others know it."""
 
     name: PeerName

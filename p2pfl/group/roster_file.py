@@ -39,7 +39,7 @@ from p2pfl.learner.settings import (
     IidPartition,
     LearningSettings,
     PartitionSettings,
-    Settings,
+    SettingsTable,
     TaskSettings,
 )
 from p2pfl_crypto.hashing import hash_parts
@@ -87,7 +87,7 @@ class GroupLearning(TaskSettings):
         return LearningSettings(**shared, data_dir=data_dir, partition=partition)
 
 
-class RosterFile(Settings):
+class RosterFile(SettingsTable):
     """A roster as it stands in a file, perhaps still without all its members (`faults`)."""
 
     format: Literal[1] = 1

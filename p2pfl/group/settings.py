@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from p2pfl.learner.settings import Settings
+from p2pfl.learner.settings import SettingsTable
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MIN as MASKED_COHORT_MIN
 
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class TopologySettings(Settings):
+class TopologySettings(SettingsTable):
     """Who is whose neighbour; `degree` for regular, `probability` for erdos-renyi, `k` for base."""
 
     kind: str = "ring"
@@ -26,7 +26,7 @@ class TopologySettings(Settings):
     """Most neighbours that a peer has in a round."""
 
 
-class _Averaging(Settings):
+class _Averaging(SettingsTable):
     deadline_s: PositiveSeconds = 10.0
     """How long a peer that has trained waits for the others, in each step of an exchange."""
     weights: Literal["equal", "samples"] = "equal"

@@ -14,13 +14,13 @@ Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Settings(BaseModel):
+class SettingsTable(BaseModel):
     """A table whose unknown keys are refused and whose values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class IidPartition(Settings):
+class IidPartition(SettingsTable):
     """Rows dealt at random, alike for all peers."""
 
     kind: Literal["iid"] = "iid"
@@ -30,7 +30,7 @@ class IidPartition(Settings):
     """Whether a row may be dealt to several peers, where there are too few."""
 
 
-class DirichletPartition(Settings):
+class DirichletPartition(SettingsTable):
     """Label skew: each label's rows are split by shares drawn from Dirichlet(alpha)."""
 
     kind: Literal["dirichlet"]
@@ -40,7 +40,7 @@ class DirichletPartition(Settings):
     """A peer with fewer gets that many random rows more, which other peers hold too."""
 
 
-class ShardsPartition(Settings):
+class ShardsPartition(SettingsTable):
     """Label skew: rows sorted by label are cut into equal shards, dealt at random."""
 
     kind: Literal["shards"]
@@ -48,7 +48,7 @@ class ShardsPartition(Settings):
     """Shards of each peer: about as many labels."""
 
 
-class QuantityPartition(Settings):
+class QuantityPartition(SettingsTable):
     """Quantity skew: random rows, whose number is drawn from Dirichlet(alpha)."""
 
     kind: Literal["quantity"]
@@ -57,7 +57,7 @@ class QuantityPartition(Settings):
     """Rows that each peer has before the others are split by shares."""
 
 
-class GroupsPartition(Settings):
+class GroupsPartition(SettingsTable):
     """Natural groups: rows that share a column's value stay together."""
 
     kind: Literal["groups"]
@@ -71,7 +71,7 @@ PartitionSettings: TypeAlias = Annotated[
 ]
 
 
-class TrainingSettings(Settings):
+class TrainingSettings(SettingsTable):
     """How one peer trains in one round: stochastic gradient descent on its own rows."""
 
     learning_rate: Rate = 0.1
@@ -105,7 +105,7 @@ class TrainingSettings(Settings):
         return rate
 
 
-class TaskSettings(Settings):
+class TaskSettings(SettingsTable):
     """What is learnt, and how."""
 
     task: Annotated[str, Field(min_length=1)] = "digits"

@@ -18,7 +18,7 @@ from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.events import RoundEnded
 from p2pfl_gossip.learning import Train, Trained
 from p2pfl_gossip.peer import Peer
-from p2pfl_gossip.peer_state import Settings
+from p2pfl_gossip.peer_state import PeerSettings
 from p2pfl_gossip.records import Record
 from p2pfl_gossip.roster import Roster
 from p2pfl_simulations.batch import Workshop
@@ -81,7 +81,7 @@ class Exchanges:
         self.ended: list[dict[int, RoundEnded]] = [{} for _ in range(rounds)]
         keys = (hash_parts(b"p2pfl/exchanges", i.to_bytes(8, "little")) for i in range(len(models)))
         roster = Roster(Identity(key).peer_id for key in keys)
-        settings = Settings(rounds=rounds, deadline_s=DEADLINE_S, evaluate_every=0)
+        settings = PeerSettings(rounds=rounds, deadline_s=DEADLINE_S, evaluate_every=0)
         queue = EventQueue()
 
         def make_peer(index: int) -> Peer:

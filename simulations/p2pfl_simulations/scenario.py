@@ -19,7 +19,7 @@ from p2pfl.group.settings import (
     PositiveSeconds,
     require_fit,
 )
-from p2pfl.learner.settings import LearningSettings, Settings
+from p2pfl.learner.settings import LearningSettings, SettingsTable
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -30,7 +30,7 @@ class ScenarioError(Exception):
     """A scenario that cannot be run; the message is for people, one line a fault."""
 
 
-class Distribution(Settings):
+class Distribution(SettingsTable):
     """A distribution of durations: constant, uniform, exponential or lognormal.
 
     `mean_s` is the mean of a constant or an exponential one; `low_s` and `high_s` bound a uniform
@@ -71,7 +71,7 @@ def constant(mean_s: float) -> Distribution:
     return Distribution(mean_s=mean_s)
 
 
-class NetworkSettings(Settings):
+class NetworkSettings(SettingsTable):
     """Links between peers."""
 
     latency: Distribution = Distribution(kind="lognormal", median_s=0.02, sigma=0.4)
@@ -82,7 +82,7 @@ class NetworkSettings(Settings):
     """Probability that a message or bulk body is lost on its way, unseen by its sender."""
 
 
-class MaskingCosts(Settings):
+class MaskingCosts(SettingsTable):
     """How long the jobs of masked sums take, whether real or modelled, on a peer of speed 1.
 
     The defaults were measured on one core of a server of 2.5 GHz.
@@ -98,7 +98,7 @@ class MaskingCosts(Settings):
     """Of checking one signature; a member checks about eight of each other member."""
 
 
-class ComputeSettings(Settings):
+class ComputeSettings(SettingsTable):
     """How long work takes in virtual time."""
 
     step_s: Seconds = 0.01
@@ -108,7 +108,7 @@ class ComputeSettings(Settings):
     masking: MaskingCosts = MaskingCosts()
 
 
-class Churn(Settings):
+class Churn(SettingsTable):
     """Peers that leave between sessions, and come back with what they persisted."""
 
     session_s: Distribution
@@ -119,7 +119,7 @@ class Churn(Settings):
     """Share of the peers that churn."""
 
 
-class Dropout(Settings):
+class Dropout(SettingsTable):
     """Peers that lose their network within a round, at a random moment of it."""
 
     probability: Share
@@ -130,7 +130,7 @@ class Dropout(Settings):
     """Whether links go silent (frozen machine, cut cable) instead of breaking at once."""
 
 
-class Crash(Settings):
+class Crash(SettingsTable):
     """Peers whose process dies within a round; they restart with what they persisted."""
 
     probability: Share
@@ -139,7 +139,7 @@ class Crash(Settings):
     """How long the process is down."""
 
 
-class Stragglers(Settings):
+class Stragglers(SettingsTable):
     """Peers that are slower than the others."""
 
     share: Share
@@ -148,7 +148,7 @@ class Stragglers(Settings):
     """How many times slower."""
 
 
-class Partition(Settings):
+class Partition(SettingsTable):
     """A time in which the network falls into parts that cannot reach each other, then heals."""
 
     start_s: Seconds
@@ -159,7 +159,7 @@ class Partition(Settings):
     """Relative sizes of the parts; who is in which is drawn by the seed."""
 
 
-class LiarSettings(Settings):
+class LiarSettings(SettingsTable):
     """Peers that lie: they run the real machine, with a strategy wrapped around it.
 
     Those of one entry collude. `[faults.liars]` is one entry, `[[faults.liars]]` one of several.
@@ -185,7 +185,7 @@ class LiarSettings(Settings):
         return self
 
 
-class FaultSettings(Settings):
+class FaultSettings(SettingsTable):
     """What goes wrong."""
 
     churn: Churn | None = None
@@ -201,7 +201,7 @@ class FaultSettings(Settings):
         return [value] if isinstance(value, Mapping) else value
 
 
-class EvaluationSettings(Settings):
+class EvaluationSettings(SettingsTable):
     """What is measured, and how often; figures cost time, never the result."""
 
     every: Annotated[int, Field(ge=1)] = 1
@@ -212,7 +212,7 @@ class EvaluationSettings(Settings):
     """What to hold the run against: each peer alone, and all data in one place."""
 
 
-class Scenario(Settings):
+class Scenario(SettingsTable):
     """One simulated run, in full: with the seed it determines every byte of the result."""
 
     name: Annotated[str, Field(min_length=1, max_length=80)] = "scenario"

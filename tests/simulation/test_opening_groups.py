@@ -16,7 +16,7 @@ from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
 from p2pfl_gossip.opening import Opening
 from p2pfl_gossip.peer import Peer
-from p2pfl_gossip.peer_state import Settings
+from p2pfl_gossip.peer_state import PeerSettings
 from p2pfl_gossip.records import Record
 from p2pfl_gossip.roster import Roster
 from p2pfl_simulations.batch import Workshop
@@ -91,7 +91,7 @@ class Group:
             return Peer(
                 index=index,
                 roster=self.roster,
-                settings=Settings(rounds=self.rounds, deadline_s=DEADLINE_S),
+                settings=PeerSettings(rounds=self.rounds, deadline_s=DEADLINE_S),
                 initial=initial,
                 make_averaging=lambda inner: CohortAveraging(
                     index=index,

@@ -62,7 +62,7 @@ class JobGroup:
 
 def draw_rows(trainings: Sequence[Training]) -> list[JobGroup]:
     """Draw the rows of all jobs; neighbours of equal plans together, which is faster."""
-    runs: list[JobGroup] = []
+    groups: list[JobGroup] = []
     first = 0
     while first < len(trainings):
         plan, last = trainings[first].plan, first + 1
@@ -71,9 +71,9 @@ def draw_rows(trainings: Sequence[Training]) -> list[JobGroup]:
         some = trainings[first:last]
         local = plan.draw([training.job.stream for training in some])
         held = np.stack([training.rows for training in some])
-        runs.append(JobGroup(first, last, plan, np.take_along_axis(held, local, axis=1)))
+        groups.append(JobGroup(first, last, plan, np.take_along_axis(held, local, axis=1)))
         first = last
-    return runs
+    return groups
 
 
 def failed_training(training: Training, losses: Sequence[float]) -> WorkFailed:

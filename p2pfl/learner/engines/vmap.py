@@ -124,10 +124,10 @@ class VmapEngine:
         }
         rates = torch.tensor([training.rate for training in stack], dtype=torch.float32)
         losses = np.zeros((len(stack), stack[0].plan.steps), np.float32)
-        runs = draw_rows(stack)
-        taken = [0] * len(runs)
+        groups = draw_rows(stack)
+        taken = [0] * len(groups)
         for step in range(losses.shape[1]):
-            for places, rows in _batches(runs, taken, step):
+            for places, rows in _batches(groups, taken, step):
                 if self._stacking(rows.shape[1]) is _Stacking.ALONE:
                     for i, place in enumerate(places):
                         one = self._step(models, velocities, rates, [place], rows[i : i + 1])
@@ -263,15 +263,15 @@ class VmapEngine:
 
 
 def _batches(
-    runs: Sequence[JobGroup], taken: list[int], step: int
+    groups: Sequence[JobGroup], taken: list[int], step: int
 ) -> list[tuple[list[int], Integers]]:
     """Group the jobs that take a step by the rows of their batches: places, rows [places, size]."""
     found: dict[int, tuple[list[int], list[Integers]]] = {}
-    for number, run in enumerate(runs):
-        if run.plan.steps > step:
-            size, start = run.plan.sizes[step], taken[number]
+    for number, group in enumerate(groups):
+        if group.plan.steps > step:
+            size, start = group.plan.sizes[step], taken[number]
             places, rows = found.setdefault(size, ([], []))
-            places.extend(range(run.first, run.last))
-            rows.append(run.rows[:, start : start + size])
+            places.extend(range(group.first, group.last))
+            rows.append(group.rows[:, start : start + size])
             taken[number] += size
     return [(places, np.concatenate(rows)) for places, rows in found.values()]

@@ -23,7 +23,7 @@ from p2pfl_gossip.catch_up import ModelHeader
 from p2pfl_gossip.events import RoundEnded
 from p2pfl_gossip.learning import Train, Trained
 from p2pfl_gossip.peer import Peer
-from p2pfl_gossip.peer_state import Settings
+from p2pfl_gossip.peer_state import PeerSettings
 from p2pfl_gossip.records import MalformedFrame, Message
 from p2pfl_gossip.roster import Roster
 from p2pfl_gossip.topology import Ring
@@ -45,7 +45,7 @@ class Conversation:
         self.peer = Peer(
             index=0,
             roster=ROSTER,
-            settings=Settings(rounds=ROUNDS, deadline_s=1.0, evaluate_every=0),
+            settings=PeerSettings(rounds=ROUNDS, deadline_s=1.0, evaluate_every=0),
             initial=np.arange(LENGTH, dtype=np.float32),
             make_averaging=lambda desk: KINDS[kind](
                 index=0,
