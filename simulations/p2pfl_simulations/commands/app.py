@@ -123,6 +123,12 @@ def launch(
             "--out", metavar="DIR", help="The folder to write, instead of runs/NAME-SEED."
         ),
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Check what can be told by the peers' reports; exit code 1 if wrong."
+        ),
+    ] = False,
     json: JsonOption = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Show no progress, only the result.")
@@ -137,7 +143,12 @@ def launch(
 
     given = [] if processes is None else [f"peers={processes}"]
     code = launch_scenario(
-        scenario, [*(settings or []), *given], out=out, as_json=json, quiet=quiet
+        scenario,
+        [*(settings or []), *given],
+        out=out,
+        is_checked=check,
+        as_json=json,
+        quiet=quiet,
     )
     raise typer.Exit(code)
 

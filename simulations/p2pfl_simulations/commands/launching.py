@@ -8,10 +8,11 @@ from rich.console import Console
 
 from p2pfl.cli.errors import INTERRUPTED
 from p2pfl.cli.overrides import parse_overrides
+from p2pfl_simulations.checkers import Violation
 from p2pfl_simulations.commands.errors import input_errors
 from p2pfl_simulations.commands.interrupts import Interrupts
 from p2pfl_simulations.commands.live import make_display
-from p2pfl_simulations.commands.screens import show_result
+from p2pfl_simulations.commands.screens import show_result, show_violation
 from p2pfl_simulations.launch.launching import launch, require_launchable
 from p2pfl_simulations.launch.stage import left_out
 from p2pfl_simulations.report import render_report
@@ -23,7 +24,13 @@ PEERS = "peers"
 
 
 def launch_scenario(
-    name_or_path: str, settings: Sequence[str], *, out: Path | None, as_json: bool, quiet: bool
+    name_or_path: str,
+    settings: Sequence[str],
+    *,
+    out: Path | None,
+    is_checked: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """Run a scenario in processes, write its run folder, show the result; return the exit code."""
     overrides = parse_overrides(settings)
@@ -40,13 +47,17 @@ def launch_scenario(
     peers_folder.mkdir()
     interrupts = Interrupts()
     with interrupts.watched(), input_errors():
-        with make_display(scenario, quiet=quiet, world=PROCESSES) as display:
-            run = launch(
-                scenario,
-                peers_folder=peers_folder,
-                task_folder=task_folder,
-                progress=display.show,
-            )
+        try:
+            with make_display(scenario, quiet=quiet, world=PROCESSES) as display:
+                run = launch(
+                    scenario,
+                    peers_folder=peers_folder,
+                    task_folder=task_folder,
+                    progress=display.show,
+                    is_checked=is_checked,
+                )
+        except Violation as violation:
+            return show_violation(violation)
         interrupts.held = True
         if run.rounds:
             page = render_report(run)

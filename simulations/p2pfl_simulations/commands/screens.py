@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from p2pfl.cli.quantities import count, data_size, duration, percent, scientific
+from p2pfl_simulations.checkers import Violation
+from p2pfl_simulations.commands.errors import VIOLATED
 from p2pfl_simulations.results.claims import claim_sentence
 from p2pfl_simulations.results.masked_sums import MaskedSums
 from p2pfl_simulations.results.run import Run, time_name
@@ -20,6 +22,13 @@ from p2pfl_simulations.results.summary import (
     unfinished_sentence,
     verdict,
 )
+
+
+def show_violation(violation: Violation) -> int:
+    """Say in one line what did not hold; return the exit code."""
+    told = Text(f"Violated: {violation}", style="bold red")
+    Console(stderr=True).print(told, soft_wrap=True)
+    return VIOLATED
 
 
 def show_result(console: Console, run: Run, folder: Path) -> None:

@@ -9,10 +9,10 @@ from rich.console import Console
 from p2pfl.cli.errors import INTERRUPTED
 from p2pfl.cli.overrides import parse_overrides
 from p2pfl_simulations.checkers import Violation
-from p2pfl_simulations.commands.errors import VIOLATED, input_errors
+from p2pfl_simulations.commands.errors import input_errors
 from p2pfl_simulations.commands.interrupts import Interrupts
 from p2pfl_simulations.commands.live import make_display
-from p2pfl_simulations.commands.screens import show_result
+from p2pfl_simulations.commands.screens import show_result, show_violation
 from p2pfl_simulations.report import render_report
 from p2pfl_simulations.results.folder import claim_folder, summary_document, write_run
 from p2pfl_simulations.results.run import Run
@@ -44,10 +44,7 @@ def simulate_scenario(
                 with input_errors():
                     write_run(run, folder, page=render_report(run), task_folder=task_folder)
     except Violation as violation:
-        Console(stderr=True).print(
-            f"Violated: {violation}", style="bold red", markup=False, soft_wrap=True
-        )
-        return VIOLATED
+        return show_violation(violation)
     finally:
         if run is None or not run.rounds:
             folder.rmdir()  # Claimed, and still empty.

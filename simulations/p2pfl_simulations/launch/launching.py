@@ -7,6 +7,8 @@ from p2pfl.learner.learner import Learner, make_learner
 from p2pfl_gossip.actions import Event, Vector
 from p2pfl_gossip.events import RoundEnded, RoundStarted
 from p2pfl_gossip.learning import Evaluate
+from p2pfl_simulations.checkers import Watched
+from p2pfl_simulations.checkers.reported import ReportedChecks
 from p2pfl_simulations.faults import FaultInjector
 from p2pfl_simulations.group import make_peers, make_roster
 from p2pfl_simulations.launch.errors import LaunchError
@@ -23,7 +25,7 @@ from p2pfl_simulations.running import (
     gossip_progress,
     mean_model,
 )
-from p2pfl_simulations.scenario import Scenario
+from p2pfl_simulations.scenario import Scenario, masking_of
 from p2pfl_simulations.stopwatch import Stopwatch
 
 
@@ -42,7 +44,12 @@ def require_launchable(scenario: Scenario) -> None:
 
 
 def launch(
-    scenario: Scenario, *, peers_folder: Path, task_folder: Path | None, progress: OnProgress
+    scenario: Scenario,
+    *,
+    peers_folder: Path,
+    task_folder: Path | None,
+    progress: OnProgress,
+    is_checked: bool = False,
 ) -> Run:
     """Run each peer of a scenario in a process of its own, on this machine.
 
@@ -51,6 +58,7 @@ def launch(
         peers_folder: where the peers' folders are made; it is there, and empty.
         task_folder: where the scenario's own task is imported from.
         progress: is called now and then.
+        is_checked: whether what can be checked by reports alone is.
 
     Returns:
         The result; partial, and `interrupted`, if KeyboardInterrupt came during the run.
@@ -58,6 +66,7 @@ def launch(
     Raises:
         LaunchError: a process ended by itself.
         LearningError, RosterError: the scenario cannot be run.
+        Violation: something that must hold does not.
     """
     stopwatch = Stopwatch()
     learner = make_learner(
@@ -71,6 +80,8 @@ def launch(
         [PeerProcess(index, folder, draws=draws) for index, folder in enumerate(folders)],
     )
     launched = _Launch(scenario, learner, stage, progress)
+    if is_checked:
+        launched.check()
     interrupted = launched.run()
     run = launched.result(stopwatch)
     run.interrupted = interrupted or len(run.rounds) < scenario.rounds
@@ -91,6 +102,7 @@ class _Launch:
     ) -> None:
         self._scenario, self._learner, self._stage = scenario, learner, stage
         self._progress = progress
+        self._checks: tuple[ReportedChecks, ...] = ()
         self._recorder = Recorder(scenario, self._accuracy, self._on_round)
         self._recorder.start(stage)
         self._models = _Models(learner.initial_vector(), scenario.peers)
@@ -99,10 +111,27 @@ class _Launch:
             FaultInjector(faults, seed=scenario.seed, training_s=stage.training_s), stage
         )
 
+    def check(self) -> None:
+        """Have the run checked as far as reports go."""
+        scenario, initial = self._scenario, self._learner.initial_vector()
+        roster = make_roster(scenario)
+        make_peer = make_peers(scenario, roster, initial)
+        peers = [make_peer(index) for index in range(scenario.peers)]
+        watched = Watched(
+            peers=roster.peers,
+            liars=frozenset(),
+            initial=initial,
+            rounds=scenario.rounds,
+            has_cohorts=scenario.averaging.algorithm == "cohorts",
+            hides_models=masking_of(scenario) != "none",
+            partners_of=lambda index, round_: peers[index].partners(round_),
+        )
+        self._checks = (ReportedChecks(watched),)
+
     def run(self) -> bool:
         """Run to the end; return whether KeyboardInterrupt came first."""
         try:
-            self._stage.run((self._recorder, self._faults, self._models))
+            self._stage.run((self._recorder, self._faults, self._models, *self._checks))
         except KeyboardInterrupt:
             return True
         finally:

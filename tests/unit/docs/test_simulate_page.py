@@ -1,5 +1,6 @@
 """docs/simulate.md says what is so."""
 
+import inspect
 import re
 import sys
 import tomllib
@@ -9,6 +10,10 @@ from pathlib import Path
 import pytest
 
 from p2pfl_simulations import load_scenario, make_scenario, run
+from p2pfl_simulations.checkers import all_checkers
+from p2pfl_simulations.checkers.accounting import BytesAsFormula, CountedOnce
+from p2pfl_simulations.checkers.progress import AllFinish
+from p2pfl_simulations.liars.registry import shipped_liars
 from p2pfl_simulations.report import render_report
 from p2pfl_simulations.results.folder import write_run
 from p2pfl_simulations.results.run import EventRow, PeerRow, RoundRow
@@ -61,7 +66,7 @@ def test_the_python_examples_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    simulate, *readers = blocks("python")
+    simulate, *readers = (it for it in blocks("python") if "class " not in it)
     assert len(readers) == 2
     names: dict[str, object] = {}
     exec(simulate, names)
@@ -76,7 +81,7 @@ def test_the_python_examples_run(
 
 
 def test_the_example_scenario_is_one() -> None:
-    (example,) = blocks("toml")
+    (example,) = [it for it in blocks("toml") if "peers = " in it and "strategy" not in it]
     assert make_scenario(tomllib.loads(example)).peers == 64
 
 
@@ -86,3 +91,35 @@ def test_every_scenario_that_ships_is_valid_and_named() -> None:
         assert scenario.name == name
         assert scenario.description
         assert f"scenarios/{name}.toml" in PAGE
+
+
+def first_words(of: type) -> str:
+    """Return the first paragraph of a docstring, in one line."""
+    return " ".join((inspect.getdoc(of) or "").split("\n\n")[0].split())
+
+
+def test_every_liar_and_its_arguments_are_listed() -> None:
+    for name, liar in shipped_liars().items():
+        arguments = ", ".join(f"`{it}`" for it in inspect.signature(liar).parameters)
+        assert f"| `{name}` | {first_words(liar)} | {arguments} |" in PAGE
+
+
+def test_every_checker_is_listed() -> None:
+    asked_later = (AllFinish, CountedOnce, BytesAsFormula)
+    for checker in (*(type(it) for it in all_checkers()), *asked_later):
+        assert f"| `{checker.__name__}` | {first_words(checker)} |" in PAGE
+
+
+def test_the_liar_of_the_page_lies(tmp_path: Path) -> None:
+    (block,) = [it for it in blocks("python") if "class Boaster" in it]
+    (tmp_path / "boasting.py").write_text(block)
+    settings = {
+        "peers": 6,
+        "rounds": 2,
+        "learning": {"task": "integers"},
+        "averaging": {"algorithm": "cohorts", "cohort_size": 6, "clip": 65536.0},
+        "faults": {"liars": {"strategy": "boasting:Boaster", "peers": [1]}},
+        "evaluation": {"baselines": []},
+    }
+    result = run(make_scenario(settings), folder=tmp_path, is_checked=True)
+    assert [event.detail for event in result.events if event.kind == "liar"] == ["boasting:Boaster"]

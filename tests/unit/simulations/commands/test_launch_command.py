@@ -8,7 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from calling import P2pfl
+
+from p2pfl_gossip.actions import Action, Report
+from p2pfl_gossip.events import RoundEnded
+from p2pfl_simulations.checkers.agreement import OneMean
+from p2pfl_simulations.checkers.base import Violation
 
 SMALL = (
     "--processes",
@@ -139,3 +145,23 @@ def test_a_killed_launcher_leaves_no_process_behind(tmp_path: Path) -> None:
         wait_for_end(frozen)
     for log in (tmp_path / "run" / "peers").glob("*/control.sock"):
         assert log.parent.name == f"peer-{1}", "only the frozen one cannot end in good order"
+
+
+def test_a_launch_is_checked_by_what_peers_report(
+    p2pfl: P2pfl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = OneMean.on_action
+    seen: list[int] = []
+
+    def see(checker: OneMean, now_s: float, host: int, action: Action) -> None:
+        told(checker, now_s, host, action)
+        seen.append(host)
+        assert isinstance(action, Report)
+        if isinstance(action.event, RoundEnded) and action.event.round == 1:
+            raise Violation("peers 0 and 1 differ")
+
+    monkeypatch.setattr(OneMean, "on_action", see)
+    ended = p2pfl("launch", "quick", *SMALL, "--set", "rounds=2", "--quiet", "--check")
+    assert ended.code == 1
+    assert ended.err == "Violated: peers 0 and 1 differ\n"
+    assert set(seen) == {0, 1}
