@@ -35,7 +35,7 @@ class Watcher(Protocol):
         """Something happened to a process."""
 
 
-class Clock:
+class RealTimeQueue:
     """Seconds since the start, and calls at times."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Clock:
             call(*args)
 
 
-class Links:
+class ScenarioLatencies:
     """Latencies as the scenario has them, for the timing of faults within an exchange."""
 
     def __init__(self, settings: NetworkSettings, seed: int) -> None:
@@ -70,8 +70,8 @@ class ProcessStage:
     """The processes of one launch; see `p2pfl_simulations.stage.Stage`."""
 
     def __init__(self, scenario: Scenario, processes: Sequence[PeerProcess]) -> None:
-        self.hosts, self.queue = processes, Clock()
-        self.network = Links(scenario.network, scenario.seed)
+        self.hosts, self.queue = processes, RealTimeQueue()
+        self.network = ScenarioLatencies(scenario.network, scenario.seed)
         self.frames_sent = self.bytes_sent = 0
         self.is_over = False
         self.training_s = [0.1] * len(processes)

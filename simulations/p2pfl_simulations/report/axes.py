@@ -59,7 +59,7 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
-class Clock(Linear):
+class TimeAxis(Linear):
     """Maps seconds; its ticks are whole minutes, hours or days where it spans several."""
 
     def ticks(self, wanted: int, *, whole: bool = False) -> list[float]:

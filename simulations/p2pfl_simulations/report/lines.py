@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import accumulate, pairwise
 
-from p2pfl_simulations.report.axes import Clock, Frame, Linear, Log, keep_apart, log_span, span
+from p2pfl_simulations.report.axes import Frame, Linear, Log, TimeAxis, keep_apart, log_span, span
 from p2pfl_simulations.report.svg import element, number, picture, text, text_width
 
 POINTS_MAX = 600  # Drawn of one line: more than a chart has pixels for.
@@ -81,7 +81,7 @@ class Chart:
         if x_low == x_high:
             x_low = min(0.0, x_high - 1) if x_high <= 0 else 0.0
         margin = max(right + 18, text_width(self.x_text(x_high)) / 2 + 4, 16)
-        x = (Clock if self.clock else Linear)(x_low, x_high, left, self.width - margin)
+        x = (TimeAxis if self.clock else Linear)(x_low, x_high, left, self.width - margin)
         y_ends = self.height - 46, 44
         y = Log(low, high, *y_ends) if self.log else Linear(low, high, *y_ends)
         frame = Frame(

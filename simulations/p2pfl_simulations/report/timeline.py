@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from p2pfl.cli.quantities import duration, plural
-from p2pfl_simulations.report.axes import Clock, Linear
+from p2pfl_simulations.report.axes import Linear, TimeAxis
 from p2pfl_simulations.report.lines import WIDE, Point
 from p2pfl_simulations.report.svg import element, number, picture, point, text, text_width, title
 from p2pfl_simulations.results.run import EventRow, Run, time_name
@@ -87,7 +87,7 @@ def fault_timeline(run: Run) -> str:
     bar = pitch - (1 if pitch < 8 else 2)
     top, left = 46.0, 14 + text_width(f"{peers - 1:,}")
     bottom = top + rows * pitch
-    x = Clock(0, run.virtual_s, left, WIDE - 34)
+    x = TimeAxis(0, run.virtual_s, left, WIDE - 34)
     parts = [_tracks(rows, pitch, bar, top, x)]
     parts += [
         element(

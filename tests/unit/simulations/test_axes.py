@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from p2pfl_simulations.report.axes import Clock, Linear, Log, keep_apart, log_span, span
+from p2pfl_simulations.report.axes import Linear, Log, TimeAxis, keep_apart, log_span, span
 from p2pfl_simulations.report.lines import ascending, sparse, thin_out
 
 finite = st.floats(-1e9, 1e9)
@@ -59,10 +59,10 @@ def test_a_log_scale_spans_its_values_and_has_ticks(low: float, ratio: float) ->
 
 
 def test_time_ticks_are_whole_minutes_and_hours() -> None:
-    assert Clock(0, 190, 0, 1).ticks(4) == [0, 60, 120, 180]
-    assert Clock(0, 9000, 0, 1).ticks(5) == [0, 1800, 3600, 5400, 7200, 9000]
-    assert Clock(0, 20, 0, 1).ticks(4) == [0, 5, 10, 15, 20]
-    assert math.isclose(Clock(0, 190, 0, 100)(95), 50)
+    assert TimeAxis(0, 190, 0, 1).ticks(4) == [0, 60, 120, 180]
+    assert TimeAxis(0, 9000, 0, 1).ticks(5) == [0, 1800, 3600, 5400, 7200, 9000]
+    assert TimeAxis(0, 20, 0, 1).ticks(4) == [0, 5, 10, 15, 20]
+    assert math.isclose(TimeAxis(0, 190, 0, 100)(95), 50)
 
 
 def test_thinning_keeps_ends_and_spikes() -> None:
