@@ -1,0 +1,54 @@
+"""A plugin of pytest that notes which tests come to which place of `refusals.py`.
+
+    PYTHONPATH=tests:tests/masked_sum:tests/checks REFUSALS=/tmp/refusals.json \
+        .venv/bin/python -m pytest -q -n 0 -p record_refusals tests/checks tests/unit/gossip
+
+Who comes to a place need not fail without it: that is seen by taking it out.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from refusals import ROOT, places
+
+_BY_LINE: dict[tuple[str, int], str] = {
+    (str(ROOT / it.file), line): it.name for it in places() for line in range(it.line, it.line + 4)
+}
+_COMERS: dict[str, dict[str, None]] = {}
+_TEST = [""]
+
+
+def _came(frame: FrameType | None) -> None:
+    while frame is not None:
+        name = _BY_LINE.get((frame.f_code.co_filename, frame.f_lineno))
+        if name is not None:
+            _COMERS.setdefault(name, {})[_TEST[0]] = None
+            return
+        frame = frame.f_back if frame.f_back is not sys._getframe() else None
+
+
+def pytest_configure() -> None:
+    from p2pfl_gossip.actions import RemoteProtocolError
+    from p2pfl_gossip.masked_sum.core import Core
+
+    for kind, method in ((RemoteProtocolError, "__init__"), (Core, "blame"), (Core, "disconnect")):
+        original = getattr(kind, method)
+
+        def noted(*arguments: Any, _original: Any = original) -> Any:
+            _came(sys._getframe(1))
+            return _original(*arguments)
+
+        setattr(kind, method, noted)
+
+
+def pytest_runtest_setup(item: Any) -> None:
+    _TEST[0] = item.nodeid
+
+
+def pytest_sessionfinish() -> None:
+    comers = {name: list(tests) for name, tests in _COMERS.items()}
+    Path(os.environ["REFUSALS"]).write_text(json.dumps(comers))
