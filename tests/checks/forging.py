@@ -63,9 +63,20 @@ def _forged(value: Any, kind: Any) -> Iterator[tuple[str, Any]]:
             yield " high bit", value[:-1] + bytes([value[-1] ^ 128])
             yield " short", value[:-1]
             yield " long", value + b"\0"
-        case Message():
-            for name, changed in forgeries(value):
-                yield f".{name}", changed
+        case msgspec.Struct():
+            for field in msgspec.structs.fields(type(value)):
+                for name, forged in _forged(getattr(value, field.name), field.type):
+                    yield (
+                        f".{field.name}{name}",
+                        msgspec.structs.replace(value, **{field.name: forged}),
+                    )
+        case str():
+            yield " other", value + "x"
+        case tuple():
+            yield " empty", ()
+            yield " twice", (*value, *value)
+            for name, forged in _forged(value[0], kind):
+                yield f"[0]{name}", (forged, *value[1:])
         case _:
             raise NotImplementedError(f"nobody has thought of how to forge a {kind}")
 

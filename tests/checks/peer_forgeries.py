@@ -15,7 +15,14 @@ import msgspec
 import numpy as np
 from fingerprints import fingerprint
 from forging import all_messages, forgeries
-from one_opening import OneOpening, reveal_of
+from one_opening import (
+    OURS,
+    SAYS_BEGUN,
+    OneOpening,
+    description_of,
+    ready_message,
+    reveal_of,
+)
 from one_peer import DEADLINE_S, OnePeer
 
 from p2pfl_gossip.actions import (
@@ -35,6 +42,8 @@ from p2pfl_gossip.averaging.fedavg import FedAvgClient, GlobalModelHeader
 from p2pfl_gossip.averaging.neighbour_averaging import VectorHeader
 from p2pfl_gossip.averaging.push_sum import PushSum, RunningSumHeader
 from p2pfl_gossip.catch_up import ModelHeader, ModelRequest, Status, StatusRequest
+from p2pfl_gossip.comparison import DescriptionRequest, Present
+from p2pfl_gossip.description import DescriptionPage
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.masked_sum.messages import SessionMessage
 from p2pfl_gossip.opening import Begun, Opening, Ready
@@ -133,6 +142,16 @@ def _opening(*revealed: int) -> OnePeer:
     return one
 
 
+THEIRS = description_of(20)
+"""A wider model than ours."""
+
+
+def _other_model() -> OnePeer:
+    one = _opening()
+    one.message(SENDER, Present(THEIRS.digest))
+    return one
+
+
 MODEL = np.full(LENGTH, 2, np.float32)
 CHUNK = np.full(LENGTH // PEERS, 2, np.float32)
 
@@ -157,8 +176,11 @@ RIGS: dict[type[Message], Callable[[], Rig]] = {
     GlobalModelHeader: lambda: Rig(
         AnyPeer(FedAvgClient, index=3).in_round(1), GlobalModelHeader(1), sender=0, body=MODEL
     ),
-    Ready: lambda: Rig(_opening(), Ready(asks=True)),
-    Begun: lambda: Rig(_opening(1, 2, 3), Begun()),
+    Ready: lambda: Rig(_opening(), ready_message(asks=True)),
+    Begun: lambda: Rig(_opening(1, 2, 3), SAYS_BEGUN),
+    Present: lambda: Rig(_opening(), Present(OURS.digest)),
+    DescriptionRequest: lambda: Rig(_opening(), DescriptionRequest(0)),
+    DescriptionPage: lambda: Rig(_other_model(), THEIRS.page(0)),
     Revealed: lambda: Rig(_opening(), reveal_of(SENDER)),
     RevealRequest: lambda: Rig(_opening(), RevealRequest(b"\x03")),
 }

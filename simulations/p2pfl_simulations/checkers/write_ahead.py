@@ -15,6 +15,8 @@ from p2pfl_gossip.averaging.fedavg import GlobalModelHeader
 from p2pfl_gossip.averaging.neighbour_averaging import VectorHeader
 from p2pfl_gossip.averaging.push_sum import RunningSumHeader
 from p2pfl_gossip.catch_up import ModelHeader, ModelRequest, Status, StatusRequest
+from p2pfl_gossip.comparison import DescriptionRequest, Present
+from p2pfl_gossip.description import DescriptionPage
 from p2pfl_gossip.masked_sum.journal import KEY_PREFIX, Step, read_record
 from p2pfl_gossip.masked_sum.messages import (
     Ack,
@@ -124,6 +126,9 @@ PROMISES: dict[type[Message], tuple[Promise, ...]] = {
     # The opening: secrets are committed to in the roster, so none is said in two versions.
     Revealed: (),
     RevealRequest: (),
+    Present: (),
+    DescriptionRequest: (),
+    DescriptionPage: (),
     Ready: (),
     Begun: (OPENED,),
     # Of a peer: its streams of randomness hang on the life's number, so that no key comes twice.
