@@ -7,7 +7,7 @@ from typing import Any
 from p2pfl_gossip import peer
 from p2pfl_gossip.actions import Persist
 from p2pfl_gossip.masked_sum.exchange import Exchange
-from p2pfl_gossip.masked_sum.journal import Journal, Refused, Step
+from p2pfl_gossip.masked_sum.journal import Refused, SessionJournal, Step
 from p2pfl_gossip.masked_sum.revealing import Revealing
 from p2pfl_gossip.masked_sum.summing import Summing
 from p2pfl_gossip.masked_sum.voting import Voting
@@ -75,7 +75,7 @@ def spent_not_recorded() -> Iterator[tuple[Any, str, Any]]:
 @plant
 def session_begun_twice() -> Iterator[tuple[Any, str, Any]]:
     """A restarted member begins a session again that it had begun before."""
-    honest = Journal.begin
+    honest = SessionJournal.begin
 
     def begin(self: Any, round_: int, attempt: int) -> Persist:
         try:
@@ -84,7 +84,7 @@ def session_begun_twice() -> Iterator[tuple[Any, str, Any]]:
             self._last = None
             return honest(self, round_, attempt)
 
-    yield Journal, "begin", begin
+    yield SessionJournal, "begin", begin
 
 
 @plant
