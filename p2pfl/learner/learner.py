@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from p2pfl.learner.batches import BatchPlan
-from p2pfl.learner.engines.base import Engine, Training
-from p2pfl.learner.errors import LearningError, faults_of_task
+from p2pfl.learner.engines.base import Engine, Evaluation, Training
+from p2pfl.learner.errors import Blamed, LearningError
 from p2pfl.learner.partitions import Partition, count_labels, make_partition, pool
+from p2pfl.learner.rows import check_data
 from p2pfl.learner.settings import LearningSettings, TrainingSettings
-from p2pfl.learner.sources import sources_of
+from p2pfl.learner.sources import source_files, sources_of
 from p2pfl.learner.streams import permutation, seed_of
-from p2pfl.learner.tasks.base import Array, Data, Floats, NumpyTask, Rows, Task
+from p2pfl.learner.tasks.base import Array, Floats, NumpyTask, Rows, Task
 from p2pfl.learner.tasks.registry import make_task
 from p2pfl_gossip.actions import Job, Vector
 from p2pfl_gossip.description import Description, Tensor, describe_tensor, fingerprint
@@ -42,8 +43,10 @@ class Learner:
         to_arrays: Callable[[Floats], dict[str, Floats]],
         targets: Array,
         description: Description,
+        blamed: Blamed,
     ) -> None:
         self.description = description
+        self._blamed = blamed
         self.vector_length = len(initial)
         self.batching = engine.batching
         self.partitioning = partition.summary
@@ -84,25 +87,28 @@ class Learner:
 
         Raises:
             ValueError: a vector of another length, or a job that is not of learning.
+            LearningError: the task's own code raised; the line names it.
         """
         results: list[Trained | Evaluated | WorkFailed | None] = [None] * len(jobs)
         trainings: list[tuple[int, Training]] = []
-        evaluations: list[tuple[int, Evaluate]] = []
+        evaluations: list[tuple[int, Evaluation]] = []
         for place, (peer, job) in enumerate(jobs):
             if not isinstance(job, (Train, Evaluate)):
                 raise ValueError(f"a learner trains and evaluates, it does no {type(job).__name__}")
             if job.vector.shape != (self.vector_length,):
                 raise ValueError(f"vector of {job.vector.shape}, not ({self.vector_length},)")
             if isinstance(job, Evaluate):
-                evaluations.append((place, job))
+                rows = self._partition.rows_of(peer)
+                evaluations.append((place, Evaluation(job, rows)))
             else:
                 rate = self._training.rate_at(job.round)
                 rows = self._partition.rows_of(peer)
                 trainings.append((place, Training(job, rows, self._plan(peer), rate)))
-        trained = self._engine.train([training for _, training in trainings])
+        with self._blamed.faults():
+            trained = self._engine.train([training for _, training in trainings])
+            evaluated = self._engine.evaluate([evaluation for _, evaluation in evaluations])
         for (place, _), result in zip(trainings, trained, strict=True):
             results[place] = result
-        evaluated = self._engine.evaluate([job for _, job in evaluations])
         for (place, _), figures in zip(evaluations, evaluated, strict=True):
             results[place] = figures
         return [result for result in results if result is not None]
@@ -124,6 +130,7 @@ class Learner:
             self._to_arrays,
             self._targets,
             self.description,
+            self._blamed,
         )
 
     def _plan(self, peer: int) -> BatchPlan:
@@ -157,10 +164,13 @@ def make_learner(
     data_dir = settings.data_dir
     if data_dir is not None and folder is not None:
         data_dir = folder / data_dir
-    with faults_of_task(settings.task):
+    blamed = Blamed(settings.task)
+    with blamed.faults():
         task = make_task(settings.task, settings.options, folder=folder)
         data = task.data(data_dir)
-    data = _checked(data, settings.task)
+    blamed = Blamed(settings.task, source_files(task))
+    has_labels = isinstance(task, Task) and type(task).loss is Task.loss
+    data = check_data(data, settings.task, has_labels=has_labels)
     partition = make_partition(
         settings.partition,
         targets=data.train.targets,
@@ -169,13 +179,20 @@ def make_learner(
         seed=seed,
     )
     test = _sample(data.test, settings.evaluation_rows, seed)
+    sizes = _batch_sizes(settings.training, partition, peer_count)
     start_seed = seed_of(f"{seed}/initial")
     engine: Engine
     if isinstance(task, NumpyTask):
-        from p2pfl.learner.engines.numpy_steps import NumpyEngine
+        from p2pfl.learner.engines.numpy_steps import NumpyEngine, try_numpy_task
 
-        with faults_of_task(settings.task):
+        with blamed.faults():
             initial = np.array(task.initial_vector(start_seed), np.float32)
+        if initial.ndim != 1 or not len(initial) or not np.isfinite(initial).all():
+            raise LearningError(
+                f"task {settings.task!r}: its initial_vector has shape {list(initial.shape)}, or is"
+                " not finite; return finite float32[d]"
+            )
+        try_numpy_task(task, initial, data=data, test=test, sizes=sizes, blamed=blamed)
         engine = NumpyEngine(task, data, test)
         tensors: tuple[Tensor, ...] = (describe_tensor("model", initial.shape, "float32"),)
         frozen = fingerprint(())
@@ -193,41 +210,24 @@ def make_learner(
             training=settings.training,
             seed=start_seed,
             threads=threads,
+            sizes=sizes,
+            blamed=blamed,
         )
         to_arrays = layout.to_arrays
-    if not np.isfinite(initial).all():
-        raise LearningError(f"task {settings.task!r}: its initial model is not finite")
     initial.flags.writeable = False
     targets = data.train.targets
     sources = sources_of(task, folder=folder)
     description = Description(tensors, fingerprint([initial]), frozen, sources)
-    return Learner(engine, partition, settings.training, initial, to_arrays, targets, description)
+    return Learner(
+        engine, partition, settings.training, initial, to_arrays, targets, description, blamed
+    )
 
 
-def _checked(data: Data, task: str) -> Data:
-    """Check what a task returned, and make float64 inputs float32."""
-    for name, rows in (("train", data.train), ("test", data.test)):
-        if len(rows.inputs) == 0:
-            raise LearningError(f"task {task!r}: its {name} data have no rows")
-        if rows.inputs.dtype.kind == "f" and not np.isfinite(rows.inputs).all():
-            raise LearningError(f"task {task!r}: its {name} inputs contain NaN or infinity")
-    for name, column in data.columns.items():
-        if len(column) != len(data.train.inputs):
-            raise LearningError(
-                f"task {task!r}: column {name!r} has {len(column)} entries for"
-                f" {len(data.train.inputs)} training rows"
-            )
-    return Data(_plain(data.train), _plain(data.test), data.columns, data.scale, data.offset)
-
-
-def _plain(rows: Rows) -> Rows:
-    return Rows(_as_float32(rows.inputs), _as_float32(rows.targets))
-
-
-def _as_float32(values: Array) -> Array:
-    if values.dtype == np.float64:
-        return values.astype(np.float32)
-    return np.ascontiguousarray(values)
+def _batch_sizes(training: TrainingSettings, partition: Partition, peers: int) -> list[int]:
+    """Return the largest batch that peers will take, and the smallest if it is another."""
+    counts = {partition.row_count(peer) for peer in range(peers)}
+    sizes = {size for count in counts for size in set(BatchPlan(training, count).sizes)}
+    return sorted({max(sizes), min(sizes)}, reverse=True)
 
 
 def _sample(rows: Rows, count: int | None, seed: int) -> Rows:

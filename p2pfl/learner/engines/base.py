@@ -1,8 +1,8 @@
 """What engines share: jobs with their rows, and how a job ends."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,6 +30,14 @@ class Training:
     rate: float
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """An `Evaluate` job, and int64 row numbers of its peer's data."""
+
+    job: Evaluate
+    rows: Integers
+
+
 class Engine(Protocol):
     """Does jobs; a job's result is the same, bit for bit, whoever shares the call."""
 
@@ -39,7 +47,7 @@ class Engine(Protocol):
     def train(self, trainings: Sequence[Training]) -> list[Trained | WorkFailed]:
         """Train, and return the results in the same order."""
 
-    def evaluate(self, jobs: Sequence[Evaluate]) -> list[Evaluated | WorkFailed]:
+    def evaluate(self, evaluations: Sequence[Evaluation]) -> list[Evaluated | WorkFailed]:
         """Measure on the evaluation rows, and return the results in the same order."""
 
 
@@ -96,11 +104,29 @@ def evaluation(
 ) -> Evaluated | WorkFailed:
     """Measure one model, or say that its figures are of no use."""
     with np.errstate(all="ignore"):
-        metrics = {name: float(value) for name, value in measure(job.vector).items()}
-    if not metrics.keys() >= {"accuracy", "loss"}:
-        found = ", ".join(metrics) or "none"
-        raise LearningError(f"a task's metrics include 'accuracy' and 'loss'; found {found}")
+        metrics = check_metrics(measure(job.vector))
     for name, value in metrics.items():
         if not np.isfinite(value):
             return WorkFailed(f"{name} is {value:g} after round {job.round}")
     return Evaluated(metrics)
+
+
+def check_metrics(found: Any, task: str = "") -> dict[str, float]:
+    """Check the figures that a task's `metrics` or `evaluate` returned.
+
+    Raises:
+        LearningError: they are no figures by name, or accuracy or loss is not among them.
+    """
+    whose = f"task {task!r}: its" if task else "a task's"
+    if not isinstance(found, Mapping):
+        raise LearningError(
+            f"{whose} metrics are of type {type(found).__name__}; return figures by name, among"
+            " them 'accuracy' and 'loss'"
+        )
+    if not found.keys() >= {"accuracy", "loss"}:
+        names = ", ".join(map(str, found)) or "none"
+        raise LearningError(f"{whose} metrics include 'accuracy' and 'loss'; found {names}")
+    try:
+        return {str(name): float(value) for name, value in found.items()}
+    except (TypeError, ValueError) as error:
+        raise LearningError(f"{whose} metrics are numbers by name; {error}") from error

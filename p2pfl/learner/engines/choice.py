@@ -1,6 +1,6 @@
 """Which engine trains a torch task's model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,9 +9,11 @@ from p2pfl.learner.engines.base import Engine
 from p2pfl.learner.engines.one_by_one import ModuleEngine
 from p2pfl.learner.engines.perceptron import PerceptronEngine, perceptron_widths
 from p2pfl.learner.engines.threads import Workers, usable_cores
+from p2pfl.learner.engines.trial import check_module, check_start, try_task
 from p2pfl.learner.engines.vmap import VmapEngine
-from p2pfl.learner.errors import LearningError, faults_of_task
+from p2pfl.learner.errors import Blamed, LearningError
 from p2pfl.learner.settings import TrainingSettings
+from p2pfl.learner.statistics import statistics_of
 from p2pfl.learner.tasks.base import Data, Floats, Rows, Task
 from p2pfl.learner.vectors import VectorLayout, module_tensors
 from p2pfl_gossip.description import Fingerprint, Tensor, describe_tensor, fingerprint
@@ -43,19 +45,35 @@ def choose_engine(
     training: TrainingSettings,
     seed: int,
     threads: int | None,
+    sizes: Sequence[int],
+    blamed: Blamed,
 ) -> Chosen:
-    """Make a task's model and the fastest engine that can train it.
+    """Make a task's model, try it, and make the fastest engine that can train it.
+
+    Args:
+        task: gives model, loss and metrics.
+        data: the rows.
+        test: the rows to measure on.
+        training: how to train.
+        seed: of the start.
+        threads: to train on; None for one a core.
+        sizes: of batches that peers will take, the usual one first.
+        blamed: whose code the task is.
 
     Raises:
-        LearningError: the tensors that the task names as travelling cannot travel.
+        LearningError: the tensors that the task names as travelling cannot travel; or rows, model,
+            loss and metrics do not fit each other.
     """
-    with torch.random.fork_rng(devices=[]), faults_of_task(type(task).__name__):
+    with torch.random.fork_rng(devices=[]), blamed.faults():
         torch.manual_seed(seed)
-        module = task.model()
-    names = list(task.travelling(module))
+        module = check_module(task.model(), blamed.task)
+    with blamed.faults():
+        names = list(task.travelling(module))
     layout = VectorLayout(module, names)
+    check_start(module, layout, blamed.task)
     initial = layout.to_vector(module)
     tensors, frozen = _described(module, layout)
+    try_task(task, module, layout, data=data, test=test, sizes=sizes, blamed=blamed)
     widths = perceptron_widths(module, names)
     if type(task).loss is not Task.loss:
         widths = "a loss of its own"
@@ -101,6 +119,7 @@ def _described(
         for entry in layout.entries
     )
     seen = {id(tensors[entry.name]) for entry in layout.entries}
+    seen |= {id(tensors[name]) for name in statistics_of(module)}  # Those are each peer's own.
 
     def others() -> Iterator[Floats]:
         for tensor in tensors.values():

@@ -5,14 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from p2pfl.learner.engines.base import (
+    Evaluation,
     Training,
+    check_metrics,
     draw_rows,
     evaluation,
     failed_training,
 )
-from p2pfl.learner.tasks.base import Data, NumpyTask, Rows
+from p2pfl.learner.errors import Blamed, LearningError
+from p2pfl.learner.tasks.base import Data, Floats, NumpyTask, Rows
 from p2pfl_gossip.actions import Vector
-from p2pfl_gossip.learning import Evaluate, Evaluated, Trained, WorkFailed
+from p2pfl_gossip.learning import Evaluated, Trained, WorkFailed
 
 
 class NumpyEngine:
@@ -28,9 +31,9 @@ class NumpyEngine:
         with np.errstate(all="ignore"):  # What is not finite is told as such.
             return [self._train(training) for training in trainings]
 
-    def evaluate(self, jobs: Sequence[Evaluate]) -> list[Evaluated | WorkFailed]:
+    def evaluate(self, evaluations: Sequence[Evaluation]) -> list[Evaluated | WorkFailed]:
         """Measure model after model."""
-        return [evaluation(job, self._measure) for job in jobs]
+        return [evaluation(it.job, self._measure) for it in evaluations]
 
     def _train(self, training: Training) -> Trained | WorkFailed:
         vector = training.job.vector.astype(np.float32)
@@ -52,3 +55,33 @@ class NumpyEngine:
         return self._task.evaluate(
             vector.astype(np.float32, copy=False), self._test.inputs, self._test.targets
         )
+
+
+def try_numpy_task(
+    task: NumpyTask,
+    initial: Floats,
+    data: Data,
+    test: Rows,
+    *,
+    sizes: Sequence[int],
+    blamed: Blamed,
+) -> None:
+    """Do a step of a copy on a batch of each size, and measure it, before anything runs.
+
+    Raises:
+        LearningError: the task's rows, step or evaluation do not fit each other.
+    """
+    train = data.train
+    for size in sizes:
+        rows, vector = np.arange(size) % len(train.inputs), initial.copy()
+        where = f" on a batch of {size} row{'s' * (size != 1)}"
+        with blamed.faults(where), np.errstate(all="ignore"):
+            loss = task.step(vector, train.inputs[rows], train.targets[rows], 0.0)
+        if not isinstance(loss, (int, float, np.number)):
+            raise LearningError(
+                f"task {blamed.task!r}: its step() returned {type(loss).__name__}; return the"
+                " batch's loss, a number"
+            )
+    with blamed.faults(" on the test rows"), np.errstate(all="ignore"):
+        metrics = task.evaluate(initial.copy(), test.inputs, test.targets)
+    check_metrics(metrics, blamed.task)

@@ -1,24 +1,30 @@
 """Models trained one after the other: any torch module, and tasks without torch."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 
 from p2pfl.learner.engines.base import (
+    Evaluation,
     Training,
     draw_rows,
     evaluation,
     failed_training,
 )
 from p2pfl.learner.engines.threads import one_torch_thread
-from p2pfl.learner.errors import LearningError
+from p2pfl.learner.statistics import cumulating, normalisations
 from p2pfl.learner.streams import Integers, seed_of
 from p2pfl.learner.tasks.base import Array, Data, Floats, Rows, Task
 from p2pfl.learner.vectors import VectorLayout, module_tensors, readable
 from p2pfl_gossip.actions import Vector
-from p2pfl_gossip.learning import Evaluate, Evaluated, Trained, WorkFailed
+from p2pfl_gossip.learning import Evaluated, Trained, WorkFailed
 
+STATISTICS_ROWS_MAX = 8192
+"""Of a peer's rows that statistics are worked out from: a variance within 2%."""
+
+STATISTICS_BATCH = 256
 EVALUATION_ROWS_MAX = 1024  # Of one forward pass: keeps activations small.
 
 
@@ -37,8 +43,10 @@ class ModuleEngine:
     """Trains one torch module, whose travelling tensors it replaces for each job.
 
     All else in the module is put back to its start before each job, so that a result depends on
-    the job alone; torch's global generator, which dropout draws from, is seeded by the job's
-    stream and left as it was. One thread: that generator is the process's.
+    the job and the peer's rows alone. Statistics of normalisation layers, which do not travel, are
+    worked out from the rows before a model is measured. torch's global generator, which dropout
+    draws from, is seeded by the job's stream and left as it was. One thread: that generator is the
+    process's.
 
     Args:
         task: gives loss and metrics.
@@ -65,6 +73,7 @@ class ModuleEngine:
         travelling = {entry.name for entry in layout.entries}
         tensors = module_tensors(module)
         own = {id(tensors[name]) for name in travelling}
+        self._normalisations = normalisations(module, travelling)
         self._others = {
             name: tensor.detach().clone()
             for name, tensor in tensors.items()
@@ -82,10 +91,10 @@ class ModuleEngine:
         with one_torch_thread(), torch.random.fork_rng(devices=[]):
             return [self._train(training) for training in trainings]
 
-    def evaluate(self, jobs: Sequence[Evaluate]) -> list[Evaluated | WorkFailed]:
+    def evaluate(self, evaluations: Sequence[Evaluation]) -> list[Evaluated | WorkFailed]:
         """Measure model after model."""
         with one_torch_thread(), torch.random.fork_rng(devices=[]), torch.no_grad():
-            return [evaluation(job, self._measure) for job in jobs]
+            return [evaluation(it.job, partial(self._measure, rows=it.rows)) for it in evaluations]
 
     def _train(self, training: Training) -> Trained | WorkFailed:
         self._load(training.job.vector)
@@ -105,13 +114,8 @@ class ModuleEngine:
     def _step(self, rows: Integers, rate: float, velocities: Sequence[torch.Tensor]) -> float:
         inputs = as_inputs(self._data.train.inputs[rows], self._data)
         targets = torch.from_numpy(self._data.train.targets[rows])
-        try:
-            loss = self._task.loss(self._module(inputs), targets)
-            gradients = torch.autograd.grad(loss, self._trained, allow_unused=True)
-        except (RuntimeError, ValueError, TypeError, LookupError) as error:
-            raise LearningError(
-                f"the task's model or loss fails on a batch of {len(rows)} rows: {error}"
-            ) from error
+        loss = self._task.loss(self._module(inputs), targets)
+        gradients = torch.autograd.grad(loss, self._trained, allow_unused=True)
         with torch.no_grad():
             for i, (tensor, gradient) in enumerate(zip(self._trained, gradients, strict=True)):
                 if gradient is None:
@@ -121,9 +125,10 @@ class ModuleEngine:
                 tensor.sub_(velocities[i] if velocities else gradient, alpha=rate)
         return float(loss.detach())
 
-    def _measure(self, vector: Vector) -> dict[str, float]:
+    def _measure(self, vector: Vector, *, rows: Integers) -> dict[str, float]:
         self._load(vector)
         self._module.eval()
+        self._work_out_statistics(rows)
         torch.manual_seed(0)
         inputs = self._test.inputs
         outputs = [
@@ -132,6 +137,17 @@ class ModuleEngine:
         ]
         stacked: Floats = torch.cat(outputs).to(torch.float32).numpy()
         return self._task.metrics(stacked, self._test.targets)
+
+    def _work_out_statistics(self, rows: Integers) -> None:
+        """Give normalisation layers the statistics of this very model on the peer's own rows."""
+        if not self._normalisations or len(rows) < 2:
+            return
+        rows = rows[:: -(-len(rows) // STATISTICS_ROWS_MAX)]
+        count = -(-len(rows) // STATISTICS_BATCH)
+        with cumulating(self._normalisations):
+            for first in range(count):  # Each batch is spread over all rows, however ordered.
+                batch = rows[first::count]
+                self._module(as_inputs(self._data.train.inputs[batch], self._data))
 
     def _load(self, vector: Vector) -> None:
         tensors = module_tensors(self._module)

@@ -8,13 +8,13 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from p2pfl.learner.engines.base import Training, draw_rows, evaluation, failed_training
+from p2pfl.learner.engines.base import Evaluation, Training, draw_rows, evaluation, failed_training
 from p2pfl.learner.engines.perceptron_step import StackedPerceptrons, padded, scratch_bytes
 from p2pfl.learner.engines.threads import Workers
 from p2pfl.learner.tasks.base import Data, Floats, Rows, Task
 from p2pfl.learner.vectors import readable
 from p2pfl_gossip.actions import Vector
-from p2pfl_gossip.learning import Evaluate, Evaluated, Trained, WorkFailed
+from p2pfl_gossip.learning import Evaluated, Trained, WorkFailed
 from p2pfl_gossip.memory import aligned, vector_memory
 
 CHUNK_BYTES_MAX = 5 * 2**20  # Measured: larger chunks fall out of the caches, smaller ones pay
@@ -111,9 +111,9 @@ class PerceptronEngine:
         }
         return [results[i] for i in range(len(trainings))]
 
-    def evaluate(self, jobs: Sequence[Evaluate]) -> list[Evaluated | WorkFailed]:
+    def evaluate(self, evaluations: Sequence[Evaluation]) -> list[Evaluated | WorkFailed]:
         """Measure model after model: with this many rows one model alone fills a product."""
-        return self._workers.map(lambda job: evaluation(job, self._measure), jobs)
+        return self._workers.map(lambda it: evaluation(it.job, self._measure), evaluations)
 
     def _stack(self) -> StackedPerceptrons:
         if getattr(self._local, "peers", 0) < self._chunk_peers:

@@ -15,15 +15,16 @@ import numpy as np
 import torch
 from torch.func import functional_call, grad_and_value, vmap
 
-from p2pfl.learner.engines.base import JobGroup, Training, draw_rows, failed_training
+from p2pfl.learner.engines.base import Evaluation, JobGroup, Training, draw_rows, failed_training
 from p2pfl.learner.engines.one_by_one import ModuleEngine, as_inputs
 from p2pfl.learner.engines.threads import Workers, one_torch_thread
 from p2pfl.learner.errors import LearningError
+from p2pfl.learner.statistics import statistics_of
 from p2pfl.learner.streams import Integers
 from p2pfl.learner.tasks.base import Data, Floats, Task
 from p2pfl.learner.vectors import VectorLayout, module_tensors, readable
 from p2pfl_gossip.actions import Vector
-from p2pfl_gossip.learning import Evaluate, Evaluated, Trained, WorkFailed
+from p2pfl_gossip.learning import Evaluated, Trained, WorkFailed
 
 STACK_BYTES_MAX = 4 * 2**20  # Of the parameters of one stack: about a core's share of the caches.
 STACK_PEERS_MAX = 32
@@ -74,6 +75,8 @@ class VmapEngine:
         tensors = module_tensors(module)
         if not all(tensors[entry.name].requires_grad for entry in layout.entries):
             raise LearningError("buffers travel, which training changes in place")
+        if statistics_of(module):
+            raise LearningError("batch norm changes its statistics in place")
         self._task, self._module, self._layout = task, module, layout
         self._data, self._momentum, self._alone, self._workers = data, momentum, alone, workers
         self._peers_max = max(1, min(STACK_PEERS_MAX, STACK_BYTES_MAX // (4 * layout.length)))
@@ -113,9 +116,9 @@ class VmapEngine:
         }
         return [results[i] for i in range(len(trainings))]
 
-    def evaluate(self, jobs: Sequence[Evaluate]) -> list[Evaluated | WorkFailed]:
+    def evaluate(self, evaluations: Sequence[Evaluation]) -> list[Evaluated | WorkFailed]:
         """Measure model after model."""
-        return self._alone.evaluate(jobs)
+        return self._alone.evaluate(evaluations)
 
     def _train_stack(self, stack: Sequence[Training]) -> list[Trained | WorkFailed]:
         models = self._stacked([training.job.vector for training in stack])

@@ -92,10 +92,17 @@ class Task(ABC):
         """Name the tensors that travel between peers, and train; all others stay as they began.
 
         Unless overridden: parameters that require a gradient, tied ones once, then the buffers
-        of floating point, such as running means.
+        of floating point, but for statistics of normalisation layers: these stay each peer's own.
         """
+        from p2pfl.learner.statistics import statistics_of
+
+        own = statistics_of(model)
         trainable = [name for name, value in model.named_parameters() if value.requires_grad]
-        buffers = [name for name, value in model.named_buffers() if value.is_floating_point()]
+        buffers = [
+            name
+            for name, value in model.named_buffers()
+            if value.is_floating_point() and name not in own
+        ]
         return trainable + buffers
 
 
