@@ -138,6 +138,8 @@ class MaskedSumEnded(Event, frozen=True):
         kept: chunks that keep our own values.
         clipped: entries of our model beyond the clip; 0 if it was not masked.
         is_weight_capped: whether our model's weight was above the largest, and counted as that.
+        vector: our model as it was before, where entries of it were clipped, so that the driver
+            can name their tensors; for measuring only, never logged.
     """
 
     round: int
@@ -148,6 +150,7 @@ class MaskedSumEnded(Event, frozen=True):
     kept: int
     clipped: int
     is_weight_capped: bool
+    vector: Vector | None = None
 
 
 class MemberBlamed(Event, frozen=True):

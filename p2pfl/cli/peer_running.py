@@ -204,6 +204,10 @@ def _screen(status: dict[str, Any]) -> Group:
     if any(name.startswith("masked_sums") for name in counts):
         summed, aborted = (counts.get(f"masked_sums_{how}", 0) for how in ("summed", "aborted"))
         rows.append(("masked sums", f"{plural(summed, 'sum')}, {aborted} aborted"))
+    rows += [
+        ("clipped", f"{name}: {it['values']} of {it['of']} values beyond averaging.clip")
+        for name, it in status["clipped"].items()
+    ]
     rows += [("differs", told) for told in status["differing"].values()]
     traffic = status["traffic"]
     sent, received = (data_size(traffic.get(f"bytes_{way}", 0)) for way in ("sent", "received"))

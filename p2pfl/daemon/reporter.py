@@ -13,10 +13,10 @@ from typing import Any
 from p2pfl.daemon.links import DIAL_RATE, NOT_YET, OTHER_GROUP, UP
 from p2pfl.daemon.measures import RoundTimes
 from p2pfl.daemon.recording import fields_of
-from p2pfl.daemon.sentences import describe, describe_reason, snake_case
+from p2pfl.daemon.sentences import describe, describe_clipped, describe_reason, snake_case
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip import events
-from p2pfl_gossip.actions import Event, PeerId
+from p2pfl_gossip.actions import Event, PeerId, Vector
 from p2pfl_gossip.masked_sum.messages import ChunkHeader, SessionMessage
 from p2pfl_gossip.records import Message
 
@@ -29,22 +29,36 @@ class Reporter:
         latest: what is newest of rounds, by name: round, contributors, training_loss ...
         figures: those of the task, by the names it gives them, of `latest["evaluated_round"]`.
         round_times: how long rounds took.
+        clipped: of each tensor that the last masked sum cut to its clip: entries cut, of how many.
         differing: of each other member that would average something else, in what: a sentence.
         listeners: are told each event as well.
     """
 
-    def __init__(self, log: logging.Logger, names: Mapping[PeerId, str]) -> None:
+    def __init__(
+        self,
+        log: logging.Logger,
+        names: Mapping[PeerId, str],
+        *,
+        clip: float | None = None,
+        count_beyond: Callable[[Vector, float], dict[str, tuple[int, int]]] | None = None,
+    ) -> None:
         """Report on a peer.
 
         Args:
             log: where to.
             names: of the other members.
+            clip: the largest magnitude that a masked sum carries; None without masked sums.
+            count_beyond: of a model and that clip, counts the entries that lie beyond it, by
+                tensor: how many, and how many entries there are.
         """
         self.listeners: list[Callable[[Event], None]] = []
         self.counts: Counter[str] = Counter()
         self.latest: dict[str, Any] = {}
         self.figures: dict[str, float] = {}
         self.differing: dict[str, str] = {}
+        self.clipped: dict[str, tuple[int, int]] = {}
+        self._clip, self._count_beyond = clip, count_beyond
+        self._clipped_told: set[str] = set()
         self.round_times = RoundTimes()
         self._links: dict[PeerId, str] = dict.fromkeys(names, NOT_YET)  # As they were told last.
         self._log, self._names = log, dict(names)
@@ -76,8 +90,23 @@ class Reporter:
         elif isinstance(event, events.MemberAgrees):
             self.differing.pop(event.member, None)
         self._write(level, kind, told, fields)
+        if isinstance(event, events.MaskedSumEnded) and event.result == "summed":
+            self._note_clipped(event)
         for listener in self.listeners:
             listener(event)
+
+    def _note_clipped(self, event: events.MaskedSumEnded) -> None:
+        """Tell of tensors that a masked sum cut, when each is first among them."""
+        if event.vector is None or self._count_beyond is None or self._clip is None:
+            self.clipped = {}
+            return
+        self.clipped = self._count_beyond(event.vector, self._clip)
+        if self.clipped.keys() <= self._clipped_told:
+            return
+        self._clipped_told |= self.clipped.keys()
+        told = describe_clipped(self.clipped, self._clip)
+        fields = {"round": event.round, "clipped": {k: list(v) for k, v in self.clipped.items()}}
+        self._write(logging.WARNING, "values_clipped", f"round {event.round}: {told}", fields)
 
     def on_link(self, peer: PeerId, *, up: bool, reason: str) -> None:
         """Log a link that came or went, once: what each dial in between fails by is no news."""

@@ -35,6 +35,7 @@ from p2pfl.daemon.recording import Sent, recorder
 from p2pfl.daemon.reporter import Reporter
 from p2pfl.daemon.sentences import describe_change
 from p2pfl.group.roster_file import RosterFile, group_id, read_roster
+from p2pfl.group.settings import CohortSettings
 from p2pfl.learner.learner import Learner
 from p2pfl.libp2p import Host, InvalidMultiaddr
 from p2pfl.store.journal import Records, Store
@@ -111,7 +112,8 @@ def run_peer(
             for place, member in enumerate(roster.members)
             if place != index
         }
-        reporter = Reporter(log, others)
+        clip = roster.averaging.clip if isinstance(roster.averaging, CohortSettings) else None
+        reporter = Reporter(log, others, clip=clip, count_beyond=learner.count_beyond)
         switch_interval_s = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         try:
@@ -364,6 +366,10 @@ class _Service:
             "up_s": round(self._up_s(), 3),
             "latest": dict(self._reporter.latest),
             "figures": dict(self._reporter.figures),
+            "clipped": {
+                name: {"values": count, "of": size}
+                for name, (count, size) in self._reporter.clipped.items()
+            },
             "differing": dict(self._reporter.differing),
             "counts": dict(self._reporter.counts),
             "traffic": dict(self._links.counters),
@@ -403,6 +409,12 @@ class _Service:
                 "members_differing",
                 "Other members that would average something else, and are named in the log.",
                 len(reporter.differing),
+            ),
+            gauge(
+                "clipped_values",
+                "Values that the last masked sum cut to averaging.clip, by tensor.",
+                {name: float(count) for name, (count, _) in reporter.clipped.copy().items()},
+                "tensor",
             ),
             gauge("link", "1 where a link to the member stands, 0 where not.", up, "member"),
             gauge("up_seconds", "Seconds since the peer started.", self._up_s()),

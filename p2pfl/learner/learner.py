@@ -1,5 +1,6 @@
 """The learner: does the jobs that peers ask for, on their own rows."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -70,6 +71,21 @@ class Learner:
         Those that do not travel are not among them. A task without torch has one, ``"model"``.
         """
         return self._to_arrays(vector.astype(np.float32, copy=False))
+
+    def count_beyond(self, vector: Vector, limit: float) -> dict[str, tuple[int, int]]:
+        """Count a model's entries of magnitude above `limit`, by tensor.
+
+        Returns:
+            of each tensor that has such entries, in order: how many, and how many entries it has.
+        """
+        found, start = {}, 0
+        for tensor in self.description.tensors:
+            size = math.prod(tensor.shape)
+            count = int(np.count_nonzero(np.abs(vector[start : start + size]) > limit))
+            if count:
+                found[tensor.name] = (count, size)
+            start += size
+        return found
 
     def sample_count(self, peer: int) -> int:
         """Return how many rows a peer trains on, at least 1."""

@@ -266,6 +266,7 @@ class MaskedCohorts(Averaging):
                 kept=len(ended.kept) if isinstance(ended, Summed) else 0,
                 clipped=ended.clipped if isinstance(ended, Summed) else 0,
                 is_weight_capped=self._is_weight_capped,
+                vector=vector if isinstance(ended, Summed) and ended.clipped else None,
             )
         )
         match ended:

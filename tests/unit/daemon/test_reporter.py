@@ -13,6 +13,7 @@ from scripted import IDS
 
 from p2pfl.daemon.logs import close_log, open_log
 from p2pfl.daemon.reporter import Reporter
+from p2pfl.daemon.sentences import describe_clipped
 from p2pfl.store.keys import read_keys
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event
@@ -222,3 +223,55 @@ def test_a_member_that_differs_is_told_with_a_remedy(
     reporter.on_event(0.0, events.MemberAgrees(IDS[1]))
     assert lines(tmp_path)[1:] == [("info", "oslo has the same as we now")]
     assert reporter.differing == {}
+
+
+def summed(round_: int, *values: float) -> events.MaskedSumEnded:
+    """A sum of a model of two tensors of three values, at a clip of 8."""
+    vector = np.array(values, np.float32)
+    clipped = int((abs(vector) > 8).sum())
+    return events.MaskedSumEnded(
+        round_, bytes(32), "summed", 5, 5, 0, clipped, False, vector if clipped else None
+    )
+
+
+def count_beyond(vector: np.ndarray, limit: float) -> dict[str, tuple[int, int]]:
+    counts = {name: int((abs(vector[at : at + 3]) > limit).sum()) for name, at in PLACES.items()}
+    return {name: (count, 3) for name, count in counts.items() if count}
+
+
+PLACES = {"0.weight": 0, "1.running_mean": 3}
+
+
+def test_values_that_a_sum_cut_are_told_by_tensor_when_it_is_first_among_them(
+    log: logging.Logger, tmp_path: Path
+) -> None:
+    reporter = Reporter(log, {}, clip=8.0, count_beyond=count_beyond)
+    reporter.on_event(0.0, summed(0, 1, 2, 8, 300, -300, 8))
+    reporter.on_event(0.0, summed(1, 1, 2, 8, 300, -300, 9))
+    assert reporter.clipped == {"1.running_mean": (3, 3)}
+    reporter.on_event(0.0, summed(2, 1, 9, 8, 300, 3, 3))
+    assert reporter.clipped == {"0.weight": (1, 3), "1.running_mean": (1, 3)}
+    reporter.on_event(0.0, summed(3, 1, 2, 3, 4, 5, 6))
+    assert reporter.clipped == {}
+    told = [message for level, message in lines(tmp_path) if level == "warning"]
+    assert told == [
+        (
+            "round 0: 2 of 3 values of 1.running_mean were beyond averaging.clip = 8, and cut to"
+            " it: raise the clip in a new roster, or keep statistics local (docs/tasks.md)"
+        ),
+        (
+            "round 2: 1 of 3 values of 0.weight, 1 of 3 values of 1.running_mean were beyond"
+            " averaging.clip = 8, and cut to it: raise the clip in a new roster, or keep statistics"
+            " local (docs/tasks.md)"
+        ),
+    ]
+    text = (tmp_path / "peer.log").read_text()
+    assert '"clipped":{"1.running_mean":[2,3]}' in text
+    assert "vector" not in text
+    assert "300" not in text
+
+
+def test_a_line_names_a_few_of_many_tensors() -> None:
+    told = describe_clipped({f"t{k}": (1, 2) for k in range(10)}, 8.0)
+    assert told.startswith("1 of 2 values of t0, 1 of 2 values of t1")
+    assert "of t3, and some of 6 tensors more, were beyond averaging.clip = 8" in told

@@ -134,3 +134,13 @@ def test_a_task_without_torch_is_one_tensor() -> None:
         LearningSettings(task="integers"), peer_count=3, seed=1, folder=None, threads=1
     )
     assert [str(tensor) for tensor in learner.description.tensors] == ["model [64]"]
+
+
+def test_entries_beyond_a_limit_are_counted_by_tensor(tmp_path: Path) -> None:
+    write(tmp_path, "described_f")
+    settings = LearningSettings(task="described_f:Mine")
+    learner = make_learner(settings, peer_count=1, seed=1, folder=tmp_path, threads=1)
+    vector = learner.initial_vector().copy()
+    assert learner.count_beyond(vector, 8.0) == {}
+    vector[[3, 19, 20, 23]] = [9, -9, 8, 8.5]
+    assert learner.count_beyond(vector, 8.0) == {"2.weight": (2, 20), "2.bias": (1, 4)}
