@@ -187,20 +187,21 @@ class Peer(DeskMachine):
         if self._state is State.LEFT:
             return False, []
         size: int | None
-        room = None
         if isinstance(header, ModelHeader):
             self._check_round(header.round)
             size = self._vector.nbytes if self._catch_up.is_fetching_from(index) else None
-        else:
-            refused = self._compare_rounds(now_s, index, header)
-            if refused is not None:
-                return False, refused
-            size = self._averaging.body_bytes(index, header)
-            room = None if size is None else self._averaging.room_for(index, header)
-        if size is None:
-            return False, []
-        self._inbound.begin(sender, bulk, header, size, room)
-        return True, []
+            if size is not None:
+                self._inbound.begin(sender, bulk, header, size)
+            return size is not None, []
+        refused = self._compare_rounds(now_s, index, header)
+        if refused is not None:
+            return False, refused
+        size = self._averaging.body_bytes(index, header)
+        if size is not None:
+            room = self._averaging.room_for(index, header)
+            self._inbound.begin(sender, bulk, header, size, room)
+        actions = self._averaging.on_header(now_s, index, header)
+        return size is not None, self._settle(now_s, actions)
 
     def on_bulk_chunk(self, now_s: float, sender: PeerId, bulk: int, chunk: Buffer) -> list[Action]:
         """Take the next bytes of a body."""

@@ -132,6 +132,10 @@ class Averaging(ABC):
         """
         return None
 
+    def on_header(self, now_s: float, sender: int, header: Message) -> list[Action]:
+        """Do what a header leads to by itself, once `body_bytes` has told of its body."""
+        return []
+
     @abstractmethod
     def on_body(self, now_s: float, sender: int, header: Message, body: Vector) -> list[Action]:
         """Take a whole body, of the size that `body_bytes` told."""

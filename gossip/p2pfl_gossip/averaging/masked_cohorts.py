@@ -193,6 +193,13 @@ class MaskedCohorts(Averaging):
             return None
         return session.body_bytes(self._now_s, self._roster.peers[sender], header)
 
+    def on_header(self, now_s: float, sender: int, header: Message) -> list[Action]:
+        """Act on what a sum's header says: with others' it may be enough to decide a chunk."""
+        session = self._session_of(header)
+        return (
+            [] if session is None else self._keep(session.on_header(now_s)) + self._take_outcome()
+        )
+
     def on_body(self, now_s: float, sender: int, header: Message, body: Vector) -> list[Action]:
         """Take a whole body, of whatever type it came as: it is uint32."""
         session = self._session_of(header)

@@ -231,8 +231,13 @@ class MaskedSum:
         if isinstance(header, ChunkHeader):
             return self._exchange.body_bytes(rank, header)
         size = self._summing.body_bytes(rank, header)
-        self._owed += core.actions  # A header may say enough to act on; the next input returns it.
+        self._owed += core.actions
         return size
+
+    def on_header(self, now_s: float) -> list[Action]:
+        """Do what a header leads to, whose body `body_bytes` was asked for."""
+        self._begin(now_s)
+        return self._end()
 
     def on_body(self, now_s: float, sender: PeerId, header: Message, body: Masked) -> list[Action]:
         """Take a whole body: little-endian uint32, of the size that `body_bytes` told."""
