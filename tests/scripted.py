@@ -12,9 +12,10 @@ from p2pfl_gossip.catch_up import ModelHeader
 from p2pfl_gossip.records import Message, Record
 from p2pfl_simulations.batch import Workshop
 from p2pfl_simulations.event_queue import EventQueue
+from p2pfl_simulations.host import Host
 from p2pfl_simulations.network import Network
 from p2pfl_simulations.scenario import NetworkSettings
-from p2pfl_simulations.world import Host, World
+from p2pfl_simulations.world import World
 
 FIRST_SCRIPT_TICKET = 1_000_000
 

@@ -13,7 +13,6 @@ the promises of actions.py:
 - Nothing comes out of a closed queue: its process has died.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -42,8 +41,7 @@ thousand members takes a few thousand; a member that asks and asks must not fill
 class Hands(Protocol):
     """Does what actions ask for: one method an action.
 
-    What a method has told to the machine before it returns comes behind what waits already. Only
-    `persisted` must not be called from within `persist`.
+    No method calls the queue before it returns; what comes of an action is told later.
     """
 
     def send(self, action: Send) -> None:
@@ -87,28 +85,26 @@ class ActionQueue:
     """The actions of one process of one machine.
 
     Attributes:
-        watch: is called with each action that has been carried out; a `Persist` is once it is
-            durable. It may close the queue.
         is_closed: whether the process has died.
         sends_lost: messages that found no room to wait.
     """
 
     __slots__ = (
-        "_hands", "_is_held", "_persist", "_sends", "_sends_waiting", "_timers", "_waiting",
-        "_works", "is_closed", "sends_lost", "watch",
+        "_hands", "_is_fast", "_persist", "_sends", "_sends_waiting", "_timers", "_waiting",
+        "_watch", "_works", "is_closed", "sends_lost",
     )  # fmt: skip
 
     def __init__(self, hands: Hands) -> None:
         self._hands = hands
-        self._waiting: deque[Action] = deque()
-        self._sends_waiting = 0  # Counted while held; 0 otherwise.
-        self._is_held = False  # By a `Persist`, by an action that is being carried out, for ever.
+        self._waiting: list[Action] = []  # Behind a `Persist`. No cancels: they do not wait.
+        self._sends_waiting = 0
         self._timers: set[Ticket] = set()  # Open tickets; membership only.
         self._works: set[Ticket] = set()
         self._sends: set[Ticket] = set()
         self._persist: Persist | None = None  # Under way.
-        self.watch: Callable[[Action], None] | None = None
+        self._watch: Callable[[Action], None] | None = None
         self.is_closed = False
+        self._is_fast = True  # None of these three: nothing persisting, no watch, not closed.
         self.sends_lost = 0
 
     @property
@@ -116,15 +112,35 @@ class ActionQueue:
         """Whether a `Persist` is under way."""
         return self._persist is not None
 
+    def watch(self, watch: Callable[[Action], None] | None) -> None:
+        """Have `watch` called with each action once it is carried out; it may close the queue.
+
+        A `Persist` is carried out when it is durable, a cancel when it has taken effect.
+        """
+        self._watch = watch
+        self._note()
+
     # What the driver tells.
 
     def push(self, actions: Iterable[Action]) -> None:
         """Take what an input has returned: carry it out, or have it wait for its turn."""
-        if self._is_held:
-            self._put(actions)
+        if not self._is_fast:
+            self._push_with_care(actions)
             return
-        self._waiting.extend(actions)
-        self._carry_out()
+        # Most of what a simulated peer asks for is a message or a timer.
+        hands = self._hands
+        rest = iter(actions)
+        for action in rest:
+            if type(action) is Send:
+                if action.ticket is not None:
+                    self._sends.add(action.ticket)
+                hands.send(action)
+            elif type(action) is SetTimer:
+                self._timers.add(action.ticket)
+                hands.set_timer(action)
+            elif not self._carry_out(action):
+                self._put(rest)
+                return
 
     def persisted(self) -> None:
         """Go on: the `Persist` under way is durable."""
@@ -133,14 +149,19 @@ class ActionQueue:
         durable, self._persist = self._persist, None
         if durable is None:
             raise LocalProtocolError("no Persist is under way")
-        if self.watch is not None:
-            self.watch(durable)
+        self._note()
+        if self._watch is not None:
+            self._watch(durable)
         del durable  # It may hold a model.
-        self._carry_out()
+        waiting, self._waiting, self._sends_waiting = self._waiting, [], 0
+        self.push(waiting)
 
     def take_timer(self, ticket: Ticket) -> bool:
         """Close the ticket of a timer that is due; return whether the machine may be told."""
-        return _take(self._timers, ticket)
+        if ticket in self._timers:
+            self._timers.discard(ticket)
+            return True
+        return False
 
     def take_work(self, ticket: Ticket) -> bool:
         """Close the ticket of a job that has ended; return whether the machine may be told."""
@@ -152,73 +173,78 @@ class ActionQueue:
 
     def close(self) -> None:
         """Forget all: the process has died. What is under way at the hands is theirs to end."""
-        self.is_closed = self._is_held = True
-        self._persist = None
+        self.is_closed, self._persist = True, None
+        self._note()
         for held in (self._waiting, self._timers, self._works, self._sends):
             held.clear()
 
     # The order of things.
 
-    def _carry_out(self) -> None:
-        """Carry out what waits, up to a `Persist` that takes its time."""
-        waiting, hands = self._waiting, self._hands
-        self._is_held = True
-        while waiting:
-            action = waiting.popleft()
-            if isinstance(action, Send):
-                if action.ticket is not None:
-                    self._sends.add(action.ticket)
-                hands.send(action)
-            elif isinstance(action, SetTimer):
-                self._timers.add(action.ticket)
-                hands.set_timer(action)
-            elif isinstance(action, Persist):
-                self._persist = action
-                if not hands.persist(action):
-                    self._let_cancels_pass()
-                    return
-                self._persist = None
-            else:
-                self._do(action)
-                continue  # It has been watched.
-            if self.watch is not None:
-                self.watch(action)
-        self._sends_waiting = 0
-        self._is_held = self.is_closed
+    def _note(self) -> None:
+        self._is_fast = self._persist is None and self._watch is None and not self.is_closed
 
-    def _do(self, action: Action) -> None:
-        """Carry out one of the rarer actions."""
+    def _push_with_care(self, actions: Iterable[Action]) -> None:
+        rest = iter(actions)
+        if self._persist is None:
+            for action in rest:
+                if self.is_closed:
+                    return
+                if not self._carry_out(action):
+                    break
+                if self._watch is not None:
+                    self._watch(action)
+        self._put(rest)
+
+    def _carry_out(self, action: Action) -> bool:
+        """Carry an action out; return whether the next may follow."""
         hands = self._hands
         match action:
+            case Persist():
+                return self._begin_persist(action)
             case CancelTimer() | CancelWork() | CancelSend():
                 self._cancel(action)
-                return
-            case SendBulk():
+            case Send() | SendBulk():
                 if action.ticket is not None:
                     self._sends.add(action.ticket)
-                hands.send_bulk(action)
+                if isinstance(action, Send):
+                    hands.send(action)
+                else:
+                    hands.send_bulk(action)
+            case SetTimer():
+                self._timers.add(action.ticket)
+                hands.set_timer(action)
             case Work():
                 self._works.add(action.ticket)
                 hands.work(action)
             case Report():
                 hands.report(action)
+                return not self.is_closed  # Whoever sees events may bring a fault by one.
             case Connect():
                 hands.connect(action)
             case Disconnect():
                 hands.disconnect(action)
             case _:
                 raise LocalProtocolError(f"no action: {action!r}")
-        if self.watch is not None:
-            self.watch(action)
+        return True
+
+    def _begin_persist(self, action: Persist) -> bool:
+        self._persist = action
+        if not self._hands.persist(action):
+            self._note()
+            return False
+        self._persist = None
+        return True
 
     def _put(self, actions: Iterable[Action]) -> None:
         """Have actions wait, but for cancels."""
-        if self.is_closed:
-            return
         for action in actions:
+            if self.is_closed:
+                return
             match action:
                 case CancelTimer() | CancelWork() | CancelSend():
                     self._cancel(action)
+                    if self._watch is not None:
+                        self._watch(action)
                     continue
                 case Send():
                     if self._sends_waiting >= SENDS_WAITING_MAX:
@@ -226,13 +252,6 @@ class ActionQueue:
                         continue
                     self._sends_waiting += 1
             self._waiting.append(action)
-
-    def _let_cancels_pass(self) -> None:
-        """Sort anew what waits behind a `Persist` that has just begun."""
-        behind = list(self._waiting)
-        self._waiting.clear()
-        self._sends_waiting = 0
-        self._put(behind)
 
     def _lose(self, action: Send) -> None:
         self.sends_lost += 1
@@ -258,8 +277,6 @@ class ActionQueue:
         elif self._take_out(SendBulk, ticket):
             self._sends.add(ticket)
             hands.not_sent(ticket)
-        if self.watch is not None:
-            self.watch(action)
 
     def _take_out(self, kind: type[SetTimer | Work | SendBulk], ticket: Ticket) -> bool:
         for place, action in enumerate(self._waiting):

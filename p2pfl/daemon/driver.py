@@ -6,7 +6,7 @@ wait for it. Time is the loop's: a wall clock that jumps changes nothing.
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 
 from p2pfl.daemon.hands import Journal, LoopHands, Observer
@@ -60,6 +60,7 @@ class Driver:
             journal=journal, work=work, observer=observer, told=self, counters=self.counters
         )
         self._queue = ActionQueue(self._hands)
+        self._to_carry_out: deque[Callable[[], None]] = deque()
         self._idle = asyncio.Event()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -224,11 +225,20 @@ class Driver:
         return True
 
     def _carry_out(self, go_on: Callable[[], None]) -> None:
-        """Have the queue carry out what it can."""
-        try:
-            go_on()
-        except Exception as error:
-            self.on_failed(error)
+        """Have the queue carry out what it can.
+
+        Links may tell of a frame that finds no room, or of a link that they end, from within an
+        action: what the machine asks for then follows that action's list.
+        """
+        self._to_carry_out.append(go_on)
+        if len(self._to_carry_out) > 1:
+            return  # We are called from within.
+        while self._to_carry_out:
+            try:
+                self._to_carry_out[0]()
+            except Exception as error:
+                self.on_failed(error)
+            self._to_carry_out.popleft()
         if self._queue.is_persisting:
             self._idle.clear()
         else:

@@ -10,6 +10,8 @@ from p2pfl_simulations.draws import array_stream, sampler, stream
 from p2pfl_simulations.scenario import FaultSettings, Partition
 from p2pfl_simulations.stage import Place, Stage
 
+AT_ACTION = "crash_at_action"
+
 EXCHANGE_LATENCIES = 4
 """A fault within an exchange strikes in its first four latencies, in which most exchanges run."""
 
@@ -35,11 +37,13 @@ class FaultInjector:
         self._finished: set[int] = set()  # Membership only.
         self._partition_rng = stream(seed, "faults/partition")
         self._churn_rng = stream(seed, "faults/churn")
+        self._action_rng = stream(seed, f"faults/{AT_ACTION}")
         self._offline_s = {
             kind: sampler(distribution, array_stream(seed, f"faults/{kind}/offline"))
             for kind, distribution in (
                 ("dropout", settings.dropout and settings.dropout.offline_s),
                 ("crash", settings.crash and settings.crash.restart_s),
+                (AT_ACTION, settings.crash_at_action and settings.crash_at_action.restart_s),
                 ("churn", settings.churn and settings.churn.offline_s),
             )
             if distribution
@@ -58,6 +62,8 @@ class FaultInjector:
                     world.queue.call_at(
                         world.queue.now_s + self._session_s(), self._end_session, host
                     )
+        for host in world.hosts:
+            self._plan_at_action(host)
         for partition in self._settings.partitions:
             world.queue.call_at(world.queue.now_s + partition.start_s, self._split, partition)
 
@@ -110,6 +116,18 @@ class FaultInjector:
         self._world.take_offline(host, kind, kills=kills, silent=silent and not kills)
         self._return_later(host, kind)
 
+    def _plan_at_action(self, host: Place) -> None:
+        """Draw whether a process dies at one of its actions, and at which."""
+        settings = self._settings.crash_at_action
+        if settings and not self._is_healed and self._action_rng.random() < settings.probability:
+            actions = self._action_rng.randint(1, settings.actions)
+            self._world.strike_after(host, actions, self._strike_at_action)
+
+    def _strike_at_action(self, host: Place) -> None:
+        if not self._is_healed and host.index not in self._finished:
+            self._world.take_offline(host, "crash", kills=True)
+            self._return_later(host, AT_ACTION)
+
     def _end_session(self, host: Place) -> None:
         if self._is_healed or host.index in self._finished:
             return
@@ -124,7 +142,9 @@ class FaultInjector:
         self._world.queue.call_at(at_s, self._return, host, kind)
 
     def _return(self, host: Place, kind: str) -> None:
-        self._world.bring_online(host, kind)
+        if kind == AT_ACTION:
+            self._plan_at_action(host)
+        self._world.bring_online(host, "crash" if kind == AT_ACTION else kind)
         if kind == "churn" and not self._is_healed:
             self._next_session(host)
 

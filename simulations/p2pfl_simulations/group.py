@@ -112,6 +112,8 @@ class Speeds:
     def __init__(self, scenario: Scenario, steps: Callable[[int, Train], int]) -> None:
         self._step_s, self._steps = scenario.compute.step_s, steps
         self._masking = scenario.compute.masking
+        self._jitter = scenario.compute.jitter
+        self._jitter_rng = stream(scenario.seed, "jitter")
         rng = stream(scenario.seed, "speeds")
         spread = scenario.compute.speed_spread
         # The fastest has speed 1: a spread slows down.
@@ -123,10 +125,14 @@ class Speeds:
                 self._slowness[peer] *= stragglers.factor
 
     def duration_s(self, peer: int, job: Job) -> float:
-        """Return the virtual time of a job.
+        """Draw the virtual time of a job.
 
         A masked sum's by its size, training by its steps; an evaluation counts as one step.
         """
+        least_s = self._least_s(peer, job)
+        return least_s * (1 + self._jitter * self._jitter_rng.random()) if self._jitter else least_s
+
+    def _least_s(self, peer: int, job: Job) -> float:
         masking_s = masked_sum_s(job, self._masking)
         if masking_s is not None:
             return masking_s * self._slowness[peer]
@@ -136,4 +142,4 @@ class Speeds:
     def round_s(self, peer_count: int) -> list[float]:
         """Return how long each peer trains in round 0, for timing faults within training."""
         job = Train(0, np.empty(0, np.float32), "")
-        return [self.duration_s(peer, job) for peer in range(peer_count)]
+        return [self._least_s(peer, job) for peer in range(peer_count)]

@@ -10,8 +10,9 @@ Connection set-up and the transport's own overhead are not modelled.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from p2pfl_gossip.actions import Ticket
 from p2pfl_gossip.records import Message
@@ -91,6 +92,15 @@ class SharedLink:
         self.generation += 1
         self.planned_s = math.inf
         return broken
+
+    def remove(self, now_s: float, is_meant: Callable[[Transfer], bool]) -> list[Transfer]:
+        """Break off some transfers; the others then go on faster."""
+        self._advance(now_s)
+        removed = [entry for entry in self._heap if is_meant(entry[2])]
+        if removed:
+            self._heap = [entry for entry in self._heap if not is_meant(entry[2])]
+            heapify(self._heap)
+        return [transfer for _, _, transfer in sorted(removed, key=lambda entry: entry[1])]
 
     def _advance(self, now_s: float) -> None:
         if self._heap:

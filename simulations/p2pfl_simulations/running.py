@@ -18,8 +18,7 @@ from p2pfl_gossip.records import Record
 from p2pfl_simulations.baselines import local_only, pooled
 from p2pfl_simulations.batch import Worker, Workshop
 from p2pfl_simulations.checkers import Checker, Watched, all_checkers
-from p2pfl_simulations.checkers.accounting import CountedOnce
-from p2pfl_simulations.checkers.progress import AllFinish
+from p2pfl_simulations.disk import Disks
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.faults import FaultInjector
 from p2pfl_simulations.group import (
@@ -29,6 +28,7 @@ from p2pfl_simulations.group import (
     make_peers,
     make_roster,
 )
+from p2pfl_simulations.hands import Observer
 from p2pfl_simulations.liars.planting import Liars
 from p2pfl_simulations.masking import MaskingWorker
 from p2pfl_simulations.modelled import perform_modelled
@@ -37,7 +37,7 @@ from p2pfl_simulations.results.recorder import Recorder
 from p2pfl_simulations.results.run import RoundRow, Run
 from p2pfl_simulations.scenario import Scenario, masking_of
 from p2pfl_simulations.stopwatch import Stopwatch
-from p2pfl_simulations.world import Observer, World
+from p2pfl_simulations.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def run(
     learner = make_learner(
         scenario.learning, peer_count=scenario.peers, seed=scenario.seed, folder=folder
     )
-    checkers = checkers_of(scenario) if is_checked else ()
+    checkers = all_checkers() if is_checked else ()
     simulation = Simulation(scenario, learner, tell, folder=folder, checkers=checkers)
     interrupted = simulation.run()
     result = simulation.result()
@@ -162,8 +162,6 @@ class Simulation:
         self._workshop = Workshop(masking)
         liars = Liars(scenario, folder)
         self.recorder = Recorder(scenario, self._accuracy, self._on_round, liars.strategies)
-        if checkers:
-            self._checkers += (CountedOnce(self.recorder.rows, lambda: self.recorder.peers),)
         self.faults = FaultInjector(
             scenario.faults, seed=scenario.seed, training_s=speeds.round_s(scenario.peers)
         )
@@ -182,6 +180,7 @@ class Simulation:
             queue=queue,
             workshop=self._workshop,
             duration_s=speeds.duration_s,
+            disks=Disks(scenario.disk, seed=scenario.seed),
             observers=(self.recorder, self.faults, *observers),
             checkers=self._checkers,
         )
@@ -199,13 +198,9 @@ class Simulation:
                 self.world.run(self._scenario.time_limit_s)
         except KeyboardInterrupt:
             return True
-        self.end_checks()
-        return False
-
-    def end_checks(self) -> None:
-        """Have checkers look at the whole run; raises `Violation`."""
         for checker in self._checkers:
             checker.on_end(self.world.queue.now_s)
+        return False
 
     def result(self) -> Run:
         """Gather the result of what has run."""
@@ -253,16 +248,6 @@ class Simulation:
 
     def _on_round(self, row: RoundRow) -> None:
         self._tell(gossip_progress(self._scenario, row, self.recorder.online))
-
-
-def checkers_of(scenario: Scenario) -> tuple[Checker, ...]:
-    """Return what watches a run: that all finish is demanded where nothing keeps them from it."""
-    faults = scenario.faults
-    is_disturbed = faults.churn or faults.dropout or faults.crash or faults.partitions
-    has_limit = "time_limit_s" in scenario.model_fields_set
-    if is_disturbed or scenario.network.loss or has_limit:
-        return all_checkers()
-    return (*all_checkers(), AllFinish())
 
 
 def watch(world: World, scenario: Scenario, initial: Vector, liars: Liars) -> Watched:

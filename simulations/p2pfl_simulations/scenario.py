@@ -5,6 +5,7 @@ named. Durations are virtual seconds, sizes bytes, probabilities shares of one.
 """
 
 import difflib
+import math
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -98,6 +99,39 @@ class MaskingCosts(SettingsTable):
     """Of checking one signature; a member checks about eight of each other member."""
 
 
+class DiskSettings(SettingsTable):
+    """How long a peer's records take to be durable; what follows them waits, what comes does not.
+
+    `"ssd"` takes about a millisecond for a record, and 400 MB/s; `"slow"`, a disk that is worn out
+    or shared, 0.2 to 1.5 seconds, and 20 MB/s.
+    """
+
+    kind: Literal["none", "ssd", "slow", "drawn"] = "none"
+    """`"none"`: no time. `"drawn"`: as `persist_s` says."""
+    persist_s: Distribution | None = None
+    """Of each record or group of records, before its bytes; with kind = "drawn"."""
+    bytes_per_s: Annotated[float, Field(gt=0)] | None = None
+    """How fast records are written, models above all; if not given, as `kind` says."""
+
+    @model_validator(mode="after")
+    def _has_its_parameters(self) -> "DiskSettings":
+        if (self.kind == "drawn") != (self.persist_s is not None):
+            raise ValueError('kind = "drawn" takes persist_s, and no other kind does')
+        if self.kind == "none" and self.bytes_per_s is not None:
+            raise ValueError('kind = "none" takes no bytes_per_s: give another kind')
+        return self
+
+    def model(self) -> tuple[Distribution | None, float]:
+        """Return the time of a record, None for no time, and the bytes per second."""
+        persist_s, bytes_per_s = {
+            "none": (None, math.inf),
+            "ssd": (Distribution(kind="lognormal", median_s=0.001, sigma=0.5), 4e8),
+            "slow": (Distribution(kind="uniform", low_s=0.2, high_s=1.5), 2e7),
+            "drawn": (self.persist_s, math.inf),
+        }[self.kind]
+        return persist_s, self.bytes_per_s or bytes_per_s
+
+
 class ComputeSettings(SettingsTable):
     """How long work takes in virtual time."""
 
@@ -105,6 +139,8 @@ class ComputeSettings(SettingsTable):
     """Of one training step on a peer of speed 1."""
     speed_spread: Annotated[float, Field(ge=1)] = 1.0
     """Ratio of the fastest to the slowest peer; speeds are log-uniform between."""
+    jitter: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """A job takes up to this share longer, drawn for each: so jobs end in any order."""
     masking: MaskingCosts = MaskingCosts()
 
 
@@ -135,6 +171,20 @@ class Crash(SettingsTable):
 
     probability: Share
     """For each peer and round."""
+    restart_s: Distribution = constant(5.0)
+    """How long the process is down."""
+
+
+class CrashAtAction(SettingsTable):
+    """Peers whose process dies between two of its actions, from its start on; it restarts.
+
+    In the middle of a `Persist`, too: its records are then kept, all, or lost, as the seed draws.
+    """
+
+    probability: Share
+    """For each process, also of those that restart so, that it dies in this way."""
+    actions: Annotated[int, Field(ge=1)] = 300
+    """It dies after one of its first so many actions: each message, timer, job, record counts."""
     restart_s: Distribution = constant(5.0)
     """How long the process is down."""
 
@@ -191,6 +241,7 @@ class FaultSettings(SettingsTable):
     churn: Churn | None = None
     dropout: Dropout | None = None
     crash: Crash | None = None
+    crash_at_action: CrashAtAction | None = None
     stragglers: Stragglers | None = None
     partitions: tuple[Partition, ...] = ()
     liars: tuple[LiarSettings, ...] = ()
@@ -233,6 +284,7 @@ class Scenario(SettingsTable):
     averaging: AveragingSettings = CohortSettings()
     network: NetworkSettings = NetworkSettings()
     compute: ComputeSettings = ComputeSettings()
+    disk: DiskSettings = DiskSettings()
     faults: FaultSettings = FaultSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 

@@ -72,5 +72,8 @@ class Stage(Protocol):
     def bring_online(self, host: Any, detail: str) -> None:
         """Let a peer go on, or start its process again."""
 
+    def strike_after(self, host: Any, actions: int, strike: Callable[[Any], None]) -> None:
+        """Call `strike` once a peer has carried out so many more actions."""
+
     def split(self, parts: list[int] | None) -> None:
         """Let peers reach only those of the same part; None heals."""

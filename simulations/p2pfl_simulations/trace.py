@@ -29,6 +29,7 @@ class Kind(IntEnum):
     DOWN = 5
     ONLINE = 6
     OFFLINE = 7
+    PERSISTED = 8  # By a disk that takes time.
 
 
 class Trace:

@@ -94,9 +94,9 @@ class SessionStage(SessionDriver):
         self.sender, self.body = -1, None
         self.is_stopped = False
 
-    def stop_at(self, absent: tuple[int, ...] = ()) -> "SessionStage":
+    def stop_at(self) -> "SessionStage":
         try:
-            self.run(absent)
+            self.run()
         except Reached:
             self.is_stopped = True
         assert self.is_stopped, f"no {self.kind} came"

@@ -140,13 +140,13 @@ def _on_delivery(
 
     def apply(simulation: Simulation) -> None:
         world: Any = simulation.world
-        deliver, delivered = world._deliver_bulk, [0]
+        deliver, delivered = world.deliver_bulk, [0]
 
         def on_delivery(transfer: Any) -> None:
             delivered[0] += 1
             change(delivered[0], transfer, deliver)
 
-        world._deliver_bulk = on_delivery
+        world.deliver_bulk = on_delivery
 
     return apply
 

@@ -12,12 +12,13 @@ from p2pfl_gossip.peer import Peer
 from p2pfl_simulations.batch import Workshop
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.faults import FaultInjector
+from p2pfl_simulations.host import Host
 from p2pfl_simulations.network import Network
 from p2pfl_simulations.results.recorder import Recorder
 from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.scenario import FaultSettings, Scenario, make_scenario
 from p2pfl_simulations.trace import Trace
-from p2pfl_simulations.world import Host, World
+from p2pfl_simulations.world import World
 
 ORACLES = (
     World, Host, Network, EventQueue, FaultInjector, Recorder, Workshop, Trace, Simulation,

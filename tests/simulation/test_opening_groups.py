@@ -21,9 +21,10 @@ from p2pfl_gossip.records import Record
 from p2pfl_gossip.roster import Roster
 from p2pfl_simulations.batch import Workshop
 from p2pfl_simulations.event_queue import EventQueue
+from p2pfl_simulations.host import Host
 from p2pfl_simulations.network import Network
 from p2pfl_simulations.scenario import NetworkSettings
-from p2pfl_simulations.world import Host, World
+from p2pfl_simulations.world import World
 
 DEADLINE_S = 4.0
 TRAINING_S = 1.0

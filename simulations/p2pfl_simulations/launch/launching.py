@@ -106,7 +106,9 @@ class _Launch:
         self._recorder = Recorder(scenario, self._accuracy, self._on_round)
         self._recorder.start(stage)
         self._models = _Models(learner.initial_vector(), scenario.peers)
-        faults = scenario.faults.model_copy(update={"partitions": (), "stragglers": None})
+        faults = scenario.faults.model_copy(
+            update={"partitions": (), "stragglers": None, "crash_at_action": None}
+        )
         self._faults = _FaultsOnceOpen(
             FaultInjector(faults, seed=scenario.seed, training_s=stage.training_s), stage
         )

@@ -149,6 +149,10 @@ class ProcessStage:
             host.start()
         self._tell(host, "online", detail)
 
+    def strike_after(self, host: Any, actions: int, strike: Callable[[Any], None]) -> None:
+        """Refuse: `left_out` tells of crashes at actions before the start."""
+        raise LaunchError("nobody can count the actions of a real process")
+
     def split(self, parts: list[int] | None) -> None:
         """Refuse: `left_out` tells of partitions before the start."""
         raise LaunchError("processes on one machine cannot be partitioned")
@@ -189,6 +193,10 @@ def left_out(scenario: Scenario) -> list[str]:
         found.append("partitions")
     if faults.stragglers or scenario.compute.speed_spread > 1:
         found.append("slower peers")
+    if faults.crash_at_action:
+        found.append("crashes at actions")
+    if scenario.disk.kind != "none":
+        found.append("the disk's time")
     if scenario.network.loss:
         found.append("loss of messages")
     found.append("latency and bandwidth of links")

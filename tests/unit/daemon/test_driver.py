@@ -15,7 +15,9 @@ from p2pfl_gossip import wire
 from p2pfl_gossip.actions import (
     CancelTimer,
     CancelWork,
+    Command,
     Job,
+    PeerId,
     Persist,
     Report,
     Send,
@@ -117,6 +119,33 @@ def test_what_is_persisted_is_kept_before_what_comes_after_it() -> None:
             await until(lambda: ("message", 0, Status(1)) in seen(two))
             await until(lambda: len(one.journal.persisted) == 2)
             assert one.journal.kept == {}
+
+    run(main)
+
+
+def test_what_is_asked_for_from_within_an_action_follows_its_list() -> None:
+    """A frame that finds no room is told of at once, while its list is being carried out."""
+
+    async def main() -> None:
+        async with scripted_pair([], []) as (one, two):
+            two.start()
+            one.start()
+            await until(lambda: ("up", 0) in seen(two))
+            sent = []
+
+            def send(_peer: PeerId, frame: bytes, ticket: int | None) -> None:
+                sent.append(frame)
+                if ticket is not None:
+                    one.driver.on_sent(ticket, False)
+
+            one.links.send = send
+            one.machine.on_sent = lambda _now, _ticket, _ok: [Send(IDS[1], Status(3))]
+            one.machine.on_command = lambda _now, _command: [
+                Send(IDS[1], Status(1), ticket=1), Send(IDS[1], Status(2)), SetTimer(1, 0.0)
+            ]  # fmt: skip
+            one.driver.command(Command.PAUSE)
+            assert sent == [wire.encode(Status(number)) for number in (1, 2, 3)]
+            await until(lambda: ("timer", 1) in seen(one))
 
     run(main)
 

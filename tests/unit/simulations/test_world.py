@@ -123,9 +123,10 @@ def test_a_small_body_overtakes_a_large_one() -> None:
 
 def test_ten_bodies_of_all_sizes_leave_one_uplink_as_fast_as_it_can() -> None:
     sizes = [100 * size for size in (3, 1, 9, 7, 7, 2, 8, 4, 6, 5)]
-    stage = Stage({0: [(0.0, [_body(1, size, ticket=size) for size in sizes])]}, hosts=2).run()
-    sent = [(at_s, ticket) for at_s, _, ticket, _ in stage.told(0, "sent")]
-    assert [ticket for _, ticket in sent] == sorted(sizes)
+    bodies = [_body(1, size, ticket=place) for place, size in enumerate(sizes)]
+    stage = Stage({0: [(0.0, bodies)]}, hosts=2).run()
+    sent = [(at_s, sizes[ticket]) for at_s, _, ticket, _ in stage.told(0, "sent")]
+    assert [size for _, size in sent] == sorted(sizes)
     assert sent[-1][0] == pytest.approx(sum(sizes) / 1000)
 
 
@@ -162,13 +163,13 @@ def test_an_uplink_ends_a_transfer_however_its_times_are_rounded() -> None:
         for at_s, size in sizes
     ]
     stage = Stage({0: script}, bandwidth=11_161_691.0)
-    plan = stage.world._plan_uplink
+    plan = stage.world.plan_uplink
 
     def plan_not_for_ever(index: int) -> None:
         stage.queue.is_stopped = stage.queue.processed > 1000
         plan(index)
 
-    stage.world._plan_uplink = plan_not_for_ever
+    stage.world.plan_uplink = plan_not_for_ever
     stage.world.start()
     stage.queue.run(1e6)
     assert [ticket for _, _, ticket, _ in stage.told(0, "sent")] == [size for _, size in sizes]
