@@ -20,6 +20,9 @@ Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
 ByteSize = Meta
 """Bounds the size of a field: ``Annotated[bytes, ByteSize(max_length=8)]``."""
 
+TextForm = Meta
+"""Bounds a text, characters and length: ``Annotated[str, TextForm(pattern="^[a-z]{1,8}$")]``."""
+
 
 class Record(msgspec.Struct, frozen=True):
     """A frozen value: actions and reports."""

@@ -85,6 +85,33 @@ def card(folder: PeerDir) -> None:
 
 
 @app.command(
+    epilog="Exit codes: 0 all is well; 1 it has found a problem; 2 it cannot run as it is set up."
+    "\n\nExample:  [bold]p2pfl peer check berlin[/]"
+)
+def check(
+    folder: PeerDir,
+    json: JsonOption = False,
+    wait: Annotated[
+        float,
+        typer.Option(
+            "--wait",
+            metavar="S",
+            min=0,
+            max=600,
+            help="Seconds to wait for members that cannot be dialled to dial this peer.",
+        ),
+    ] = 10.0,
+) -> None:
+    """Show which members reach each other: before the peer is started, or while it runs.
+
+    Each member is dialled, and asked whom it reaches; it has to run, or to run peer check.
+    """
+    from p2pfl.cli.peer_check import check as check_reach
+
+    raise typer.Exit(check_reach(folder, wait_s=wait, as_json=json))
+
+
+@app.command(
     epilog="Exit codes: 0 it has left; 2 it cannot run as it is set up; 3 its disk is full, its"
     " journal damaged, or its key runs in another place as well."
     "\n\nExample:  [bold]p2pfl peer run berlin[/]"

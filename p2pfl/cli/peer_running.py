@@ -219,7 +219,15 @@ def _screen(status: dict[str, Any]) -> Group:
         link = member["link"].replace("_", " ")
         style = "green" if link == "up" else "dim" if link == "self" else "yellow"
         members.add_row(member["name"], Text(link, style=style), Text(member["peer_id"], "dim"))
-    return Group(head, grid, Text(), members)
+    pairs = [
+        Text(
+            f"{' and '.join(pair['members'])} have no link to each other, says"
+            f" {' and '.join(pair['said'])}",
+            "yellow",
+        )
+        for pair in status["pairs_without_link"]
+    ]
+    return Group(head, grid, Text(), members, *pairs)
 
 
 def _ask(folder: Path, command: str, **more: Any) -> dict[str, Any]:

@@ -7,17 +7,20 @@ import asyncio
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from p2pfl.daemon.errors import ControlError
+from p2pfl.daemon.errors import ControlError, NotRunning
 
 LINE_BYTES_MAX = 2**20  # A status of a group of a thousand takes a tenth of it.
 TIMEOUT_S = 10.0
 PATH_BYTES_MAX = 100  # The kernel's `sun_path` has 108 bytes on Linux, 104 on macOS.
 
-Answer = Callable[[dict[str, Any]], dict[str, Any]]
+CHECK_TIMEOUT_S = 60.0
+"""For a request that asks other members: their dials, and their answers."""
+
+Answer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class ControlServer:
@@ -39,7 +42,8 @@ class ControlServer:
             try:
                 async with asyncio.timeout(TIMEOUT_S):
                     line = await reader.readline()
-                    writer.write(_encode(_answered(line, answer)))
+                async with asyncio.timeout(CHECK_TIMEOUT_S):
+                    writer.write(_encode(await _answered(line, answer)))
                     await writer.drain()
             except (TimeoutError, ValueError, ConnectionError):
                 pass  # Whoever asked is gone, or writes no line.
@@ -62,27 +66,28 @@ class ControlServer:
         self._path.unlink(missing_ok=True)
 
 
-def ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
+def ask(path: Path, request: dict[str, Any], timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     """Ask the peer behind a socket.
 
     Raises:
-        ControlError: none runs there, or it does not answer.
+        NotRunning: none runs there.
+        ControlError: it does not answer.
     """
     require_short(path)
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(TIMEOUT_S)
+        connection.settimeout(timeout_s)
         try:
             connection.connect(str(path))
             connection.sendall(_encode(request))
             with connection.makefile("rb") as lines:
                 answer = json.loads(lines.readline(LINE_BYTES_MAX) or b"{}")
         except (FileNotFoundError, ConnectionRefusedError):
-            raise ControlError(
+            raise NotRunning(
                 f"no peer runs in {path.parent}; start it with: p2pfl peer run {path.parent}"
             ) from None
         except TimeoutError:
             raise ControlError(
-                f"the peer in {path.parent} has not answered for {TIMEOUT_S:g} s: it may be"
+                f"the peer in {path.parent} has not answered for {timeout_s:g} s: it may be"
                 " frozen, or the machine overloaded"
             ) from None
         except (OSError, ValueError) as error:
@@ -102,14 +107,14 @@ def require_short(path: Path) -> None:
         )
 
 
-def _answered(line: bytes, answer: Answer) -> dict[str, Any]:
+async def _answered(line: bytes, answer: Answer) -> dict[str, Any]:
     try:
         request = json.loads(line)
     except ValueError:
         return {"error": "not JSON"}
     if not isinstance(request, dict):
         return {"error": "not a request"}
-    return answer(request)
+    return await answer(request)
 
 
 def _encode(document: dict[str, Any]) -> bytes:

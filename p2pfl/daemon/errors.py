@@ -15,3 +15,7 @@ class RunsTwice(Exception):
 
 class ControlError(Exception):
     """A peer that cannot be asked."""
+
+
+class NotRunning(ControlError):
+    """There is no peer to ask."""

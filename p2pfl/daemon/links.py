@@ -60,17 +60,24 @@ PIECE_BYTES = 2**20
 UP, NOT_YET = "up", "not_yet"
 """States of a link; any other is the reason why there is none."""
 
-OTHER_GROUP, SECOND, DIAL_RATE = "other_group_or_version", "another_incarnation", "dial_rate"
-"""Reasons: the other end speaks of another group; it is linked to another process with our key;
-our own host spares an address for a second."""
+OTHER_GROUP, SECOND, CHECKED = "other_group_or_version", "another_incarnation", "being_checked"
+"""Reasons: the other end speaks of another group; it is linked to another process with our key; it
+is no running peer, but `p2pfl peer check`."""
+
+DIAL_RATE = "dial_rate"
+"""A reason: our own host spares an address for a second."""
 
 HEADER_TIMEOUT_S = 30.0
 SIZE_BYTES = 8
 SHUTDOWN_S = 5.0
 
 
-class SecondIncarnation(ProtocolRefused):
-    """The other end is of our group, and linked to another process with our key."""
+class NoLink(ProtocolRefused):
+    """The other end is of our group, and takes no frames from us; `reason` tells why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Receiver(Protocol):
@@ -133,7 +140,8 @@ class Links:
         self._host, self._addresses, self._receiver = host, dict(addresses), receiver
         prefix = protocol_prefix(group_id)
         self._frames, self._body = f"{prefix}/frames", f"{prefix}/body"
-        self._incarnation = incarnation_protocol(prefix)
+        # What is spoken in place of frames, and why there is no link then.
+        self._no_links = {check_protocol(prefix): CHECKED, incarnation_protocol(prefix): SECOND}
         self._keeper = Keeper(host, on_failed=self._unreachable)
         self._outboxes: dict[PeerId, Outbox] = {}
         self._sending: dict[PeerId, asyncio.Semaphore] = {}
@@ -217,6 +225,14 @@ class Links:
             connection = await self._host.dial(peer, self._addresses[peer])
         return connection
 
+    async def _open(self, connection: Connection, protocol: str) -> Stream:
+        """Open a stream; raises ProtocolRefused, or NoLink where it is known why."""
+        stream = await connection.open_stream([protocol, *self._no_links])
+        if stream.protocol in self._no_links:
+            stream.close()
+            raise NoLink(self._no_links[stream.protocol])
+        return stream
+
     async def _empty(self, peer: PeerId, outbox: Outbox) -> None:
         """Write all frames that wait for a peer; tell of the link that cannot be had."""
         try:
@@ -244,11 +260,7 @@ class Links:
             if outbox.stream is not None:
                 outbox.stream.close()
             outbox.stream, outbox.connection = None, connection
-            stream = await connection.open_stream([self._frames, self._incarnation])
-            if stream.protocol != self._frames:
-                stream.close()
-                raise SecondIncarnation("it is linked to another process with our key")
-            outbox.stream = stream
+            outbox.stream = await self._open(connection, self._frames)
             self._tell_up(peer)
         while outbox.frames:
             frame, ticket = outbox.take()
@@ -277,7 +289,7 @@ class Links:
         try:
             async with slots:
                 connection = await self._connection(peer)
-                async with await connection.open_stream([self._body]) as stream:
+                async with await self._open(connection, self._body) as stream:
                     await stream.write_message(header)
                     await stream.write(action.size_bytes.to_bytes(SIZE_BYTES, "little"))
                     await stream.write_from(_pieces(action.parts))
@@ -396,8 +408,7 @@ class Links:
         if isinstance(error, ProtocolRefused):
             outbox.refused_by, outbox.refusal = connection, error
             if self._host.connection(peer) is connection:
-                is_second = isinstance(error, SecondIncarnation)
-                self._tell_down(peer, SECOND if is_second else OTHER_GROUP)
+                self._tell_down(peer, error.reason if isinstance(error, NoLink) else OTHER_GROUP)
             return
         if isinstance(error, LimitReached):
             return  # Our own limit, of streams under way at once: nothing is wrong with the link.
@@ -443,6 +454,16 @@ def _pieces(parts: Iterable[Buffer]) -> Iterator[memoryview]:
             yield whole[start : start + PIECE_BYTES]
 
 
+def check_protocol(prefix: str) -> str:
+    """Return the protocol that `p2pfl peer check` serves in place of frames; it says nothing."""
+    return f"{prefix}/check"
+
+
 def protocol_prefix(group_id: bytes) -> str:
-    """Return what a group's protocol names begin with; 1 is the version of what travels."""
-    return f"/p2pfl/1/{group_id.hex()[:32]}"
+    """Return what a group's protocol names begin with."""
+    return f"{protocol_version()}/{group_id.hex()[:32]}"
+
+
+def protocol_version() -> str:
+    """Return the name and version of what travels between members."""
+    return "/p2pfl/1"

@@ -22,14 +22,15 @@ from p2pfl.daemon.building import (
     make_member_learner,
     make_work,
 )
+from p2pfl.daemon.checking import listen_all
 from p2pfl.daemon.config import PeerConfig, PeerFolder
 from p2pfl.daemon.control import ControlServer, require_short
 from p2pfl.daemon.descriptors import limits_for, raise_limit, too_few
 from p2pfl.daemon.driver import SWITCH_INTERVAL_S, Driver
 from p2pfl.daemon.errors import RunsTwice, ServiceError
-from p2pfl.daemon.incarnations import Incarnation, Incarnations
-from p2pfl.daemon.links import UP, Links, protocol_prefix
+from p2pfl.daemon.links import UP, Links
 from p2pfl.daemon.logs import FAILED, close_log, open_log
+from p2pfl.daemon.lookout import Lookout
 from p2pfl.daemon.measures import Snapshot, counter, gauge
 from p2pfl.daemon.recording import Sent, recorder
 from p2pfl.daemon.reporter import Reporter
@@ -37,7 +38,7 @@ from p2pfl.daemon.sentences import describe_change
 from p2pfl.group.roster_file import RosterFile, group_id, read_roster
 from p2pfl.group.settings import CohortSettings
 from p2pfl.learner.learner import Learner
-from p2pfl.libp2p import Host, InvalidMultiaddr
+from p2pfl.libp2p import Host
 from p2pfl.store.journal import Records, Store
 from p2pfl.store.keys import PeerKeys
 from p2pfl_crypto.identity import PeerId
@@ -180,6 +181,7 @@ class _Service:
         self._is_stopping = False
         self._driver: Driver
         self._links: Links
+        self._lookout: Lookout
         self._host: Host
 
     async def run(self, store: Store, work: Callable[[Job], Record], *, until_eof: bool) -> None:
@@ -206,8 +208,17 @@ class _Service:
             self._links = Links(
                 host, addresses=others, group_id=self._group_id, receiver=self._driver
             )
-            incarnations = self._watch_incarnations(host)
-            addresses = await self._listen(host)
+            self._lookout = Lookout(
+                host,
+                self._links,
+                roster=self._roster,
+                index=self._index,
+                group_id=self._group_id,
+                identity=self._keys.identity,
+                reporter=self._reporter,
+                on_other=self._on_other_incarnation,
+            )
+            addresses = await listen_all(host, self._folder, self._config)
             if self._config.record:
                 self._reporter.listeners.append(recorder(self._folder.path, self._sent))
             control = await ControlServer.open(self._folder.control, self._answer)
@@ -227,23 +238,11 @@ class _Service:
             try:
                 await self._driver.run(self._links, self._stop)
             finally:
-                await incarnations.close()
+                await self._lookout.close()
                 await control.close()
                 if metrics is not None:
                     metrics.close()
         self._reporter.tell("stopped", "stopped")
-
-    def _watch_incarnations(self, host: Host) -> Incarnations:
-        own = Incarnation(
-            self._keys.identity, self._group_id, host.incarnation, int(time.time() * 1000)
-        )
-        return Incarnations(
-            host,
-            own,
-            prefix=protocol_prefix(self._group_id),
-            on_twice=self._reporter.on_twice,
-            on_other=self._on_other_incarnation,
-        )
 
     def _on_other_incarnation(self, is_later: bool) -> None:
         """Another process has our key: end if we are the later one."""
@@ -262,19 +261,6 @@ class _Service:
             " know of none, the key is stolen: tell the group",
             level=logging.ERROR,
         )
-
-    async def _listen(self, host: Host) -> list[str]:
-        found: list[str] = []
-        for address in self._config.listen:
-            try:
-                found += map(str, await host.listen(address))
-            except (OSError, InvalidMultiaddr) as error:
-                told = error.strerror if isinstance(error, OSError) else str(error)
-                raise ServiceError(
-                    f"cannot listen on {address}: {told or error}; choose another address in"
-                    f" {self._folder.config}"
-                ) from None
-        return found
 
     def _serve_metrics(self) -> Any:
         if self._config.metrics is None:
@@ -332,10 +318,12 @@ class _Service:
 
     # What is told.
 
-    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+    async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         match request.get("command"):
             case "status":
                 return self.status()
+            case "check":
+                return await self._lookout.check()
             case "stop":
                 self.leave() if request.get("now") else self.ask_to_stop()
             case "pause" | "resume" if not self._has_started:
@@ -370,6 +358,7 @@ class _Service:
             "differing": dict(self._reporter.differing),
             "counts": dict(self._reporter.counts),
             "traffic": dict(self._links.counters),
+            "pairs_without_link": self._lookout.unlinked(),
             "members": [
                 {
                     "name": member.name,

@@ -23,6 +23,7 @@ from p2pfl.libp2p.liveness import TICKS_PER_PERIOD
 from p2pfl.libp2p.multiaddr import Multiaddr, parse_multiaddr
 from p2pfl.libp2p.multistream import encode_message
 from p2pfl.libp2p.peer_table import PeerEvent, PeerTable, PeerUp, Watcher
+from p2pfl.libp2p.probe import probe_addresses
 from p2pfl.libp2p.shared import Handler, Shared
 from p2pfl.libp2p.stream import Stream
 from p2pfl.libp2p.upgrade import Upgraded
@@ -146,6 +147,24 @@ class Host:
             return connection
         self._check_allowed(peer_id)
         return await self._dialer.dial(peer_id, [_parsed(address) for address in addresses])
+
+    async def probe(self, peer_id: PeerId, addresses: Sequence[Multiaddr | str]) -> float:
+        """See whether a peer can be dialled, without a connection to it coming or going.
+
+        Returns:
+            Seconds of a round trip.
+
+        Raises:
+            DialFailed: it is at none of the addresses; `reason` tells why.
+        """
+        self._check_open()
+        return await probe_addresses(
+            peer_id,
+            [_parsed(address) for address in addresses],
+            identity=self.identity,
+            static=self._static,
+            limits=self._limits,
+        )
 
     def connection(self, peer_id: PeerId) -> Connection | None:
         """The live connection to a peer."""

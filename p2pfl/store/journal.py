@@ -17,7 +17,7 @@ Every record has a digest that is bound to its key, and all of them together hav
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -249,6 +249,25 @@ class Store:
     def _require_usable(self) -> None:
         if self._unusable:
             raise StoreError(self._unusable)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from opening the journal of a folder, which is made if it is not there.
+
+    Raises:
+        FolderLocked: another process has it open.
+        StoreError: the folder cannot be used.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot make {folder}: {error.strerror}") from None
+    lock = FolderLock(folder / _LOCK)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def is_locked(folder: Path) -> bool:

@@ -12,7 +12,7 @@ from p2pfl.daemon.control import LINE_BYTES_MAX, ControlServer, ask
 from p2pfl.daemon.errors import ControlError
 
 
-def answer(request: dict[str, Any]) -> dict[str, Any]:
+async def answer(request: dict[str, Any]) -> dict[str, Any]:
     return {"error": "not that"} if request["command"] == "fly" else {"asked": request}
 
 
