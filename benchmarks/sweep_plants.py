@@ -8,6 +8,7 @@ from p2pfl_gossip import peer
 from p2pfl_gossip.actions import Persist
 from p2pfl_gossip.masked_sum.exchange import Exchange
 from p2pfl_gossip.masked_sum.journal import Refused, SessionJournal, Step
+from p2pfl_gossip.masked_sum.machine import MaskedSum
 from p2pfl_gossip.masked_sum.revealing import Revealing
 from p2pfl_gossip.masked_sum.summing import Summing
 from p2pfl_gossip.masked_sum.voting import Voting
@@ -127,8 +128,9 @@ def signatures_unchecked() -> Iterator[tuple[Any, str, Any]]:
 
 @plant
 def no_next_leader() -> Iterator[tuple[Any, str, Any]]:
-    """Where a leader is silent, nobody takes over."""
+    """Where a leader is silent, nobody takes over, and the session lives for ever."""
     yield Voting, "_next_turn", lambda _self: None
+    yield MaskedSum, "_on_session_over", lambda _self: None
 
 
 @plant
