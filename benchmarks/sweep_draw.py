@@ -52,6 +52,16 @@ STRATEGIES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("withheld-shares", {"broken": True}),
 )
 
+DISKS: tuple[dict[str, Any], ...] = (
+    {"kind": "none"},
+    {"kind": "none"},
+    {"kind": "ssd"},
+    {"kind": "slow"},
+    {"kind": "drawn", "persist_s": {"kind": "uniform", "low_s": 0.0, "high_s": 0.3}},
+)
+PERSIST_S_MAX = 1.6
+"""How long the slowest of them takes for a record, and a small model with it."""
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -76,7 +86,9 @@ class Draw:
         masking = masking_of(scenario)
         name = averaging.algorithm if masking == "none" else f"cohorts, masks {masking}"
         found = Counter([f"averaging: {name}"])
-        for kind in ("churn", "dropout", "crash", "stragglers"):
+        found[f"disk: {scenario.disk.kind}"] += 1
+        found["jobs end in any order"] += scenario.compute.jitter > 0
+        for kind in ("churn", "dropout", "crash", "crash_at_action", "stragglers"):
             found[f"fault: {kind}"] += getattr(faults, kind) is not None
         found["fault: partition"] += bool(faults.partitions)
         found["fault: loss"] += scenario.network.loss > 0
@@ -125,6 +137,8 @@ def draw(seed: int) -> Draw:
         return Draw(make_scenario(document), False, 0.0, 0.0)
     heal_s = rng.uniform(1, 8) if is_masked else rng.uniform(3, 30)
     document["network"]["loss"] = rng.choice([0.0, 0.0, 0.0, 0.02, 0.1, 0.3])
+    document["disk"] = rng.choice(DISKS)
+    document["compute"]["jitter"] = rng.choice([0.0, 0.0, 0.5, 3.0])
     document["faults"] = _faults(rng, heal_s)
     failing = rng.choice([0.0, 0.0, 0.0, 0.2]) if is_masked else 0.0
     if algorithm == "real" and rng.random() < 0.6:
@@ -192,6 +206,12 @@ def _faults(rng: Random, heal_s: float) -> dict[str, Any]:
         faults["crash"] = {
             "probability": rng.uniform(0, 0.3),
             "restart_s": {"kind": "exponential", "mean_s": rng.uniform(0.1, 5)},
+        }
+    if rng.random() < 0.3:
+        faults["crash_at_action"] = {
+            "probability": rng.uniform(0, 0.5),
+            "actions": rng.choice([20, 100, 400]),
+            "restart_s": {"kind": "exponential", "mean_s": rng.uniform(0.1, 3)},
         }
     if rng.random() < 0.2:
         faults["stragglers"] = {"share": rng.random() / 2, "factor": rng.uniform(1, 10)}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 
 import numpy as np
-from sweep_draw import Draw, draw
+from sweep_draw import PERSIST_S_MAX, Draw, draw
 from sweep_plants import PLANTS
 
 from p2pfl.group.averaging import SESSION_DEADLINES
@@ -29,6 +29,9 @@ from p2pfl_simulations.scenario import masking_of
 
 SLACK_S = 5.0
 """Latencies, and the time on the links, of one round."""
+PERSISTS_A_ROUND = 10
+"""Records that a peer writes one after the other: of a session six, and a checkpoint; and once a
+life, its incarnation."""
 
 
 class Unlucky:
@@ -125,7 +128,9 @@ class Sweep:
         scenario = self.drawn.scenario
         deadline_s = min(scenario.averaging.deadline_s, 100.0)
         deadlines = 2 if masking_of(scenario) == "none" else SESSION_DEADLINES
-        round_s = max(self.simulation.faults.training_s) + deadlines * deadline_s + SLACK_S
+        training_s = max(self.simulation.faults.training_s) * (1 + scenario.compute.jitter)
+        persisting_s = 0.0 if scenario.disk.kind == "none" else PERSISTS_A_ROUND * PERSIST_S_MAX
+        round_s = training_s + deadlines * deadline_s + persisting_s + SLACK_S
         searches = 2 + len(self.all_finish.watched.liars)
         search_s = searches * (1 + FETCH_DEADLINES) * deadline_s + SLACK_S
         return search_s + (scenario.rounds + 1) * round_s
