@@ -111,7 +111,11 @@ def _try_step(
     rows = _rows(train, size)
     types = f"inputs {_told(train.inputs)}, targets {_told(train.targets)}"
     where = f" on a batch of {size} row{'s' * (size != 1)} ({types})"
-    if size < usual:
+    if train.inputs.dtype.kind in "iub" and train.inputs.dtype != np.uint8:
+        where += "; if the model takes floats, return inputs.astype(np.float32)"
+    if len(train.inputs) == 1:
+        where += "; this peer has one training row: give it more"
+    elif size < usual:
         where += "; choose batch_size or rows so that no batch is so small, or sampling"
         where += " = 'replacement'"
     inputs, targets = as_inputs(train.inputs[rows], data), torch.from_numpy(train.targets[rows])

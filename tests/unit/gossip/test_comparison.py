@@ -16,7 +16,6 @@ from p2pfl_gossip.comparison import DIFFERENCES_MAX, Comparison, DescriptionRequ
 from p2pfl_gossip.description import (
     DIMENSIONS_MAX,
     NAME_LENGTH_MAX,
-    ROUNDING,
     SOURCES_MAX,
     TENSORS_PER_PAGE,
     Description,
@@ -172,7 +171,7 @@ def test_a_start_that_differs_in_the_last_bits_is_the_same_start() -> None:
     assert fingerprint([ours]).digest != fingerprint([theirs]).digest
     assert fingerprint([ours]).agrees(fingerprint([theirs]))
     assert not fingerprint([ours]).agrees(fingerprint([values(2)]))
-    assert not fingerprint([ours]).agrees(fingerprint([ours * np.float32(1 + 4 * ROUNDING)]))
+    assert not fingerprint([ours]).agrees(fingerprint([ours * np.float32(1.0001)]))
     assert not fingerprint([ours]).agrees(fingerprint([-ours]))
     assert not fingerprint([ours]).agrees(fingerprint([ours[:-1]]))
 
@@ -393,7 +392,9 @@ def test_a_frame_of_one_that_told_nothing_does_not_count_and_is_asked_about() ->
 def test_one_that_differs_makes_nobody_begin() -> None:
     one = started(1, 2)
     one.message(3, Begun(THEIRS.digest))
+    assert one.told() == [(3, DescriptionRequest(0))]
     one.message(3, StatusRequest())
+    assert one.told() == []
     assert one.begin(3, PartHeader(0, 1.0)) is None
     assert one.machine.peer is None
 
@@ -404,7 +405,10 @@ def test_where_one_differs_a_liar_alone_makes_nobody_begin() -> None:
     one.message(1, SAYS_BEGUN)
     one.message(2, SAYS_BEGUN)
     assert one.machine.peer is None  # Of seven, two may lie.
+    one.message(2, Present(THEIRS.digest))  # Now its word counts for nothing.
     one.message(3, SAYS_BEGUN)
+    assert one.machine.peer is None
+    one.message(4, SAYS_BEGUN)
     assert one.machine.state is State.TRAINING
 
 

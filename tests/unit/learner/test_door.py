@@ -83,7 +83,7 @@ REFUSED = {
     "lists": ("def inputs(self, x): return x.tolist()", "train inputs are of type list, no NumPy"),
     "integers for a layer of floats": (
         'def inputs(self, x): return (x * 10).astype("int64")',
-        "on a batch of 15 rows (inputs int64 [30, 8], targets int64 [30])",
+        "on a batch of 15 rows (inputs int64 [30, 8], targets int64 [30]); if the model takes",
     ),
     "no rows": (
         "def data(self, d):\n    x, y = rows()\n    return Data(Rows(x[:0], y[:0]), Rows(x, y))",
@@ -222,6 +222,20 @@ def test_a_batch_of_one_row_is_refused_where_the_model_cannot_take_it(tmp_path: 
     )
     with pytest.raises(LearningError, match=r"batch of 1 row .*; choose batch_size or rows so"):
         made(tmp_path, body)  # Two peers of 33 rows, in batches of 32.
+
+
+def test_a_peer_of_one_row_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "one_row.py").write_text(
+        TASK % "ReLU" + "\nclass Own(Mine):\n"
+        "    def data(self, d):\n"
+        "        x, y = rows()\n"
+        "        return Data(Rows(x[:1], y[:1]), Rows(x, y))\n"
+        "    def model(self):\n"
+        "        return nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))\n"
+    )
+    settings = LearningSettings(task="one_row:Own")
+    with pytest.raises(LearningError, match=r"this peer has one training row: give it more$"):
+        make_learner(settings, peer_count=1, seed=1, folder=tmp_path, threads=1)
 
 
 def test_the_trial_leaves_the_model_as_it_was(tmp_path: Path) -> None:
