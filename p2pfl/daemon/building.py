@@ -8,12 +8,13 @@ from random import Random
 from p2pfl.daemon.errors import MembershipError
 from p2pfl.group.averaging import Group, make_averaging, peer_settings
 from p2pfl.group.roster_file import RosterFile, group_id
+from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.store.keys import PeerKeys
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Job
 from p2pfl_gossip.desk import Desk
-from p2pfl_gossip.learning import Evaluate, Train
+from p2pfl_gossip.learning import Evaluate, Train, WorkFailed
 from p2pfl_gossip.masked_sum.jobs import perform
 from p2pfl_gossip.opening import Opening
 from p2pfl_gossip.peer import Peer
@@ -155,7 +156,10 @@ def make_work(learner: Learner, place: int) -> Callable[[Job], Record]:
 
     def work(job: Job) -> Record:
         if isinstance(job, (Train, Evaluate)):
-            return learner.run([(place, job)])[0]
+            try:
+                return learner.run([(place, job)])[0]
+            except LearningError as error:
+                return WorkFailed(str(error))  # It names the task and its line.
         return perform(job)
 
     return work

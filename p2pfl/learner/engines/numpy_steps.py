@@ -68,6 +68,8 @@ def try_numpy_task(
 ) -> None:
     """Do a step of a copy on a batch of each size, and measure it, before anything runs.
 
+    The rate of these steps is 0.
+
     Raises:
         LearningError: the task's rows, step or evaluation do not fit each other.
     """

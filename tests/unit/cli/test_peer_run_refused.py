@@ -118,6 +118,10 @@ def task_that_breaks(peer: Path) -> None:
     set_fault(peer, "no data")
 
 
+def task_whose_step_raises(peer: Path) -> None:
+    set_fault(peer, "raise at once")
+
+
 def task_that_cannot_be_imported(peer: Path) -> None:
     (peer.parent / "frail.py").write_text("1 / 0\n")
 
@@ -142,6 +146,7 @@ REFUSALS: list[tuple[Fault, int, str]] = [
     (seal, 2, "there is no terminal to ask for its passphrase: set passphrase_file"),
     (wrong_passphrase, 2, "the passphrase is wrong, or the file is damaged"),
     (task_that_breaks, 2, "ValueError: row 7 has a comma too many ("),
+    (task_whose_step_raises, 2, "ZeroDivisionError: no rows of class 1 ("),
     (task_that_cannot_be_imported, 2, "cannot be imported from "),
     (metrics_for_everybody, 2, "is not on the loopback"),
 ]
