@@ -38,12 +38,6 @@ from p2pfl_gossip.roster import Roster
 DEADLINE_S = 10.0
 
 
-class HidingCohortAveraging(CohortAveraging):
-    """Stands for an algorithm that shows nobody a peer's own model."""
-
-    hides_models = True
-
-
 class OnePeer:
     """Peer 0 of `peers`, with models of `length` entries that start as zeros."""
 
@@ -244,7 +238,3 @@ class OnePeer:
                     self.disconnected.append((self.roster.index_untrusted(peer), reason))
                 case _:
                     raise AssertionError(action)
-
-
-class OneHidingPeer(OnePeer):
-    averaging = HidingCohortAveraging

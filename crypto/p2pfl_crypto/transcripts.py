@@ -131,6 +131,11 @@ def sum_digest(ballot: bytes, chunk: int, body: Buffer) -> bytes:
     return hash_parts(b"p2pfl/sum", ballot, _chunk(chunk), body_digest(body))
 
 
+def mean_digest(chunk_digests: Sequence[bytes]) -> bytes:
+    """Digest of a whole mean: of the body digests of its chunks, float32, little-endian."""
+    return hash_parts(b"p2pfl/mean", b"".join(chunk_digests))
+
+
 def _rank(rank: int) -> bytes:
     return rank.to_bytes(4, "little")
 

@@ -20,6 +20,7 @@ from p2pfl_gossip.actions import (
     Vector,
 )
 from p2pfl_gossip.desk import Desk
+from p2pfl_gossip.masked_sum.certificate import Certificate
 from p2pfl_gossip.records import Message, Record, UInt32
 from p2pfl_gossip.roster import Roster
 
@@ -50,7 +51,23 @@ class ModelRequest(Message, frozen=True, tag=3):
 
 
 class ModelHeader(Message, frozen=True, tag=4):
-    """The body is the model that I started `round` with."""
+    """The body is the model that I started `round` with.
+
+    `certificate` proves it, of the sum of the round before; None where models are not masked.
+    """
+
+    round: UInt32
+    certificate: Certificate | None = None
+
+
+class Wait(Message, frozen=True, tag=12):
+    """I am in `round`, and answer your request for a model when it ends."""
+
+    round: UInt32
+
+
+class NoUpdate(Message, frozen=True, tag=13):
+    """My training of `round` gave nothing: wait for no model of mine in it."""
 
     round: UInt32
 
@@ -60,6 +77,7 @@ class Found(Record, frozen=True):
 
     round: int
     vector: Vector | None
+    certificate: Certificate | None = None
 
 
 class _State(StrEnum):

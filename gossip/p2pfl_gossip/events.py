@@ -67,9 +67,11 @@ class RoundEnded(Event, frozen=True):
         round: the round that ended.
         vector: the model it ended with; for measuring only, never logged.
         expected: peers that were to contribute, itself included.
-        contributors: peers whose models are in the result, itself included.
+        contributors: peers whose models are in the result, as a rule itself included; not where
+            its training failed, nor where it took the certified mean of a sum that it lost.
         complete: every part of the model was averaged over at least one other peer's, or
             nobody else was expected. A round that is not complete counts as lost in part.
+        without_update: partners that said that their training of the round gave nothing.
     """
 
     round: int
@@ -77,6 +79,7 @@ class RoundEnded(Event, frozen=True):
     expected: int
     contributors: int
     complete: bool
+    without_update: tuple[str, ...] = ()
 
 
 class RoundLost(Event, frozen=True):
@@ -94,7 +97,7 @@ class CaughtUp(Event, frozen=True):
 
 
 class TrainingFailed(Event, frozen=True):
-    """Training gave no usable model; the round goes on without this peer's update."""
+    """Training gave no usable model: this peer puts nothing into the round, and all are told."""
 
     round: int
     reason: str

@@ -69,6 +69,6 @@ class Inbound:
         vector.flags.writeable = False
         return body.header, vector
 
-    def lost(self, bulk: int) -> None:
-        """Forget a body."""
-        del self._bodies[bulk]
+    def lost(self, bulk: int) -> Message:
+        """Forget a body; return its header."""
+        return self._bodies.pop(bulk).header

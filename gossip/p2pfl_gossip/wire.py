@@ -10,7 +10,14 @@ from p2pfl_gossip.averaging.cohort_averaging import MeanHeader, PartHeader
 from p2pfl_gossip.averaging.fedavg import GlobalModelHeader
 from p2pfl_gossip.averaging.neighbour_averaging import VectorHeader
 from p2pfl_gossip.averaging.push_sum import RunningSumHeader
-from p2pfl_gossip.catch_up import ModelHeader, ModelRequest, Status, StatusRequest
+from p2pfl_gossip.catch_up import (
+    ModelHeader,
+    ModelRequest,
+    NoUpdate,
+    Status,
+    StatusRequest,
+    Wait,
+)
 from p2pfl_gossip.masked_sum.messages import MASKED_SUM_MESSAGES
 from p2pfl_gossip.opening import OPENING_MESSAGES
 from p2pfl_gossip.records import Codec
@@ -23,6 +30,8 @@ MESSAGES = (
     | StatusRequest
     | ModelRequest
     | ModelHeader
+    | Wait
+    | NoUpdate
     | OPENING_MESSAGES
     | PartHeader
     | MeanHeader

@@ -191,6 +191,10 @@ class Reporter:
                 return events.MemberDiffers(member, *told)
             case events.MemberAgrees():
                 return events.MemberAgrees(self._names.get(PeerId(event.member), event.member))
+            case events.RoundEnded():
+                silent = tuple(self._names.get(PeerId(it), it) for it in event.without_update)
+                figures = event.vector, event.expected, event.contributors, event.complete
+                return events.RoundEnded(event.round, *figures, silent)
             case events.MemberBlamed():
                 member = self._names.get(PeerId(event.member), event.member)
                 return events.MemberBlamed(event.round, event.session, member, event.fault)

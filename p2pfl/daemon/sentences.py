@@ -50,8 +50,16 @@ _REASONS = {
 }
 
 
+NAMED_MAX = 8
+"""Members named in one line; of more their number is told."""
+
+
 def _round_ended(event: events.RoundEnded) -> str:
     told = f"round {event.round} ended: {event.contributors} of {event.expected} models"
+    if event.without_update:
+        named, count = event.without_update[:NAMED_MAX], len(event.without_update)
+        more = f" and {count - NAMED_MAX} more" * (count > NAMED_MAX)
+        told += f", {', '.join(named)}{more}: no update"
     return told if event.complete else f"{told}, not complete"
 
 

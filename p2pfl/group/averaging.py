@@ -192,7 +192,7 @@ def _masked_maker(
         identity=group.identity_of(index),
         group=group.group_id,
         length=len(group.initial),
-        members_of=lambda round_: cohorts_of(round_).members(index),
+        cohort_of=lambda round_, member: cohorts_of(round_).members(member),
         clip=settings.clip,
         weight_max=settings.weight_max if settings.weights == "samples" else 1.0,
         patience=patience,

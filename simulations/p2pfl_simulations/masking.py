@@ -10,6 +10,7 @@ from p2pfl_crypto.statements import verify_statement
 from p2pfl_gossip.actions import Job, RemoteProtocolError
 from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
 from p2pfl_gossip.learning import Evaluate, Train
+from p2pfl_gossip.masked_sum.cohort import Cohort
 from p2pfl_gossip.masked_sum.core import Core, Entropy
 from p2pfl_gossip.masked_sum.machine import MaskedSum
 from p2pfl_gossip.records import Record
@@ -80,11 +81,11 @@ class SimulatedCore(Core):
     member comes to the same end as by checking it itself.
     """
 
-    def verify(self, rank: int, kind: bytes, signature: bytes, *body: bytes) -> None:
+    @staticmethod
+    def verify_of(cohort: Cohort, rank: int, kind: bytes, signature: bytes, *body: bytes) -> None:
         """Check a member's signature, or raise RemoteProtocolError."""
         try:
-            key, session = self.cohort.public_keys[rank], self.cohort.session
-            _verify_once(key, kind, rank, signature, session, *body)
+            _verify_once(cohort.public_keys[rank], kind, rank, signature, cohort.session, *body)
         except InvalidIdentity:
             raise RemoteProtocolError("bad_signature") from None
 

@@ -18,6 +18,7 @@ from p2pfl_crypto.masks import Mask, add_vectors
 from p2pfl_crypto.sealing import NONCE_BYTES, TAG_BYTES
 from p2pfl_gossip.actions import Job, RemoteProtocolError
 from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
+from p2pfl_gossip.masked_sum.cohort import Cohort
 from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.jobs import (
     ChunkSum,
@@ -67,7 +68,10 @@ class ModelledCore(Core):
         """Return what stands for a signature."""
         return SIGNATURE
 
-    def verify(self, rank: int, kind: bytes, signature: bytes, *body: bytes) -> None:
+    @staticmethod
+    def verify_of(
+        _cohort: Cohort, _rank: int, _kind: bytes, signature: bytes, *_body: bytes
+    ) -> None:
         """Refuse a signature of a real session."""
         if signature != SIGNATURE:
             raise RemoteProtocolError("bad_signature")

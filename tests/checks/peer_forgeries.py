@@ -41,7 +41,14 @@ from p2pfl_gossip.averaging.dsgd import Dsgd
 from p2pfl_gossip.averaging.fedavg import FedAvgClient, GlobalModelHeader
 from p2pfl_gossip.averaging.neighbour_averaging import VectorHeader
 from p2pfl_gossip.averaging.push_sum import PushSum, RunningSumHeader
-from p2pfl_gossip.catch_up import ModelHeader, ModelRequest, Status, StatusRequest
+from p2pfl_gossip.catch_up import (
+    ModelHeader,
+    ModelRequest,
+    NoUpdate,
+    Status,
+    StatusRequest,
+    Wait,
+)
 from p2pfl_gossip.comparison import DescriptionRequest, Present
 from p2pfl_gossip.description import DescriptionPage
 from p2pfl_gossip.desk import Desk
@@ -160,6 +167,9 @@ RIGS: dict[type[Message], Callable[[], Rig]] = {
     StatusRequest: lambda: Rig(_in_cohort(), StatusRequest()),
     ModelRequest: lambda: Rig(_fetching(), ModelRequest(0)),
     ModelHeader: lambda: Rig(_fetching(), ModelHeader(2 + LOOKAHEAD_ROUNDS), body=MODEL),
+    # Where models are seen, nobody says so: tests/unit/gossip/test_certified_catch_up.py.
+    Wait: lambda: Rig(_in_cohort(), Wait(1)),
+    NoUpdate: lambda: Rig(_in_cohort(), NoUpdate(1)),
     PartHeader: lambda: Rig(_in_cohort(), PartHeader(1, 1.0), body=CHUNK),
     MeanHeader: lambda: Rig(_in_cohort(), MeanHeader(1, b"\x0f"), body=CHUNK),
     VectorHeader: lambda: Rig(

@@ -34,6 +34,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Header,
     Held,
     Manifest,
+    MeanSignature,
     Proposal,
     Receipt,
     Reveal,
@@ -89,6 +90,7 @@ PLACES: dict[type[SessionMessage], Place] = {
     Reveal: Place(Phase.REVEAL, "shares"),
     SumHeader: Place(Phase.REVEAL, "digest"),
     SumDigest: Place(Phase.REVEAL, "digest"),
+    MeanSignature: Place(Phase.DONE, "digest", receiver=1),
     Fetch: Place(
         Phase.AGREE,
         "second",

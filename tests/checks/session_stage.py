@@ -18,6 +18,7 @@ from p2pfl_gossip.masked_sum.messages import (
     ChunkHeader,
     Header,
     Manifest,
+    MeanSignature,
     Proposal,
     Receipt,
     SessionMessage,
@@ -31,6 +32,7 @@ from p2pfl_gossip.masked_sum.phases import Phase
 SEED = 1
 SIZE = 5
 ENTRIES = 12
+EVERYBODY = b"\x1f"
 RECEIVER = 0
 """Never the leader: of round 3 that is member 3, then 4."""
 
@@ -63,6 +65,7 @@ STATEMENTS: dict[type[SessionMessage], Callable[[Any], Statement]] = {
     Vote: lambda it: (b"vote", (it.ballot,)),
     SumHeader: lambda it: (b"sum", (it.ballot, le64(it.chunk), it.digest)),
     SumDigest: lambda it: (b"sum", (it.ballot, le64(it.chunk), it.digest)),
+    MeanSignature: lambda it: (b"mean", (EVERYBODY, it.digest)),
 }
 """What a member signs of each message, said a second time: the machines' own word is not taken."""
 

@@ -129,7 +129,7 @@ def test_messages_for_a_session_that_is_not_begun() -> None:
         identity=people[0],
         group=b"test",
         length=4,
-        members_of=lambda _round: (0, 1, 2, 3, 4),
+        cohort_of=lambda _round, _member: (0, 1, 2, 3, 4),
         clip=1.0,
         weight_max=1.0,
         patience=PATIENCE,

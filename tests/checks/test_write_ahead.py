@@ -10,7 +10,7 @@ from p2pfl.learner.learner import make_learner
 from p2pfl_gossip.actions import Action, Persist, Send, SendBulk
 from p2pfl_gossip.masked_sum.journal import KEY_PREFIX, Step, read_record
 from p2pfl_gossip.masked_sum.machine import MaskedSum
-from p2pfl_gossip.masked_sum.messages import Ack, Advert, ChunkHeader, Vote
+from p2pfl_gossip.masked_sum.messages import Ack, Advert, ChunkHeader, MeanSignature, Vote
 from p2pfl_gossip.peer import Peer
 from p2pfl_simulations.checkers import Violation
 from p2pfl_simulations.checkers.write_ahead import PROMISES, WriteAhead
@@ -85,8 +85,9 @@ def says(action: Action, kind: type) -> bool:
         (Step.BEGUN, Advert, "the session's beginning"),
         (Step.ACKED, Ack, "what was acknowledged"),
         (Step.VOTED, Vote, "what was voted for"),
+        (Step.SIGNED, MeanSignature, "which mean was signed"),
     ],
-    ids=["advert", "ack", "vote"],
+    ids=["advert", "ack", "vote", "signature"],
 )
 def test_a_record_behind_its_message_is_seen(
     monkeypatch: pytest.MonkeyPatch, step: Step, kind: type, record: str

@@ -7,8 +7,10 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import nacl.bindings as sodium
 import pytest
+from blake3 import blake3
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from transcript import run, transcript
 
@@ -156,3 +158,20 @@ def test_sums_and_mean_are_those_of_the_plain_fixed_point_numbers() -> None:
         factor = VECTOR["clip"] / total[-1]
         for entry, value in zip(entries_of(chunk), total[:-1], strict=True):
             assert struct.pack("<f", value * factor) == struct.pack("<f", mean[entry])
+
+
+def test_the_mean_is_signed_by_a_digest_of_its_chunks() -> None:
+    mean = bytes.fromhex(VECTOR["mean_of_member_0"])
+    chunks = [entries_of(chunk) for chunk in range(VECTOR["chunk_count"])]
+    digests = [blake3(mean[4 * it.start : 4 * it.stop]).digest() for it in chunks]
+    found = digest(b"p2pfl/mean", b"".join(digests))
+    assert found == bytes.fromhex(VECTOR["mean_digest"])
+    members = bytes([sum(1 << rank for rank in VECTOR["in_the_mean"])])
+    signed = VECTOR["frames"]["MeanSignature"]
+    assert sorted(frame.split(":")[0] for frame in signed) == ["0", "1", "2", "3"]
+    for frame in signed:
+        _tag, session, rank, said, signature = msgspec.msgpack.decode(bytes.fromhex(frame[3:]))
+        assert (session, said) == (SESSION, found)
+        key, _ = sodium.crypto_sign_seed_keypair(bytes.fromhex(MEMBERS[rank]["identity_seed"]))
+        stated = digest(b"p2pfl/sig", b"mean", le32(rank), SESSION, members, found)
+        sodium.crypto_sign_open(signature + stated, key)

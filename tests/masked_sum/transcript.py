@@ -45,7 +45,8 @@ def transcript(driver: SessionDriver) -> dict[str, Any]:
             line = f"{rank}: {CODEC.encode(message).hex()}"
             if line not in said:
                 said.append(line)
-    outcome = driver.check_exact()[0]
+    outcome, signed = driver.check_exact()[0], machine.signed
+    assert signed is not None
     members = []
     for rank, peer in enumerate(driver.machines[r] for r in range(5)):
         secrets, advert = peer._advertising.secrets, machine._advertising.adverts[rank]
@@ -100,6 +101,7 @@ def transcript(driver: SessionDriver) -> dict[str, Any]:
         "in_the_mean": [cohort.rank_of(peer) for peer in outcome.members],
         "kept": {str(chunk): why for chunk, why in outcome.kept.items()},
         "mean_of_member_0": outcome.mean.astype("<f4").tobytes().hex(),
+        "mean_digest": signed.digest.hex(),
     }
 
 

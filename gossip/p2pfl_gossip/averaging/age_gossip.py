@@ -79,6 +79,8 @@ class AgeGossip(Averaging):
         self._age = 0.0
         self._inbox: deque[tuple[Vector, float]] = deque(maxlen=INBOX_MAX)
 
+    message_types = (AgedModelHeader,)
+
     @property
     def age(self) -> float:
         """How much the own model was trained."""
@@ -106,6 +108,15 @@ class AgeGossip(Averaging):
             SendBulk(self._roster.peers[receiver], header, parts, vector.nbytes)
             for receiver in self.partners(round_)
         ]
+        self._merge(vector, age)
+        return actions
+
+    def begin_without_update(self, now_s: float, round_: int, vector: Vector) -> list[Action]:
+        """Send nothing; merge what has come into the model as it was, which grows no older."""
+        self._merge(vector, self._age)
+        return []
+
+    def _merge(self, vector: Vector, age: float) -> None:
         merged = vector
         for other, other_age in self._inbox:
             share = other_age / (age + other_age)
@@ -116,7 +127,6 @@ class AgeGossip(Averaging):
         self._age = age
         self._inbox.clear()
         self.outcome = Outcome(vector=merged, expected=count, contributors=count, complete=True)
-        return actions
 
     def abandon(self) -> list[Action]:
         """Nothing is under way, ever."""

@@ -20,6 +20,10 @@ class Alone(Averaging):
         self.outcome = Outcome(vector=vector, expected=1, contributors=1, complete=True)
         return []
 
+    def begin_without_update(self, now_s: float, round_: int, vector: Vector) -> list[Action]:
+        """Keep the model."""
+        return self.begin(now_s, round_, vector, 1.0)
+
     def abandon(self) -> list[Action]:
         """Nothing is under way, ever."""
         return []

@@ -17,6 +17,7 @@ from typing import ClassVar, TypeVar
 import numpy as np
 
 from p2pfl_gossip.actions import Action, RemoteProtocolError, Vector
+from p2pfl_gossip.masked_sum.certificate import Certificate
 from p2pfl_gossip.records import Message, Record, UInt32
 
 LOOKAHEAD_ROUNDS = 8
@@ -52,7 +53,8 @@ class Outcome(Record, frozen=True):
     Attributes:
         vector: the new model, of the shape and dtype of the one that was given; read-only.
         expected: peers that were to contribute, itself included.
-        contributors: peers whose models are in the result, itself included.
+        contributors: peers whose models are in the result, itself included; 0 if it has no update
+            and heard of none.
         complete: every part of the model was averaged with somebody, or nobody was expected.
         past: indices of partners that had left this round behind when we asked them.
         unreachable: how many partners could not be reached.
@@ -79,8 +81,8 @@ class Averaging(ABC):
 
     outcome: Outcome | None
 
-    hides_models: ClassVar[bool] = False
-    """Whether partners never get to see a peer's own model."""
+    message_types: ClassVar[tuple[type[Message], ...]] = ()
+    """All that this algorithm takes; anything else is refused before its round is looked at."""
 
     def restore(self, records: dict[str, bytes | Vector]) -> None:  # noqa: B027  # Optional.
         """Take what earlier incarnations persisted, before anything else."""
@@ -107,6 +109,14 @@ class Averaging(ABC):
     @abstractmethod
     def begin(self, now_s: float, round_: int, vector: Vector, weight: float) -> list[Action]:
         """Start the exchange of a round with this peer's trained model; forget earlier rounds."""
+
+    @abstractmethod
+    def begin_without_update(self, now_s: float, round_: int, vector: Vector) -> list[Action]:
+        """Start the exchange of a round whose training failed: nothing of ours is averaged.
+
+        `vector` is the model that the round began with; the outcome is what the others give, or
+        that. Never called of an algorithm that hides models.
+        """
 
     @abstractmethod
     def abandon(self) -> list[Action]:
@@ -148,9 +158,39 @@ class Averaging(ABC):
         """A partner has left our round behind: it will not contribute."""
         return []
 
+    def on_no_update(self, now_s: float, partner: int) -> list[Action]:
+        """A partner has no update in our round: nothing of its model will come."""
+        return []
+
     def on_peer_down(self, now_s: float, partner: int) -> list[Action]:
         """The link to a partner broke, or could not be made."""
         return []
+
+
+class CertifiedAveraging(Averaging):
+    """An algorithm that shows nobody a peer's own model: others' count by certificates alone.
+
+    Attributes:
+        certificate: set once the mean of a round, as its outcome gave it, is certified; the peer
+            takes it and sets it back to None.
+    """
+
+    certificate: Certificate | None
+
+    @abstractmethod
+    def liars_max(self, round_: int) -> int:
+        """Return how many members of our cohort of a round may lie."""
+
+    @abstractmethod
+    def require_certified(self, certificate: Certificate) -> None:
+        """Check a certificate from anybody, or raise RemoteProtocolError."""
+
+    @abstractmethod
+    def require_mean_of(self, certificate: Certificate, vector: Vector) -> None:
+        """Check that a certificate, which is in order, is of this vector.
+
+        Raises RemoteProtocolError if it is of another.
+        """
 
 
 T = TypeVar("T")

@@ -71,7 +71,7 @@ class _Exchange:
         self.means: dict[int, Vector] = {}
         self.result: Vector | None = None  # The new model; our own chunk is averaged in place.
         self.in_place: dict[int, Vector] = {}  # Chunks of it that means are written to, by owner.
-        self.contributors = 1 << self.rank
+        self.contributors = 0  # A bitmap over ranks.
         self.past: list[int] = []
         self.unreachable = 0
         self.is_anybody_heard = False
@@ -141,12 +141,21 @@ class CohortAveraging(Averaging):
         self._vector: Vector | None = None  # Our trained model, while an exchange is under way.
         self._weight = 1.0
 
+    message_types = (PartHeader, MeanHeader)
+
     def partners(self, round_: int) -> tuple[int, ...]:
         """Return the other members of the cohort."""
         return tuple(member for member in self._members_of(round_) if member != self._index)
 
     def begin(self, now_s: float, round_: int, vector: Vector, weight: float) -> list[Action]:
         """Send every owner its chunk of our model; wait for parts and means."""
+        return self._begin(now_s, round_, vector, weight)
+
+    def begin_without_update(self, now_s: float, round_: int, vector: Vector) -> list[Action]:
+        """Average what others send of our chunk, and wait for the means."""
+        return self._begin(now_s, round_, vector, 0.0)
+
+    def _begin(self, now_s: float, round_: int, vector: Vector, weight: float) -> list[Action]:
         if vector.shape != (self._length,) or vector.dtype != self._dtype:
             raise LocalProtocolError(f"a model is {self._dtype}[{self._length}]")
         if self._vector is not None:
@@ -154,11 +163,13 @@ class CohortAveraging(Averaging):
         self._exchanges.forget_before(round_)
         exchange = self._exchange(round_)
         self._round, self._vector, self._weight = round_, vector, weight
+        if weight:
+            exchange.contributors |= 1 << exchange.rank
         header = PartHeader(round_, weight)
         actions: list[Action] = []
         for rank, member in enumerate(exchange.members):
             # An owner whose mean has come has closed its chunk: our part would be late.
-            if rank in exchange.means_awaited:
+            if weight and rank in exchange.means_awaited:
                 part = vector[exchange.chunk(rank)]
                 receiver = self._roster.peers[member]
                 actions.append(SendBulk(receiver, header, (part,), part.nbytes))
@@ -187,7 +198,8 @@ class CohortAveraging(Averaging):
         if rank in exchange.means:
             return None
         bitmap = int.from_bytes(header.contributors, "little")
-        if not bitmap >> rank & 1 or bitmap >> len(exchange.members):
+        # An owner that has no update gives a mean without its own part.
+        if not bitmap or bitmap >> len(exchange.members):
             raise RemoteProtocolError("contributors_out_of_range")
         return exchange.chunk_length(rank) * self._dtype.itemsize
 
@@ -224,6 +236,14 @@ class CohortAveraging(Averaging):
     def on_past(self, now_s: float, partner: int) -> list[Action]:
         """Expect nothing more of a member that has left our round."""
         return self._on_absent(partner, is_past=True)
+
+    def on_no_update(self, now_s: float, partner: int) -> list[Action]:
+        """Expect no part of a member that has none; it owns its chunk all the same."""
+        exchange = self._exchanges.get(self._round) if self._vector is not None else None
+        if exchange is None or partner not in exchange.ranks:
+            return []
+        exchange.parts_awaited.discard(exchange.ranks[partner])
+        return self._advance(exchange)
 
     def on_peer_down(self, now_s: float, partner: int) -> list[Action]:
         """Expect nothing more of a member that cannot be reached."""
@@ -295,19 +315,24 @@ class CohortAveraging(Averaging):
         own = self._vector[exchange.chunk(exchange.rank)]
         if not own.size:
             return []
-        exchange.parts[exchange.rank] = (own, self._weight)
+        if self._weight:
+            exchange.parts[exchange.rank] = (own, self._weight)
         ranks = sorted(exchange.parts)
-        mean = self._result_of(exchange)[exchange.chunk(exchange.rank)]
-        weighted_mean([exchange.parts[rank] for rank in ranks], mean)
         actions: list[Action] = []
-        if not is_finite(mean):
-            # Looked at only now: the sum tells of all parts at once.
-            liars = [rank for rank in ranks if not is_finite(exchange.parts[rank][0])]
-            actions += [self._drop(exchange.members[rank]) for rank in liars]
-            ranks = [rank for rank in ranks if rank not in liars]
+        mean = self._result_of(exchange)[exchange.chunk(exchange.rank)]
+        if ranks:
             weighted_mean([exchange.parts[rank] for rank in ranks], mean)
+            if not is_finite(mean):
+                # Looked at only now: the sum tells of all parts at once.
+                liars = [rank for rank in ranks if not is_finite(exchange.parts[rank][0])]
+                actions += [self._drop(exchange.members[rank]) for rank in liars]
+                ranks = [rank for rank in ranks if rank not in liars]
+                if ranks:
+                    weighted_mean([exchange.parts[rank] for rank in ranks], mean)
+        exchange.is_own_chunk_local = not any(rank != exchange.rank for rank in ranks)
+        if not ranks:
+            return actions  # We have no update, and nobody's came: there is no mean to give.
         mean.flags.writeable = False
-        exchange.is_own_chunk_local = len(ranks) == 1
         exchange.means[exchange.rank] = exchange.in_place[exchange.rank] = mean
         exchange.parts.clear()  # The others' models can be freed.
         bitmap = sum(1 << rank for rank in ranks)

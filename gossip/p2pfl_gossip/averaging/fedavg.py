@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from p2pfl_gossip.actions import Action, SendBulk, Vector
 from p2pfl_gossip.averaging.base import RoundMessage, check_weight, weighted_mean
-from p2pfl_gossip.averaging.gathering import Gathering, Heard
+from p2pfl_gossip.averaging.gathering import NO_UPDATE, Gathering, Heard
 from p2pfl_gossip.averaging.neighbour_averaging import VectorHeader
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.roster import Roster
@@ -51,9 +51,14 @@ class FedAvgServer(Gathering[VectorHeader]):
     def _mix(
         self, round_: int, vector: Vector, weight: float, heard: list[Heard[VectorHeader]]
     ) -> Vector:
-        return weighted_mean([(vector, weight), *((it.body, it.header.weight) for it in heard)])
+        parts = [(it.body, it.header.weight) for it in heard]
+        if weight != NO_UPDATE:
+            parts.insert(0, (vector, weight))
+        return weighted_mean(parts) if parts else vector
 
     def _close(self, round_: int, result: Vector) -> list[Action]:
+        if self._weight == NO_UPDATE and not self._heard.get(round_):
+            return []  # It is nobody's mean: clients go on with their own.
         header = GlobalModelHeader(round_)
         parts = (result,)  # One tuple for all: a driver may tell that they get the same body.
         return [
@@ -79,13 +84,17 @@ class FedAvgClient(Gathering[GlobalModelHeader]):
         return (SERVER,)
 
     def _open(self, round_: int, vector: Vector, weight: float) -> list[Action]:
-        if round_ in self._heard:
-            return []  # The mean is here already: we are late, and our model is not awaited.
+        if round_ in self._heard or weight == NO_UPDATE:
+            return []  # The mean is here already, we are late; or we have nothing to send.
         header = VectorHeader(round_, weight)
         return [SendBulk(self._roster.peers[SERVER], header, (vector,), vector.nbytes)]
 
     def _check(self, sender: int, header: GlobalModelHeader) -> None:
         pass
+
+    def on_no_update(self, now_s: float, partner: int) -> list[Action]:
+        """Await the server all the same: it has the clients' mean."""
+        return []
 
     def _mix(
         self, round_: int, vector: Vector, weight: float, heard: list[Heard[GlobalModelHeader]]

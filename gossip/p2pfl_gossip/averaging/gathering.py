@@ -36,6 +36,9 @@ from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.records import Message
 from p2pfl_gossip.roster import Roster
 
+NO_UPDATE = 0.0
+"""The weight of a model that was not trained: it is in no mean."""
+
 HeaderT = TypeVar("HeaderT", bound=RoundMessage)
 
 
@@ -105,7 +108,7 @@ class Gathering(Averaging, Generic[HeaderT]):
 
     @abstractmethod
     def _open(self, round_: int, vector: Vector, weight: float) -> list[Action]:
-        """Send what the receivers are to have of our trained model."""
+        """Send what the receivers are to have of our trained model; a weight of 0 is of none."""
 
     @abstractmethod
     def _check(self, sender: int, header: HeaderT) -> None:
@@ -115,7 +118,10 @@ class Gathering(Averaging, Generic[HeaderT]):
     def _mix(
         self, round_: int, vector: Vector, weight: float, heard: list[Heard[HeaderT]]
     ) -> Vector:
-        """Return the new model, from our trained one and what was heard, by ascending sender."""
+        """Return the new model, from our trained one and what was heard, by ascending sender.
+
+        Where `weight` is 0, `vector` is no trained model: it is for when nothing was heard.
+        """
 
     def _close(self, round_: int, result: Vector) -> list[Action]:
         """Send what follows from the round's result; nothing, as a rule."""
@@ -127,8 +133,20 @@ class Gathering(Averaging, Generic[HeaderT]):
         """Return senders and receivers, ascending."""
         return tuple(sorted(dict.fromkeys((*self.senders(round_), *self.receivers(round_)))))
 
+    @property
+    def message_types(self) -> tuple[type[Message], ...]:  # type: ignore[override]
+        """The bodies of the senders."""
+        return (self.header_type,)
+
     def begin(self, now_s: float, round_: int, vector: Vector, weight: float) -> list[Action]:
         """Send to the receivers and await the senders."""
+        return self._begin(now_s, round_, vector, weight)
+
+    def begin_without_update(self, now_s: float, round_: int, vector: Vector) -> list[Action]:
+        """Await the senders, and mix what they send alone."""
+        return self._begin(now_s, round_, vector, NO_UPDATE)
+
+    def _begin(self, now_s: float, round_: int, vector: Vector, weight: float) -> list[Action]:
         if vector.shape != (self._length,) or vector.dtype != self._dtype:
             raise LocalProtocolError(f"a model is {self._dtype}[{self._length}]")
         self._heard.forget_before(round_)
@@ -188,6 +206,13 @@ class Gathering(Averaging, Generic[HeaderT]):
             self._awaited.clear()
         return self._advance()
 
+    def on_no_update(self, now_s: float, partner: int) -> list[Action]:
+        """Expect no body of a partner that has none."""
+        if self._vector is None:
+            return []
+        self._awaited.discard(partner)
+        return self._advance()
+
     def on_peer_down(self, now_s: float, partner: int) -> list[Action]:
         """Expect nothing more of a partner that cannot be reached."""
         if self._vector is None:
@@ -221,7 +246,7 @@ class Gathering(Averaging, Generic[HeaderT]):
         self.outcome = Outcome(
             vector=result,
             expected=len(senders) + 1,
-            contributors=len(heard) + 1,
+            contributors=len(heard) + (self._weight > 0),
             complete=bool(heard) or not senders,
             past=tuple(self._past) if self.takes_models_of_others else (),
             unreachable=self._unreachable,

@@ -2,7 +2,10 @@
 
 Each round's cohort runs one session of a masked sum (masked_sum/machine.py); its mean is the
 outcome. A session that aborts costs its members the round's exchange: they keep their own models,
-and the next round draws other cohorts.
+unless others of the cohort have a certified mean, and the next round draws other cohorts.
+
+Soon after the outcome `certificate` is set, if the mean is whole and t members signed it: the peer
+takes it and sets it back to None.
 
 A session that has ended for us lingers for a few rounds, or until all its members are known to be
 past it: they may still ask for what they lack. Messages of a session that we have not begun wait
@@ -26,11 +29,12 @@ from p2pfl_gossip.actions import (
 from p2pfl_gossip.averaging.base import (
     LOOKAHEAD_ROUNDS,
     UNKNOWN_ROUND,
-    Averaging,
+    CertifiedAveraging,
     Outcome,
 )
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.events import MaskedSumEnded, MemberBlamed
+from p2pfl_gossip.masked_sum.certificate import Certificate, digest_of, require_certified
 from p2pfl_gossip.masked_sum.cohort import Cohort, Patience
 from p2pfl_gossip.masked_sum.core import Entropy
 from p2pfl_gossip.masked_sum.machine import Aborted, MaskedSum, Summed
@@ -53,7 +57,7 @@ EARLY_MESSAGES_MAX = 32
 """Kept from one member for a session that we have not begun; as the session itself keeps."""
 
 
-class MaskedCohorts(Averaging):
+class MaskedCohorts(CertifiedAveraging):
     """One member's side of the masked sums of its cohorts, round after round.
 
     Args:
@@ -62,7 +66,7 @@ class MaskedCohorts(Averaging):
         identity: ours; signs what we say in a session.
         group: bytes that name the group.
         length: entries of a model, d; models are float32.
-        members_of: the cohort of this peer in a round: ascending indices, with its own; at least 5.
+        cohort_of: the cohort of a member in a round: ascending indices, with its own; at least 5.
         clip: largest absolute value of a parameter; larger ones count as that.
         weight_max: largest weight of a model; a larger one counts as that.
         patience: how long to wait for others.
@@ -70,7 +74,7 @@ class MaskedCohorts(Averaging):
         desk: of this machine alone; each session has a sub-desk.
     """
 
-    hides_models = True
+    message_types = (SessionMessage,)
 
     session_type: ClassVar[type[MaskedSum]] = MaskedSum
     """A simulation has another one, see p2pfl_simulations."""
@@ -83,7 +87,7 @@ class MaskedCohorts(Averaging):
         identity: Identity,
         group: bytes,
         length: int,
-        members_of: Callable[[int], tuple[int, ...]],
+        cohort_of: Callable[[int, int], tuple[int, ...]],
         clip: float,
         weight_max: float,
         patience: Patience,
@@ -91,8 +95,9 @@ class MaskedCohorts(Averaging):
         desk: Desk,
     ) -> None:
         self.outcome: Outcome | None = None
+        self.certificate: Certificate | None = None
         self._index, self._roster, self._identity = index, roster, identity
-        self._group, self._length, self._members_of = group, length, members_of
+        self._group, self._length, self._cohort_of = group, length, cohort_of
         self._clip, self._weight_max = clip, weight_max
         self._patience, self._entropy = patience, entropy
         self._desk = desk.sub(lambda _now_s, actions: self._keep(actions) + self._take_outcome())
@@ -106,6 +111,7 @@ class MaskedCohorts(Averaging):
         self._sessions: dict[int, MaskedSum] = {}  # By round: the one under way and lingering ones.
         self._cohorts: dict[int, Cohort] = {}  # Of rounds that others may be in.
         self._rounds: dict[bytes, int] = {}  # Session id -> round, of the same.
+        self._certified: dict[int, None] = {}  # Rounds whose certificate was told of.
         self._early: dict[int, dict[int, list[Message]]] = {}  # By round and sender.
         # Ended sessions, and their members of whom nothing of a later round has come.
         self._lingering: dict[int, dict[int, None]] = {}
@@ -113,6 +119,9 @@ class MaskedCohorts(Averaging):
     def restore(self, records: dict[str, bytes | Vector]) -> None:
         """Take what earlier incarnations persisted: the journals of their sessions."""
         self._records = dict(records)
+
+    def _members_of(self, round_: int) -> tuple[int, ...]:
+        return self._cohort_of(round_, self._index)
 
     def partners(self, round_: int) -> tuple[int, ...]:
         """Return the other members of the cohort."""
@@ -168,6 +177,10 @@ class MaskedCohorts(Averaging):
                     continue  # It lost its chance to be refused at its link.
                 actions += self._keep(answer)
         return actions + self._take_outcome()
+
+    def begin_without_update(self, now_s: float, round_: int, vector: Vector) -> list[Action]:
+        """Never: a peer without an update takes part in no masked sum."""
+        raise LocalProtocolError("a masked sum without a vector")
 
     def abandon(self) -> list[Action]:
         """Give up the session under way."""
@@ -232,6 +245,10 @@ class MaskedCohorts(Averaging):
         """Wait no longer for a member that has left our round."""
         return self._on_gone(now_s, partner, is_past=True)
 
+    def on_no_update(self, now_s: float, partner: int) -> list[Action]:
+        """Wait no longer for a member that takes no part: it has nothing to put in."""
+        return self._on_gone(now_s, partner, is_past=True)
+
     def on_peer_down(self, now_s: float, partner: int) -> list[Action]:
         """Wait no longer for a member that cannot be reached."""
         return self._on_gone(now_s, partner, is_past=False)
@@ -251,7 +268,8 @@ class MaskedCohorts(Averaging):
         return self._keep(actions) + self._take_outcome()
 
     def _take_outcome(self) -> list[Action]:
-        """Take the outcome of the session under way."""
+        """Take the outcome of the session under way, and certificates of those that lingered."""
+        self._take_certificate()
         if self._vector is None:
             return []
         round_ = self._round
@@ -300,24 +318,71 @@ class MaskedCohorts(Averaging):
     def _cohort(self, round_: int) -> Cohort:
         cohort = self._cohorts.get(round_)
         if cohort is None:
-            cohort = self._cohorts[round_] = Cohort(
-                group=self._group,
-                round=round_,
-                attempt=0,
-                members=tuple(self._roster.peers[member] for member in self._members_of(round_)),
-                vector_entries=self._length,
-                clip=self._clip,
-                weight_max=self._weight_max,
-                patience=self._patience,
-            )
+            cohort = self._cohorts[round_] = self._make_cohort(round_, self._index)
             self._rounds[cohort.session] = round_
         return cohort
+
+    def _make_cohort(self, round_: int, member: int) -> Cohort:
+        return Cohort(
+            group=self._group,
+            round=round_,
+            attempt=0,
+            members=tuple(self._roster.peers[each] for each in self._cohort_of(round_, member)),
+            vector_entries=self._length,
+            clip=self._clip,
+            weight_max=self._weight_max,
+            patience=self._patience,
+        )
+
+    # --- certificates -----------------------------------------------------------------------
+
+    def liars_max(self, round_: int) -> int:
+        """Return how many members of our cohort of a round may lie."""
+        return self._cohort(round_).liars_max
+
+    def require_certified(self, certificate: Certificate) -> None:
+        """Check that the cohort that the draw gives for its round signed, or raise.
+
+        Raises:
+            RemoteProtocolError: it is none, or of another cohort.
+        """
+        if certificate.cohort >= len(self._roster):
+            raise RemoteProtocolError("no_such_member")
+        cohort = self._make_cohort(certificate.round, certificate.cohort)
+        require_certified(cohort, certificate, self.session_type.core_type.verify_of)
+
+    def require_mean_of(self, certificate: Certificate, vector: Vector) -> None:
+        """Check that a certificate, which is in order, is of this vector, or raise.
+
+        Raises:
+            RemoteProtocolError: it is of another.
+        """
+        cohort = self._make_cohort(certificate.round, certificate.cohort)
+        if digest_of(cohort, vector) != certificate.digest:
+            raise RemoteProtocolError("other_model")
+
+    def _take_certificate(self) -> None:
+        """Set `certificate` once a session has one that was not told of."""
+        for round_, session in self._sessions.items():
+            signed = session.signed
+            if signed is None or round_ in self._certified:
+                continue
+            self._certified[round_] = None
+            self.certificate = Certificate(
+                round=round_,
+                cohort=self._members_of(round_)[0],
+                members=signed.members,
+                digest=signed.digest,
+                signers=self._cohort(round_).pack(signed.signatures),
+                signatures=b"".join(signed.signatures.values()),
+            )
 
     def _forget_before(self, round_: int) -> list[Action]:
         """Drop what belongs to rounds that nobody may ask for any more."""
         actions: list[Action] = []
         for old in [key for key in self._cohorts if key < round_ - LINGERING_SESSIONS]:
             del self._rounds[self._cohorts.pop(old).session]
+            self._certified.pop(old, None)
             actions += self._drop(old)
         for old in [key for key in self._early if key < round_]:
             del self._early[old]

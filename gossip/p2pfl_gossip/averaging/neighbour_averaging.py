@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from p2pfl_gossip.actions import Action, SendBulk, Vector
 from p2pfl_gossip.averaging.base import RoundMessage, check_weight, weighted_mean
-from p2pfl_gossip.averaging.gathering import Gathering, Heard
+from p2pfl_gossip.averaging.gathering import NO_UPDATE, Gathering, Heard
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.roster import Roster
 from p2pfl_gossip.topology import Neighbourhood, Topology
@@ -67,6 +67,8 @@ class NeighbourAveraging(Gathering[VectorHeader]):
         """Return our own model's weight, where in-neighbours of weights `absent` did not come."""
 
     def _open(self, round_: int, vector: Vector, weight: float) -> list[Action]:
+        if weight == NO_UPDATE:
+            return []
         header = VectorHeader(round_, weight)
         parts = (vector,)  # One tuple for all: a driver may tell that they get the same body.
         return [
@@ -85,6 +87,8 @@ class NeighbourAveraging(Gathering[VectorHeader]):
         parts = {
             item.sender: (item.body, shares.pop(item.sender) * item.header.weight) for item in heard
         }
+        if weight == NO_UPDATE:
+            return weighted_mean(list(parts.values())) if parts else vector
         own_share = self._own_share(neighbourhood, list(shares.values()))
         parts[self._index] = (vector, own_share * weight)
         # In the order of the roster: peers that hear the same models take the same mean, to the

@@ -128,6 +128,14 @@ class PushSum(Gathering[RunningSumHeader]):
         """Return the out-neighbours."""
         return self._topology.neighbourhood(round_, self._index).out_neighbours
 
+    def begin_without_update(self, now_s: float, round_: int, vector: Vector) -> list[Action]:
+        """Pass mass on as it is: what a peer holds is others' too, and none of it may be lost."""
+        return self._begin(now_s, round_, vector, 1.0)
+
+    def on_no_update(self, now_s: float, partner: int) -> list[Action]:
+        """Await the partner all the same: it passes mass on."""
+        return []
+
     def _open(self, round_: int, vector: Vector, weight: float) -> list[Action]:
         """Take up what training changed; keep one share of the mass and send the others."""
         trained = vector.astype(np.float64)

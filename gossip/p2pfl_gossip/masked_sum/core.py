@@ -174,9 +174,13 @@ class Core:
 
     def verify(self, rank: int, kind: bytes, signature: bytes, *body: bytes) -> None:
         """Check a member's signature, or raise RemoteProtocolError."""
+        self.verify_of(self.cohort, rank, kind, signature, *body)
+
+    @staticmethod
+    def verify_of(cohort: Cohort, rank: int, kind: bytes, signature: bytes, *body: bytes) -> None:
+        """Check a signature of any cohort's member, or raise RemoteProtocolError."""
         try:
-            key, session = self.cohort.public_keys[rank], self.cohort.session
-            verify_statement(key, kind, rank, signature, session, *body)
+            verify_statement(cohort.public_keys[rank], kind, rank, signature, cohort.session, *body)
         except InvalidIdentity:
             raise RemoteProtocolError("bad_signature") from None
 

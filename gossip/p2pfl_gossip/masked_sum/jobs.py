@@ -7,6 +7,7 @@ hashes of long bodies release the GIL. Jobs hold secrets, so none shows its fiel
 import numpy as np
 
 from p2pfl_crypto.encoding import Encoding, SumOutOfRange
+from p2pfl_crypto.hashing import body_digest
 from p2pfl_crypto.key_agreement import (
     InvalidKey,
     agree,
@@ -238,10 +239,18 @@ class DecodeSum(Job, frozen=True):
 
 
 class Decoded(Record, frozen=True):
-    """The end of a `DecodeSum`: float32[k], or None and why the sum was refused."""
+    """The end of a `DecodeSum`.
+
+    Attributes:
+        mean: float32[k], or None if the sum was refused.
+        weight_total: the sum of the encoded weights.
+        digest: of the mean's bytes, a part of the whole mean's digest.
+        refusal: why it was refused.
+    """
 
     mean: Vector | None
     weight_total: int
+    digest: bytes = b""
     refusal: str = ""
 
 
@@ -407,5 +416,7 @@ def _decode(job: DecodeSum) -> Decoded:
     try:
         job.encoding.require_in_range(total, weight_total, job.member_count)
     except SumOutOfRange as error:
-        return Decoded(None, weight_total, str(error))
-    return Decoded(job.encoding.decode(total, weight_total), weight_total)
+        return Decoded(None, weight_total, refusal=str(error))
+    mean = job.encoding.decode(total, weight_total)
+    digest = body_digest(mean.astype("<f4", copy=False).data)
+    return Decoded(mean, weight_total, digest)

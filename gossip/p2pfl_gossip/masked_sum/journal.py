@@ -21,6 +21,7 @@ class Step(IntEnum):
     ACKED = 1
     SPENT = 2
     VOTED = 3
+    SIGNED = 4
 
 
 class JournalRecord(Message, frozen=True, tag=127):
@@ -31,7 +32,8 @@ class JournalRecord(Message, frozen=True, tag=127):
         attempt: its attempt.
         step: how far the member went.
         spent_rounds: 1 + the last round whose vector was sent in any session; 0 for none.
-        said: what was acknowledged (tau2) or voted for (the ballot's digest), zeros before.
+        said: what was acknowledged (tau2), voted for (the ballot's digest) or signed (the mean's),
+            zeros before.
     """
 
     round: UInt63

@@ -21,6 +21,7 @@ from p2pfl_gossip.actions import (
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.masked_sum.advertising import Advertising
 from p2pfl_gossip.masked_sum.agreement import Agreement
+from p2pfl_gossip.masked_sum.certifying import Certifying, Signed
 from p2pfl_gossip.masked_sum.cohort import Cohort
 from p2pfl_gossip.masked_sum.core import SESSION_TIMER, Blame, Core, Entropy
 from p2pfl_gossip.masked_sum.exchange import Exchange
@@ -36,6 +37,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Header,
     Held,
     Manifest,
+    MeanSignature,
     Proposal,
     Receipt,
     Reveal,
@@ -53,7 +55,7 @@ from p2pfl_gossip.masked_sum.voting import Voting
 from p2pfl_gossip.records import Message, Record
 
 EARLY_MESSAGES_MAX = 32
-"""Kept from one member for a phase that we have not reached. It says at most nine things, and a sum
+"""Kept from one member for a phase that we have not reached. It says at most ten things, and a sum
 for each of the few chunks that it owns."""
 
 
@@ -147,6 +149,7 @@ class MaskedSum:
         self._voting = Voting(self._core, self._journal, self._exchange)
         self._revealing = Revealing(self._core, self._advertising, self._sharing)
         self._summing = Summing(self._core, self._revealing, self._exchange, self._voting, vector)
+        self._certifying = Certifying(self._core, self._journal, self._summing)
         self._handlers: dict[type[SessionMessage], Callable[[int, Any], None]] = {
             Advert: self._advertising.on_advert,
             AdvertList: self._advertising.on_advert_list,
@@ -161,6 +164,7 @@ class MaskedSum:
             Vote: self._voting.on_vote,
             Reveal: self._revealing.on_reveal,
             SumDigest: self._summing.on_digest,
+            MeanSignature: self._certifying.on_signature,
             Fetch: self._on_fetch,
         }
         self._early: dict[int, list[SessionMessage]] = {}
@@ -169,6 +173,11 @@ class MaskedSum:
         self._owed: list[Action] = []
         self._entered = Phase.IDLE
         self.outcome: Summed | Aborted | None = None
+
+    @property
+    def signed(self) -> Signed | None:
+        """The mean as t members signed it; comes after the outcome, of a whole mean only."""
+        return self._certifying.signed
 
     @property
     def phase(self) -> Phase:
@@ -329,6 +338,7 @@ class MaskedSum:
                     # By then the last deadline of all others has passed.
                     wait_s = (DEPUTIES_MAX + 2) * core.cohort.patience.sums_s
                     core.set_timer("release", wait_s, self._release)
+                    self._certifying.start()
             self._take_early()
 
     def _take_early(self) -> None:
@@ -366,6 +376,7 @@ class MaskedSum:
             or self._voting.answer(message)
             or self._revealing.answer(message)
             or self._summing.answer(asker, message)
+            or self._certifying.answer(message)
         )
         if answer is not None:
             core.send(asker, answer)

@@ -158,7 +158,7 @@ class Ballot(SessionMessage, frozen=True, tag=74):
         tau2: the session's transcript.
         members: U3.
         owners: for each chunk a byte; bit k says that the k-th owner of its ring is live. 0: the
-            chunk is dead, and everybody keeps its local values there.
+            chunk is void: everybody keeps its local values there, and the mean is nobody else's.
         manifest_digests: of U3's manifests, in order of rank.
         signature: of kind ``ballot``, over turn and digest.
     """
@@ -212,6 +212,14 @@ class SumDigest(SessionMessage, frozen=True, tag=78):
     signature: Signature
 
 
+class MeanSignature(SessionMessage, frozen=True, tag=80):
+    """After 6: the sender holds this whole mean; signed once, as kind ``mean``, over U3 and it."""
+
+    member: UInt32
+    digest: Digest
+    signature: Signature
+
+
 class Fetch(SessionMessage, frozen=True, tag=79):
     """Asks for something again; `what` is a `Wanted`.
 
@@ -247,6 +255,8 @@ class Wanted(IntEnum):
     """Chunk `first` of member `second`."""
     SUM = 13
     """Of chunk `first`."""
+    SIGNATURE = 14
+    """The asked member's own, of the mean."""
 
 
 MASKED_SUM_MESSAGES = (
@@ -265,6 +275,7 @@ MASKED_SUM_MESSAGES = (
     | Reveal
     | SumHeader
     | SumDigest
+    | MeanSignature
     | Fetch
 )
 """All that the wire must know of masked sums."""

@@ -12,6 +12,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Header,
     Held,
     Manifest,
+    MeanSignature,
     Proposal,
     Receipt,
     Reveal,
@@ -40,7 +41,7 @@ class Phase(IntEnum):
     REVEAL = 6
     """Shares are revealed; an owner waits for t of each secret."""
     DONE = 7
-    """The outcome is known; sums and chunks are still given to who asks."""
+    """The outcome is known, and signed if it is whole; sums and chunks are still given."""
     ABORTED = 8
     """Nothing was learned; nothing more is said."""
 
@@ -73,6 +74,7 @@ WINDOWS: dict[type[SessionMessage], tuple[Phase, Phase]] = {
     Reveal: (Phase.REVEAL, Phase.REVEAL),
     SumHeader: (Phase.REVEAL, Phase.REVEAL),
     SumDigest: (Phase.REVEAL, Phase.REVEAL),
+    MeanSignature: (Phase.DONE, Phase.DONE),
     Fetch: (Phase.ADVERTISE, Phase.DONE),
 }
 """First and last phase in which a message is taken.

@@ -7,11 +7,13 @@ where two disagree, and where nothing came in time. So a single liar falsifies n
 single crash after the vote costs no chunk.
 """
 
+from collections import Counter
 from itertools import islice
 
 import numpy as np
 
 from p2pfl_crypto.masks import Masked
+from p2pfl_crypto.transcripts import mean_digest
 from p2pfl_gossip.actions import RemoteProtocolError, Vector
 from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.exchange import SERVES_MAX, Exchange
@@ -48,6 +50,7 @@ class Summing:
         mean: the weighted mean, and our vector's values where there is none, once DONE.
         refusals: why a chunk keeps our values.
         weights: sum of the encoded weights of each chunk that was summed.
+        digest: of the mean, once DONE; None where a chunk keeps our values.
     """
 
     def __init__(
@@ -77,6 +80,8 @@ class Summing:
         self.mean: Vector = vector
         self.refusals: dict[int, str] = {}
         self.weights: dict[int, int] = {}
+        self.digest: bytes | None = None
+        self._mean_digests: dict[int, bytes] = {}
         self._served: dict[tuple[int, int], int] = {}
         self._waits = 0
 
@@ -346,6 +351,7 @@ class Summing:
             else:
                 self.mean[self._core.cohort.entries_of(chunk)] = result.mean
                 self.weights[chunk] = result.weight_total
+                self._mean_digests[chunk] = result.digest
             self._bodies[chunk] = {}
             self._finish_if_decided()
 
@@ -358,8 +364,23 @@ class Summing:
         if core.phase == Phase.REVEAL and count == core.cohort.chunk_count:
             self._finish()
 
+    def _refuse_other_weights(self) -> None:
+        """Void the chunks whose sum of weights is another than most have.
+
+        Each member's weight is the same in all its chunks, so sums that differ show a liar, though
+        not which one. All members see the same sums, and so void the same chunks.
+        """
+        counts = Counter(self.weights.values())
+        if len(counts) <= 1:
+            return
+        agreed = max(counts, key=lambda weight: (counts[weight], -weight))
+        for chunk in [chunk for chunk, weight in self.weights.items() if weight != agreed]:
+            del self.weights[chunk]
+            self.refusals[chunk] = "other_weight"
+
     def _finish(self) -> None:
         core = self._core
+        self._refuse_other_weights()
         for chunk in range(core.cohort.chunk_count):
             if chunk not in self.weights:
                 self.refusals.setdefault(chunk, "no_sum")
@@ -367,6 +388,10 @@ class Summing:
                 self.mean[entries] = self._vector[entries]
         if self.weights:
             self.mean.flags.writeable = False
+            if not self.refusals:
+                self.digest = mean_digest(
+                    [self._mean_digests[chunk] for chunk in range(core.cohort.chunk_count)]
+                )
             core.advance(Phase.DONE)
         else:
             core.abort("no_sum")

@@ -14,7 +14,14 @@ from p2pfl_gossip.averaging.cohort_averaging import MeanHeader, PartHeader
 from p2pfl_gossip.averaging.fedavg import GlobalModelHeader
 from p2pfl_gossip.averaging.neighbour_averaging import VectorHeader
 from p2pfl_gossip.averaging.push_sum import RunningSumHeader
-from p2pfl_gossip.catch_up import ModelHeader, ModelRequest, Status, StatusRequest
+from p2pfl_gossip.catch_up import (
+    ModelHeader,
+    ModelRequest,
+    NoUpdate,
+    Status,
+    StatusRequest,
+    Wait,
+)
 from p2pfl_gossip.comparison import DescriptionRequest, Present
 from p2pfl_gossip.description import DescriptionPage
 from p2pfl_gossip.masked_sum.journal import KEY_PREFIX, Step, read_record
@@ -28,6 +35,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Header,
     Held,
     Manifest,
+    MeanSignature,
     Proposal,
     Receipt,
     Reveal,
@@ -121,6 +129,7 @@ BEGUN = Promise("the session's beginning", _is_begun)
 ACKED = _of_own(Step.ACKED, lambda it: bytes(it.tau2), "what was acknowledged")
 SPENT = _of_own(Step.SPENT, lambda it: bytes(it.tau2), "that the vector is spent")
 VOTED = _of_own(Step.VOTED, lambda it: bytes(it.ballot), "what was voted for")
+SIGNED = _of_own(Step.SIGNED, lambda it: bytes(it.digest), "which mean was signed")
 
 PROMISES: dict[type[Message], tuple[Promise, ...]] = {
     # The opening: secrets are committed to in the roster, so none is said in two versions.
@@ -136,6 +145,8 @@ PROMISES: dict[type[Message], tuple[Promise, ...]] = {
     StatusRequest: (INCARNATION,),
     ModelRequest: (INCARNATION,),
     ModelHeader: (INCARNATION,),
+    Wait: (INCARNATION,),
+    NoUpdate: (INCARNATION,),
     PartHeader: (INCARNATION,),
     MeanHeader: (INCARNATION,),
     VectorHeader: (INCARNATION,),
@@ -158,6 +169,7 @@ PROMISES: dict[type[Message], tuple[Promise, ...]] = {
     Reveal: (BEGUN,),
     SumHeader: (BEGUN,),
     SumDigest: (BEGUN,),
+    MeanSignature: (BEGUN, SIGNED),
     Fetch: (BEGUN,),
 }
 """What each message promises; a message that promises nothing is here all the same."""

@@ -13,7 +13,7 @@ from scripted import IDS
 
 from p2pfl.daemon.logs import close_log, open_log
 from p2pfl.daemon.reporter import Reporter
-from p2pfl.daemon.sentences import describe_clipped
+from p2pfl.daemon.sentences import NAMED_MAX, describe_clipped
 from p2pfl.store.keys import read_keys
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event
@@ -62,6 +62,17 @@ def test_a_member_of_another_group_is_told_even_after_a_failed_dial(
     told = lines(tmp_path)
     assert len(told) == 2
     assert told[1][1].startswith("oslo has another roster, or another version of p2pfl")
+
+
+def test_who_had_no_update_is_named(log: logging.Logger, tmp_path: Path) -> None:
+    reporter = Reporter(log, {IDS[1]: "m2"})
+    vector = np.zeros(3, np.float32)
+    reporter.on_event(0.0, events.RoundEnded(7, vector, 3, 2, True, (IDS[1],)))
+    many = tuple(str(number) for number in range(NAMED_MAX + 2))
+    reporter.on_event(0.0, events.RoundEnded(8, vector, 3, 2, False, many))
+    told = [message for _, message in lines(tmp_path)]
+    assert told[0] == "round 7 ended: 2 of 3 models, m2: no update"
+    assert told[1].endswith("6, 7 and 2 more: no update, not complete")
 
 
 def test_figures_of_a_task_do_not_hide_what_the_daemon_tells(

@@ -565,7 +565,6 @@ def test_a_weight_out_of_range_is_refused(weight: float) -> None:
     ("bitmap", "why"),
     [
         (b"\x00", "of nobody"),
-        (b"\x0d", "without its owner"),
         (b"\x12", "of a fifth of four"),
         (b"\x02\x01", "of a ninth of four"),
         (b"\xff" * 128, "of 1,024"),

@@ -509,7 +509,7 @@ def test_the_records_of_opening_and_peer_do_not_collide() -> None:
     at_opening = set(one.records)
     assert at_opening == {"description", "draw_seed", "draw_secrets", "incarnation"}
     one.do_round()
-    assert set(one.records) - at_opening == {"round", "model", "is_trained"}
+    assert set(one.records) - at_opening == {"round", "model"}
     assert one.records["draw_seed"] == seed_of(4)
 
 

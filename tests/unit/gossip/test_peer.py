@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from one_peer import DEADLINE_S, OneHidingPeer, OnePeer
+from one_peer import DEADLINE_S, OnePeer
 
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Command, LocalProtocolError, PeerId, RemoteProtocolError
@@ -19,6 +19,7 @@ from p2pfl_gossip.catch_up import (
     SEEK_FANOUT,
     ModelHeader,
     ModelRequest,
+    NoUpdate,
     Status,
     StatusRequest,
 )
@@ -96,16 +97,64 @@ def test_nothing_is_persisted_or_evaluated_where_settings_say_never() -> None:
     assert peer.reported(events.PeerEvaluated) == []
 
 
-def test_a_failed_training_goes_on_with_the_model_the_round_began_with() -> None:
+def test_a_failed_training_puts_nothing_in_and_all_are_told() -> None:
     peer = OnePeer().start()
     peer.do_round(4.0)
+    peer.bodies.clear()
     peer.failed(Train, "the loss became nan")
     assert peer.reported(events.TrainingFailed) == [events.TrainingFailed(1, "the loss became nan")]
     assert peer.peer.state is State.AVERAGING
-    assert peer.bodies[-1][2].tolist() == [4.0] * 2
-    peer.exchange(8.0)
-    assert peer.peer.round == 2
-    assert peer.peer.vector.tolist() == [7.0] * 2 + [8.0] * 6
+    assert peer.bodies == []
+    assert peer.asked(NoUpdate) == [1, 2, 3]
+    for other in range(1, 4):
+        peer.part(other, 8.0)
+    # It owns its chunk all the same: the mean of the others' parts.
+    assert [(to, body.tolist()) for to, _, body in peer.bodies] == [
+        (1, [8.0] * 2),
+        (2, [8.0] * 2),
+        (3, [8.0] * 2),
+    ]
+    means = [header for _, header, _ in peer.bodies if isinstance(header, MeanHeader)]
+    assert [header.contributors for header in means] == [b"\x0e"] * 3
+    for other in range(1, 4):
+        peer.mean(other, 8.0)
+    assert peer.peer.vector.tolist() == [8.0] * 8
+
+
+def test_whoever_has_no_update_is_not_waited_for() -> None:
+    peer = OnePeer().start()
+    peer.message(3, NoUpdate(0))  # While we train.
+    peer.train(4.0)
+    peer.part(1, 8.0)
+    peer.message(2, NoUpdate(0))
+    means = [header for _, header, _ in peer.bodies if isinstance(header, MeanHeader)]
+    assert {header.contributors for header in means} == {b"\x03"}
+    for other in range(1, 4):
+        peer.mean(other, 8.0)
+    (ended,) = peer.reported(events.RoundEnded)
+    assert ended.without_update == ("peer-2", "peer-3")
+
+
+def test_a_peer_that_hears_of_no_model_either_keeps_its_own() -> None:
+    peer = OnePeer().start()
+    peer.do_round(4.0)
+    peer.failed(Train, "no rows")
+    for other in range(1, 4):
+        peer.message(other, NoUpdate(1))
+    while peer.peer.state is State.AVERAGING:
+        peer.timer()
+    assert peer.peer.vector.tolist() == [4.0] * 8
+    assert peer.reported(events.RoundEnded)[-1].contributors == 0
+
+
+@pytest.mark.parametrize(("sender", "round_"), [(1, 0), (1, 1 + LOOKAHEAD_ROUNDS + 1), (1, 20)])
+def test_no_update_of_another_time_is_forgotten(sender: int, round_: int) -> None:
+    peer = OnePeer(rounds=20).start()
+    peer.do_round(4.0)
+    peer.message(sender, NoUpdate(round_))
+    assert not peer.peer._no_updates.get(round_)
+    with pytest.raises(RemoteProtocolError, match="round_out_of_range"):
+        peer.message(sender, NoUpdate(21))
 
 
 def test_a_failed_evaluation_is_reported_and_stops_nothing() -> None:
@@ -230,21 +279,6 @@ def _lost_round(peer: OnePeer, *, ahead: int) -> OnePeer:
     while peer.peer.state is State.AVERAGING:
         peer.timer()
     return peer
-
-
-def test_whoever_loses_a_round_goes_where_others_are_if_no_liar_alone_says_so() -> None:
-    # A masked sum of 7 needs 5; these 3, and those who are with us, never come to one again.
-    peer = _lost_round(OneHidingPeer(peers=7, length=14), ahead=3)
-    assert peer.peer.state is State.CATCHING_UP
-    assert peer.asked(ModelRequest) == [1]
-    assert peer.reported(events.RoundLost) == [events.RoundLost(0, "behind")]
-    assert peer.reported(events.RoundEnded) == []
-
-
-def test_whoever_loses_a_round_goes_on_where_only_liars_may_be_ahead() -> None:
-    peer = _lost_round(OneHidingPeer(peers=7, length=14), ahead=2)
-    (ended,) = peer.reported(events.RoundEnded)
-    assert (peer.peer.round, ended.contributors) == (1, 1)
 
 
 def test_without_a_threshold_a_lost_round_is_no_reason_to_leave_it() -> None:
@@ -609,18 +643,6 @@ def test_whoever_is_alone_ahead_gives_its_model_to_those_who_are_behind() -> Non
     assert peer.models() == [(2, 2, [99.0] * 8)]
     peer.message(1, ModelRequest(0))
     assert peer.models() == [(1, 2, [99.0] * 8)]
-
-
-def test_where_models_are_hidden_the_last_average_is_given_in_place_of_ones_own() -> None:
-    peer = _alone_ahead(OneHidingPeer())
-    assert peer.models() == [(2, 2, [4.0] * 8)]
-    peer.message(1, ModelRequest(0))
-    assert peer.models() == [(1, 2, [4.0] * 8)]
-    peer.make()  # A new process has its own model alone, and the start that all have.
-    peer.start()
-    peer.message(1, ModelRequest(0))
-    assert peer.models() == [(1, 2, [0.0] * 8)]
-    assert peer.peer.vector.tolist() == [99.0] * 8
 
 
 def test_only_so_many_models_are_given_at_once() -> None:
