@@ -66,7 +66,7 @@ def signed_again(message: M, identity: Identity, rank: int) -> M:
     if isinstance(message, sums.Share):
         return replaced(message, header=signed_again(message.header, identity, rank))
     try:
-        stated = _stated(message)
+        stated = stated_by(message)
     except OverflowError:  # A number that is too large to be stated; nobody decodes it, either.
         return message
     if stated is None or not isinstance(message, sums.SessionMessage):
@@ -75,7 +75,7 @@ def signed_again(message: M, identity: Identity, rank: int) -> M:
     return replaced(message, signature=sign_statement(identity, kind, rank, message.session, *body))
 
 
-def _stated(message: Message) -> tuple[bytes, Sequence[bytes]] | None:
+def stated_by(message: Message) -> tuple[bytes, Sequence[bytes]] | None:
     """Return the kind and body of what a message states; None if it states nothing."""
     match message:
         case sums.Advert():
