@@ -20,8 +20,7 @@ from p2pfl_gossip.learning import Train, WorkFailed
 from p2pfl_gossip.records import Record
 from p2pfl_simulations.batch import Worker
 from p2pfl_simulations.checkers import Violation, all_checkers
-from p2pfl_simulations.checkers.accounting import BytesAsFormula, CountedOnce
-from p2pfl_simulations.checkers.base import Checker
+from p2pfl_simulations.checkers.accounting import BytesAsFormula
 from p2pfl_simulations.checkers.progress import AllFinish
 from p2pfl_simulations.host import Host
 from p2pfl_simulations.running import Simulation
@@ -83,23 +82,15 @@ class Sweep:
             unlucky = Unlucky(learner, drawn.failing)
         self.all_finish = AllFinish()
         self.end = _End(self.all_finish)
-        self.checkers: list[Checker] = [*all_checkers(), self.all_finish]
         self.simulation = Simulation(
             scenario,
             learner,
             lambda _: None,
             worker=unlucky if drawn.failing else None,
-            checkers=self.checkers,
+            checkers=(*all_checkers(), self.all_finish),
             observers=(self.end,),
         )
         self.world = self.end.world = self.simulation.world
-        recorder = self.simulation.recorder
-        late: list[Checker] = [CountedOnce(recorder.rows, lambda: recorder.peers)]
-        if not drawn.is_faulty and masking_of(scenario) == "none":
-            late.append(BytesAsFormula(scenario, lambda: self.world.bytes_sent))
-        for checker in late:
-            checker.start(self.all_finish.watched)
-        self.checkers += late
 
     def run(self) -> None:
         """Run to the end, or raise Violation."""
@@ -115,8 +106,11 @@ class Sweep:
         if not drawn.is_faulty:
             self.end.stops = world.is_over = False  # What is on its way counts as well.
             world.run(math.inf)
-        for checker in self.checkers:
-            checker.on_end(world.queue.now_s)
+        self.simulation.end_checks()
+        if not drawn.is_faulty and masking_of(drawn.scenario) == "none":
+            formula = BytesAsFormula(drawn.scenario, lambda: world.bytes_sent)
+            formula.start(self.all_finish.watched)
+            formula.on_end(world.queue.now_s)
 
     def time_to_finish_s(self) -> float:
         """Return how long all rounds may take once nothing goes wrong.

@@ -19,6 +19,8 @@ from p2pfl_simulations.baselines import local_only, pooled
 from p2pfl_simulations.batch import Worker, Workshop
 from p2pfl_simulations.checkers import Checker, Watched, all_checkers
 from p2pfl_simulations.disk import Disks
+from p2pfl_simulations.checkers.accounting import CountedOnce
+from p2pfl_simulations.checkers.progress import AllFinish
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.faults import FaultInjector
 from p2pfl_simulations.group import (
@@ -86,7 +88,7 @@ def run(
     learner = make_learner(
         scenario.learning, peer_count=scenario.peers, seed=scenario.seed, folder=folder
     )
-    checkers = all_checkers() if is_checked else ()
+    checkers = checkers_of(scenario) if is_checked else ()
     simulation = Simulation(scenario, learner, tell, folder=folder, checkers=checkers)
     interrupted = simulation.run()
     result = simulation.result()
@@ -162,6 +164,8 @@ class Simulation:
         self._workshop = Workshop(masking)
         liars = Liars(scenario, folder)
         self.recorder = Recorder(scenario, self._accuracy, self._on_round, liars.strategies)
+        if checkers:
+            self._checkers += (CountedOnce(self.recorder.rows, lambda: self.recorder.peers),)
         self.faults = FaultInjector(
             scenario.faults, seed=scenario.seed, training_s=speeds.round_s(scenario.peers)
         )
@@ -198,9 +202,13 @@ class Simulation:
                 self.world.run(self._scenario.time_limit_s)
         except KeyboardInterrupt:
             return True
+        self.end_checks()
+        return False
+
+    def end_checks(self) -> None:
+        """Have checkers look at the whole run; raises `Violation`."""
         for checker in self._checkers:
             checker.on_end(self.world.queue.now_s)
-        return False
 
     def result(self) -> Run:
         """Gather the result of what has run."""
@@ -248,6 +256,16 @@ class Simulation:
 
     def _on_round(self, row: RoundRow) -> None:
         self._tell(gossip_progress(self._scenario, row, self.recorder.online))
+
+
+def checkers_of(scenario: Scenario) -> tuple[Checker, ...]:
+    """Return what watches a run: that all finish is demanded where nothing keeps them from it."""
+    faults = scenario.faults
+    is_disturbed = faults.churn or faults.dropout or faults.crash or faults.partitions
+    has_limit = "time_limit_s" in scenario.model_fields_set
+    if is_disturbed or scenario.network.loss or has_limit:
+        return all_checkers()
+    return (*all_checkers(), AllFinish())
 
 
 def watch(world: World, scenario: Scenario, initial: Vector, liars: Liars) -> Watched:
