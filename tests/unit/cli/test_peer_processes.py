@@ -38,6 +38,18 @@ def test_sigterm_while_the_group_opens_is_a_good_end(tmp_path: Path) -> None:
     assert not (member / "control.sock").exists()
 
 
+def test_a_group_is_stopped_and_started_again(tmp_path: Path) -> None:
+    group = make_group(tmp_path)
+    for _ in range(2):
+        with running(*group) as peers:
+            for peer in peers:
+                peer.until("finished")
+            for peer in peers:
+                peer.stop()
+                assert peer.end() == 0
+                assert peer.plain_lines() == []
+
+
 def test_a_second_sigterm_ends_it_amid_a_training_without_end(tmp_path: Path) -> None:
     one, two = make_group(tmp_path, task="frail:Frail")
     set_fault(one, "stop, and train for ever")
