@@ -1,7 +1,7 @@
 """Takes checks out of the product one by one, and sees that the named test fails without each.
 
     ./scripts/bench planted                   # all, about two seconds each on a quiet core
-    ./scripts/bench planted signature         # those whose name holds a word
+    ./scripts/bench planted signature         # those whose name holds a word: refusal, limit, ...
 
 Each is planted in a copy of its package, in a process of its own; the product is not touched. A
 fault that no test noticed is printed, and the exit code is 1. tests/checks/planted.py lists them.

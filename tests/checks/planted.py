@@ -6,6 +6,7 @@ plants them all, the tests a few of them.
 
 from planted_limits import LIMITS
 from planting import Fault
+from refusals import TABLE, as_fault, places
 
 SUMS = "gossip/p2pfl_gossip/masked_sum"
 FORGED = "tests/checks/test_session_forgeries.py::test_what_comes_of_a_forged_message"
@@ -239,4 +240,7 @@ RECORDS = tuple(
 )
 """A record moved behind what it is for: an observer of the simulated world sees it."""
 
-PLANTED: tuple[Fault, ...] = (*SIGNATURES, *SENDERS, *TURNS, *BOUNDS, *RECORDS, *LIMITS)
+REFUSALS = tuple(as_fault(place, TABLE[place.name]) for place in places() if place.name in TABLE)
+"""Each refusal, blame and disconnect in gossip, taken out."""
+
+PLANTED: tuple[Fault, ...] = (*SIGNATURES, *SENDERS, *TURNS, *BOUNDS, *RECORDS, *LIMITS, *REFUSALS)

@@ -52,19 +52,10 @@ def is_noticed(fault: Fault, folder: Path) -> tuple[bool, str]:
     shutil.copytree(source / inside, folder / inside, ignore=ignored)
     planted = folder / Path(fault.file).relative_to(PACKAGES[package])
     planted.write_text(planted.read_text().replace(fault.old, fault.new))
+    # -P: the folder of the project, where `p2pfl` lies, is not looked in first.
+    options = ["-P", "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider"]
     ended = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-x",
-            "-n",
-            "0",
-            "-p",
-            "no:cacheprovider",
-            fault.test,
-        ],
+        [sys.executable, *options, fault.test],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,

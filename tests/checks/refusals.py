@@ -5,6 +5,7 @@ test that fails once the place is taken out; `./scripts/bench planted refusal` t
 """
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from planting import Fault
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "gossip/p2pfl_gossip"
+TABLE: dict[str, str] = tomllib.loads(Path(__file__).with_name("refusals.toml").read_text())
+"""By place: a test that fails without it."""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ from p2pfl_gossip.masked_sum.phases import WINDOWS, Phase
 from p2pfl_gossip.opening import Begun
 
 LEADER = 3
-MANY = 400
+MANY, MANY_FETCHES = 40, 400
 """More than any limit on what one member may send of one kind."""
 
 PROVEN_BY_NO_MESSAGE = ("false_sum", "corrupt_reveal", "bad_dealing")
@@ -124,12 +124,62 @@ class Case:
     is_before: bool = False
     is_idle: bool = False
     is_after: bool = False
+    is_left_out: bool = False
+
+    @classmethod
+    def of_the_left_out(cls, _stage: SessionStage) -> "Case":
+        """What a member says that is not in the list which the others follow."""
+        return cls([], is_left_out=True)
 
 
-def stage_at(kind: type[SessionMessage]) -> SessionStage:
+def _with_left_out(stage: SessionStage, message: Any) -> Any:
+    """Have a leader name a member that is left out, beside those of its list."""
+    members, field = stage.cohort.unpack(message.members), LISTED[type(message)]
+    assert members is not None
+    place = sum(rank < ABSENT for rank in members)
+    digests = getattr(message, field)
+    changes = {
+        "members": stage.cohort.pack((*members, ABSENT)),
+        field: digests[: 32 * place] + bytes(32) + digests[32 * place :],
+    }
+    return stage.signed(msgspec.structs.replace(message, **changes), stage.sender)
+
+
+def _by_left_out(field: str) -> Callable[[SessionStage, Any], Any]:
+    def make(stage: SessionStage, message: Any) -> Any:
+        return stage.signed(msgspec.structs.replace(message, **{field: ABSENT}), ABSENT)
+
+    return make
+
+
+def _share_of_left_out(stage: SessionStage, message: Any) -> Any:
+    header = msgspec.structs.replace(message.header, dealer=ABSENT)
+    return stage.signed(msgspec.structs.replace(message, header=header), ABSENT)
+
+
+ABSENT = 2
+"""Left out of the list, as it was away; it speaks all the same."""
+
+LEFT_OUT: dict[type[SessionMessage], Callable[[SessionStage, Any], Any]] = {
+    Share: _share_of_left_out,
+    Header: _by_left_out("dealer"),
+    Held: lambda _stage, message: message,
+    Proposal: _with_left_out,
+    ChunkHeader: _by_left_out("member"),
+    Manifest: _by_left_out("member"),
+    Receipt: _by_left_out("owner"),
+    Ballot: _with_left_out,
+    Reveal: lambda _stage, message: message,
+    SumHeader: lambda stage, message: stage.signed(message, ABSENT),
+    SumDigest: _by_left_out("member"),
+}
+"""What such a member says, or what is said of it."""
+
+
+def stage_at(kind: type[SessionMessage], absent: tuple[int, ...] = ()) -> SessionStage:
     """Run a session until a message of a kind is about to arrive."""
     place = PLACES[kind]
-    stage = SessionStage(place.of or kind, place.phase, place.receiver).stop_at()
+    stage = SessionStage(place.of or kind, place.phase, place.receiver).stop_at(absent)
     stage.message = place.make(stage.message)
     return stage
 
@@ -154,9 +204,11 @@ def _cases(
             [one if isinstance(one, tuple) else (author, one, body) for one in said], **where
         )
 
+    many = MANY_FETCHES if kind is Fetch else MANY
+
     def say_many(**where: bool) -> Callable[[SessionStage], Case]:
         return lambda _stage: Case(
-            [(author, vary(stage, kind, message, number), body) for number in range(MANY)], **where
+            [(author, vary(stage, kind, message, number), body) for number in range(many)], **where
         )
 
     yield "as it is", say(message)
@@ -172,6 +224,13 @@ def _cases(
     yield "sender ourselves", say((peers[stage.receiver], message, body))
     yield "sender another member", say((peers[others[0]], message, body))
     yield "replayed", say(message, message)
+    yield "another version", say(message, vary(stage, kind, message, 1))
+    if kind in HAS_BODY:
+        yield "without a body", say((author, message, None))
+    else:
+        yield "with a body", say((author, message, np.zeros(4, np.uint32)))
+    if kind in LEFT_OUT:
+        yield "of a member that is left out", Case.of_the_left_out
     if WINDOWS[kind][0] > Phase.ADVERTISE:
         yield "too early", say(message, is_before=True)
         yield "too early, too many", say_many(is_before=True)
@@ -228,6 +287,8 @@ def what_comes_of(kind: type[SessionMessage], case: Case) -> str:
 
     A stage where nothing changed serves the next case too.
     """
+    if case.is_left_out:
+        return _what_comes_of_the_left_out(kind)
     is_at_place = not (case.is_before or case.is_idle or case.is_after)
     stage = _UNTOUCHED.pop(kind, None) if is_at_place else None
     if stage is None:
@@ -240,6 +301,13 @@ def what_comes_of(kind: type[SessionMessage], case: Case) -> str:
     if is_at_place and len(case.said) == 1 and (word == "ignored" or word.startswith("refused")):
         _UNTOUCHED[kind] = stage
     return word
+
+
+def _what_comes_of_the_left_out(kind: type[SessionMessage]) -> str:
+    stage = stage_at(kind, absent=(ABSENT,))
+    message = LEFT_OUT[kind](stage, stage.message)
+    sender = stage.sender if kind in LISTED else ABSENT
+    return _tell(stage, stage.machine, stage.cohort.members[sender], message, stage.body)
 
 
 def _stage_for(kind: type[SessionMessage], case: Case) -> SessionStage:
@@ -280,7 +348,7 @@ def _tell(stage: SessionStage, machine: MaskedSum, peer: Any, message: Any, body
 def _give(stage: SessionStage, machine: MaskedSum, peer: Any, message: Any, body: Any) -> list[Any]:
     """Give a member a message, and the results of the jobs that it asks for at that."""
     actions: list[Any] = []
-    if type(message) in HAS_BODY:
+    if body is not None:
         size = machine.body_bytes(stage.now_s, peer, message)
         actions += _nothing(stage)  # Gives what the header led to.
         if size is not None and size == body.nbytes:

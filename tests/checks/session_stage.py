@@ -97,9 +97,9 @@ class SessionStage(SessionDriver):
         self.sender, self.body = -1, None
         self.is_stopped = False
 
-    def stop_at(self) -> "SessionStage":
+    def stop_at(self, absent: tuple[int, ...] = ()) -> "SessionStage":
         try:
-            self.run()
+            self.run(absent)
         except Reached:
             self.is_stopped = True
         assert self.is_stopped, f"no {self.kind} came"

@@ -6,6 +6,7 @@ from random import Random
 import pytest
 from planted import PLANTED
 from planting import Fault, is_noticed
+from refusals import TABLE, places
 
 SAMPLE = 2
 """Of all planted faults, in one run of the tests: each takes a process of its own."""
@@ -18,6 +19,11 @@ def test_every_planted_fault_has_its_place_and_its_name() -> None:
     """Who moves or rewords a check takes its fault along."""
     assert [fault.name for fault in PLANTED if not fault.is_at_home()] == []
     assert len(dict.fromkeys(fault.name for fault in PLANTED)) == len(PLANTED)
+
+
+def test_every_refusal_names_a_test_that_fails_without_it() -> None:
+    """A new refusal, blame or disconnect in gossip needs its row in `refusals.toml`."""
+    assert list(TABLE) == [place.name for place in places()]
 
 
 @pytest.mark.parametrize(
