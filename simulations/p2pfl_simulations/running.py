@@ -18,9 +18,9 @@ from p2pfl_gossip.records import Record
 from p2pfl_simulations.baselines import local_only, pooled
 from p2pfl_simulations.batch import Worker, Workshop
 from p2pfl_simulations.checkers import Checker, Watched, all_checkers
-from p2pfl_simulations.disk import Disks
 from p2pfl_simulations.checkers.accounting import CountedOnce
 from p2pfl_simulations.checkers.progress import AllFinish
+from p2pfl_simulations.disk import Disks
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.faults import FaultInjector
 from p2pfl_simulations.group import (
