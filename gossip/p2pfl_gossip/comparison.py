@@ -5,7 +5,7 @@ asked for until the first difference is found. Whoever differs counts as away, a
 is averaged. Losing a message only delays: `ask_again` asks again.
 """
 
-from p2pfl_gossip.description import Description, DescriptionPage, Difference
+from p2pfl_gossip.description import Description, DescriptionPage, Difference, digest_of
 from p2pfl_gossip.records import Digest, Message, UInt32
 
 DIFFERENCES_MAX = 8
@@ -69,6 +69,8 @@ class Comparison:
             self._asked[member] = found
             return None, [(member, DescriptionRequest(found))]
         del self._asked[member]
+        if found is None and digest_of(page) != self._told[member]:
+            found = Difference("unsaid")  # What it shows is not what it told the digest of.
         if found is None:
             del self.differing[member]
         else:

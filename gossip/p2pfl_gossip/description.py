@@ -172,8 +172,7 @@ class Description:
         object.__setattr__(self, "layout", hash_parts(b"p2pfl/layout", *lines))
         files = (f"{it.name}\0{it.version}".encode() for it in self.sources)
         object.__setattr__(self, "code", hash_parts(b"p2pfl/code", *files))
-        parts = (self.layout, self.start.digest, self.frozen.digest, self.code)
-        object.__setattr__(self, "digest", hash_parts(b"p2pfl/describe", *parts))
+        object.__setattr__(self, "digest", digest_of(self))
 
     def page(self, first: int) -> DescriptionPage:
         """Return the page whose tensors begin at `first`; without any beyond the last."""
@@ -203,8 +202,7 @@ class Description:
             return Difference("frozen")
         if page.code != self.code:
             return self._compare_sources(page)
-        exact = page.start.digest == self.start.digest and page.frozen.digest == self.frozen.digest
-        return Difference("unsaid") if exact else None
+        return None
 
     def _compare_tensors(self, page: DescriptionPage) -> Difference | int:
         place = page.first
@@ -245,6 +243,12 @@ def decode_page(kept: bytes) -> DescriptionPage:
     page = _CODEC.decode_untrusted(kept)
     assert isinstance(page, DescriptionPage)
     return page
+
+
+def digest_of(described: Description | DescriptionPage) -> bytes:
+    """Return the digest of a description, which any of its pages tells as well."""
+    start, frozen = described.start.digest, described.frozen.digest
+    return hash_parts(b"p2pfl/describe", described.layout, start, frozen, described.code)
 
 
 def describe_tensor(name: str, shape: Sequence[int], dtype: str) -> Tensor:

@@ -122,8 +122,14 @@ def test_the_first_difference_is_named(theirs: Description, expected: Difference
 
 def test_the_same_description_has_the_same_digest_and_no_difference() -> None:
     assert description_of().digest == OURS.digest
-    # Only a lie has another digest and the same page.
-    assert OURS.compare(description_of().page(0)) == Difference("unsaid")
+    assert OURS.compare(description_of().page(0)) is None
+
+
+def test_a_page_that_is_not_of_the_digest_that_was_told_is_a_lie() -> None:
+    comparison = Comparison(OURS, 0)
+    comparison.on_told(1, bytes(32))
+    assert comparison.on_page(1, OURS.page(0)) == (Difference("unsaid"), [])
+    assert not comparison.is_alike(1)
 
 
 def test_the_layout_is_told_before_the_start_and_that_before_the_code() -> None:
