@@ -33,7 +33,7 @@ from p2pfl.group.averaging import SESSION_DEADLINES
 from p2pfl_simulations.launch.errors import LaunchError
 from p2pfl_simulations.launch.folders import make_folders
 from p2pfl_simulations.launch.processes import PeerProcess
-from p2pfl_simulations.launch.stage import ProcessStage
+from p2pfl_simulations.launch.testbed import ProcessTestbed
 from p2pfl_simulations.scenario import Scenario, make_scenario
 
 PEERS = 8
@@ -111,16 +111,16 @@ def run_once(task: str, seed: int, folder: Path) -> Figures:
     """Run 8 processes through all strikes; return what was seen, and what was wrong."""
     scenario = scenario_of(task, seed)
     folders = make_folders(scenario, folder, TASKS, log_level="debug")
-    stage = ProcessStage(scenario, [PeerProcess(i, it) for i, it in enumerate(folders)])
-    strikes = Strikes(stage, scenario.rounds - KINDS[task].last, seed, limit_s=LIMIT_S)
+    testbed = ProcessTestbed(scenario, [PeerProcess(i, it) for i, it in enumerate(folders)])
+    strikes = Strikes(testbed, scenario.rounds - KINDS[task].last, seed, limit_s=LIMIT_S)
     broken = []
     try:
-        stage.run([strikes])
+        testbed.run([strikes])
     except LaunchError as error:
         broken.append(str(error))
     finally:
-        stage.end()
-    evidence = Evidence(scenario, list(stage.hosts), strikes)
+        testbed.end()
+    evidence = Evidence(scenario, list(testbed.hosts), strikes)
     faults = broken + evidence.faults()
     if not faults:
         faults = [f"the checks overlook {name}" for name in overlooked(evidence)]
@@ -145,7 +145,7 @@ def run_once(task: str, seed: int, folder: Path) -> Figures:
         "longest_deadlines": evidence.longest_exchange() / DEADLINE_S,
         "stepped_over": evidence.stepped_over(),
         "came_late": evidence.came_late(),
-        "wall_s": stage.queue.now_s,
+        "wall_s": testbed.queue.now_s,
         "was_frozen": len(strikes.freezes) == 2,
     }
 

@@ -24,7 +24,7 @@ from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event
 from p2pfl_simulations.launch.folders import make_folders
 from p2pfl_simulations.launch.processes import PeerProcess
-from p2pfl_simulations.launch.stage import ProcessStage
+from p2pfl_simulations.launch.testbed import ProcessTestbed
 from p2pfl_simulations.scenario import make_scenario
 
 IDLE_PEERS = 8
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 class Group:
-    """Some processes, run to their last round; a watcher of their stage."""
+    """Some processes, run to their last round; a watcher of their testbed."""
 
     def __init__(self, peers: int, rounds: int, deadline_s: float) -> None:
         self.scenario = make_scenario(
@@ -85,21 +85,21 @@ class Group:
         self.opened_s: dict[int, float] = {}
         self.finished_s: dict[int, float] = {}
         self.ended: dict[int, list[tuple[int, float, int, int]]] = {i: [] for i in range(peers)}
-        self._stage: ProcessStage
+        self._testbed: ProcessTestbed
 
     def run(self, *, idle_s: float) -> Figures:
         """Run all rounds, then leave the processes alone for some time, and measure them."""
         with tempfile.TemporaryDirectory(prefix="p2pfl-scale-") as folder:
             folders = make_folders(self.scenario, Path(folder), None)
             processes = [PeerProcess(i, it) for i, it in enumerate(folders)]
-            self._stage = ProcessStage(self.scenario, processes)
+            self._testbed = ProcessTestbed(self.scenario, processes)
             try:
-                self._stage.run([self])
+                self._testbed.run([self])
                 used = [_usage(process.pid) for process in processes]
                 time.sleep(idle_s)
                 after = [_usage(process.pid) for process in processes]
             finally:
-                self._stage.end()
+                self._testbed.end()
         codes = [process.exit_code for process in processes]
         rounds = self.scenario.rounds
         every = list(range(rounds))
@@ -134,7 +134,7 @@ class Group:
                 )
             case events.Finished():
                 self.finished_s[host.index] = now_s
-                self._stage.is_over = len(self.finished_s) == len(self.ended)
+                self._testbed.is_over = len(self.finished_s) == len(self.ended)
 
     def on_incident(self, now_s: float, host: Any, kind: str, detail: str) -> None:
         """Nothing: none is asked for."""

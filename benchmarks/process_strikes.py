@@ -11,7 +11,7 @@ from process_logs import Tail
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event
 from p2pfl_simulations.launch.processes import PeerProcess
-from p2pfl_simulations.launch.stage import ProcessStage
+from p2pfl_simulations.launch.testbed import ProcessTestbed
 
 PHASES = {
     "advertise": ("Advert",),
@@ -49,7 +49,7 @@ class Strike:
 
 
 class Strikes:
-    """A watcher of the stage: strikes, brings back, and ends the run when all have finished.
+    """A watcher of the testbed: strikes, brings back, and ends the run when all have finished.
 
     The victim is struck when its log shows the first frame that it sends in the phase whose turn it
     is, and only after it has been in a whole sum since it came back. All moments are drawn from the
@@ -58,11 +58,11 @@ class Strikes:
     """
 
     def __init__(
-        self, stage: ProcessStage, strike_before: int, seed: int, *, limit_s: float
+        self, testbed: ProcessTestbed, strike_before: int, seed: int, *, limit_s: float
     ) -> None:
         rng = Random(f"{seed}/strikes")
-        self._stage, self._strike_before = stage, strike_before
-        self.victim, self.frozen = rng.sample(range(len(stage.hosts)), 2)
+        self._testbed, self._strike_before = testbed, strike_before
+        self.victim, self.frozen = rng.sample(range(len(testbed.hosts)), 2)
         self.order = rng.sample(list(PHASES), len(PHASES))
         self._away_s = [rng.uniform(*AWAY_S) for _ in PHASES]
         self._freeze_after_s = rng.uniform(0.0, 20.0)
@@ -72,20 +72,20 @@ class Strikes:
         self._is_open = False
         self._is_in_sums = False  # The victim, since its last start.
         self._session = ""
-        self._tail = Tail(stage.hosts[self.victim].folder / "peer.log")
+        self._tail = Tail(testbed.hosts[self.victim].folder / "peer.log")
         self._looks_until_s = 0.0
         self._is_looking = False
         self._finished: set[int] = set()
-        stage.queue.call_at(limit_s, self._give_up)
+        testbed.queue.call_at(limit_s, self._give_up)
 
     def on_report(self, now_s: float, host: PeerProcess, event: Event) -> None:
         """Open the run, arm the next strike, or end the run."""
         if isinstance(event, events.RoundStarted) and not self._is_open:
             self._is_open = True
-            self._stage.queue.call_at(now_s + self._freeze_after_s, self._freeze)
+            self._testbed.queue.call_at(now_s + self._freeze_after_s, self._freeze)
         if isinstance(event, events.Finished):
             self._finished.add(host.index)
-            self._stage.is_over = len(self._finished) == len(self._stage.hosts)
+            self._testbed.is_over = len(self._finished) == len(self._testbed.hosts)
         if host.index != self.victim or not host.is_online:
             return
         if isinstance(event, events.MaskedSumEnded) and event.result == "summed":
@@ -107,7 +107,7 @@ class Strikes:
             self._look()
 
     def _look(self) -> None:
-        """Look at the log for some time; strike, or look again after the stage's turn."""
+        """Look at the log for some time; strike, or look again after the testbed's turn."""
         phase = self.order[len(self.struck)]
         until_s = time.monotonic() + LOOK_S
         while time.monotonic() < until_s:
@@ -122,31 +122,31 @@ class Strikes:
                     self._strike(phase)
                     return
             time.sleep(LOOK_EVERY_S)
-        self._stage.queue.call_at(self._stage.queue.now_s + LOOK_EVERY_S, self._look)
+        self._testbed.queue.call_at(self._testbed.queue.now_s + LOOK_EVERY_S, self._look)
 
     def _strike(self, phase: str) -> None:
-        host, away_s = self._stage.hosts[self.victim], self._away_s[len(self.struck)]
-        self._stage.take_offline(host, "crash", kills=True)
+        host, away_s = self._testbed.hosts[self.victim], self._away_s[len(self.struck)]
+        self._testbed.take_offline(host, "crash", kills=True)
         self.struck.append(Strike(phase, self._session, time.monotonic(), away_s))
         self._is_in_sums = self._is_looking = False
         self._finished.discard(self.victim)
-        self._stage.queue.call_at(
-            self._stage.queue.now_s + away_s, self._stage.bring_online, host, "crash"
+        self._testbed.queue.call_at(
+            self._testbed.queue.now_s + away_s, self._testbed.bring_online, host, "crash"
         )
 
     def _freeze(self) -> None:
-        host = self._stage.hosts[self.frozen]
-        self._stage.take_offline(host, "dropout")
+        host = self._testbed.hosts[self.frozen]
+        self._testbed.take_offline(host, "dropout")
         self.freezes.append(time.monotonic())
-        at_s = self._stage.queue.now_s + FROZEN_S
-        self._stage.queue.call_at(at_s, self._thaw)
+        at_s = self._testbed.queue.now_s + FROZEN_S
+        self._testbed.queue.call_at(at_s, self._thaw)
 
     def _thaw(self) -> None:
-        self._stage.bring_online(self._stage.hosts[self.frozen], "dropout")
+        self._testbed.bring_online(self._testbed.hosts[self.frozen], "dropout")
         self.freezes.append(time.monotonic())
 
     def _give_up(self) -> None:
-        self.is_late = self._stage.is_over = True
+        self.is_late = self._testbed.is_over = True
 
 
 def not_struck(strikes: Sequence[Strike]) -> list[str]:

@@ -22,7 +22,7 @@ from p2pfl_simulations.batch import Worker
 from p2pfl_simulations.checkers import Violation, all_checkers
 from p2pfl_simulations.checkers.accounting import BytesAsFormula
 from p2pfl_simulations.checkers.progress import AllFinish
-from p2pfl_simulations.host import Host
+from p2pfl_simulations.host import SimulatedHost
 from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.scenario import masking_of
 
@@ -62,10 +62,10 @@ class _End:
         self._all_finish = all_finish
         self.world: object
 
-    def on_report(self, now_s: float, host: Host, event: Event) -> None:
+    def on_report(self, now_s: float, host: SimulatedHost, event: Event) -> None:
         self.world.is_over = self.stops and self._all_finish.is_met  # type: ignore[attr-defined]
 
-    def on_incident(self, now_s: float, host: Host | None, kind: str, detail: str) -> None:
+    def on_incident(self, now_s: float, host: SimulatedHost | None, kind: str, detail: str) -> None:
         self.world.is_over = False  # type: ignore[attr-defined]
 
 

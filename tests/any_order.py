@@ -24,7 +24,7 @@ from p2pfl_simulations.draws import stream
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.faults import FaultInjector
 from p2pfl_simulations.group import Speeds, make_peers, make_roster
-from p2pfl_simulations.host import Host
+from p2pfl_simulations.host import SimulatedHost
 from p2pfl_simulations.masking import MaskingWorker
 from p2pfl_simulations.network import Network
 from p2pfl_simulations.scenario import Scenario, make_scenario
@@ -119,11 +119,11 @@ class Group:
             rng=stream(self.scenario.seed, f"opening/{index}/{life}"),
         )
 
-    def on_report(self, now_s: float, host: Host, event: Event) -> None:
+    def on_report(self, now_s: float, host: SimulatedHost, event: Event) -> None:
         self.reports.append((now_s, host.index, event))
         self.world.is_over = self.all_finished()
 
-    def on_incident(self, now_s: float, host: Host | None, kind: str, detail: str) -> None:
+    def on_incident(self, now_s: float, host: SimulatedHost | None, kind: str, detail: str) -> None:
         self.crashes += kind == "offline"
         if kind == "protocol_error":
             self.refused.append(detail)

@@ -12,7 +12,7 @@ from p2pfl_gossip.catch_up import ModelHeader
 from p2pfl_gossip.records import Message, Record
 from p2pfl_simulations.batch import Workshop
 from p2pfl_simulations.event_queue import EventQueue
-from p2pfl_simulations.host import Host
+from p2pfl_simulations.host import SimulatedHost
 from p2pfl_simulations.network import Network
 from p2pfl_simulations.scenario import NetworkSettings
 from p2pfl_simulations.world import World
@@ -130,10 +130,10 @@ class Stage:
             observers=(self,),
         )
 
-    def on_report(self, now_s: float, host: Host, event: Event) -> None:
+    def on_report(self, now_s: float, host: SimulatedHost, event: Event) -> None:
         self.reports.append((now_s, host.index, event))
 
-    def on_incident(self, now_s: float, host: Host | None, kind: str, detail: str) -> None:
+    def on_incident(self, now_s: float, host: SimulatedHost | None, kind: str, detail: str) -> None:
         self.incidents.append((now_s, host and host.index, kind, detail))
 
     def at(self, at_s: float, function: Any, *arguments: Any, **options: Any) -> "Stage":

@@ -7,7 +7,7 @@ from typing import Any
 from p2pfl.daemon.links import CHECKED, NOT_YET, OTHER_GROUP, SECOND
 from p2pfl.daemon.sentences import describe_reason
 from p2pfl.daemon.view_messages import Seen, View
-from p2pfl.daemon.views import OK, UNTRIED, Heard, pairs_without_link
+from p2pfl.daemon.views import OK, UNTRIED, HeardView, pairs_without_link
 from p2pfl.group.cards import Member
 from p2pfl_crypto.identity import PeerId
 
@@ -33,7 +33,7 @@ class Check:
     members: tuple[Member, ...]
     index: int
     own: View
-    heard: Mapping[PeerId, Heard]
+    heard: Mapping[PeerId, HeardView]
     silent: Mapping[PeerId, str] = field(default_factory=dict)
     twice: frozenset[PeerId] = frozenset()
 

@@ -61,7 +61,7 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Heard:
+class HeardView:
     """What a member has said.
 
     Attributes:
@@ -106,7 +106,7 @@ class Views:
             is_running: whether a peer runs here, or only a check.
         """
         self.tried: dict[PeerId, Tried] = {}
-        self.heard: dict[PeerId, Heard] = {}
+        self.heard: dict[PeerId, HeardView] = {}
         self.silent: dict[PeerId, str] = {}
         self.answered: set[PeerId] = set()
         self._host, self._addresses = host, dict(addresses)
@@ -219,7 +219,7 @@ class Views:
             self._fell_silent(peer, "no_answer")
         else:
             self.silent.pop(peer, None)
-            self.heard[peer] = Heard(view, round_trip_s, ahead_s, self._loop.time())
+            self.heard[peer] = HeardView(view, round_trip_s, ahead_s, self._loop.time())
 
     def _fell_silent(self, peer: PeerId, reason: str) -> None:
         self.silent[peer] = reason

@@ -23,7 +23,7 @@ from p2pfl_gossip.records import Record
 from p2pfl_gossip.roster import Roster
 from p2pfl_simulations.batch import Workshop
 from p2pfl_simulations.event_queue import EventQueue
-from p2pfl_simulations.host import Host
+from p2pfl_simulations.host import SimulatedHost
 from p2pfl_simulations.network import Network
 from p2pfl_simulations.scenario import Distribution, NetworkSettings
 from p2pfl_simulations.world import World
@@ -145,12 +145,12 @@ class Exchanges:
         """Return how far an entry of any peer is from the mean of all initial models, at most."""
         return float(np.abs(self.after(round) - self.models.mean(axis=0)).max())
 
-    def on_report(self, now_s: float, host: Host, event: Event) -> None:
+    def on_report(self, now_s: float, host: SimulatedHost, event: Event) -> None:
         """Note the end of a round."""
         if isinstance(event, RoundEnded):
             self.ended[event.round][host.index] = event
 
-    def on_incident(self, now_s: float, host: Host | None, kind: str, detail: str) -> None:
+    def on_incident(self, now_s: float, host: SimulatedHost | None, kind: str, detail: str) -> None:
         """Refuse: nothing is to go wrong here but the loss of messages."""
         raise AssertionError(f"{kind} {detail}")
 

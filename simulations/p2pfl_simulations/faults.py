@@ -7,8 +7,8 @@ fault has random streams of its own, so one more kind of fault does not change t
 from p2pfl_gossip.actions import Event
 from p2pfl_gossip.events import AveragingStarted, Finished, RoundStarted
 from p2pfl_simulations.draws import array_stream, sampler, stream
-from p2pfl_simulations.scenario import FaultSettings, Partition
-from p2pfl_simulations.stage import Place, Stage
+from p2pfl_simulations.scenario import FaultSettings, NetworkPartition
+from p2pfl_simulations.testbed import PeerHandle, Testbed
 
 AT_ACTION = "crash_at_action"
 
@@ -31,7 +31,7 @@ class FaultInjector:
     def __init__(self, settings: FaultSettings, *, seed: int, training_s: list[float]) -> None:
         self._settings, self.training_s = settings, training_s
         self._is_healed = False
-        self._world: Stage
+        self._world: Testbed
         self._rngs = {kind: stream(seed, f"faults/{kind}") for kind in ("dropout", "crash")}
         self._armed: dict[int, str] = {}  # Peer -> the fault that awaits its exchange.
         self._finished: set[int] = set()  # Membership only.
@@ -53,7 +53,7 @@ class FaultInjector:
                 settings.churn.session_s, array_stream(seed, "faults/churn/session")
             )
 
-    def start(self, world: Stage) -> None:
+    def start(self, world: Testbed) -> None:
         """Plan what does not depend on the peers' rounds."""
         self._world = world
         if self._settings.churn:
@@ -67,7 +67,7 @@ class FaultInjector:
         for partition in self._settings.partitions:
             world.queue.call_at(world.queue.now_s + partition.start_s, self._split, partition)
 
-    def on_report(self, now_s: float, host: Place, event: Event) -> None:
+    def on_report(self, now_s: float, host: PeerHandle, event: Event) -> None:
         """Draw at each peer's round whether it drops out or crashes within, and when."""
         if self._is_healed:
             return
@@ -90,7 +90,7 @@ class FaultInjector:
         elif isinstance(event, Finished):
             self._finished.add(host.index)
 
-    def on_incident(self, now_s: float, host: Place | None, kind: str, detail: str) -> None:
+    def on_incident(self, now_s: float, host: PeerHandle | None, kind: str, detail: str) -> None:
         """Nothing: incidents are our own doing."""
 
     def heal(self) -> None:
@@ -100,10 +100,10 @@ class FaultInjector:
         for host in self._world.hosts:
             self._world.bring_online(host, "healed")
 
-    def _plan(self, at_s: float, host: Place, kind: str) -> None:
+    def _plan(self, at_s: float, host: PeerHandle, kind: str) -> None:
         self._world.queue.call_at(at_s, self._strike, host, kind, host.life)
 
-    def _strike(self, host: Place, kind: str, life: int) -> None:
+    def _strike(self, host: PeerHandle, kind: str, life: int) -> None:
         if (
             self._is_healed
             or not host.is_online
@@ -116,19 +116,19 @@ class FaultInjector:
         self._world.take_offline(host, kind, kills=kills, silent=silent and not kills)
         self._return_later(host, kind)
 
-    def _plan_at_action(self, host: Place) -> None:
+    def _plan_at_action(self, host: PeerHandle) -> None:
         """Draw whether a process dies at one of its actions, and at which."""
         settings = self._settings.crash_at_action
         if settings and not self._is_healed and self._action_rng.random() < settings.probability:
             actions = self._action_rng.randint(1, settings.actions)
             self._world.strike_after(host, actions, self._strike_at_action)
 
-    def _strike_at_action(self, host: Place) -> None:
+    def _strike_at_action(self, host: PeerHandle) -> None:
         if not self._is_healed and host.index not in self._finished:
             self._world.take_offline(host, "crash", kills=True)
             self._return_later(host, AT_ACTION)
 
-    def _end_session(self, host: Place) -> None:
+    def _end_session(self, host: PeerHandle) -> None:
         if self._is_healed or host.index in self._finished:
             return
         if host.is_online:
@@ -137,22 +137,22 @@ class FaultInjector:
         else:
             self._next_session(host)
 
-    def _return_later(self, host: Place, kind: str) -> None:
+    def _return_later(self, host: PeerHandle, kind: str) -> None:
         at_s = self._world.queue.now_s + self._offline_s[kind]()
         self._world.queue.call_at(at_s, self._return, host, kind)
 
-    def _return(self, host: Place, kind: str) -> None:
+    def _return(self, host: PeerHandle, kind: str) -> None:
         if kind == AT_ACTION:
             self._plan_at_action(host)
         self._world.bring_online(host, "crash" if kind == AT_ACTION else kind)
         if kind == "churn" and not self._is_healed:
             self._next_session(host)
 
-    def _next_session(self, host: Place) -> None:
+    def _next_session(self, host: PeerHandle) -> None:
         at_s = self._world.queue.now_s + self._session_s()
         self._world.queue.call_at(at_s, self._end_session, host)
 
-    def _split(self, partition: Partition) -> None:
+    def _split(self, partition: NetworkPartition) -> None:
         """Divide the network by shares, at random; heal it later."""
         world = self._world
         if self._is_healed:

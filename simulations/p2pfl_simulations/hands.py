@@ -8,7 +8,6 @@ from p2pfl_gossip.actions import (
     Buffer,
     Connect,
     Disconnect,
-    Event,
     Persist,
     Report,
     Send,
@@ -20,32 +19,20 @@ from p2pfl_gossip.actions import (
 from p2pfl_gossip.records import Message
 from p2pfl_simulations.disk import Disks
 from p2pfl_simulations.event_queue import EventQueue
-from p2pfl_simulations.host import Host
+from p2pfl_simulations.host import SimulatedHost
 from p2pfl_simulations.network import Network, Transfer
+from p2pfl_simulations.testbed import RunWatcher
 from p2pfl_simulations.trace import Body
-
-
-class Observer(Protocol):
-    """Watches the world; it may plan faults, but nothing it knows reaches a machine."""
-
-    def on_report(self, now_s: float, host: Host, event: Event) -> None:
-        """A machine has reported an event."""
-
-    def on_incident(self, now_s: float, host: Host | None, kind: str, detail: str) -> None:
-        """Something happened to a host, or to the whole network if it is None.
-
-        `kind`: ``offline``, ``online``, ``protocol_error``, ``partition``, ``healed``.
-        """
 
 
 class Surroundings(Protocol):
     """What hands need of the world that they are in."""
 
-    host_of: Mapping[PeerId, Host]
+    host_of: Mapping[PeerId, SimulatedHost]
     queue: EventQueue
     network: Network
     disks: Disks
-    observers: Sequence[Observer]
+    observers: Sequence[RunWatcher]
 
     def encode(self, message: Message) -> bytes:
         """Encode a message."""
@@ -53,40 +40,42 @@ class Surroundings(Protocol):
     def body_of(self, parts: Iterable[Buffer]) -> Body:
         """Take a body that is to travel."""
 
-    def link(self, host: Host, receiver: Host) -> bool:
+    def link(self, host: SimulatedHost, receiver: SimulatedHost) -> bool:
         """Note a link; return False where the host's own network is gone."""
 
-    def break_link(self, host: Host, other: Host) -> None:
+    def break_link(self, host: SimulatedHost, other: SimulatedHost) -> None:
         """End a link."""
 
-    def count_sent(self, host: Host, message: Message, size_bytes: int) -> None:
+    def count_sent(self, host: SimulatedHost, message: Message, size_bytes: int) -> None:
         """Count what leaves."""
 
     def plan_uplink(self, index: int) -> None:
         """See that an event is due when the next body has left."""
 
-    def break_off(self, host: Host, is_meant: Callable[[Transfer], bool]) -> None:
+    def break_off(self, host: SimulatedHost, is_meant: Callable[[Transfer], bool]) -> None:
         """Take bodies from a host's uplink."""
 
-    def start_job(self, host: Host, action: Work) -> None:
+    def start_job(self, host: SimulatedHost, action: Work) -> None:
         """Take a job."""
 
-    def cancel_job(self, host: Host, ticket: Ticket) -> None:
+    def cancel_job(self, host: SimulatedHost, ticket: Ticket) -> None:
         """Forget a job."""
 
-    def strike(self, host: Host) -> None:
+    def strike(self, host: SimulatedHost) -> None:
         """Bring the fault that was planned at an action."""
 
-    def tell_sent(self, host: Host, ticket: Ticket, ok: bool) -> None:
+    def tell_sent(self, host: SimulatedHost, ticket: Ticket, ok: bool) -> None:
         """Tell how a sending ended, later."""
 
-    def deliver(self, sender: Host, receiver: Host, session: int, frame: bytes) -> None:
+    def deliver(
+        self, sender: SimulatedHost, receiver: SimulatedHost, session: int, frame: bytes
+    ) -> None:
         """A frame arrives."""
 
-    def timer_due(self, host: Host, life: int, ticket: Ticket) -> None:
+    def timer_due(self, host: SimulatedHost, life: int, ticket: Ticket) -> None:
         """A timer is due."""
 
-    def written(self, host: Host, life: int) -> None:
+    def written(self, host: SimulatedHost, life: int) -> None:
         """The disk has had its time."""
 
 
@@ -95,7 +84,7 @@ class SimulatedHands:
 
     __slots__ = ("_host", "_world")
 
-    def __init__(self, world: Surroundings, host: Host) -> None:
+    def __init__(self, world: Surroundings, host: SimulatedHost) -> None:
         self._world, self._host = world, host
 
     # Frames and bodies.

@@ -7,7 +7,7 @@ from p2pfl_gossip.action_queue import ActionQueue
 from p2pfl_gossip.actions import Machine, Persist, Ticket, Vector
 
 
-class Host:
+class SimulatedHost:
     """One simulated computer.
 
     Attributes:
@@ -42,7 +42,7 @@ class Host:
         self.links: dict[int, None] = {}
         self.bytes_sent = 0
         self.actions_left = 0
-        self.strike: Callable[[Host], None] = lambda _host: None
+        self.strike: Callable[[SimulatedHost], None] = lambda _host: None
 
     def keep(self, action: Persist) -> None:
         """Make records durable."""

@@ -30,7 +30,6 @@ from p2pfl_simulations.group import (
     make_peers,
     make_roster,
 )
-from p2pfl_simulations.hands import Observer
 from p2pfl_simulations.liars.planting import Liars
 from p2pfl_simulations.masking import MaskingWorker
 from p2pfl_simulations.modelled import perform_modelled
@@ -39,6 +38,7 @@ from p2pfl_simulations.results.recorder import Recorder
 from p2pfl_simulations.results.run import RoundRow, Run
 from p2pfl_simulations.scenario import Scenario, masking_of
 from p2pfl_simulations.stopwatch import Stopwatch
+from p2pfl_simulations.testbed import RunWatcher
 from p2pfl_simulations.world import World
 
 
@@ -150,7 +150,7 @@ class Simulation:
         *,
         folder: Path | None = None,
         checkers: Sequence[Checker] = (),
-        observers: Sequence[Observer] = (),
+        observers: Sequence[RunWatcher] = (),
         worker: Worker | None = None,
     ) -> None:
         self._scenario, self._learner, self._tell = scenario, learner, tell

@@ -198,7 +198,7 @@ class Stragglers(SettingsTable):
     """How many times slower."""
 
 
-class Partition(SettingsTable):
+class NetworkPartition(SettingsTable):
     """A time in which the network falls into parts that cannot reach each other, then heals."""
 
     start_s: Seconds
@@ -243,7 +243,7 @@ class FaultSettings(SettingsTable):
     crash: Crash | None = None
     crash_at_action: CrashAtAction | None = None
     stragglers: Stragglers | None = None
-    partitions: tuple[Partition, ...] = ()
+    partitions: tuple[NetworkPartition, ...] = ()
     liars: tuple[LiarSettings, ...] = ()
 
     @field_validator("liars", mode="before")

@@ -19,7 +19,7 @@ _HEADER = struct.Struct("<dBII")
 _PENDING_MAX = 8192  # Records hashed at once; hashing each by itself doubles its cost.
 
 
-class Kind(IntEnum):
+class TraceKind(IntEnum):
     """What happened."""
 
     FRAME = 1
@@ -39,7 +39,9 @@ class Trace:
         self._hash = hashlib.blake2b(digest_size=16, person=b"p2pfl/trace")
         self._pending: list[bytes] = []
 
-    def add(self, now_s: float, kind: Kind, peer: int, other: int, content: bytes = b"") -> None:
+    def add(
+        self, now_s: float, kind: TraceKind, peer: int, other: int, content: bytes = b""
+    ) -> None:
         """Digest one event at a peer; `other` is the sender, or a ticket."""
         pending = self._pending
         pending.append(_HEADER.pack(now_s, kind, peer, other))

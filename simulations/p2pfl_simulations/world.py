@@ -31,11 +31,12 @@ from p2pfl_simulations.batch import Workshop
 from p2pfl_simulations.checkers.base import Checker, told_of_actions, told_of_inputs
 from p2pfl_simulations.disk import Disks
 from p2pfl_simulations.event_queue import EventQueue
-from p2pfl_simulations.hands import Observer, SimulatedHands
-from p2pfl_simulations.host import Host
+from p2pfl_simulations.hands import SimulatedHands
+from p2pfl_simulations.host import SimulatedHost
 from p2pfl_simulations.network import Network, Transfer
 from p2pfl_simulations.scenario import DiskSettings
-from p2pfl_simulations.trace import Body, Kind, Trace
+from p2pfl_simulations.testbed import RunWatcher
+from p2pfl_simulations.trace import Body, Trace, TraceKind
 
 LINKS_MAX = 64
 """Links that a host keeps; the oldest is closed for a new one."""
@@ -66,11 +67,11 @@ class World:
         workshop: Workshop | None = None,
         duration_s: Callable[[int, Job], float] = lambda _index, _job: 0.0,
         disks: Disks | None = None,
-        observers: Sequence[Observer] = (),
+        observers: Sequence[RunWatcher] = (),
         checkers: Sequence[Checker] = (),
     ) -> None:
-        self.hosts = [Host(index, peer_id) for index, peer_id in enumerate(peer_ids)]
-        self.host_of: Mapping[PeerId, Host] = {host.peer_id: host for host in self.hosts}
+        self.hosts = [SimulatedHost(index, peer_id) for index, peer_id in enumerate(peer_ids)]
+        self.host_of: Mapping[PeerId, SimulatedHost] = {host.peer_id: host for host in self.hosts}
         self.queue, self.network = queue, network
         self.disks = disks or Disks(DiskSettings(), seed=0)
         self.trace = Trace()
@@ -81,7 +82,7 @@ class World:
             host.queue = ActionQueue(SimulatedHands(self, host))
         self._make_machine = make_machine
         self._workshop, self._duration_s = workshop, duration_s
-        self.observers: Sequence[Observer] = tuple(observers)
+        self.observers: Sequence[RunWatcher] = tuple(observers)
         self._checkers = tuple(checkers)
         self._bulk = 0
         self._last_body = Body(())
@@ -113,7 +114,7 @@ class World:
         """Process events until an observer sets `is_over`, none is left, or time is up."""
         self.queue.run(time_limit_s)
 
-    def command(self, host: Host, command: Command) -> None:
+    def command(self, host: SimulatedHost, command: Command) -> None:
         """Pass an operator's word on to a running machine."""
         if host.machine is not None:
             if self._checkers:
@@ -123,7 +124,7 @@ class World:
     # --- faults: called by whoever plans them -------------------------------------------------
 
     def take_offline(
-        self, host: Host, detail: str, *, kills: bool = False, silent: bool = False
+        self, host: SimulatedHost, detail: str, *, kills: bool = False, silent: bool = False
     ) -> None:
         """Cut a host off; with `kills`, its process dies too. Silent: nobody is told."""
         if not host.is_online:
@@ -143,16 +144,16 @@ class World:
         for index in host.links:
             self.hosts[index].links.pop(host.index, None)
         host.links.clear()
-        self.trace.add(self.queue.now_s, Kind.OFFLINE, host.index, 0)
+        self.trace.add(self.queue.now_s, TraceKind.OFFLINE, host.index, 0)
         for observer in self.observers:
             observer.on_incident(self.queue.now_s, host, "offline", detail)
 
-    def bring_online(self, host: Host, detail: str) -> None:
+    def bring_online(self, host: SimulatedHost, detail: str) -> None:
         """Connect a host again; start its process if it is down."""
         if host.is_online:
             return
         host.is_online, host.is_silent = True, False
-        self.trace.add(self.queue.now_s, Kind.ONLINE, host.index, 0)
+        self.trace.add(self.queue.now_s, TraceKind.ONLINE, host.index, 0)
         for observer in self.observers:
             observer.on_incident(self.queue.now_s, host, "online", detail)
         if host.machine is None:
@@ -167,7 +168,9 @@ class World:
         for observer in self.observers:
             observer.on_incident(self.queue.now_s, None, kind, detail)
 
-    def strike_after(self, host: Host, actions: int, strike: Callable[[Host], None]) -> None:
+    def strike_after(
+        self, host: SimulatedHost, actions: int, strike: Callable[[SimulatedHost], None]
+    ) -> None:
         """Call `strike` once a host has carried out so many more actions, in this life or later.
 
         It may kill the host, which then carries out nothing more. Where the last of the actions is
@@ -177,12 +180,12 @@ class World:
         if host.machine is not None:
             host.queue.watch(self._watch_of(host))
 
-    def strike(self, host: Host) -> None:
+    def strike(self, host: SimulatedHost) -> None:
         """Bring the fault that was planned."""
         host.actions_left = 0
         host.strike(host)
 
-    def _start_machine(self, host: Host) -> None:
+    def _start_machine(self, host: SimulatedHost) -> None:
         host.machine = self._make_machine(host.index)
         host.queue = ActionQueue(SimulatedHands(self, host))
         host.queue.watch(self._watch_of(host))
@@ -190,7 +193,7 @@ class World:
             self._tell_checkers(host, "on_start", dict(host.records))
         host.queue.push(host.machine.on_start(self.queue.now_s, dict(host.records)))
 
-    def _stop_machine(self, host: Host) -> None:
+    def _stop_machine(self, host: SimulatedHost) -> None:
         host.queue.close()
         if host.writing is not None and self.disks.survives_crash():
             host.keep(host.writing)
@@ -204,11 +207,11 @@ class World:
 
     # --- checkers ---------------------------------------------------------------------------
 
-    def _tell_checkers(self, host: Host, name: str, *arguments: Any) -> None:
+    def _tell_checkers(self, host: SimulatedHost, name: str, *arguments: Any) -> None:
         for checker in self._input_checkers:
             checker.on_input(self.queue.now_s, host.index, name, arguments)
 
-    def _watch_of(self, host: Host) -> Callable[[Action], None] | None:
+    def _watch_of(self, host: SimulatedHost) -> Callable[[Action], None] | None:
         """Return what is to see the actions that a host carries out, if anything is."""
         if not self._checkers and not host.actions_left:
             return None
@@ -240,18 +243,18 @@ class World:
             self._last_body = Body(parts)
         return self._last_body
 
-    def count_sent(self, host: Host, message: Message, size_bytes: int) -> None:
+    def count_sent(self, host: SimulatedHost, message: Message, size_bytes: int) -> None:
         """Count a frame, or a body with its header, as it leaves."""
         self.bytes_by_message[type(message).__name__] += size_bytes
         host.bytes_sent += size_bytes
         self.bytes_sent += size_bytes
         self.frames_sent += 1
 
-    def tell_sent(self, host: Host, ticket: Ticket, ok: bool) -> None:
+    def tell_sent(self, host: SimulatedHost, ticket: Ticket, ok: bool) -> None:
         """Tell a host how a sending ended, after what is due already."""
         self.queue.call_at(self.queue.now_s, self._sent_due, host, host.life, ticket, ok)
 
-    def start_job(self, host: Host, action: Work) -> None:
+    def start_job(self, host: SimulatedHost, action: Work) -> None:
         """Take a host's job; its end comes after its duration."""
         assert self._workshop is not None, "a machine asks for work, and there is no workshop"
         host.jobs[action.ticket] = None
@@ -259,7 +262,7 @@ class World:
         at_s = self.queue.now_s + self._duration_s(host.index, action.job)
         self.queue.call_at(at_s, self._work_due, host, host.life, action.ticket)
 
-    def cancel_job(self, host: Host, ticket: Ticket) -> None:
+    def cancel_job(self, host: SimulatedHost, ticket: Ticket) -> None:
         """Forget a host's job."""
         assert self._workshop is not None
         host.jobs.pop(ticket, None)
@@ -297,7 +300,7 @@ class World:
         if not (network.is_lossy and network.is_lost()):
             self.queue.call_at(network.arrival_s(transfer), self.deliver_bulk, transfer)
 
-    def break_off(self, host: Host, is_meant: Callable[[Transfer], bool]) -> None:
+    def break_off(self, host: SimulatedHost, is_meant: Callable[[Transfer], bool]) -> None:
         """Take bodies from a host's uplink that have not left."""
         broken = self.network.uplinks[host.index].remove(self.queue.now_s, is_meant)
         for transfer in broken:
@@ -308,7 +311,9 @@ class World:
 
     # --- inputs -----------------------------------------------------------------------------
 
-    def deliver(self, sender: Host, receiver: Host, session: int, frame: bytes) -> None:
+    def deliver(
+        self, sender: SimulatedHost, receiver: SimulatedHost, session: int, frame: bytes
+    ) -> None:
         """Tell a host of a frame, if it arrives."""
         if self.network.is_whole and receiver.is_online and not self._broken:
             if receiver.session != session:
@@ -316,7 +321,7 @@ class World:
         elif not self._arrives(sender, receiver, session):  # Looks at all that may stop it.
             return
         now_s = self.queue.now_s
-        self.trace.add(now_s, Kind.FRAME, receiver.index, sender.index, frame)
+        self.trace.add(now_s, TraceKind.FRAME, receiver.index, sender.index, frame)
         self.counters["frames"] += 1
         try:
             message = wire.decode_untrusted(frame)
@@ -336,7 +341,7 @@ class World:
         now_s, machine, peer_id = self.queue.now_s, receiver.machine, sender.peer_id
         assert machine is not None
         parts, digest = transfer.body.content()
-        self.trace.add(now_s, Kind.BODY, receiver.index, sender.index, transfer.frame + digest)
+        self.trace.add(now_s, TraceKind.BODY, receiver.index, sender.index, transfer.frame + digest)
         self.counters["bodies"] += 1
         self._bulk += 1
         try:
@@ -357,18 +362,18 @@ class World:
             return
         receiver.queue.push(actions)
 
-    def timer_due(self, host: Host, life: int, ticket: Ticket) -> None:
+    def timer_due(self, host: SimulatedHost, life: int, ticket: Ticket) -> None:
         """Tell a host of a timer, if it was not cancelled."""
         if host.life != life or not host.queue.take_timer(ticket):
             return
         assert host.machine is not None  # A dead process has no open tickets.
-        self.trace.add(self.queue.now_s, Kind.TIMER, host.index, ticket)
+        self.trace.add(self.queue.now_s, TraceKind.TIMER, host.index, ticket)
         self.counters["timers"] += 1
         if self._checkers:
             self._tell_checkers(host, "on_timer", ticket)
         host.queue.push(host.machine.on_timer(self.queue.now_s, ticket))
 
-    def _work_due(self, host: Host, life: int, ticket: Ticket) -> None:
+    def _work_due(self, host: SimulatedHost, life: int, ticket: Ticket) -> None:
         if host.life != life or not host.queue.take_work(ticket):
             return
         assert self._workshop is not None
@@ -376,7 +381,7 @@ class World:
         del host.jobs[ticket]
         now_s = self.queue.now_s
         result = self._workshop.result((host.index, life, ticket))
-        self.trace.add(now_s, Kind.WORK, host.index, ticket)
+        self.trace.add(now_s, TraceKind.WORK, host.index, ticket)
         self.counters["jobs"] += 1
         if isinstance(result, WorkFailed):
             if self._checkers:
@@ -387,33 +392,33 @@ class World:
                 self._tell_checkers(host, "on_work_done", ticket, result)
             host.queue.push(host.machine.on_work_done(now_s, ticket, result))
 
-    def _down_due(self, host: Host, life: int, other: Host) -> None:
+    def _down_due(self, host: SimulatedHost, life: int, other: SimulatedHost) -> None:
         if host.life != life or host.machine is None:
             return
-        self.trace.add(self.queue.now_s, Kind.DOWN, host.index, other.index)
+        self.trace.add(self.queue.now_s, TraceKind.DOWN, host.index, other.index)
         if self._checkers:
             self._tell_checkers(host, "on_peer_down", other.peer_id)
         host.queue.push(host.machine.on_peer_down(self.queue.now_s, other.peer_id))
 
-    def _sent_due(self, host: Host, life: int, ticket: Ticket, ok: bool) -> None:
+    def _sent_due(self, host: SimulatedHost, life: int, ticket: Ticket, ok: bool) -> None:
         if host.life == life and host.queue.take_sent(ticket):
             assert host.machine is not None
             if self._checkers:
                 self._tell_checkers(host, "on_sent", ticket, ok)
             host.queue.push(host.machine.on_sent(self.queue.now_s, ticket, ok))
 
-    def written(self, host: Host, life: int) -> None:
+    def written(self, host: SimulatedHost, life: int) -> None:
         """Make records durable, and let go on what waits for them."""
         if host.life != life or host.writing is None:
             return
-        self.trace.add(self.queue.now_s, Kind.PERSISTED, host.index, 0)
+        self.trace.add(self.queue.now_s, TraceKind.PERSISTED, host.index, 0)
         self.counters["persisted"] += 1
         host.keep(host.writing)
         host.queue.persisted()
 
     # --- links ------------------------------------------------------------------------------
 
-    def link(self, host: Host, receiver: Host) -> bool:
+    def link(self, host: SimulatedHost, receiver: SimulatedHost) -> bool:
         """Note a link to whom a host sends; False where its own network is gone."""
         if not host.is_online:
             if not host.is_silent:
@@ -428,7 +433,7 @@ class World:
                     self.hosts[oldest].links.pop(one.index, None)
         return True
 
-    def _arrives(self, sender: Host, receiver: Host, session: int) -> bool:
+    def _arrives(self, sender: SimulatedHost, receiver: SimulatedHost, session: int) -> bool:
         """Tell whether something sent reaches its receiver; if not, its sender may notice."""
         network = self.network
         if not network.is_whole and not network.can_reach(sender.index, receiver.index):
@@ -443,7 +448,7 @@ class World:
             self._tell_down(sender, receiver)
         return False
 
-    def break_link(self, host: Host, other: Host) -> None:
+    def break_link(self, host: SimulatedHost, other: SimulatedHost) -> None:
         """End a link, if it stands, and all that is on its way over it; both ends are told."""
         if host.links.pop(other.index, 0) is not None:
             return
@@ -453,7 +458,7 @@ class World:
             self.break_off(one, partial(_is_to, two.index))
             self._tell_down(one, two)
 
-    def _drop_liar(self, host: Host, sender: Host, error: Exception) -> None:
+    def _drop_liar(self, host: SimulatedHost, sender: SimulatedHost, error: Exception) -> None:
         reason = "malformed_frame" if isinstance(error, MalformedFrame) else str(error)
         self.counters[f"protocol_error_{reason}"] += 1
         for checker in self._checkers:
@@ -463,14 +468,14 @@ class World:
             observer.on_incident(self.queue.now_s, host, "protocol_error", detail)
         self.break_link(host, sender)
 
-    def _tell_down(self, host: Host, other: Host) -> None:
+    def _tell_down(self, host: SimulatedHost, other: SimulatedHost) -> None:
         at_s = self.queue.now_s + self.network.draw_latency()
         self.queue.call_at(at_s, self._down_due, host, host.life, other)
 
-    def _tell_sent(self, host: Host, ticket: Ticket, ok: bool) -> None:
+    def _tell_sent(self, host: SimulatedHost, ticket: Ticket, ok: bool) -> None:
         self.queue.call_at(self.queue.now_s, self._sent_due, host, host.life, ticket, ok)
 
-    def _count_sent(self, host: Host, message: Message, size_bytes: int) -> None:
+    def _count_sent(self, host: SimulatedHost, message: Message, size_bytes: int) -> None:
         self.bytes_by_message[type(message).__name__] += size_bytes
         host.bytes_sent += size_bytes
         self.bytes_sent += size_bytes

@@ -16,7 +16,7 @@ from p2pfl_simulations import batch
 from p2pfl_simulations.results.run import Run
 from p2pfl_simulations.running import Simulation, run
 from p2pfl_simulations.scenario import make_scenario
-from p2pfl_simulations.trace import Body, Kind, Trace
+from p2pfl_simulations.trace import Body, Trace, TraceKind
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "vectors" / "trace_digests.json").read_text())
 
@@ -197,10 +197,10 @@ def test_two_bodies_in_another_order_change_the_digest() -> None:
 
 
 EVENTS = [
-    (0.5, Kind.FRAME, 1, 2, b"frame"),
-    (0.5, Kind.BODY, 1, 2, b"header and digest"),
-    (0.75, Kind.TIMER, 1, 7, b""),
-    (1.0, Kind.WORK, 0, 3, b""),
+    (0.5, TraceKind.FRAME, 1, 2, b"frame"),
+    (0.5, TraceKind.BODY, 1, 2, b"header and digest"),
+    (0.75, TraceKind.TIMER, 1, 7, b""),
+    (1.0, TraceKind.WORK, 0, 3, b""),
 ]
 
 
@@ -219,9 +219,9 @@ def _digest(entries: list[Any]) -> str:
         [EVENTS[1], EVENTS[0], *EVENTS[2:]],
         [*EVENTS, EVENTS[-1]],
         [(0.5000000000000001, *EVENTS[0][1:]), *EVENTS[1:]],
-        [(0.5, Kind.BODY, *EVENTS[0][2:]), *EVENTS[1:]],
-        [(0.5, Kind.FRAME, 2, 1, b"frame"), *EVENTS[1:]],
-        [(0.5, Kind.FRAME, 1, 2, b"framf"), *EVENTS[1:]],
+        [(0.5, TraceKind.BODY, *EVENTS[0][2:]), *EVENTS[1:]],
+        [(0.5, TraceKind.FRAME, 2, 1, b"frame"), *EVENTS[1:]],
+        [(0.5, TraceKind.FRAME, 1, 2, b"framf"), *EVENTS[1:]],
     ],
     ids=["last", "first", "order", "twice", "time", "kind", "ends", "content"],
 )

@@ -12,7 +12,7 @@ from p2pfl_gossip.peer import Peer
 from p2pfl_simulations.batch import Workshop
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.faults import FaultInjector
-from p2pfl_simulations.host import Host
+from p2pfl_simulations.host import SimulatedHost
 from p2pfl_simulations.network import Network
 from p2pfl_simulations.results.recorder import Recorder
 from p2pfl_simulations.running import Simulation
@@ -21,7 +21,7 @@ from p2pfl_simulations.trace import Trace
 from p2pfl_simulations.world import World
 
 ORACLES = (
-    World, Host, Network, EventQueue, FaultInjector, Recorder, Workshop, Trace, Simulation,
+    World, SimulatedHost, Network, EventQueue, FaultInjector, Recorder, Workshop, Trace, Simulation,
     Scenario, FaultSettings, Learner,
 )  # fmt: skip
 

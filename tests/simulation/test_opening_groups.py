@@ -21,7 +21,7 @@ from p2pfl_gossip.records import Record
 from p2pfl_gossip.roster import Roster
 from p2pfl_simulations.batch import Workshop
 from p2pfl_simulations.event_queue import EventQueue
-from p2pfl_simulations.host import Host
+from p2pfl_simulations.host import SimulatedHost
 from p2pfl_simulations.network import Network
 from p2pfl_simulations.scenario import NetworkSettings
 from p2pfl_simulations.world import World
@@ -120,10 +120,10 @@ class Group:
             rng=Random(f"test/{index}/{life}/ask"),
         )
 
-    def on_report(self, now_s: float, host: Host, event: Event) -> None:
+    def on_report(self, now_s: float, host: SimulatedHost, event: Event) -> None:
         self.reports.append((now_s, host.index, event))
 
-    def on_incident(self, now_s: float, host: Host | None, kind: str, detail: str) -> None:
+    def on_incident(self, now_s: float, host: SimulatedHost | None, kind: str, detail: str) -> None:
         assert kind != "protocol_error", detail
 
     def crash(self, at_s: float, index: int, away_s: float) -> None:

@@ -14,7 +14,7 @@ from p2pfl_simulations.commands.interrupts import Interrupts
 from p2pfl_simulations.commands.live import make_display
 from p2pfl_simulations.commands.screens import show_result, show_violation
 from p2pfl_simulations.launch.launching import launch, require_launchable
-from p2pfl_simulations.launch.stage import left_out
+from p2pfl_simulations.launch.testbed import left_out
 from p2pfl_simulations.report import render_report
 from p2pfl_simulations.results.folder import claim_folder, summary_document, write_run
 from p2pfl_simulations.results.run import PROCESSES

@@ -14,7 +14,7 @@ from p2pfl_simulations.group import make_peers, make_roster
 from p2pfl_simulations.launch.errors import LaunchError
 from p2pfl_simulations.launch.folders import make_folders
 from p2pfl_simulations.launch.processes import PeerProcess
-from p2pfl_simulations.launch.stage import ProcessStage
+from p2pfl_simulations.launch.testbed import ProcessTestbed
 from p2pfl_simulations.results.recorder import Recorder
 from p2pfl_simulations.results.run import PROCESSES, RoundRow, Run
 from p2pfl_simulations.running import (
@@ -75,11 +75,11 @@ def launch(
     folders = make_folders(scenario, peers_folder, task_folder)
     # The names that a simulation's streams have: so both come to the same models.
     draws = str(scenario.seed)
-    stage = ProcessStage(
+    testbed = ProcessTestbed(
         scenario,
         [PeerProcess(index, folder, draws=draws) for index, folder in enumerate(folders)],
     )
-    launched = _Launch(scenario, learner, stage, progress)
+    launched = _Launch(scenario, learner, testbed, progress)
     if is_checked:
         launched.check()
     interrupted = launched.run()
@@ -95,22 +95,22 @@ def launch(
 
 
 class _Launch:
-    """One launch: the stage, and who watches it."""
+    """One launch: the testbed, and who watches it."""
 
     def __init__(
-        self, scenario: Scenario, learner: Learner, stage: ProcessStage, progress: OnProgress
+        self, scenario: Scenario, learner: Learner, testbed: ProcessTestbed, progress: OnProgress
     ) -> None:
-        self._scenario, self._learner, self._stage = scenario, learner, stage
+        self._scenario, self._learner, self._testbed = scenario, learner, testbed
         self._progress = progress
         self._checks: tuple[ReportedChecks, ...] = ()
         self._recorder = Recorder(scenario, self._accuracy, self._on_round)
-        self._recorder.start(stage)
+        self._recorder.start(testbed)
         self._models = _Models(learner.initial_vector(), scenario.peers)
         faults = scenario.faults.model_copy(
             update={"partitions": (), "stragglers": None, "crash_at_action": None}
         )
         self._faults = _FaultsOnceOpen(
-            FaultInjector(faults, seed=scenario.seed, training_s=stage.training_s), stage
+            FaultInjector(faults, seed=scenario.seed, training_s=testbed.training_s), testbed
         )
 
     def check(self) -> None:
@@ -133,16 +133,16 @@ class _Launch:
     def run(self) -> bool:
         """Run to the end; return whether KeyboardInterrupt came first."""
         try:
-            self._stage.run((self._recorder, self._faults, self._models, *self._checks))
+            self._testbed.run((self._recorder, self._faults, self._models, *self._checks))
         except KeyboardInterrupt:
             return True
         finally:
-            self._stage.end()
+            self._testbed.end()
         return False
 
     def result(self, stopwatch: Stopwatch) -> Run:
         """Gather the result of what has run."""
-        scenario, learner, stage = self._scenario, self._learner, self._stage
+        scenario, learner, testbed = self._scenario, self._learner, self._testbed
         roster = make_roster(scenario)
         make_peer = make_peers(scenario, roster, learner.initial_vector())
         peers = range(scenario.peers)
@@ -157,17 +157,17 @@ class _Launch:
             digest="",
             model=mean_model(self._models.latest, learner.initial_vector()),
             interrupted=False,
-            virtual_s=stage.queue.now_s,
+            virtual_s=testbed.queue.now_s,
             wall_s=stopwatch.wall_s(),
             cpu_s=stopwatch.cpu_s(),
             counters={
-                "frames_sent": stage.frames_sent,
-                "bytes_sent": stage.bytes_sent,
-                "processes": sum(process.life + 1 for process in stage.hosts),
+                "frames_sent": testbed.frames_sent,
+                "bytes_sent": testbed.bytes_sent,
+                "processes": sum(process.life + 1 for process in testbed.hosts),
             },
             batching="each peer in its own process",
             environment=environment(),
-            masked_sums=self._recorder.sums(stage.bytes_by_message()),
+            masked_sums=self._recorder.sums(testbed.bytes_by_message()),
             world=PROCESSES,
         )
 
@@ -182,9 +182,9 @@ class _Launch:
 class _FaultsOnceOpen:
     """Faults, from the moment on at which all peers have begun: starting takes its time."""
 
-    def __init__(self, faults: FaultInjector, stage: ProcessStage) -> None:
-        self._faults, self._stage = faults, stage
-        self._waited_for = set(range(len(stage.hosts)))  # Membership and emptiness only.
+    def __init__(self, faults: FaultInjector, testbed: ProcessTestbed) -> None:
+        self._faults, self._testbed = faults, testbed
+        self._waited_for = set(range(len(testbed.hosts)))  # Membership and emptiness only.
 
     def on_report(self, now_s: float, host: PeerProcess, event: Event) -> None:
         """Pass an event on, once the faults have begun."""
@@ -193,7 +193,7 @@ class _FaultsOnceOpen:
         elif isinstance(event, RoundStarted):
             self._waited_for.discard(host.index)
             if not self._waited_for:
-                self._faults.start(self._stage)
+                self._faults.start(self._testbed)
 
     def on_incident(self, now_s: float, host: PeerProcess, kind: str, detail: str) -> None:
         """Nothing: incidents are the faults' own doing."""

@@ -11,7 +11,7 @@ from p2pfl_gossip.actions import Event, Vector
 from p2pfl_simulations.results.masked_sums import MaskedSums, MaskedSumTally
 from p2pfl_simulations.results.run import EventRow, PeerRow, RoundRow
 from p2pfl_simulations.scenario import Scenario, masking_of
-from p2pfl_simulations.stage import Place, Stage
+from p2pfl_simulations.testbed import PeerHandle, Testbed
 
 
 @dataclass(slots=True)
@@ -94,9 +94,9 @@ class Recorder:
         self._rounds: dict[int, _Round] = {}
         self._host_round = [0] * scenario.peers
         self._ended: dict[tuple[int, int], tuple[float, int, int, int]] = {}
-        self._world: Stage
+        self._world: Testbed
 
-    def start(self, world: Stage) -> None:
+    def start(self, world: Testbed) -> None:
         """Watch a world."""
         self._world = world
 
@@ -106,7 +106,7 @@ class Recorder:
             round_ + 1 == self._scenario.rounds
         )
 
-    def on_report(self, now_s: float, host: Place, event: Event) -> None:
+    def on_report(self, now_s: float, host: PeerHandle, event: Event) -> None:
         """Take a peer's event."""
         if host.index in self._liars:
             return
@@ -136,7 +136,7 @@ class Recorder:
             case _:
                 self._note_masked_sum(now_s, host, event)
 
-    def _note_masked_sum(self, now_s: float, host: Place, event: Event) -> None:
+    def _note_masked_sum(self, now_s: float, host: PeerHandle, event: Event) -> None:
         if isinstance(event, events.MaskedSumEnded):
             self.masked_sums.add(event)
             if event.result != "summed":
@@ -146,7 +146,7 @@ class Recorder:
             self.masked_sums.blame(event)
             self._note(now_s, host, "member_blamed", event.round, event.fault)
 
-    def on_incident(self, now_s: float, host: Place | None, kind: str, detail: str) -> None:
+    def on_incident(self, now_s: float, host: PeerHandle | None, kind: str, detail: str) -> None:
         """Take a fault."""
         change = {"offline": -1, "online": 1}.get(kind, 0)
         if host is not None and host.index in self._liars:
@@ -193,7 +193,7 @@ class Recorder:
         # Who is offline now will not come back for a round that is over.
         self._world.is_over = bool(self._finished) and self._unfinished_online == 0
 
-    def _round_ended(self, now_s: float, host: Place, event: events.RoundEnded) -> None:
+    def _round_ended(self, now_s: float, host: PeerHandle, event: events.RoundEnded) -> None:
         state = self._of(event.round)
         if state.ended_by[host.index]:
             return  # A peer that restarts from an older checkpoint ends its rounds again.
@@ -220,7 +220,7 @@ class Recorder:
                 row.accuracy_worst = float(np.min(state.accuracies))
             self._on_progress(row)
 
-    def _evaluated(self, host: Place, event: events.PeerEvaluated) -> None:
+    def _evaluated(self, host: PeerHandle, event: events.PeerEvaluated) -> None:
         ended = self._ended.pop((host.index, event.round), None)
         if ended is None:
             return
@@ -249,5 +249,5 @@ class Recorder:
             state = self._rounds[round_] = _Round(row, bytearray(self._scenario.peers))
         return state
 
-    def _note(self, now_s: float, host: Place, kind: str, round_: int, detail: str) -> None:
+    def _note(self, now_s: float, host: PeerHandle, kind: str, round_: int, detail: str) -> None:
         self.events.append(EventRow(now_s, kind, host.index, round_, detail))

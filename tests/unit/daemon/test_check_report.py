@@ -10,7 +10,7 @@ from scripted import IDS
 
 from p2pfl.daemon.check_report import Check, report
 from p2pfl.daemon.view_messages import Seen, View
-from p2pfl.daemon.views import Heard
+from p2pfl.daemon.views import HeardView
 from p2pfl.group.cards import Member
 
 GROUP = bytes(32)
@@ -29,17 +29,19 @@ def view(*those: Seen) -> View:
     return View("1.0", "/p2pfl/1", GROUP, 0, True, False, those)
 
 
-def heard(index: int, *, clock_ahead_s: float = 0.0, **changes: Any) -> Heard:
+def heard(index: int, *, clock_ahead_s: float = 0.0, **changes: Any) -> HeardView:
     others = [seen(it) for it in range(3) if it != index]
-    return Heard(msgspec.structs.replace(view(*others), **changes), 0.0015, clock_ahead_s, at_s=0.0)
+    return HeardView(
+        msgspec.structs.replace(view(*others), **changes), 0.0015, clock_ahead_s, at_s=0.0
+    )
 
 
 WELL = Check(MEMBERS, 0, view(seen(1), seen(2)), {IDS[index]: heard(index) for index in (1, 2)})
 
 
-def with_oslo(own: Seen | None = None, said: Heard | None = None, **changes: Any) -> Check:
+def with_oslo(own: Seen | None = None, said: HeardView | None = None, **changes: Any) -> Check:
     """All is well but for oslo: what we see of it, and what it has said."""
-    others: Mapping[Any, Heard] = {IDS[2]: heard(2)} | ({} if said is None else {IDS[1]: said})
+    others: Mapping[Any, HeardView] = {IDS[2]: heard(2)} | ({} if said is None else {IDS[1]: said})
     return replace(WELL, own=view(own or seen(1), seen(2)), heard=others, **changes)
 
 

@@ -19,7 +19,7 @@ from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event
 from p2pfl_simulations.launch.folders import make_folders
 from p2pfl_simulations.launch.processes import PeerProcess
-from p2pfl_simulations.launch.stage import ProcessStage
+from p2pfl_simulations.launch.testbed import ProcessTestbed
 from p2pfl_simulations.scenario import make_scenario
 
 
@@ -87,12 +87,12 @@ def test_figures_of_a_task_do_not_hide_what_the_daemon_tells(
 
 
 class UntilFinished:
-    def __init__(self, stage: ProcessStage) -> None:
-        self._stage, self._awaited = stage, len(stage.hosts)
+    def __init__(self, testbed: ProcessTestbed) -> None:
+        self._testbed, self._awaited = testbed, len(testbed.hosts)
 
     def on_report(self, _now_s: float, _host: PeerProcess, event: Event) -> None:
         self._awaited -= isinstance(event, events.Finished)
-        self._stage.is_over = self._awaited == 0
+        self._testbed.is_over = self._awaited == 0
 
     def on_incident(self, now_s: float, host: PeerProcess, kind: str, detail: str) -> None:
         raise AssertionError((now_s, host, kind, detail))
@@ -126,11 +126,11 @@ def test_no_secret_and_no_model_is_logged_at_level_debug(tmp_path: Path) -> None
     for folder in folders:
         config = folder / "peer.toml"
         config.write_text(config.read_text().replace('"info"', '"debug"'))
-    stage = ProcessStage(scenario, [PeerProcess(i, folder) for i, folder in enumerate(folders)])
+    testbed = ProcessTestbed(scenario, [PeerProcess(i, folder) for i, folder in enumerate(folders)])
     try:
-        stage.run([UntilFinished(stage)])
+        testbed.run([UntilFinished(testbed)])
     finally:
-        stage.end()
+        testbed.end()
     for folder in folders:
         logged = (folder / "peer.log").read_text() + (folder / "stderr.log").read_text()
         kinds = {json.loads(line)["event"] for line in logged.splitlines()}

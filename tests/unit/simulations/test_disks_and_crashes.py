@@ -26,7 +26,7 @@ from p2pfl_gossip.records import Record
 from p2pfl_simulations import make_scenario, run
 from p2pfl_simulations.disk import Disks
 from p2pfl_simulations.group import Speeds
-from p2pfl_simulations.host import Host
+from p2pfl_simulations.host import SimulatedHost
 from p2pfl_simulations.scenario import DiskSettings, ScenarioError
 
 SECOND = {"kind": "drawn", "persist_s": {"mean_s": 1.0}}
@@ -129,7 +129,7 @@ def _killed_after(
     stage = _stage([(1.0, script)], disk, seed=seed)
     host = stage.world.hosts[0]
 
-    def kill(host: Host) -> None:
+    def kill(host: SimulatedHost) -> None:
         stage.world.take_offline(host, "test", kills=True)
 
     # The script's own timer is an action, too.

@@ -11,7 +11,7 @@ from p2pfl_gossip.actions import Event
 from p2pfl_simulations.launch.folders import make_folders
 from p2pfl_simulations.launch.launching import launch
 from p2pfl_simulations.launch.processes import PeerProcess
-from p2pfl_simulations.launch.stage import ProcessStage
+from p2pfl_simulations.launch.testbed import ProcessTestbed
 from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.scenario import Scenario, make_scenario
 
@@ -45,9 +45,9 @@ def test_processes_end_with_the_simulated_vectors(tmp_path: Path) -> None:
 class Faults:
     """Kills one peer and freezes another, each in the middle of a sum; notes what all report."""
 
-    def __init__(self, stage: ProcessStage, rounds: int) -> None:
-        self._stage, self._rounds = stage, rounds
-        self.seen: list[list[Event]] = [[] for _ in stage.hosts]
+    def __init__(self, testbed: ProcessTestbed, rounds: int) -> None:
+        self._testbed, self._rounds = testbed, rounds
+        self.seen: list[list[Event]] = [[] for _ in testbed.hosts]
         self._struck: set[str] = set()
 
     def on_report(self, now_s: float, host: PeerProcess, event: Event) -> None:
@@ -58,7 +58,7 @@ class Faults:
             elif host.index == 2 and event.round >= 4:
                 self._strike("dropout", host, kills=False, away_s=4.0)
         done = [any(isinstance(it, events.Finished) for it in seen) for seen in self.seen]
-        self._stage.is_over = all(done)
+        self._testbed.is_over = all(done)
 
     def on_incident(self, now_s: float, host: Any, kind: str, detail: str) -> None:
         pass
@@ -66,9 +66,9 @@ class Faults:
     def _strike(self, what: str, host: PeerProcess, *, kills: bool, away_s: float) -> None:
         if what not in self._struck:
             self._struck.add(what)
-            self._stage.take_offline(host, what, kills=kills)
-            at_s = self._stage.queue.now_s + away_s
-            self._stage.queue.call_at(at_s, self._stage.bring_online, host, what)
+            self._testbed.take_offline(host, what, kills=kills)
+            at_s = self._testbed.queue.now_s + away_s
+            self._testbed.queue.call_at(at_s, self._testbed.bring_online, host, what)
 
 
 def masked_scenario() -> Scenario:
@@ -91,13 +91,13 @@ def masked_scenario() -> Scenario:
 def test_the_others_go_on_while_one_is_killed_and_another_frozen(tmp_path: Path) -> None:
     scenario = masked_scenario()
     folders = make_folders(scenario, tmp_path, None)
-    stage = ProcessStage(scenario, [PeerProcess(i, folder) for i, folder in enumerate(folders)])
-    faults = Faults(stage, scenario.rounds)
+    testbed = ProcessTestbed(scenario, [PeerProcess(i, folder) for i, folder in enumerate(folders)])
+    faults = Faults(testbed, scenario.rounds)
     try:
-        stage.run([faults])
+        testbed.run([faults])
     finally:
-        stage.end()
-    assert [process.exit_code for process in stage.hosts] == [0] * 6
+        testbed.end()
+    assert [process.exit_code for process in testbed.hosts] == [0] * 6
     for index, seen in enumerate(faults.seen):
         ended = [it.round for it in seen if isinstance(it, events.RoundEnded)]
         if index not in (1, 2):

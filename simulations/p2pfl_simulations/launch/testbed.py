@@ -1,4 +1,4 @@
-"""Real processes as a stage: what faults and recorders of the simulator do to a world, done here.
+"""Real processes as a testbed: what faults and recorders of the simulator do to a world, done here.
 
 A crash is SIGKILL and a new process later. Churn is SIGTERM, so that the peer leaves in good order,
 and a new process later. A dropout is SIGSTOP and SIGCONT: the machine hangs, and its links go dead
@@ -11,28 +11,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any, Protocol
+from typing import Any
 
 from p2pfl_gossip import events
-from p2pfl_gossip.actions import Event
 from p2pfl_simulations.draws import array_stream, sampler
 from p2pfl_simulations.launch.errors import LaunchError
 from p2pfl_simulations.launch.processes import PeerProcess
 from p2pfl_simulations.scenario import NetworkSettings, Scenario
+from p2pfl_simulations.testbed import RunWatcher
 
 POLL_S = 0.02
 LEAVE_S = 45.0
 """For processes that were asked to leave; longer than a peer takes that ends its round first."""
-
-
-class Watcher(Protocol):
-    """Is told what happens: the recorder and the faults of the simulator are watchers."""
-
-    def on_report(self, now_s: float, host: Any, event: Event) -> None:
-        """A peer has reported an event."""
-
-    def on_incident(self, now_s: float, host: Any, kind: str, detail: str) -> None:
-        """Something happened to a process."""
 
 
 class RealTimeQueue:
@@ -66,8 +56,8 @@ class ScenarioLatencies:
         self.draw_latency = sampler(settings.latency, array_stream(seed, "latency"))
 
 
-class ProcessStage:
-    """The processes of one launch; see `p2pfl_simulations.stage.Stage`."""
+class ProcessTestbed:
+    """The processes of one launch; see `p2pfl_simulations.testbed.Testbed`."""
 
     def __init__(self, scenario: Scenario, processes: Sequence[PeerProcess]) -> None:
         self.hosts, self.queue = processes, RealTimeQueue()
@@ -77,9 +67,9 @@ class ProcessStage:
         self.training_s = [0.1] * len(processes)
         """How long each peer has trained last; until it has, a guess."""
         self._training_since_s: dict[int, float] = {}
-        self._watchers: tuple[Watcher, ...] = ()
+        self._watchers: tuple[RunWatcher, ...] = ()
 
-    def run(self, watchers: Sequence[Watcher]) -> None:
+    def run(self, watchers: Sequence[RunWatcher]) -> None:
         """Start all processes, and go on until a watcher sets `is_over`.
 
         Raises:

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from p2pfl_gossip.actions import Event
 
-class Place(Protocol):
+
+class PeerHandle(Protocol):
     """Where one peer runs.
 
     Attributes:
@@ -39,7 +41,7 @@ class Latencies(Protocol):
         """Draws seconds that a frame takes."""
 
 
-class Stage(Protocol):
+class Testbed(Protocol):
     """A run, seen from outside its peers.
 
     Attributes:
@@ -77,3 +79,16 @@ class Stage(Protocol):
 
     def split(self, parts: list[int] | None) -> None:
         """Let peers reach only those of the same part; None heals."""
+
+
+class RunWatcher(Protocol):
+    """Watches a testbed; it may plan faults, but nothing it knows reaches a machine."""
+
+    def on_report(self, now_s: float, host: Any, event: Event) -> None:
+        """A peer has reported an event."""
+
+    def on_incident(self, now_s: float, host: Any, kind: str, detail: str) -> None:
+        """Something happened to a host, or to the whole network if it is None.
+
+        `kind`: ``offline``, ``online``, ``protocol_error``, ``partition``, ``healed``.
+        """
