@@ -406,6 +406,11 @@ class _Service:
                 "tensor",
             ),
             gauge("link", "1 where a link to the member stands, 0 where not.", up, "member"),
+            gauge(
+                "pairs_without_link",
+                "Pairs of other members that have no link to each other, as they say.",
+                len(self._lookout.unlinked()),
+            ),
             gauge("up_seconds", "Seconds since the peer started.", self._up_s()),
             reporter.round_times.measure(),
             # A task names its figures as it likes, so a name is a label and not a metric's name.

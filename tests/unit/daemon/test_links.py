@@ -10,7 +10,16 @@ from typing import Any
 from driving import GROUP, LISTEN, identity, run, until
 from scripted import IDS
 
-from p2pfl.daemon.links import NOT_YET, OTHER_GROUP, UP, Links, protocol_prefix
+from p2pfl.daemon.links import (
+    CHECKED,
+    NOT_YET,
+    OTHER_GROUP,
+    SECOND,
+    UP,
+    Links,
+    check_protocol,
+    protocol_prefix,
+)
 from p2pfl.libp2p import Host, Stream
 from p2pfl_gossip.actions import PeerId
 
@@ -154,6 +163,7 @@ def test_a_dial_that_hangs_gives_way_to_the_connection_that_comes_in() -> None:
             two.links.start()
             await until(lambda: two.told.frames() == [b"hello"])
             assert ("sent", 0, True) in one.told.seen
+            assert one.host.metrics()["dials_in_progress"] == 1, "the frame has waited for the dial"
             wall.fall(None)  # Now the dial fails, beside the link that stands.
             await until(lambda: one.host.counters["dials_failed"] == 1)
             await until(lambda: one.host.metrics()["dials_in_progress"] == 0)
@@ -232,6 +242,45 @@ def test_a_member_of_another_group_never_has_a_link() -> None:
             assert one.host.counters["streams_opened"] == refused, "it is not asked again"
             assert set(one.told.links()) == set(two.told.links()) == {("down", OTHER_GROUP)}
             assert one.links.counters["frames_lost"] == 1
+
+    run(main)
+
+
+def test_a_member_that_refused_frames_and_then_sends_some_has_a_link() -> None:
+    """As where it was connected before its peer had begun: the connection is there already."""
+
+    async def main() -> None:
+        frames = f"{protocol_prefix(GROUP)}/frames"
+        async with two_ends() as (one, two):
+            two.host.set_handler(frames, None)
+            one.links.start()
+            await until(lambda: one.state == OTHER_GROUP)
+            two.host.set_handler(frames, two.links._take_frames)
+            two.links.start()
+            await until(lambda: one.state == two.state == UP)
+            one.send(b"heard")
+            await until(lambda: two.told.frames() == [b"heard"])
+            assert one.host.counters["connections_opened"] == 1
+
+    run(main)
+
+
+def test_a_member_that_is_being_checked_is_no_stranger() -> None:
+    async def say_nothing(stream: Stream) -> None:
+        stream.close()
+
+    async def main() -> None:
+        prefix = protocol_prefix(GROUP)
+        for protocol, reason in (
+            (check_protocol(prefix), CHECKED),
+            (f"{prefix}/incarnation", SECOND),
+        ):
+            async with two_ends() as (one, two):
+                two.host.set_handler(f"{prefix}/frames", None)
+                two.host.set_handler(protocol, say_nothing)
+                one.links.start()
+                await until(lambda one=one, reason=reason: one.state == reason)
+                assert ("up",) not in one.told.links()
 
     run(main)
 
