@@ -13,7 +13,7 @@ from scripted import IDS
 
 from p2pfl.daemon.logs import close_log, open_log
 from p2pfl.daemon.reporter import Reporter
-from p2pfl.daemon.sentences import NAMED_MAX, describe_clipped
+from p2pfl.daemon.sentences import CLIPPED_NAMED_MAX, NAMED_MAX, describe_clipped
 from p2pfl.store.keys import read_keys
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event
@@ -283,6 +283,9 @@ def test_values_that_a_sum_cut_are_told_by_tensor_when_it_is_first_among_them(
 
 
 def test_a_line_names_a_few_of_many_tensors() -> None:
-    told = describe_clipped({f"t{k}": (1, 2) for k in range(10)}, 8.0)
-    assert told.startswith("1 of 2 values of t0, 1 of 2 values of t1")
-    assert "of t3, and some of 6 tensors more, were beyond averaging.clip = 8" in told
+    tensors = {f"t{k}": (1, 2) for k in range(CLIPPED_NAMED_MAX + 6)}
+    told = describe_clipped(tensors, 8.0)
+    assert told.count("1 of 2 values of t") == CLIPPED_NAMED_MAX
+    assert ", and some of 6 tensors more, were beyond averaging.clip = 8" in told
+    few = dict(list(tensors.items())[:CLIPPED_NAMED_MAX])
+    assert "more" not in describe_clipped(few, 8.0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from p2pfl.learner import sources
 from p2pfl.learner.learner import make_learner
 from p2pfl.learner.settings import LearningSettings
 from p2pfl.learner.sources import sources_of
@@ -120,6 +121,18 @@ def test_a_task_in_a_package_is_all_that_it_imports_of_the_package(tmp_path: Pat
         "described_e/far.py",
         "described_e/mine.py",
     ]
+
+
+def test_no_more_files_are_followed_than_anybody_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "described_g")
+    make_task("described_g:Mine", {}, folder=tmp_path)
+    task = make_task("described_g:Mine", {}, folder=tmp_path)
+    assert sources.FILES_MAX == 1000
+    for most, count in ((1, 1), (2, 3), (1000, 3)):
+        monkeypatch.setattr(sources, "FILES_MAX", most)
+        assert len(sources_of(task, folder=tmp_path)) == count
 
 
 @pytest.mark.parametrize("name", ["integers", "digits"])
