@@ -261,7 +261,13 @@ class Simulation:
 def checkers_of(scenario: Scenario) -> tuple[Checker, ...]:
     """Return what watches a run: that all finish is demanded where nothing keeps them from it."""
     faults = scenario.faults
-    is_disturbed = faults.churn or faults.dropout or faults.crash or faults.partitions
+    is_disturbed = (
+        faults.churn
+        or faults.dropout
+        or faults.crash
+        or faults.crash_at_action
+        or faults.partitions
+    )
     has_limit = "time_limit_s" in scenario.model_fields_set
     if is_disturbed or scenario.network.loss or has_limit:
         return all_checkers()
