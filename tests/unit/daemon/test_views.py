@@ -109,6 +109,15 @@ def test_many_that_ask_at_once_cost_one_round_of_dials() -> None:
             await asyncio.gather(*(asker.views.ask_all(fresh=True) for asker in askers))
             knocks = [member.host.counters["handshakes_failed"] for member in askers]
             assert max(knocks) <= 1
+            await asked.views.dial_all(fresh_s=3600.0)
+            assert [it.host.counters["handshakes_failed"] for it in askers] == knocks
+            await asked.views.dial_all(fresh_s=0.0)
+            await until(
+                lambda: (
+                    [it.host.counters["handshakes_failed"] for it in askers]
+                    == [count + 1 for count in knocks]
+                )
+            )
 
     run(main)
 

@@ -4,7 +4,7 @@
 import asyncio
 
 import pytest
-from libp2p_fixtures import LISTEN, Events, RawPeer, identity, limits, run
+from libp2p_fixtures import LISTEN, Events, RawPeer, identity, limits, run, until
 
 from p2pfl.libp2p import Host, PeerDoubled, PeerDown, PeerUp, ProtocolRefused, Stream
 
@@ -98,6 +98,10 @@ def test_a_process_whose_forerunner_ends_meanwhile_is_admitted_at_once() -> None
             await events.until(PeerUp(ONE))
             await second.dial(host.peer_id, addresses)
             asked = asyncio.create_task(echoed(second, "/ours"))
+            await until(lambda: host.metrics()["streams"] > 0)
+            for _ in range(3):  # Its answer would have come by now.
+                await second.connection(host.peer_id).ping()  # type: ignore[union-attr]
+            assert not asked.done(), "it was served before the first was known to be gone"
             frozen.writer.close()
             assert await asked == b"echo"
             await events.until(PeerUp(ONE), PeerDown(ONE, "closed_by_peer"), PeerUp(ONE))
