@@ -148,9 +148,9 @@ def test_frames_do_not_wait_for_bodies() -> None:
 
 def test_every_byte_is_counted_as_it_leaves() -> None:
     stage = Stage({0: [(0.0, [_body(1, 500), _send(1, 7)])], 1: [(0.0, [_send(0, 300)])]}).run()
-    # [4, 1], [1, 7] and [1, 300] take 3, 3 and 5 bytes.
-    assert stage.world.bytes_sent == 500 + 3 + 3 + 5
-    assert stage.world.hosts[0].bytes_sent == 506
+    # [4, 1, None], [1, 7] and [1, 300] take 4, 3 and 5 bytes.
+    assert stage.world.bytes_sent == 500 + 4 + 3 + 5
+    assert stage.world.hosts[0].bytes_sent == 507
     assert stage.world.frames_sent == 3
 
 
@@ -253,7 +253,7 @@ def test_a_body_that_has_not_left_breaks_off() -> None:
     stage.offline(0.5, 0).online(2.0, 0).run()
     assert stage.told(0, "sent") == [(0.5, "sent", 1, False), (5.1, "sent", 2, True)]
     assert stage.told(1, "body") == [(5.2, "body", 0)]
-    assert stage.world.hosts[0].bytes_sent == 103
+    assert stage.world.hosts[0].bytes_sent == 104
 
 
 def test_links_that_break_are_told_at_both_ends_after_a_latency() -> None:
