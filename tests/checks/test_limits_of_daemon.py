@@ -20,7 +20,7 @@ from p2pfl.group import cards, documents, roster_file
 from p2pfl.group.cards import Member
 from p2pfl.group.roster_file import faults, make_roster
 from p2pfl.libp2p import Host
-from p2pfl.libp2p.errors import Libp2pError
+from p2pfl.libp2p.errors import StreamReset
 from p2pfl.store import keys, lock
 from p2pfl.store.errors import FolderLocked, KeyFileError
 from p2pfl.store.keys import read_passphrase, require_passphrase
@@ -225,9 +225,9 @@ def test_streams_of_frames_from_one_peer() -> None:
 
             async def read_one_more() -> None:
                 one_more = await connection.open_stream([first._frames])
-                await one_more.read_message(1, timeout_s=30.0)
+                await one_more.read_message(1, timeout_s=10.0)
 
-            with pytest.raises(Libp2pError):
+            with pytest.raises(StreamReset):
                 await read_one_more()
 
     asyncio.run(main())
