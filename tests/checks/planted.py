@@ -240,7 +240,26 @@ RECORDS = tuple(
 )
 """A record moved behind what it is for: an observer of the simulated world sees it."""
 
+PROOFS = (
+    Fault(
+        "two statements of evidence are of one kind",
+        f"{SUMS}/blame.py",
+        "slots.append((kind, *slot))",
+        "slots.append(slot)",
+        "tests/checks/test_evidence.py::test_statements_of_two_kinds_prove_nothing[Ack and Vote]",
+    ),
+)
+
 REFUSALS = tuple(as_fault(place, TABLE[place.name]) for place in places() if place.name in TABLE)
 """Each refusal, blame and disconnect in gossip, taken out."""
 
-PLANTED: tuple[Fault, ...] = (*SIGNATURES, *SENDERS, *TURNS, *BOUNDS, *RECORDS, *LIMITS, *REFUSALS)
+PLANTED: tuple[Fault, ...] = (
+    *SIGNATURES,
+    *SENDERS,
+    *TURNS,
+    *BOUNDS,
+    *RECORDS,
+    *PROOFS,
+    *LIMITS,
+    *REFUSALS,
+)

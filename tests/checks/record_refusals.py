@@ -38,9 +38,17 @@ def _came(frame: FrameType | None) -> None:
 
 def pytest_configure() -> None:
     from p2pfl_gossip.actions import RemoteProtocolError
+    from p2pfl_gossip.masked_sum.blame import Unproven
     from p2pfl_gossip.masked_sum.core import Core
+    from p2pfl_gossip.masked_sum.journal import Refused
 
-    for kind, method in ((RemoteProtocolError, "__init__"), (Core, "blame"), (Core, "disconnect")):
+    for kind, method in (
+        (RemoteProtocolError, "__init__"),
+        (Refused, "__init__"),
+        (Unproven, "__init__"),
+        (Core, "blame"),
+        (Core, "disconnect"),
+    ):
         original = getattr(kind, method)
 
         def noted(*arguments: Any, _original: Any = original) -> Any:

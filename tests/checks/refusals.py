@@ -1,4 +1,4 @@
-"""Every place in gossip where a message is refused, a member is named, or a link is ended.
+"""Every place in gossip where a message, a session or a proof is refused, or somebody named.
 
 Found in the source: a new place is found at once, and `refusals.toml` lacks its row. A row names a
 test that fails once the place is taken out; `./scripts/bench planted refusal` takes out all.
@@ -82,10 +82,10 @@ def _reason(node: ast.AST) -> str:
     name = call.func.id if isinstance(call.func, ast.Name) else ""
     if isinstance(call.func, ast.Attribute) and call.func.attr in ("blame", "disconnect"):
         name = call.func.attr
-    if name not in ("RemoteProtocolError", "blame", "disconnect"):
+    if name not in ("RemoteProtocolError", "Unproven", "Refused", "blame", "disconnect"):
         return ""
     words = [arg.value for arg in call.args if isinstance(arg, ast.Constant)]
-    kind = "" if name == "RemoteProtocolError" else f"{name} "
+    kind = "" if name == "RemoteProtocolError" else f"{name.lower()} "
     return kind + (str(words[0]) if words else "by the reason given")
 
 

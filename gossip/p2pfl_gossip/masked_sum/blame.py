@@ -57,7 +57,7 @@ def verify_blame(cohort: Cohort, blame: Blame) -> None:
         if author != rank:
             raise Unproven("a statement is another member's")
         _verify(cohort, message, rank, kind, body)
-        slots.append(slot)
+        slots.append((kind, *slot))
     if isinstance(first, ChunkHeader) and isinstance(second, Manifest):
         place = 32 * first.chunk
         if first.tau2 != second.tau2 or second.chunk_digests[place : place + 32] == first.digest:
