@@ -19,6 +19,7 @@ from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
 from p2pfl_gossip.averaging.neighbour_averaging import VectorHeader
 from p2pfl_gossip.averaging.push_sum import PushSum, RunningSumHeader
 from p2pfl_gossip.desk import Desk
+from p2pfl_gossip.masked_sum.certificate import Certificate
 from p2pfl_gossip.masked_sum.messages import SessionMessage
 from p2pfl_gossip.records import Message
 from p2pfl_gossip.roster import Roster
@@ -34,7 +35,7 @@ def sample(kind: type[Message]) -> Any:
     return RIGS[kind]().message
 
 
-def masked_cohorts() -> Averaging:
+def masked_cohorts() -> MaskedCohorts:
     people = identities(5)
     return MaskedCohorts(
         index=0,
@@ -111,3 +112,8 @@ def test_a_session_takes_no_message_that_is_none_of_its_own(name: str) -> None:
     machine = stage.machine
     assert refused(lambda: machine.on_message(stage.now_s, peer, message)) == "unexpected_message"
     assert refused(lambda: machine.body_bytes(stage.now_s, peer, message)) == "unexpected_message"
+
+
+def test_a_certificate_of_a_member_that_there_is_not_is_refused() -> None:
+    certificate = Certificate(0, 5, b"\x1f", bytes(32), b"\x0f", bytes(4 * 64))
+    assert refused(lambda: masked_cohorts().require_certified(certificate)) == "no_such_member"
