@@ -11,6 +11,8 @@ LATER: dict[str, str] = {
 
 INNER: dict[tuple[str, str], str] = {
     ("p2pfl_simulations.scenario", "PEERS_MAX"): "the field's own bound",
+    ("p2pfl.cli.peer_check", "PAIRS_SHOWN_MAX"): "how many pairs are shown to people",
+    ("p2pfl.daemon.view_messages", "MEMBERS_MAX"): "the field's own bound; a test is to come",
     ("p2pfl_simulations.trace", "_PENDING_MAX"): "how much is digested at once",
     ("p2pfl_simulations.masking", "CHECKED_MAX"): "how many sums are checked again",
     ("p2pfl_simulations.checkers.secrecy", "PROBES_MAX"): "how thoroughly a checker looks",
