@@ -159,3 +159,39 @@ def test_forged_certificates_are_built_right() -> None:
     proofs.require_certified(good)
     proofs.require_mean_of(good, vector)
     assert msgspec.structs.replace(good, cohort=7) != good
+
+
+class RecordsAtTheEnd(list[Any]):
+    """Notes what a host has kept when it is about to end a round; what follows is not durable."""
+
+    def __init__(self, host: Any, round_: int) -> None:
+        super().__init__()
+        self.host, self.round_ = host, round_
+        self.records: dict[str, Any] = {}
+
+    def __iadd__(self, events: Any) -> Any:  # type: ignore[misc]
+        if any(isinstance(it, RoundEnded) and it.round == self.round_ for it in events):
+            self.records = dict(self.host.records)
+        return super().__iadd__(events)
+
+
+def test_a_restarted_peer_shows_the_certificate_that_it_kept() -> None:
+    """All but one start anew in round 3: the one takes the model that they kept with its proof."""
+    before = Attack(rounds=4)
+    noted = {host.index: RecordsAtTheEnd(host, 3) for host in before.hosts}
+    before.events.update(noted)
+    before.run()
+    after = Attack(rounds=6)
+    for host in after.hosts:
+        host.records = noted[host.index].records
+        assert host.records["round"] == (3).to_bytes(8, "little")
+        assert "certificate" in host.records
+    after.hosts[7].records = {
+        "incarnation": (1).to_bytes(8, "little"),
+        "round": (1).to_bytes(8, "little"),
+        "model": after.initial,
+    }
+    after.run()
+    assert after.reported(7, CaughtUp)[0] == CaughtUp(1, 3)
+    for peer in range(8):
+        assert after.peer(peer).state is State.FINISHED
