@@ -22,6 +22,8 @@ from functools import partial
 from sweep_plants import PLANTS
 from sweep_run import Outcome, run_seed
 
+from p2pfl_simulations.liars.registry import shipped_liars
+
 REPORT_EVERY = 1000
 
 
@@ -64,6 +66,7 @@ def main() -> int:
             print(f"{name}: {' '.join((plant.__doc__ or '').split())}")
         return 0
     os.nice(arguments.nice)
+    shipped_liars()  # Imports them all, so that a long sweep is of the code that it began with.
     seeds = range(arguments.first, arguments.first + arguments.seeds)
     if arguments.plant:
         return find_planted(seeds, arguments.jobs, arguments.plant)

@@ -5,14 +5,15 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from p2pfl_gossip import peer
-from p2pfl_gossip.actions import Persist
+from p2pfl_gossip.actions import Persist, SendBulk
+from p2pfl_gossip.catch_up import ModelHeader, ModelRequest
+from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.exchange import Exchange
 from p2pfl_gossip.masked_sum.journal import Refused, SessionJournal, Step
 from p2pfl_gossip.masked_sum.machine import MaskedSum
 from p2pfl_gossip.masked_sum.revealing import Revealing
 from p2pfl_gossip.masked_sum.summing import Summing
 from p2pfl_gossip.masked_sum.voting import Voting
-from p2pfl_simulations.masking import SimulatedCore
 from p2pfl_simulations.results.recorder import Recorder
 
 Plant = Callable[[], AbstractContextManager[None]]
@@ -91,7 +92,16 @@ def session_begun_twice() -> Iterator[tuple[Any, str, Any]]:
 @plant
 def trained_model_given() -> Iterator[tuple[Any, str, Any]]:
     """Who asks for a model gets the one that was just trained, and never averaged."""
-    yield peer.Peer, "_vector_for_others", lambda self: self._vector
+    honest = peer.Peer.on_message
+
+    def on_message(self: Any, now_s: float, sender: Any, message: Any) -> list[Any]:
+        actions = honest(self, now_s, sender, message)
+        if isinstance(message, ModelRequest):
+            model = self._vector
+            actions.append(SendBulk(sender, ModelHeader(self._round), (model,), model.nbytes))
+        return actions
+
+    yield peer.Peer, "on_message", on_message
 
 
 @plant
@@ -123,7 +133,7 @@ def one_sum_believed() -> Iterator[tuple[Any, str, Any]]:
 @plant
 def signatures_unchecked() -> Iterator[tuple[Any, str, Any]]:
     """Nobody checks a signature."""
-    yield SimulatedCore, "verify", lambda *_: None
+    yield Core, "verify", lambda *_: None
 
 
 @plant

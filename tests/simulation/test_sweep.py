@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,13 +56,14 @@ def test_a_planted_fault_is_found_and_its_replay_named() -> None:
 
 def test_peers_that_cannot_finish_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     seed = next(seed for seed in range(100) if sweep_draw.draw(seed).is_faulty)
-    swept = sweep_run.Sweep(sweep_draw.draw(seed))
+    # Before anybody can have finished.
+    swept = sweep_run.Sweep(replace(sweep_draw.draw(seed), heal_s=0.01))
 
-    def cut_off() -> None:
+    def end_all() -> None:
         for host in swept.world.hosts:
-            swept.world.take_offline(host, "test", silent=True)
+            swept.world.take_offline(host, "test", kills=True)
 
-    monkeypatch.setattr(swept.simulation.faults, "heal", cut_off)
+    monkeypatch.setattr(swept.simulation.faults, "heal", end_all)
     with pytest.raises(Exception, match="have not finished: ") as caught:
         swept.run()
     assert type(caught.value).__name__ == "Violation"

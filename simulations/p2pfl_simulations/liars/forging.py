@@ -1,6 +1,6 @@
 """How messages are forged: a copy with other fields, signed again with the liar's own key."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, TypeVar
 
@@ -55,18 +55,19 @@ def _changed_bytes(value: bytes, rng: Random) -> bytes:
     return value[:place] + bytes([value[place] ^ 1 << rng.randrange(8)]) + value[place + 1 :]
 
 
-def signed_again(message: M, identity: Identity, rank: int) -> M:
+def signed_again(message: M, identity: Identity, rank: int, members: bytes = b"") -> M:
     """Return a message with a good signature of one's own, if it is one that is signed.
 
     Args:
         message: whatever was made of it.
         identity: the liar's.
         rank: the liar's place in the cohort.
+        members: U3 as the last ballot had it, which the signature of a mean covers.
     """
     if isinstance(message, sums.Share):
         return replaced(message, header=signed_again(message.header, identity, rank))
     try:
-        stated = stated_by(message)
+        stated = stated_by(message, members)
     except OverflowError:  # A number that is too large to be stated; nobody decodes it, either.
         return message
     if stated is None or not isinstance(message, sums.SessionMessage):
@@ -75,34 +76,17 @@ def signed_again(message: M, identity: Identity, rank: int) -> M:
     return replaced(message, signature=sign_statement(identity, kind, rank, message.session, *body))
 
 
-def stated_by(message: Message) -> tuple[bytes, Sequence[bytes]] | None:
+def stated_by(message: Message, members: bytes = b"") -> tuple[bytes, Sequence[bytes]] | None:
     """Return the kind and body of what a message states; None if it states nothing."""
-    match message:
-        case sums.Advert():
-            return b"advert", [message.digest()]
-        case sums.AdvertList():
-            digests = [message.digests[at : at + 32] for at in range(0, len(message.digests), 32)]
-            tau1 = tau1_of(message.session, message.members, digests)
-            return b"adverts", [_turn(message.turn), tau1]
-        case sums.Header():
-            return b"header", [message.digest()]
-        case sums.Proposal():
-            return b"proposal", [_turn(message.turn), message.tau2()]
-        case sums.Ack():
-            return b"ack", [message.tau2]
-        case sums.ChunkHeader():
-            return b"chunk", [message.tau2, _chunk(message.chunk), message.digest]
-        case sums.Manifest():
-            return b"manifest", [message.digest()]
-        case sums.Receipt():
-            return b"receipt", [message.tau2, message.bitmaps]
-        case sums.Ballot():
-            return b"ballot", [_turn(message.turn), message.digest()]
-        case sums.Vote():
-            return b"vote", [message.ballot]
-        case sums.SumHeader() | sums.SumDigest():
-            return b"sum", [message.ballot, _chunk(message.chunk), message.digest]
-    return None
+    if isinstance(message, sums.MeanSignature):
+        return b"mean", [members, message.digest]
+    found = _STATED.get(type(message))
+    return None if found is None else (found[0], found[1](message))
+
+
+def _tau1(message: sums.AdvertList) -> bytes:
+    digests = [message.digests[at : at + 32] for at in range(0, len(message.digests), 32)]
+    return tau1_of(message.session, message.members, digests)
 
 
 def _turn(turn: int) -> bytes:
@@ -111,3 +95,20 @@ def _turn(turn: int) -> bytes:
 
 def _chunk(chunk: int) -> bytes:
     return (chunk % 2**64).to_bytes(8, "little")
+
+
+_STATED: dict[type[Message], tuple[bytes, Callable[[Any], Sequence[bytes]]]] = {
+    sums.Advert: (b"advert", lambda it: [it.digest()]),
+    sums.AdvertList: (b"adverts", lambda it: [_turn(it.turn), _tau1(it)]),
+    sums.Header: (b"header", lambda it: [it.digest()]),
+    sums.Proposal: (b"proposal", lambda it: [_turn(it.turn), it.tau2()]),
+    sums.Ack: (b"ack", lambda it: [it.tau2]),
+    sums.ChunkHeader: (b"chunk", lambda it: [it.tau2, _chunk(it.chunk), it.digest]),
+    sums.Manifest: (b"manifest", lambda it: [it.digest()]),
+    sums.Receipt: (b"receipt", lambda it: [it.tau2, it.bitmaps]),
+    sums.Ballot: (b"ballot", lambda it: [_turn(it.turn), it.digest()]),
+    sums.Vote: (b"vote", lambda it: [it.ballot]),
+    sums.SumHeader: (b"sum", lambda it: [it.ballot, _chunk(it.chunk), it.digest]),
+    sums.SumDigest: (b"sum", lambda it: [it.ballot, _chunk(it.chunk), it.digest]),
+}
+"""Kind and body of each message that is signed, but the mean's, whose members it does not name."""

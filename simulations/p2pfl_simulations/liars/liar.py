@@ -28,8 +28,10 @@ from p2pfl_gossip.actions import (
     Work,
 )
 from p2pfl_gossip.events import RoundStarted
+from p2pfl_gossip.masked_sum.messages import Ballot
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.records import Message, Record
+from p2pfl_simulations.liars.forging import M, signed_again
 
 FIRST_TICKET = 2**31
 """Of a liar's own timers; its machine's tickets grow from 1."""
@@ -49,6 +51,7 @@ class Place:
         shared: what they tell each other, by any key; it outlives their processes.
         rng: its own random stream.
         peer: the real machine.
+        sum_members: U3 as the last ballot had it that the liar heard or said; a bitmap.
     """
 
     index: int
@@ -60,6 +63,7 @@ class Place:
     shared: dict[Any, Any]
     rng: Random
     peer: Peer
+    sum_members: bytes = b""
     _delayed: list[tuple[float, list[Action]]] = field(default_factory=list)
 
     @property
@@ -85,6 +89,15 @@ class Place:
     def index_of(self, peer: PeerId) -> int:
         """Return a peer's index."""
         return self.peers.index(peer)
+
+    def signed(self, message: M) -> M:
+        """Return a message with a good signature of the liar's own, if it is one that is signed."""
+        return signed_again(message, self.identity, self.rank, self.sum_members)
+
+    def note(self, message: Message) -> None:
+        """Remember of what is heard or said what later lies need."""
+        if isinstance(message, Ballot):
+            self.sum_members = message.members
 
     def send(self, receiver: int, message: Message) -> Send:
         """Return the action that sends a message."""
@@ -257,6 +270,7 @@ class LyingPeer:
         return self._do(now_s, lambda: self._peer.on_command(now_s, command))
 
     def _heard(self, now_s: float, sender: PeerId, message: Message) -> Message | None:
+        self._place.note(message)
         if not self._lies:
             return message
         return self._liar.hear(now_s, self._place.index_of(sender), message)
@@ -277,6 +291,8 @@ class LyingPeer:
                 self._jobs[action.ticket] = action.job
             elif isinstance(action, CancelWork):
                 self._jobs.pop(action.ticket, None)
+            elif isinstance(action, Send):
+                self._place.note(action.message)
             said += self._liar.say(now_s, action) if self._lies else (action,)
             if isinstance(action, Report) and isinstance(action.event, RoundStarted) and self._lies:
                 said += self._liar.on_round(now_s)

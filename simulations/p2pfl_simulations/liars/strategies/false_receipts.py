@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from p2pfl_gossip.actions import Action, Send
 from p2pfl_gossip.masked_sum.messages import Receipt
-from p2pfl_simulations.liars.forging import replaced, signed_again
+from p2pfl_simulations.liars.forging import replaced
 from p2pfl_simulations.liars.liar import Liar
 
 
@@ -28,7 +28,7 @@ class FalseReceipts(Liar):
             return (send,)
         if self._receipt is None or self._receipt[0] != message:
             forged = replaced(message, bitmaps=self._bitmaps(message.bitmaps))
-            forged = signed_again(forged, self.me.identity, self.me.rank)
+            forged = self.me.signed(forged)
             self._receipt = (message, forged)
         return (replaced(send, message=self._receipt[1]),)
 

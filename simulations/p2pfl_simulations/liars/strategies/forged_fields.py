@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from p2pfl_gossip.actions import Action, Send, SendBulk
-from p2pfl_simulations.liars.forging import mutated, replaced, signed_again
+from p2pfl_simulations.liars.forging import mutated, replaced
 from p2pfl_simulations.liars.liar import Liar
 
 
@@ -25,7 +25,7 @@ class ForgedFields(Liar):
         honest = action.message if isinstance(action, Send) else action.header
         forged = mutated(honest, self.me.rng)
         if self._signs:
-            forged = signed_again(forged, self.me.identity, self.me.rank)
+            forged = self.me.signed(forged)
         if isinstance(action, Send):
             return (replaced(action, message=forged),)
         return (replaced(action, header=forged),)

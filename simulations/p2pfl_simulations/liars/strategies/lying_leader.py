@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from p2pfl_gossip.actions import Action, Send
 from p2pfl_gossip.masked_sum.messages import AdvertList, Ballot, Proposal
 from p2pfl_gossip.records import Message
-from p2pfl_simulations.liars.forging import replaced, signed_again
+from p2pfl_simulations.liars.forging import replaced
 from p2pfl_simulations.liars.liar import Liar
 
 LIES: dict[str, tuple[type[Message], str]] = {
@@ -47,4 +47,4 @@ class LyingLeader(Liar):
         fewer = (bits & ~(1 << ranks[out])).to_bytes(len(bitmap), "little")
         left = digests[: 32 * out] + digests[32 * out + 32 :]
         forged = replaced(message, members=fewer, **{self._field: left})
-        return signed_again(forged, self.me.identity, self.me.rank)
+        return self.me.signed(forged)

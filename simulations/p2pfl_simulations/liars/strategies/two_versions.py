@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from p2pfl_gossip.actions import Action, Send
 from p2pfl_gossip.masked_sum.messages import SessionMessage
 from p2pfl_gossip.records import Message
-from p2pfl_simulations.liars.forging import mutated, replaced, signed_again
+from p2pfl_simulations.liars.forging import mutated, replaced
 from p2pfl_simulations.liars.liar import Liar
 
 
@@ -35,6 +35,6 @@ class TwoVersions(Liar):
         if self.me.index_of(send.receiver) not in self._second:
             return (send,)
         if self._versions[0] is not message:
-            forged = signed_again(mutated(message, self.me.rng), self.me.identity, self.me.rank)
+            forged = self.me.signed(mutated(message, self.me.rng))
             self._versions = (message, forged)
         return (replaced(send, message=self._versions[1]),)
