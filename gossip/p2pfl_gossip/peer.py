@@ -278,7 +278,8 @@ class Peer(DeskMachine):
         return self._resume_by_certificate(now_s, self._search.lose_model(now_s, index))
 
     def on_peer_up(self, now_s: float, peer: PeerId) -> list[Action]:
-        """Nothing: a peer speaks when it has something to say."""
+        """Note it, and say nothing: a peer speaks when it has something to say."""
+        self._averaging.on_peer_up(self._roster.index_untrusted(peer))
         return []
 
     def on_peer_down(self, now_s: float, peer: PeerId) -> list[Action]:

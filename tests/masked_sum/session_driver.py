@@ -119,6 +119,7 @@ class SessionDriver:
         lies: liars, by rank: what comes of a job in place of its result.
         records: persisted records by rank, of earlier sessions.
         vectors: by rank; drawn from the seed otherwise, as are the weights.
+        away: members whom nobody could reach before the session began.
         keeps_bodies: whether each body is copied and kept, for `check_safety`.
     """
 
@@ -139,6 +140,7 @@ class SessionDriver:
         vectors: list[npt.NDArray[np.float32]] | None = None,
         weights: list[float] | None = None,
         keeps_bodies: bool = True,
+        away: tuple[int, ...] = (),
     ) -> None:
         self.cohort, self.people, self.seed = cohort, people, seed
         self.random = Random(f"{seed}/network")
@@ -156,6 +158,7 @@ class SessionDriver:
         self.rewrite = dict.fromkeys(self.lies, honestly) | (rewrite or {})
         self.records: dict[int, dict[str, Any]] = records or {rank: {} for rank in range(n)}
         self.now_s = 0.0
+        self.away = away
         self.machines: dict[int, MaskedSum] = {}
         self.desks: dict[int, Desk] = {}
         self.dead: dict[int, None] = {}
@@ -186,7 +189,8 @@ class SessionDriver:
             records=dict(self.records[rank]),
             desk=self.desks[rank],
         )
-        self.feed(rank, lambda machine: machine.on_start(self.now_s))
+        away = [self.cohort.members[member] for member in self.away]
+        self.feed(rank, lambda machine: machine.on_start(self.now_s, away))
 
     def run(self, absent: tuple[int, ...] = (), until_s: float = float("inf")) -> "SessionDriver":
         for rank in range(self.cohort.size):

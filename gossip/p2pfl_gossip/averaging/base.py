@@ -162,6 +162,9 @@ class Averaging(ABC):
         """A partner has no update in our round: nothing of its model will come."""
         return []
 
+    def on_peer_up(self, partner: int) -> None:  # noqa: B027  # Optional.
+        """Note that a link to a member stands."""
+
     def on_peer_down(self, now_s: float, partner: int) -> list[Action]:
         """The link to a partner broke, or could not be made."""
         return []

@@ -13,7 +13,7 @@ until we have trained. Who begins a session that has ended for others is told so
 once too few are left for it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 from p2pfl_crypto.encoding import NotFinite
@@ -21,6 +21,7 @@ from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import (
     Action,
     LocalProtocolError,
+    PeerId,
     Persist,
     RemoteProtocolError,
     Report,
@@ -107,6 +108,7 @@ class MaskedCohorts(CertifiedAveraging):
         self._vector: Vector | None = None  # Our trained model, while its session is under way.
         self._past: list[int] = []
         self._unreachable = 0
+        self._away: dict[int, None] = {}  # Who could not be reached, and has not spoken since.
         self._is_weight_capped = False
         self._sessions: dict[int, MaskedSum] = {}  # By round: the one under way and lingering ones.
         self._cohorts: dict[int, Cohort] = {}  # Of rounds that others may be in.
@@ -167,7 +169,7 @@ class MaskedCohorts(CertifiedAveraging):
         except NotFinite as error:
             raise LocalProtocolError(f"a trained model is finite, but {error}") from None
         self._sessions[round_] = session
-        actions = forgotten + self._keep(session.on_start(now_s))
+        actions = forgotten + self._keep(session.on_start(now_s, self._peers(self._away)))
         early = self._early.pop(round_, {})
         for sender in sorted(early):
             for message in early[sender]:
@@ -225,6 +227,7 @@ class MaskedCohorts(CertifiedAveraging):
     def on_message(self, now_s: float, sender: int, message: Message) -> list[Action]:
         """Take a message of a session that is open; keep one of a session that is to come."""
         round_ = self._round_of_session(message)
+        self._away.pop(sender, None)
         return self._left_behind(sender, round_) + self._take(now_s, sender, round_, message)
 
     def _take(self, now_s: float, sender: int, round_: int, message: Message) -> list[Action]:
@@ -249,8 +252,13 @@ class MaskedCohorts(CertifiedAveraging):
         """Wait no longer for a member that takes no part: it has nothing to put in."""
         return self._on_gone(now_s, partner, is_past=True)
 
+    def on_peer_up(self, partner: int) -> None:
+        """Wait for a member again, in sessions to come."""
+        self._away.pop(partner, None)
+
     def on_peer_down(self, now_s: float, partner: int) -> list[Action]:
-        """Wait no longer for a member that cannot be reached."""
+        """Wait no longer for a member that cannot be reached, in later sessions either."""
+        self._away[partner] = None
         return self._on_gone(now_s, partner, is_past=False)
 
     def _on_gone(self, now_s: float, partner: int, *, is_past: bool) -> list[Action]:
@@ -266,6 +274,9 @@ class MaskedCohorts(CertifiedAveraging):
             # It would wait for all leaders' turns, and make its members as late for the next.
             actions += session.abandon(now_s)
         return self._keep(actions) + self._take_outcome()
+
+    def _peers(self, members: Iterable[int]) -> list[PeerId]:
+        return [self._roster.peers[member] for member in members]
 
     def _take_outcome(self) -> list[Action]:
         """Take the outcome of the session under way, and certificates of those that lingered."""

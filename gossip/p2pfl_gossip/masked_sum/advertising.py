@@ -4,6 +4,8 @@ The leader's list names adverts by their digests. A member follows one list, eve
 follow different lists have different transcripts and cannot open each other's shares.
 """
 
+from collections.abc import Callable
+
 from p2pfl_crypto.key_agreement import InvalidKey, require_canonical
 from p2pfl_crypto.shamir import WIDE_BYTES, scalar_of
 from p2pfl_crypto.transcripts import tau1_of
@@ -18,6 +20,11 @@ from p2pfl_gossip.masked_sum.messages import (
     Wanted,
 )
 from p2pfl_gossip.masked_sum.phases import Phase
+
+AWAY_SHARE, SILENT_SHARE = 0.25, 0.75
+"""Of the time to gather, once t members are here: how long a leader that has said nothing is waited
+for, if it cannot be reached, and if it can. A member that is down leads nothing. The second is past
+the time at which all that was lost is asked for again, so that all think alike by then."""
 
 VERSIONS_MAX = 3
 """Adverts kept of one member. An honest one has one; two prove a lie, and another leader's list may
@@ -83,6 +90,36 @@ class Advertising:
         if core.is_leader:
             core.set_timer("lead", patience.gather_s, self._publish_list)
         core.set_timer("turn", patience.gather_s + patience.takeover_s, self._next_turn)
+        core.set_timer("away", patience.gather_s * AWAY_SHARE, self._pass_over_away)
+        core.set_timer("silent", patience.gather_s * SILENT_SHARE, self._pass_over_silent)
+
+    def _pass_over_away(self) -> None:
+        core = self._core
+        self._pass_over(AWAY_SHARE, lambda leader: leader in core.gone)
+
+    def _pass_over_silent(self) -> None:
+        self._pass_over(SILENT_SHARE, lambda _leader: True)
+
+    def _pass_over(self, share: float, is_away: Callable[[int], bool]) -> None:
+        """Let no member lead that has said nothing yet: its whole turn would be waited out in vain.
+
+        Whoever leads in its place gathers as long as it would have; should it speak after all, its
+        list is followed by those whom it reaches first.
+        """
+        core, patience = self._core, self._core.cohort.patience
+        turn, last = core.turn, core.cohort.leader_turns_max - 1
+        while core.turn < last:
+            leader = core.cohort.leader(core.turn)
+            if leader == core.rank or leader in self._known or not is_away(leader):
+                break
+            core.turn += 1
+        if core.turn == turn:
+            return
+        left_s = patience.gather_s * (1 - share)
+        core.set_timer("turn", left_s + patience.takeover_s, self._next_turn)
+        if core.is_leader:
+            core.set_timer("lead", left_s, self._publish_list)
+        self._progress()
 
     def on_advert(self, sender: int, message: Advert) -> None:
         """Keep a member's keys; those that a list names may come from anybody."""

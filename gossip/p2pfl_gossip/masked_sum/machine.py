@@ -5,7 +5,7 @@ out the actions, and looks at `outcome` after each input. How timers, jobs and s
 to the desk. The machine never hangs: each wait has a timer, and the session a time to live.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from p2pfl_crypto.encoding import require_finite
@@ -184,8 +184,13 @@ class MaskedSum:
         """Where the session stands."""
         return self._core.phase
 
-    def on_start(self, now_s: float) -> list[Action]:
-        """Begin, unless the journal says that this session, or this vector, was begun before."""
+    def on_start(self, now_s: float, away: Iterable[PeerId] = ()) -> list[Action]:
+        """Begin, unless the journal says that this session, or this vector, was begun before.
+
+        Args:
+            now_s: the time.
+            away: members that could not be reached lately: nobody waits for their adverts.
+        """
         core = self._begin(now_s)
         if core.phase != Phase.IDLE:
             raise LocalProtocolError("a session starts once")
@@ -195,6 +200,10 @@ class MaskedSum:
             core.abort(refusal.reason)
             return self._end()
         core.actions.append(persist)
+        for member in away:
+            rank = core.cohort.rank_of(member)
+            if rank is not None and rank != core.rank:
+                core.gone[rank] = None
         core.set_timer(SESSION_TIMER, core.cohort.patience.session_s, self._on_session_over)
         self._advertising.start()
         return self._end()
