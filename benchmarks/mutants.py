@@ -3,17 +3,19 @@
     ./scripts/bench mutants                            # every part, all mutants: many CPU-hours
     ./scripts/bench mutants crypto --sample 200        # 200 of one part, drawn by --seed
     ./scripts/bench mutants masked-sum --only 'voting*'
+    ./scripts/bench mutants crypto --keep /tmp/crypto  # the next one tests what is left, anew
 
 mutmut makes the mutants and runs, for each, the tests that reach the changed function. A mutant
 that survives shows a line that no test needs. Those that change nothing anybody could see are
 listed with the reason in benchmarks/mutants_equivalent.toml; any other survivor is printed with its
-diff, and the exit code is 1. Texts of errors are left alone: they are for people.
+diff, and the exit code is 1. Texts of errors and `__repr__` are left alone: they are for people.
 
 A copy of the tracked files is mutated, laid out with all packages side by side, since mutmut names
 a module by its path.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -27,6 +29,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+
+from mutmut.mutation.diff_apply import get_diff_for_mutant
 
 ROOT = Path(__file__).parents[1]
 EQUIVALENT = Path(__file__).parent / "mutants_equivalent.toml"
@@ -57,7 +61,13 @@ class Part:
 
 PARTS = {
     "crypto": Part(
-        "p2pfl_crypto", ("*.py",), ("tests/unit/crypto", "tests/masked_sum/test_transcript.py")
+        "p2pfl_crypto",
+        ("*.py",),
+        (
+            "tests/unit/crypto",
+            "tests/masked_sum/test_transcript.py",
+            "tests/checks/test_limits_of_crypto.py",
+        ),
     ),
     "masked-sum": Part(
         "p2pfl_gossip",
@@ -86,6 +96,7 @@ PARTS = {
     "driver": Part("p2pfl", ("daemon/driver.py", "daemon/hands.py"), ("tests/unit/daemon",)),
 }
 
+PERIOD_S = 10.0  # Of the looks at how far the tests are.
 KILLED = {1, 3}
 TIMED_OUT = {-24, 24, 36, 152, 255}
 SURVIVED, UNTESTED = {0}, {5, 33}
@@ -116,7 +127,9 @@ class Workshop:
         folders = sorted({str(Path(name).parent) for name in part.files})
         wanted = [f"{it}/{only.removesuffix('.py')}.py" for it in folders] if only else part.files
         self._configure([str(Path(part.package) / name) for name in wanted])
-        (folder / "mutants").mkdir()  # Python remembers what was no folder when it started.
+        (folder / "mutants").mkdir(
+            exist_ok=True
+        )  # Python remembers what was no folder when it started.
 
     def _lay_out(self) -> None:
         listed = subprocess.run(
@@ -131,7 +144,9 @@ class Workshop:
             if target.split("/")[0] in (*PACKAGES, *COPIED) and (ROOT / name).is_file():
                 place = self._folder / target
                 place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_bytes((ROOT / name).read_bytes())
+                text = (ROOT / name).read_bytes()
+                if not (place.is_file() and place.read_bytes() == text):
+                    place.write_bytes(text)  # mutmut makes the mutants of newer files again.
 
     def _configure(self, patterns: list[str]) -> None:
         others = [name for name in PACKAGES if name != self._part.package]
@@ -140,7 +155,7 @@ class Workshop:
             "only_mutate": patterns,
             "also_copy": [*others, *(it for it in COPIED if it != "tests")],
             "do_not_mutate_patterns": [TEXTS],
-            "pytest_add_cli_args": ["-p", "no:cacheprovider"],
+            "pytest_add_cli_args": ["-p", "no:cacheprovider", "-p", "benchmarks.mutants_profile"],
             "pytest_add_cli_args_test_selection": list(self._part.tests),
         }
         lines = ["[mutmut]", "use_git_change_detection=false", "track_dependencies=false"]
@@ -149,47 +164,57 @@ class Workshop:
         (self._folder / "setup.cfg").write_text("\n".join(lines) + "\n")
 
     def make(self, children: int) -> None:
-        """Make the mutants, and learn which test reaches what; test none."""
+        """Make the mutants that are not there, and learn which test reaches what; test none."""
         # mutmut ends with an error where no mutant has the name; by then it has done all this.
         self._mutmut(["p2pfl.none"], children, may_fail=True)
 
     def test(self, names: Sequence[str], children: int) -> None:
-        """Make the mutants if they are not there, and test those of these names, or all."""
+        """Test the mutants of these names."""
         self._mutmut(names, children)
 
     def _mutmut(self, names: Sequence[str], children: int, *, may_fail: bool = False) -> None:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(self._folder / "mutants"),
-        }
-        ended = subprocess.run(
-            [sys.executable, "-m", "mutmut", "run", "--max-children", str(children), *names],
-            cwd=self._folder,
-            env=environment,
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        if (ended.returncode and not may_fail) or not self.results():
-            told = [line for line in re.split(r"[\r\n]", ended.stdout + ended.stderr) if line]
-            raise SystemExit("mutmut failed:\n" + "\n".join(told[-40:]))
+        with (self._folder / "mutmut.log").open("w+") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "mutmut", "run", "--max-children", str(children), *names],
+                cwd=self._folder,
+                env={**os.environ, "PYTHONPATH": str(self._folder / "mutants")},
+                stdout=log,
+                stderr=log,
+            )
+            while process.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(PERIOD_S)
+                self._tell_progress(names)
+            log.seek(0)
+            if (process.returncode and not may_fail) or not self.results():
+                told = [line for line in re.split(r"[\r\n]", log.read()) if line]
+                raise SystemExit("mutmut failed:\n" + "\n".join(told[-40:]))
+
+    def _tell_progress(self, names: Sequence[str]) -> None:
+        if not sys.stderr.isatty():
+            return
+        codes = self.results()
+        left = Counter(name.rpartition(".")[0] for name in names if codes.get(name) is None)
+        told = ", ".join(f"{count} of {module}" for module, count in sorted(left.items()))
+        print(f"\r\x1b[Kleft: {told or 'none'}", end="", file=sys.stderr, flush=True)
 
     def results(self) -> dict[str, int | None]:
         """Return the exit code of each mutant's tests; None where they were not run."""
         codes: dict[str, int | None] = {}
         for file in sorted((self._folder / "mutants").rglob("*.py.meta")):
             codes |= json.loads(file.read_text())["exit_code_by_key"]
-        return codes
+        return {name: code for name, code in codes.items() if "__repr__" not in name}
 
     def survivor(self, name: str) -> Survivor:
         """Look at what a mutant changed."""
-        shown = subprocess.run(
-            [sys.executable, "-m", "mutmut", "show", name],
-            cwd=self._folder,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.splitlines()
+        made = self._folder / "mutants"
+        (path,) = (
+            file.relative_to(made).with_suffix("")
+            for file in made.rglob("*.py.meta")
+            if name in json.loads(file.read_text())["exit_code_by_key"]
+        )
+        with contextlib.chdir(self._folder):
+            shown = get_diff_for_mutant(name, path=path).splitlines()
         lines = [line for line in shown if not line.startswith(("---", "+++", "@@", "#"))]
         before = [line[1:].strip() for line in lines if line.startswith("-")]
         after = [line[1:].strip() for line in lines if line.startswith("+")]
@@ -204,29 +229,41 @@ def _function(mutant: str) -> str:
     ).replace("ǁ", ".")
 
 
-def _sampled(workshop: Workshop, sample: int, seed: int) -> Iterator[str]:
-    """Draw mutants of a part by the seed."""
+def _drawn(workshop: Workshop, sample: int | None, seed: int) -> list[str]:
+    """Draw mutants of a part by the seed, or take all."""
     names = sorted(workshop.results())
-    yield from sorted(Random(f"{seed}/mutants").sample(names, min(sample, len(names))))
+    if sample is None:
+        return names
+    return sorted(Random(f"{seed}/mutants").sample(names, min(sample, len(names))))
+
+
+@contextlib.contextmanager
+def _folder_of(part: str, keep: Path | None) -> Iterator[Path]:
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="p2pfl-mutants-") as folder:
+            yield Path(folder)
+    else:
+        (keep / part).mkdir(parents=True, exist_ok=True)
+        yield keep / part
 
 
 def run_part(
-    name: str, *, only: str | None, sample: int | None, seed: int, children: int
+    name: str, *, only: str | None, sample: int | None, seed: int, children: int, keep: Path | None
 ) -> tuple[Counter[str], list[Survivor]]:
     """Mutate a part; return how its mutants ended, and the survivors that nobody has explained."""
     known = tomllib.loads(EQUIVALENT.read_text())["equivalent"]
-    with tempfile.TemporaryDirectory(prefix="p2pfl-mutants-") as folder:
-        workshop = Workshop(Path(folder), PARTS[name], only)
-        if sample is not None:
-            workshop.make(children)
-            workshop.test(list(_sampled(workshop, sample, seed)), children)
-        else:
-            workshop.test([], children)
+    with _folder_of(name, keep) as folder:
+        workshop = Workshop(folder, PARTS[name], only)
+        workshop.make(children)
+        drawn, before = _drawn(workshop, sample, seed), workshop.results()
+        again = [it for it in drawn if before[it] in {None, *SURVIVED, *UNTESTED}]
+        if again:
+            workshop.test(again, children)
         counts: Counter[str] = Counter()
         survivors: list[Survivor] = []
-        for mutant, code in workshop.results().items():
-            if code is None:
-                continue
+        codes = workshop.results()
+        for mutant in drawn:
+            code = codes[mutant]
             if code in SURVIVED | UNTESTED:
                 survivor = workshop.survivor(mutant)
                 if survivor.is_known(known):
@@ -248,6 +285,9 @@ def main() -> int:
     parser.add_argument("--only", help="a pattern of files within the part, such as 'voting*'")
     parser.add_argument("--sample", type=int, help="mutants to draw from each part; all otherwise")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--keep", type=Path, help="a folder that keeps the mutants; what was killed there stays so"
+    )
     parser.add_argument("--children", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     left = 0
@@ -259,6 +299,7 @@ def main() -> int:
             sample=options.sample,
             seed=options.seed,
             children=options.children,
+            keep=options.keep,
         )
         told = ", ".join(f"{count} {how}" for how, count in sorted(counts.items()))
         print(f"{name}: {sum(counts.values())} mutants: {told}; {time.monotonic() - began_s:.0f} s")

@@ -181,9 +181,21 @@ class Rebuilder:
             values.append(shares[x])
         return values
 
-    def _require_one_polynomial(self, values: list[bytes]) -> None:
-        # The dealer must not know the word before its shares are fixed, so they are hashed into it.
-        degree = len(self.xs) - self.threshold - 1
+    def dual_word(self, values: Sequence[bytes]) -> list[bytes]:
+        """Draw a word of the dual code by the shares: times theirs it is 0 if they are consistent.
+
+        The dealer must not know the word before its shares are fixed, so they are hashed into it.
+        With n holders and threshold t, H the two hashes of 32 bytes and v_i = `duals`:
+        w_i = v_i * sum_k c_k x_i^k for k < n - t, c_k = H("p2pfl/dual-low", seed, LE32(k)) +
+        2^256 H("p2pfl/dual-high", seed, LE32(k)), and seed = H("p2pfl/dual", shares in order).
+
+        Args:
+            values: the shares of one secret in order of `xs`, 32 bytes each; more of them than
+                `threshold`.
+
+        Returns:
+            One scalar for each share.
+        """
         seed = hash_parts(b"p2pfl/dual", *values)
         coefficients = [
             int.from_bytes(
@@ -192,7 +204,7 @@ class Rebuilder:
                 "little",
             )
             % GROUP_ORDER
-            for k in range(degree + 1)
+            for k in range(len(self.xs) - self.threshold)
         ]
         word = []
         for x, dual in zip(self.xs, self.duals, strict=True):
@@ -200,7 +212,10 @@ class Rebuilder:
             for coefficient in reversed(coefficients):
                 value = (value * x + coefficient) % GROUP_ORDER
             word.append(_encode(value * dual))
-        if _products([word], [values]) != [[_ZERO]]:
+        return word
+
+    def _require_one_polynomial(self, values: list[bytes]) -> None:
+        if _products([self.dual_word(values)], [values]) != [[_ZERO]]:
             raise InconsistentShares("the shares do not lie on one polynomial")
 
 

@@ -2,9 +2,14 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+PLACES = {
+    f"p2pfl_{name}": ROOT / folder
+    for name, folder in [("crypto", "crypto"), ("gossip", "gossip"), ("simulations", "simulations")]
+}
 SAMPLE = ("crypto", "--only", "sealing*", "--sample", "12", "--seed", "1")
 
 
@@ -18,3 +23,17 @@ def test_a_test_fails_for_each_of_some_mutants() -> None:
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.startswith("crypto: 12 mutants: 12 killed"), ended.stdout
+
+
+def test_each_equivalent_mutant_has_a_reason_and_names_a_line_that_stands() -> None:
+    known = tomllib.loads((ROOT / "benchmarks" / "mutants_equivalent.toml").read_text())
+    for it in known["equivalent"]:
+        assert it.keys() == {"function", "before", "after", "reason"}, it
+        assert it["reason"].strip(), it
+        package, *modules = it["function"].split(".")
+        parent = PLACES.get(package, ROOT)
+        while not (file := (parent / package).joinpath(*modules).with_suffix(".py")).is_file():
+            modules.pop()
+            assert modules, it["function"]
+        lines = " ".join(line.strip() for line in file.read_text().splitlines())
+        assert it["before"] in lines, it

@@ -42,6 +42,31 @@ def test_other_ids_are_refused(peer_id: str) -> None:
         public_key_of(peer_id)
 
 
+@pytest.mark.parametrize(("kind", "name"), [(0, "RSA"), (2, "Secp256k1"), (3, "ECDSA")])
+@pytest.mark.parametrize("rest", [b"", b"\x12", b"\x12\x20" + bytes(32)])
+def test_keys_of_other_types_are_refused_by_name(kind: int, name: str, rest: bytes) -> None:
+    with pytest.raises(InvalidIdentity, match=f"^{name} keys are not supported"):
+        decode_public_key(bytes([0x08, kind]) + rest)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"\x08",
+        b"\x09\x00",  # A field of another number.
+        b"\x08\x01\x12\x20" + bytes(31),
+        b"\x08\x01\x12\x20" + bytes(33),
+        b"\x08\x01\x12\x21" + bytes(32),
+        b"\x08\x04\x12\x20" + bytes(32),
+        b"\x09\x01\x12\x20" + bytes(32),
+    ],
+)
+def test_other_key_messages_are_not_canonical(message: bytes) -> None:
+    with pytest.raises(InvalidIdentity, match=r"^not a canonical libp2p Ed25519"):
+        decode_public_key(message)
+
+
 def test_rfc_8032_test_1() -> None:
     identity = Identity(
         bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")

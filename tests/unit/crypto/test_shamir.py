@@ -128,6 +128,41 @@ def test_a_word_that_is_known_beforehand_does_not_pass() -> None:
         Rebuilder.of(xs, threshold).rebuild(held)
 
 
+@pytest.mark.parametrize(("count", "threshold"), [(2, 1), (4, 3), (5, 2), (9, 4)])
+def test_the_word_of_the_dual_code_is_that_of_the_formula(count: int, threshold: int) -> None:
+    def digest(label: bytes, *parts: bytes) -> bytes:
+        text = b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+        return hashlib.blake2b(text, digest_size=32, person=label).digest()
+
+    xs = [3 * place + 2 for place in range(count)]
+    shares = [scalar(1000 + 7**x) for x in xs]  # On no polynomial: the word is fixed all the same.
+    seed = digest(b"p2pfl/dual", *shares)
+    expected = []
+    for x in xs:
+        below = 1
+        for other in xs:
+            below *= x - other if other != x else 1
+        polynomial = 0
+        for k in range(count - threshold):
+            low, high = (
+                integer(digest(label, seed, k.to_bytes(4, "little")))
+                for label in (b"p2pfl/dual-low", b"p2pfl/dual-high")
+            )
+            polynomial += (low + 2**256 * high) * x**k
+        expected.append(scalar(polynomial * pow(below, -1, GROUP_ORDER)))
+    assert Rebuilder.of(xs, threshold).dual_word(shares) == expected
+
+
+@pytest.mark.parametrize(("count", "threshold"), [(2, 1), (3, 1), (3, 2), (7, 4), (7, 1)])
+def test_shares_of_a_polynomial_of_one_degree_more_are_refused(count: int, threshold: int) -> None:
+    # A test with one coefficient less would take just these.
+    xs = list(range(1, count + 1))
+    entropy = Random(5).randbytes(entropy_bytes_for(threshold + 1))
+    (shares,) = share_secrets([scalar(7)], threshold + 1, xs, entropy)
+    with pytest.raises(InconsistentShares):
+        Rebuilder.of(xs, threshold).rebuild(dict(zip(xs, shares, strict=True)))
+
+
 @pytest.mark.parametrize("x", [0, -1, GROUP_ORDER])
 def test_a_point_at_zero_would_be_the_secret_and_is_refused(x: int) -> None:
     with pytest.raises(ValueError, match="point"):

@@ -1,5 +1,6 @@
 """Signed statements: Ed25519 against RFC 8032 and Wycheproof, and what a signature is bound to."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -63,3 +64,10 @@ def test_a_signature_is_bound_to_kind_sender_and_the_split_of_the_body() -> None
 def test_kinds_are_short_names(kind: bytes) -> None:
     with pytest.raises(ValueError, match="kind"):
         statement_digest(kind, 0, b"")
+
+
+def test_the_digest_is_that_of_the_formula() -> None:
+    parts = (b"k", (2**32 - 2).to_bytes(4, "little"), b"ab", b"")
+    text = b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+    expected = hashlib.blake2b(text, digest_size=32, person=b"p2pfl/sig").digest()
+    assert statement_digest(b"k", 2**32 - 2, b"ab", b"") == expected
