@@ -67,6 +67,26 @@ def test_other_key_messages_are_not_canonical(message: bytes) -> None:
         decode_public_key(message)
 
 
+@pytest.mark.parametrize(
+    "binary",
+    [
+        b"\x00\x24\x08\x01\x12\x20" + bytes(31),
+        b"\x00\x24\x08\x01\x12\x20" + bytes(33),
+        b"\x00\x24\x08\x02\x12\x20" + bytes(32),
+        b"\x00\x25\x08\x01\x12\x20" + bytes(32),
+        b"\x80" + bytes(37),
+    ],
+)
+def test_ids_of_another_length_or_prefix_are_refused(binary: bytes) -> None:
+    number, text = int.from_bytes(binary, "big"), ""
+    while number:
+        number, digit = divmod(number, 58)
+        text = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"[digit] + text
+    text = "1" * (len(binary) - len(binary.lstrip(b"\0"))) + text
+    with pytest.raises(InvalidIdentity, match="is not the peer id of an Ed25519 key"):
+        public_key_of(text)
+
+
 def test_rfc_8032_test_1() -> None:
     identity = Identity(
         bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
