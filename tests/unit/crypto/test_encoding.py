@@ -174,3 +174,91 @@ def test_arrays_of_another_form_are_refused() -> None:
         require_finite(np.zeros(3))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="length"):
         encoding.encode(np.empty(2, np.uint32), np.zeros(3, np.float32), 1.0, KEY, 0)
+
+
+def test_many_blocks_are_encoded_and_decoded_by_the_formulas() -> None:
+    encoding, count, weight = Encoding(7, 8.0, 500.0), 3 * 32768 + 5, 123.0
+    values = np.random.default_rng(4).normal(0, 5, count).astype(np.float32)
+    values[32768 : 2 * 32768] = np.clip(values[32768 : 2 * 32768], -8, 8)
+    values[-5:] = [9.0, -9.0, 8.0, -8.0, 0.0]
+    out = np.empty(count, np.uint32)
+    clipped = encoding.encode(out, values, weight, KEY, 3)
+    quantum = (2**31 - 1) // 7
+    bound = (weight / 500.0) * quantum
+    scaled = values.astype(np.float64) * (bound / 8.0)
+    words = np.empty(count, "<u4")
+    stream = KeyStream(KEY, 3)
+    for start in range(0, count, 32768):
+        room = bytearray(4 * len(words[start : start + 32768]))
+        stream.fill(memoryview(room))
+        words[start : start + 32768] = np.frombuffer(room, "<u4")
+    drawn = words.astype(np.float64) / 2**32
+    expected = np.floor(np.clip(scaled, -bound, bound) + drawn)
+    assert (out.view(np.int32) == expected).all()
+    assert clipped == int((np.abs(scaled) > bound).sum()) > 1000
+    mean = encoding.decode(out, 12345)
+    assert (mean == (out.view(np.int32) * (8.0 / 12345)).astype(np.float32)).all()
+    assert mean.dtype == np.float32
+    encoding.decode(np.zeros(1, np.uint32), 1)
+
+
+@pytest.mark.parametrize("members", [1, 2, 3])
+@pytest.mark.parametrize("place", [0, 32767, 32768, 70_000])
+def test_an_entry_may_reach_the_bound_of_the_sum_and_not_pass_it(members: int, place: int) -> None:
+    encoding = Encoding(5, 8.0, 1.0)
+    for weight in (1, 1000, members * encoding.quantum_max):
+        bound = weight + {1: 1, 2: 3, 3: 4}[members]  # 1.5 for each member, rounded down.
+        for entry in (bound, -bound):
+            total = np.zeros(70_001, np.uint32)
+            total[place] = entry % 2**32
+            encoding.require_in_range(total, weight, members)
+            total[place] = (entry + (1 if entry > 0 else -1)) % 2**32
+            with pytest.raises(SumOutOfRange, match=f"after index {place // 32768 * 32768} exceed"):
+                encoding.require_in_range(total, weight, members)
+
+
+def test_weights_are_rounded_to_the_nearest_and_never_to_nothing() -> None:
+    encoding = Encoding(1, 1.0, 4.0)
+    quantum = 2**31 - 1
+    assert encoding.encode_weight(4.0) == quantum
+    assert encoding.encode_weight(1.0) == math.floor(quantum / 4 + 0.5)
+    for count, expected in ((0.5, 1), (0.75, 1), (1.0, 1), (1.25, 1), (1.75, 2), (2.25, 2)):
+        assert encoding.encode_weight(4.0 * count / quantum) == expected
+    with pytest.raises(ValueError, match="vanishes beside"):
+        encoding.encode_weight(4.0 * 0.25 / quantum)
+
+
+@pytest.mark.parametrize(
+    ("out", "values", "what"),
+    [
+        (np.empty(3, np.int32), np.zeros(3, np.float32), "uint32"),
+        (np.empty(4, np.uint32), np.zeros(3, np.float32), "length"),
+        (np.empty(6, np.uint32)[::2], np.zeros(3, np.float32), "contiguous"),
+        (np.empty(3, np.uint32), np.zeros(3, np.float64), "float32"),
+        (np.empty((3, 1), np.uint32), np.zeros((3, 1), np.float32), "one-dimensional"),
+    ],
+)
+def test_each_wrong_form_of_a_chunk_is_refused_alone(
+    out: np.ndarray, values: np.ndarray, what: str
+) -> None:
+    with pytest.raises(ValueError, match=what):
+        Encoding(5, 1.0, 1.0).encode(out, values, 1.0, KEY, 0)
+    with pytest.raises(ValueError, match="one-dimensional array of float32"):
+        require_finite(np.zeros((3, 1), np.float32))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("index", [0, 40_000])
+def test_a_chunk_names_its_entry_that_is_not_finite(bad: float, index: int) -> None:
+    values = np.zeros(40_001, np.float32)
+    values[index] = bad
+    with pytest.raises(NotFinite, match=f"^the entry at index {index} is {bad}$") as caught:
+        Encoding(5, 1.0, 1.0).encode(np.empty(40_001, np.uint32), values, 1.0, KEY, 0)
+    assert caught.value.index == index
+
+
+def test_nothing_is_encoded_and_decoded_as_nothing() -> None:
+    encoding, nothing = Encoding(5, 1.0, 1.0), np.empty(0, np.uint32)
+    assert encoding.encode(nothing, np.empty(0, np.float32), 1.0, KEY, 0) == 0
+    assert len(encoding.decode(nothing, 1)) == 0
+    encoding.require_in_range(nothing, 1, 1)

@@ -219,3 +219,55 @@ def test_scalars_are_reduced_as_integers_are() -> None:
     for text in (b"", b"a", b"b"):
         wide = hashlib.sha512(text).digest()
         assert integer(scalar_of(wide)) == integer(wide) % GROUP_ORDER
+
+
+def test_bounds_of_a_rebuilder() -> None:
+    with pytest.raises(ValueError, match="a threshold of 0"):
+        Rebuilder.of([1, 2], 0)
+    with pytest.raises(ValueError, match="a threshold of 0"):
+        share_secrets([scalar(5)], 0, [1, 2], b"")
+    with pytest.raises(InvalidShare, match="2 shares, and 3 restore"):
+        Rebuilder.of([1, 2], 3)
+    with pytest.raises(ValueError, match="twice"):
+        Rebuilder.of([1, 2, 1], 2)
+    for x in (0, GROUP_ORDER):
+        with pytest.raises(ValueError, match=f"x = {x}: a point"):
+            Rebuilder.of([1, x], 2)
+    Rebuilder.of([1, GROUP_ORDER - 1], 1)
+    # Without a share to spare there is nothing to test, and nothing is worked out for it.
+    assert Rebuilder.of([1, 2], 2).duals == ()
+    assert len(Rebuilder.of([1, 2, 3], 2).duals) == 3
+
+
+def test_the_largest_scalar_is_one_and_the_next_number_is_not() -> None:
+    largest = (GROUP_ORDER - 1).to_bytes(32, "little")
+    assert share_secrets([largest], 1, [1], b"") == [[largest]]
+    assert Rebuilder.of([1], 1).rebuild({1: largest}) == largest
+    for wrong in (GROUP_ORDER.to_bytes(32, "little"), b"\xff" * 32, largest[:-1], largest + b"\0"):
+        with pytest.raises(InvalidShare):
+            Rebuilder.of([1], 1).rebuild({1: wrong})
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_weights_and_duals_are_those_of_lagranges_formula(count: int) -> None:
+    xs = [5, 2, 11, 7][: count + 1]
+    rebuilder = Rebuilder.of(xs, count)
+    for x, weight in zip(xs[:count], rebuilder.weights, strict=True):
+        above = below = 1
+        for other in xs[:count]:
+            if other != x:
+                above, below = above * -other, below * (x - other)
+        assert integer(weight) * below % GROUP_ORDER == above % GROUP_ORDER
+    for x, dual in zip(xs, rebuilder.duals, strict=True):
+        below = 1
+        for other in xs:
+            below *= x - other if other != x else 1
+        assert dual * below % GROUP_ORDER == 1
+
+
+def test_entropy_of_another_length_is_no_scalar() -> None:
+    for length in (0, 32, 63, 65):
+        with pytest.raises(ValueError, match="a scalar is drawn from 64 bytes"):
+            scalar_of(bytes(length))
+    assert entropy_bytes_for(1) == 0
+    assert entropy_bytes_for(4) == 192
