@@ -5,7 +5,13 @@ that no cohort has signed.
 """
 
 from p2pfl_gossip.actions import Action, Send, Vector
-from p2pfl_gossip.catch_up import MODELS_SERVED_MAX, ModelHeader, Status, Wait
+from p2pfl_gossip.catch_up import (
+    FETCH_DEADLINES,
+    MODELS_SERVED_MAX,
+    ModelHeader,
+    Status,
+    Wait,
+)
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.masked_sum.certificate import Certificate, to_record
 from p2pfl_gossip.records import Record
@@ -26,25 +32,44 @@ class CertifiedModel(Record, frozen=True):
 class CertifiedModels:
     """The answering side.
 
+    A whole mean need not come to its certificate: one member away and one that signs another mean
+    are enough. So nobody is told to wait for one for ever, be it of one mean or of each of many.
+
+    Args:
+        roster: all members.
+        desk: for models on their way.
+        deadline_s: how long an answer may take.
+
     Attributes:
         latest: the certified model of the latest round that we have; None before the first.
     """
 
-    def __init__(self, roster: Roster, desk: Desk) -> None:
+    def __init__(self, roster: Roster, desk: Desk, deadline_s: float) -> None:
         self.latest: CertifiedModel | None = None
-        self._roster, self._desk = roster, desk
+        self._roster, self._desk, self._deadline_s = roster, desk, deadline_s
         self._pending: tuple[int, Vector] | None = None
+        self._pending_since_s = 0.0  # Of the first mean since the last certificate.
         self._waiting: dict[int, int] = {}  # Member -> the round that it asked from.
         self._under_way = 0
 
-    @property
-    def is_pending(self) -> bool:
-        """Whether a whole mean of ours still lacks its signatures."""
-        return self._pending is not None
+    def is_near(self, now_s: float) -> bool:
+        """Tell whether a certificate of a whole mean of ours is worth waiting for.
 
-    def expect(self, round_: int, vector: Vector) -> None:
-        """Keep the whole mean of a round until its certificate comes."""
+        It is for as long as its signatures are asked for, and a deadline for who was later. One
+        that comes after that is taken all the same.
+        """
+        lasts_s = FETCH_DEADLINES * self._deadline_s
+        return self._pending is not None and now_s < self._pending_since_s + lasts_s
+
+    def expect(self, now_s: float, round_: int, vector: Vector) -> list[Action]:
+        """Keep the whole mean of a round until its certificate comes, and so who waits.
+
+        Unless no certificate has come for so long: then who waits is answered now.
+        """
+        if self._pending is None:
+            self._pending_since_s = now_s
         self._pending = (round_, vector)
+        return [] if self.is_near(now_s) else self.answer_waiting(round_ + 1)
 
     def give_up(self) -> None:
         """Expect no certificate any more: the next round is at its end."""
@@ -90,6 +115,7 @@ class CertifiedModels:
         if is_ending and len(self._waiting) < WAITING_MAX:
             self._waiting[sender] = their_round
             return [Send(self._roster.peers[sender], Wait(round_))]
+        self._waiting.pop(sender, None)
         return [self._answer(sender, their_round, round_)]
 
     def answer_waiting(self, round_: int) -> list[Action]:

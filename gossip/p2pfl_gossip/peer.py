@@ -97,7 +97,7 @@ class Peer(DeskMachine):
         # Where models are masked; None where they are seen anyway.
         self._proofs = averaging if isinstance(averaging, CertifiedAveraging) else None
         self._server = ModelServer(roster, self._desk)
-        self._models = CertifiedModels(roster, self._desk)
+        self._models = CertifiedModels(roster, self._desk, settings.deadline_s)
         self._catch_up: CatchUp
         self._search: CertifiedCatchUp
         self._lost: Outcome | None = None  # Of the round before, while we ask what it gave others.
@@ -391,8 +391,7 @@ class Peer(DeskMachine):
         if self._proofs is None:
             answers = self._server.on_round(self._round, self._vector)
         elif outcome.complete:
-            self._models.expect(self._round - 1, self._vector)
-            answers = []  # They wait for its certificate.
+            answers = self._models.expect(now_s, self._round - 1, self._vector)
         else:
             self._models.give_up()
             answers = self._models.answer_waiting(self._round)
@@ -523,7 +522,7 @@ class Peer(DeskMachine):
         is_late = is_training and now_s > self._round_began_s + self._settings.deadline_s
         waits = is_late or self._state is State.AVERAGING  # For the end of our round.
         if self._proofs is not None:
-            is_ending = waits or self._models.is_pending
+            is_ending = waits or self._models.is_near(now_s)
             return self._models.on_request(sender, their_round, self._round, is_ending=is_ending)
         vector = None if waits or self._is_trained else self._vector
         return self._server.on_request(sender, their_round, self._round, vector)

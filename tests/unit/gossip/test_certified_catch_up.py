@@ -222,8 +222,8 @@ class Server:
     def __init__(self, peers: int = PEERS) -> None:
         self.roster = Roster(PeerId(f"peer-{index}") for index in range(peers))
         self.desk = Desk()
-        self.models = CertifiedModels(self.roster, self.desk)
-        self.models.expect(LOST, MODEL)
+        self.models = CertifiedModels(self.roster, self.desk, DEADLINE_S)
+        assert self.models.expect(0.0, LOST, MODEL) == []
         assert self.models.on_certificate(CERTIFICATE)
 
     def ask(self, sender: int, their_round: int = LOST, *, is_ending: bool = False) -> Any:
@@ -245,8 +245,8 @@ def test_who_is_not_behind_is_told_our_round(their_round: int) -> None:
 
 def test_without_its_certificate_no_model_is_given() -> None:
     server = Server()
-    server.models.expect(LOST + 1, MODEL)
-    assert server.models.is_pending
+    server.models.expect(0.0, LOST + 1, MODEL)
+    assert server.models.is_near(0.0)
     assert server.ask(1, LOST + 1).message == Status(LOST + 1)
     other = Certificate(LOST, 0, b"\xff", bytes(32), b"\x3f", bytes(6 * 64))
     assert not server.models.on_certificate(other), "of another round than the one expected"
@@ -262,6 +262,40 @@ def test_who_waits_is_answered_at_the_end() -> None:
     assert isinstance(gives, SendBulk)
     assert isinstance(tells, Send)
     assert tells.message == Status(LOST + 2)
+    assert server.models.answer_waiting(LOST + 2) == []
+
+
+def test_nobody_waits_for_ever_for_the_certificate_of_one_mean() -> None:
+    server, since_s, lasts_s = Server(), 50.0, FETCH_DEADLINES * DEADLINE_S
+    assert not server.models.is_near(since_s), "it has come"
+    server.models.expect(since_s, LOST + 1, MODEL)
+    assert server.models.is_near(since_s + lasts_s - 0.1)
+    assert not server.models.is_near(since_s + lasts_s)
+    late = Certificate(LOST + 1, 0, b"\xff", bytes(32), b"\x3f", bytes(6 * 64))
+    assert server.models.on_certificate(late), "late, and as good"
+    assert server.ask(1).header == ModelHeader(LOST + 2, late)
+
+
+def test_nobody_waits_for_ever_for_the_certificates_of_many_means() -> None:
+    server = Server()
+    for mean in range(FETCH_DEADLINES):
+        assert server.models.expect(mean * DEADLINE_S, LOST + 1 + mean, MODEL) == []
+        assert server.ask(1, LOST + 1, is_ending=True).message == Wait(LOST + 1)
+    over_s, last = FETCH_DEADLINES * DEADLINE_S, LOST + 1 + FETCH_DEADLINES
+    (told,) = server.models.expect(over_s, last, MODEL)
+    assert isinstance(told, Send)
+    assert told.message == Status(last + 1)
+    assert not server.models.is_near(over_s)
+    certificate = Certificate(last, 0, b"\xff", bytes(32), b"\x3f", bytes(6 * 64))
+    assert server.models.on_certificate(certificate)
+    server.models.expect(over_s, last + 1, MODEL)
+    assert server.models.is_near(over_s), "they come again"
+
+
+def test_who_has_its_answer_waits_no_longer() -> None:
+    server = Server()
+    assert server.ask(1, is_ending=True).message == Wait(LOST + 1)
+    assert isinstance(server.ask(1), SendBulk)
     assert server.models.answer_waiting(LOST + 2) == []
 
 
