@@ -200,7 +200,14 @@ def _screen(status: dict[str, Any]) -> Group:
         after = f"after {plural(latest['evaluated_round'] + 1, 'round')}"
         rows.append(("accuracy", f"{percent(status['figures']['accuracy'])} {after}"))
     if "contributors" in latest:
-        rows.append(("last sum", f"{latest['contributors']} of {latest['expected']} models"))
+        ours = "" if latest["own_update"] else ", ours not among them"
+        rows.append(("last sum", f"{latest['contributors']} of {latest['expected']} models{ours}"))
+    own = counts.get("rounds_with_own_update", 0)
+    ended = counts.get("round_ended", 0) + counts.get("round_lost", 0)
+    if own < ended:
+        rows.append(("own updates", f"in {own} of {plural(ended, 'round')} since it started"))
+    if "training_failure" in latest:
+        rows.append(("last failure", latest["training_failure"]))
     if any(name.startswith("masked_sums") for name in counts):
         summed, aborted = (counts.get(f"masked_sums_{how}", 0) for how in ("summed", "aborted"))
         rows.append(("masked sums", f"{plural(summed, 'sum')}, {aborted} aborted"))
@@ -213,7 +220,7 @@ def _screen(status: dict[str, Any]) -> Group:
     sent, received = (data_size(traffic.get(f"bytes_{way}", 0)) for way in ("sent", "received"))
     rows.append(("traffic", f"{sent} sent, {received} received"))
     for name, value in rows:
-        grid.add_row(Text(name, style="dim"), value)
+        grid.add_row(Text(name, style="dim"), Text(value))  # A task's own words are no markup.
     members = Table.grid(padding=(0, 3))
     for member in status["members"]:
         link = member["link"].replace("_", " ")

@@ -26,7 +26,9 @@ class Reporter:
 
     Attributes:
         counts: what has happened since the start, by name: rounds ended, lost, masked sums ...
-        latest: what is newest of rounds, by name: round, contributors, training_loss ...
+        latest: what is newest of rounds, by name: round, contributors, training_loss ...;
+            `own_update`: whether the round that ended last has our own update in its model;
+            `training_failure`: what was told of the last training that failed.
         figures: those of the task, by the names it gives them, of `latest["evaluated_round"]`.
         round_times: how long rounds took.
         clipped: of each tensor that the last masked sum cut to its clip: entries cut, of how many.
@@ -59,6 +61,7 @@ class Reporter:
         self.clipped: dict[str, tuple[int, int]] = {}
         self._clip, self._count_beyond = clip, count_beyond
         self._clipped_told: set[str] = set()
+        self._without_own: int | None = None  # The last round that nothing of ours went into.
         self.round_times = RoundTimes()
         self._links: dict[PeerId, str] = dict.fromkeys(names, NOT_YET)  # As they were told last.
         self._log, self._names = log, dict(names)
@@ -69,21 +72,7 @@ class Reporter:
         kind = snake_case(type(event).__name__)
         self.counts[kind] += 1
         fields = fields_of(event)
-        match event:
-            case events.RoundStarted():
-                self.latest |= fields
-                self.round_times.begin(now_s)
-            case events.RoundEnded():
-                self.latest |= fields
-                self.round_times.end(now_s)
-            case events.AveragingStarted():
-                self.latest["training_loss"] = event.loss
-            case events.PeerEvaluated():
-                self.latest["evaluated_round"] = event.round
-                self.figures = dict(event.metrics)
-            case events.MaskedSumEnded():
-                ended = "summed" if event.result == "summed" else "aborted"
-                self.counts[f"masked_sums_{ended}"] += 1
+        self._note_figures(now_s, event, fields)
         level, told = describe(event)
         if isinstance(event, events.MemberDiffers):
             self.differing[event.member] = told
@@ -94,6 +83,33 @@ class Reporter:
             self._note_clipped(event)
         for listener in self.listeners:
             listener(event)
+
+    def _note_figures(self, now_s: float, event: Event, fields: Mapping[str, Any]) -> None:
+        """Note what an event changes of counts, figures and what is newest."""
+        match event:
+            case events.RoundStarted():
+                self.latest |= fields
+                self.round_times.begin(now_s)
+            case events.RoundEnded():
+                self.latest |= fields
+                self.latest["own_update"] = event.round != self._without_own
+                self.counts["rounds_with_own_update"] += self.latest["own_update"]
+                self.round_times.end(now_s)
+            case events.AveragingStarted():
+                self.latest["training_loss"] = event.loss
+            case events.PeerEvaluated():
+                self.latest["evaluated_round"] = event.round
+                self.figures = dict(event.metrics)
+            case events.MaskedSumEnded():
+                ended = "summed" if event.result == "summed" else "aborted"
+                self.counts[f"masked_sums_{ended}"] += 1
+                if ended == "aborted":
+                    self._without_own = event.round
+                elif self._without_own == event.round:
+                    self._without_own = None  # A second attempt.
+            case events.TrainingFailed():
+                self._without_own = event.round
+                self.latest["training_failure"] = describe(event)[1]
 
     def _note_clipped(self, event: events.MaskedSumEnded) -> None:
         """Tell of tensors that a masked sum cut, when each is first among them."""

@@ -1,6 +1,7 @@
 """Peers as processes: stopped at any moment, out of room, among strangers. No test sleeps."""
 
 import json
+import re
 import resource
 import signal
 import socket
@@ -64,7 +65,9 @@ def test_a_second_sigterm_ends_it_amid_a_training_without_end(tmp_path: Path) ->
     assert not list(journal.glob("*-wal")), "the journal was not closed"
 
 
-def test_a_task_that_raises_costs_its_member_the_round_and_nobody_else(tmp_path: Path) -> None:
+def test_a_task_that_raises_costs_its_member_the_round_and_nobody_else(
+    p2pfl: P2pfl, tmp_path: Path
+) -> None:
     one, two = make_group(tmp_path, task="frail:Frail")
     set_fault(one, "raise")
     with running(one, two) as (peer, other):
@@ -77,6 +80,16 @@ def test_a_task_that_raises_costs_its_member_the_round_and_nobody_else(tmp_path:
         assert "frail.py, line " in failed["message"]
         other.until("finished")
         peer.until("finished")
+        # All rounds are done, and it had no part in any: its status does not hide that.
+        shown = p2pfl("peer", "status", str(one)).out
+        assert re.search(r"last sum +1 of 2 models, ours not among them *\n", shown)
+        assert re.search(r"own updates +in 0 of 3 rounds since it started *\n", shown)
+        assert "last failure" in shown
+        assert "round 2: training failed: task 'frail:Frail': ZeroDivisionError" in shown
+        healthy = p2pfl("peer", "status", str(two)).out
+        assert re.search(r"last sum +1 of 2 models *\n", healthy)
+        assert "own updates" not in healthy
+        assert "last failure" not in healthy
         for each in (peer, other):
             each.stop()
             assert each.end() == 0

@@ -75,6 +75,31 @@ def test_who_had_no_update_is_named(log: logging.Logger, tmp_path: Path) -> None
     assert told[1].endswith("6, 7 and 2 more: no update, not complete")
 
 
+def test_rounds_that_nothing_of_ours_went_into_are_told_apart(log: logging.Logger) -> None:
+    reporter = Reporter(log, {})
+    vector = np.zeros(3, np.float32)
+
+    def ended(round_: int) -> bool:
+        reporter.on_event(0.0, events.RoundEnded(round_, vector, 3, 2, True))
+        return bool(reporter.latest["own_update"])
+
+    def summed(round_: int, result: str) -> None:
+        told = events.MaskedSumEnded(round_, b"s", result, 3, 2, 0, 0, False)
+        reporter.on_event(0.0, told)
+
+    summed(0, "summed")
+    assert ended(0)
+    reporter.on_event(0.0, events.TrainingFailed(1, "no rows"))
+    assert not ended(1)
+    summed(2, "aborted: no_sum")  # It took what the others' sum had given.
+    assert not ended(2)
+    summed(3, "aborted: no_sum")
+    summed(3, "summed")  # At the second attempt.
+    assert ended(3)
+    assert reporter.counts["rounds_with_own_update"] == 2
+    assert reporter.latest["training_failure"] == "round 1: training failed: no rows"
+
+
 def test_figures_of_a_task_do_not_hide_what_the_daemon_tells(
     log: logging.Logger, tmp_path: Path
 ) -> None:
