@@ -22,6 +22,11 @@ def describe_protection(roster: RosterFile) -> list[str]:
         )
         claimed = claim_sentence(averaging, len(roster.members), roster.rounds)
         lines.append(f"{claimed} Many rounds leak (docs/threats.md).".lstrip())
+        if averaging.weights == "samples":
+            lines.append(
+                "Not hidden: how many rows each member has. Sums open the total of their members'"
+                ' weights, and many of those give each; weights = "equal" tells nothing.'
+            )
     else:
         lines.append(
             "Not masked: members see each other's models, whole or in part, and a model can tell"

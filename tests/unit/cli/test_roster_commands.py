@@ -252,6 +252,14 @@ def test_show_tells_what_masked_sums_may_claim(p2pfl: P2pfl) -> None:
     assert "Many rounds leak" in shown
     assert "the draw seed is in the roster" in shown
     assert "not complete yet: a group has at least 2 members" in shown
+    assert "how many rows" not in shown
+
+
+def test_show_tells_that_row_counts_are_public(p2pfl: P2pfl) -> None:
+    averaging = "averaging={masking='real', cohort_size=8, weights='samples'}"
+    p2pfl("roster", "create", "m.toml", "--set", averaging)
+    shown = " ".join(p2pfl("roster", "show", "m.toml").out.split())
+    assert "Not hidden: how many rows each member has." in shown
 
 
 def test_show_for_programs(group: P2pfl) -> None:
