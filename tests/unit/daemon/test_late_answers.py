@@ -223,7 +223,7 @@ def test_a_member_that_leaves_while_a_record_is_written_is_not_told_of_its_jobs(
 
     def work(job: Job) -> Record:
         if isinstance(job, Train):
-            return Trained(job.vector, 1, 0.0)
+            return Trained(job.vector + np.float32(1), 1, 0.0)  # Or nothing would be masked.
         return Evaluated({}) if isinstance(job, Evaluate) else perform(job)
 
     def held_up(job: Job) -> Record:
