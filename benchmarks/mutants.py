@@ -72,26 +72,46 @@ PARTS = {
     "masked-sum": Part(
         "p2pfl_gossip",
         ("masked_sum/*.py",),
-        ("tests/masked_sum", "tests/checks", "tests/unit/gossip"),
+        (
+            "tests/masked_sum",
+            "tests/checks/test_session_forgeries.py",
+            "tests/checks/test_limits_of_sums.py",
+            "tests/checks/test_evidence.py",
+            "tests/unit/gossip/test_cohort_averaging.py",
+        ),
     ),
     "peer": Part(
         "p2pfl_gossip",
         (
             "peer*.py",
             "opening.py",
-            "catch_up.py",
+            "rounds.py",
+            "evaluations.py",
+            "*rejoining.py",
+            "*catch_up.py",
             "other_rounds.py",
             "inbound.py",
             "desk.py",
             "action_queue.py",
         ),
-        ("tests/unit/gossip", "tests/property/gossip", "tests/checks"),
+        (
+            "tests/unit/gossip",
+            "tests/property/gossip",
+            "tests/checks/test_peer_forgeries.py",
+            "tests/checks/test_limits_of_gossip.py",
+            "tests/checks/test_unexpected_messages.py",
+        ),
     ),
-    "store": Part("p2pfl", ("store/*.py",), ("tests/unit/store",)),
+    "store": Part(
+        "p2pfl",
+        ("store/*.py",),
+        # Without test_crashes.py, whose processes take a minute for each mutant that survives.
+        tuple(f"tests/unit/store/test_{name}.py" for name in ("journal", "keys", "flipped_bits")),
+    ),
     "noise": Part(
         "p2pfl",
         ("libp2p/noise*.py",),
-        ("tests/unit/libp2p/test_noise.py", "tests/unit/libp2p/test_host.py"),
+        ("tests/unit/libp2p/test_noise.py",),
     ),
     "driver": Part("p2pfl", ("daemon/driver.py", "daemon/hands.py"), ("tests/unit/daemon",)),
 }

@@ -151,6 +151,8 @@ def test_the_word_of_the_dual_code_is_that_of_the_formula(count: int, threshold:
             polynomial += (low + 2**256 * high) * x**k
         expected.append(scalar(polynomial * pow(below, -1, GROUP_ORDER)))
     assert Rebuilder.of(xs, threshold).dual_word(shares) == expected
+    with pytest.raises(ValueError, match="shorter"):  # No share to spare, so no word.
+        Rebuilder.of(xs[:threshold], threshold).dual_word(shares[:threshold])
 
 
 @pytest.mark.parametrize(("count", "threshold"), [(2, 1), (3, 1), (3, 2), (7, 4), (7, 1)])

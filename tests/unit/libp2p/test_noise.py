@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from p2pfl.libp2p.errors import LocalFault, MalformedBytes, RemoteFault
 from p2pfl.libp2p.noise import (
@@ -17,7 +18,7 @@ from p2pfl.libp2p.noise import (
     sealed_bytes,
     sign_payload,
 )
-from p2pfl.libp2p.noise_xx import TAG_BYTES, HandshakeXX
+from p2pfl.libp2p.noise_xx import TAG_BYTES, CipherState, HandshakeXX
 from p2pfl.libp2p.protobuf import encode_fields
 from p2pfl_crypto.identity import Identity, PeerId
 
@@ -285,3 +286,92 @@ def test_payloads_survive_the_round_trip_and_take_unknown_extensions() -> None:
 def test_malformed_payloads_are_refused(fields: list[tuple[int, bytes]]) -> None:
     with pytest.raises(MalformedBytes):
         decode_payload_untrusted(encode_fields(fields))
+
+
+def reason_of(error: pytest.ExceptionInfo[RemoteFault]) -> str:
+    return str(error.value)
+
+
+def test_a_key_seals_and_opens_one_message_less_than_there_are_nonces() -> None:
+    sealing, opening = CipherState(b"k" * 32), CipherState(b"k" * 32)
+    sealing._count = opening._count = 2**64 - 2  # The last that may be used (Noise, section 5.1).
+    sealed, opened = bytearray(21), bytearray(5)
+    sealing.encrypt_into(b"hello", memoryview(sealed))
+    opening.decrypt_into_untrusted(sealed, memoryview(opened))
+    assert opened == b"hello"
+    with pytest.raises(LocalFault, match="as many messages as it may"):
+        sealing.encrypt_into(b"hello", memoryview(sealed))
+    reserved = ChaCha20Poly1305(b"k" * 32).encrypt(bytes(4) + b"\xff" * 8, b"hello", None)
+    with pytest.raises(RemoteFault) as refused:
+        opening.decrypt_into_untrusted(reserved, memoryview(opened))
+    assert reason_of(refused) == "noise_decrypt"
+
+
+@pytest.mark.parametrize("length", [0, 1, 15, 16])
+def test_what_holds_no_tag_of_this_key_is_not_opened(length: int) -> None:
+    with pytest.raises(RemoteFault) as refused:
+        CipherState(b"k" * 32).decrypt_into_untrusted(bytes(length), memoryview(bytearray()))
+    assert reason_of(refused) == "noise_decrypt"
+
+
+def test_each_handshake_fault_has_its_reason() -> None:
+    def responder() -> HandshakeXX:
+        return HandshakeXX(initiator=False, static=key(1), ephemeral=key(2))
+
+    with pytest.raises(RemoteFault) as refused:
+        responder().read_message_untrusted(bytes(31))
+    assert reason_of(refused) == "noise_truncated"
+    low_order = responder()
+    low_order.read_message_untrusted(bytes(32))
+    with pytest.raises(RemoteFault) as refused:
+        low_order.write_message(b"")
+    assert reason_of(refused) == "noise_weak_key"
+    initiator = HandshakeXX(initiator=True, static=key(3), ephemeral=key(4))
+    with pytest.raises(RemoteFault) as refused:
+        initiator.read_message_untrusted(bytes(32))
+    assert reason_of(refused) == "noise_unexpected_message"
+    first = initiator.write_message(b"")
+    answering = responder()
+    answering.read_message_untrusted(first)
+    second = bytearray(answering.write_message(b""))
+    second[-1] ^= 1
+    with pytest.raises(RemoteFault) as refused:
+        initiator.read_message_untrusted(bytes(second))
+    assert reason_of(refused) == "noise_decrypt"
+
+
+def test_a_handshake_message_fits_into_a_noise_message() -> None:
+    longest = 65535 - 32
+    assert (
+        len(
+            HandshakeXX(initiator=True, static=key(1), ephemeral=key(2)).write_message(
+                bytes(longest)
+            )
+        )
+        == 65535
+    )
+    with pytest.raises(LocalFault, match="too long for a Noise message"):
+        HandshakeXX(initiator=True, static=key(1), ephemeral=key(2)).write_message(
+            bytes(longest + 1)
+        )
+
+
+@pytest.mark.parametrize("length", [4096, 4097])
+def test_a_handshake_message_of_the_largest_length_is_waited_for(length: int) -> None:
+    waiting = handshake(BOB, initiator=False)
+    if length == 4096:
+        assert waiting.receive_untrusted(length.to_bytes(2, "big")) == b""
+        return
+    with pytest.raises(MalformedBytes) as refused:
+        waiting.receive_untrusted(length.to_bytes(2, "big"))
+    assert str(refused.value) == "noise_handshake_length"
+
+
+def test_what_follows_the_handshake_is_the_channels() -> None:
+    initiator, responder = handshake(ALICE, initiator=True), handshake(BOB, initiator=False)
+    second = responder.receive_untrusted(initiator.start())
+    third = initiator.receive_untrusted(second + b"and more")
+    assert (initiator.rest, initiator.complete) == (b"and more", True)
+    assert responder.receive_untrusted(third + b"\xff\xff") == b""
+    assert responder.rest == b"\xff\xff"
+    assert initiator.remote_incarnation == key(11).public_key().public_bytes_raw()
