@@ -21,7 +21,14 @@ from p2pfl_gossip.events import (
 )
 from p2pfl_gossip.learning import Train, Trained
 from p2pfl_gossip.masked_sum.jobs import MaskChunk, MaskedChunk
-from p2pfl_gossip.masked_sum.messages import Ballot, ChunkHeader, Manifest, Reveal
+from p2pfl_gossip.masked_sum.messages import (
+    Ballot,
+    ChunkHeader,
+    Manifest,
+    Reveal,
+    SumDigest,
+    SumHeader,
+)
 from p2pfl_simulations.checkers.agreement import OneMean, TrueMean
 from p2pfl_simulations.checkers.base import (
     Checker,
@@ -163,6 +170,39 @@ class TestTrueMean:
         mean = self.told(checker, range(6), forged=True)
         reports(checker, 0, summed(), ended(0, mean + 1))
         assert checker.compared == 0
+
+    def vouch(self, checker: TrueMean, member: int, digest: bytes, chunk: int = 0) -> None:
+        name = ballot(range(6)).digest()
+        said = SumDigest(SESSION, name, member, chunk, digest * 32, bytes(64))
+        checker.on_action(0.0, member, Send(PEERS[0], said))
+
+    def test_of_a_chunk_that_two_liars_falsify_nothing_is_demanded(self) -> None:
+        checker = begun(TrueMean(), liars=frozenset({4, 5}))
+        mean = self.told(checker, range(6))
+        self.vouch(checker, 4, b"f")
+        header = SumHeader(SESSION, ballot(range(6)).digest(), 0, b"f" * 32, bytes(64))
+        checker.on_action(0.0, 5, SendBulk(PEERS[0], header, (), 0))
+        reports(checker, 0, summed(), ended(0, mean + 1))
+        assert checker.compared == 1
+
+    @pytest.mark.parametrize(
+        "vouches",
+        [
+            [(4, b"f", 0)],
+            [(4, b"f", 0), (4, b"f", 0)],
+            [(4, b"f", 0), (5, b"g", 0)],
+            [(4, b"f", 1), (5, b"f", 1)],
+            [(4, b"f", 0), (3, b"f", 0)],
+        ],
+        ids=["one", "one, twice", "each another", "of another chunk", "one, and an honest one"],
+    )
+    def test_no_fewer_may_falsify_it(self, vouches: list[tuple[int, bytes, int]]) -> None:
+        checker = begun(TrueMean(), liars=frozenset({4, 5}))
+        mean = self.told(checker, range(6))
+        for member, digest, chunk in vouches:
+            self.vouch(checker, member, digest, chunk)
+        with pytest.raises(Violation, match="a mean of 6 that is 1 off"):
+            reports(checker, 0, summed(), ended(0, mean + 1))
 
     def test_kept_chunks_are_not_compared(self) -> None:
         checker = begun(TrueMean())
