@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from p2pfl_gossip.actions import Action, Report, Send, SendBulk, Ticket, Vector, Work
-from p2pfl_gossip.events import MaskedSumEnded, RoundEnded
+from p2pfl_gossip.events import MaskedSumEnded, RoundEnded, RoundStarted
 from p2pfl_gossip.masked_sum.jobs import MaskChunk, MaskedChunk
 from p2pfl_gossip.masked_sum.messages import Ballot, Manifest, Reveal, SumDigest, SumHeader
 from p2pfl_gossip.records import Message
@@ -19,17 +19,23 @@ class OneMean(Checker):
     """No two honest peers end a round with different models as the complete mean of one cohort.
 
     In the open, a member that lies tells everybody another mean, and nothing is demanded; nor of
-    algorithms without cohorts.
+    algorithms without cohorts. There, a member that restarts may begin a round again, as far back
+    as its disk says: it trains another model, so nothing is demanded of its cohort in that round.
+    Where models are masked, a member is in one sum of a round, whatever it begins again.
     """
 
     actions = (Report,)
 
     def __init__(self) -> None:
         self._means: dict[tuple[int, tuple[int, ...]], tuple[int, bytes]] = {}
+        self._begun: dict[tuple[int, int], None] = {}  # By peer and round.
+        self._begun_again: dict[tuple[int, tuple[int, ...]], None] = {}
 
     def on_action(self, now_s: float, host: int, action: Action) -> None:
         """Compare the ends of rounds."""
         event = action.event if isinstance(action, Report) else None
+        if isinstance(event, RoundStarted):
+            self._note_begun(host, event.round)
         if not isinstance(event, RoundEnded) or not self.watched.is_honest(host):
             return
         if not self.watched.has_cohorts:
@@ -41,6 +47,8 @@ class OneMean(Checker):
         if not event.complete or event.expected < 2:
             return
         cohort = self.watched.cohort_of(host, event.round)
+        if (event.round, cohort) in self._begun_again:
+            return
         model = fingerprint(event.vector)
         other, first = self._means.setdefault((event.round, cohort), (host, model))
         if model != first:
@@ -48,6 +56,13 @@ class OneMean(Checker):
                 f"peers {other} and {host} end round {event.round} with different complete means"
                 f" of cohort {cohort}"
             )
+
+    def _note_begun(self, host: int, round_: int) -> None:
+        if self.watched.hides_models or not self.watched.has_cohorts:
+            return
+        if (host, round_) in self._begun:
+            self._begun_again[round_, self.watched.cohort_of(host, round_)] = None
+        self._begun[host, round_] = None
 
 
 class TrueMean(Checker):

@@ -110,6 +110,20 @@ class TestOneMean:
         reports(checker, 0, ended(0, vector(1)))
         reports(checker, 1, ended(0, vector(2)))
 
+    @pytest.mark.parametrize("hides", [False, True])
+    @pytest.mark.parametrize("again", [0, 1])
+    def test_in_the_open_a_round_that_was_begun_again_may_have_two(
+        self, again: int, hides: bool
+    ) -> None:
+        checker = begun(OneMean(), liars=frozenset(), hides=hides)
+        reports(checker, 0, RoundStarted(0), ended(0, vector(1)), RoundStarted(1))
+        reports(checker, 0, RoundStarted(again))
+        if again == 0 and not hides:
+            reports(checker, 1, ended(0, vector(2)))
+            return
+        with pytest.raises(Violation, match="peers 0 and 1 end round 0 with different complete"):
+            reports(checker, 1, ended(0, vector(2)))
+
     def test_no_finite_model_is_found(self) -> None:
         with pytest.raises(Violation, match="no finite model"):
             reports(begun(OneMean()), 0, ended(0, np.full(DIM, np.nan, np.float32)))
