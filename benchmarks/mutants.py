@@ -91,8 +91,6 @@ PARTS = {
             "*catch_up.py",
             "other_rounds.py",
             "inbound.py",
-            "desk.py",
-            "action_queue.py",
         ),
         (
             "tests/unit/gossip",
@@ -102,11 +100,19 @@ PARTS = {
             "tests/checks/test_unexpected_messages.py",
         ),
     ),
+    "desk": Part(
+        "p2pfl_gossip",
+        ("desk.py", "action_queue.py"),
+        ("tests/unit/gossip/test_desk.py", "tests/property/gossip/test_action_queue.py"),
+    ),
     "store": Part(
         "p2pfl",
         ("store/*.py",),
         # Without test_crashes.py, whose processes take a minute for each mutant that survives.
-        tuple(f"tests/unit/store/test_{name}.py" for name in ("journal", "keys", "flipped_bits")),
+        tuple(
+            f"tests/unit/store/test_{name}.py"
+            for name in ("files", "journal", "keys", "flipped_bits")
+        ),
     ),
     "noise": Part(
         "p2pfl",
@@ -179,6 +185,7 @@ class Workshop:
             "pytest_add_cli_args_test_selection": list(self._part.tests),
         }
         lines = ["[mutmut]", "use_git_change_detection=false", "track_dependencies=false"]
+        lines += ["timeout_multiplier=2", "timeout_constant=5"]  # A loop without end is soon known.
         for key, values in rows.items():
             lines += [f"{key}=", *(f"    {value}" for value in values)]
         (self._folder / "setup.cfg").write_text("\n".join(lines) + "\n")

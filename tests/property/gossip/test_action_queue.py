@@ -223,6 +223,25 @@ def test_what_is_behind_a_persist_is_cancelled_before_it_is_durable() -> None:
     assert hands.done[3:] == []
 
 
+@pytest.mark.parametrize(
+    ("begin", "cancel", "told"),
+    [
+        (SetTimer(1, 1.0), CancelTimer(1), []),
+        (Work(1, Job()), CancelWork(1), []),
+        (_bulk(1), CancelSend(1), [("not sent", 1)]),
+    ],
+)
+def test_only_what_waits_under_the_ticket_is_taken_out(
+    begin: Action, cancel: Action, told: list[tuple[str, int]]
+) -> None:
+    others: list[Action] = [SetTimer(2, 1.0), Work(3, Job()), _bulk(4)]
+    hands = Hands([False, True])
+    hands.queue.push([_persist(), *others[:2], begin, others[2], cancel])
+    assert hands.done[1:] == told
+    hands.queue.persisted()
+    assert hands.done[1 + len(told) :] == [("begin", other) for other in others]
+
+
 def test_messages_that_find_no_room_behind_a_disk_are_lost_and_told_as_not_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from array import array
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,12 @@ def test_hashes_differ_by_label_key_and_split() -> None:
         hash_parts(b"", b"x")
     with pytest.raises(ValueError, match="label"):
         hash_parts(b"a label of 17 byt", b"x")
+
+
+def test_a_label_may_be_one_byte_and_a_part_a_view_of_longer_items() -> None:
+    numbers = memoryview(array("I", [1, 2, 3]))
+    text = (numbers.nbytes).to_bytes(8, "little") + bytes(numbers)
+    assert hash_parts(b"x", numbers) == hashlib.blake2b(text, digest_size=32, person=b"x").digest()
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])

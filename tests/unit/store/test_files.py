@@ -1,0 +1,66 @@
+"""Files that are made once, and files that are replaced: what readers see, and what is left."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from p2pfl.store.files import SHARED, create_file, replace_file
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640])
+def test_a_file_is_replaced_with_its_content_and_mode(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "roster.toml"
+    for content in (b"one", b"another, longer"):
+        replace_file(path, content, mode=mode)
+        assert path.read_bytes() == content
+        assert mode_of(path) == mode
+        assert [it.name for it in tmp_path.iterdir()] == ["roster.toml"]
+
+
+def test_a_replaced_file_is_shared_unless_it_is_said(tmp_path: Path) -> None:
+    mask = os.umask(0)
+    try:
+        replace_file(tmp_path / "card.toml", b"card")
+    finally:
+        os.umask(mask)
+    assert mode_of(tmp_path / "card.toml") == SHARED
+
+
+def test_what_a_link_points_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    target, link = tmp_path / "there" / "file", tmp_path / "link"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    replace_file(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert [it.name for it in target.parent.iterdir()] == ["file"]
+
+
+def test_what_a_dead_process_of_our_number_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    left = tmp_path / f".file.{os.getpid()}.new"
+    left.write_bytes(b"half")
+    replace_file(tmp_path / "file", b"whole")
+    assert (tmp_path / "file").read_bytes() == b"whole"
+    assert not left.exists()
+
+
+def test_a_file_that_cannot_be_replaced_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "within").mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        replace_file(tmp_path / "folder", b"content")
+    assert [it.name for it in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_file_is_not_made_twice(tmp_path: Path) -> None:
+    create_file(tmp_path / "key", b"secret", mode=0o600)
+    assert mode_of(tmp_path / "key") == 0o600
+    with pytest.raises(FileExistsError):
+        create_file(tmp_path / "key", b"another", mode=0o600)
+    assert (tmp_path / "key").read_bytes() == b"secret"
