@@ -35,7 +35,8 @@ else:
     from uvloop import new_event_loop
 
 FILE_PROTOCOL = "/p2pfl/file/1"
-_NAME_BYTES_MAX = 255  # Of a file name on common file systems.
+_PARTIAL = ".partial"  # Ends the name of a file that is not whole yet.
+_NAME_BYTES_MAX = 255 - len(_PARTIAL)  # 255: of a file name on common file systems.
 _DIGEST_BYTES = 32
 _CHUNK_BYTES = 1 << 20
 _PINGS = 5
@@ -133,7 +134,7 @@ async def _take_file(stream: Stream, folder: Path) -> None:
     """Take a name, then the content to the end; answer with the content's BLAKE2b-256."""
     name = _file_name_untrusted(bytes(await stream.read_message(_NAME_BYTES_MAX) or b""))
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    partial = folder / f"{name}.partial"
+    partial = folder / f"{name}{_PARTIAL}"
     count = 0
     try:
         with partial.open("xb") as file:  # By hand, a loop held up by the disk does no harm.

@@ -3,7 +3,6 @@
 from named_limits import all_limits, named_in_tests
 
 LATER: dict[str, str] = {
-    "p2pfl.libp2p": "named by tests of its own, which are being written",
     "p2pfl_simulations.report": "bounds how much is drawn; nothing from outside reaches it",
     "p2pfl.learner": "sizes of work, measured for speed; results do not depend on them",
 }
