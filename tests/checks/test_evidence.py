@@ -14,7 +14,7 @@ from session_forgeries import STRANGER
 from session_stage import STATEMENTS
 
 from p2pfl_crypto.statements import sign_statement
-from p2pfl_gossip.masked_sum.blame import Unproven, verify_bad_dealing, verify_blame
+from p2pfl_gossip.masked_sum.blame import FAULTS, Unproven, verify_bad_dealing, verify_blame
 from p2pfl_gossip.masked_sum.core import Blame
 from p2pfl_gossip.masked_sum.messages import (
     Ack,
@@ -63,14 +63,42 @@ def other(message: Any, **changes: Any) -> Any:
     return signed(replace(message, **changes))
 
 
-def blame(*evidence: Message, fault: str = "two", member: Any = None) -> None:
+def blame(*evidence: Any, fault: str | None = None, member: Any = None) -> None:
+    """Verify a blame; of the fault that two statements of the first one's kind prove."""
     cohort = session().cohort
+    if fault is None:
+        fault = FAULTS[STATEMENTS[type(evidence[0])](evidence[0])[0]]
     verify_blame(cohort, Blame(member or cohort.members[MEMBER], fault, evidence))
 
 
 def test_two_acks_prove_a_lie() -> None:
     ack = said(Ack)
     blame(ack, other(ack, tau2=bytes(32)))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [*(fault for fault in FAULTS.values() if fault != "two_acks"), "false_sum", "corrupt_reveal"],
+)
+def test_two_acks_prove_no_other_fault(fault: str) -> None:
+    ack = said(Ack)
+    with pytest.raises(Unproven, match=f"this proves 'two_acks', not '{fault}'"):
+        blame(ack, other(ack, tau2=bytes(32)), fault=fault)
+
+
+@pytest.mark.parametrize("fault", ["two_manifests", "two_acks"])
+def test_a_chunk_against_its_manifest_proves_a_second_version_only(fault: str) -> None:
+    manifest = other(said(Manifest), chunk_digests=bytes(32 * 5))
+    with pytest.raises(Unproven, match=f"this proves 'two_versions', not '{fault}'"):
+        blame(said(ChunkHeader), manifest, fault=fault)
+
+
+def test_keys_of_low_order_prove_no_contradiction() -> None:
+    bad = other(said(Advert), mask_key=bytes(32))
+    with pytest.raises(Unproven, match="this proves 'two_adverts', not 'two_lists'"):
+        blame(said(Advert), bad, fault="two_lists")
+    blame(said(Advert), bad, fault="two_adverts")
+    blame(said(Advert), bad, fault="bad_keys")  # Both are so, and each is named by its own.
 
 
 def test_evidence_against_a_stranger_proves_nothing() -> None:
@@ -144,7 +172,7 @@ def test_a_chunk_and_its_manifest_prove_nothing() -> None:
 def test_what_is_not_signed_proves_nothing() -> None:
     held = said(Held, session().cohort.leader(0) - 1)
     with pytest.raises(Unproven, match="Held is not signed"):
-        blame(held, held)
+        blame(held, held, fault="two_acks")
 
 
 def test_good_keys_prove_nothing() -> None:

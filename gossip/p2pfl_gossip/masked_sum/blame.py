@@ -28,6 +28,21 @@ from p2pfl_gossip.masked_sum.messages import (
 )
 from p2pfl_gossip.records import Message
 
+FAULTS = {
+    b"advert": "two_adverts",
+    b"adverts": "two_lists",
+    b"header": "two_headers",
+    b"proposal": "two_proposals",
+    b"ack": "two_acks",
+    b"chunk": "two_versions",
+    b"manifest": "two_manifests",
+    b"receipt": "two_receipts",
+    b"ballot": "two_ballots",
+    b"vote": "two_votes",
+    b"sum": "two_sums",
+}
+"""By kind of statement: the fault that two of them in one slot prove, and no other."""
+
 
 class Unproven(Exception):
     """The evidence does not show that the member lied; the message says why."""
@@ -40,7 +55,7 @@ def verify_blame(cohort: Cohort, blame: Blame) -> None:
     the masked chunks and the secrets, to work the sum out again; a reveal is not signed.
 
     Raises:
-        Unproven: says what is missing.
+        Unproven: says what is missing; or that it proves another fault than the one named.
     """
     rank = cohort.rank_of(blame.member)
     if rank is None:
@@ -51,22 +66,24 @@ def verify_blame(cohort: Cohort, blame: Blame) -> None:
     if len(blame.evidence) != 2:
         raise Unproven(f"{blame.fault!r} with {len(blame.evidence)} messages proves nothing")
     first, second = blame.evidence
-    slots = []
+    kinds, slots = [], []
     for message in (first, second):
         author, kind, slot, body = _statement(cohort, message)
         if author != rank:
             raise Unproven("a statement is another member's")
         _verify(cohort, message, rank, kind, body)
+        kinds.append(kind)
         slots.append((kind, *slot))
     if isinstance(first, ChunkHeader) and isinstance(second, Manifest):
         place = 32 * first.chunk
         if first.tau2 != second.tau2 or second.chunk_digests[place : place + 32] == first.digest:
             raise Unproven("the chunk is that of the manifest")
-        return
-    if slots[0] != slots[1]:
+    elif slots[0] != slots[1]:
         raise Unproven("the two statements are of two slots")
-    if _statement(cohort, first)[3] == _statement(cohort, second)[3]:
+    elif _statement(cohort, first)[3] == _statement(cohort, second)[3]:
         raise Unproven("the two statements are one")
+    if blame.fault != FAULTS[kinds[0]]:
+        raise Unproven(f"this proves {FAULTS[kinds[0]]!r}, not {blame.fault!r}")
 
 
 def verify_bad_dealing(
