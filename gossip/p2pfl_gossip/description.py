@@ -174,6 +174,11 @@ class Description:
         object.__setattr__(self, "code", hash_parts(b"p2pfl/code", *files))
         object.__setattr__(self, "digest", digest_of(self))
 
+    @property
+    def page_count(self) -> int:
+        """How many pages show all tensors, and that there are no more."""
+        return len(self.tensors) // TENSORS_PER_PAGE + 1
+
     def page(self, first: int) -> DescriptionPage:
         """Return the page whose tensors begin at `first`; without any beyond the last."""
         return DescriptionPage(

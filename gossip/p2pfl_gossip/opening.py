@@ -34,6 +34,7 @@ from p2pfl_gossip.actions import (
     Send,
     Vector,
 )
+from p2pfl_gossip.askings import Askings
 from p2pfl_gossip.comparison import Comparison, DescriptionRequest, Present
 from p2pfl_gossip.description import (
     DESCRIPTION_RECORD,
@@ -54,6 +55,13 @@ ASKED_MAX = 8
 
 REVEALS_PER_ANSWER = 64
 """Secrets in answer to one request, 2.5 KiB; which of more is drawn, so that answers differ."""
+
+ASKINGS_MAX = 8
+"""Times that one member is told secrets in each deadline, and as often our whole description.
+
+An honest member asks at its tick, when it hears of one that has begun, and when a link comes up;
+whatever more it asks is not answered, and it asks again.
+"""
 
 WAITS_NAMED_MAX = 8
 """Members that a report names: enough to go and look."""
@@ -133,6 +141,8 @@ class Opening(DeskMachine):
         # Membership and size only, of both.
         self._ready = {index}
         self._begun: set[int] = set()
+        self._secret_askings = Askings(deadline_s, ASKINGS_MAX)
+        self._page_askings = Askings(deadline_s, ASKINGS_MAX * description.page_count)
         self._asked: set[int] = set()  # Who got a request since the last tick; membership only.
         self._is_paused = False
         self._told: events.OpeningWaits | None = None
@@ -284,6 +294,8 @@ class Opening(DeskMachine):
             wanted = self._require_reveals().wanted(message)
         if self._stage is Stage.LEFT or (self._peer and self._peer.state is State.LEFT):
             return []
+        if not self._may_answer(now_s, sender, message):
+            return []
         peer_id = self._roster.peers[sender]
         if isinstance(message, DescriptionRequest):
             return [Send(peer_id, self._comparison.page(message))]
@@ -302,6 +314,14 @@ class Opening(DeskMachine):
         elif isinstance(message, Ready) and message.asks and self._stage is Stage.READY:
             actions.append(Send(peer_id, Ready(False, self._comparison.digest)))
         return actions
+
+    def _may_answer(self, now_s: float, sender: int, message: Message) -> bool:
+        """Tell whether a member may have an answer; whatever asks for nothing, may."""
+        if isinstance(message, RevealRequest):
+            return self._secret_askings.may_answer(now_s, sender)
+        if isinstance(message, DescriptionRequest):
+            return self._page_askings.may_answer(now_s, sender)
+        return True
 
     def _on_described(self, sender: int, digest: bytes) -> list[Action]:
         """Note what a member would average; find out in what it differs, if it does."""

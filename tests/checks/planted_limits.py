@@ -123,6 +123,20 @@ _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
         f"{GOSSIP}bytes_of_a_draws_purpose",
     ),
     (
+        "gossip/p2pfl_gossip/opening.py",
+        "ASKINGS_MAX of secrets",
+        "return self._secret_askings.may_answer(now_s, sender)",
+        "return True",
+        f"{GOSSIP}askings_of_one_member_that_are_answered[secrets]",
+    ),
+    (
+        "gossip/p2pfl_gossip/opening.py",
+        "ASKINGS_MAX of pages",
+        "return self._page_askings.may_answer(now_s, sender)",
+        "return True",
+        f"{GOSSIP}askings_of_one_member_that_are_answered[pages]",
+    ),
+    (
         "gossip/p2pfl_gossip/reveals.py",
         "MEMBERS_MAX",
         "if len(commitments) > MEMBERS_MAX:",

@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from one_peer import OnePeer
+from one_opening import OURS, OneOpening, reveal_of
+from one_peer import DEADLINE_S, OnePeer
 from session_driver import PATIENCE, identities, seeded_entropy
 
-from p2pfl_gossip import cohorts, draw_risk, draws, reveals, wire
+from p2pfl_gossip import cohorts, draw_risk, draws, opening, reveals, wire
 from p2pfl_gossip.actions import LocalProtocolError, PeerId, RemoteProtocolError, SendBulk
 from p2pfl_gossip.averaging import base, masked_cohorts, push_sum
 from p2pfl_gossip.averaging.age_gossip import AGE_MAX, AgedModelHeader, AgeGossip
 from p2pfl_gossip.averaging.cohort_averaging import MeanHeader, PartHeader
+from p2pfl_gossip.comparison import DescriptionRequest
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.masked_sum.cohort import Cohort
 from p2pfl_gossip.masked_sum.messages import Held
@@ -153,3 +155,26 @@ def test_rounds_that_a_partner_may_be_ahead() -> None:
     one = OnePeer(rounds=50).start()
     assert one.begin(1, PartHeader(base.LOOKAHEAD_ROUNDS, 1.0)) is not None
     assert one.begin(1, PartHeader(base.LOOKAHEAD_ROUNDS + 1, 1.0)) is None
+
+
+@pytest.mark.parametrize(
+    ("request_", "answer"),
+    [(RevealRequest(b"\1"), reveal_of(0)), (DescriptionRequest(0), OURS.page(0))],
+    ids=["secrets", "pages"],
+)
+def test_askings_of_one_member_that_are_answered(request_: Message, answer: Message) -> None:
+    one = OneOpening().start()
+    one.sent.clear()
+
+    def ask(member: int, times: int) -> list[tuple[int, Message]]:
+        for _ in range(times):
+            one.message(member, request_)
+        sent, one.sent = one.sent, []
+        return sent
+
+    assert ask(1, opening.ASKINGS_MAX + 1) == [(1, answer)] * opening.ASKINGS_MAX
+    assert ask(2, 1) == [(2, answer)], "one member's askings are none of another's"
+    one.now_s = DEADLINE_S / 2
+    assert ask(1, 1) == []
+    one.now_s = DEADLINE_S
+    assert ask(1, opening.ASKINGS_MAX + 1) == [(1, answer)] * opening.ASKINGS_MAX

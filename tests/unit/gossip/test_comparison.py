@@ -146,6 +146,15 @@ def test_a_difference_far_down_a_large_model_is_found_page_by_page(place: int) -
     assert difference(ours, theirs) == Difference("layout", f"t{place}", "[2, 2]", "[4]")
 
 
+@pytest.mark.parametrize(("count", "pages"), [(1, 1), (63, 1), (64, 2), (128, 3), (129, 3)])
+def test_as_many_pages_are_counted_as_one_may_have_to_see(count: int, pages: int) -> None:
+    ours = tensors(count)
+    assert ours.page_count == pages
+    seen = [ours.page(first) for first in range(0, TENSORS_PER_PAGE * pages, TENSORS_PER_PAGE)]
+    assert sum(len(page.tensors) for page in seen) == count
+    assert len(seen[-1].tensors) < TENSORS_PER_PAGE, "the last one shows that there are no more"
+
+
 @pytest.mark.parametrize("count", [63, 64, 65, 128, 129])
 def test_a_model_that_goes_on_is_told_from_one_that_ends(count: int) -> None:
     found = difference(tensors(count), tensors(count + 1))
