@@ -84,6 +84,9 @@ PARTS = {
         "p2pfl_gossip",
         (
             "peer*.py",
+            "rounds.py",
+            "evaluations.py",
+            "*rejoining.py",
             "opening.py",
             "rounds.py",
             "evaluations.py",

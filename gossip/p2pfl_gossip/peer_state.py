@@ -1,7 +1,9 @@
 """Where a peer is, where it may go from there, and what it goes by."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
+from p2pfl_gossip.actions import LocalProtocolError, Vector
 from p2pfl_gossip.records import Record
 
 
@@ -44,3 +46,32 @@ class PeerSettings(Record, frozen=True):
     weigh_by_samples: bool = False
     checkpoint_every: int = 1
     evaluate_every: int = 1
+
+
+@dataclass
+class Position:
+    """Where a peer is. `Rounds` moves it; the other parts of the peer read it.
+
+    Attributes:
+        vector: float32[d], read-only: the model that the round began with; from the end of training
+            on, the one just trained.
+        state: where it is in its round.
+        round: from 0; the number of rounds once it has finished.
+        is_trained: whether `vector` was trained here and not averaged since, so that nobody may
+            have it.
+        round_began_s: when its training began.
+        exchange_began_s: when its exchange began.
+    """
+
+    vector: Vector
+    state: State = State.NEW
+    round: int = 0
+    is_trained: bool = False
+    round_began_s: float = 0.0
+    exchange_began_s: float = 0.0
+
+    def enter(self, state: State) -> None:
+        """Go on to a state, or raise LocalProtocolError where there is no way to it."""
+        if state not in NEXT_STATES[self.state]:
+            raise LocalProtocolError(f"from {self.state} to {state}")
+        self.state = state

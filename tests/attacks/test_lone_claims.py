@@ -22,7 +22,7 @@ EVIL = np.float32(0.125)
 
 def forged(attack: Attack, vector: Any, round_: int, signers: tuple[int, ...]) -> Certificate:
     """Sign a vector as the cohort's mean of a round, by these members' keys."""
-    proofs: Any = attack.peer(1)._proofs
+    proofs: Any = attack.peer(1)._averaging
     cohort = proofs._make_cohort(round_ - 1, 0)
     members, digest = cohort.pack(range(cohort.size)), digest_of(cohort, vector)
     signatures = [
@@ -154,7 +154,7 @@ def test_forged_certificates_are_built_right() -> None:
     """Or else the refusals above would be of a test that cannot sign."""
     attack = Attack(rounds=3).run()
     vector = np.full_like(attack.initial, EVIL)
-    proofs: Any = attack.peer(1)._proofs
+    proofs: Any = attack.peer(1)._averaging
     good = forged(attack, vector, 2, tuple(range(6)))
     proofs.require_certified(good)
     proofs.require_mean_of(good, vector)

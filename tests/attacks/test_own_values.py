@@ -88,7 +88,7 @@ def test_whole_means_are_given_and_proven() -> None:
     attack = Attack(liar=Thief).run()
     liar: Any = attack.liar
     assert len(liar.models) >= 4
-    proofs: Any = attack.peer(1)._proofs
+    proofs: Any = attack.peer(1)._averaging
     for _, header, model in liar.models:
         assert header.certificate is not None
         proofs.require_certified(header.certificate)

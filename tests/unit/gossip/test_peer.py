@@ -152,7 +152,7 @@ def test_no_update_of_another_time_is_forgotten(sender: int, round_: int) -> Non
     peer = OnePeer(rounds=20).start()
     peer.do_round(4.0)
     peer.message(sender, NoUpdate(round_))
-    assert not peer.peer._no_updates.get(round_)
+    assert not peer.peer._others.without_update(round_)
     with pytest.raises(RemoteProtocolError, match="round_out_of_range"):
         peer.message(sender, NoUpdate(21))
 
@@ -870,14 +870,15 @@ def test_every_transition_of_the_table_happens_and_no_other() -> None:
     seen: set[tuple[State, State]] = set()
 
     def watch(peer: OnePeer) -> OnePeer:
-        enter = peer.peer._enter
+        position = peer.peer._position
+        enter = position.enter
 
         def record(state: State) -> None:
-            before = peer.peer.state
+            before = position.state
             enter(state)
             seen.add((before, state))
 
-        peer.peer._enter = record  # type: ignore[method-assign]
+        position.enter = record  # type: ignore[method-assign]
         return peer
 
     def restart(peer: OnePeer) -> OnePeer:
