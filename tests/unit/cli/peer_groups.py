@@ -19,6 +19,7 @@ COMMAND = ("-m", "p2pfl.cli.main", "peer", "run", ".")
 FRAIL_TASK = '''
 """Integers, but for what each member's data folder says is to go wrong."""
 import os, signal, threading
+from p2pfl.learner.tasks import Data, Rows
 from p2pfl.learner.tasks.integers import Integers
 
 
@@ -29,7 +30,13 @@ class Frail(Integers):
             raise ValueError("row 7 has a comma too many")
         if self.fault == "stop while loading":
             os.kill(os.getpid(), signal.SIGTERM)
-        return super().data(None)
+        data = super().data(None)
+        if self.fault == "half as wide":
+            return Data(*(Rows(it.inputs[:, :32], it.targets) for it in (data.train, data.test)))
+        return data
+
+    def initial_vector(self, seed):
+        return super().initial_vector(seed)[: 32 if self.fault == "half as wide" else None]
 
     def step(self, vector, inputs, targets, rate):
         is_trial = rate == 0  # Before anything runs.

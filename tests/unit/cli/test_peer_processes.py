@@ -78,6 +78,8 @@ def test_a_task_that_raises_costs_its_member_the_round_and_nobody_else(
         )
         assert failed["message"].startswith(told)
         assert "frail.py, line " in failed["message"]
+        told_of_it = other.until("round_ended")
+        assert told_of_it["message"].startswith("round 0 ended: 1 of 2 models, peer-0: no update")
         other.until("finished")
         peer.until("finished")
         # All rounds are done, and it had no part in any: its status does not hide that.
@@ -138,6 +140,34 @@ def test_a_member_with_another_roster_is_told_apart_on_both_sides(tmp_path: Path
         for peer in peers:
             peer.stop()
         assert [peer.end() for peer in peers] == [0, 0]
+
+
+def test_members_with_different_models_are_told_apart_on_both_sides_and_average_nothing(
+    p2pfl: P2pfl, tmp_path: Path
+) -> None:
+    one, two = make_group(tmp_path, task="frail:Frail")
+    set_fault(two, "half as wide")
+    with running(one, two) as peers:
+        for peer, said in zip(
+            peers,
+            (
+                "peer-1 has another model than we: model is [32] there, [64] here",
+                "peer-0 has another model than we: model is [64] there, [32] here",
+            ),
+            strict=True,
+        ):
+            told = peer.until("member_differs")
+            assert told["level"] == "error"
+            assert told["message"].startswith(said)
+        shown = p2pfl("peer", "status", str(one)).out
+        assert "1 of 2 members differ from this one" in shown
+        assert "model is [32] there" in shown
+        for peer in peers:
+            peer.stop()
+        assert [peer.end() for peer in peers] == [0, 0]
+        for peer in peers:
+            assert not {"round_started", "refused"} & set(peer.events())
+            assert peer.events().count("member_differs") == 1
 
 
 def check_metrics(port: int) -> None:
