@@ -12,10 +12,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from p2pfl.daemon import measures as measuring
 from p2pfl.daemon.building import (
     index_in,
     make_machine,
@@ -28,13 +27,13 @@ from p2pfl.daemon.control import ControlServer, require_short
 from p2pfl.daemon.descriptors import limits_for, raise_limit, too_few
 from p2pfl.daemon.driver import SWITCH_INTERVAL_S, Driver
 from p2pfl.daemon.errors import RunsTwice, ServiceError
-from p2pfl.daemon.links import UP, Links
+from p2pfl.daemon.links import Links
 from p2pfl.daemon.logs import FAILED, close_log, open_log
 from p2pfl.daemon.lookout import Lookout
-from p2pfl.daemon.measures import Snapshot, counter, gauge
-from p2pfl.daemon.recording import Sent, recorder
+from p2pfl.daemon.recording import recorder
 from p2pfl.daemon.reporter import Reporter
 from p2pfl.daemon.sentences import describe_change
+from p2pfl.daemon.standing import Standing
 from p2pfl.group.roster_file import RosterFile, group_id, read_roster
 from p2pfl.group.settings import CohortSettings
 from p2pfl.learner.learner import Learner
@@ -179,17 +178,16 @@ class _Service:
         self._roster, self._index = roster, index
         self._group_id = group_id(roster)  # Of all members: too much to work out at each status.
         self._machine, self._reporter = machine, reporter
-        self._began_s = time.monotonic()
         self._stop = asyncio.Event()
         self._is_stopping = False
         self._driver: Driver
         self._links: Links
         self._lookout: Lookout
-        self._host: Host
+        self._standing: Standing
 
     async def run(self, store: Store, work: Callable[[Job], Record], *, until_eof: bool) -> None:
         """Run until stopped."""
-        members = self._roster.members
+        began_s, members = time.monotonic(), self._roster.members
         others = {
             PeerId(member.peer_id): member.addresses
             for place, member in enumerate(members)
@@ -205,7 +203,6 @@ class _Service:
             limits=limits_for(open_max, len(others)),
             tells_incarnations=True,
         ) as host:
-            self._host = host
             self._reporter.listeners.append(self._on_event)
             self._driver = Driver(self._machine, journal=store, work=work, observer=self._reporter)
             self._links = Links(
@@ -221,9 +218,21 @@ class _Service:
                 reporter=self._reporter,
                 on_other=self._on_other_incarnation,
             )
+            self._standing = Standing(
+                self._machine,
+                self._reporter,
+                roster=self._roster,
+                index=self._index,
+                group_id=self._group_id,
+                host=host,
+                driver=self._driver,
+                links=self._links,
+                lookout=self._lookout,
+                began_s=began_s,
+            )
             addresses = await listen_all(host, self._folder, self._config)
             if self._config.record:
-                self._reporter.listeners.append(recorder(self._folder.path, self._sent))
+                self._reporter.listeners.append(recorder(self._folder.path, self._standing.sent))
             control = await ControlServer.open(self._folder.control, self._answer)
             metrics = self._serve_metrics()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -272,7 +281,7 @@ class _Service:
 
         host, _, port = self._config.metrics.rpartition(":")
         try:
-            return MetricsServer(host.strip("[]"), int(port), self._snapshot)
+            return MetricsServer(host.strip("[]"), int(port), self._standing.snapshot)
         except OSError as error:
             raise ServiceError(
                 f"cannot serve metrics on {self._config.metrics}: {error.strerror}; choose another"
@@ -324,7 +333,7 @@ class _Service:
     async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         match request.get("command"):
             case "status":
-                return self.status()
+                return self._standing.status(is_stopping=self._is_stopping)
             case "check":
                 return await self._lookout.check()
             case "stop":
@@ -338,122 +347,3 @@ class _Service:
             case other:
                 return {"error": f"there is no command {other!r}"}
         return {"ok": True}
-
-    def status(self) -> dict[str, Any]:
-        """Return what `p2pfl peer status` shows."""
-        peer, members = self._machine.peer, self._roster.members
-        return {
-            "name": members[self._index].name,
-            "peer_id": self._host.peer_id,
-            "addresses": list(map(str, self._host.addresses)),
-            "group": {"name": self._roster.name, "id": self._group_id.hex()},
-            "state": self._machine.state,
-            "stopping": self._is_stopping,
-            "round": peer.round if peer else 0,
-            "rounds": self._roster.rounds,
-            "up_s": round(self._up_s(), 3),
-            "latest": dict(self._reporter.latest),
-            "figures": dict(self._reporter.figures),
-            "clipped": {
-                name: {"values": count, "of": size}
-                for name, (count, size) in self._reporter.clipped.items()
-            },
-            "differing": dict(self._reporter.differing),
-            "counts": dict(self._reporter.counts),
-            "traffic": dict(self._links.counters),
-            "pairs_without_link": self._lookout.unlinked(),
-            "members": [
-                {
-                    "name": member.name,
-                    "peer_id": member.peer_id,
-                    "link": "self"
-                    if place == self._index
-                    else self._links.states[PeerId(member.peer_id)],
-                }
-                for place, member in enumerate(members)
-            ],
-        }
-
-    def _sent(self) -> Sent:
-        counts = self._links.counters
-        frames = counts["frames_sent"] + counts["bodies_sent"]
-        return Sent(frames, counts["bytes_sent"], dict(self._driver.sent_bytes))
-
-    def _snapshot(self) -> Snapshot:
-        """Gather metrics; called on the metrics thread, so nothing is awaited or changed."""
-        peer, reporter, roster = self._machine.peer, self._reporter, self._roster
-        links = {
-            reporter.name_of(peer_id): link for peer_id, link in self._links.states.copy().items()
-        }
-        up = {name: float(link == UP) for name, link in links.items()}
-        counts = {name: count for name, count in reporter.counts.items() if "." not in name}
-        measures = [
-            measuring.build_info(),
-            measuring.state_of(self._machine.state),
-            gauge("round", "Rounds that are done.", peer.round if peer else 0),
-            gauge("rounds", "Rounds that the group wants to do.", roster.rounds),
-            gauge("members", "Members of the group, this one included.", len(roster.members)),
-            gauge("members_linked", "Other members to whom a link stands.", sum(up.values())),
-            gauge(
-                "members_differing",
-                "Other members that would average something else, and are named in the log.",
-                len(reporter.differing),
-            ),
-            gauge(
-                "clipped_values",
-                "Values that the last masked sum cut to averaging.clip, by tensor.",
-                {name: float(count) for name, (count, _) in reporter.clipped.copy().items()},
-                "tensor",
-            ),
-            gauge("link", "1 where a link to the member stands, 0 where not.", up, "member"),
-            gauge(
-                "pairs_without_link",
-                "Pairs of other members that have no link to each other, as they say.",
-                len(self._lookout.unlinked()),
-            ),
-            gauge("up_seconds", "Seconds since the peer started.", self._up_s()),
-            reporter.round_times.measure(),
-            # A task names its figures as it likes, so a name is a label and not a metric's name.
-            gauge("figure", "Figures of the newest evaluation.", dict(reporter.figures), "name"),
-            counter("events", "What the peer has reported, by the event.", counts, "event"),
-            counter(
-                "refused",
-                "Frames of members that broke the protocol, by the reason.",
-                _after_dot(reporter.counts, "refused"),
-                "reason",
-            ),
-            counter(
-                "traffic",
-                "Frames, bodies and bytes over links.",
-                dict(self._links.counters),
-                "name",
-            ),
-            counter(
-                "sent_bytes",
-                "Bytes given to the links, by the message.",
-                dict(self._driver.sent_bytes),
-                "message",
-            ),
-            counter(
-                "driver",
-                "Inputs that the peer was told, and actions carried out for it.",
-                dict(self._driver.counters),
-                "name",
-            ),
-            *measuring.libp2p(self._host.metrics()),
-        ]
-        if reporter.round_times.ended_at_s is not None:
-            text = "When the last round ended, as Unix time."
-            ended = gauge("last_round_timestamp_seconds", text, reporter.round_times.ended_at_s)
-            measures.append(ended)
-        if (loss := reporter.latest.get("training_loss")) is not None:
-            measures.append(gauge("training_loss", "Loss of the newest training.", loss))
-        return Snapshot(self._machine.state not in ("new", "left"), measures)
-
-    def _up_s(self) -> float:
-        return time.monotonic() - self._began_s
-
-
-def _after_dot(counts: Mapping[str, int], name: str) -> dict[str, float]:
-    prefix = f"{name}."
-    return {key[len(prefix) :]: it for key, it in counts.items() if key.startswith(prefix)}

@@ -1,0 +1,160 @@
+"""How a running peer stands, as it tells its operator: for `p2pfl peer status`, and as metrics."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from p2pfl.daemon import measures as measuring
+from p2pfl.daemon.driver import Driver
+from p2pfl.daemon.links import UP, Links
+from p2pfl.daemon.lookout import Lookout
+from p2pfl.daemon.measures import Snapshot, counter, gauge
+from p2pfl.daemon.recording import Sent
+from p2pfl.daemon.reporter import Reporter
+from p2pfl.group.roster_file import RosterFile
+from p2pfl.libp2p import Host
+from p2pfl_crypto.identity import PeerId
+from p2pfl_gossip.opening import Opening
+
+
+class Standing:
+    """Reads the parts of a running peer, and changes nothing."""
+
+    def __init__(
+        self,
+        machine: Opening,
+        reporter: Reporter,
+        *,
+        roster: RosterFile,
+        index: int,
+        group_id: bytes,
+        host: Host,
+        driver: Driver,
+        links: Links,
+        lookout: Lookout,
+        began_s: float,
+    ) -> None:
+        self._machine, self._reporter = machine, reporter
+        self._roster, self._index, self._group_id = roster, index, group_id
+        self._host, self._driver, self._links, self._lookout = host, driver, links, lookout
+        self._began_s = began_s  # By the monotonic clock.
+
+    def status(self, *, is_stopping: bool) -> dict[str, Any]:
+        """Return what `p2pfl peer status` shows."""
+        peer, members = self._machine.peer, self._roster.members
+        return {
+            "name": members[self._index].name,
+            "peer_id": self._host.peer_id,
+            "addresses": list(map(str, self._host.addresses)),
+            "group": {"name": self._roster.name, "id": self._group_id.hex()},
+            "state": self._machine.state,
+            "stopping": is_stopping,
+            "round": peer.round if peer else 0,
+            "rounds": self._roster.rounds,
+            "up_s": round(self._up_s(), 3),
+            "latest": dict(self._reporter.latest),
+            "figures": dict(self._reporter.figures),
+            "clipped": {
+                name: {"values": count, "of": size}
+                for name, (count, size) in self._reporter.clipped.items()
+            },
+            "differing": dict(self._reporter.differing),
+            "counts": dict(self._reporter.counts),
+            "traffic": dict(self._links.counters),
+            "pairs_without_link": self._lookout.unlinked(),
+            "members": [
+                {
+                    "name": member.name,
+                    "peer_id": member.peer_id,
+                    "link": "self"
+                    if place == self._index
+                    else self._links.states[PeerId(member.peer_id)],
+                }
+                for place, member in enumerate(members)
+            ],
+        }
+
+    def sent(self) -> Sent:
+        """Return what has left over links so far."""
+        counts = self._links.counters
+        frames = counts["frames_sent"] + counts["bodies_sent"]
+        return Sent(frames, counts["bytes_sent"], dict(self._driver.sent_bytes))
+
+    def snapshot(self) -> Snapshot:
+        """Gather metrics; called on the metrics thread, so nothing is awaited or changed."""
+        peer, reporter, roster = self._machine.peer, self._reporter, self._roster
+        links = {
+            reporter.name_of(peer_id): link for peer_id, link in self._links.states.copy().items()
+        }
+        up = {name: float(link == UP) for name, link in links.items()}
+        counts = {name: count for name, count in reporter.counts.items() if "." not in name}
+        measures = [
+            measuring.build_info(),
+            measuring.state_of(self._machine.state),
+            gauge("round", "Rounds that are done.", peer.round if peer else 0),
+            gauge("rounds", "Rounds that the group wants to do.", roster.rounds),
+            gauge("members", "Members of the group, this one included.", len(roster.members)),
+            gauge("members_linked", "Other members to whom a link stands.", sum(up.values())),
+            gauge(
+                "members_differing",
+                "Other members that would average something else, and are named in the log.",
+                len(reporter.differing),
+            ),
+            gauge(
+                "clipped_values",
+                "Values that the last masked sum cut to averaging.clip, by tensor.",
+                {name: float(count) for name, (count, _) in reporter.clipped.copy().items()},
+                "tensor",
+            ),
+            gauge("link", "1 where a link to the member stands, 0 where not.", up, "member"),
+            gauge(
+                "pairs_without_link",
+                "Pairs of other members that have no link to each other, as they say.",
+                len(self._lookout.unlinked()),
+            ),
+            gauge("up_seconds", "Seconds since the peer started.", self._up_s()),
+            reporter.round_times.measure(),
+            # A task names its figures as it likes, so a name is a label and not a metric's name.
+            gauge("figure", "Figures of the newest evaluation.", dict(reporter.figures), "name"),
+            counter("events", "What the peer has reported, by the event.", counts, "event"),
+            counter(
+                "refused",
+                "Frames of members that broke the protocol, by the reason.",
+                _after_dot(reporter.counts, "refused"),
+                "reason",
+            ),
+            counter(
+                "traffic",
+                "Frames, bodies and bytes over links.",
+                dict(self._links.counters),
+                "name",
+            ),
+            counter(
+                "sent_bytes",
+                "Bytes given to the links, by the message.",
+                dict(self._driver.sent_bytes),
+                "message",
+            ),
+            counter(
+                "driver",
+                "Inputs that the peer was told, and actions carried out for it.",
+                dict(self._driver.counters),
+                "name",
+            ),
+            *measuring.libp2p(self._host.metrics()),
+        ]
+        if reporter.round_times.ended_at_s is not None:
+            text = "When the last round ended, as Unix time."
+            ended = gauge("last_round_timestamp_seconds", text, reporter.round_times.ended_at_s)
+            measures.append(ended)
+        if (loss := reporter.latest.get("training_loss")) is not None:
+            measures.append(gauge("training_loss", "Loss of the newest training.", loss))
+        return Snapshot(self._machine.state not in ("new", "left"), measures)
+
+    def _up_s(self) -> float:
+        return time.monotonic() - self._began_s
+
+
+def _after_dot(counts: Mapping[str, int], name: str) -> dict[str, float]:
+    prefix = f"{name}."
+    return {key[len(prefix) :]: it for key, it in counts.items() if key.startswith(prefix)}
