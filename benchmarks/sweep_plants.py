@@ -11,6 +11,7 @@ from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.exchange import Exchange
 from p2pfl_gossip.masked_sum.journal import Refused, SessionJournal, Step
 from p2pfl_gossip.masked_sum.machine import MaskedSum
+from p2pfl_gossip.masked_sum.messages import Vote
 from p2pfl_gossip.masked_sum.revealing import Revealing
 from p2pfl_gossip.masked_sum.summing import Summing
 from p2pfl_gossip.masked_sum.voting import Voting
@@ -145,12 +146,16 @@ def no_next_leader() -> Iterator[tuple[Any, str, Any]]:
 
 @plant
 def reveal_sent_once() -> Iterator[tuple[Any, str, Any]]:
-    """A reveal that was lost is never asked for again, and the session waits for ever."""
+    """A reveal or a sum that was lost is never asked for again, and the session waits for ever.
+
+    Both are planted, as each has a clock that would end the session.
+    """
 
     def wait(self: Any) -> None:
         self._core.cancel_timer("session")
 
     yield Revealing, "fetch_missing", wait
+    yield Summing, "_repair_sums", wait
 
 
 @plant
@@ -181,19 +186,23 @@ def blamed_for_repeating() -> Iterator[tuple[Any, str, Any]]:
 @plant
 def voted_twice() -> Iterator[tuple[Any, str, Any]]:
     """A member votes for every ballot that it can check, and not for the first alone."""
-    honest = Voting._try_to_vote
+    honest = Voting.progress
 
-    def vote(self: Any) -> None:
-        own = self._vote_of.get(self._core.rank)
+    def progress(self: Any) -> None:
         honest(self)
-        if own is None and self._core.rank in self._vote_of:
-            del self._vote_of[self._core.rank]
-            self._journal._last = self._journal._last and type(self._journal._last)(
-                self._journal._last.round,
-                self._journal._last.attempt,
-                Step.SPENT,
-                self._journal._last.spent_rounds,
-                bytes(32),
-            )
+        core, own = self._core, self._vote_of.get(self._core.rank)
+        if own is None:
+            return
+        voted = self.__dict__.setdefault("voted", {own.ballot: None})
+        for digest, ballot in self._ballots.items():
+            if digest not in voted and self._is_borne_out(ballot):
+                voted[digest] = None
+                last = self._journal._last  # Its record would refuse a second vote.
+                self._journal._last = type(last)(
+                    last.round, last.attempt, Step.SPENT, last.spent_rounds, bytes(32)
+                )
+                core.actions.append(self._journal.advance(Step.VOTED, digest))
+                signature = core.sign(b"vote", digest)
+                core.broadcast(Vote(core.cohort.session, core.rank, digest, signature))
 
-    yield Voting, "_try_to_vote", vote
+    yield Voting, "progress", progress
