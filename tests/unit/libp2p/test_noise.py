@@ -391,3 +391,51 @@ def test_an_empty_message_is_opened_and_a_short_length_refused_as_soon_as_it_is_
     assert channel.open_into_untrusted(memoryview(sealed), room) == (18, 0)
     with pytest.raises(MalformedBytes, match=r"^noise_message_length$"):
         channel.open_into_untrusted(memoryview(b"\x00\x00"), room)
+
+
+KEY_FIELD = (1, b"\x08\x01\x12\x20" + ALICE.public_key)
+SIGNATURE_FIELD = (2, bytes(64))
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ([], "noise_payload_incomplete"),
+        ([KEY_FIELD], "noise_payload_incomplete"),
+        ([SIGNATURE_FIELD], "noise_payload_incomplete"),
+        ([(1, b"\x08\x01\x12\x20" + bytes(31)), SIGNATURE_FIELD], "noise_identity_key"),
+    ],
+)
+def test_a_payload_lacks_nothing(fields: list[tuple[int, bytes]], reason: str) -> None:
+    with pytest.raises(MalformedBytes) as refused:
+        decode_payload_untrusted(encode_fields(fields))
+    assert str(refused.value) == reason
+
+
+@pytest.mark.parametrize("twice", [KEY_FIELD, SIGNATURE_FIELD, (4, b"")])
+def test_no_field_of_a_payload_comes_twice(twice: tuple[int, bytes]) -> None:
+    whole = [KEY_FIELD, SIGNATURE_FIELD, (4, b"")]
+    assert decode_payload_untrusted(encode_fields(whole)).muxers == ()
+    with pytest.raises(MalformedBytes):
+        decode_payload_untrusted(encode_fields([*whole, twice]))
+
+
+def test_a_payload_without_extensions_names_no_muxer() -> None:
+    payload = decode_payload_untrusted(encode_fields([KEY_FIELD, SIGNATURE_FIELD]))
+    assert payload == HandshakePayload(ALICE.public_key, bytes(64), ())
+
+
+@pytest.mark.parametrize("field", [1, 2])
+def test_extensions_list_at_most_sixteen_of_a_kind(field: int) -> None:
+    def payload(count: int) -> bytes:
+        extensions = encode_fields([(field, b"/m")] * count)
+        return encode_fields([KEY_FIELD, SIGNATURE_FIELD, (4, extensions)])
+
+    assert len(decode_payload_untrusted(payload(16)).muxers) == (16 if field == 2 else 0)
+    with pytest.raises(MalformedBytes):
+        decode_payload_untrusted(payload(17))
+
+
+def test_before_the_handshake_nobody_has_proved_anything_and_nothing_is_left_over() -> None:
+    fresh = handshake(BOB, initiator=False)
+    assert (fresh.remote, fresh.rest, fresh.complete) == (None, b"", False)
