@@ -439,3 +439,9 @@ def test_extensions_list_at_most_sixteen_of_a_kind(field: int) -> None:
 def test_before_the_handshake_nobody_has_proved_anything_and_nothing_is_left_over() -> None:
     fresh = handshake(BOB, initiator=False)
     assert (fresh.remote, fresh.rest, fresh.complete) == (None, b"", False)
+
+
+def test_the_prologue_is_empty_unless_it_is_said() -> None:
+    unsaid = HandshakeXX(initiator=True, static=key(1), ephemeral=key(2))
+    empty = HandshakeXX(initiator=True, static=key(1), ephemeral=key(2), prologue=b"")
+    assert unsaid.handshake_hash == empty.handshake_hash
