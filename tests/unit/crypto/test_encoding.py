@@ -224,6 +224,8 @@ def test_weights_are_rounded_to_the_nearest_and_never_to_nothing() -> None:
     assert encoding.encode_weight(1.0) == math.floor(quantum / 4 + 0.5)
     for count, expected in ((0.5, 1), (0.75, 1), (1.0, 1), (1.25, 1), (1.75, 2), (2.25, 2)):
         assert encoding.encode_weight(4.0 * count / quantum) == expected
+    with pytest.raises(ValueError, match=r"^a weight is in 0 < w <= 4\.0, not 0\.0"):
+        encoding.encode_weight(0.0)
     with pytest.raises(ValueError, match="vanishes beside"):
         encoding.encode_weight(4.0 * 0.25 / quantum)
 
