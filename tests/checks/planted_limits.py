@@ -6,6 +6,7 @@ CRYPTO = "tests/checks/test_limits_of_crypto.py::test_"
 SUMS = "tests/checks/test_limits_of_sums.py::test_"
 GOSSIP = "tests/checks/test_limits_of_gossip.py::test_"
 DAEMON = "tests/checks/test_limits_of_daemon.py::test_"
+LEARNER = "tests/unit/learner/test_limits_of_learner.py::test_"
 LIBP2P = "tests/checks/test_limits_of_libp2p.py::test_"
 
 _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
@@ -520,6 +521,97 @@ _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
         "stream.read_message(_NAME_BYTES_MAX)",
         "stream.read_message(2**10)",
         f"{LIBP2P}bytes_of_a_files_name",
+    ),
+    (
+        "p2pfl/daemon/view_messages.py",
+        "MEMBERS_MAX",
+        "ByteSize(max_length=MEMBERS_MAX)",
+        "ByteSize(max_length=2**16)",
+        f"{DAEMON}members_that_a_view_names",
+    ),
+    (
+        "p2pfl/cli/peer_check.py",
+        "PAIRS_SHOWN_MAX",
+        'if 1 < len(found["members"]) < PAIRS_SHOWN_MAX:',
+        "if True:",
+        f"{DAEMON}members_of_whom_all_pairs_are_shown[1]",
+    ),
+    (
+        "simulations/p2pfl_simulations/scenario.py",
+        "PEERS_MAX",
+        "Field(ge=1, le=PEERS_MAX)",
+        "Field(ge=1)",
+        "tests/unit/simulations/test_scenario_errors.py::test_peers_of_a_scenario",
+    ),
+    (
+        "p2pfl/learner/partitions.py",
+        "LABELS_MAX",
+        "if label_count > LABELS_MAX:",
+        "if False:",
+        f"{LEARNER}labels_that_are_counted",
+    ),
+    (
+        "p2pfl/learner/engines/one_by_one.py",
+        "EVALUATION_ROWS_MAX",
+        "start : start + EVALUATION_ROWS_MAX",
+        "start : start + 2**20",
+        f"{LEARNER}rows_of_one_forward_pass",
+    ),
+    (
+        "p2pfl/learner/engines/one_by_one.py",
+        "STATISTICS_ROWS_MAX",
+        "rows = rows[:: -(-len(rows) // STATISTICS_ROWS_MAX)]",
+        "",
+        f"{LEARNER}rows_that_statistics_are_worked_out_from[1-2]",
+    ),
+    (
+        "p2pfl/learner/engines/perceptron.py",
+        "CHUNK_PEERS_MAX",
+        "min(CHUNK_PEERS_MAX, CHUNK_BYTES_MAX // per_peer)",
+        "CHUNK_BYTES_MAX // per_peer",
+        f"{LEARNER}peers_and_bytes_of_one_chunk",
+    ),
+    (
+        "p2pfl/learner/engines/perceptron.py",
+        "CHUNK_BYTES_MAX",
+        ", CHUNK_BYTES_MAX // per_peer)",
+        ", 99)",
+        f"{LEARNER}peers_and_bytes_of_one_chunk",
+    ),
+    (
+        "p2pfl/learner/engines/perceptron.py",
+        "EVALUATION_ROWS_MAX",
+        "start : start + EVALUATION_ROWS_MAX",
+        "start : start + 2**20",
+        f"{LEARNER}rows_of_one_product",
+    ),
+    (
+        "p2pfl/learner/engines/perceptron_step.py",
+        "VIEWS_MAX of batches",
+        "if len(self._batch_cache) >= VIEWS_MAX:",
+        "if False:",
+        f"{LEARNER}views_that_are_kept",
+    ),
+    (
+        "p2pfl/learner/engines/perceptron_step.py",
+        "VIEWS_MAX of models",
+        "if len(self._model_cache) >= VIEWS_MAX:",
+        "if False:",
+        f"{LEARNER}views_that_are_kept",
+    ),
+    (
+        "p2pfl/learner/engines/vmap.py",
+        "STACK_PEERS_MAX",
+        "min(STACK_PEERS_MAX, STACK_BYTES_MAX // (4 * layout.length))",
+        "STACK_BYTES_MAX // (4 * layout.length)",
+        f"{LEARNER}peers_and_bytes_of_one_stack",
+    ),
+    (
+        "p2pfl/learner/engines/vmap.py",
+        "STACK_BYTES_MAX",
+        ", STACK_BYTES_MAX // (4 * layout.length))",
+        ", 99)",
+        f"{LEARNER}peers_and_bytes_of_one_stack",
     ),
 )
 

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from daemon_links import GROUP, Nobody, identity
 from pydantic import ValidationError
+from rich.console import Console
 from scripted import IDS
 
-from p2pfl.daemon import config, control, incarnations, links
+from p2pfl.cli import peer_check
+from p2pfl.daemon import config, control, incarnations, links, view_messages
 from p2pfl.daemon.config import PeerConfig
 from p2pfl.daemon.errors import ControlError
 from p2pfl.daemon.incarnations import Incarnation, Incarnations
@@ -256,3 +258,48 @@ def test_bodies_to_one_peer_at_once() -> None:
             assert most == links.BODIES_TO_RECEIVER_MAX
 
     asyncio.run(main())
+
+
+def test_members_that_a_view_names() -> None:
+    seen = view_messages.Seen("12D3KooW", "up", "ok", None)
+
+    def view(count: int) -> bytes:
+        said = view_messages.View("1", "/p2pfl/1", GROUP, 0, True, False, (seen,) * count)
+        return view_messages.encode(said)
+
+    most = view_messages.decode_untrusted(view(view_messages.MEMBERS_MAX))
+    assert isinstance(most, view_messages.View)
+    assert len(most.seen) == view_messages.MEMBERS_MAX
+    with pytest.raises(MalformedFrame):
+        view_messages.decode_untrusted(view(view_messages.MEMBERS_MAX + 1))
+
+
+@pytest.mark.parametrize("surplus", [0, 1])
+def test_members_of_whom_all_pairs_are_shown(
+    surplus: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = [
+        {
+            "name": f"m{number}",
+            "dial": "ok",
+            "dials_us": "ok",
+            "link": "up",
+            "round_trip_ms": None,
+            "is_heard": False,
+        }
+        for number in range(1, peer_check.PAIRS_SHOWN_MAX + surplus)
+    ]
+    found = {
+        "name": "m0",
+        "is_running": True,
+        "software": "1",
+        "protocol": "/p2pfl/1",
+        "group": "00" * 32,
+        "members": others,
+        "pairs": [],
+        "problems": [],
+        "notes": [],
+        "ok": True,
+    }
+    peer_check._show(Console(width=200), found)
+    assert ("who says what" in capsys.readouterr().out) == (surplus == 0)

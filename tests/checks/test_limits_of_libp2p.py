@@ -1,7 +1,6 @@
 """Each named limit of our libp2p: what reaches it passes, one more is refused."""
 
 import asyncio
-import functools
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -485,10 +484,18 @@ def test_ticks_that_a_superseded_connection_may_be_busy_for() -> None:
 def test_bytes_of_a_files_name(tmp_path: Path) -> None:
     """Its partial file has a longer name, which a file system takes too."""
     longest = "a" * __main__._NAME_BYTES_MAX
+    refused: list[str] = []
+
+    async def take(one: Stream) -> None:
+        try:
+            await __main__._take_file(one, tmp_path)
+        except MalformedBytes as error:
+            refused.append(error.reason)
+            raise
 
     async def main() -> None:
         async with linked() as (sending, taking):
-            taking.set_handler("/file", functools.partial(__main__._take_file, folder=tmp_path))
+            taking.set_handler("/file", take)
 
             async def send(name: str) -> None:
                 async with await sending.open_stream(BOB.peer_id, "/file") as one:
@@ -503,3 +510,4 @@ def test_bytes_of_a_files_name(tmp_path: Path) -> None:
 
     run(main)
     assert [path.name for path in tmp_path.iterdir()] == [longest]
+    assert refused == ["message_too_long"]

@@ -4,14 +4,10 @@ from named_limits import all_limits, named_in_tests
 
 LATER: dict[str, str] = {
     "p2pfl_simulations.report": "bounds how much is drawn; nothing from outside reaches it",
-    "p2pfl.learner": "sizes of work, measured for speed; results do not depend on them",
 }
 """By package: why its limits are not looked for."""
 
 INNER: dict[tuple[str, str], str] = {
-    ("p2pfl_simulations.scenario", "PEERS_MAX"): "the field's own bound",
-    ("p2pfl.cli.peer_check", "PAIRS_SHOWN_MAX"): "how many pairs are shown to people",
-    ("p2pfl.daemon.view_messages", "MEMBERS_MAX"): "the field's own bound; a test is to come",
     ("p2pfl_simulations.trace", "_PENDING_MAX"): "how much is digested at once",
     ("p2pfl_simulations.masking", "CHECKED_MAX"): "how many sums are checked again",
     ("p2pfl_simulations.checkers.secrecy", "PROBES_MAX"): "how thoroughly a checker looks",

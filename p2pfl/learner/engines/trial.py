@@ -152,7 +152,7 @@ def _try_metrics(
     where = f" on the test rows (inputs {_told(test.inputs)}, targets {_told(test.targets)})"
     with blamed.faults(where):
         outputs = [
-            module(as_inputs(test.inputs[start : start + EVALUATION_ROWS_MAX][:count], data))
+            module(as_inputs(test.inputs[:count][start : start + EVALUATION_ROWS_MAX], data))
             for start in range(0, count, EVALUATION_ROWS_MAX)
         ]
     if not isinstance(outputs[0], torch.Tensor):

@@ -5,9 +5,15 @@ from typing import Any
 
 import pytest
 
-from p2pfl_simulations.scenario import ScenarioError, load_scenario, make_scenario
+from p2pfl_simulations.scenario import PEERS_MAX, ScenarioError, load_scenario, make_scenario
 
 LEARNING = {"learning": {"task": "digits"}}
+
+
+def test_peers_of_a_scenario() -> None:
+    assert make_scenario(LEARNING | {"peers": PEERS_MAX}).peers == PEERS_MAX
+    with pytest.raises(ScenarioError, match=f"less than or equal to {PEERS_MAX}"):
+        make_scenario(LEARNING | {"peers": PEERS_MAX + 1})
 
 
 @pytest.mark.parametrize(

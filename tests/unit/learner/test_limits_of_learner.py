@@ -1,0 +1,173 @@
+# mypy: disable-error-code="attr-defined"
+"""Each named limit of the learner, made small: as much is done at once, and no more."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from p2pfl.learner import partitions
+from p2pfl.learner.engines import one_by_one, perceptron, perceptron_step, vmap
+from p2pfl.learner.learner import Learner, make_learner
+from p2pfl.learner.settings import LearningSettings
+from p2pfl_gossip.learning import Evaluate, Evaluated
+
+TASKS = """
+from torch import nn
+from p2pfl.learner.tasks.perceptrons import Digits
+
+class Gelu(Digits):
+    def model(self):
+        return nn.Sequential(nn.Linear(64, 21), nn.LayerNorm(21), nn.GELU(), nn.Linear(21, 10))
+
+class BatchNorm(Digits):
+    def model(self):
+        return nn.Sequential(nn.Linear(64, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 10))
+"""
+
+
+@pytest.fixture(autouse=True)
+def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "limited_tasks.py").write_text(TASKS)
+
+
+def learner(folder: Path, task: str = "digits", *, peers: int = 4, **settings: Any) -> Learner:
+    name = task if task == "digits" else f"limited_tasks:{task}"
+    training = {"batch_size": 1000 if task == "BatchNorm" else 20}
+    chosen = LearningSettings.model_validate({"task": name, "training": training, **settings})
+    return make_learner(chosen, peer_count=peers, seed=7, folder=folder, threads=1)
+
+
+def rows_of_passes(made: Learner, monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, int]]:
+    """How many rows the module is given at once while a peer evaluates; and whether to measure."""
+    engine: Any = made._engine
+    seen: list[tuple[bool, int]] = []
+    load = engine._load
+
+    def load_and_watch(vector: Any) -> None:
+        load(vector)
+        norm = next((it for it in engine._module if isinstance(it, torch.nn.BatchNorm1d)), None)
+
+        def note(_module: Any, inputs: tuple[torch.Tensor]) -> None:
+            seen.append((norm is None or not norm.training, len(inputs[0])))
+
+        hooks.append(engine._module.register_forward_pre_hook(note))
+
+    hooks: list[Any] = []
+    monkeypatch.setattr(engine, "_load", load_and_watch)
+    (done,) = made.run([(0, Evaluate(0, made.initial_vector()))])
+    for hook in hooks:
+        hook.remove()
+    assert isinstance(done, Evaluated)
+    return seen
+
+
+def test_labels_that_are_counted() -> None:
+    both = partitions.Partition(np.arange(2), np.array([0, 1, 2]), "")
+    counts = partitions.count_labels(both, np.array([0, partitions.LABELS_MAX - 1]))
+    assert counts is not None
+    assert len(counts[0]) == partitions.LABELS_MAX
+    assert partitions.count_labels(both, np.array([0, partitions.LABELS_MAX])) is None
+
+
+def test_rows_of_one_forward_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = learner(tmp_path, "Gelu", evaluation_rows=51)
+    monkeypatch.setattr(one_by_one, "EVALUATION_ROWS_MAX", 25)
+    engine: Any = made._engine
+    alone = getattr(engine, "_alone", engine)
+    monkeypatch.setattr(made, "_engine", alone)
+    assert [rows for _, rows in rows_of_passes(made, monkeypatch)] == [25, 25, 1]
+
+
+@pytest.mark.parametrize(("surplus", "share"), [(0, 1), (1, 2)])
+def test_rows_that_statistics_are_worked_out_from(
+    surplus: int, share: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = learner(tmp_path, "BatchNorm", evaluation_rows=20)
+    count = len(made._partition.rows_of(0))
+    monkeypatch.setattr(one_by_one, "STATISTICS_ROWS_MAX", count - surplus)
+    seen = rows_of_passes(made, monkeypatch)
+    assert sum(rows for measures, rows in seen if not measures) == -(-count // share)
+
+
+def test_peers_and_bytes_of_one_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chunks: list[int] = []
+    train_chunk = perceptron.PerceptronEngine._train_chunk
+
+    def note(engine: Any, chunk: Any) -> Any:
+        chunks.append(len(chunk))
+        return train_chunk(engine, chunk)
+
+    monkeypatch.setattr(perceptron.PerceptronEngine, "_train_chunk", note)
+    monkeypatch.setattr(perceptron, "CHUNK_PEERS_MAX", 3)
+    train(learner(tmp_path))
+    assert sorted(chunks) == [1, 3]
+    chunks.clear()
+    engine: Any = learner(tmp_path)._engine
+    one_peer = perceptron.scratch_bytes(engine._widths, 20, momentum=engine._momentum > 0)
+    monkeypatch.setattr(perceptron, "CHUNK_BYTES_MAX", 3 * one_peer - 1)
+    train(learner(tmp_path))
+    assert chunks == [2, 2]
+
+
+def train(made: Learner) -> None:
+    from p2pfl_gossip.learning import Train
+
+    start = made.initial_vector()
+    made.run([(peer, Train(0, start, f"7/{peer}/0/train/0")) for peer in range(4)])
+
+
+def test_rows_of_one_product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+    addmm = torch.addmm
+
+    def note(bias: torch.Tensor, values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        rows.append(len(values))
+        return addmm(bias, values, weight)
+
+    made = learner(tmp_path, evaluation_rows=51)
+    monkeypatch.setattr(perceptron, "EVALUATION_ROWS_MAX", 25)
+    monkeypatch.setattr(torch, "addmm", note)
+    made.run([(0, Evaluate(0, made.initial_vector()))])
+    layers = len(made._engine._widths) - 1
+    assert rows == [25] * layers * 2 + [1] * layers
+
+
+def test_views_that_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(perceptron_step, "VIEWS_MAX", 3)
+    stack: Any = learner(tmp_path)._engine._stack()
+
+    def kept(cache: dict[Any, Any], view: Any) -> list[int]:
+        cache.clear()
+        counts = []
+        for number in range(1, 5):
+            view(number)
+            counts.append(len(cache))
+        return counts
+
+    batches = kept(stack._batch_cache, lambda number: stack._batch_views(number, 16))
+    models = kept(stack._model_cache, lambda number: stack._model_views(0, number))
+    assert batches == models == [1, 2, 3, 1]
+
+
+def test_peers_and_bytes_of_one_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stacks: list[int] = []
+    train_stack = vmap.VmapEngine._train_stack
+
+    def note(engine: Any, stack: Any) -> Any:
+        stacks.append(len(stack))
+        return train_stack(engine, stack)
+
+    monkeypatch.setattr(vmap.VmapEngine, "_train_stack", note)
+    monkeypatch.setattr(vmap, "STACK_PEERS_MAX", 3)
+    made = learner(tmp_path, "Gelu")
+    train(made)
+    assert sorted(stacks) == [1, 3]
+    stacks.clear()
+    monkeypatch.setattr(vmap, "STACK_BYTES_MAX", 3 * 4 * made.vector_length - 1)
+    train(learner(tmp_path, "Gelu"))
+    assert stacks == [2, 2]
