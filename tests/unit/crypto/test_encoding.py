@@ -95,10 +95,13 @@ def test_rounding_is_unbiased() -> None:
 
 
 def test_the_upper_edge_does_not_spill() -> None:
-    # floor(Q + u) is Q + 1 where Q + u rounds up in binary64; the clamp holds it.
+    # Q + u rounds up to 2^31 in binary64 where u is less than 2^-23 from 1: one word in 8 million.
+    # Of this key's chunks the first to have one is 83, at 6400; what does not hold it is -2^31.
+    assert rounding_words(KEY, 83, 6401)[6400] == 2**32 - 331
     encoding = Encoding(1, 1.0, 1.0)
-    out = np.empty(300_000, np.uint32)
-    encoding.encode(out, np.ones(300_000, np.float32), 1.0, KEY, 0)
+    assert encoding.quantum_max + (2**32 - 331) / 2**32 == 2**31
+    out = np.empty(6401, np.uint32)
+    encoding.encode(out, np.ones(6401, np.float32), 1.0, KEY, 83)
     assert (out == encoding.quantum_max).all()
 
 
@@ -129,7 +132,7 @@ def test_weights_out_of_range_are_refused(weight: float) -> None:
     [(0, 1.0, 1.0), (4097, 1.0, 1.0), (5, 0.0, 1.0), (5, math.nan, 1.0), (5, 1.0, math.inf)],
 )
 def test_bad_parameters_are_refused(members: int, clip: float, weight_max: float) -> None:
-    with pytest.raises(ValueError, match=r"members|clip|weight_max"):
+    with pytest.raises(ValueError, match=r"^(1 to 4096 members|clip is|weight_max is)"):
         Encoding(members, clip, weight_max)
 
 
