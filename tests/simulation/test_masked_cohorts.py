@@ -101,10 +101,15 @@ def test_a_sum_is_forgotten_once_all_its_members_are_past_it() -> None:
     learner = make_learner(settings.learning, peer_count=6, seed=1, folder=None)
     held: list[int] = []
 
-    def count(_: Progress) -> None:
-        held.append(sum(issubclass(type(it), MaskedSum) for it in gc.get_objects()))
+    def sessions() -> list[object]:
+        return [it for it in gc.get_objects() if issubclass(type(it), MaskedSum)]
 
     gc.collect()
+    of_other_tests = sessions()
+
+    def count(_: Progress) -> None:
+        held.append(len(sessions()) - len(of_other_tests))
+
     Simulation(settings, learner, count).run()
     assert held == [6] * 5, "that of the round, of each of six peers"
 

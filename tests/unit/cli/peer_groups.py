@@ -118,9 +118,10 @@ class PeerProcess:
 
     def end(self) -> int:
         """Wait for the end, and read what is left; return the exit code."""
-        _, rest = self.process.communicate(timeout=TIMEOUT_S)
-        self.lines += rest.splitlines(keepends=True)
-        return self.process.returncode
+        assert self.process.stderr is not None
+        # Not `communicate`: it would not know of what `until` has read ahead.
+        self.lines += self.process.stderr.readlines()
+        return self.process.wait(TIMEOUT_S)
 
     def events(self) -> list[str]:
         return [json.loads(line)["event"] for line in self.lines if line.startswith("{")]
