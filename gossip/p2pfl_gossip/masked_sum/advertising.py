@@ -87,9 +87,7 @@ class Advertising:
             return
         self._is_gathered = True
         core.cancel_timer("gathering")
-        if core.is_leader:
-            core.set_timer("lead", patience.gather_s, self._publish_list)
-        core.set_timer("turn", patience.gather_s + patience.takeover_s, self._next_turn)
+        self._begin_turn(patience.gather_s)
         core.set_timer("away", patience.gather_s * AWAY_SHARE, self._pass_over_away)
         core.set_timer("silent", patience.gather_s * SILENT_SHARE, self._pass_over_silent)
 
@@ -106,20 +104,24 @@ class Advertising:
         Whoever leads in its place gathers as long as it would have; should it speak after all, its
         list is followed by those whom it reaches first.
         """
-        core, patience = self._core, self._core.cohort.patience
+        core = self._core
         turn, last = core.turn, core.cohort.leader_turns_max - 1
         while core.turn < last:
             leader = core.cohort.leader(core.turn)
-            if leader == core.rank or leader in self._known or not is_away(leader):
+            if leader in self._known or not is_away(leader):  # Our own advert is known.
                 break
             core.turn += 1
         if core.turn == turn:
             return
-        left_s = patience.gather_s * (1 - share)
-        core.set_timer("turn", left_s + patience.takeover_s, self._next_turn)
-        if core.is_leader:
-            core.set_timer("lead", left_s, self._publish_list)
+        self._begin_turn(core.cohort.patience.gather_s * (1 - share))
         self._progress()
+
+    def _begin_turn(self, gather_s: float) -> None:
+        """Give a leader this time to gather adverts, and then the time to lead."""
+        core = self._core
+        if core.is_leader:
+            core.set_timer("lead", gather_s, self._publish_list)
+        core.set_timer("turn", gather_s + core.cohort.patience.takeover_s, self._next_turn)
 
     def on_advert(self, sender: int, message: Advert) -> None:
         """Keep a member's keys; those that a list names may come from anybody."""
