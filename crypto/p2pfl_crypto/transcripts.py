@@ -62,6 +62,47 @@ def session_id(
     )
 
 
+def group_session_id(
+    *,
+    group: bytes,
+    epoch: int,
+    charter: bytes,
+    round_number: int,
+    members: Sequence[bytes],
+    vector_entries: int,
+    chunk_count: int,
+    owner_count: int,
+) -> bytes:
+    """Name a session of a group: H("p2pfl/group-sid", suite, group, epoch, charter, ...).
+
+    There is no attempt and no nonce: a round is tried once. Clip, weights and all else that is
+    agreed on come by the charter's digest.
+
+    Args:
+        group: bytes that name the group.
+        epoch: which version of the charter is in force, hashed as LE64.
+        charter: its digest.
+        round_number: hashed as LE64.
+        members: the epoch's Ed25519 keys in order of their ranks.
+        vector_entries: length of the vectors; hashed with the next two as LE64, LE64, LE32.
+        chunk_count: into how many chunks they are cut.
+        owner_count: owners of each chunk.
+
+    Returns:
+        32 bytes.
+    """
+    return hash_parts(
+        b"p2pfl/group-sid",
+        SUITE,
+        group,
+        epoch.to_bytes(8, "little"),
+        charter,
+        round_number.to_bytes(8, "little"),
+        b"".join(members),
+        struct.pack("<QQI", vector_entries, chunk_count, owner_count),
+    )
+
+
 def advert_digest(sid: bytes, rank: int, share_key: bytes, mask_key: bytes) -> bytes:
     """Digest of a member's advertised X25519 keys."""
     return hash_parts(b"p2pfl/advert", sid, _rank(rank), share_key, mask_key)
@@ -95,10 +136,20 @@ def tau2_of(tau1: bytes, members: bytes, header_digests: bytes) -> bytes:
     return hash_parts(b"p2pfl/tau2", tau1, members, header_digests)
 
 
-def pair_mask_key(shared: bytes, tau2: bytes, one: int, other: int) -> bytes:
-    """Key of the mask that two members share; the one of lower rank adds it."""
+def pair_key(shared: bytes, tau1: bytes, one: int, other: int) -> bytes:
+    """Secret K of two members in one session, from what X25519 gives them.
+
+    The masks follow from it, and it may be committed to, and shown, without showing the shared
+    secret itself.
+    """
     low, high = sorted((one, other))
-    return hash_parts(b"p2pfl/pair", tau2, _rank(low), _rank(high), key=shared)
+    return hash_parts(b"p2pfl/audit-pair", tau1, _rank(low), _rank(high), key=shared)
+
+
+def pair_mask_key(pair: bytes, tau2: bytes, one: int, other: int) -> bytes:
+    """Key of the mask that two members share, from their `pair_key`; the lower rank adds it."""
+    low, high = sorted((one, other))
+    return hash_parts(b"p2pfl/pair", tau2, _rank(low), _rank(high), key=pair)
 
 
 def self_mask_key(seed: bytes, tau2: bytes, rank: int) -> bytes:

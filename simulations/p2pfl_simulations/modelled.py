@@ -104,20 +104,14 @@ def perform_modelled(job: Job) -> Record:
                 own_shares=SHARES,
                 sealed=dict.fromkeys(others, (NONCE, SEALED)),
                 opening_keys=dict.fromkeys(others, SECRET),
-                mask_secrets=dict.fromkeys(others, SECRET),
+                pair_keys=dict.fromkeys(others, SECRET),
                 refused={},
                 liars=(),
             )
         case MaskChunk():
-            body = np.empty(len(job.entries) + 1, np.uint32)
-            clipped = job.encoding.encode(
-                body[:-1],
-                np.asarray(job.entries, np.float32),
-                job.weight,
-                job.rounding_key,
-                job.chunk,
+            body, clipped = job.encoding.encode_body(
+                np.asarray(job.entries, np.float32), job.weight, job.rounding_key, job.chunk
             )
-            body[-1] = job.encoding.encode_weight(job.weight)
             body.flags.writeable = False
             return MaskedChunk(job.chunk, body, DIGEST, clipped)
         case DigestChunk() | DigestSum():

@@ -21,8 +21,8 @@ _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
     (
         "crypto/p2pfl_crypto/encoding.py",
         "_SUM_MAX",
-        "_SUM_MAX // self.member_count",
-        "2**32 // self.member_count",
+        "_SUM_MAX // member_count",
+        "2**32 // member_count",
         f"{CRYPTO}the_largest_sum_of_encoded_values_has_its_sign",
     ),
     (

@@ -88,8 +88,8 @@ def of_masked_chunks(session: Session) -> Scores:
         for liar in coalition():
             machine = driver.machines[liar]
             assert machine._sharing.dealt is not None
-            shared = machine._sharing.dealt.mask_secrets[VICTIM]
-            key = pair_mask_key(shared, machine._agreement.tau2, VICTIM, liar)
+            pair = machine._sharing.dealt.pair_keys[VICTIM]
+            key = pair_mask_key(pair, machine._agreement.tau2, VICTIM, liar)
             known.append(Mask(key, -1 if liar > VICTIM else 1))
         add_masks(body, known, chunk)
         vector[cohort.entries_of(chunk)] = encoding.decode(body[:-1], weight)

@@ -8,7 +8,7 @@ from session_driver import PATIENCE, SessionDriver, make_cohort
 from p2pfl_crypto.key_agreement import agree, agreement_secret_of
 from p2pfl_crypto.masks import Mask, add_masks
 from p2pfl_crypto.shamir import Rebuilder
-from p2pfl_crypto.transcripts import pair_mask_key, self_mask_key
+from p2pfl_crypto.transcripts import pair_key, pair_mask_key, self_mask_key
 from p2pfl_gossip.actions import CancelTimer, CancelWork
 from p2pfl_gossip.masked_sum.messages import Fetch, Wanted
 
@@ -39,13 +39,14 @@ def masks_of_victim(driver: SessionDriver) -> tuple[list[Mask], list[Mask]]:
     """The self mask and the pair masks, from the two secrets alone."""
     seed, scalar = secrets_of_victim(driver)
     machine = driver.machines[VICTIM]
-    tau2 = machine._agreement.tau2
+    tau1, tau2 = machine._advertising.tau1, machine._agreement.tau2
     pairs = []
     for other, advert in machine._advertising.adverts.items():
         if other != VICTIM:
             shared = agree(agreement_secret_of(scalar), advert.mask_key)
             sign = 1 if other > VICTIM else -1
-            pairs.append(Mask(pair_mask_key(shared, tau2, VICTIM, other), sign))  # type: ignore[arg-type]
+            key = pair_mask_key(pair_key(shared, tau1, VICTIM, other), tau2, VICTIM, other)
+            pairs.append(Mask(key, sign))  # type: ignore[arg-type]
     return [Mask(self_mask_key(seed, tau2, VICTIM))], pairs
 
 

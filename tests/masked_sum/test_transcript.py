@@ -18,6 +18,7 @@ PATH = Path(__file__).parents[1] / "vectors" / "masked_sum_session.json"
 VECTOR: dict[str, Any] = json.loads(PATH.read_text())
 MEMBERS: list[dict[str, Any]] = VECTOR["members"]
 SESSION = bytes.fromhex(VECTOR["session"])
+TAU1 = bytes.fromhex(VECTOR["tau1"])
 TAU2 = bytes.fromhex(VECTOR["tau2"])
 ORDER = 2**252 + 27742317777372353535851937790883648493
 
@@ -72,7 +73,8 @@ def masked_chunk(rank: int, chunk: int) -> bytes:
             peer_key = bytes.fromhex(MEMBERS[other]["mask_key"])
             shared = sodium.crypto_scalarmult(x25519_secret(member["s"]), peer_key)
             low, high = sorted((rank, other))
-            key = digest(b"p2pfl/pair", TAU2, le32(low), le32(high), key=shared)
+            pair = digest(b"p2pfl/audit-pair", TAU1, le32(low), le32(high), key=shared)
+            key = digest(b"p2pfl/pair", TAU2, le32(low), le32(high), key=pair)
             masks.append((1 if other > rank else -1, key))
     for sign, key in masks:
         words = stream(key, chunk, len(body))

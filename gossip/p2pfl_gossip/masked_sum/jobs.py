@@ -24,6 +24,7 @@ from p2pfl_crypto.shamir import (
 )
 from p2pfl_crypto.transcripts import (
     chunk_digest,
+    pair_key,
     pair_mask_key,
     seed_commitment,
     self_mask_key,
@@ -98,7 +99,7 @@ class Dealt(Record, frozen=True):
         own_shares: our own shares of b and s, 64 bytes.
         sealed: nonce and sealed shares by receiver.
         opening_keys: keys of what others seal to us, by dealer.
-        mask_secrets: shared secrets of pair masks, by member.
+        pair_keys: the secrets K from which pair masks follow, by member.
         refused: why a member's keys may not be used, by member.
         liars: those of the refused whose own keys show why; a twin may be the one that was copied.
     """
@@ -108,7 +109,7 @@ class Dealt(Record, frozen=True):
     own_shares: bytes
     sealed: dict[int, tuple[bytes, bytes]]
     opening_keys: dict[int, bytes]
-    mask_secrets: dict[int, bytes]
+    pair_keys: dict[int, bytes]
     refused: dict[int, str]
     liars: tuple[int, ...]
 
@@ -339,18 +340,19 @@ def _deal(job: Deal) -> Dealt:
             rank: directional_key(secret, job.tau1, rank, job.rank)
             for rank, secret in seal_secrets.items()
         },
-        mask_secrets=mask_secrets,
+        pair_keys={
+            rank: pair_key(secret, job.tau1, job.rank, rank)
+            for rank, secret in mask_secrets.items()
+        },
         refused=refused,
         liars=liars,
     )
 
 
 def _mask(job: MaskChunk) -> MaskedChunk:
-    body = np.empty(len(job.entries) + 1, np.uint32)
-    clipped = job.encoding.encode(
-        body[:-1], np.asarray(job.entries, np.float32), job.weight, job.rounding_key, job.chunk
+    body, clipped = job.encoding.encode_body(
+        np.asarray(job.entries, np.float32), job.weight, job.rounding_key, job.chunk
     )
-    body[-1] = job.encoding.encode_weight(job.weight)
     job.streams.add(body, job.chunk)
     body.flags.writeable = False
     digest = chunk_digest(job.tau2, job.rank, job.chunk, _bytes_of(body))
@@ -375,7 +377,8 @@ def _rebuild(job: Rebuild) -> Rebuilt:
         for other in job.seeds:
             # `other` added sgn(rank - other) times this mask; nobody of U3 took it away.
             shared = agree(secret, job.mask_keys[other])
-            key = pair_mask_key(shared, job.tau2, rank, other)
+            pair = pair_key(shared, job.tau1, rank, other)
+            key = pair_mask_key(pair, job.tau2, rank, other)
             masks.append(Mask(key, -1 if rank > other else 1))
     return Rebuilt(() if liars else tuple(masks), tuple(liars))
 

@@ -80,7 +80,7 @@ class Masking:
         masks = [Mask(self_mask_key(secrets.seed, tau2, rank))]
         for other in self._agreement.members:
             if other != rank:
-                key = pair_mask_key(dealt.mask_secrets[other], tau2, rank, other)
+                key = pair_mask_key(dealt.pair_keys[other], tau2, rank, other)
                 masks.append(Mask(key, 1 if other > rank else -1))
         self._masks = tuple(masks)
         self._idle_streams = [MaskStreams(masks) for _ in range(MASK_JOBS_MAX)]

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from p2pfl_crypto.transcripts import SUITE, session_id
+from p2pfl_crypto.transcripts import SUITE, group_session_id, session_id
 
 LARGEST = {
     "round_number": 2**64 - 2,
@@ -44,3 +44,30 @@ def test_a_session_is_named_by_the_formula(numbers: dict[str, int]) -> None:
         **numbers, group=group, nonce=nonce, members=members, clip=1.5, weight_max=2.5
     )
     assert named == hashlib.blake2b(text, digest_size=32, person=b"p2pfl/sid").digest()
+
+
+@pytest.mark.parametrize("numbers", [SMALL, LARGEST])
+def test_a_groups_session_is_named_by_the_formula(numbers: dict[str, int]) -> None:
+    named = group_session_id(
+        group=b"g" * 32,
+        epoch=numbers["attempt"],
+        charter=b"c" * 32,
+        round_number=numbers["round_number"],
+        members=[b"a" * 32, b"b" * 32],
+        vector_entries=numbers["vector_entries"],
+        chunk_count=numbers["chunk_count"],
+        owner_count=numbers["owner_count"],
+    )
+    parts = (
+        SUITE,
+        b"g" * 32,
+        struct.pack("<Q", numbers["attempt"]),
+        b"c" * 32,
+        struct.pack("<Q", numbers["round_number"]),
+        b"a" * 32 + b"b" * 32,
+        struct.pack("<Q", numbers["vector_entries"])
+        + struct.pack("<Q", numbers["chunk_count"])
+        + struct.pack("<I", numbers["owner_count"]),
+    )
+    text = b"".join(struct.pack("<Q", len(part)) + part for part in parts)
+    assert named == hashlib.blake2b(text, digest_size=32, person=b"p2pfl/group-sid").digest()
