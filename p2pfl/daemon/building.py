@@ -15,6 +15,8 @@ from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Job
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.learning import Evaluate, Train, WorkFailed
+from p2pfl_gossip.ledger.states import StateJob
+from p2pfl_gossip.ledger.states import perform as perform_state_job
 from p2pfl_gossip.masked_sum.jobs import perform
 from p2pfl_gossip.opening import Opening
 from p2pfl_gossip.peer import Peer
@@ -160,6 +162,8 @@ def make_work(learner: Learner, place: int) -> Callable[[Job], Record]:
                 return learner.run([(place, job)])[0]
             except LearningError as error:
                 return WorkFailed(str(error))  # It names the task and its line.
+        if isinstance(job, StateJob):
+            return perform_state_job(job)
         return perform(job)
 
     return work

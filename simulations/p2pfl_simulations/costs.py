@@ -1,6 +1,7 @@
-"""How long the jobs of masked sums take in virtual time, by their sizes."""
+"""How long the jobs of masked sums and of states take in virtual time, by their sizes."""
 
 from p2pfl_gossip.actions import Job
+from p2pfl_gossip.ledger.states import ENTRY_BYTES, DigestChunks, DigestState
 from p2pfl_gossip.masked_sum.jobs import (
     Deal,
     DecodeSum,
@@ -26,8 +27,8 @@ REBUILD_SHARES = 3.3
 """Rebuilding a secret costs that many times what making one of its shares' terms does, a share."""
 
 
-def masked_sum_s(job: Job, costs: MaskingCosts) -> float | None:
-    """Return how long a job takes on a peer of speed 1, or None if it is of no masked sum."""
+def protocol_job_s(job: Job, costs: MaskingCosts) -> float | None:
+    """Return how long a job takes on a peer of speed 1, or None if it is one of learning."""
     match job:
         case Deal():
             members = len(job.members)
@@ -50,4 +51,9 @@ def masked_sum_s(job: Job, costs: MaskingCosts) -> float | None:
             return len(job.bodies[0]) * masks * costs.entry_s
         case DecodeSum():
             return len(job.body) * DECODE_MASKS * costs.entry_s
+        case DigestState():
+            return len(job.vector) * DIGEST_MASKS * costs.entry_s
+        case DigestChunks():
+            entries = sum(map(len, job.chunks)) // ENTRY_BYTES
+            return entries * DIGEST_MASKS * costs.entry_s
     return None

@@ -19,7 +19,7 @@ from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.learning import Train
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.roster import Roster
-from p2pfl_simulations.costs import masked_sum_s
+from p2pfl_simulations.costs import protocol_job_s
 from p2pfl_simulations.draws import stream
 from p2pfl_simulations.masking import SeededEntropy, SimulatedCohorts
 from p2pfl_simulations.modelled import ModelledCohorts
@@ -133,9 +133,9 @@ class Speeds:
         return least_s * (1 + self._jitter * self._jitter_rng.random()) if self._jitter else least_s
 
     def _least_s(self, peer: int, job: Job) -> float:
-        masking_s = masked_sum_s(job, self._masking)
-        if masking_s is not None:
-            return masking_s * self._slowness[peer]
+        protocol_s = protocol_job_s(job, self._masking)
+        if protocol_s is not None:
+            return protocol_s * self._slowness[peer]
         steps = self._steps(peer, job) if isinstance(job, Train) else 1
         return steps * self._step_s * self._slowness[peer]
 

@@ -10,6 +10,8 @@ from p2pfl_crypto.statements import verify_statement
 from p2pfl_gossip.actions import Job, RemoteProtocolError
 from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
 from p2pfl_gossip.learning import Evaluate, Train
+from p2pfl_gossip.ledger.states import StateJob
+from p2pfl_gossip.ledger.states import perform as perform_state_job
 from p2pfl_gossip.masked_sum.cohort import Cohort
 from p2pfl_gossip.masked_sum.core import Core, Entropy
 from p2pfl_gossip.masked_sum.machine import MaskedSum
@@ -49,7 +51,7 @@ class SeededEntropy:
 
 
 class MaskingWorker:
-    """Does the jobs of masked sums itself, and leaves those of learning to the learner.
+    """Does the jobs of masked sums and states itself, and leaves those of learning to the learner.
 
     Args:
         learner: does the others.
@@ -70,7 +72,8 @@ class MaskingWorker:
             results[place] = result
         for place, (_, job) in enumerate(jobs):
             if results[place] is None:
-                results[place] = self._perform(job)
+                is_of_state = isinstance(job, StateJob)
+                results[place] = (perform_state_job if is_of_state else self._perform)(job)
         return [result for result in results if result is not None]
 
 

@@ -7,9 +7,10 @@ from p2pfl_crypto.encoding import Encoding
 from p2pfl_crypto.masks import Mask
 from p2pfl_gossip.events import MaskedSumEnded, MemberBlamed
 from p2pfl_gossip.learning import Train
+from p2pfl_gossip.ledger.states import DigestChunks, DigestState
 from p2pfl_gossip.masked_sum.jobs import DecodeSum, MaskChunk
 from p2pfl_gossip.wire import MESSAGES
-from p2pfl_simulations.costs import DECODE_MASKS, DIGEST_MASKS, ENCODE_MASKS, masked_sum_s
+from p2pfl_simulations.costs import DECODE_MASKS, DIGEST_MASKS, ENCODE_MASKS, protocol_job_s
 from p2pfl_simulations.results.masked_sums import PHASES, MaskedSumTally
 from p2pfl_simulations.scenario import MaskingCosts
 
@@ -66,10 +67,13 @@ def test_jobs_take_time_by_their_size() -> None:
     def mask(count: int) -> float | None:
         masks = (Mask(bytes(32)),) * count
         job = MaskChunk(encoding, entries, 1.0, bytes(32), masks, bytes(32), 0, 0)
-        return masked_sum_s(job, costs)
+        return protocol_job_s(job, costs)
 
     assert mask(3) == 10 * (3 + ENCODE_MASKS + DIGEST_MASKS)
     assert mask(5) == 10 * (5 + ENCODE_MASKS + DIGEST_MASKS)
     decode = DecodeSum(encoding, 5, np.zeros(11, np.uint32))
-    assert masked_sum_s(decode, costs) == 11 * DECODE_MASKS
-    assert masked_sum_s(Train(0, entries, ""), costs) is None
+    assert protocol_job_s(decode, costs) == 11 * DECODE_MASKS
+    assert protocol_job_s(DigestState("model", entries), costs) == 10 * DIGEST_MASKS
+    chunks = DigestChunks((np.zeros(40, np.uint8), np.zeros(8, np.uint8)))
+    assert protocol_job_s(chunks, costs) == 12 * DIGEST_MASKS
+    assert protocol_job_s(Train(0, entries, ""), costs) is None

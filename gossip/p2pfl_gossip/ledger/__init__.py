@@ -1,0 +1,1 @@
+"""The ledger of a group: one certified model a round, and who may say so."""
