@@ -129,6 +129,36 @@ class Left(Event, frozen=True):
     round: int
 
 
+class UpdateShrunk(Event, frozen=True):
+    """Our own update was longer than the group's clip, and counts as one of that length.
+
+    Attributes:
+        round: the height that it is for.
+        norm: its L2 norm; for its own operator only.
+        clip: the largest norm.
+    """
+
+    round: int
+    norm: float
+    clip: float
+
+
+class SitsOut(Event, frozen=True):
+    """Others hold more of what we said than our journal does: we say nothing new for a while.
+
+    `round`: until an entry above it is certified.
+    """
+
+    round: int
+
+
+class EpochBegun(Event, frozen=True):
+    """A charter is in force: number `epoch`, of so many members."""
+
+    epoch: int
+    members: int
+
+
 class MaskedSumEnded(Event, frozen=True):
     """A session of a masked sum has ended for this peer.
 

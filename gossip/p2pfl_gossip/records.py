@@ -6,7 +6,7 @@ bounds as the fields' annotations state them, in C: a frame costs about half a m
 """
 
 from types import UnionType
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 from msgspec import Meta
@@ -30,6 +30,14 @@ class Record(msgspec.Struct, frozen=True):
 
 class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A value that travels. Each subclass has a `tag` of its own, a number; wire.py lists them."""
+
+
+_Message = TypeVar("_Message", bound=Message)
+
+
+def replaced(message: _Message, **fields: object) -> _Message:
+    """Return a message with other values in some fields."""
+    return msgspec.structs.replace(message, **fields)
 
 
 class MalformedFrame(ValueError):

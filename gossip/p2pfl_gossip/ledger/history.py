@@ -1,0 +1,181 @@
+"""The history that a member holds: its head, the entries below, and the ends of epochs.
+
+What it holds is checked once, when it comes, and kept for good: each entry with its certificate,
+each charter with the proof by which its epoch began.
+"""
+
+from typing import TypeVar
+
+from p2pfl_gossip.actions import RemoteProtocolError, Vector
+from p2pfl_gossip.ledger.certificates import require_certificate, require_closing, require_final
+from p2pfl_gossip.ledger.charter import Epoch
+from p2pfl_gossip.ledger.entries import Head, Step, first_entry
+from p2pfl_gossip.ledger.messages import Closing, EntryCertificate, Finality
+from p2pfl_gossip.records import Codec, MalformedFrame
+
+ENTRY_PREFIX = "ledger/entry/"
+CLOSING_PREFIX = "ledger/closing/"
+FINAL_RECORD = "ledger/final"
+
+_RECORD_BYTES_MAX = 128 * 1024  # A certificate, a charter and a proof, each of 128 members.
+
+_CODEC = Codec(EntryCertificate | Closing | Finality, frame_bytes_max=_RECORD_BYTES_MAX)
+
+_Kind = TypeVar("_Kind", EntryCertificate, Closing, Finality)
+
+
+class History:
+    """What is certified, as far as a member knows.
+
+    Attributes:
+        epochs: all epochs that have begun, ascending.
+        head: the highest certified entry whose model we hold.
+        final: the latest proof that an entry is final; None before the first.
+    """
+
+    def __init__(self, founding: Epoch) -> None:
+        self.epochs = [founding]
+        first = Step(first_entry(founding))
+        self.head = self._first = first
+        self.final: Finality | None = None
+        self._steps: dict[Head, Step] = {first.head: first}
+        self._certificates: dict[Head, EntryCertificate] = {}
+        self._closings: dict[int, Closing] = {}
+
+    @property
+    def epoch(self) -> Epoch:
+        """The epoch that has begun last."""
+        return self.epochs[-1]
+
+    @property
+    def first(self) -> Step:
+        """The entry of height 0."""
+        return self._first
+
+    def step(self, head: Head) -> Step | None:
+        """Return an entry that we hold."""
+        return self._steps.get(head)
+
+    def certificate(self, head: Head) -> EntryCertificate | None:
+        """Return the certificate of an entry that we hold; there is none of the first."""
+        return self._certificates.get(head)
+
+    def closings(self, since: int) -> list[Closing]:
+        """Return the ends of epochs from a number on, as far as they have ended."""
+        return [self._closings[number] for number in range(since, self.epoch.number)]
+
+    def is_final(self, head: Head) -> bool:
+        """Whether we hold the proof that an entry is final, by itself or by what follows it."""
+        return head == self._first.head or (
+            self.final is not None and self.descends(self.final.head, head)
+        )
+
+    def descends(self, later: Head, earlier: Head) -> bool:
+        """Whether an entry is, or descends from, another; False where a gap hides it."""
+        step = self._steps.get(later)
+        while step is not None and step.head.round > earlier.round:
+            step = self._steps.get(step.entry.base)
+        return step is not None and step.head == earlier
+
+    def gap(self) -> Head | None:
+        """Return the highest entry below our head that we lack, if any."""
+        step: Step | None = self.head
+        while step is not None and step.entry.round:
+            below = step.entry.base
+            step = self._steps.get(below)
+            if step is None:
+                return below
+        return None
+
+    # --- what comes -------------------------------------------------------------------------
+
+    def check(self, certificate: EntryCertificate) -> Step:
+        """Check a certificate from anybody, of an epoch that has begun here.
+
+        Raises:
+            RemoteProtocolError: it is none; ``"unknown_epoch"``: its epoch has not begun here.
+        """
+        number = certificate.entry.epoch
+        if number >= len(self.epochs):
+            raise RemoteProtocolError("unknown_epoch")
+        require_certificate(self.epochs[number], certificate)
+        return Step(certificate.entry)
+
+    def add(self, step: Step, certificate: EntryCertificate) -> dict[str, bytes]:
+        """Hold an entry that was checked; return what is to be kept."""
+        if step.head in self._certificates:
+            return {}
+        self._steps[step.head] = step
+        self._certificates[step.head] = certificate
+        return {entry_key(step.head): _CODEC.encode(certificate)}
+
+    def add_final(self, proof: Finality) -> dict[str, bytes]:
+        """Check and hold a proof that an entry is final, if it is later than the one we have."""
+        if self.final is not None and proof.head.place <= self.final.head.place:
+            return {}
+        if proof.head.epoch != self.epoch.number:
+            raise RemoteProtocolError("unknown_epoch")
+        require_final(self.epoch, proof)
+        self.final = proof
+        return {FINAL_RECORD: _CODEC.encode(proof)}
+
+    def check_closing(self, closing: Closing) -> Closing:
+        """Check the end of the present epoch, or raise RemoteProtocolError."""
+        require_closing(self.epoch, closing)
+        return closing
+
+    def close_epoch(self, closing: Closing) -> dict[str, bytes]:
+        """Check the end of the present epoch, and begin the next; return what is to be kept."""
+        following = require_closing(self.epoch, closing)
+        step = Step(closing.certificate.entry)
+        kept = self.add(step, closing.certificate)
+        self._closings[self.epoch.number] = closing
+        kept[f"{CLOSING_PREFIX}{self.epoch.number:08x}"] = _CODEC.encode(closing)
+        self.epochs.append(following)
+        return kept
+
+    # --- what is kept -----------------------------------------------------------------------
+
+    @classmethod
+    def restored(
+        cls, founding: Epoch, records: dict[str, bytes | Vector], head: Head | None
+    ) -> "History":
+        """Take what earlier incarnations kept.
+
+        Raises:
+            MalformedFrame: a record is none of ours, or does not hold what it must.
+        """
+        history = cls(founding)
+        try:
+            for key in sorted(records):
+                if key.startswith(CLOSING_PREFIX):
+                    history.close_epoch(_read(records[key], Closing))
+            for key in sorted(records):
+                if key.startswith(ENTRY_PREFIX):
+                    certificate = _read(records[key], EntryCertificate)
+                    # Checked when it came, and guarded by the journal's digests since.
+                    history.add(Step(certificate.entry), certificate)
+            if FINAL_RECORD in records:
+                history.final = _read(records[FINAL_RECORD], Finality)
+        except RemoteProtocolError as error:
+            raise MalformedFrame(f"the kept history is not in order: {error.reason}") from None
+        if head is not None:
+            step = history.step(head)
+            if step is None:
+                raise MalformedFrame("the kept history lacks its head")
+            history.head = step
+        return history
+
+
+def entry_key(head: Head) -> str:
+    """Name the record of an entry's certificate; names ascend with the history."""
+    return f"{ENTRY_PREFIX}{head.epoch:08x}/{head.round:016x}"
+
+
+def _read(stored: bytes | Vector, kind: type[_Kind]) -> _Kind:
+    if not isinstance(stored, bytes):
+        raise MalformedFrame("a record of the history is bytes")
+    message = _CODEC.decode_untrusted(stored)
+    if not isinstance(message, kind):
+        raise MalformedFrame("a record of the history is of another kind")
+    return message

@@ -1,0 +1,263 @@
+"""What members of a group say to each other, beside the masked sum itself.
+
+All statements name group, epoch and round in what is signed, so that none passes for another.
+"""
+
+from enum import IntEnum
+from typing import Annotated
+
+from p2pfl_crypto.hashing import hash_parts
+from p2pfl_gossip.ledger.charter import CHARTER_BYTES_MAX, Epoch
+from p2pfl_gossip.ledger.entries import Bitmap, Entry, Head
+from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MAX
+from p2pfl_gossip.records import (
+    ByteSize,
+    Digest,
+    Message,
+    Signature,
+    UInt32,
+    UInt63,
+    replaced,
+)
+
+EVIDENCE_NAMED_MAX = 8
+"""Named in one advert; each about another member, so that a liar fills one place."""
+
+Key = Annotated[bytes, ByteSize(min_length=32, max_length=32)]
+Signatures = Annotated[bytes, ByteSize(max_length=64 * COHORT_SIZE_MAX)]
+DigestOfEachMember = Annotated[bytes, ByteSize(max_length=32 * COHORT_SIZE_MAX)]
+CharterBytes = Annotated[bytes, ByteSize(max_length=CHARTER_BYTES_MAX)]
+
+
+class LedgerMessage(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A message of the ledger."""
+
+
+class Rest(IntEnum):
+    """Why a member gives no update."""
+
+    NONE = 0
+    """It does."""
+    FINISHED = 1
+    """The group has all the heights that its charter wants."""
+    CHARTER = 2
+    """Its head carries a charter: only that is to be made final."""
+    SPENT = 3
+    """It has given as many updates from this model as it may."""
+    PAUSED = 4
+    """Its operator paused it."""
+    START = 5
+    """Its journal is older than what others hold of it."""
+    UNSIGNED = 6
+    """Its own keys have not signed the charter."""
+    TASK = 7
+    """Its operator has not approved the task."""
+    LAPSED = 8
+    """The charter's time is over."""
+    TRAINING = 9
+    """Its training gave nothing."""
+
+
+class Named(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Names a proof that a member lied, by its digest."""
+
+    member: UInt32
+    digest: Digest
+
+
+class GroupAdvert(LedgerMessage, frozen=True, tag=152):
+    """A member is ready for a round; it says so once a round, and its heads never fall.
+
+    Attributes:
+        epoch: its epoch.
+        round: the round.
+        member: its rank.
+        head: the highest certified entry that it holds.
+        head_signature: of kind ``head``, over what `head_statement` says.
+        charter: of the approved charters that it holds, the lowest digest; or zeros.
+        rest: a `Rest`.
+        spends: for a privacy budget; 0.
+        named: proofs that it holds, ascending by member.
+        share_key, mask_key: fresh X25519 keys of this round's session.
+        signature: of kind ``advert``, over all of it.
+    """
+
+    epoch: UInt32
+    round: UInt63
+    member: UInt32
+    head: Head
+    head_signature: Signature
+    charter: Digest
+    rest: UInt32
+    spends: UInt32
+    named: Annotated[tuple[Named, ...], ByteSize(max_length=EVIDENCE_NAMED_MAX)]
+    share_key: Key
+    mask_key: Key
+    signature: Signature
+
+    def digest(self, epoch: Epoch) -> bytes:
+        """What is signed, as kind ``advert``; lists name the advert by it."""
+        head = self.head
+        return hash_parts(
+            b"p2pfl/grp-advert",
+            epoch.group,
+            _number(self.epoch),
+            _number(self.round),
+            _number(self.member),
+            _number(head.epoch) + _number(head.round) + head.entry,
+            self.charter,
+            _number(self.rest) + _number(self.spends),
+            b"".join(_number(named.member) + named.digest for named in self.named),
+            self.share_key,
+            self.mask_key,
+        )
+
+    def signed(self, signature: bytes) -> "GroupAdvert":
+        """Return this advert with its signature."""
+        return replaced(self, signature=signature)
+
+
+class GroupList(LedgerMessage, frozen=True, tag=153):
+    """The leader of a turn closes the list of a round.
+
+    Attributes:
+        epoch: the epoch.
+        round: the round.
+        turn: the leader's.
+        kind: of the entry that is to come of it, a `Kind`.
+        members: whose adverts are on it; all name one head.
+        digests: of their adverts, in the order of ranks.
+        signature: of kind ``list``.
+    """
+
+    epoch: UInt32
+    round: UInt63
+    turn: UInt32
+    kind: UInt32
+    members: Bitmap
+    digests: DigestOfEachMember
+    signature: Signature
+
+    def signed(self, signature: bytes) -> "GroupList":
+        """Return this list with its signature."""
+        return replaced(self, signature=signature)
+
+
+class AdvertRequest(LedgerMessage, frozen=True, tag=154):
+    """Asks for adverts of a round: those of `members`, and the list that the asked one follows."""
+
+    epoch: UInt32
+    round: UInt63
+    members: Bitmap
+
+
+class Progress(LedgerMessage, frozen=True, tag=155):
+    """The sender works for a round; nothing else."""
+
+    epoch: UInt32
+    round: UInt63
+
+
+class EntrySignature(LedgerMessage, frozen=True, tag=156):
+    """The sender has worked an entry out and signs it, once a round; kind ``entry``."""
+
+    epoch: UInt32
+    round: UInt63
+    member: UInt32
+    entry: Digest
+    signature: Signature
+
+
+class EntryCertificate(LedgerMessage, frozen=True, tag=157):
+    """An entry that t members signed."""
+
+    entry: Entry
+    signers: Bitmap
+    signatures: Signatures
+
+
+class CertificateRequest(LedgerMessage, frozen=True, tag=158):
+    """Asks for the certificate of an entry, or the highest that the asked one has above a head."""
+
+    head: Head
+
+
+class Closing(LedgerMessage, frozen=True, tag=159):
+    """An epoch's end: the entry that carries the next charter, and the proof that it is final.
+
+    Attributes:
+        certificate: of the entry.
+        charter: canonical bytes of the next charter.
+        round: of the adverts that name the entry: one after the entry's.
+        signers: t members of the old epoch.
+        signatures: theirs, of kind ``head``.
+    """
+
+    certificate: EntryCertificate
+    charter: CharterBytes
+    round: UInt63
+    signers: Bitmap
+    signatures: Signatures
+
+
+class HeldRequest(LedgerMessage, frozen=True, tag=160):
+    """A member that starts asks what others hold of its own."""
+
+
+class Held(LedgerMessage, frozen=True, tag=161):
+    """The latest advert and the latest entry signature that the sender holds of the asker."""
+
+    advert: GroupAdvert | None
+    entry: EntrySignature | None
+
+
+class Finality(LedgerMessage, frozen=True, tag=162):
+    """The proof that an entry is final: t members named it in adverts of the next round."""
+
+    head: Head
+    signers: Bitmap
+    signatures: Signatures
+
+
+LEDGER_MESSAGES = (
+    GroupAdvert
+    | GroupList
+    | AdvertRequest
+    | Progress
+    | EntrySignature
+    | EntryCertificate
+    | CertificateRequest
+    | Closing
+    | HeldRequest
+    | Held
+    | Finality
+)
+"""All that the wire must know of the ledger, beside models and masked sums."""
+
+
+def head_statement(epoch: Epoch, round_: int, head: Head) -> bytes:
+    """What a member says of its head in its one advert of a round."""
+    return hash_parts(
+        b"p2pfl/head",
+        epoch.group,
+        _number(epoch.number),
+        _number(round_),
+        _number(head.epoch) + _number(head.round) + head.entry,
+    )
+
+
+def list_statement(epoch: Epoch, listed: GroupList) -> bytes:
+    """What the leader of a turn says."""
+    return hash_parts(
+        b"p2pfl/grp-list",
+        epoch.group,
+        _number(listed.epoch),
+        _number(listed.round),
+        _number(listed.turn) + _number(listed.kind),
+        listed.members,
+        listed.digests,
+    )
+
+
+def _number(number: int) -> bytes:
+    return number.to_bytes(8, "little")
