@@ -73,10 +73,21 @@ PARTS = {
         "p2pfl_gossip",
         ("masked_sum/*.py",),
         (
-            "tests/masked_sum",
-            "tests/checks/test_session_forgeries.py",
-            "tests/checks/test_limits_of_sums.py",
-            "tests/checks/test_evidence.py",
+            # Without test_faults.py and test_faults_by_phase.py, whose sessions take half a minute.
+            *(
+                f"tests/masked_sum/test_{name}.py"
+                for name in (
+                    *("absent_leaders", "attacks", "certificates", "secrecy"),
+                    *("sessions", "transcript"),
+                )
+            ),
+            *(
+                f"tests/checks/test_{name}.py"
+                for name in (
+                    *("early_forgeries", "evidence", "limits_of_sums"),
+                    *("session_forgeries", "unexpected_messages"),
+                )
+            ),
             "tests/unit/gossip/test_cohort_averaging.py",
         ),
     ),
@@ -88,16 +99,19 @@ PARTS = {
             "evaluations.py",
             "*rejoining.py",
             "opening.py",
-            "rounds.py",
-            "evaluations.py",
-            "*rejoining.py",
             "*catch_up.py",
             "other_rounds.py",
             "inbound.py",
         ),
         (
-            "tests/unit/gossip",
-            "tests/property/gossip",
+            *(
+                f"tests/unit/gossip/test_{name}.py"
+                for name in (
+                    *("certified_catch_up", "cohort_averaging", "comparison"),
+                    *("inbound", "opening", "peer"),
+                )
+            ),
+            "tests/property/gossip/test_peer_properties.py",
             "tests/checks/test_peer_forgeries.py",
             "tests/checks/test_limits_of_gossip.py",
             "tests/checks/test_unexpected_messages.py",
@@ -122,9 +136,14 @@ PARTS = {
         ("libp2p/noise*.py",),
         ("tests/unit/libp2p/test_noise.py",),
     ),
-    "driver": Part("p2pfl", ("daemon/driver.py", "daemon/hands.py"), ("tests/unit/daemon",)),
+    "driver": Part(
+        "p2pfl",
+        ("daemon/driver.py", "daemon/hands.py"),
+        tuple(f"tests/unit/daemon/test_{name}.py" for name in ("driver", "hands", "late_answers")),
+    ),
 }
 
+TEST_S_MAX = 20  # One that takes longer has failed: its mutant lets it wait for what never comes.
 PERIOD_S = 10.0  # Of the looks at how far the tests are.
 KILLED = {1, 3}
 TIMED_OUT = {-24, 24, 36, 152, 255}
@@ -184,7 +203,11 @@ class Workshop:
             "only_mutate": patterns,
             "also_copy": [*others, *(it for it in COPIED if it != "tests")],
             "do_not_mutate_patterns": [TEXTS],
-            "pytest_add_cli_args": ["-p", "no:cacheprovider", "-p", "benchmarks.mutants_profile"],
+            "pytest_add_cli_args": [
+                *("-p", "no:cacheprovider"),
+                *("-p", "benchmarks.mutants_profile"),
+                f"--timeout={TEST_S_MAX}",
+            ],
             "pytest_add_cli_args_test_selection": list(self._part.tests),
         }
         lines = ["[mutmut]", "use_git_change_detection=false", "track_dependencies=false"]

@@ -306,7 +306,7 @@ def test_bytes_of_a_window() -> None:
     rest = yamux_frames.WINDOW_BYTES_MAX - machine.send_window(stream_id)
     grow(machine, stream_id, rest)
     assert machine.send_window(stream_id) == yamux_frames.WINDOW_BYTES_MAX
-    with pytest.raises(RemoteFault, match="yamux_window_overflow"):
+    with pytest.raises(RemoteFault, match=r"^yamux_window_overflow$"):
         grow(machine, stream_id, 1)
 
 

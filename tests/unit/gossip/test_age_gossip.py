@@ -89,15 +89,15 @@ def test_receivers_are_others_distinct_and_uniform() -> None:
 
 @pytest.mark.parametrize("age", [0.0, -1.0, 2 * AGE_MAX, float("inf"), float("nan")])
 def test_impossible_ages_are_refused(age: float) -> None:
-    with pytest.raises(RemoteProtocolError, match="age_out_of_range"):
+    with pytest.raises(RemoteProtocolError, match=r"^age_out_of_range$"):
         make().body_bytes(1, AgedModelHeader(age))
 
 
 def test_errors() -> None:
     machine = make()
-    with pytest.raises(RemoteProtocolError, match="unexpected_message"):
+    with pytest.raises(RemoteProtocolError, match=r"^unexpected_message$"):
         machine.body_bytes(1, VectorHeader(0, 1.0))
-    with pytest.raises(RemoteProtocolError, match="entry_out_of_range"):
+    with pytest.raises(RemoteProtocolError, match=r"^entry_out_of_range$"):
         hear(machine, 1, 1.0, 0.0, float("inf"))
     begin(machine, 0, 1.0, 2.0)
     assert machine.outcome is not None

@@ -616,7 +616,7 @@ def test_messages_of_other_kinds_are_refused() -> None:
     group = _group()
     assert _refused(group, 0, 1, AgedModelHeader(1.0)) == "unexpected_message"
     for message in (StatusRequest(), PartHeader(0, 1.0)):
-        with pytest.raises(RemoteProtocolError, match="unexpected_message"):
+        with pytest.raises(RemoteProtocolError, match=r"^unexpected_message$"):
             group.members[0].on_message(0.0, 1, message)
 
 

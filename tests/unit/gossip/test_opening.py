@@ -323,7 +323,7 @@ def test_a_frame_that_its_peer_refuses_opens_the_group_and_ends_the_link() -> No
     one.message(1, Status(21))
     assert one.disconnected == [(1, "round_out_of_range")]
     assert len(one.work) == 1
-    with pytest.raises(RemoteProtocolError, match="round_out_of_range"):
+    with pytest.raises(RemoteProtocolError, match=r"^round_out_of_range$"):
         one.message(1, Status(21))
     one = ready()
     assert one.begin(1, PartHeader(21, 1.0)) is None
@@ -369,7 +369,7 @@ def test_who_withholds_its_secret_holds_everybody_up_and_chooses_nothing() -> No
         one.message(3, ready_message(asks=True))  # It knows the seed, and nobody else does.
     assert stage(one) is Stage.GATHERING
     assert one.reported(events.OpeningWaits)[-1].members == (one.roster.peers[3],)
-    with pytest.raises(RemoteProtocolError, match="wrong_secret"):
+    with pytest.raises(RemoteProtocolError, match=r"^wrong_secret$"):
         one.message(3, Revealed(3, secret_of(99)))
     one.reveal(3)
     one.message(1, SAYS_BEGUN)
@@ -399,7 +399,7 @@ def test_an_offence_is_named_and_changes_nothing(
     if make is gathering:
         one.reveal(1)
     before = one.machine.state
-    with pytest.raises(RemoteProtocolError, match=reason):
+    with pytest.raises(RemoteProtocolError, match=f"^{reason}$"):
         one.message(2, message)
     assert one.machine.state == before
     assert one.told() == []
@@ -410,7 +410,7 @@ def test_an_offence_is_named_and_changes_nothing(
 def test_with_a_public_seed_there_is_nothing_to_reveal(
     make: Callable[..., OneOpening], message: Message
 ) -> None:
-    with pytest.raises(RemoteProtocolError, match="unexpected_message"):
+    with pytest.raises(RemoteProtocolError, match=r"^unexpected_message$"):
         make(is_public=True).message(1, message)
 
 
@@ -422,9 +422,9 @@ def test_with_a_public_seed_there_is_nothing_to_reveal(
 def test_strangers_are_refused(make: Callable[..., OneOpening], message: Message) -> None:
     one = make()
     before = one.machine.state
-    with pytest.raises(RemoteProtocolError, match="not_a_member"):
+    with pytest.raises(RemoteProtocolError, match=r"^not_a_member$"):
         one.machine.on_message(0.0, PeerId("stranger"), message)
-    with pytest.raises(RemoteProtocolError, match="not_a_member"):
+    with pytest.raises(RemoteProtocolError, match=r"^not_a_member$"):
         one.machine.on_bulk_begin(0.0, PeerId("stranger"), 1, message)
     assert one.machine.state == before
 
@@ -434,7 +434,7 @@ def test_strangers_are_refused(make: Callable[..., OneOpening], message: Message
     "message", [reveal_of(1), RevealRequest(b"\x02"), ready_message(asks=True), SAYS_BEGUN]
 )
 def test_no_body_belongs_to_the_opening(make: Callable[..., OneOpening], message: Message) -> None:
-    with pytest.raises(RemoteProtocolError, match="unexpected_message"):
+    with pytest.raises(RemoteProtocolError, match=r"^unexpected_message$"):
         make().begin(1, message)
 
 

@@ -173,14 +173,14 @@ def test_a_sum_that_shrinks_changes_nothing() -> None:
     ],
 )
 def test_headers_out_of_bounds(header: RunningSumHeader, reason: str) -> None:
-    with pytest.raises(RemoteProtocolError, match=reason):
+    with pytest.raises(RemoteProtocolError, match=f"^{reason}$"):
         machine_of(Ring(2), 0).body_bytes(1, header)
 
 
 def test_sums_that_are_not_finite_are_refused() -> None:
     machine = machine_of(Ring(2), 0)
     begin(machine, 0, model(1, 1))
-    with pytest.raises(RemoteProtocolError, match="entry_out_of_range"):
+    with pytest.raises(RemoteProtocolError, match=r"^entry_out_of_range$"):
         hear(machine, 1, 0, 1.0, float("nan"), weight=0.5)
 
 

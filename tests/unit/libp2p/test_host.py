@@ -747,7 +747,7 @@ def test_an_identification_that_names_another_key_is_refused() -> None:
     async def main() -> None:
         async with two_hosts() as (dialing, listening, _):
             listening.identity = identity(3)
-            with pytest.raises(RemoteFault, match="identify_other_key"):
+            with pytest.raises(RemoteFault, match=r"^identify_other_key$"):
                 await dialing.identify(TWO)
 
     run(main)

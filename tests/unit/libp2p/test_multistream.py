@@ -40,7 +40,7 @@ def test_a_dialer_knows_when_all_its_proposals_are_refused() -> None:
     converse(dialer, listener, 1000)
     assert dialer.refused
     assert dialer.protocol is listener.protocol is None
-    with pytest.raises(RemoteFault, match="multistream_unexpected"):
+    with pytest.raises(RemoteFault, match=r"^multistream_unexpected$"):
         dialer.receive_untrusted(b"\x03na\n")
 
 
@@ -70,19 +70,19 @@ def test_the_bytes_are_those_of_the_specification_and_the_rest_is_the_protocols(
 )
 def test_malformed_input_is_refused_by_both(data: bytes, reason: str) -> None:
     for machine in (MultistreamDialer(["/a"]), MultistreamListener(lambda _: True)):
-        with pytest.raises(RemoteFault, match=reason):
+        with pytest.raises(RemoteFault, match=f"^{reason}$"):
             machine.receive_untrusted(data)
 
 
 def test_a_dialer_takes_no_other_answer() -> None:
-    with pytest.raises(RemoteFault, match="multistream_unexpected"):
+    with pytest.raises(RemoteFault, match=r"^multistream_unexpected$"):
         MultistreamDialer(["/a"]).receive_untrusted(HEADER + b"\x03/b\n")
 
 
 def test_a_listener_is_not_asked_for_ever() -> None:
     listener = MultistreamListener(lambda _: False)
     listener.receive_untrusted(HEADER + b"\x03/a\n" * PROPOSALS_MAX)
-    with pytest.raises(RemoteFault, match="too_many_proposals"):
+    with pytest.raises(RemoteFault, match=r"^multistream_too_many_proposals$"):
         listener.receive_untrusted(b"\x03/a\n")
 
 
