@@ -107,8 +107,8 @@ PARTS = {
             *(
                 f"tests/unit/gossip/test_{name}.py"
                 for name in (
-                    *("certified_catch_up", "cohort_averaging", "comparison"),
-                    *("inbound", "opening", "peer"),
+                    *("certified_catch_up", "certified_rejoining", "cohort_averaging"),
+                    *("comparison", "inbound", "opening", "peer"),
                 )
             ),
             "tests/property/gossip/test_peer_properties.py",
