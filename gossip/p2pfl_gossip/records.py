@@ -20,6 +20,9 @@ Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
 ByteSize = Meta
 """Bounds the size of a field: ``Annotated[bytes, ByteSize(max_length=8)]``."""
 
+Range = Meta
+"""Bounds a number: ``Annotated[int, Range(ge=1, le=8)]``."""
+
 TextForm = Meta
 """Bounds a text, characters and length: ``Annotated[str, TextForm(pattern="^[a-z]{1,8}$")]``."""
 

@@ -115,17 +115,14 @@ def _admit(members: list[Member], card: Member, source: Path) -> str:
     members[place] = card
     changes = [
         f"{what} {_shown(getattr(known, key))} -> {_shown(getattr(card, key))}"
-        for key, what in _SHOWN
+        for key, what in (("name", "name"), ("addresses", "addresses"), ("commitment", "commits"))
         if getattr(known, key) != getattr(card, key)
     ]
     return f"changed {known.name}: {'; '.join(changes)}"
 
 
-_SHOWN = (("name", "name"), ("addresses", "addresses"), ("commitment", "commits"), ("rows", "rows"))
-
-
-def _shown(value: str | tuple[str, ...] | int | None) -> str:
-    return ", ".join(value) if isinstance(value, tuple) else str(value or "none")
+def _shown(value: str | tuple[str, ...] | None) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else value or "none"
 
 
 # --- show and verify -------------------------------------------------------------------------

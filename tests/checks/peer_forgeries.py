@@ -1,7 +1,7 @@
 """What is done to each message beside masked sums, and what a real peer makes of it.
 
-As `session_forgeries.py`, for the opening of a group, for who was away, and for averaging in the
-open. The table is `peer_forgeries.toml`:
+As `session_forgeries.py`, for the opening of a group, for who was away, for averaging in the open,
+and for states that are given and fetched. The table is `peer_forgeries.toml`:
 
     PYTHONPATH=tests:tests/masked_sum python tests/checks/peer_forgeries.py > /tmp/now.toml
 """
@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from fingerprints import fingerprint
 from forging import all_messages, forgeries
+from one_keeper import HELD_STATE, WANTED, WANTED_STATE, OneKeeper
 from one_opening import (
     OURS,
     SAYS_BEGUN,
@@ -52,6 +53,14 @@ from p2pfl_gossip.catch_up import (
 from p2pfl_gossip.comparison import DescriptionRequest, Present
 from p2pfl_gossip.description import DescriptionPage
 from p2pfl_gossip.desk import Desk
+from p2pfl_gossip.ledger.state_messages import (
+    ChunksCancel,
+    ChunksRequest,
+    StateChunkDigests,
+    StateChunks,
+    StateRefusal,
+    StateRequest,
+)
 from p2pfl_gossip.masked_sum.messages import SessionMessage
 from p2pfl_gossip.opening import Begun, Opening, Ready
 from p2pfl_gossip.peer import Peer
@@ -159,6 +168,27 @@ def _other_model() -> OnePeer:
     return one
 
 
+HELD_DIGEST, WANTED_DIGEST = HELD_STATE.item.digest, WANTED_STATE.item.digest
+WANTED_LIST = StateChunkDigests(WANTED_DIGEST, 0, WANTED_STATE.chunk_digests)
+
+
+def _keeping() -> OnePeer:
+    return OneKeeper(peers=PEERS).start()
+
+
+def _giving_chunks() -> OnePeer:
+    one = _keeping()
+    one.message(SENDER, ChunksRequest(HELD_DIGEST, 0, 1))
+    return one
+
+
+def _fetching_chunks() -> OnePeer:
+    one = _keeping()
+    one.message(SENDER, WANTED_LIST)
+    one.message(OTHER, StateRefusal(WANTED_DIGEST))
+    return one
+
+
 MODEL = np.full(LENGTH, 2, np.float32)
 CHUNK = np.full(LENGTH // PEERS, 2, np.float32)
 
@@ -193,6 +223,12 @@ RIGS: dict[type[Message], Callable[[], Rig]] = {
     DescriptionPage: lambda: Rig(_other_model(), THEIRS.page(0)),
     Revealed: lambda: Rig(_opening(), reveal_of(SENDER)),
     RevealRequest: lambda: Rig(_opening(), RevealRequest(b"\x03")),
+    StateRequest: lambda: Rig(_keeping(), StateRequest(HELD_DIGEST, 0)),
+    StateChunkDigests: lambda: Rig(_keeping(), WANTED_LIST),
+    StateRefusal: lambda: Rig(_keeping(), StateRefusal(WANTED_DIGEST)),
+    ChunksRequest: lambda: Rig(_keeping(), ChunksRequest(HELD_DIGEST, 0, 1)),
+    StateChunks: lambda: Rig(_fetching_chunks(), StateChunks(WANTED_DIGEST, 0, 1), body=WANTED),
+    ChunksCancel: lambda: Rig(_giving_chunks(), ChunksCancel(HELD_DIGEST, 0)),
 }
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from p2pfl_crypto.hashing import DIGEST_BYTES, body_digest, hash_parts
 from p2pfl_gossip.actions import Job, LocalProtocolError, Vector
-from p2pfl_gossip.records import Digest, Message, Record, TextForm, UInt63
+from p2pfl_gossip.records import Digest, Message, Range, Record, TextForm
 
 STATE_CHUNK_BYTES = 2**20
 """Small enough that a liar wastes little and that a few members share a model of 100 MB evenly;
@@ -26,6 +26,7 @@ large enough that its digest, 32 bytes, is nothing beside it."""
 ENTRY_BYTES = 4
 CHUNK_ENTRIES = STATE_CHUNK_BYTES // ENTRY_BYTES
 
+Length = Annotated[int, Range(ge=1, le=2**63 - 1)]
 ItemName = Annotated[str, TextForm(pattern=r"\A[a-z_]{1,32}\Z")]
 
 Bytes = npt.NDArray[np.uint8]
@@ -43,7 +44,7 @@ class StateItem(Message, frozen=True, array_like=True, forbid_unknown_fields=Tru
 
     name: ItemName
     dtype: Literal["float32"]
-    length: UInt63
+    length: Length
     digest: Digest
 
     @property

@@ -1,8 +1,6 @@
 """The phases of a masked sum, their transitions, and which message belongs to which phase."""
 
-from collections.abc import Mapping
 from enum import IntEnum
-from typing import TypeAlias
 
 from p2pfl_gossip.masked_sum.messages import (
     Ack,
@@ -49,7 +47,7 @@ class Phase(IntEnum):
 
 
 TRANSITIONS: dict[Phase, tuple[Phase, ...]] = {
-    Phase.IDLE: (Phase.ADVERTISE, Phase.DEAL, Phase.ABORTED),  # DEAL: keys were gathered before.
+    Phase.IDLE: (Phase.ADVERTISE, Phase.ABORTED),
     Phase.ADVERTISE: (Phase.DEAL, Phase.ABORTED),
     Phase.DEAL: (Phase.AGREE, Phase.ABORTED),
     Phase.AGREE: (Phase.CHUNK, Phase.ABORTED),
@@ -60,9 +58,7 @@ TRANSITIONS: dict[Phase, tuple[Phase, ...]] = {
     Phase.ABORTED: (),
 }
 
-Windows: TypeAlias = Mapping[type[SessionMessage], tuple[Phase, Phase]]
-
-WINDOWS: Windows = {
+WINDOWS: dict[type[SessionMessage], tuple[Phase, Phase]] = {
     Advert: (Phase.ADVERTISE, Phase.ADVERTISE),
     AdvertList: (Phase.ADVERTISE, Phase.AGREE),
     Share: (Phase.AGREE, Phase.AGREE),
@@ -81,7 +77,7 @@ WINDOWS: Windows = {
     MeanSignature: (Phase.DONE, Phase.DONE),
     Fetch: (Phase.ADVERTISE, Phase.DONE),
 }
-"""First and last phase in which a message is taken, in a cohort's session.
+"""First and last phase in which a message is taken.
 
 Before the first it is kept, since others may be ahead; after the last it is dropped, since the
 sender may not know yet. A type that is not here is none of this protocol.

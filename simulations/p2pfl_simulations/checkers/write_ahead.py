@@ -24,6 +24,14 @@ from p2pfl_gossip.catch_up import (
 )
 from p2pfl_gossip.comparison import DescriptionRequest, Present
 from p2pfl_gossip.description import DescriptionPage
+from p2pfl_gossip.ledger.state_messages import (
+    ChunksCancel,
+    ChunksRequest,
+    StateChunkDigests,
+    StateChunks,
+    StateRefusal,
+    StateRequest,
+)
 from p2pfl_gossip.masked_sum.journal import KEY_PREFIX, Step, read_record
 from p2pfl_gossip.masked_sum.messages import (
     Ack,
@@ -153,6 +161,13 @@ PROMISES: dict[type[Message], tuple[Promise, ...]] = {
     RunningSumHeader: (INCARNATION,),
     AgedModelHeader: (INCARNATION,),
     GlobalModelHeader: (INCARNATION,),
+    # Of states: what is asked for and given is known by its digest, whoever says it.
+    StateRequest: (),
+    StateChunkDigests: (),
+    StateRefusal: (),
+    ChunksRequest: (),
+    StateChunks: (),
+    ChunksCancel: (),
     # Of a masked sum.
     Advert: (INCARNATION, BEGUN),
     AdvertList: (BEGUN,),

@@ -18,7 +18,12 @@ from p2pfl_gossip.masked_sum.messages import Header
 from p2pfl_gossip.records import MalformedFrame
 
 VECTORS = Path(__file__).parents[2] / "vectors"
-FILES = ("averaging_messages.json", "masked_sum_messages.json", "messages.json")
+FILES = (
+    "averaging_messages.json",
+    "masked_sum_messages.json",
+    "messages.json",
+    "state_messages.json",
+)
 KINDS = {kind.__name__: kind for kind in get_args(wire.MESSAGES)}
 CASES: list[dict[str, Any]] = [
     case for name in FILES for case in json.loads((VECTORS / name).read_text())["messages"]
@@ -68,6 +73,7 @@ def test_every_tag_is_in_the_range_of_its_layer_and_used_once() -> None:
         "description": range(11, 12),
         "averaging": range(16, 64),
         "masked_sum": range(64, 128),
+        "ledger": range(140, 164),
     }
     for kind, tag in tags.items():
         assert tag in ranges[kind.__module__.split(".")[1]]
