@@ -11,6 +11,7 @@ from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.exchange import Exchange
 from p2pfl_gossip.masked_sum.journal import Refused, SessionJournal, Step
 from p2pfl_gossip.masked_sum.machine import MaskedSum
+from p2pfl_gossip.masked_sum.mean_summing import MeanSumming
 from p2pfl_gossip.masked_sum.messages import Vote
 from p2pfl_gossip.masked_sum.revealing import Revealing
 from p2pfl_gossip.masked_sum.summing import Summing
@@ -155,7 +156,7 @@ def reveal_sent_once() -> Iterator[tuple[Any, str, Any]]:
         self._core.cancel_timer("session")
 
     yield Revealing, "fetch_missing", wait
-    yield Summing, "_repair_sums", wait
+    yield MeanSumming, "_repair_sums", wait
 
 
 @plant

@@ -123,9 +123,11 @@ def share_digest(tau1: bytes, kind: bytes, dealer: int, holder: int, share: byte
     return hash_parts(b"p2pfl/share", tau1, kind, _rank(dealer), _rank(holder), share)
 
 
-def header_digest(tau1: bytes, rank: int, commitment: bytes, share_digests: bytes) -> bytes:
+def header_digest(
+    tau1: bytes, rank: int, commitments: bytes, share_digests: bytes, pair_digests: bytes
+) -> bytes:
     """Digest of what a dealer commits to."""
-    return hash_parts(b"p2pfl/header", tau1, _rank(rank), commitment, share_digests)
+    return hash_parts(b"p2pfl/header", tau1, _rank(rank), commitments, share_digests, pair_digests)
 
 
 def tau2_of(tau1: bytes, members: bytes, header_digests: bytes) -> bytes:

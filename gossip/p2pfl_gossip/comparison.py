@@ -24,8 +24,17 @@ class DescriptionRequest(Message, frozen=True, tag=10):
     first: UInt32
 
 
+COMPARISON_MESSAGES = Present | DescriptionRequest | DescriptionPage
+"""All that members say to each other about their descriptions."""
+
+
 class Comparison:
     """What one member knows of the others' descriptions.
+
+    Args:
+        ours: our own.
+        index: our place among the members.
+        is_start_exact: whether a start that differs by rounding alone is another one.
 
     Attributes:
         digest: of our own description.
@@ -33,8 +42,9 @@ class Comparison:
             rounding alone; each with its difference once that is found.
     """
 
-    def __init__(self, ours: Description, index: int) -> None:
+    def __init__(self, ours: Description, index: int, *, is_start_exact: bool = False) -> None:
         self.digest = ours.digest
+        self._is_start_exact = is_start_exact
         self.differing: dict[int, Difference | None] = {}
         self._ours = ours
         self._told = {index: ours.digest}
@@ -64,7 +74,10 @@ class Comparison:
         """
         if self._asked.get(member) != page.first:
             return None, []
-        found = self._ours.compare(page)
+        if member not in self._told:  # We asked for the page to know its digest.
+            del self._asked[member]
+            return None, self.on_told(member, digest_of(page))
+        found = self._ours.compare(page, is_start_exact=self._is_start_exact)
         if isinstance(found, int):
             self._asked[member] = found
             return None, [(member, DescriptionRequest(found))]
@@ -76,6 +89,13 @@ class Comparison:
         else:
             self.differing[member] = found
         return found, self._ask_more()
+
+    def ask_what(self, member: int) -> list[tuple[int, DescriptionRequest]]:
+        """Return what to ask a member that has told nothing yet; nothing, if it was asked."""
+        if member in self._told or member in self._asked:
+            return []
+        self._asked[member] = 0
+        return [(member, DescriptionRequest(0))]
 
     def ask_again(self, member: int | None = None) -> list[tuple[int, DescriptionRequest]]:
         """Return whom to ask for what, as answers of a member, or of any, may be lost."""

@@ -50,6 +50,16 @@ def init(
             " several times.",
         ),
     ] = None,
+    rows: Annotated[
+        int | None,
+        typer.Option(
+            "--rows",
+            metavar="N",
+            min=1,
+            help="How many rows it has, for its card: needed where members count by their rows,"
+            " and then seen by all of them.",
+        ),
+    ] = None,
     passphrase_file: Annotated[
         Path | None,
         typer.Option(
@@ -71,6 +81,7 @@ def init(
         name=name,
         listen=listen or [],
         addresses=address or [],
+        rows=rows,
         passphrase_file=passphrase_file,
         ask=passphrase,
     )
@@ -78,7 +89,7 @@ def init(
 
 @app.command(epilog="Example:  [bold]p2pfl peer card berlin[/]")
 def card(folder: PeerDir) -> None:
-    """Write a peer's card again, after a change of its name or addresses in peer.toml."""
+    """Write a peer's card again, after a change of its name, addresses or rows in peer.toml."""
     from p2pfl.cli.peer_setup import rewrite_card
 
     rewrite_card(folder)

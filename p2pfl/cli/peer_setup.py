@@ -20,6 +20,7 @@ def make_peer_folder(
     name: str | None,
     listen: Sequence[str],
     addresses: Sequence[str],
+    rows: int | None,
     passphrase_file: Path | None,
     ask: bool,
 ) -> None:
@@ -27,7 +28,7 @@ def make_peer_folder(
     _require_empty(path)
     if passphrase_file is not None and ask:
         raise BadInput("--passphrase and --passphrase-file exclude each other; give one")
-    config = _make_config(path, name, listen, addresses, passphrase_file)
+    config = _make_config(path, name, listen, addresses, rows, passphrase_file)
     passphrase = None
     with peer_errors():
         if passphrase_file is not None:
@@ -62,11 +63,13 @@ def _make_config(
     name: str | None,
     listen: Sequence[str],
     addresses: Sequence[str],
+    rows: int | None,
     passphrase_file: Path | None,
 ) -> PeerConfig:
     document = {"name": path.resolve().name.lower() if name is None else name}
     given = {
         "listen": list(listen),
+        "rows": rows,
         "passphrase_file": passphrase_file and str(passphrase_file.resolve()),
     }
     settings = document | {key: value for key, value in given.items() if value}

@@ -115,14 +115,17 @@ def _admit(members: list[Member], card: Member, source: Path) -> str:
     members[place] = card
     changes = [
         f"{what} {_shown(getattr(known, key))} -> {_shown(getattr(card, key))}"
-        for key, what in (("name", "name"), ("addresses", "addresses"), ("commitment", "commits"))
+        for key, what in _SHOWN
         if getattr(known, key) != getattr(card, key)
     ]
     return f"changed {known.name}: {'; '.join(changes)}"
 
 
-def _shown(value: str | tuple[str, ...] | None) -> str:
-    return ", ".join(value) if isinstance(value, tuple) else value or "none"
+_SHOWN = (("name", "name"), ("addresses", "addresses"), ("commitment", "commits"), ("rows", "rows"))
+
+
+def _shown(value: str | tuple[str, ...] | int | None) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value or "none")
 
 
 # --- show and verify -------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from p2pfl.group.cards import ADDRESSES_MAX, Member, PeerName, dialled_addresses
+from p2pfl.group.cards import ADDRESSES_MAX, ROWS_MAX, Member, PeerName, dialled_addresses
 from p2pfl.group.documents import read_document, write_document
 from p2pfl.learner.settings import SettingsTable
 from p2pfl.libp2p.multiaddr import InvalidMultiaddr, parse_multiaddr
@@ -44,6 +44,8 @@ class PeerConfig(SettingsTable):
     """Where it takes connections; port 0 is any that is free."""
     addresses: Annotated[tuple[str, ...], Field(min_length=1, max_length=ADDRESSES_MAX)]
     """Where others reach it, for its card; `p2pfl peer card` makes the card anew."""
+    rows: Annotated[int, Field(ge=1, le=ROWS_MAX)] | None = None
+    """How many rows it has, for its card; only a group with weights = "samples" asks for it."""
     roster: Path = Path("roster.toml")
     """The file of its group."""
     data_dir: Path | None = None
@@ -110,6 +112,7 @@ class PeerConfig(SettingsTable):
             peer_id=keys.peer_id,
             addresses=self.addresses,
             commitment=keys.commitment.hex(),
+            rows=self.rows,
         )
 
 

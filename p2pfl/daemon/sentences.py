@@ -112,6 +112,9 @@ def _member_differs(event: events.MemberDiffers) -> str:
         case "start":
             told = "another start than we: its model's initial values are others"
             remedy = "set the same seed, or load the start from the same file"
+        case "rounding":
+            told = "a start that differs from ours by rounding, as other processors give it"
+            remedy = "load the start from one file"
         case "frozen":
             told = "other frozen tensors than we, which all must share"
             remedy = "hand the file with their values to all members"
@@ -133,7 +136,7 @@ _SENTENCES: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     events.OpeningWaits: (INFO, _waits),
     events.MemberDiffers: (ERROR, _member_differs),
     events.MemberAgrees: (INFO, lambda it: f"{it.member} has the same as we now"),
-    events.Opened: (INFO, lambda _it: "all members are here: the first round begins"),
+    events.Opened: (INFO, lambda _it: "the group has opened: the first round begins"),
     events.RoundStarted: (DEBUG, lambda it: f"round {it.round} started"),
     events.AveragingStarted: (DEBUG, lambda it: f"round {it.round}: trained, loss {it.loss:.4g}"),
     events.RoundEnded: (INFO, _round_ended),
@@ -153,4 +156,24 @@ _SENTENCES: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     events.Paused: (INFO, lambda it: f"paused before round {it.round}"),
     events.Finished: (INFO, lambda it: f"finished after {it.round} rounds"),
     events.Left: (INFO, lambda it: f"left in round {it.round}"),
+    events.UpdateShrunk: (
+        WARNING,
+        lambda it: (
+            f"round {it.round}: our update has the norm {it.norm:.3g}, and counts as one of"
+            f" averaging.clip = {it.clip:g}: train less in a round, or raise the clip in a new"
+            " roster"
+        ),
+    ),
+    events.SitsOut: (
+        WARNING,
+        lambda it: (
+            f"the others hold more of what this peer said, up to try {it.round}, than its"
+            " journal: it says nothing new until the group is past that (an older copy of the"
+            " journal, or another process with this key)"
+        ),
+    ),
+    events.EpochBegun: (
+        INFO,
+        lambda it: f"epoch {it.epoch} has begun, with {it.members} members: its charter holds",
+    ),
 }

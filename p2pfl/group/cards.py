@@ -14,6 +14,7 @@ from p2pfl.libp2p.multiaddr import Multiaddr, parse_multiaddr
 from p2pfl_crypto.identity import PeerId, public_key_of
 
 ADDRESSES_MAX = 16  # A dialer tries them all.
+ROWS_MAX = 10**9  # So that no weight makes another one vanish beside it.
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -78,7 +79,9 @@ class Member(SettingsTable):
     addresses: Annotated[tuple[str, ...], Field(min_length=1, max_length=ADDRESSES_MAX)]
     """Where it can be reached: `/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT`; free to change."""
     commitment: Digest | None = None
-    """To its contribution to the draw; only a group with a public `draw_seed` can do without."""
+    """To its contribution to the draw of cohorts; groups that draw none have no use for it."""
+    rows: Annotated[int, Field(ge=1, le=ROWS_MAX)] | None = None
+    """How many rows it says that it has; where a group weighs its members by them, all see it."""
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> "Member":

@@ -12,7 +12,7 @@ from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
 from p2pfl_gossip.learning import Evaluate, Train
 from p2pfl_gossip.ledger.states import StateJob
 from p2pfl_gossip.ledger.states import perform as perform_state_job
-from p2pfl_gossip.masked_sum.cohort import Cohort
+from p2pfl_gossip.masked_sum.cohort import SessionMembers
 from p2pfl_gossip.masked_sum.core import Core, Entropy
 from p2pfl_gossip.masked_sum.machine import MaskedSum
 from p2pfl_gossip.records import Record
@@ -85,7 +85,9 @@ class SimulatedCore(Core):
     """
 
     @staticmethod
-    def verify_of(cohort: Cohort, rank: int, kind: bytes, signature: bytes, *body: bytes) -> None:
+    def verify_of(
+        cohort: SessionMembers, rank: int, kind: bytes, signature: bytes, *body: bytes
+    ) -> None:
         """Check a member's signature, or raise RemoteProtocolError."""
         try:
             _verify_once(cohort.public_keys[rank], kind, rank, signature, cohort.session, *body)

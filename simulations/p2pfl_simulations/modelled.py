@@ -18,7 +18,7 @@ from p2pfl_crypto.masks import Mask, add_vectors
 from p2pfl_crypto.sealing import NONCE_BYTES, TAG_BYTES
 from p2pfl_gossip.actions import Job, RemoteProtocolError
 from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
-from p2pfl_gossip.masked_sum.cohort import Cohort
+from p2pfl_gossip.masked_sum.cohort import SessionMembers
 from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.jobs import (
     ChunkSum,
@@ -50,7 +50,8 @@ MASK = Mask(SECRET)
 class ModelledCore(Core):
     """One member's place in a session without cryptography."""
 
-    def public_key(self, scalar: bytes) -> bytes:
+    @staticmethod
+    def public_key(scalar: bytes) -> bytes:
         """Return 32 bytes in place of a key, other ones for each scalar."""
         return hash_parts(b"p2pfl/modelled", scalar)[:31] + b"\0"  # Below 2^255 - 19.
 
@@ -70,7 +71,7 @@ class ModelledCore(Core):
 
     @staticmethod
     def verify_of(
-        _cohort: Cohort, _rank: int, _kind: bytes, signature: bytes, *_body: bytes
+        _cohort: SessionMembers, _rank: int, _kind: bytes, signature: bytes, *_body: bytes
     ) -> None:
         """Refuse a signature of a real session."""
         if signature != SIGNATURE:

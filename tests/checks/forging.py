@@ -64,10 +64,7 @@ def _forged(value: Any, kind: Any) -> Iterator[tuple[str, Any]]:
             ):
                 yield f" {name}", forged
         case bytes():
-            yield " low bit", bytes([value[0] ^ 1]) + value[1:]
-            yield " high bit", value[:-1] + bytes([value[-1] ^ 128])
-            yield " short", value[:-1]
-            yield " long", value + b"\0"
+            yield from _forged_bytes(value)
         case msgspec.Struct():
             for field in msgspec.structs.fields(type(value)):
                 for name, forged in _forged(getattr(value, field.name), field.type):
@@ -84,6 +81,14 @@ def _forged(value: Any, kind: Any) -> Iterator[tuple[str, Any]]:
                 yield f"[0]{name}", (forged, *value[1:])
         case _:
             raise NotImplementedError(f"nobody has thought of how to forge a {kind}")
+
+
+def _forged_bytes(value: bytes) -> Iterator[tuple[str, bytes]]:
+    if value:
+        yield " low bit", bytes([value[0] ^ 1]) + value[1:]
+        yield " high bit", value[:-1] + bytes([value[-1] ^ 128])
+        yield " short", value[:-1]
+    yield " long", value + b"\0"
 
 
 def _decodes(message: Message) -> bool:

@@ -129,7 +129,7 @@ SENDERS = (
     ),
     _forged(
         "a stranger says nothing",
-        "machine.py",
+        "session.py",
         'raise RemoteProtocolError("not_in_cohort")',
         "Vote: sender ourselves",
         new="return 1",
@@ -163,13 +163,13 @@ TURNS = (
 BOUNDS = (
     _forged(
         "messages that come too early are bounded",
-        "machine.py",
+        "session.py",
         'raise RemoteProtocolError("too_early")',
         "Vote: too early, too many",
     ),
     _forged(
         "fetches are bounded",
-        "machine.py",
+        "session.py",
         'raise RemoteProtocolError("too_many_fetches")',
         "Fetch: too many",
     ),

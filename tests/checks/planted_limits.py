@@ -182,8 +182,8 @@ _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
     (
         "gossip/p2pfl_gossip/masked_sum/summing.py",
         "SERVES_MAX of a sum",
-        "if self._served.get(key, 0) >= SERVES_MAX:",
-        "if False:",
+        "if self._served.get(key, 0) < SERVES_MAX and ",
+        "if ",
         f"{SUMS}bodies_given_on_one_members_asking",
     ),
     (
@@ -210,8 +210,8 @@ _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
     (
         "gossip/p2pfl_gossip/masked_sum/summing.py",
         "DEPUTIES_MAX",
-        "islice(others, DEPUTIES_MAX)",
-        "islice(others, 9)",
+        "in is_named), DEPUTIES_MAX)",
+        "in is_named), 9)",
         f"{SUMS}deputies_of_a_chunk_without_owners",
     ),
     (

@@ -78,7 +78,7 @@ PLACES: dict[type[SessionMessage], Place] = {
     Advert: Place(Phase.ADVERTISE, "mask_key"),
     AdvertList: Place(Phase.ADVERTISE, "digests"),
     Share: Place(Phase.AGREE, "sealed"),
-    Header: Place(Phase.AGREE, "commitment", of=Share, make=lambda it: it.header),
+    Header: Place(Phase.AGREE, "commitments", of=Share, make=lambda it: it.header),
     Held: Place(Phase.AGREE, "dealers", receiver=LEADER),
     Proposal: Place(Phase.AGREE, "header_digests"),
     Ack: Place(Phase.AGREE, "tau2"),
@@ -170,7 +170,7 @@ LEFT_OUT: dict[type[SessionMessage], Callable[[SessionStage, Any], Any]] = {
     Receipt: _by_left_out("owner"),
     Ballot: _with_left_out,
     Reveal: lambda _stage, message: message,
-    SumHeader: lambda stage, message: stage.signed(message, ABSENT),
+    SumHeader: _by_left_out("member"),
     SumDigest: _by_left_out("member"),
 }
 """What such a member says, or what is said of it."""

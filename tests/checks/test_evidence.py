@@ -223,7 +223,7 @@ def test_too_few_shares_prove_nothing() -> None:
 
 
 def test_a_header_that_was_forged_proves_nothing() -> None:
-    forged = replace(header_of(MEMBER), commitment=bytes(32))
+    forged = replace(header_of(MEMBER), commitments=bytes(32))
     with pytest.raises(Unproven, match="a signature is not the member's"):
         bad_dealing(forged, said(Advert), shares_of_seed())
 

@@ -10,7 +10,7 @@ from session_forgeries import Case, cases, pristine, vary, what_comes_of
 from session_stage import SessionStage
 
 from p2pfl_gossip.actions import Action, SendBulk, Work
-from p2pfl_gossip.masked_sum import advertising, agreement, cohort, machine, masking, voting
+from p2pfl_gossip.masked_sum import advertising, agreement, cohort, masking, session, voting
 from p2pfl_gossip.masked_sum.exchange import SERVES_MAX
 from p2pfl_gossip.masked_sum.jobs import MaskChunk
 from p2pfl_gossip.masked_sum.journal import _RECORD_BYTES_MAX, read_record
@@ -76,7 +76,7 @@ def test_versions_of_what_a_member_may_say_once(kind: type[SessionMessage], limi
 
 def test_messages_that_come_too_early() -> None:
     stage = pristine(Vote)
-    author, limit = stage.cohort.members[stage.sender], machine.EARLY_MESSAGES_MAX
+    author, limit = stage.cohort.members[stage.sender], session.EARLY_MESSAGES_MAX
     votes = [(author, vary(stage, Vote, stage.message, number), None) for number in range(33)]
     assert what_comes_of(Vote, Case(votes[:limit], is_before=True)) == "taken"
     assert what_comes_of(Vote, Case(votes[: limit + 1], is_before=True)) == "refused: too_early"

@@ -328,7 +328,7 @@ def test_two_headers_name_their_dealer() -> None:
     def lie(driver: SessionDriver, rank: int, receiver: int, message: Share) -> Share:
         if receiver != 1:
             return message
-        header = replace(message.header, commitment=bytes(32))
+        header = replace(message.header, commitments=bytes(32))
         header = replace(header, signature=signed(driver, rank, b"header", header.digest()))
         return replace(message, header=header)
 

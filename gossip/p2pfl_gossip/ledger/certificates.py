@@ -17,6 +17,7 @@ from p2pfl_gossip.ledger.messages import (
     Finality,
     GroupAdvert,
     GroupList,
+    entry_statement,
     head_statement,
     list_statement,
 )
@@ -76,7 +77,8 @@ def require_entry_signature(epoch: Epoch, message: EntrySignature) -> None:
     """Check a member's signature of an entry, or raise RemoteProtocolError."""
     if message.epoch != epoch.number:
         raise RemoteProtocolError("wrong_epoch")
-    verify_of(epoch, message.member, b"entry", message.signature, message.entry)
+    statement = entry_statement(epoch, message.round, message.entry)
+    verify_of(epoch, message.member, b"entry", message.signature, statement)
 
 
 def require_certificate(epoch: Epoch, certificate: EntryCertificate) -> None:
@@ -86,10 +88,10 @@ def require_certificate(epoch: Epoch, certificate: EntryCertificate) -> None:
         raise RemoteProtocolError("wrong_epoch")
     _require_form(epoch, entry)
     signers = _signers(epoch, certificate.signers, certificate.signatures)
-    digest = entry.digest()
+    statement = entry_statement(epoch, entry.round, entry.digest())
     for place, rank in enumerate(signers):
         signature = certificate.signatures[64 * place : 64 * place + 64]
-        verify_of(epoch, rank, b"entry", signature, digest)
+        verify_of(epoch, rank, b"entry", signature, statement)
 
 
 def _require_form(epoch: Epoch, entry: Entry) -> None:
@@ -123,6 +125,8 @@ def require_closing(epoch: Epoch, closing: Closing) -> Epoch:
         raise RemoteProtocolError("bad_charter") from None
     if entry.next_charter == NONE or following.digest != entry.next_charter:
         raise RemoteProtocolError("other_charter")
+    if closing.round != entry.round + 1:
+        raise RemoteProtocolError("wrong_round")
     head = Head(entry.epoch, entry.round, entry.digest())
     require_final(epoch, Finality(head, closing.signers, closing.signatures))
     return following

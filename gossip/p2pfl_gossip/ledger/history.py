@@ -110,11 +110,18 @@ class History:
         return {entry_key(step.head): _CODEC.encode(certificate)}
 
     def add_final(self, proof: Finality) -> dict[str, bytes]:
-        """Check and hold a proof that an entry is final, if it is later than the one we have."""
+        """Check and hold a proof that an entry is final, if it is later than the one we have.
+
+        One of an epoch that is over says nothing new, and one of a later epoch cannot be checked
+        yet: both are passed over.
+
+        Raises:
+            RemoteProtocolError: t members of the epoch have not signed it.
+        """
         if self.final is not None and proof.head.place <= self.final.head.place:
             return {}
         if proof.head.epoch != self.epoch.number:
-            raise RemoteProtocolError("unknown_epoch")
+            return {}
         require_final(self.epoch, proof)
         self.final = proof
         return {FINAL_RECORD: _CODEC.encode(proof)}
@@ -132,6 +139,9 @@ class History:
         self._closings[self.epoch.number] = closing
         kept[f"{CLOSING_PREFIX}{self.epoch.number:08x}"] = _CODEC.encode(closing)
         self.epochs.append(following)
+        # The proof that ends an epoch makes its last entry final, whoever showed it.
+        self.final = Finality(step.head, closing.signers, closing.signatures)
+        kept[FINAL_RECORD] = _CODEC.encode(self.final)
         return kept
 
     # --- what is kept -----------------------------------------------------------------------
@@ -153,6 +163,10 @@ class History:
             for key in sorted(records):
                 if key.startswith(ENTRY_PREFIX):
                     certificate = _read(records[key], EntryCertificate)
+                    if certificate.entry.epoch > history.epoch.number:
+                        raise MalformedFrame(
+                            f"the kept history lacks the end of epoch {certificate.entry.epoch - 1}"
+                        )
                     # Checked when it came, and guarded by the journal's digests since.
                     history.add(Step(certificate.entry), certificate)
             if FINAL_RECORD in records:

@@ -159,7 +159,15 @@ class Progress(LedgerMessage, frozen=True, tag=155):
 
 
 class EntrySignature(LedgerMessage, frozen=True, tag=156):
-    """The sender has worked an entry out and signs it, once a round; kind ``entry``."""
+    """The sender has worked an entry out and signs it, once a round.
+
+    Attributes:
+        epoch: the entry's.
+        round: the entry's.
+        member: the signer's rank.
+        entry: the entry's digest.
+        signature: of kind ``entry``, over what `entry_statement` says.
+    """
 
     epoch: UInt32
     round: UInt63
@@ -201,12 +209,25 @@ class Closing(LedgerMessage, frozen=True, tag=159):
 
 
 class HeldRequest(LedgerMessage, frozen=True, tag=160):
-    """A member that starts asks what others hold of its own."""
+    """A member that starts asks what others hold of its own.
+
+    Attributes:
+        epoch: the asker's. Who is in a later one answers with the ends of epochs in between.
+        head: the asker's.
+    """
+
+    epoch: UInt32
+    head: Head
 
 
 class Held(LedgerMessage, frozen=True, tag=161):
-    """The latest advert and the latest entry signature that the sender holds of the asker."""
+    """The latest advert and the latest entry signature that the sender holds of the asker.
 
+    Attributes:
+        epoch: the sender's, of which both are.
+    """
+
+    epoch: UInt32
     advert: GroupAdvert | None
     entry: EntrySignature | None
 
@@ -244,6 +265,11 @@ def head_statement(epoch: Epoch, round_: int, head: Head) -> bytes:
         _number(round_),
         _number(head.epoch) + _number(head.round) + head.entry,
     )
+
+
+def entry_statement(epoch: Epoch, round_: int, entry: bytes) -> bytes:
+    """What a member says that signs an entry; the round too, so that nobody gives it another."""
+    return hash_parts(b"p2pfl/signed", epoch.group, _number(epoch.number), _number(round_), entry)
 
 
 def list_statement(epoch: Epoch, listed: GroupList) -> bytes:

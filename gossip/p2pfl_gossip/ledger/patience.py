@@ -12,6 +12,11 @@ SILENT_AFTER = 3
 """Times the interval of `Progress`: who is silent for so long does not work, or is cut off."""
 
 
+SHARE_MIN = 2.0**-10
+"""Of the charter's patience. What is left of an hour is some seconds, which costs nobody anything,
+and ten deliveries bring all of it back."""
+
+
 class Patience:
     """Our patience with each member, and our own word."""
 
@@ -45,7 +50,7 @@ class Patience:
 
     def in_vain(self, member: int) -> None:
         """Note that we waited for a member, and it did not come."""
-        self._shares[member] = self._shares.get(member, 1.0) / 2
+        self._shares[member] = max(SHARE_MIN, self._shares.get(member, 1.0) / 2)
 
     def delivered(self, member: int) -> None:
         """Note that a member came."""

@@ -6,7 +6,7 @@ from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.ledger.certificates import gather, require_entry_signature
 from p2pfl_gossip.ledger.entries import Head, Step
 from p2pfl_gossip.ledger.history import History
-from p2pfl_gossip.ledger.messages import EntryCertificate, EntrySignature
+from p2pfl_gossip.ledger.messages import EntryCertificate, EntrySignature, entry_statement
 from p2pfl_gossip.ledger.seat import Seat
 from p2pfl_gossip.ledger.standing import SignedEntry, Standing
 
@@ -52,7 +52,8 @@ class Signing:
         seat, entry = self._seat, step.entry
         if not self._standing.may_sign(entry.round):
             return
-        signature = seat.sign(b"entry", step.head.entry)
+        statement = entry_statement(seat.epoch, entry.round, step.head.entry)
+        signature = seat.sign(b"entry", statement)
         said = EntrySignature(entry.epoch, entry.round, seat.rank, step.head.entry, signature)
         seat.actions.append(self._standing.sign(SignedEntry(entry, said), vector))
         self._keep(said)

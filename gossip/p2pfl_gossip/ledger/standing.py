@@ -141,6 +141,8 @@ class Standing:
         Of earlier rounds nothing is signed any more: nobody needs it, and its models are gone.
         """
         record, entry = self._record, step.entry
+        if record.head is not None and step.head.place <= record.head.place:
+            raise LocalProtocolError("heads rise")
         kept = tuple(signed for signed in record.signed if signed.entry.round >= entry.round)
         dropped = [signed.entry.round for signed in record.signed[: len(record.signed) - len(kept)]]
         floor, sits_out = max(record.signed_floor, *dropped, 0), record.sits_out

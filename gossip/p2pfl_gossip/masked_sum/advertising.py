@@ -7,11 +7,11 @@ follow different lists have different transcripts and cannot open each other's s
 from collections.abc import Callable
 
 from p2pfl_crypto.key_agreement import InvalidKey, require_canonical
-from p2pfl_crypto.shamir import WIDE_BYTES, scalar_of
 from p2pfl_crypto.transcripts import tau1_of
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum.core import Core, turn_bytes
-from p2pfl_gossip.masked_sum.jobs import Secrets
+from p2pfl_gossip.masked_sum.jobs import make_secrets
+from p2pfl_gossip.masked_sum.keys import SessionKeys
 from p2pfl_gossip.masked_sum.messages import (
     Advert,
     AdvertList,
@@ -20,6 +20,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Wanted,
 )
 from p2pfl_gossip.masked_sum.phases import Phase
+from p2pfl_gossip.records import Message
 
 AWAY_SHARE, SILENT_SHARE = 0.25, 0.75
 """Of the time to gather, once t members are here: how long a leader that has said nothing is waited
@@ -31,25 +32,17 @@ VERSIONS_MAX = 3
 name a third."""
 
 
-class Advertising:
+class Advertising(SessionKeys):
     """The first phase.
 
     Attributes:
-        secrets: ours, of this session.
-        adverts: keys by member of U1, as the list that we follow names them.
+        adverts: by member of U1, as the list that we follow names them.
         adopted: the list that we follow, once all its adverts are here.
-        dealers: U1, its members.
-        tau1: the transcript.
     """
 
     def __init__(self, core: Core) -> None:
+        super().__init__(make_secrets(core.entropy))
         self._core = core
-        self.secrets = Secrets(
-            seed=scalar_of(core.entropy(WIDE_BYTES)),
-            mask_scalar=scalar_of(core.entropy(WIDE_BYTES)),
-            share_scalar=scalar_of(core.entropy(WIDE_BYTES)),
-            rounding=core.entropy(32),
-        )
         # By member, then by digest, in the order in which they came.
         self._known: dict[int, dict[bytes, Advert]] = {}
         self._lists: dict[int, AdvertList] = {}
@@ -57,15 +50,12 @@ class Advertising:
         self._is_gathered = False
         self.adopted: AdvertList | None = None
         self.adverts: dict[int, Advert] = {}
-        self.dealers: tuple[int, ...] = ()
-        self.tau1 = b""
 
     def start(self) -> None:
         """Advertise fresh keys."""
         core = self._core
         core.advance(Phase.ADVERTISE)
-        share_key = core.public_key(self.secrets.share_scalar)
-        mask_key = core.public_key(self.secrets.mask_scalar)
+        share_key, mask_key = core.public_keys(self.secrets)
         unsigned = Advert(core.cohort.session, core.rank, share_key, mask_key, bytes(64))
         signature = core.sign(b"advert", unsigned.digest())
         advert = Advert(core.cohort.session, core.rank, share_key, mask_key, signature)
@@ -242,6 +232,8 @@ class Advertising:
                     found[rank] = advert
             if len(found) == len(ranks):
                 self.adopted, self.dealers, self.adverts = listed, ranks, found
+                self.share_keys = {rank: found[rank].share_key for rank in ranks}
+                self.mask_keys = {rank: found[rank].mask_key for rank in ranks}
                 digests = [found[rank].digest() for rank in ranks]
                 self.tau1 = tau1_of(core.cohort.session, listed.members, digests)
                 core.advance(Phase.DEAL)
@@ -293,10 +285,9 @@ class Advertising:
         if core.is_leader:
             self._publish_list()
 
-    def forget(self) -> None:
-        """Drop our secrets."""
-        nothing = bytes(32)
-        self.secrets = Secrets(nothing, nothing, nothing, nothing)
+    def evidence_of(self, rank: int) -> tuple[Message, ...]:
+        """Return the advert of a member of U1."""
+        return (self.adverts[rank],)
 
     def on_gone(self) -> None:
         """Wait no longer for a member that cannot be reached."""

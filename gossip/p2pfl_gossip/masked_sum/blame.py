@@ -10,7 +10,7 @@ from p2pfl_crypto.key_agreement import InvalidKey, require_contributory
 from p2pfl_crypto.shamir import InvalidShare
 from p2pfl_crypto.statements import verify_statement
 from p2pfl_crypto.transcripts import share_digest, tau1_of
-from p2pfl_gossip.masked_sum.cohort import Cohort
+from p2pfl_gossip.masked_sum.cohort import SessionMembers
 from p2pfl_gossip.masked_sum.core import Blame, turn_bytes
 from p2pfl_gossip.masked_sum.jobs import Rebuild, Rebuilt, perform
 from p2pfl_gossip.masked_sum.messages import (
@@ -48,7 +48,7 @@ class Unproven(Exception):
     """The evidence does not show that the member lied; the message says why."""
 
 
-def verify_blame(cohort: Cohort, blame: Blame) -> None:
+def verify_blame(cohort: SessionMembers, blame: Blame) -> None:
     """Check that a blame's evidence proves it.
 
     ``"false_sum"`` and ``"corrupt_reveal"`` cannot be proven by messages alone: the first takes
@@ -87,7 +87,7 @@ def verify_blame(cohort: Cohort, blame: Blame) -> None:
 
 
 def verify_bad_dealing(
-    cohort: Cohort,
+    cohort: SessionMembers,
     dealers: tuple[int, ...],
     header: Header,
     advert: Advert,
@@ -130,7 +130,7 @@ def verify_bad_dealing(
                 tau2=bytes(32),
                 seeds=seeds,
                 scalars=scalars,
-                commitments={rank: header.commitment},
+                commitments={rank: header.commitments},
                 mask_keys={rank: advert.mask_key},
             )
         )
@@ -141,7 +141,7 @@ def verify_bad_dealing(
         raise Unproven("the shares give the dealer's secret")
 
 
-def _verify_bad_keys(cohort: Cohort, rank: int, evidence: tuple[Message, ...]) -> None:
+def _verify_bad_keys(cohort: SessionMembers, rank: int, evidence: tuple[Message, ...]) -> None:
     for advert in evidence:
         if isinstance(advert, Advert) and advert.member == rank:
             _verify(cohort, advert, rank, b"advert", (advert.digest(),))
@@ -154,7 +154,7 @@ def _verify_bad_keys(cohort: Cohort, rank: int, evidence: tuple[Message, ...]) -
 
 
 def _verify(
-    cohort: Cohort, message: Message, rank: int, kind: bytes, body: tuple[bytes, ...]
+    cohort: SessionMembers, message: Message, rank: int, kind: bytes, body: tuple[bytes, ...]
 ) -> None:
     if getattr(message, "session", None) != cohort.session:
         raise Unproven("a message is of another session")
@@ -166,7 +166,7 @@ def _verify(
 
 
 def _statement(
-    cohort: Cohort, message: Message
+    cohort: SessionMembers, message: Message
 ) -> tuple[int, bytes, tuple[object, ...], tuple[bytes, ...]]:
     """Return author, kind, slot and signed body of a message."""
     match message:

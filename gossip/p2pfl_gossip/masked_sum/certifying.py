@@ -7,8 +7,8 @@ ours: there is no certificate of it, so it is given to nobody.
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.journal import SessionJournal, Step
+from p2pfl_gossip.masked_sum.mean_summing import MeanSumming
 from p2pfl_gossip.masked_sum.messages import Fetch, MeanSignature, SessionMessage, Wanted
-from p2pfl_gossip.masked_sum.summing import Summing
 from p2pfl_gossip.records import Record
 
 ASKED_AGAIN_MAX = 2
@@ -32,7 +32,7 @@ class Signed(Record, frozen=True):
 class Certifying:
     """What follows the last phase. `signed` is set once t signatures are held."""
 
-    def __init__(self, core: Core, journal: SessionJournal, summing: Summing) -> None:
+    def __init__(self, core: Core, journal: SessionJournal, summing: MeanSumming) -> None:
         self._core, self._journal, self._summing = core, journal, summing
         self._members = b""
         self._own: MeanSignature | None = None

@@ -1,14 +1,15 @@
-"""Who sums, what, and how it is cut: all that follows from the cohort as drawn.
+"""Who sums, what, and how it is cut: all that follows from the members and what they agreed on.
 
-Threshold, bounds and places depend on the cohort alone, never on who answered: a leader that
+Threshold, bounds and places depend on all members alone, never on who answered: a leader that
 presents fewer adverts does not get a lower threshold by it.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from p2pfl_crypto.encoding import Encoding
+from p2pfl_crypto.encoding import DeltaEncoding, Encoding
 from p2pfl_crypto.identity import PeerId, public_key_of
 from p2pfl_crypto.transcripts import session_id
 
@@ -64,25 +65,23 @@ class Patience:
                 raise RefusedCohort(f"{name} is positive and finite, not {value}")
 
 
-@dataclass(frozen=True, slots=True)
-class Cohort:
-    """The members of one masked sum and what they agreed on before it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionMembers(ABC):
+    """The members of one session, and what follows from them alone.
 
     Attributes:
         group: bytes that name the group which trains together.
         round: the round that is averaged.
-        attempt: which try of this round, from 0.
-        nonce: what the draw of the cohort adds to the session's name.
         members: peers in admission order; a member's rank is its place here.
         vector_entries: length d of the vectors.
-        clip: largest absolute value C of an entry.
-        weight_max: largest weight W.
+        clip: bounds what a member may put in, as the encoding says.
         owner_count: owners r of each chunk.
         patience: how long to wait for others; not part of the session's name.
         public_keys: of the members, by rank.
         session: the session's name.
         chunk_count: a multiple of n, so that all own as many chunks, unless there are fewer
             entries.
+        encoding: how vectors are written modulo 2^32; Q follows from n.
 
     Raises:
         RefusedCohort: says what is wrong.
@@ -90,17 +89,15 @@ class Cohort:
 
     group: bytes
     round: int
-    attempt: int
     members: tuple[PeerId, ...]
     vector_entries: int
     clip: float
-    weight_max: float
-    nonce: bytes = b""
     owner_count: int = 2
     patience: Patience = field(default_factory=Patience)
     public_keys: tuple[bytes, ...] = field(init=False, repr=False)
     session: bytes = field(init=False, repr=False)
     chunk_count: int = field(init=False, repr=False)
+    encoding: Encoding | DeltaEncoding = field(init=False, repr=False)
     _ranks: dict[PeerId, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -119,34 +116,31 @@ class Cohort:
             raise RefusedCohort(f"2 to {OWNERS_MAX} owners a chunk, not {self.owner_count}")
         if not 1 <= self.vector_entries < 2**40:
             raise RefusedCohort(f"a vector of {self.vector_entries} entries")
-        if not (0 <= self.round < 2**63 and 0 <= self.attempt < 2**63):
-            raise RefusedCohort("round and attempt are 0 or more")
-        try:
-            Encoding(n, self.clip, self.weight_max)
-        except ValueError as error:
-            raise RefusedCohort(str(error)) from None
-        keys = tuple(public_key_of(member) for member in self.members)
+        object.__setattr__(self, "encoding", self._make_encoding())
         per_owner = -(-self.vector_entries // (n * CHUNK_ENTRIES))
         per_owner = min(per_owner, CHUNK_COUNT_MAX // n)
         object.__setattr__(self, "chunk_count", min(n * per_owner, self.vector_entries))
         object.__setattr__(self, "_ranks", ranks)
+        keys = tuple(public_key_of(member) for member in self.members)
         object.__setattr__(self, "public_keys", keys)
-        object.__setattr__(
-            self,
-            "session",
-            session_id(
-                group=self.group,
-                round_number=self.round,
-                attempt=self.attempt,
-                nonce=self.nonce,
-                members=keys,
-                vector_entries=self.vector_entries,
-                chunk_count=self.chunk_count,
-                owner_count=self.owner_count,
-                clip=self.clip,
-                weight_max=self.weight_max,
-            ),
-        )
+        object.__setattr__(self, "session", self._name())
+
+    @abstractmethod
+    def _make_encoding(self) -> Encoding | DeltaEncoding:
+        """Make the encoding; refuse, by RefusedCohort, what is of this kind of session alone."""
+
+    @abstractmethod
+    def _name(self) -> bytes:
+        """Name the session; the public keys and the count of chunks are known."""
+
+    @property
+    @abstractmethod
+    def leader_turns_max(self) -> int:
+        """Places of leaders, from turn 0 on: what a turn is below."""
+
+    @abstractmethod
+    def leader(self, turn: int) -> int:
+        """Return the rank that leads in a turn."""
 
     @property
     def size(self) -> int:
@@ -164,16 +158,6 @@ class Cohort:
         return liars_max_of(self.size)
 
     @property
-    def encoding(self) -> Encoding:
-        """How vectors are written modulo 2^32; Q follows from n."""
-        return Encoding(self.size, self.clip, self.weight_max)
-
-    @property
-    def leader_turns_max(self) -> int:
-        """Leaders that may be tried: among m + 1 at least one is honest."""
-        return self.liars_max + 1
-
-    @property
     def bitmap_bytes(self) -> int:
         """Bytes of a bitmap over the ranks."""
         return (self.size + 7) // 8
@@ -182,19 +166,15 @@ class Cohort:
         """Return a peer's place, or None for a stranger."""
         return self._ranks.get(peer)
 
-    def leader(self, turn: int) -> int:
-        """Return the rank that leads in a turn; it rotates with the round."""
-        return (self.round + self.attempt + turn) % self.size
-
     def entries_of(self, chunk: int) -> slice:
         """Return a chunk's part of the vector."""
         d, k = self.vector_entries, self.chunk_count
         return slice(chunk * d // k, (chunk + 1) * d // k)
 
     def body_bytes(self, chunk: int) -> int:
-        """Return the size of a masked chunk: its entries and the encoded weight, 4 bytes each."""
+        """Return the size of a masked chunk: 4 bytes for each word that the encoding writes."""
         entries = self.entries_of(chunk)
-        return 4 * (int(entries.stop) - int(entries.start) + 1)
+        return 4 * self.encoding.body_entries(int(entries.stop) - int(entries.start))
 
     def ring_of(self, chunk: int, members: tuple[int, ...]) -> tuple[int, ...]:
         """Return the members in the order in which they may own a chunk: primary, backup, ..."""
@@ -234,3 +214,52 @@ class Cohort:
         """Whether this is a set of this cohort's ranks."""
         is_whole = len(bitmap) == self.bitmap_bytes
         return is_whole and not int.from_bytes(bitmap, "little") >> self.size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cohort(SessionMembers):
+    """The members of one cohort, as drawn for a round, whose weights nobody is to know.
+
+    Attributes:
+        attempt: which try of this round, from 0.
+        weight_max: largest weight W.
+        nonce: what the draw of the cohort adds to the session's name.
+
+    `clip` is the largest absolute value C of an entry.
+    """
+
+    attempt: int
+    weight_max: float
+    nonce: bytes = b""
+    encoding: Encoding = field(init=False, repr=False)
+
+    def _make_encoding(self) -> Encoding:
+        if not (0 <= self.round < 2**63 and 0 <= self.attempt < 2**63):
+            raise RefusedCohort("round and attempt are 0 or more")
+        try:
+            return Encoding(self.size, self.clip, self.weight_max)
+        except ValueError as error:
+            raise RefusedCohort(str(error)) from None
+
+    def _name(self) -> bytes:
+        return session_id(
+            group=self.group,
+            round_number=self.round,
+            attempt=self.attempt,
+            nonce=self.nonce,
+            members=self.public_keys,
+            vector_entries=self.vector_entries,
+            chunk_count=self.chunk_count,
+            owner_count=self.owner_count,
+            clip=self.clip,
+            weight_max=self.weight_max,
+        )
+
+    @property
+    def leader_turns_max(self) -> int:
+        """Leaders that may be tried: among m + 1 at least one is honest."""
+        return self.liars_max + 1
+
+    def leader(self, turn: int) -> int:
+        """Return the rank that leads in a turn; it rotates with the round."""
+        return (self.round + self.attempt + turn) % self.size

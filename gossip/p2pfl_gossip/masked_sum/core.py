@@ -1,7 +1,6 @@
 """What the parts of one session's machine share: place, phase, time, and the actions to return."""
 
 from collections.abc import Callable
-from typing import TypeAlias
 
 from p2pfl_crypto.identity import Identity, InvalidIdentity
 from p2pfl_crypto.key_agreement import agreement_secret_of, public_key_of
@@ -19,13 +18,13 @@ from p2pfl_gossip.actions import (
     Send,
 )
 from p2pfl_gossip.desk import Desk
-from p2pfl_gossip.masked_sum.cohort import Cohort
+from p2pfl_gossip.masked_sum.cohort import SessionMembers
+from p2pfl_gossip.masked_sum.jobs import Entropy, Secrets
 from p2pfl_gossip.masked_sum.messages import Fetch, SessionMessage, Wanted
 from p2pfl_gossip.masked_sum.phases import TRANSITIONS, Phase
 from p2pfl_gossip.records import Message, Record
 
-Entropy: TypeAlias = Callable[[int], bytes]
-"""Gives that many uniform secret bytes, never the same twice."""
+__all__ = ["SESSION_TIMER", "Blame", "Core", "Entropy", "turn_bytes"]
 
 
 class Blame(Record, frozen=True):
@@ -47,7 +46,7 @@ class Core:
     """One member's place in one session.
 
     Attributes:
-        cohort: as drawn.
+        cohort: the members and what they agreed on.
         rank: our place.
         phase: where we stand.
         turn: which leader's turn it is, as far as we know; it only grows.
@@ -57,7 +56,9 @@ class Core:
         aborted_in: the phase in which it was, if it was.
     """
 
-    def __init__(self, cohort: Cohort, identity: Identity, entropy: Entropy, desk: Desk) -> None:
+    def __init__(
+        self, cohort: SessionMembers, identity: Identity, entropy: Entropy, desk: Desk
+    ) -> None:
         rank = cohort.rank_of(identity.peer_id)
         if rank is None:
             raise LocalProtocolError("our identity is none of the cohort's")
@@ -117,9 +118,9 @@ class Core:
         sent = self._following(done)
         self.actions.append(self._desk.send_bulk(member, header, (body,), size, sent))
 
-    def work(self, job: Job, done: Callable[..., None]) -> None:
+    def work(self, job: Job, done: Callable[..., None], *, or_abort: str = "job_failed") -> None:
         """Have a job done; `done` takes its result. If it fails, the session is over."""
-        failed = self._following(lambda _reason: self.abort("job_failed"))
+        failed = self._following(lambda _reason: self.abort(or_abort))
         self.actions.append(self._desk.work(job, self._following(done), failed))
 
     def set_timer(self, name: str, delay_s: float, due: Callable[[], None]) -> None:
@@ -147,8 +148,14 @@ class Core:
 
     # What is said, and how it is protected: all the cryptography beside the jobs.
 
-    def public_key(self, scalar: bytes) -> bytes:
-        """Return the X25519 key to advertise for a secret scalar."""
+    @classmethod
+    def public_keys(cls, secrets: Secrets) -> tuple[bytes, bytes]:
+        """Return the X25519 keys to advertise: for sealed shares, and for pair masks."""
+        return cls.public_key(secrets.share_scalar), cls.public_key(secrets.mask_scalar)
+
+    @staticmethod
+    def public_key(scalar: bytes) -> bytes:
+        """Return the X25519 key of a secret scalar."""
         return public_key_of(agreement_secret_of(scalar))
 
     def open_shares(self, key: bytes, nonce: bytes, sealed: bytes) -> bytes:
@@ -177,7 +184,9 @@ class Core:
         self.verify_of(self.cohort, rank, kind, signature, *body)
 
     @staticmethod
-    def verify_of(cohort: Cohort, rank: int, kind: bytes, signature: bytes, *body: bytes) -> None:
+    def verify_of(
+        cohort: SessionMembers, rank: int, kind: bytes, signature: bytes, *body: bytes
+    ) -> None:
         """Check a signature of any cohort's member, or raise RemoteProtocolError."""
         try:
             verify_statement(cohort.public_keys[rank], kind, rank, signature, cohort.session, *body)

@@ -8,10 +8,10 @@ liar could bring a false one first, and the member's own would be refused.
 from collections.abc import Callable
 
 from p2pfl_crypto.masks import Masked
-from p2pfl_gossip.actions import RemoteProtocolError
+from p2pfl_gossip.actions import Job, RemoteProtocolError
 from p2pfl_gossip.masked_sum.agreement import Agreement
 from p2pfl_gossip.masked_sum.core import Core
-from p2pfl_gossip.masked_sum.jobs import DigestChunk, Digested
+from p2pfl_gossip.masked_sum.jobs import DigestChunk, Digested, Granted
 from p2pfl_gossip.masked_sum.journal import SessionJournal, Step
 from p2pfl_gossip.masked_sum.masking import Masking
 from p2pfl_gossip.masked_sum.messages import (
@@ -23,6 +23,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Wanted,
 )
 from p2pfl_gossip.masked_sum.phases import Phase
+from p2pfl_gossip.records import Record
 
 SERVES_MAX = 2
 """How often one member gets one body on its asking: once, and once more after a loss."""
@@ -31,18 +32,28 @@ SERVES_MAX = 2
 class Exchange:
     """The third phase as an owner; it also starts our masking.
 
+    Args:
+        spend: asked before our vector is spent, if it is to be asked for.
+
     Attributes:
+        is_spent: our vector may have been sent.
         is_late: the deadline for chunks has passed, here and so about everywhere.
         manifests: digests of the members' chunks.
         receipts: what each owner says that it holds.
     """
 
     def __init__(
-        self, core: Core, journal: SessionJournal, agreement: Agreement, masking: Masking
+        self,
+        core: Core,
+        journal: SessionJournal,
+        agreement: Agreement,
+        masking: Masking,
+        spend: Job | None,
     ) -> None:
         self._core, self._journal = core, journal
         self._agreement, self._masking = agreement, masking
-        self.is_late = False
+        self._spend = spend
+        self.is_spent = self.is_late = False
         self._owned: dict[int, tuple[int, ...]] = {}  # Asked for often once U2 is known.
         # By (chunk, member). What we own and do not hold yet is `_missing`.
         self._missing: dict[tuple[int, int], None] = {}
@@ -78,11 +89,12 @@ class Exchange:
             if header.tau2 != self.tau2:  # Of a proposal that did not get its ACKs.
                 del self._arrived[key]
         if core.rank in self.members:
+            givers = [r for r in self.members if r != core.rank or self._masking.is_giving]
             self._missing = {
-                (chunk, member): None for chunk in self.owned(core.rank) for member in self.members
+                (chunk, member): None for chunk in self.owned(core.rank) for member in givers
             }
-            core.actions.append(self._journal.advance(Step.SPENT, self.tau2))
-            self._masking.start(self._keep, self._publish_manifest)
+            if self._masking.is_giving:
+                self._ask_to_spend()
             core.set_timer("repair", patience.chunks_s / 2, self._repair)
             core.set_timer("chunks", patience.chunks_s, self._ask_owners)
             for chunk, member in list(self._refused):
@@ -91,6 +103,27 @@ class Exchange:
             self._refused.clear()
         else:
             core.advance(Phase.VOTE)
+
+    def _ask_to_spend(self) -> None:
+        """Spend the vector, once we may; not after the phase, in which it could be of use."""
+        if self._spend is None:
+            self._spend_vector()
+            return
+
+        def done(answer: Record) -> None:
+            if self._core.phase != Phase.CHUNK:
+                return
+            if isinstance(answer, Granted):
+                self._spend_vector()
+            else:
+                self._core.abort("not_granted")
+
+        self._core.work(self._spend, done, or_abort="not_granted")
+
+    def _spend_vector(self) -> None:
+        self.is_spent = True
+        self._core.actions.append(self._journal.advance(Step.SPENT, self.tau2))
+        self._masking.start(self._keep, self._publish_manifest)
 
     def _keep(self, header: ChunkHeader, body: Masked) -> None:
         self._arrived[header.chunk, header.member] = (header, body)
@@ -259,7 +292,9 @@ class Exchange:
 
     def _progress(self) -> None:
         core = self._core
-        if core.phase != Phase.CHUNK or core.rank not in self.manifests:
+        if core.phase != Phase.CHUNK:
+            return
+        if self._masking.is_giving and core.rank not in self.manifests:
             return
         if all(member in core.gone for _, member in self._missing):
             self._publish_receipt()

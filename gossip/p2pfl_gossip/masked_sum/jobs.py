@@ -4,9 +4,12 @@ A driver hands each job to `perform`, on a thread if it likes: the key streams, 
 hashes of long bodies release the GIL. Jobs hold secrets, so none shows its fields.
 """
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
 
-from p2pfl_crypto.encoding import Encoding, SumOutOfRange
+from p2pfl_crypto.encoding import DeltaEncoding, Encoding, SumOutOfRange
 from p2pfl_crypto.hashing import body_digest
 from p2pfl_crypto.key_agreement import (
     InvalidKey,
@@ -17,9 +20,11 @@ from p2pfl_crypto.key_agreement import (
 from p2pfl_crypto.masks import Mask, Masked, MaskStreams, add_masks, add_vectors
 from p2pfl_crypto.sealing import NONCE_BYTES, directional_key, seal
 from p2pfl_crypto.shamir import (
+    WIDE_BYTES,
     InconsistentShares,
     Rebuilder,
     entropy_bytes_for,
+    scalar_of,
     share_secrets,
 )
 from p2pfl_crypto.transcripts import (
@@ -33,6 +38,9 @@ from p2pfl_crypto.transcripts import (
 )
 from p2pfl_gossip.actions import Job, LocalProtocolError, Vector
 from p2pfl_gossip.records import Record
+
+Entropy: TypeAlias = Callable[[int], bytes]
+"""Gives that many uniform secret bytes, never the same twice."""
 
 
 class Secrets(Record, frozen=True):
@@ -52,6 +60,16 @@ class Secrets(Record, frozen=True):
 
     def __repr__(self) -> str:
         return "Secrets(...)"
+
+
+def make_secrets(entropy: Entropy) -> Secrets:
+    """Draw the secrets of one session; their public keys may be advertised before it begins."""
+    return Secrets(
+        seed=scalar_of(entropy(WIDE_BYTES)),
+        mask_scalar=scalar_of(entropy(WIDE_BYTES)),
+        share_scalar=scalar_of(entropy(WIDE_BYTES)),
+        rounding=entropy(32),
+    )
 
 
 class SecretJob(Job, frozen=True):
@@ -117,11 +135,27 @@ class Dealt(Record, frozen=True):
         return "Dealt(...)"
 
 
+class Spend(Job, frozen=True):
+    """Ask whether the vector of a group's round may be spent; answered before its first chunk.
+
+    Attributes:
+        epoch: of the group.
+        round: of the session.
+    """
+
+    epoch: int
+    round: int
+
+
+class Granted(Record, frozen=True):
+    """The end of a `Spend` that is allowed; any other end of it keeps the vector here."""
+
+
 class MaskChunk(SecretJob, frozen=True):
     """Encode and mask one chunk.
 
     Attributes:
-        encoding: of the cohort.
+        encoding: of the session.
         entries: float32[k], the chunk's part of the vector; read-only.
         weight: the member's weight.
         rounding_key: of this member and session.
@@ -131,7 +165,7 @@ class MaskChunk(SecretJob, frozen=True):
         chunk: its number.
     """
 
-    encoding: Encoding
+    encoding: Encoding | DeltaEncoding
     entries: Vector
     weight: float
     rounding_key: bytes
@@ -142,7 +176,7 @@ class MaskChunk(SecretJob, frozen=True):
 
 
 class MaskedChunk(Record, frozen=True):
-    """The end of a `MaskChunk`: uint32[k + 1], its digest, and how many entries were clipped."""
+    """The end of a `MaskChunk`: the words, their digest, and how many entries were clipped."""
 
     chunk: int
     body: Masked
@@ -209,14 +243,12 @@ class Unmask(SecretJob, frozen=True):
     """Sum a chunk over U3 and take the masks away.
 
     Attributes:
-        encoding: of the cohort.
-        bodies: uint32[k + 1] of each member of U3.
+        bodies: the masked words of each member of U3.
         masks: what `Rebuilt` found; subtracted.
         ballot: digest of the certified ballot.
         chunk: its number.
     """
 
-    encoding: Encoding
     bodies: tuple[Masked, ...]
     masks: tuple[Mask, ...]
     ballot: bytes
@@ -224,7 +256,7 @@ class Unmask(SecretJob, frozen=True):
 
 
 class ChunkSum(Record, frozen=True):
-    """The end of an `Unmask`: uint32[k + 1], and its digest."""
+    """The end of an `Unmask`: the words of the sum, and their digest."""
 
     chunk: int
     body: Masked
@@ -265,6 +297,8 @@ def perform(job: Job) -> Record:
     match job:
         case Deal():
             return _deal(job)
+        case Spend():
+            return Granted()  # Nothing is charged for a vector yet.
         case MaskChunk():
             return _mask(job)
         case DigestChunk():

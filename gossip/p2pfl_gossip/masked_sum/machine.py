@@ -1,62 +1,30 @@
-"""The machine of one masked sum, without IO: one member's side of one session.
+"""A cohort's masked sum: its members learn the weighted mean of their vectors, and nothing else."""
 
-A driver (here: the peer) makes one `MaskedSum` for each session, passes on what arrives, carries
-out the actions, and looks at `outcome` after each input. How timers, jobs and sendings end is told
-to the desk. The machine never hangs: each wait has a timer, and the session a time to live.
-"""
+from functools import partial
+from typing import ClassVar
 
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
-
-from p2pfl_crypto.encoding import require_finite
 from p2pfl_crypto.identity import Identity
-from p2pfl_crypto.masks import Masked
-from p2pfl_gossip.actions import (
-    Action,
-    LocalProtocolError,
-    PeerId,
-    RemoteProtocolError,
-    Vector,
-)
+from p2pfl_gossip.actions import PeerId, Vector
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.masked_sum.advertising import Advertising
-from p2pfl_gossip.masked_sum.agreement import Agreement
 from p2pfl_gossip.masked_sum.certifying import Certifying, Signed
 from p2pfl_gossip.masked_sum.cohort import Cohort
-from p2pfl_gossip.masked_sum.core import SESSION_TIMER, Blame, Core, Entropy
-from p2pfl_gossip.masked_sum.exchange import Exchange
-from p2pfl_gossip.masked_sum.journal import Refused, SessionJournal
-from p2pfl_gossip.masked_sum.masking import Masking
+from p2pfl_gossip.masked_sum.core import Blame, Entropy
+from p2pfl_gossip.masked_sum.journal import SessionJournal
+from p2pfl_gossip.masked_sum.mean_summing import MeanSumming
 from p2pfl_gossip.masked_sum.messages import (
-    Ack,
     Advert,
     AdvertList,
-    Ballot,
-    ChunkHeader,
     Fetch,
-    Header,
-    Held,
-    Manifest,
     MeanSignature,
-    Proposal,
-    Receipt,
-    Reveal,
     SessionMessage,
-    Share,
-    SumDigest,
-    SumHeader,
-    Vote,
 )
-from p2pfl_gossip.masked_sum.phases import WINDOWS, Phase
-from p2pfl_gossip.masked_sum.revealing import Revealing
-from p2pfl_gossip.masked_sum.sharing import Sharing
-from p2pfl_gossip.masked_sum.summing import DEPUTIES_MAX, Summing
-from p2pfl_gossip.masked_sum.voting import Voting
-from p2pfl_gossip.records import Message, Record
+from p2pfl_gossip.masked_sum.phases import WINDOWS, Windows
+from p2pfl_gossip.masked_sum.session import Aborted, Session
+from p2pfl_gossip.masked_sum.summing import DEPUTIES_MAX
+from p2pfl_gossip.records import Record
 
-EARLY_MESSAGES_MAX = 32
-"""Kept from one member for a phase that we have not reached. It says at most ten things, and a sum
-for each of the few chunks that it owns."""
+__all__ = ["Aborted", "MaskedSum", "Summed"]
 
 
 class Summed(Record, frozen=True):
@@ -80,24 +48,8 @@ class Summed(Record, frozen=True):
     blames: tuple[Blame, ...]
 
 
-class Aborted(Record, frozen=True):
-    """The end of a session without a sum: keep the local vector.
-
-    Attributes:
-        reason: one word.
-        phase: where it ended.
-        is_spent: our vector was sent; it must not be in another session.
-        blames: who broke the protocol.
-    """
-
-    reason: str
-    phase: str
-    is_spent: bool
-    blames: tuple[Blame, ...]
-
-
-class MaskedSum:
-    """One member's side of one session.
+class MaskedSum(Session[MeanSumming]):
+    """One member's side of one cohort's session.
 
     Args:
         cohort: the members and parameters.
@@ -114,8 +66,7 @@ class MaskedSum:
         LocalProtocolError: the identity is none of the cohort's.
     """
 
-    core_type: ClassVar[type[Core]] = Core
-    """Holds the cryptography beside the jobs; a simulation that only models it has another."""
+    windows: ClassVar[Windows] = WINDOWS
 
     def __init__(
         self,
@@ -128,50 +79,26 @@ class MaskedSum:
         records: dict[str, bytes | Vector],
         desk: Desk,
     ) -> None:
-        if vector.shape != (cohort.vector_entries,):
-            raise ValueError(f"a vector has {cohort.vector_entries} entries, not {vector.shape}")
-        require_finite(vector)  # type: ignore[arg-type]  # Refuses float64 by itself.
         cohort.encoding.encode_weight(weight)
-        self._core = self.core_type(cohort, identity, entropy, desk.sub(self._on_answer))
-        self._journal = SessionJournal(cohort.group, records)
-        self._advertising = Advertising(self._core)
-        self._sharing = Sharing(self._core, self._advertising)
-        self._agreement = Agreement(self._core, self._journal, self._sharing)
-        self._masking = Masking(
-            self._core,
-            self._advertising.secrets,
-            self._sharing,
-            self._agreement,
+        core = self.core_type(cohort, identity, entropy, desk.sub(self.on_answer))
+        journal = SessionJournal(cohort.group, records)
+        self._advertising = Advertising(core)
+        summing = partial(MeanSumming, cohort=cohort, vector=vector)
+        super().__init__(
+            core,
+            journal,
+            self._advertising,
             vector,
             weight,
+            make_summing=summing,
+            attempt=cohort.attempt,
         )
-        self._exchange = Exchange(self._core, self._journal, self._agreement, self._masking)
-        self._voting = Voting(self._core, self._journal, self._exchange)
-        self._revealing = Revealing(self._core, self._advertising, self._sharing)
-        self._summing = Summing(self._core, self._revealing, self._exchange, self._voting, vector)
-        self._certifying = Certifying(self._core, self._journal, self._summing)
-        self._handlers: dict[type[SessionMessage], Callable[[int, Any], None]] = {
+        self._certifying = Certifying(core, journal, self._summing)
+        self._handlers |= {
             Advert: self._advertising.on_advert,
             AdvertList: self._advertising.on_advert_list,
-            Share: self._sharing.on_share,
-            Header: self._sharing.on_header,
-            Held: self._agreement.on_held,
-            Proposal: self._agreement.on_proposal,
-            Ack: self._agreement.on_ack,
-            Manifest: self._exchange.on_manifest,
-            Receipt: self._exchange.on_receipt,
-            Ballot: self._voting.on_ballot,
-            Vote: self._voting.on_vote,
-            Reveal: self._revealing.on_reveal,
-            SumDigest: self._summing.on_digest,
             MeanSignature: self._certifying.on_signature,
-            Fetch: self._on_fetch,
         }
-        self._early: dict[int, list[SessionMessage]] = {}
-        self._fetches: dict[int, int] = {}
-        self._is_over = False
-        self._owed: list[Action] = []
-        self._entered = Phase.IDLE
         self.outcome: Summed | Aborted | None = None
 
     @property
@@ -179,237 +106,31 @@ class MaskedSum:
         """The mean as t members signed it; comes after the outcome, of a whole mean only."""
         return self._certifying.signed
 
-    @property
-    def phase(self) -> Phase:
-        """Where the session stands."""
-        return self._core.phase
+    def _is_ended(self) -> bool:
+        return self.outcome is not None
 
-    def on_start(self, now_s: float, away: Iterable[PeerId] = ()) -> list[Action]:
-        """Begin, unless the journal says that this session, or this vector, was begun before.
-
-        Args:
-            now_s: the time.
-            away: members that could not be reached lately: nobody waits for their adverts.
-        """
-        core = self._begin(now_s)
-        if core.phase != Phase.IDLE:
-            raise LocalProtocolError("a session starts once")
-        try:
-            persist = self._journal.begin(core.cohort.round, core.cohort.attempt)
-        except Refused as refusal:
-            core.abort(refusal.reason)
-            return self._end()
-        core.actions.append(persist)
-        for member in away:
-            rank = core.cohort.rank_of(member)
-            if rank is not None and rank != core.rank:
-                core.gone[rank] = None
-        core.set_timer(SESSION_TIMER, core.cohort.patience.session_s, self._on_session_over)
-        self._advertising.start()
-        return self._end()
-
-    def on_message(self, now_s: float, sender: PeerId, message: Message) -> list[Action]:
-        """Take a message, or raise RemoteProtocolError and change nothing."""
-        core = self._begin(now_s)
-        rank = self._rank_of(sender)
-        if not isinstance(message, SessionMessage) or type(message) not in WINDOWS:
-            raise RemoteProtocolError("unexpected_message")
-        if isinstance(message, ChunkHeader | SumHeader):
-            raise RemoteProtocolError("body_missing")
-        if message.session != core.cohort.session:
-            raise RemoteProtocolError("wrong_session")
-        first, last = WINDOWS[type(message)]
-        if self._is_over or core.phase in (Phase.IDLE, Phase.ABORTED) or core.phase > last:
-            return self._end()
-        if core.phase < first:
-            early = self._early.setdefault(rank, [])
-            if len(early) >= EARLY_MESSAGES_MAX:
-                raise RemoteProtocolError("too_early")
-            early.append(message)
-            if core.phase == Phase.ADVERTISE:
-                self._advertising.on_ahead(rank)
-            return self._end()
-        self._dispatch(rank, message)
-        return self._end()
-
-    def body_bytes(self, now_s: float, sender: PeerId, header: Message) -> int | None:
-        """Return the size of the body behind a header, or None if it is not wanted (any more).
-
-        Raises:
-            RemoteProtocolError: the sender may not send this.
-        """
-        core = self._begin(now_s)
-        rank = self._rank_of(sender)
-        if not isinstance(header, ChunkHeader | SumHeader):
-            raise RemoteProtocolError("unexpected_message")
-        if header.session != core.cohort.session:
-            raise RemoteProtocolError("wrong_session")
-        if not Phase.AGREE <= core.phase < Phase.DONE:
-            return None
-        if isinstance(header, ChunkHeader):
-            return self._exchange.body_bytes(rank, header)
-        size = self._summing.body_bytes(rank, header)
-        self._owed += core.actions
-        return size
-
-    def on_header(self, now_s: float) -> list[Action]:
-        """Do what a header leads to, whose body `body_bytes` was asked for."""
-        self._begin(now_s)
-        return self._end()
-
-    def on_body(self, now_s: float, sender: PeerId, header: Message, body: Masked) -> list[Action]:
-        """Take a whole body: little-endian uint32, of the size that `body_bytes` told."""
-        core = self._begin(now_s)
-        rank = self._rank_of(sender)
-        if core.phase in (Phase.DONE, Phase.ABORTED):
-            return self._end()
-        if isinstance(header, ChunkHeader):
-            self._exchange.on_body(rank, header, body)
-        elif isinstance(header, SumHeader):
-            self._summing.on_body(rank, header, body)
-        return self._end()
-
-    def on_peer_down(self, now_s: float, peer: PeerId) -> list[Action]:
-        """Wait no longer for a member whose link broke; what it still says counts."""
-        core = self._begin(now_s)
-        rank = core.cohort.rank_of(peer)
-        if rank is None or rank == core.rank or rank in core.gone:
-            return []
-        core.gone[rank] = None
-        if core.phase == Phase.ADVERTISE:
-            self._advertising.on_gone()
-        elif core.phase == Phase.AGREE:
-            self._agreement.on_gone()
-        elif core.phase == Phase.CHUNK:
-            self._exchange.on_gone()
-        elif core.phase == Phase.VOTE:
-            self._voting.progress()
-        return self._end()
-
-    def abandon(self, now_s: float) -> list[Action]:
-        """End the session at our own wish, before or after its outcome; say nothing more."""
-        core = self._begin(now_s)
-        core.abort("abandoned")
-        core.stop()
-        self._close()
-        return self._end()
-
-    def _begin(self, now_s: float) -> Core:
-        self._core.begin(now_s)
-        return self._core
-
-    def _on_answer(self, _now_s: float, _actions: list[Action]) -> list[Action]:
-        """Go on after a timer, a job or a sending; its actions are the core's, as all are."""
-        return self._end()
-
-    def _end(self) -> list[Action]:
-        self._enter_phases()
-        core = self._core
-        if self.outcome is None and core.phase == Phase.DONE:
-            summing = self._summing
-            self.outcome = Summed(
-                mean=summing.mean,
-                members=tuple(core.cohort.members[rank] for rank in summing.members),
-                kept=dict(sorted(summing.refusals.items())),
-                weight_total=summing.weights[min(summing.weights)],
-                clipped=self._masking.clipped,
-                blames=tuple(core.blames),
-            )
-        elif self.outcome is None and core.phase == Phase.ABORTED:
-            self.outcome = Aborted(
-                reason=core.reason,
-                phase=core.aborted_in.name,
-                is_spent=self._entered >= Phase.CHUNK,
-                blames=tuple(core.blames),
-            )
-            self._close()
-        actions = self._owed + core.actions
-        self._owed, core.actions = [], []
-        return actions
-
-    def _enter_phases(self) -> None:
-        """Start the part of a phase that was entered, and take what came early for it."""
-        core = self._core
-        while self._entered != core.phase and core.phase != Phase.ABORTED:
-            self._entered = core.phase
-            match core.phase:
-                case Phase.DEAL:
-                    self._sharing.start()
-                case Phase.AGREE:
-                    self._agreement.start()
-                case Phase.CHUNK:
-                    self._exchange.start()
-                case Phase.VOTE:
-                    self._voting.start()
-                case Phase.REVEAL:
-                    self._summing.start()
-                case Phase.DONE:
-                    # By then the last deadline of all others has passed.
-                    wait_s = (DEPUTIES_MAX + 2) * core.cohort.patience.sums_s
-                    core.set_timer("release", wait_s, self._release)
-                    self._certifying.start()
-            self._take_early()
-
-    def _take_early(self) -> None:
-        core = self._core
-        early, self._early = self._early, {}
-        for rank, messages in early.items():
-            for message in messages:
-                first, last = WINDOWS[type(message)]
-                if core.phase < first:
-                    self._early.setdefault(rank, []).append(message)
-                elif core.phase <= last:
-                    try:
-                        self._dispatch(rank, message)
-                    except RemoteProtocolError as error:
-                        core.disconnect(rank, error.reason)
-
-    def _dispatch(self, rank: int, message: SessionMessage) -> None:
-        self._handlers[type(message)](rank, message)
-        if isinstance(message, Manifest | Receipt):
-            self._voting.progress()
-
-    def _on_fetch(self, asker: int, message: Fetch) -> None:
-        core = self._core
-        # Each of some twelve things, of each member and of each chunk, and again after a loss.
-        limit = 32 * (core.cohort.size + core.cohort.chunk_count)
-        asked = self._fetches.get(asker, 0)
-        if asked >= limit:
-            raise RemoteProtocolError("too_many_fetches")
-        self._fetches[asker] = asked + 1
-        answer = (
-            self._advertising.answer(message)
-            or self._sharing.answer(asker, message)
-            or self._agreement.answer(message)
-            or self._exchange.answer(asker, message)
-            or self._voting.answer(message)
-            or self._revealing.answer(message)
-            or self._summing.answer(asker, message)
-            or self._certifying.answer(message)
+    def _set_outcome(self) -> None:
+        summing = self._summing
+        self.outcome = Summed(
+            mean=summing.mean,
+            members=tuple(self._core.cohort.members[rank] for rank in summing.members),
+            kept=dict(sorted(summing.refusals.items())),
+            weight_total=summing.weights[min(summing.weights)],
+            clipped=self._masking.clipped,
+            blames=tuple(self._core.blames),
         )
-        if answer is not None:
-            core.send(asker, answer)
 
-    def _rank_of(self, sender: PeerId) -> int:
-        rank = self._core.cohort.rank_of(sender)
-        if rank is None or rank == self._core.rank:
-            raise RemoteProtocolError("not_in_cohort")
-        return rank
+    def _set_aborted(self, aborted: Aborted) -> None:
+        self.outcome = aborted
 
-    def _on_session_over(self) -> None:
-        self._core.abort("session_over")
-        self._core.stop()
-        self._close()
+    def _on_done(self) -> None:
+        # By then the last deadline of all others has passed.
+        wait_s = (DEPUTIES_MAX + 2) * self._core.cohort.patience.sums_s
+        self._core.set_timer("release", wait_s, self._release)
+        self._certifying.start()
 
-    def _release(self) -> None:
-        """Drop all bodies: those for whom they were kept have ended."""
-        self._exchange.release()
-        self._summing.release()
+    def _on_gone_late(self) -> None:
+        """Do nothing: what is missing is asked for when it is due."""
 
-    def _close(self) -> None:
-        """Drop all keys, shares and bodies; whatever comes now is dropped too."""
-        self._is_over = True
-        self._handlers.clear()  # One is ours: so nothing refers to us once we are let go.
-        self._release()
-        self._advertising.forget()
-        self._sharing.forget()
+    def _answer(self, fetch: Fetch) -> SessionMessage | None:
+        return self._certifying.answer(fetch)

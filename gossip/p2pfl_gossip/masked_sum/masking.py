@@ -6,6 +6,8 @@ by tau2 and the member's secrets, so whoever asks again gets the same bytes.
 
 from collections.abc import Callable
 
+import numpy as np
+
 from p2pfl_crypto.masks import Mask, Masked, MaskStreams
 from p2pfl_crypto.transcripts import pair_mask_key, rounding_key, self_mask_key
 from p2pfl_gossip.actions import Vector
@@ -27,6 +29,7 @@ class Masking:
     """What a member of U2 sends of its vector.
 
     Attributes:
+        is_giving: whether there is a vector.
         clipped: entries of our vector that lay beyond the clip.
         headers: signed digests of the chunks that were masked so far, by chunk.
     """
@@ -37,12 +40,14 @@ class Masking:
         secrets: Secrets,
         sharing: Sharing,
         agreement: Agreement,
-        vector: Vector,
+        vector: Vector | None,
         weight: float,
     ) -> None:
         self._core, self._secrets = core, secrets
         self._sharing, self._agreement = sharing, agreement
-        self._vector, self._weight = vector, weight
+        self.is_giving = vector is not None
+        self._vector = np.empty(0, np.float32) if vector is None else vector
+        self._weight = weight
         self.clipped = 0
         self.headers: dict[int, ChunkHeader] = {}
         self._masks: tuple[Mask, ...] = ()

@@ -20,6 +20,7 @@ from p2pfl_gossip.records import ByteSize, Digest, Message, Signature, UInt32
 
 Bitmap = Annotated[bytes, ByteSize(min_length=1, max_length=(COHORT_SIZE_MAX + 7) // 8)]
 Key = Annotated[bytes, ByteSize(min_length=32, max_length=32)]
+Commitments = Annotated[bytes, ByteSize(min_length=32, max_length=64)]
 DigestOfEachMember = Annotated[bytes, ByteSize(max_length=32 * COHORT_SIZE_MAX)]
 TwoDigestsOfEachMember = Annotated[bytes, ByteSize(max_length=64 * COHORT_SIZE_MAX)]
 DigestOfEachChunk = Annotated[bytes, ByteSize(max_length=32 * CHUNK_COUNT_MAX)]
@@ -65,20 +66,25 @@ class Header(SessionMessage, frozen=True, tag=66):
     Attributes:
         tau1: the transcript so far.
         dealer: its rank.
-        commitment: H of the scalar b.
+        commitments: 32 bytes each; in this suite one, H of the scalar b.
         share_digests: of the shares of b, then of s; each in order of the holders' ranks in U1.
+        pair_digests: what another suite commits to of the secrets shared with each member. In this
+            one nothing.
         signature: of kind ``header``.
     """
 
     tau1: Digest
     dealer: UInt32
-    commitment: Digest
+    commitments: Commitments
     share_digests: TwoDigestsOfEachMember
+    pair_digests: DigestOfEachMember
     signature: Signature
 
     def digest(self) -> bytes:
         """What is signed, as kind ``header``."""
-        return header_digest(self.tau1, self.dealer, self.commitment, self.share_digests)
+        return header_digest(
+            self.tau1, self.dealer, self.commitments, self.share_digests, self.pair_digests
+        )
 
 
 class Share(SessionMessage, frozen=True, tag=67):
@@ -194,9 +200,10 @@ class Reveal(SessionMessage, frozen=True, tag=76):
 
 
 class SumHeader(SessionMessage, frozen=True, tag=77):
-    """6 SUM: the sum of a chunk follows; the signature is the sender's, kind ``sum``."""
+    """6 SUM: the sum of a chunk follows, and `member`'s signature of it, of kind ``sum``."""
 
     ballot: Digest
+    member: UInt32
     chunk: UInt32
     digest: Digest
     signature: Signature

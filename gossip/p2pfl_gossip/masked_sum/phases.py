@@ -1,6 +1,8 @@
 """The phases of a masked sum, their transitions, and which message belongs to which phase."""
 
+from collections.abc import Mapping
 from enum import IntEnum
+from typing import TypeAlias
 
 from p2pfl_gossip.masked_sum.messages import (
     Ack,
@@ -47,7 +49,7 @@ class Phase(IntEnum):
 
 
 TRANSITIONS: dict[Phase, tuple[Phase, ...]] = {
-    Phase.IDLE: (Phase.ADVERTISE, Phase.ABORTED),
+    Phase.IDLE: (Phase.ADVERTISE, Phase.DEAL, Phase.ABORTED),  # DEAL: keys were gathered before.
     Phase.ADVERTISE: (Phase.DEAL, Phase.ABORTED),
     Phase.DEAL: (Phase.AGREE, Phase.ABORTED),
     Phase.AGREE: (Phase.CHUNK, Phase.ABORTED),
@@ -58,7 +60,9 @@ TRANSITIONS: dict[Phase, tuple[Phase, ...]] = {
     Phase.ABORTED: (),
 }
 
-WINDOWS: dict[type[SessionMessage], tuple[Phase, Phase]] = {
+Windows: TypeAlias = Mapping[type[SessionMessage], tuple[Phase, Phase]]
+
+WINDOWS: Windows = {
     Advert: (Phase.ADVERTISE, Phase.ADVERTISE),
     AdvertList: (Phase.ADVERTISE, Phase.AGREE),
     Share: (Phase.AGREE, Phase.AGREE),
@@ -77,7 +81,7 @@ WINDOWS: dict[type[SessionMessage], tuple[Phase, Phase]] = {
     MeanSignature: (Phase.DONE, Phase.DONE),
     Fetch: (Phase.ADVERTISE, Phase.DONE),
 }
-"""First and last phase in which a message is taken.
+"""First and last phase in which a message is taken, in a cohort's session.
 
 Before the first it is kept, since others may be ahead; after the last it is dropped, since the
 sender may not know yet. A type that is not here is none of this protocol.

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from p2pfl_crypto.masks import Mask
 from p2pfl_gossip.actions import RemoteProtocolError
-from p2pfl_gossip.masked_sum.advertising import Advertising
 from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.jobs import Rebuild, Rebuilt
+from p2pfl_gossip.masked_sum.keys import SessionKeys
 from p2pfl_gossip.masked_sum.messages import Fetch, Reveal, SessionMessage, Wanted
 from p2pfl_gossip.masked_sum.sharing import Sharing
 
@@ -25,8 +25,8 @@ class Revealing:
         masks: what the sum of U3 still bears, once t members revealed; None before.
     """
 
-    def __init__(self, core: Core, advertising: Advertising, sharing: Sharing) -> None:
-        self._core, self._advertising, self._sharing = core, advertising, sharing
+    def __init__(self, core: Core, keys: SessionKeys, sharing: Sharing) -> None:
+        self._core, self._keys, self._sharing = core, keys, sharing
         self._members: tuple[int, ...] = ()  # U3
         self._dropped: tuple[int, ...] = ()  # U2 without U3
         self._tau2 = self._ballot = b""
@@ -110,7 +110,7 @@ class Revealing:
         if any(len(shares) < cohort.threshold for shares in needed):
             return
         self._is_rebuilding = True
-        adverts = self._advertising.adverts
+        mask_keys = self._keys.mask_keys
         self._core.work(
             Rebuild(
                 threshold=cohort.threshold,
@@ -118,8 +118,8 @@ class Revealing:
                 tau2=self._tau2,
                 seeds={rank: dict(shares) for rank, shares in self._seed_shares.items()},
                 scalars={rank: dict(shares) for rank, shares in self._scalar_shares.items()},
-                commitments={r: sharing.headers[r].commitment for r in self._members},
-                mask_keys={r: adverts[r].mask_key for r in (*self._members, *self._dropped)},
+                commitments={r: sharing.headers[r].commitments for r in self._members},
+                mask_keys={r: mask_keys[r] for r in (*self._members, *self._dropped)},
             ),
             self._on_rebuilt,
         )

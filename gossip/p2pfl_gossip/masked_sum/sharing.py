@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from p2pfl_gossip.actions import RemoteProtocolError
-from p2pfl_gossip.masked_sum.advertising import Advertising
 from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.jobs import Deal, Dealt
+from p2pfl_gossip.masked_sum.keys import SessionKeys
 from p2pfl_gossip.masked_sum.messages import Fetch, Header, SessionMessage, Share, Wanted
 from p2pfl_gossip.masked_sum.phases import Phase
 
@@ -20,8 +20,8 @@ class Sharing:
         shares: the shares of b and s (64 bytes) that each dealer gave us; they match its header.
     """
 
-    def __init__(self, core: Core, advertising: Advertising) -> None:
-        self._core, self._advertising = core, advertising
+    def __init__(self, core: Core, keys: SessionKeys) -> None:
+        self._core, self._keys = core, keys
         self.dealt: Dealt | None = None
         self.headers: dict[int, Header] = {}
         self.header_digests: dict[int, bytes] = {}
@@ -32,12 +32,12 @@ class Sharing:
     @property
     def tau1(self) -> bytes:
         """The transcript after ADVERTISE."""
-        return self._advertising.tau1
+        return self._keys.tau1
 
     @property
     def dealers(self) -> tuple[int, ...]:
         """U1."""
-        return self._advertising.dealers
+        return self._keys.dealers
 
     def tell(self, told: Callable[[], None]) -> None:
         """Have `told` called when a header or a share came."""
@@ -51,49 +51,46 @@ class Sharing:
     def start(self) -> None:
         """Have our shares dealt."""
         self._places = {rank: place for place, rank in enumerate(self.dealers)}
-        core, adverts = self._core, self._advertising.adverts
+        core, keys = self._core, self._keys
         threshold = core.cohort.threshold
         core.work(
             Deal(
                 rank=core.rank,
                 threshold=threshold,
                 tau1=self.tau1,
-                secrets=self._advertising.secrets,
+                secrets=keys.secrets,
                 members=self.dealers,
-                share_keys=tuple(adverts[rank].share_key for rank in self.dealers),
-                mask_keys=tuple(adverts[rank].mask_key for rank in self.dealers),
+                share_keys=tuple(keys.share_keys[rank] for rank in self.dealers),
+                mask_keys=tuple(keys.mask_keys[rank] for rank in self.dealers),
                 entropy=core.entropy(Deal.entropy_bytes(threshold, len(self.dealers))),
             ),
             self._on_dealt,
         )
 
     def _on_dealt(self, result: Dealt) -> None:
-        core, cohort = self._core, self._core.cohort
+        core = self._core
         self.dealt = result
         for rank in result.liars:
-            core.blame(rank, "bad_keys", self._advertising.adverts[rank])
-        header = Header(
-            cohort.session,
-            self.tau1,
-            core.rank,
-            result.commitment,
-            result.share_digests,
-            bytes(64),
-        )
-        header = Header(
-            cohort.session,
-            self.tau1,
-            core.rank,
-            result.commitment,
-            result.share_digests,
-            core.sign(b"header", header.digest()),
-        )
+            core.blame(rank, "bad_keys", *self._keys.evidence_of(rank))
+        header = self._header(result, bytes(64))
+        header = self._header(result, core.sign(b"header", header.digest()))
         self._keep_header(header)
         self.shares[core.rank] = result.own_shares
         core.advance(Phase.AGREE)
         for rank in self.dealers:
             if rank in result.sealed:
                 core.send(rank, self._share_for(rank))
+
+    def _header(self, dealt: Dealt, signature: bytes) -> Header:
+        return Header(
+            self._core.cohort.session,
+            self.tau1,
+            self._core.rank,
+            dealt.commitment,
+            dealt.share_digests,
+            b"",  # Of pairs nothing is committed to, in this suite.
+            signature,
+        )
 
     def _share_for(self, rank: int) -> Share:
         assert self.dealt is not None
@@ -140,7 +137,8 @@ class Sharing:
         self._told()
 
     def _check_header(self, header: Header) -> None:
-        if len(header.share_digests) != 64 * len(self.dealers):
+        sizes = (len(header.commitments), len(header.share_digests), len(header.pair_digests))
+        if sizes != (32, 64 * len(self.dealers), 0):
             raise RemoteProtocolError("bad_header")
         if self.headers.get(header.dealer) != header:
             self._core.verify(header.dealer, b"header", header.signature, header.digest())

@@ -1,26 +1,25 @@
 """SUM: work out each chunk's sum, and agree on it.
 
 A chunk's sum counts once two members signed the same digest of it: its owners, or an owner and a
-*deputy*, a live member that fetches the masked chunks, holds them against the manifests that the
-certificate fixes, and works the sum out again. A deputy steps in where only one owner is left,
+*deputy*, a member that fetches the masked chunks, holds them against the manifests that the
+quorum fixes, and works the sum out again. A deputy steps in where only one owner is left,
 where two disagree, and where nothing came in time. So a single liar falsifies nothing, and a
 single crash after the vote costs no chunk.
+
+What the sums are for is another matter: a cohort's mean (mean_summing.py), or a group's next model
+(group_summing.py).
 """
 
-from collections import Counter
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from itertools import islice
 
-import numpy as np
-
 from p2pfl_crypto.masks import Masked
-from p2pfl_crypto.transcripts import mean_digest
-from p2pfl_gossip.actions import RemoteProtocolError, Vector
+from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.exchange import SERVES_MAX, Exchange
 from p2pfl_gossip.masked_sum.jobs import (
     ChunkSum,
-    Decoded,
-    DecodeSum,
     Digested,
     DigestSum,
     Unmask,
@@ -42,28 +41,18 @@ DEPUTIES_MAX = 2
 chunk from every member, and only chunks in trouble have any."""
 
 
-class Summing:
+class Summing(ABC):
     """The last phase, as owner, as deputy, and as receiver.
 
     Attributes:
         members: U3.
-        mean: the weighted mean, and our vector's values where there is none, once DONE.
-        refusals: why a chunk keeps our values.
-        weights: sum of the encoded weights of each chunk that was summed.
-        digest: of the mean, once DONE; None where a chunk keeps our values.
     """
 
     def __init__(
-        self,
-        core: Core,
-        revealing: Revealing,
-        exchange: Exchange,
-        voting: Voting,
-        vector: Vector,
+        self, core: Core, revealing: Revealing, exchange: Exchange, voting: Voting
     ) -> None:
         self._core, self._revealing = core, revealing
         self._exchange, self._voting = exchange, voting
-        self._vector = vector
         self.members: tuple[int, ...] = ()  # U3
         self._ballot = b""
         # By chunk.
@@ -76,12 +65,6 @@ class Summing:
         self._bodies: dict[int, dict[bytes, Masked]] = {}
         self._arriving: dict[tuple[int, int], None] = {}
         self._refused: dict[int, int] = {}
-        self._decoding: dict[int, None] = {}
-        self.mean: Vector = vector
-        self.refusals: dict[int, str] = {}
-        self.weights: dict[int, int] = {}
-        self.digest: bytes | None = None
-        self._mean_digests: dict[int, bytes] = {}
         self._served: dict[tuple[int, int], int] = {}
         self._waits = 0
 
@@ -96,30 +79,53 @@ class Summing:
         self._exchange.forget(self.members)
         named = voting.named_owners(ballot)
         self._set_places(ballot, named)
-        self.mean = np.empty_like(self._vector)
         self._exchange.on_deputy_chunk(self._sum_what_is_complete)
         core.set_timer("sums", core.cohort.patience.sums_s, self._repair_sums)
         for chunk, sender in self._refused.items():
             core.fetch(sender, Wanted.SUM, chunk)
-        told = self._sum_our_chunks if self._has_part() else None
+        told = self._sum_our_chunks if self._has_part(named) else None
         tau2 = self._exchange.tau2
         self._revealing.start(tau2, self._ballot, self.members, dropped, named, told)
         self._finish_if_decided()
+
+    @abstractmethod
+    def _decide(self, chunk: int) -> None:
+        """Take a chunk's sum, if one counts and is here."""
+
+    @abstractmethod
+    def _is_taken(self, chunk: int) -> bool:
+        """Whether a chunk's sum was taken, so that no body of it is of use."""
+
+    @abstractmethod
+    def _finish_if_decided(self) -> None:
+        """End the phase once nothing is missing."""
+
+    @abstractmethod
+    def _repair_sums(self) -> None:
+        """Ask again for sums, and have deputies step in."""
+
+    @abstractmethod
+    def _note_ownerless(self, chunk: int) -> None:
+        """Note that the ballot names no owner of a chunk."""
 
     def _set_places(self, ballot: Ballot, named: tuple[int, ...]) -> None:
         cohort, is_named = self._core.cohort, dict.fromkeys(named)
         for chunk in range(cohort.chunk_count):
             owners = self._voting.live_owners(ballot, chunk)
             if not owners:
-                self.refusals[chunk] = "no_owner"
+                self._note_ownerless(chunk)
                 continue
             self._live[chunk] = owners
             self._said[chunk], self._bodies[chunk] = {}, {}
             ring = cohort.ring_of(chunk, self._exchange.members)
-            others = (rank for rank in ring if rank in is_named and rank not in owners)
-            self._deputies[chunk] = tuple(islice(others, DEPUTIES_MAX))
+            others = (rank for rank in ring if rank not in owners)
+            self._deputies[chunk] = self._choose_deputies(others, is_named)
 
-    def _has_part(self) -> bool:
+    def _choose_deputies(self, others: Iterator[int], is_named: dict[int, None]) -> tuple[int, ...]:
+        """Choose a chunk's deputies, in order, of the members of its ring that do not own it."""
+        return tuple(islice((rank for rank in others if rank in is_named), DEPUTIES_MAX))
+
+    def _has_part(self, named: tuple[int, ...]) -> bool:
         """Whether some chunk is, or may become, ours to sum."""
         rank = self._core.rank
         return any(rank in owners for owners in self._live.values()) or any(
@@ -143,13 +149,13 @@ class Summing:
         if len(digests) > 1:
             self._deputise(chunk, DEPUTIES_MAX)
         elif len(self._live[chunk]) == 1:
-            self._deputise(chunk, 0)
+            self._deputise(chunk, 1)
 
-    def _deputise(self, chunk: int, turn: int) -> None:
-        """Step in for a chunk if we are among its first `turn` + 1 deputies."""
+    def _deputise(self, chunk: int, count: int) -> None:
+        """Step in for a chunk if we are among its first `count` deputies."""
         core = self._core
         if (
-            core.rank not in self._deputies[chunk][: turn + 1]
+            core.rank not in self._deputies[chunk][:count]
             or self._revealing.masks is None
             or chunk in self._summing
             or chunk in self._own
@@ -185,8 +191,7 @@ class Summing:
         if len(present) != len(bodies):
             return
         self._summing[chunk] = None
-        encoding = self._core.cohort.encoding
-        self._core.work(Unmask(encoding, present, masks, self._ballot, chunk), self._on_summed)
+        self._core.work(Unmask(present, masks, self._ballot, chunk), self._on_summed)
 
     def _on_summed(self, result: ChunkSum) -> None:
         core, chunk = self._core, result.chunk
@@ -208,15 +213,15 @@ class Summing:
         self._decide(chunk)
 
     def _send_sum(self, receiver: int, chunk: int) -> None:
-        core, own = self._core, self._own[chunk]
+        own = self._own[chunk]
+        self._send_body(receiver, self._said[chunk][self._core.rank], own.body)
+
+    def _send_body(self, receiver: int, said: SumDigest, body: Masked) -> None:
+        """Send a sum behind somebody's signed digest of it."""
         header = SumHeader(
-            core.cohort.session,
-            self._ballot,
-            chunk,
-            own.digest,
-            self._said[chunk][core.rank].signature,
+            said.session, said.ballot, said.member, said.chunk, said.digest, said.signature
         )
-        core.send_body(receiver, header, own.body, own.body.nbytes, lambda _ok: None)
+        self._core.send_body(receiver, header, body, body.nbytes, lambda _ok: None)
 
     def _blame_liars(self, chunk: int) -> None:
         """Name those that signed another sum than the one that we worked out."""
@@ -235,14 +240,18 @@ class Summing:
         if chunk not in self._live or rank not in (*self._live[chunk], *self._deputies[chunk]):
             raise RemoteProtocolError("not_an_owner")
 
+    def _require_author(self, sender: int, member: int) -> None:
+        """Refuse what is signed by another than its sender."""
+        if member != sender:
+            raise RemoteProtocolError("not_your_sum")
+
     def on_digest(self, sender: int, message: SumDigest) -> None:
         """Count what an owner or deputy found."""
         core = self._core
-        if message.member != sender:
-            raise RemoteProtocolError("not_your_sum")
+        self._require_author(sender, message.member)
         if message.ballot != self._ballot:
             raise RemoteProtocolError("wrong_ballot")
-        self._require_place(sender, message.chunk)
+        self._require_place(message.member, message.chunk)
         self._note(message)
         if core.phase == Phase.REVEAL:
             self._decide(message.chunk)
@@ -270,13 +279,14 @@ class Summing:
             return None
         if header.ballot != self._ballot:
             raise RemoteProtocolError("wrong_ballot")
-        self._require_place(sender, header.chunk)
-        self._note(self._said_by(sender, header))
+        self._require_author(sender, header.member)
+        self._require_place(header.member, header.chunk)
+        self._note(self._said_by(header))
         self._decide(header.chunk)
         if (
             core.phase != Phase.REVEAL
-            or self._said[header.chunk][sender].digest != header.digest  # A second version.
-            or header.chunk in self._decoding
+            or self._said[header.chunk][header.member].digest != header.digest  # Another one.
+            or self._is_taken(header.chunk)
             or header.digest in self._bodies[header.chunk]
             or (header.chunk, sender) in self._arriving
         ):
@@ -284,11 +294,11 @@ class Summing:
         return core.cohort.body_bytes(header.chunk)
 
     @staticmethod
-    def _said_by(sender: int, header: SumHeader) -> SumDigest:
+    def _said_by(header: SumHeader) -> SumDigest:
         return SumDigest(
             header.session,
             header.ballot,
-            sender,
+            header.member,
             header.chunk,
             header.digest,
             header.signature,
@@ -334,104 +344,24 @@ class Summing:
                 return said[owner].digest
         return None
 
-    def _decide(self, chunk: int) -> None:
-        digest = self._quorum(chunk)
-        if digest is None or chunk in self._decoding or self._core.phase != Phase.REVEAL:
-            return
-        body = self._bodies[chunk].get(digest)
-        if body is None:
-            return
-        self._decoding[chunk] = None
-
-        def done(result: Decoded) -> None:
-            if self._core.phase != Phase.REVEAL:
-                return  # The last deadline passed meanwhile.
-            if result.mean is None:
-                self.refusals[chunk] = "out_of_range"
-            else:
-                self.mean[self._core.cohort.entries_of(chunk)] = result.mean
-                self.weights[chunk] = result.weight_total
-                self._mean_digests[chunk] = result.digest
-            self._bodies[chunk] = {}
-            self._finish_if_decided()
-
-        encoding = self._core.cohort.encoding
-        self._core.work(DecodeSum(encoding, len(self.members), body), done)
-
-    def _finish_if_decided(self) -> None:
-        core = self._core
-        count = len(self.weights) + len(self.refusals)
-        if core.phase == Phase.REVEAL and count == core.cohort.chunk_count:
-            self._finish()
-
-    def _refuse_other_weights(self) -> None:
-        """Void the chunks whose sum of weights is another than most have.
-
-        Each member's weight is the same in all its chunks, so sums that differ show a liar, though
-        not which one. All members see the same sums, and so void the same chunks.
-        """
-        counts = Counter(self.weights.values())
-        if len(counts) <= 1:
-            return
-        agreed = max(counts, key=lambda weight: (counts[weight], -weight))
-        for chunk in [chunk for chunk, weight in self.weights.items() if weight != agreed]:
-            del self.weights[chunk]
-            self.refusals[chunk] = "other_weight"
-
-    def _finish(self) -> None:
-        core = self._core
-        self._refuse_other_weights()
-        for chunk in range(core.cohort.chunk_count):
-            if chunk not in self.weights:
-                self.refusals.setdefault(chunk, "no_sum")
-                entries = core.cohort.entries_of(chunk)
-                self.mean[entries] = self._vector[entries]
-        if self.weights:
-            self.mean.flags.writeable = False
-            if not self.refusals:
-                self.digest = mean_digest(
-                    [self._mean_digests[chunk] for chunk in range(core.cohort.chunk_count)]
-                )
-            core.advance(Phase.DONE)
-        else:
-            core.abort("no_sum")
-
     # What may have been lost
-
-    def _repair_sums(self) -> None:
-        """Ask again for sums; have the next deputy step in; give up after the last."""
-        core = self._core
-        turn, self._waits = self._waits, self._waits + 1
-        if turn > DEPUTIES_MAX:
-            self._finish()
-            return
-        for chunk, owners in self._live.items():
-            if chunk in self._decoding or chunk in self.refusals:
-                continue
-            digest = self._quorum(chunk)
-            for rank in owners if digest is None else list(self._said[chunk]):
-                if rank != core.rank:
-                    core.fetch(rank, Wanted.SUM, chunk)
-            if digest is None:
-                self._deputise(chunk, turn)
-        self._revealing.fetch_missing()
-        core.set_timer("sums", core.cohort.patience.sums_s, self._repair_sums)
-
-    def on_gone(self) -> None:
-        """Nothing is decided by absence here: what is missing is asked for when it is due."""
 
     def release(self) -> None:
         """Drop all sums; the outcome has its own copy."""
         self._own.clear()
         self._bodies.clear()
-        self._vector = self.mean = self._vector[:0].copy()
 
     def answer(self, asker: int, fetch: Fetch) -> SessionMessage | None:
-        """Find what a member asks for; a sum is sent as a body, once to each asker."""
-        if fetch.what == Wanted.SUM and fetch.first in self._own:
+        """Find what a member asks for; a sum is sent as a body, twice at most to each asker."""
+        if fetch.what == Wanted.SUM:
             key = (asker, fetch.first)
-            if self._served.get(key, 0) >= SERVES_MAX:
-                return None
-            self._served[key] = self._served.get(key, 0) + 1
-            self._send_sum(asker, fetch.first)
+            if self._served.get(key, 0) < SERVES_MAX and self._serve(asker, fetch.first):
+                self._served[key] = self._served.get(key, 0) + 1
         return None
+
+    def _serve(self, asker: int, chunk: int) -> bool:
+        """Send a sum that we have to whoever asks; tell whether we had it."""
+        if chunk not in self._own:
+            return False
+        self._send_sum(asker, chunk)
+        return True

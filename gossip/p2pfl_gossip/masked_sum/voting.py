@@ -297,6 +297,10 @@ class Voting:
             self._propose()
         self.progress()
 
+    def on_gone(self) -> None:
+        """Wait no longer for a member that cannot be reached."""
+        self.progress()
+
     def answer(self, fetch: Fetch) -> SessionMessage | None:
         """Find what a member asks for."""
         own = self._vote_of.get(self._core.rank)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from p2pfl_crypto.encoding import Encoding
 from p2pfl_gossip.actions import Action, Report, Send, SendBulk, Ticket, Vector, Work
 from p2pfl_gossip.events import MaskedSumEnded, RoundEnded, RoundStarted
 from p2pfl_gossip.masked_sum.jobs import MaskChunk, MaskedChunk
@@ -104,7 +105,7 @@ class TrueMean(Checker):
     def on_action(self, now_s: float, host: int, action: Action) -> None:
         """Note who masks what and follows which ballot; compare the end of the round."""
         if isinstance(action, Work):
-            if isinstance(action.job, MaskChunk):
+            if isinstance(action.job, MaskChunk) and isinstance(action.job.encoding, Encoding):
                 self._note_job(host, action.ticket, action.job)
         elif isinstance(action, Send):
             if action.message is not self._last_message:
@@ -175,10 +176,12 @@ class TrueMean(Checker):
             job = chunks[min(chunks)]
             if len(vector) != len(mean):
                 return
-            clip = job.encoding.clip
+            encoding = job.encoding
+            assert isinstance(encoding, Encoding)
+            clip = encoding.clip
             total += job.weight * np.clip(vector.astype(np.float64), -clip, clip)
             weights += job.weight
-            encoded += job.encoding.encode_weight(job.weight)
+            encoded += encoding.encode_weight(job.weight)
         bound = 1.5 * len(keys) * clip / encoded + 2**-23 * clip
         errors, start = np.abs(mean - total / weights), 0
         for chunk in sorted(chunks):

@@ -210,7 +210,16 @@ class OneSession(DeskMachine):
         vector.flags.writeable = False
         patience = Patience(2.0, 2.0, 4.0, 2.0, 200.0)
         self.session = MaskedSum(
-            Cohort(GROUP_ID, 0, 0, IDS, LENGTH, 8.0, 1.0, patience=patience),
+            Cohort(
+                group=GROUP_ID,
+                round=0,
+                attempt=0,
+                members=IDS,
+                vector_entries=LENGTH,
+                clip=8.0,
+                weight_max=1.0,
+                patience=patience,
+            ),
             IDENTITIES[self.index],
             vector,
             1.0,

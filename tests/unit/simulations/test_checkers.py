@@ -194,7 +194,7 @@ class TestTrueMean:
         checker = begun(TrueMean(), liars=frozenset({4, 5}))
         mean = self.told(checker, range(6))
         self.vouch(checker, 4, b"f")
-        header = SumHeader(SESSION, ballot(range(6)).digest(), 0, b"f" * 32, bytes(64))
+        header = SumHeader(SESSION, ballot(range(6)).digest(), 5, 0, b"f" * 32, bytes(64))
         checker.on_action(0.0, 5, SendBulk(PEERS[0], header, (), 0))
         reports(checker, 0, summed(), ended(0, mean + 1))
         assert checker.compared == 1
