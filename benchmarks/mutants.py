@@ -206,7 +206,8 @@ class Workshop:
             "pytest_add_cli_args_test_selection": list(self._part.tests),
         }
         lines = ["[mutmut]", "use_git_change_detection=false", "track_dependencies=false"]
-        lines += ["timeout_multiplier=5", "timeout_constant=5"]  # A loop without end is soon known.
+        # A loop without end is known by the time of the processor; the rest, by this.
+        lines += ["timeout_multiplier=5", "timeout_constant=30"]
         for key, values in rows.items():
             lines += [f"{key}=", *(f"    {value}" for value in values)]
         (self._folder / "setup.cfg").write_text("\n".join(lines) + "\n")

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import Phase, settings
 from mutmut.state import state
 
-LEAST_CPU_S, CPU_FACTOR = 3.0, 5.0
+LEAST_CPU_S, CPU_FACTOR = 1.0, 5.0
 """What a test may take of the processor: so much, and so many times what it took before."""
 
 settings.register_profile(
