@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from one_masked_peer import NotedSums
 
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import (
@@ -19,7 +20,7 @@ from p2pfl_gossip.actions import (
     SetTimer,
     Vector,
 )
-from p2pfl_gossip.averaging.base import CertifiedAveraging, Outcome
+from p2pfl_gossip.averaging.base import Outcome
 from p2pfl_gossip.catch_up import (
     FETCH_DEADLINES,
     SEEK_FANOUT,
@@ -51,47 +52,6 @@ def _certificate(round_: int = LOST, cohort: int = 8) -> Certificate:
 CERTIFICATE = _certificate()
 
 
-class FakeSums(CertifiedAveraging):
-    """Sums of which only their certificates matter; `refuses` is what is wrong with the next."""
-
-    def __init__(self) -> None:
-        self.outcome = self.certificate = None
-        self.refuses: str | None = None
-        self.checked: list[tuple[Any, ...]] = []
-
-    def liars_max(self, round_: int) -> int:
-        return 2 if round_ == LOST else 0
-
-    def partners(self, round_: int) -> tuple[int, ...]:
-        return COHORT[1:] if round_ == LOST else (0, 2)
-
-    def require_certified(self, certificate: Certificate) -> None:
-        self._check(certificate)
-
-    def require_mean_of(self, certificate: Certificate, vector: Vector) -> None:
-        self._check(certificate, vector)
-
-    def _check(self, *checked: Any) -> None:
-        self.checked.append(checked)
-        if self.refuses is not None:
-            raise RemoteProtocolError(self.refuses)
-
-    def begin(self, *_: Any) -> Any:
-        raise AssertionError
-
-    def begin_without_update(self, *_: Any) -> Any:
-        raise AssertionError
-
-    def abandon(self) -> Any:
-        raise AssertionError
-
-    def body_bytes(self, *_: Any) -> Any:
-        raise AssertionError
-
-    def on_body(self, *_: Any) -> Any:
-        raise AssertionError
-
-
 class Rejoiner:
     """Peer 4, in the round after the one that it lost, and what it asks and says."""
 
@@ -99,7 +59,11 @@ class Rejoiner:
         self.now_s = 100.0
         self.position = Position(OURS, State.CATCHING_UP, LOST + 1)
         self.position.exchange_began_s = self.now_s - lasted_s
-        self.sums, self.desk = FakeSums(), Desk()
+        self.sums = NotedSums(
+            lambda round_: COHORT[1:] if round_ == LOST else (0, 2),
+            lambda round_: 2 if round_ == LOST else 0,
+        )
+        self.desk = Desk()
         self.timers: dict[int, float] = {}
         self.asked: list[tuple[int, int]] = []
         self.said: list[tuple[int, Any]] = []

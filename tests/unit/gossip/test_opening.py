@@ -24,6 +24,7 @@ from p2pfl_gossip.actions import Command, LocalProtocolError, PeerId, RemoteProt
 from p2pfl_gossip.averaging.cohort_averaging import PartHeader
 from p2pfl_gossip.catch_up import Status, StatusRequest
 from p2pfl_gossip.comparison import DescriptionRequest, Present
+from p2pfl_gossip.description import DESCRIPTION_RECORD, encode_page
 from p2pfl_gossip.learning import Train
 from p2pfl_gossip.opening import (
     ASKED_MAX,
@@ -252,8 +253,26 @@ def test_who_is_ready_begins_when_it_hears_of_one_that_has(
     hear(one)
     assert one.machine.state is State.TRAINING
     assert one.records["draw_seed"] == (PUBLIC_SEED if is_public else seed_of(4))
+    assert one.records[DESCRIPTION_RECORD] == encode_page(OURS.page(0))
     assert len(one.work) == 1
     assert one.timers == {}
+
+
+OPENS: dict[str, Callable[[OneOpening], Any]] = {
+    "the last is ready": lambda one: one.message(3, ready_message(asks=False)),
+    **HAS_BEGUN,
+}
+
+
+@pytest.mark.parametrize("hear", OPENS.values(), ids=OPENS)
+def test_the_first_round_begins_when_the_group_opens(hear: Callable[[OneOpening], Any]) -> None:
+    """Who asks a deadline later for a model waits for its end; who asks before that does not."""
+    one = ready()
+    one.message(1, ready_message(asks=False))
+    one.message(2, ready_message(asks=False))
+    one.now_s = 50.0
+    hear(one)
+    assert one.peer._position.round_began_s == 50.0
 
 
 def test_a_body_that_comes_before_the_opening_is_not_lost() -> None:
