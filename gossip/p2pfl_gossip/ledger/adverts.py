@@ -42,11 +42,11 @@ class Adverts:
         latest = self._latest.get(advert.member)
         if latest is None or latest.round < advert.round:
             self._latest[advert.member] = advert
-            rounds = [round_ for round_ in self._of if advert.member in self._of[round_]]
-            for old in sorted(rounds)[:-ROUNDS_KEPT]:
-                del self._of[old][advert.member]
-                if not self._of[old]:
-                    del self._of[old]
+        rounds = [round_ for round_ in self._of if advert.member in self._of[round_]]
+        for old in sorted(rounds)[:-ROUNDS_KEPT]:
+            del self._of[old][advert.member]
+            if not self._of[old]:
+                del self._of[old]
         return other
 
     def holds(self, round_: int, member: int, digest: bytes) -> bool:

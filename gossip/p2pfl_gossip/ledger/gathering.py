@@ -176,6 +176,9 @@ class Gathering:
         assert began_s is not None
         if any(self._is_awaited(member, began_s) for member in seat.others):
             return
+        is_ready = self._adverts.round_of(seat.rank) >= self._round
+        if not is_ready and seat.now_s - began_s < self.gather_s:
+            return  # Others wait as long for a leader that works: it leaves nobody out, nor itself.
         chosen = self._choose()
         if chosen is None:
             return
