@@ -15,6 +15,9 @@ from p2pfl_gossip.masked_sum.cohort import liars_max_of
 MALICIOUS_MAX = 1e-6
 """Expected number of cohorts with too many liars, up to which malice is claimed to be borne."""
 
+MALICIOUS, CURIOUS = "against malicious members", "against curious members"
+"""The claims."""
+
 
 @dataclass(frozen=True, slots=True)
 class DrawRisk:
@@ -37,9 +40,7 @@ class DrawRisk:
     @property
     def claim(self) -> str:
         """Against whom masked sums may be claimed to protect."""
-        if self.cohorts_exceeded <= MALICIOUS_MAX:
-            return "against malicious members"
-        return "against curious members"
+        return MALICIOUS if self.cohorts_exceeded <= MALICIOUS_MAX else CURIOUS
 
 
 def draw_risk(peer_count: int, cohort_size: int, rounds: int, liar_share: float) -> DrawRisk:

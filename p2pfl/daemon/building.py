@@ -7,6 +7,7 @@ from random import Random
 
 from p2pfl.daemon.errors import MembershipError
 from p2pfl.group.averaging import Group, make_averaging, peer_settings
+from p2pfl.group.cohort_sizes import with_cohort_size
 from p2pfl.group.roster_file import RosterFile, group_id
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import Learner, make_learner
@@ -118,7 +119,8 @@ def make_machine(
             identity_of=lambda _index: identity,
             entropy_of=lambda _index: os.urandom,
         )
-        averaging = make_averaging(roster.averaging, group)
+        sized = with_cohort_size(roster.averaging, len(roster.members), roster.rounds)
+        averaging = make_averaging(sized, group)
         return Peer(
             index=index,
             roster=members,

@@ -9,6 +9,7 @@ from typing import TypedDict
 
 import numpy.typing as npt
 
+from p2pfl.group.cohort_sizes import with_cohort_size
 from p2pfl.group.settings import (
     AgeGossipSettings,
     AveragingSettings,
@@ -16,6 +17,7 @@ from p2pfl.group.settings import (
     DsgdSettings,
     EpidemicSettings,
     FedAvgSettings,
+    GroupSettings,
     NoAveragingSettings,
     PushSumSettings,
     TopologySettings,
@@ -92,12 +94,15 @@ def make_averaging(settings: AveragingSettings, group: Group) -> MakeAveraging:
     return make
 
 
-def require_possible(settings: AveragingSettings, peer_count: int, seed: bytes) -> None:
+def require_possible(
+    settings: AveragingSettings, peer_count: int, rounds: int, seed: bytes
+) -> None:
     """Check that so many peers can average so, before any of them is there.
 
     Args:
         settings: how they average.
         peer_count: how many they are.
+        rounds: that they do.
         seed: of graphs and cohorts, 32 bytes.
 
     Raises:
@@ -105,6 +110,7 @@ def require_possible(settings: AveragingSettings, peer_count: int, seed: bytes) 
     """
     try:
         require_fit(settings, peer_count)
+        settings = with_cohort_size(settings, peer_count, rounds)
         if isinstance(settings, CohortSettings):
             _cohorts(peer_count, settings, seed)(0)
         elif isinstance(settings, (DsgdSettings, PushSumSettings)):
@@ -119,6 +125,8 @@ def _maker(settings: AveragingSettings, group: Group) -> MakeAveraging:
     peers = len(group.roster)
     deadline_s = settings.deadline_s
     match settings:
+        case GroupSettings():
+            raise AveragingError("a group keeps a ledger: its members are made of its charter")
         case CohortSettings():
             cohorts_of = _cohorts(peers, settings, seed)
             if settings.masking != "none":
@@ -202,10 +210,13 @@ def _masked_maker(
 
 
 def _cohorts(peer_count: int, settings: CohortSettings, seed: bytes) -> Callable[[int], Cohorts]:
+    size = settings.cohort_size
+    if size == "auto":
+        raise AveragingError("a cohort size is left open that must be known by now")
     if settings.grid:
-        sides = grid_sides(peer_count, settings.cohort_size)
+        sides = grid_sides(peer_count, size)
         return lambda round_: draw_grid_cohorts(seed, round_, sides)
-    return lambda round_: draw_cohorts(seed, round_, peer_count, settings.cohort_size)
+    return lambda round_: draw_cohorts(seed, round_, peer_count, size)
 
 
 def _topology(settings: TopologySettings, peer_count: int, seed: bytes) -> Topology:

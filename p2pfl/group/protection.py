@@ -3,6 +3,7 @@
 The claims and their limits are those of docs/threats.md.
 """
 
+from p2pfl.group.cohort_sizes import with_cohort_size
 from p2pfl.group.roster_file import RosterFile
 from p2pfl.group.settings import AveragingSettings, CohortSettings
 from p2pfl_gossip.draw_risk import DrawRisk, draw_risk
@@ -12,9 +13,9 @@ from p2pfl_gossip.masked_sum.cohort import liars_max_of, threshold_of
 def describe_protection(roster: RosterFile) -> list[str]:
     """Say who may see what, and what is not claimed."""
     lines = []
-    averaging = roster.averaging
+    averaging = with_cohort_size(roster.averaging, len(roster.members), roster.rounds)
     if isinstance(averaging, CohortSettings) and roster.hides_models:
-        n = averaging.cohort_size
+        n = int(averaging.cohort_size)
         threshold, liars = threshold_of(n), liars_max_of(n)
         lines.append(
             f"Masked: of a cohort of {n}, up to {liars} members that conspire learn no more of a"
@@ -44,9 +45,10 @@ def draw_of(averaging: AveragingSettings, peers: int, rounds: int) -> DrawRisk |
     """Work out what the draw of masked cohorts leaves to chance; None where there are none."""
     if not isinstance(averaging, CohortSettings) or not averaging.is_masked:
         return None
-    if peers < averaging.cohort_size:
+    size = with_cohort_size(averaging, peers, rounds).cohort_size
+    if size == "auto" or peers < size:
         return None  # A roster that still lacks members.
-    return draw_risk(peers, averaging.cohort_size, rounds, averaging.assumed_liars)
+    return draw_risk(peers, size, rounds, averaging.assumed_liars)
 
 
 def claim_sentence(averaging: AveragingSettings, peers: int, rounds: int) -> str:

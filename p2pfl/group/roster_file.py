@@ -160,7 +160,7 @@ def faults(roster: RosterFile) -> list[str]:
     else:
         seed = bytes.fromhex(roster.draw_seed) if roster.draw_seed else _DRAWN_LATER
         try:
-            require_possible(roster.averaging, len(roster.members), seed)
+            require_possible(roster.averaging, len(roster.members), roster.rounds, seed)
         except AveragingError as error:
             found.append(str(error))
     if roster.nonce is None:

@@ -1,16 +1,22 @@
 """How a group averages: a table of a scenario, and of a roster.
 
-Unknown keys are refused. Durations are seconds.
+Unknown keys are refused. Durations are seconds. `chosen_algorithm` is the one place where an
+algorithm is chosen that nobody has named.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from p2pfl.learner.settings import SettingsTable
+from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MAX as MEMBERS_MAX
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MIN as MASKED_COHORT_MIN
 
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+PROGRESS_SHARE = 0.25
+"""Of `deadline_s`: how often a member that works says so, if the settings do not say."""
 
 
 class TopologySettings(SettingsTable):
@@ -33,12 +39,41 @@ class _Averaging(SettingsTable):
     """Whether each model counts alike, or by the rows it was trained on."""
 
 
+class GroupSettings(_Averaging):
+    """One certified model a round: one masked sum over all members, whose result a quorum signs.
+
+    For 5 to 128 members. `deadline_s` is how long an answer of another member may take.
+    """
+
+    algorithm: Literal["group"] = "group"
+    masking: Literal["real", "modelled"] = "real"
+    """`"modelled"` is for large simulations: as real masks, without the cryptography."""
+    clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
+    """S, the largest L2 norm of an update: a longer one is shrunk to it, and its peer is told. It
+    bounds what one member can do to a model. In the tasks that ship, an honest update has a norm
+    of 0.5 to 2 and at most 4.0 (two epochs of Fashion-MNIST from a fresh start)."""
+    patience_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
+    """How long a member that says that it works is waited for, beyond `deadline_s`, at most. Each
+    wait in vain halves it for that member, each delivery doubles it again."""
+    progress_s: PositiveSeconds | None = None
+    """How often a member that works says so; a quarter of `deadline_s` if not given."""
+    retries: Annotated[int, Field(ge=0, le=1000)] = 8
+    """Updates from one model that a member gives beyond the first, where rounds are lost."""
+
+    @property
+    def said_every_s(self) -> float:
+        """How often a member that works says so."""
+        return self.progress_s or PROGRESS_SHARE * self.deadline_s
+
+
 class CohortSettings(_Averaging):
     """Disjoint random cohorts, which average by masked sums; or plain ones, or a grid of those."""
 
     algorithm: Literal["cohorts"] = "cohorts"
-    cohort_size: Annotated[int, Field(ge=2)] = 8
-    """Peers of one cohort; a larger one mixes faster, and loses more to one silent member."""
+    cohort_size: Annotated[int, Field(ge=2)] | Literal["auto"] = "auto"
+    """Peers of one cohort; a larger one mixes faster, and loses more to one silent member.
+    `"auto"`: all peers up to 128; of more, the smallest size with which masked sums may be claimed
+    to protect against malicious members, as `assumed_liars` has it. Plain cohorts take 8."""
     grid: bool = False
     """Whether peers stand in a grid and average along one axis after another, round by round."""
     masking: Literal["real", "modelled", "none"] = "real"
@@ -59,7 +94,9 @@ class CohortSettings(_Averaging):
 
     @model_validator(mode="after")
     def _hides_what_it_must(self) -> "CohortSettings":
-        if self.is_masked and self.cohort_size < MASKED_COHORT_MIN:
+        if self.grid and self.cohort_size == "auto":
+            raise ValueError("a grid needs a cohort_size: that of its lines")
+        if self.is_masked and self.cohort_size != "auto" and self.cohort_size < MASKED_COHORT_MIN:
             raise ValueError(
                 f"masking hides nothing in a cohort of {self.cohort_size}: set cohort_size to at"
                 f" least {MASKED_COHORT_MIN}, or masking to 'none'"
@@ -117,7 +154,8 @@ class NoAveragingSettings(_Averaging):
 
 
 AveragingSettings = Annotated[
-    CohortSettings
+    GroupSettings
+    | CohortSettings
     | DsgdSettings
     | EpidemicSettings
     | PushSumSettings
@@ -128,15 +166,44 @@ AveragingSettings = Annotated[
 ]
 
 
+def chosen_algorithm(table: Mapping[str, Any], peers: int) -> str:
+    """Choose the algorithm of a table `averaging` that names none.
+
+    A group, wherever there are 5 to 128 members and masks are on; else cohorts. A key that only
+    cohorts have asks for them.
+    """
+    asks_for_cohorts = table.get("masking") == "none" or any(
+        key in table for key in CohortSettings.model_fields.keys() - GroupSettings.model_fields
+    )
+    if asks_for_cohorts or not MASKED_COHORT_MIN <= peers <= MEMBERS_MAX:
+        return "cohorts"
+    return "group"
+
+
 def require_fit(averaging: AveragingSettings, peers: int) -> None:
-    """Raise ValueError if so few peers cannot average so; the message says what to change."""
+    """Raise ValueError if so few or so many peers cannot average so, saying what to change."""
+    if isinstance(averaging, GroupSettings):
+        if peers > MEMBERS_MAX:
+            raise ValueError(
+                f"a group has at most {MEMBERS_MAX} members, not {peers}: set averaging.algorithm"
+                " to 'cohorts'"
+            )
+        if peers < MASKED_COHORT_MIN:
+            raise ValueError(
+                f"a group of {peers} hides nothing: have at least {MASKED_COHORT_MIN} members, or"
+                " set averaging.algorithm to 'cohorts' and averaging.masking to 'none'"
+            )
     is_masked = isinstance(averaging, CohortSettings) and averaging.is_masked
     if is_masked and peers < MASKED_COHORT_MIN:
         raise ValueError(
             f"masking hides nothing among {peers} peers: have at least {MASKED_COHORT_MIN},"
             " or set averaging.masking to 'none'"
         )
-    if isinstance(averaging, CohortSettings) and averaging.cohort_size > peers:
+    if (
+        isinstance(averaging, CohortSettings)
+        and averaging.cohort_size != "auto"
+        and averaging.cohort_size > peers
+    ):
         raise ValueError(
             f"averaging.cohort_size is {averaging.cohort_size} but there are only"
             f" {peers} peers; set one of the two"

@@ -12,6 +12,7 @@ from p2pfl.group.averaging import (
     make_averaging,
     peer_settings,
 )
+from p2pfl.group.cohort_sizes import with_cohort_size
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Job, Vector
@@ -101,7 +102,8 @@ def averaging_maker(scenario: Scenario, roster: Roster, initial: Vector) -> Make
         masked_cohorts={"real": SimulatedCohorts, "modelled": ModelledCohorts},
     )
     try:
-        return make_averaging(scenario.averaging, group)
+        averaging = with_cohort_size(scenario.averaging, scenario.peers, scenario.rounds)
+        return make_averaging(averaging, group)
     except AveragingError as error:
         raise ScenarioError(f"averaging: {error}") from None
 

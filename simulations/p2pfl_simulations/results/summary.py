@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 
 from p2pfl.cli.quantities import percent, plural, points
-from p2pfl.group.settings import CohortSettings, DsgdSettings, PushSumSettings
+from p2pfl.group.cohort_sizes import with_cohort_size
+from p2pfl.group.settings import CohortSettings, DsgdSettings, GroupSettings, PushSumSettings
 from p2pfl_gossip.draw_risk import DrawRisk
 from p2pfl_simulations.results.claims import draw_of, seen
 from p2pfl_simulations.results.masked_sums import MaskedSums
@@ -127,7 +128,9 @@ def summarise(run: Run) -> Summary:
 
 def method_name(scenario: Scenario) -> str:
     """Name how the peers of a scenario average, in a few words."""
-    averaging = scenario.averaging
+    averaging = with_cohort_size(scenario.averaging, scenario.peers, scenario.rounds)
+    if isinstance(averaging, GroupSettings):
+        return f"{'modelled ' if averaging.masking == 'modelled' else ''}group of {scenario.peers}"
     if isinstance(averaging, CohortSettings):
         masks = {"real": "masked", "modelled": "modelled masked", "none": "plain"}
         name = "grid of cohorts of" if averaging.grid else "cohorts of"

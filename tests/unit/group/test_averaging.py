@@ -26,11 +26,11 @@ def group() -> Group:
 
 
 def test_cohorts_are_masked_by_default_and_in_full() -> None:
-    machine = make_averaging(CohortSettings(), group())(0, Desk())
+    machine = make_averaging(CohortSettings(cohort_size=8), group())(0, Desk())
     assert type(machine) is MaskedCohorts
     assert machine.session_type is MaskedSum
 
 
 def test_modelled_masks_cannot_be_had_outside_of_a_simulation() -> None:
     with pytest.raises(AveragingError, match=r"for simulations only; set masking to 'real'"):
-        make_averaging(CohortSettings(masking="modelled"), group())
+        make_averaging(CohortSettings(cohort_size=8, masking="modelled"), group())

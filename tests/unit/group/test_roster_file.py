@@ -148,7 +148,7 @@ def test_each_fault_has_a_line() -> None:
         (roster_document(0), "at least 2 members, and this one has 0"),
         (roster_document(1), "at least 2 members, and this one has 1"),
         (
-            roster_document(6, averaging={"algorithm": "cohorts"}),
+            roster_document(6, averaging={"algorithm": "cohorts", "cohort_size": 8}),
             "averaging.cohort_size is 8 but there are only 6",
         ),
         (

@@ -45,12 +45,15 @@ def test_peers_of_a_scenario() -> None:
             {"averaging": {"algorithm": "zzz"}},
             (
                 "averaging.algorithm: there is no 'zzz'; there are age-gossip, cohorts, dsgd,"
-                " epidemic, fedavg, none, push-sum"
+                " epidemic, fedavg, group, none, push-sum"
             ),
         ),
         ({"averaging": {"cohort_size": 4}}, "averaging.algorithm is missing"),
         (
-            {"peers": 3, "averaging": {"algorithm": "cohorts", "masking": "none"}},
+            {
+                "peers": 3,
+                "averaging": {"algorithm": "cohorts", "masking": "none", "cohort_size": 8},
+            },
             "averaging.cohort_size is 8 but there are only 3 peers; set one of the two",
         ),
         (

@@ -1,0 +1,49 @@
+"""How a group is founded: its first charter, and the epoch in which that holds."""
+
+from collections.abc import Sequence
+
+from p2pfl.group.settings import GroupSettings
+from p2pfl_gossip.actions import Vector
+from p2pfl_gossip.ledger.charter import NONE, Charter, CharterMember, Epoch
+from p2pfl_gossip.ledger.states import digest_state
+
+
+def found(
+    settings: GroupSettings,
+    *,
+    members: Sequence[CharterMember],
+    nonce: bytes,
+    rounds: int,
+    initial: Vector,
+    agreed: bytes,
+) -> Epoch:
+    """Found a group.
+
+    Args:
+        settings: how it averages.
+        members: with their weights, in the order of admission.
+        nonce: 32 bytes of the founders' own, so that the same members who begin anew are another
+            group.
+        rounds: models that are to come of it.
+        initial: float32[d], the first state's model.
+        agreed: digest of all else that members agree on, 32 bytes.
+
+    Raises:
+        RefusedCharter: such a group cannot be; the message says why.
+    """
+    return Epoch.founded(
+        Charter(
+            version=1,
+            nonce=nonce,
+            present=NONE,
+            members=tuple(members),
+            rounds=rounds,
+            clip=settings.clip,
+            patience_s=settings.patience_s,
+            relay_s=settings.deadline_s,
+            progress_s=settings.said_every_s,
+            retries=settings.retries,
+            state=(digest_state("model", initial).item,),
+            agreed=agreed,
+        )
+    )
