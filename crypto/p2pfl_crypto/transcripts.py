@@ -138,6 +138,11 @@ def tau2_of(tau1: bytes, members: bytes, header_digests: bytes) -> bytes:
     return hash_parts(b"p2pfl/tau2", tau1, members, header_digests)
 
 
+def ring_place(sid: bytes, rank: int) -> bytes:
+    """Place of a member on the ring of a group's session, by which it owns chunks."""
+    return hash_parts(b"p2pfl/ring", sid, _rank(rank))
+
+
 def pair_key(shared: bytes, tau1: bytes, one: int, other: int) -> bytes:
     """Secret K of two members in one session, from what X25519 gives them.
 

@@ -9,6 +9,7 @@ from p2pfl_gossip.masked_sum.jobs import (
     DigestSum,
     MaskChunk,
     Rebuild,
+    Spend,
     Unmask,
 )
 from p2pfl_simulations.scenario import MaskingCosts
@@ -37,6 +38,8 @@ def protocol_job_s(job: Job, costs: MaskingCosts) -> float | None:
                 + 2 * members * job.threshold * costs.share_s
                 + SIGNATURES_A_MEMBER * (members - 1) * costs.signature_s
             )
+        case Spend():
+            return 0.0
         case MaskChunk():
             masks = len(job.streams) + ENCODE_MASKS + DIGEST_MASKS
             return len(job.entries) * masks * costs.entry_s

@@ -14,6 +14,7 @@ from p2pfl_gossip.ledger.states import StateJob
 from p2pfl_gossip.ledger.states import perform as perform_state_job
 from p2pfl_gossip.masked_sum.cohort import SessionMembers
 from p2pfl_gossip.masked_sum.core import Core, Entropy
+from p2pfl_gossip.masked_sum.group_sum import GroupSum
 from p2pfl_gossip.masked_sum.machine import MaskedSum
 from p2pfl_gossip.records import Record
 from p2pfl_simulations.batch import Worker
@@ -102,6 +103,12 @@ def _verify_once(key: bytes, kind: bytes, rank: int, signature: bytes, *body: by
 
 class SimulatedSum(MaskedSum):
     """A masked sum in full, with signatures checked once."""
+
+    core_type = SimulatedCore
+
+
+class SimulatedGroupSum(GroupSum):
+    """A group's masked sum in full, with signatures checked once."""
 
     core_type = SimulatedCore
 

@@ -20,6 +20,7 @@ from p2pfl_gossip.actions import Job, RemoteProtocolError
 from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
 from p2pfl_gossip.masked_sum.cohort import SessionMembers
 from p2pfl_gossip.masked_sum.core import Core
+from p2pfl_gossip.masked_sum.group_sum import GroupSum
 from p2pfl_gossip.masked_sum.jobs import (
     ChunkSum,
     Deal,
@@ -80,6 +81,12 @@ class ModelledCore(Core):
 
 class ModelledSum(MaskedSum):
     """A masked sum without cryptography."""
+
+    core_type = ModelledCore
+
+
+class ModelledGroupSum(GroupSum):
+    """A group's masked sum without cryptography."""
 
     core_type = ModelledCore
 

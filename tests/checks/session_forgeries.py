@@ -403,7 +403,10 @@ def _state(stage: SessionStage) -> str:
 def _nothing(stage: SessionStage) -> list[Any]:
     """Give a member an input that leads to nothing: a body of no kind that it knows."""
     other = stage.cohort.members[LEADER if stage.receiver != LEADER else 0]
-    return stage.machine.on_body(stage.now_s, other, Begun(bytes(32)), np.zeros(0, np.uint32))
+    actions: list[Any] = stage.machine.on_body(
+        stage.now_s, other, Begun(bytes(32)), np.zeros(0, np.uint32)
+    )
+    return actions
 
 
 def _blames(machine: MaskedSum) -> list[Any]:

@@ -9,7 +9,6 @@ from session_driver import CODEC, SessionDriver, make_cohort
 from p2pfl_crypto.statements import sign_statement
 from p2pfl_crypto.transcripts import tau1_of
 from p2pfl_gossip.actions import SendBulk
-from p2pfl_gossip.masked_sum.machine import MaskedSum
 from p2pfl_gossip.masked_sum.messages import (
     Ack,
     Advert,
@@ -106,7 +105,7 @@ class SessionStage(SessionDriver):
         return self
 
     @property
-    def machine(self) -> MaskedSum:
+    def machine(self) -> Any:
         return self.machines[self.receiver]
 
     def arrive(self, sender: int, receiver: int, frame: bytes) -> None:

@@ -49,7 +49,7 @@ EVENTS_MAX = 400_000  # An honest session of 64 takes about 60,000; a test must 
 
 Rewrite = Callable[["SessionDriver", int, Action], list[Action]]
 Lie = Callable[[Job, Record], Record]
-Give = Callable[[MaskedSum], list[Action]]
+Give = Callable[[Any], list[Action]]
 Hook = Callable[["SessionDriver", int, Action], bool]
 
 
@@ -159,7 +159,7 @@ class SessionDriver:
         self.records: dict[int, dict[str, Any]] = records or {rank: {} for rank in range(n)}
         self.now_s = 0.0
         self.away = away
-        self.machines: dict[int, MaskedSum] = {}
+        self.machines: dict[int, Any] = {}  # A cohort's sessions, or a group's.
         self.desks: dict[int, Desk] = {}
         self.dead: dict[int, None] = {}
         self.cancelled: dict[tuple[int, int], None] = {}
@@ -178,19 +178,26 @@ class SessionDriver:
     # Running
 
     def start(self, rank: int) -> None:
-        incarnation = self.incarnation[rank]
         self.desks[rank] = Desk()
-        self.machines[rank] = MaskedSum(
+        self.machines[rank] = self.make_machine(rank)
+        away = [self.cohort.members[member] for member in self.away]
+        self.feed(rank, lambda machine: machine.on_start(self.now_s, away))
+
+    def make_machine(self, rank: int) -> Any:
+        """Make a member's side of the session."""
+        return MaskedSum(
             self.cohort,
             self.people[rank],
             self.vectors[rank],
             self.weights[rank],
-            entropy=seeded_entropy(f"{self.seed}/{rank}/{incarnation}"),
+            entropy=self.entropy_of(rank),
             records=dict(self.records[rank]),
             desk=self.desks[rank],
         )
-        away = [self.cohort.members[member] for member in self.away]
-        self.feed(rank, lambda machine: machine.on_start(self.now_s, away))
+
+    def entropy_of(self, rank: int) -> Callable[[int], bytes]:
+        """The entropy of a member's present incarnation."""
+        return seeded_entropy(f"{self.seed}/{rank}/{self.incarnation[rank]}")
 
     def run(self, absent: tuple[int, ...] = (), until_s: float = float("inf")) -> "SessionDriver":
         for rank in range(self.cohort.size):

@@ -95,13 +95,7 @@ class Advertising(SessionKeys):
         list is followed by those whom it reaches first.
         """
         core = self._core
-        turn, last = core.turn, core.cohort.leader_turns_max - 1
-        while core.turn < last:
-            leader = core.cohort.leader(core.turn)
-            if leader in self._known or not is_away(leader):  # Our own advert is known.
-                break
-            core.turn += 1
-        if core.turn == turn:
+        if not core.pass_over(lambda leader: leader not in self._known and is_away(leader)):
             return
         self._begin_turn(core.cohort.patience.gather_s * (1 - share))
         self._progress()
@@ -250,6 +244,10 @@ class Advertising(SessionKeys):
             core.fetch(rank, Wanted.ADVERT_LIST)
         core.set_timer("repair", core.cohort.patience.gather_s / 2, self._repair)
 
+    def on_other(self, rank: int) -> None:
+        """Ask for a member's other list; whoever signed both is to blame."""
+        self._core.fetch(rank, Wanted.ADVERT_LIST)
+
     def on_ahead(self, rank: int) -> None:
         """Ask a member that is ahead of us for the list that it follows; once each."""
         if rank not in self._asked:
@@ -274,8 +272,7 @@ class Advertising(SessionKeys):
     def _next_turn(self) -> None:
         """Look to the next leader, and ask again for what the lists name."""
         core, cohort = self._core, self._core.cohort
-        core.turn += 1
-        if core.turn >= cohort.leader_turns_max:
+        if not core.end_turn():
             core.abort("no_agreement")
             return
         core.set_timer("turn", cohort.patience.takeover_s, self._next_turn)

@@ -38,13 +38,36 @@ class Agreement:
         self.members: tuple[int, ...] = ()
         sharing.tell(self.progress)
 
+    @property
+    def listed(self) -> tuple[int, ...]:
+        """U1."""
+        return self._sharing.dealers
+
     def start(self) -> None:
         """Wait for shares, a proposal and ACKs, or make the proposal."""
         core, patience = self._core, self._core.cohort.patience
         core.set_timer("repair", patience.gather_s / 2, self._repair)
+        self._pass_over_away()
+        self._begin_turn()
+
+    def _begin_turn(self) -> None:
+        """Give a leader the time to gather reports, and then to lead."""
+        core, patience = self._core, self._core.cohort.patience
         if core.is_leader:
             core.set_timer("lead", patience.gather_s, self._propose)
         core.set_timer("turn", patience.gather_s + patience.takeover_s, self._next_turn)
+
+    def _pass_over_away(self) -> bool:
+        """Let nobody lead that is not listed, or that cannot be reached and has said nothing."""
+        core = self._core
+        if not core.cohort.passes_over_away:
+            return False
+        spoke = [core.cohort.leader(it.turn) for it in self._proposals.values()]
+        return core.pass_over(
+            lambda leader: (
+                leader not in self._sharing.dealers or (leader in core.gone and leader not in spoke)
+            )
+        )
 
     def _repair(self) -> None:
         """Ask for what may have been lost: shares, and the ACKs of those that may be ahead."""
@@ -177,7 +200,7 @@ class Agreement:
         if len(ranks) < cohort.threshold:
             raise RemoteProtocolError("too_few_members")
         if message.tau1 != self._sharing.tau1:
-            core.fetch(sender, Wanted.ADVERT_LIST)
+            self._sharing.on_other(sender)
             return
         if any(rank not in self._sharing.dealers for rank in ranks):
             raise RemoteProtocolError("not_in_list")
@@ -268,10 +291,10 @@ class Agreement:
 
     def _next_turn(self) -> None:
         core, cohort = self._core, self._core.cohort
-        core.turn += 1
-        if core.turn >= cohort.leader_turns_max:
+        if not core.end_turn():
             core.abort("no_agreement")
             return
+        self._pass_over_away()
         core.set_timer("turn", cohort.patience.takeover_s, self._next_turn)
         own = self._ack_of.get(core.rank)
         if own is not None:
@@ -285,7 +308,10 @@ class Agreement:
         self.progress()
 
     def on_gone(self) -> None:
-        """Wait no longer for a member that cannot be reached."""
+        """Wait no longer for a member that cannot be reached; nor for it to lead."""
+        if self._pass_over_away():
+            self._begin_turn()
+            self._repair()
         self.progress()
 
     def answer(self, fetch: Fetch) -> SessionMessage | None:

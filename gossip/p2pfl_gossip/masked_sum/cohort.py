@@ -8,6 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from p2pfl_crypto.encoding import DeltaEncoding, Encoding
 from p2pfl_crypto.identity import PeerId, public_key_of
@@ -100,6 +101,9 @@ class SessionMembers(ABC):
     encoding: Encoding | DeltaEncoding = field(init=False, repr=False)
     _ranks: dict[PeerId, int] = field(init=False, repr=False, compare=False)
 
+    passes_over_away: ClassVar[bool] = False
+    """Whether a leader that is not listed, or cannot be reached, has no turn after ADVERTISE."""
+
     def __post_init__(self) -> None:
         n = len(self.members)
         if n < COHORT_SIZE_MIN:
@@ -176,21 +180,26 @@ class SessionMembers(ABC):
         entries = self.entries_of(chunk)
         return 4 * self.encoding.body_entries(int(entries.stop) - int(entries.start))
 
+    def ring(self, members: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the members in the order in which they own the chunks in turn."""
+        return members
+
     def ring_of(self, chunk: int, members: tuple[int, ...]) -> tuple[int, ...]:
         """Return the members in the order in which they may own a chunk: primary, backup, ..."""
-        start = chunk % len(members)
-        return members[start:] + members[:start]
+        ring = self.ring(members)
+        start = chunk % len(ring)
+        return ring[start:] + ring[:start]
 
     def owners_of(self, chunk: int, members: tuple[int, ...]) -> tuple[int, ...]:
         """Return the owners of a chunk among U2, primary first: the head of its ring."""
-        count = min(self.owner_count, len(members))
-        return tuple(members[(chunk + place) % len(members)] for place in range(count))
+        ring, count = self.ring(members), min(self.owner_count, len(members))
+        return tuple(ring[(chunk + place) % len(ring)] for place in range(count))
 
     def owned_by(self, rank: int, members: tuple[int, ...]) -> tuple[int, ...]:
         """Return the chunks that a member of U2 owns, ascending."""
         if rank not in members:
             return ()
-        size, place = len(members), members.index(rank)
+        size, place = len(members), self.ring(members).index(rank)
         firsts = dict.fromkeys((place - turn) % size for turn in range(self.owner_count))
         return tuple(
             sorted(chunk for first in firsts for chunk in range(first, self.chunk_count, size))

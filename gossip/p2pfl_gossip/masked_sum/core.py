@@ -50,6 +50,7 @@ class Core:
         rank: our place.
         phase: where we stand.
         turn: which leader's turn it is, as far as we know; it only grows.
+        turns_ended: turns that were waited out; those passed over are not.
         gone: members that we wait for no longer; what they still say counts.
         blames: who broke the protocol, in the order found.
         reason: why the session was aborted, or empty.
@@ -65,6 +66,7 @@ class Core:
         self.cohort, self.rank, self.identity = cohort, rank, identity
         self.entropy, self._desk = entropy, desk
         self.phase, self.turn, self.reason = Phase.IDLE, 0, ""
+        self.turns_ended = 0
         self.aborted_in = Phase.IDLE
         self.now_s = 0.0
         self.actions: list[Action] = []
@@ -84,6 +86,23 @@ class Core:
     def is_turn_over(self, turn: int) -> bool:
         """Whether a message of that turn's leader is from the future, which must wait."""
         return turn > self.turn
+
+    def end_turn(self) -> bool:
+        """Look to the next leader, where one has had its time; tell whether there is one.
+
+        Among m + 1 that had theirs one is honest.
+        """
+        self.turn += 1
+        self.turns_ended += 1
+        is_there = self.turn < self.cohort.leader_turns_max
+        return is_there and self.turns_ended <= self.cohort.liars_max
+
+    def pass_over(self, is_away: Callable[[int], bool]) -> bool:
+        """Look to the next leader that is not away, at no time; tell whether it is another one."""
+        turn, last = self.turn, self.cohort.leader_turns_max - 1
+        while self.turn < last and is_away(self.cohort.leader(self.turn)):
+            self.turn += 1
+        return self.turn != turn
 
     def begin(self, now_s: float) -> None:
         """Take the time of an input, and begin to gather its actions."""

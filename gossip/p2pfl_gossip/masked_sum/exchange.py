@@ -76,6 +76,11 @@ class Exchange:
         """U2."""
         return self._agreement.members
 
+    @property
+    def listed(self) -> tuple[int, ...]:
+        """U1."""
+        return self._agreement.listed
+
     def owned(self, rank: int) -> tuple[int, ...]:
         """Return the chunks that a member owns."""
         if rank not in self._owned:

@@ -34,6 +34,10 @@ class SessionKeys(ABC):
         return ()
 
     @abstractmethod
+    def on_other(self, rank: int) -> None:
+        """Note that a member follows another list than ours."""
+
+    @abstractmethod
     def on_ahead(self, rank: int) -> None:
         """Note that a member is further than we are."""
 

@@ -210,7 +210,7 @@ class SumHeader(SessionMessage, frozen=True, tag=77):
 
 
 class SumDigest(SessionMessage, frozen=True, tag=78):
-    """6 SUM: what the sender, an owner or a deputy, found the sum of a chunk to be."""
+    """6 SUM: what `member`, an owner or a deputy, found the sum of a chunk to be."""
 
     ballot: Digest
     member: UInt32
@@ -264,6 +264,8 @@ class Wanted(IntEnum):
     """Of chunk `first`."""
     SIGNATURE = 14
     """The asked member's own, of the mean."""
+    SUM_DIGESTS = 15
+    """Of chunk `first`: all signed digests of its sum that the asked member has seen."""
 
 
 MASKED_SUM_MESSAGES = (

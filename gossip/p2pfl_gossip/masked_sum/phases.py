@@ -86,3 +86,11 @@ WINDOWS: Windows = {
 Before the first it is kept, since others may be ahead; after the last it is dropped, since the
 sender may not know yet. A type that is not here is none of this protocol.
 """
+
+GROUP_WINDOWS: Windows = {
+    kind: window
+    for kind, window in WINDOWS.items()
+    if kind not in (Advert, AdvertList, MeanSignature)
+} | {SumDigest: (Phase.REVEAL, Phase.DONE)}
+"""The same, in a group's session: its keys are gathered before it, and what its sums lead to is
+signed after it. Two digests of one signer are told of later, too."""

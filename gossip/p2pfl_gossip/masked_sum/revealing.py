@@ -71,6 +71,13 @@ class Revealing:
         core.set_timer("reveals", core.cohort.patience.gather_s, self.fetch_missing)
         self._take(core.rank, self._reveal)
 
+    def want(self, told: Callable[[], None]) -> None:
+        """Ask all for their reveals, where nobody sent us theirs: we have a use for the masks."""
+        if self._told is None:
+            self._told = told
+            self.fetch_missing()
+            self._rebuild_if_enough()
+
     def on_reveal(self, sender: int, message: Reveal) -> None:
         """Take a member's shares; those whose digest is not the dealer's are dropped."""
         if message.ballot != self._ballot:

@@ -39,6 +39,10 @@ class Sharing:
         """U1."""
         return self._keys.dealers
 
+    def on_other(self, rank: int) -> None:
+        """Note that a member follows another list than ours."""
+        self._keys.on_other(rank)
+
     def tell(self, told: Callable[[], None]) -> None:
         """Have `told` called when a header or a share came."""
         self._told = told
@@ -106,8 +110,7 @@ class Sharing:
         if header.dealer != sender or header.session != core.cohort.session:
             raise RemoteProtocolError("not_your_header")
         if header.tau1 != self.tau1:
-            # Another list was shown to the dealer; whoever signed both is to blame.
-            core.fetch(sender, Wanted.ADVERT_LIST)
+            self._keys.on_other(sender)
             return
         if sender not in self.dealers:
             raise RemoteProtocolError("not_in_list")

@@ -163,8 +163,6 @@ class Summing(ABC):
             return
         attempt = self._deputised.get(chunk, 0)
         self._deputised[chunk] = attempt + 1
-        # An owner that has spoken is alive; after the owners, each member is asked for its own.
-        owners = sorted(self._live[chunk], key=lambda rank: rank not in self._said[chunk])
         for member in self.members:
             if self._exchange.held(chunk, member) is not None:
                 continue
@@ -172,10 +170,15 @@ class Summing(ABC):
             if member == core.rank:
                 self._exchange.keep_own(chunk)
                 continue
-            core.fetch(owners[attempt % len(owners)], Wanted.CHUNK, chunk, member)
-            if attempt:
-                core.fetch(member, Wanted.CHUNK, chunk, member)
+            for source in self._sources(chunk, member, attempt):
+                core.fetch(source, Wanted.CHUNK, chunk, member)
         self._sum_what_is_complete()
+
+    def _sources(self, chunk: int, member: int, attempt: int) -> tuple[int, ...]:
+        """Ask an owner first, one that has spoken as it is alive; then each member for its own."""
+        owners = sorted(self._live[chunk], key=lambda rank: rank not in self._said[chunk])
+        owner = owners[attempt % len(owners)]
+        return (owner, member) if attempt else (owner,)
 
     def _sum_what_is_complete(self) -> None:
         for chunk in self._deputised:

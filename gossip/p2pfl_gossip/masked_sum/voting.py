@@ -31,6 +31,14 @@ class Voting:
 
     def start(self) -> None:
         """Wait for the leader's ballot, or make it."""
+        core = self._core
+        self._pass_over_away()
+        self._begin_turn()
+        core.set_timer("repair", core.cohort.patience.gather_s, self._repair)
+        self.progress()
+
+    def _begin_turn(self) -> None:
+        """Give a leader the time to gather receipts, and then to lead."""
         core, patience = self._core, self._core.cohort.patience
         # Other owners may still wait for chunks that we do not own, and be here that much later.
         # The first turn ends for all at one time, or else the last is over when its leader speaks.
@@ -39,8 +47,18 @@ class Voting:
             core.set_timer("lead", until_late_s + patience.gather_s, self._propose)
         turn_s = until_late_s + patience.gather_s + patience.takeover_s
         core.set_timer("turn", turn_s, self._next_turn)
-        core.set_timer("repair", patience.gather_s, self._repair)
-        self.progress()
+
+    def _pass_over_away(self) -> bool:
+        """Let nobody lead that is not listed, or that cannot be reached and has said nothing."""
+        core = self._core
+        if not core.cohort.passes_over_away:
+            return False
+        spoke = [core.cohort.leader(it.turn) for it in self._ballots.values()]
+        return core.pass_over(
+            lambda leader: (
+                leader not in self._exchange.listed or (leader in core.gone and leader not in spoke)
+            )
+        )
 
     def progress(self) -> None:
         """Do whatever has become possible."""
@@ -285,10 +303,10 @@ class Voting:
 
     def _next_turn(self) -> None:
         core, patience = self._core, self._core.cohort.patience
-        core.turn += 1
-        if core.turn >= core.cohort.leader_turns_max:
+        if not core.end_turn():
             core.abort("no_certificate")
             return
+        self._pass_over_away()
         core.set_timer("turn", patience.takeover_s, self._next_turn)
         own = self._vote_of.get(core.rank)
         if own is not None:
@@ -298,7 +316,9 @@ class Voting:
         self.progress()
 
     def on_gone(self) -> None:
-        """Wait no longer for a member that cannot be reached."""
+        """Wait no longer for a member that cannot be reached; nor for it to lead."""
+        if self._pass_over_away():
+            self._begin_turn()
         self.progress()
 
     def answer(self, fetch: Fetch) -> SessionMessage | None:

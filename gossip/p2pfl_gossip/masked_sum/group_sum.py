@@ -1,0 +1,126 @@
+"""A group's masked sum: all members learn the sums of their deltas, chunk by chunk.
+
+The ledger gathers the keys before the session, and says what the sums lead to after it. Nothing is
+decoded here: no member's own values take the place of a sum, and no weight travels with it.
+
+Do not begin a session of a later round before this one has come to REVEAL, or has ended: one
+journal serves all of a group's sessions, and never are there two with chunks unsent. From then on
+it may go on beside the next one, until `abandon`.
+"""
+
+from typing import ClassVar
+
+from p2pfl_crypto.identity import Identity
+from p2pfl_gossip.actions import Action, PeerId, Vector
+from p2pfl_gossip.desk import Desk
+from p2pfl_gossip.masked_sum.core import Blame, Entropy
+from p2pfl_gossip.masked_sum.epoch_cohort import EpochCohort
+from p2pfl_gossip.masked_sum.gathered import Gathered, GatheredKeys
+from p2pfl_gossip.masked_sum.group_summing import GroupSumming
+from p2pfl_gossip.masked_sum.jobs import ChunkSum, Spend
+from p2pfl_gossip.masked_sum.journal import SessionJournal
+from p2pfl_gossip.masked_sum.phases import GROUP_WINDOWS, Phase, Windows
+from p2pfl_gossip.masked_sum.session import Aborted, Session
+from p2pfl_gossip.records import Record
+
+__all__ = ["Aborted", "GroupSum", "Sums"]
+
+
+class Sums(Record, frozen=True):
+    """The end of a group's session with its sums; the same for all members that have them.
+
+    Attributes:
+        members: U3, ranks whose deltas are in the sums, ascending.
+        ballot: digest of what t members voted for.
+        chunks: the sum of each chunk and its digest; None where the ballot names no owner, so that
+            the chunk is void. Whether a sum is in range is for the encoding to say.
+        blames: who broke the protocol, as far as it was known then.
+    """
+
+    members: tuple[int, ...]
+    ballot: bytes
+    chunks: tuple[ChunkSum | None, ...]
+    blames: tuple[Blame, ...]
+
+
+class GroupSum(Session[GroupSumming]):
+    """One member's side of one round's session.
+
+    Args:
+        cohort: the epoch's members and this round.
+        identity: ours; signs what we say.
+        delta: float32[d], what training has changed, shrunk to the clip; read-only from now on.
+            None if we have nothing to put in: then we help the others, and are not in U3.
+        gathered: the keys of the list that we follow.
+        entropy: gives uniform secret bytes that no other session gets, not after a restart either.
+        records: what earlier incarnations asked to `Persist`.
+        desk: of whoever composes; the session works at a sub-desk of it.
+
+    Raises:
+        NotFinite: the delta holds a NaN or an infinity; names the first.
+        ValueError: the delta is of another form.
+        LocalProtocolError: the identity is none of the epoch's, or what was gathered is not in
+            order.
+    """
+
+    windows: ClassVar[Windows] = GROUP_WINDOWS
+
+    def __init__(
+        self,
+        cohort: EpochCohort,
+        identity: Identity,
+        delta: Vector | None,
+        gathered: Gathered,
+        *,
+        entropy: Entropy,
+        records: dict[str, bytes | Vector],
+        desk: Desk,
+    ) -> None:
+        core = self.core_type(cohort, identity, entropy, desk.sub(self.on_answer))
+        super().__init__(
+            core,
+            SessionJournal(cohort.group, records),
+            GatheredKeys(core, gathered),
+            delta,
+            cohort.weights[core.rank],
+            make_summing=GroupSumming,
+            spend=Spend(cohort.epoch, cohort.round),
+        )
+        self.outcome: Sums | Aborted | None = None
+
+    def ask_digests(self, now_s: float, peer: PeerId) -> list[Action]:
+        """Ask a member by which signed digests it took its sums.
+
+        For where members come to different sums: two that one signer gave are told of in `blames`.
+        """
+        core = self._begin(now_s)
+        if core.phase in (Phase.REVEAL, Phase.DONE) and not self._is_over:
+            self._summing.ask_digests(self._rank_of(peer))
+        return self._end()
+
+    def _is_ended(self) -> bool:
+        return self.outcome is not None
+
+    def _set_outcome(self) -> None:
+        summing = self._summing
+        self.outcome = Sums(
+            members=summing.members,
+            ballot=summing.ballot,
+            chunks=tuple(summing.sums.get(chunk) for chunk in range(self._core.cohort.chunk_count)),
+            blames=self.blames,
+        )
+
+    def _set_aborted(self, aborted: Aborted) -> None:
+        self.outcome = aborted
+
+    def _on_done(self) -> None:
+        """Go on giving sums until the session's time is up, or it is abandoned."""
+
+    def _on_gone_late(self) -> None:
+        if self._core.phase == Phase.REVEAL:
+            self._summing.on_gone()
+
+    def _on_session_over(self) -> None:
+        if self._core.phase == Phase.REVEAL:
+            self._core.abort("sums_missing")
+        super()._on_session_over()
