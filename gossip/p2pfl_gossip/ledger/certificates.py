@@ -24,7 +24,7 @@ from p2pfl_gossip.ledger.messages import (
 from p2pfl_gossip.records import MalformedFrame
 
 
-def verify_of(epoch: Epoch, rank: int, kind: bytes, signature: bytes, body: bytes) -> None:
+def verify_of(epoch: Epoch, rank: int, kind: bytes, signature: bytes, *body: bytes) -> None:
     """Check what a member states in the ledger of its epoch.
 
     Raises:
@@ -33,7 +33,7 @@ def verify_of(epoch: Epoch, rank: int, kind: bytes, signature: bytes, body: byte
     if rank >= epoch.size:
         raise RemoteProtocolError("no_such_member")
     try:
-        verify_statement(epoch.keys[rank], kind, rank, signature, body)
+        verify_statement(epoch.keys[rank], kind, rank, signature, *body)
     except InvalidIdentity:
         raise RemoteProtocolError("bad_signature") from None
 

@@ -10,6 +10,7 @@ from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip.ledger.charter import CHARTER_BYTES_MAX, Epoch
 from p2pfl_gossip.ledger.entries import Bitmap, Entry, Head
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MAX
+from p2pfl_gossip.masked_sum.messages import SumDigest
 from p2pfl_gossip.records import (
     ByteSize,
     Digest,
@@ -240,6 +241,57 @@ class Finality(LedgerMessage, frozen=True, tag=162):
     signatures: Signatures
 
 
+class TwoAdverts(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
+    """A member advertised twice for one round; the lower digest comes first."""
+
+    one: GroupAdvert
+    other: GroupAdvert
+
+
+class AdvertAndHead(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
+    """A member signed another head in a round than that of its advert.
+
+    Attributes:
+        advert: its advert of the round.
+        head: the other head.
+        signature: of kind ``head``, over what `head_statement` says of it in that round.
+    """
+
+    advert: GroupAdvert
+    head: Head
+    signature: Signature
+
+
+class TwoEntries(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=3):
+    """A member signed two entries of one round; the lower digest comes first."""
+
+    one: EntrySignature
+    other: EntrySignature
+
+
+class TwoSums(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):
+    """A member signed two sums of one chunk under one ballot; the lower digest comes first."""
+
+    one: SumDigest
+    other: SumDigest
+
+
+class Evidence(LedgerMessage, frozen=True, tag=163):
+    """A proof that a member of an epoch lied, which anybody can check, whoever brings it."""
+
+    epoch: UInt32
+    round: UInt63
+    member: UInt32
+    proof: TwoAdverts | AdvertAndHead | TwoEntries | TwoSums
+
+
+class EvidenceRequest(LedgerMessage, frozen=True, tag=164):
+    """Asks for evidence that the asked member named in an advert."""
+
+    epoch: UInt32
+    digests: Annotated[tuple[Digest, ...], ByteSize(max_length=EVIDENCE_NAMED_MAX)]
+
+
 LEDGER_MESSAGES = (
     GroupAdvert
     | GroupList
@@ -252,6 +304,8 @@ LEDGER_MESSAGES = (
     | HeldRequest
     | Held
     | Finality
+    | Evidence
+    | EvidenceRequest
 )
 """All that the wire must know of the ledger, beside models and masked sums."""
 

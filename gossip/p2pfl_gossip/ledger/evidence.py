@@ -1,0 +1,319 @@
+"""Evidence: proofs that a member lied, which anybody can check, and who is out for them.
+
+An honest member says one thing in each of its places: one advert a round, with one head; one entry
+signature a round; one sum of a chunk. Two different ones prove a lie, to everybody.
+
+Members name in their adverts what they hold. What m + 1 of the listed adverts name, somebody honest
+holds, who checked it and gives it. So who is out is a function of the list, the same for all, and a
+signer still sees a proof with its own eyes before it signs.
+
+Of each member the *first* proof that came is kept, no other. Named is counted by member, so two
+members need not hold the same proof; and a liar that makes ever new ones against itself (an order
+by digest would invite that) moves nothing: what was named stays here to be given.
+"""
+
+from collections.abc import Callable, Container, Mapping
+
+from p2pfl_crypto.hashing import hash_parts
+from p2pfl_gossip.actions import RemoteProtocolError, Vector
+from p2pfl_gossip.ledger.certificates import require_entry_signature, verify_of
+from p2pfl_gossip.ledger.charter import Epoch
+from p2pfl_gossip.ledger.entries import Entry, Strike, out_of
+from p2pfl_gossip.ledger.messages import (
+    EVIDENCE_NAMED_MAX,
+    AdvertAndHead,
+    EntrySignature,
+    Evidence,
+    EvidenceRequest,
+    Finality,
+    GroupAdvert,
+    Named,
+    TwoAdverts,
+    TwoEntries,
+    TwoSums,
+    head_statement,
+)
+from p2pfl_gossip.ledger.seat import Seat
+from p2pfl_gossip.masked_sum.messages import SumDigest
+from p2pfl_gossip.records import Codec, MalformedFrame
+
+EVIDENCE_PREFIX = "ledger/evidence/"
+
+EVIDENCE_BYTES_MAX = 8 * 1024
+"""Two adverts that name eight proofs each take less than 2 KB."""
+
+_CODEC = Codec(Evidence | None, frame_bytes_max=EVIDENCE_BYTES_MAX)
+
+SessionOf = Callable[[int], bytes]
+"""Names the masked sum of a round, in the present epoch."""
+
+
+# --- what is a proof ----------------------------------------------------------------------------
+
+
+def evidence_of_adverts(epoch: Epoch, one: GroupAdvert, other: GroupAdvert) -> Evidence:
+    """Make a proof of two adverts of one member and one round."""
+    one, other = sorted((one, other), key=lambda advert: advert.digest(epoch))
+    return Evidence(one.epoch, one.round, one.member, TwoAdverts(one, other))
+
+
+def evidence_of_entries(one: EntrySignature, other: EntrySignature) -> Evidence:
+    """Make a proof of two entry signatures of one member and one round."""
+    one, other = sorted((one, other), key=lambda said: said.entry)
+    return Evidence(one.epoch, one.round, one.member, TwoEntries(one, other))
+
+
+def evidence_of_sums(epoch: Epoch, round_: int, one: SumDigest, other: SumDigest) -> Evidence:
+    """Make a proof of two sums that one member signed for one chunk."""
+    one, other = sorted((one, other), key=lambda said: said.digest)
+    return Evidence(epoch.number, round_, one.member, TwoSums(one, other))
+
+
+def evidence_of_heads(
+    epoch: Epoch, proof: Finality, adverts: Mapping[int, GroupAdvert]
+) -> list[Evidence]:
+    """Compare a proof of finality, that was checked, with the adverts of its round.
+
+    Args:
+        epoch: of the proof.
+        proof: t heads, each signed with an advert of the round after the entry.
+        adverts: of that round, by rank.
+
+    Returns:
+        A proof against each member that named another head in its advert.
+    """
+    found = []
+    for place, rank in enumerate(epoch.unpack(proof.signers) or ()):
+        advert = adverts.get(rank)
+        if advert is not None and advert.head != proof.head:
+            signature = proof.signatures[64 * place : 64 * place + 64]
+            both = AdvertAndHead(advert, proof.head, signature)
+            found.append(Evidence(advert.epoch, advert.round, rank, both))
+    return found
+
+
+def evidence_digest(epoch: Epoch, evidence: Evidence) -> bytes:
+    """Name a proof: H("p2pfl/evidence", group, canonical bytes)."""
+    return hash_parts(b"p2pfl/evidence", epoch.group, _CODEC.encode(evidence))
+
+
+def require_evidence(epoch: Epoch, evidence: Evidence, session_of: SessionOf) -> None:
+    """Check a proof that a member of this epoch lied.
+
+    Args:
+        epoch: the epoch; a proof of an ended one says nothing any more.
+        evidence: the proof.
+        session_of: names the masked sum of a round.
+
+    Raises:
+        RemoteProtocolError: it proves nothing.
+    """
+    if evidence.epoch != epoch.number:
+        raise RemoteProtocolError("wrong_epoch")
+    match evidence.proof:
+        case TwoAdverts(one, other):
+            _require_two(one.digest(epoch), other.digest(epoch))
+            for advert in (one, other):
+                _require_advert(epoch, evidence, advert)
+        case AdvertAndHead(advert, head, signature):
+            if advert.head == head:
+                raise RemoteProtocolError("no_contradiction")
+            _require_advert(epoch, evidence, advert)
+            statement = head_statement(epoch, evidence.round, head)
+            verify_of(epoch, evidence.member, b"head", signature, statement)
+        case TwoEntries(one, other):
+            _require_two(one.entry, other.entry)
+            for said in (one, other):
+                if (said.member, said.round) != (evidence.member, evidence.round):
+                    raise RemoteProtocolError("other_place")
+                require_entry_signature(epoch, said)
+        case TwoSums(one, other):
+            _require_two(one.digest, other.digest)
+            _require_sums(epoch, evidence, one, other, session_of(evidence.round))
+
+
+def _require_two(one: bytes, other: bytes) -> None:
+    """Two statements differ, and stand in the one order in which a proof is written."""
+    if one >= other:
+        raise RemoteProtocolError("no_contradiction")
+
+
+def _require_advert(epoch: Epoch, evidence: Evidence, advert: GroupAdvert) -> None:
+    place = (advert.epoch, advert.round, advert.member)
+    if place != (evidence.epoch, evidence.round, evidence.member):
+        raise RemoteProtocolError("other_place")
+    verify_of(epoch, advert.member, b"advert", advert.signature, advert.digest(epoch))
+
+
+def _require_sums(
+    epoch: Epoch, evidence: Evidence, one: SumDigest, other: SumDigest, session: bytes
+) -> None:
+    if (one.ballot, one.chunk) != (other.ballot, other.chunk):
+        raise RemoteProtocolError("other_place")
+    for said in (one, other):
+        if said.member != evidence.member or said.session != session:
+            raise RemoteProtocolError("other_place")
+        body = (session, said.ballot, said.chunk.to_bytes(8, "little"), said.digest)
+        verify_of(epoch, said.member, b"sum", said.signature, *body)
+
+
+# --- what follows from it -----------------------------------------------------------------------
+
+
+def named_by(epoch: Epoch, base: Entry, adverts: Mapping[int, GroupAdvert]) -> list[int]:
+    """Return whom at least m + 1 of the listed adverts name, and who is not out yet; ascending.
+
+    One of them is honest: it holds a proof, and has checked it.
+    """
+    counts: dict[int, int] = {}
+    for advert in adverts.values():
+        for named in advert.named:
+            counts[named.member] = counts.get(named.member, 0) + 1
+    out = out_of(epoch, base)
+    return sorted(
+        member for member, count in counts.items() if count > epoch.liars_max and member not in out
+    )
+
+
+def out_after(
+    epoch: Epoch, base: Entry, adverts: Mapping[int, GroupAdvert], proven: Container[int]
+) -> frozenset[int] | None:
+    """Return who is out by the entry of a list: those of its base, and who is named and proven.
+
+    Args:
+        epoch: the epoch.
+        base: the entry that all listed adverts name.
+        adverts: the listed ones.
+        proven: members against whom a proof is here.
+
+    Returns:
+        A function of the list; None while a proof that is named is not here yet.
+    """
+    named = named_by(epoch, base, adverts)
+    if any(member not in proven for member in named):
+        return None
+    return out_of(epoch, base).union(named)
+
+
+def strikes_after(epoch: Epoch, base: Entry) -> tuple[Strike, ...]:
+    """Return the strikes by the entry of a list: those of its base, within an epoch.
+
+    What two messages prove is no strike but a lie, for which a member is out at once. Nothing gives
+    strikes yet.
+    """
+    return base.strikes if base.epoch == epoch.number else ()
+
+
+# --- the book -----------------------------------------------------------------------------------
+
+
+class EvidenceBook:
+    """The first proof against each member, kept for good; named, given and fetched.
+
+    Args:
+        seat: our place.
+        session_of: names the masked sum of a round.
+    """
+
+    def __init__(self, seat: Seat, session_of: SessionOf) -> None:
+        self._seat, self._session_of = seat, session_of
+        self._held: dict[int, tuple[bytes, Evidence]] = {}
+
+    def restore(self, records: Mapping[str, bytes | Vector]) -> None:
+        """Take what earlier incarnations kept of the present epoch.
+
+        Raises:
+            MalformedFrame: a record is no evidence.
+        """
+        epoch = self._seat.epoch
+        for key in sorted(records):
+            stored = records[key]
+            if not key.startswith(evidence_key(epoch.number, None)):
+                continue
+            evidence = _CODEC.decode_untrusted(stored) if isinstance(stored, bytes) else None
+            if not isinstance(evidence, Evidence):
+                raise MalformedFrame("a record of evidence is none")
+            self._held[evidence.member] = (evidence_digest(epoch, evidence), evidence)
+
+    def clear(self) -> None:
+        """Begin another epoch: what was proven in the last one says nothing in it.
+
+        The records stay, for people.
+        """
+        self._held.clear()
+
+    def holds(self, member: int) -> bool:
+        """Whether there is a proof that a member lied."""
+        return member in self._held
+
+    def note(self, evidence: Evidence) -> bool:
+        """Keep a proof that we found ourselves, of statements that were checked.
+
+        Returns:
+            Whether it is the first against its member.
+        """
+        if evidence.member in self._held:
+            return False
+        self._held[evidence.member] = (evidence_digest(self._seat.epoch, evidence), evidence)
+        self._seat.keep({evidence_key(evidence.epoch, evidence.member): _CODEC.encode(evidence)})
+        return True
+
+    def named(self, out: Container[int]) -> tuple[Named, ...]:
+        """Return what our next advert names: one a member, the lowest not yet out first."""
+        members = [member for member in sorted(self._held) if member not in out]
+        return tuple(
+            Named(member, self._held[member][0]) for member in members[:EVIDENCE_NAMED_MAX]
+        )
+
+    # --- giving and fetching ----------------------------------------------------------------
+
+    def on_advert(self, advert: GroupAdvert, out: Container[int]) -> None:
+        """Ask a member for the proofs that its advert names and we lack; once per advert."""
+        self._ask(advert, lambda member: member not in out)
+
+    def ask(self, base: Entry, adverts: Mapping[int, GroupAdvert]) -> None:
+        """Ask all that name them for the proofs that a list's entry takes and we lack."""
+        wanted = named_by(self._seat.epoch, base, adverts)
+        for advert in adverts.values():
+            self._ask(advert, lambda member: member in wanted)
+
+    def _ask(self, advert: GroupAdvert, is_wanted: Callable[[int], bool]) -> None:
+        seat = self._seat
+        digests = tuple(
+            named.digest
+            for named in advert.named
+            if named.member not in self._held and is_wanted(named.member)
+        )
+        if digests and advert.member != seat.rank:
+            seat.send(advert.member, EvidenceRequest(seat.epoch.number, digests))
+
+    def on_request(self, asker: int, message: EvidenceRequest) -> None:
+        """Give a member the proofs that it asks for, as far as they are here."""
+        if message.epoch != self._seat.epoch.number:
+            return
+        for digest, evidence in self._held.values():
+            if digest in message.digests:
+                self._seat.send(asker, evidence)
+
+    def on_evidence(self, message: Evidence) -> bool:
+        """Check and keep a proof, whoever brings it.
+
+        Returns:
+            Whether it is the first against its member.
+
+        Raises:
+            RemoteProtocolError: it proves nothing.
+        """
+        if message.epoch < self._seat.epoch.number or message.member in self._held:
+            return False  # Void, or known already.
+        require_evidence(self._seat.epoch, message, self._session_of)
+        return self.note(message)
+
+    def out(self, base: Entry, adverts: Mapping[int, GroupAdvert]) -> frozenset[int] | None:
+        """Return `out_after` by what is here."""
+        return out_after(self._seat.epoch, base, adverts, self._held)
+
+
+def evidence_key(epoch: int, member: int | None) -> str:
+    """Name the record of a proof, or with None the prefix of all of an epoch."""
+    return f"{EVIDENCE_PREFIX}{epoch:08x}/" + ("" if member is None else f"{member:04x}")
