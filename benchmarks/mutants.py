@@ -144,7 +144,6 @@ PARTS = {
     ),
 }
 
-_CODES = "exit_code_by_key"  # As mutmut names it in its files.
 PERIOD_S = 10.0  # Of the looks at how far the tests are.
 KILLED = {1, 3}
 TIMED_OUT = {-24, 24, 36, 152, 255}
@@ -212,34 +211,16 @@ class Workshop:
         lines += ["timeout_multiplier=5", "timeout_constant=30"]
         for key, values in rows.items():
             lines += [f"{key}=", *(f"    {value}" for value in values)]
-        (self._folder / "setup.cfg").write_text("\n".join(lines) + "\n")
+        file, text = self._folder / "setup.cfg", "\n".join(lines) + "\n"
+        if not (file.is_file() and file.read_text() == text):
+            file.write_text(text)
+            # Have it learn anew which test reaches what; else it would forget what was killed.
+            (self._folder / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
 
     def make(self, children: int) -> None:
-        """Make the mutants that are not there, and learn which test reaches what; test none.
-
-        Those that were killed stay so where their file is as it was.
-        """
-        before = self._verdicts()
+        """Make the mutants that are not there, and learn which test reaches what; test none."""
         # mutmut ends with an error where no mutant has the name; by then it has done all this.
         self._mutmut(["p2pfl.none"], children, may_fail=True)
-        self._keep_killed(before)
-
-    def _verdicts(self) -> dict[Path, tuple[bytes, dict[str, int | None]]]:
-        """Return each file with its mutants in it, and how those ended."""
-        return {
-            file: (file.with_suffix("").read_bytes(), json.loads(file.read_text())[_CODES])
-            for file in sorted((self._folder / "mutants").rglob("*.py.meta"))
-        }
-
-    def _keep_killed(self, before: dict[Path, tuple[bytes, dict[str, int | None]]]) -> None:
-        """Put back what mutmut has forgotten since other tests answer for the part."""
-        for file, (text, codes) in before.items():
-            if file.is_file() and file.with_suffix("").read_bytes() == text:
-                known = json.loads(file.read_text())
-                for name, code in codes.items():
-                    if code in KILLED and known[_CODES].get(name, code) is None:
-                        known[_CODES][name] = code
-                file.write_text(json.dumps(known, indent=4))
 
     def test(self, names: Sequence[str], children: int) -> None:
         """Test the mutants of these names."""
@@ -275,7 +256,7 @@ class Workshop:
         """Return the exit code of each mutant's tests; None where they were not run."""
         codes: dict[str, int | None] = {}
         for file in sorted((self._folder / "mutants").rglob("*.py.meta")):
-            codes |= json.loads(file.read_text())[_CODES]
+            codes |= json.loads(file.read_text())["exit_code_by_key"]
         return {name: code for name, code in codes.items() if "__repr__" not in name}
 
     def survivor(self, name: str) -> Survivor:
@@ -284,7 +265,7 @@ class Workshop:
         (path,) = (
             file.relative_to(made).with_suffix("")
             for file in made.rglob("*.py.meta")
-            if name in json.loads(file.read_text())[_CODES]
+            if name in json.loads(file.read_text())["exit_code_by_key"]
         )
         with contextlib.chdir(self._folder):
             shown = get_diff_for_mutant(name, path=path).splitlines()
@@ -325,7 +306,7 @@ def run_part(
 ) -> tuple[Counter[str], list[Survivor]]:
     """Mutate a part; return how its mutants ended, and the survivors that nobody has explained."""
     known = tomllib.loads(EQUIVALENT.read_text())["equivalent"]
-    with _folder_of(name, keep) as folder:
+    with _folder_of(f"{name}.{only}" if only else name, keep) as folder:
         workshop = Workshop(folder, PARTS[name], only)
         workshop.make(children)
         drawn, before = _drawn(workshop, sample, seed), workshop.results()

@@ -10,10 +10,10 @@ from p2pfl_gossip.catch_up import ModelHeader, ModelRequest
 from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.exchange import Exchange
 from p2pfl_gossip.masked_sum.journal import Refused, SessionJournal, Step
-from p2pfl_gossip.masked_sum.machine import MaskedSum
 from p2pfl_gossip.masked_sum.mean_summing import MeanSumming
 from p2pfl_gossip.masked_sum.messages import Vote
 from p2pfl_gossip.masked_sum.revealing import Revealing
+from p2pfl_gossip.masked_sum.session import Session
 from p2pfl_gossip.masked_sum.summing import Summing
 from p2pfl_gossip.masked_sum.voting import Voting
 from p2pfl_simulations.results.recorder import Recorder
@@ -99,8 +99,8 @@ def trained_model_given() -> Iterator[tuple[Any, str, Any]]:
     def on_message(self: Any, now_s: float, sender: Any, message: Any) -> list[Any]:
         actions = honest(self, now_s, sender, message)
         if isinstance(message, ModelRequest):
-            model = self._vector
-            actions.append(SendBulk(sender, ModelHeader(self._round), (model,), model.nbytes))
+            model, header = self._position.vector, ModelHeader(self._position.round)
+            actions.append(SendBulk(sender, header, (model,), model.nbytes))
         return actions
 
     yield peer.Peer, "on_message", on_message
@@ -142,7 +142,7 @@ def signatures_unchecked() -> Iterator[tuple[Any, str, Any]]:
 def no_next_leader() -> Iterator[tuple[Any, str, Any]]:
     """Where a leader is silent, nobody takes over, and the session lives for ever."""
     yield Voting, "_next_turn", lambda _self: None
-    yield MaskedSum, "_on_session_over", lambda _self: None
+    yield Session, "_on_session_over", lambda _self: None
 
 
 @plant

@@ -46,12 +46,36 @@ def test_the_draws_cover_what_may_go_wrong() -> None:
     assert kinds["averaging: cohorts, masks real"] >= 900
 
 
-def test_a_planted_fault_is_found_and_its_replay_named() -> None:
-    seed = 122  # A peer restarts within its rounds.
-    found = sweep_run.run_seed(seed, "round-forgotten")
-    assert "goes from round 5 back to 0" in found.violation
-    replay = f"replay: ./scripts/bench sweep --from {seed} --seeds 1 --plant round-forgotten"
-    assert found.violation.endswith(replay)
+FOUND = {
+    "vote-before-record": (0, "sends Vote before it has recorded what was voted for"),
+    "spent-not-recorded": (0, "sends ChunkHeader before it has recorded that the vector is spent"),
+    "session-begun-twice": (74, "peer 3 blames peer 2: two_adverts"),
+    "trained-model-given": (0, "sends entries of the model that it trained in round 0"),
+    "round-forgotten": (122, "goes from round 5 back to 0"),
+    "one-sum-believed": (267, "end round 1 with different complete means of cohort"),
+    "signatures-unchecked": (28, "peer 0 blames peer 0: two_lists"),
+    "no-next-leader": (6, "have not finished: "),
+    "reveal-sent-once": (68, "have not finished: "),
+    "counted-twice": (74, "round 0 was ended by 6 of 5 peers"),
+    "blamed-for-repeating": (6, "blames peer 1: two_ballots"),
+    "voted-twice": (6, "sends Vote before it has recorded what was voted for"),
+}
+"""By plant: a seed that finds it, and what is found."""
+
+
+def test_each_plant_has_a_seed_that_finds_it() -> None:
+    assert FOUND.keys() == plants.keys()
+
+
+@pytest.mark.parametrize("plant", FOUND)
+def test_a_planted_fault_is_found_for_what_it_is_and_its_replay_named(plant: str) -> None:
+    seed, said = FOUND[plant]
+    found = sweep_run.run_seed(seed, plant)
+    assert said in found.violation
+    assert found.violation.endswith(
+        f"replay: ./scripts/bench sweep --from {seed} --seeds 1 --plant {plant}"
+    )
+    assert not sweep_run.run_seed(seed).violation
 
 
 def test_peers_that_cannot_finish_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
