@@ -33,7 +33,9 @@ def test_without_faults_all_members_get_the_exact_sums_of_all(n: int) -> None:
     assert np.abs(model - (driver.base + mean)).max() < bound
 
 
-def draw_drops(seed: int, members_max: int) -> GroupDriver:
+def draw_drops(
+    seed: int, members_max: int, driver_type: type[GroupDriver] = GroupDriver
+) -> GroupDriver:
     """Draw a session of which up to n - t members drop out in any phase."""
     random = Random(f"{seed}/group-drops")
     n = random.randint(5, members_max)
@@ -50,7 +52,7 @@ def draw_drops(seed: int, members_max: int) -> GroupDriver:
         for rank in random.sample(range(n), drops)
     }
     options: dict[str, Any] = {"tells_down": random.random() < 0.5}
-    return GroupDriver(cohort, people, seed, before=CrashIn(victims), **options)
+    return driver_type(cohort, people, seed, before=CrashIn(victims), **options)
 
 
 @pytest.mark.parametrize("seed", range(30))
