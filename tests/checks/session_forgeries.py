@@ -35,6 +35,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Held,
     Manifest,
     MeanSignature,
+    MeanSignatures,
     Proposal,
     Receipt,
     Reveal,
@@ -90,7 +91,8 @@ PLACES: dict[type[SessionMessage], Place] = {
     Reveal: Place(Phase.REVEAL, "shares"),
     SumHeader: Place(Phase.REVEAL, "digest"),
     SumDigest: Place(Phase.REVEAL, "digest"),
-    MeanSignature: Place(Phase.DONE, "digest", receiver=1),
+    MeanSignature: Place(Phase.DONE, "digest", receiver=LEADER),
+    MeanSignatures: Place(Phase.DONE, "digest"),
     Fetch: Place(
         Phase.AGREE,
         "second",

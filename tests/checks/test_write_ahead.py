@@ -10,7 +10,13 @@ from p2pfl.learner.learner import make_learner
 from p2pfl_gossip.actions import Action, Persist, Send, SendBulk
 from p2pfl_gossip.masked_sum.journal import KEY_PREFIX, Step, read_record
 from p2pfl_gossip.masked_sum.machine import MaskedSum
-from p2pfl_gossip.masked_sum.messages import Ack, Advert, ChunkHeader, MeanSignature, Vote
+from p2pfl_gossip.masked_sum.messages import (
+    Ack,
+    Advert,
+    ChunkHeader,
+    MeanSignature,
+    Vote,
+)
 from p2pfl_gossip.peer import Peer
 from p2pfl_simulations.checkers import Violation
 from p2pfl_simulations.checkers.write_ahead import PROMISES, WriteAhead
@@ -113,6 +119,21 @@ def test_a_record_that_is_never_made_is_seen(
 
     monkeypatch.setattr(MaskedSum, "_end", without)
     with pytest.raises(Violation, match=f"sends {kind.__name__} before it has recorded {record}"):
+        simulate()
+
+
+def test_a_gatherer_that_has_not_recorded_its_own_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    end = MaskedSum._end
+
+    def without(machine: MaskedSum) -> list[Action]:
+        return [action for action in end(machine) if not is_record(action, Step.SIGNED)]
+
+    monkeypatch.setattr(MaskedSum, "_end", without)
+    # Those of the others are seen before.
+    table = dict(PROMISES)
+    del table[MeanSignature]
+    monkeypatch.setattr("p2pfl_simulations.checkers.write_ahead.PROMISES", table)
+    with pytest.raises(Violation, match="sends MeanSignatures before it has recorded which mean"):
         simulate()
 
 

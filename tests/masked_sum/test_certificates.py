@@ -19,12 +19,13 @@ from p2pfl_gossip.masked_sum.certificate import (
     require_certified,
     to_record,
 )
-from p2pfl_gossip.masked_sum.certifying import ASKED_AGAIN_MAX, Signed
+from p2pfl_gossip.masked_sum.certifying import ASKED_MAX, Signed
 from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.jobs import MaskChunk, MaskedChunk
 from p2pfl_gossip.masked_sum.journal import _CODEC as JOURNAL
 from p2pfl_gossip.masked_sum.journal import JournalRecord, Step
-from p2pfl_gossip.masked_sum.messages import Fetch, MeanSignature, Wanted
+from p2pfl_gossip.masked_sum.messages import Fetch, MeanSignature, MeanSignatures, Wanted
+from p2pfl_gossip.masked_sum.phases import Phase
 from p2pfl_gossip.records import MalformedFrame, Record
 
 SIZE, ENTRIES = 8, 40
@@ -186,18 +187,128 @@ def test_signatures_in_anothers_name_are_refused() -> None:
     assert {(of, reason) for _, of, reason in session.refusals} == {(0, "not_your_signature")}
 
 
+# --- the member that gathers ------------------------------------------------------------------
+
+GATHERER = 3
+"""Leads the first turn of round 3."""
+
+
+def certified_by_all(session: SessionDriver, but: tuple[int, ...] = ()) -> bool:
+    machines = [machine for rank, machine in session.machines.items() if rank not in but]
+    for machine in machines:
+        if machine.signed is None:
+            return False
+        require_certified(session.cohort, certificate_of(session, machine.signed), Core.verify_of)
+    return True
+
+
+def test_one_member_gathers_and_all_have_one_message_of_it(ended: SessionDriver) -> None:
+    said = Counter((rank, type(message)) for rank, message in ended.said)
+    others = [rank for rank in range(SIZE) if rank != GATHERER]
+    assert all(said[rank, MeanSignature] == 1 for rank in others)
+    assert said[GATHERER, MeanSignatures] == SIZE - 1
+    assert sum(said[rank, MeanSignatures] for rank in others) == 0
+    assert said[GATHERER, MeanSignature] == 0
+
+
+def test_a_gatherer_that_says_nothing_is_done_without() -> None:
+    def mute(_session: SessionDriver, _rank: int, action: Action) -> list[Action]:
+        is_it = isinstance(action, Send) and isinstance(action.message, MeanSignatures)
+        return [] if is_it else [action]
+
+    session = driver(rewrite={GATHERER: mute}).run()
+    assert certified_by_all(session)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"signatures": bytes(64 * 6)}, "bad_signature"),
+        ({"signatures": bytes(64 * 5)}, "bad_certificate"),
+        ({"signers": b"\x1f"}, "wrong_signer_count"),
+        ({"signers": b"\x3f\0"}, "bad_bitmap"),
+        ({"digest": bytes(32)}, None),
+    ],
+    ids=["signatures", "too few", "signers", "bitmap", "another mean"],
+)
+def test_a_gatherer_that_lies_moves_nobody(changes: dict[str, Any], reason: str | None) -> None:
+    """Each finds out by itself, and asks all the others."""
+
+    def lie(_session: SessionDriver, _rank: int, action: Action) -> list[Action]:
+        if isinstance(action, Send) and isinstance(action.message, MeanSignatures):
+            return [Send(action.receiver, msgspec.structs.replace(action.message, **changes))]
+        return [action]
+
+    session = driver(rewrite={GATHERER: lie}).run()
+    refused = {(by, why) for by, of, why in session.refusals if of == GATHERER}
+    others = [rank for rank in range(SIZE) if rank != GATHERER]
+    assert refused == ({(rank, reason) for rank in others} if reason else set())
+    assert certified_by_all(session, but=(GATHERER,))
+
+
+def test_signatures_that_somebody_else_gathered_are_as_good(ended: SessionDriver) -> None:
+    """Who sends them counts for nothing: each is checked."""
+    bundle = next(message for _, message in ended.said if isinstance(message, MeanSignatures))
+
+    def mute(_session: SessionDriver, _rank: int, action: Action) -> list[Action]:
+        is_it = isinstance(action, Send) and isinstance(action.message, MeanSignatures)
+        return [] if is_it else [action]
+
+    session = driver(rewrite={GATHERER: mute})
+    session.run(until_s=2.5)
+    machine = session.machines[0]
+    assert machine.phase == Phase.DONE
+    assert machine.signed is None
+    machine.on_message(session.now_s, session.cohort.members[5], bundle)
+    assert machine.signed is not None
+
+
+@pytest.mark.parametrize("tells_down", [True, False])
+def test_a_gatherer_that_dies_is_done_without(tells_down: bool) -> None:
+    """At once where its links break, else after a while."""
+
+    def crash(_session: SessionDriver, rank: int, action: Action) -> bool:
+        is_it = isinstance(action, Send) and isinstance(action.message, MeanSignatures)
+        return rank == GATHERER and is_it
+
+    session = driver(before=crash, tells_down=tells_down)
+    session.run(until_s=2.5)
+    assert GATHERER in session.dead
+    assert certified_by_all(session, but=(GATHERER,)) == tells_down
+    session.run_rest()
+    assert certified_by_all(session, but=(GATHERER,))
+
+
+def test_a_member_that_gathers_notes_what_it_signs_before_it_passes_any_on() -> None:
+    noted: list[int] = []
+
+    def watch(_session: SessionDriver, rank: int, action: Action) -> bool:
+        if isinstance(action, Persist):
+            (value,) = action.records.values()
+            assert isinstance(value, bytes)
+            record = JOURNAL.decode_untrusted(value)
+            assert isinstance(record, JournalRecord)
+            if record.step == Step.SIGNED:
+                noted.append(rank)
+        if isinstance(action, Send) and isinstance(action.message, MeanSignatures):
+            assert rank in noted
+        return False
+
+    driver(before=watch).run()
+
+
 def test_lost_signatures_are_asked_for_again() -> None:
     lost: list[int] = []
 
     def lose(_session: SessionDriver, rank: int, action: Action) -> list[Action]:
         is_first = isinstance(action, Send) and isinstance(action.message, MeanSignature)
-        if is_first and len(lost) < SIZE * (SIZE - 1):
+        if is_first and len(lost) < SIZE * SIZE - 1:  # All to the gatherer, and all that it asked.
             lost.append(rank)
             return []
         return [action]
 
     session = driver(rewrite=dict.fromkeys(range(SIZE), lose)).run()
-    assert len(lost) == SIZE * (SIZE - 1)
+    assert len(lost) == SIZE * SIZE - 1
     assert all(machine.signed is not None for machine in session.machines.values())
 
 
@@ -210,7 +321,7 @@ def test_signatures_that_never_come_are_asked_for_so_often() -> None:
         return [] if isinstance(message, MeanSignature) else [action]
 
     session = driver(rewrite=dict.fromkeys(range(SIZE), lose)).run()
-    assert set(asked.values()) == {ASKED_AGAIN_MAX * (SIZE - 1)}
+    assert set(asked.values()) == {ASKED_MAX * (SIZE - 1)}
     assert all(machine.signed is None for machine in session.machines.values())
 
 

@@ -170,10 +170,21 @@ def test_the_mean_is_signed_by_a_digest_of_its_chunks() -> None:
     assert found == bytes.fromhex(VECTOR["mean_digest"])
     members = bytes([sum(1 << rank for rank in VECTOR["in_the_mean"])])
     signed = VECTOR["frames"]["MeanSignature"]
-    assert sorted(frame.split(":")[0] for frame in signed) == ["0", "1", "2", "3"]
+    # Member 3 gathers them: it sends its own with the others'.
+    assert sorted(frame.split(":")[0] for frame in signed) == ["0", "1", "2"]
+    signatures: dict[int, bytes] = {}
     for frame in signed:
         _tag, session, rank, said, signature = msgspec.msgpack.decode(bytes.fromhex(frame[3:]))
         assert (session, said) == (SESSION, found)
+        signatures[rank] = signature
+    (gathered,) = VECTOR["frames"]["MeanSignatures"]
+    _tag, session, said, signers, joined = msgspec.msgpack.decode(bytes.fromhex(gathered[3:]))
+    assert (session, said) == (SESSION, found)
+    ranks = [rank for rank in range(5) if signers[0] >> rank & 1]
+    assert len(ranks) == 4
+    for place, rank in enumerate(ranks):
+        signature = joined[64 * place : 64 * place + 64]
+        assert signatures.setdefault(rank, signature) == signature
         key, _ = sodium.crypto_sign_seed_keypair(bytes.fromhex(MEMBERS[rank]["identity_seed"]))
         stated = digest(b"p2pfl/sig", b"mean", le32(rank), SESSION, members, found)
         sodium.crypto_sign_open(signature + stated, key)

@@ -259,7 +259,10 @@ class MaskedCohorts(CertifiedAveraging):
     def on_peer_down(self, now_s: float, partner: int) -> list[Action]:
         """Wait no longer for a member that cannot be reached, in later sessions either."""
         self._away[partner] = None
-        return self._on_gone(now_s, partner, is_past=False)
+        actions: list[Action] = []
+        for round_ in self._lingering:  # It may be who gathers the signatures of a mean.
+            actions += self._sessions[round_].on_peer_down(now_s, self._roster.peers[partner])
+        return self._keep(actions) + self._on_gone(now_s, partner, is_past=False)
 
     def _on_gone(self, now_s: float, partner: int, *, is_past: bool) -> list[Action]:
         if self._vector is None or partner not in self._members_of(self._round):

@@ -11,21 +11,18 @@ an honest member signs once.
 """
 
 from collections.abc import Callable
-from typing import Annotated, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from p2pfl_crypto.hashing import body_digest
 from p2pfl_crypto.transcripts import mean_digest
 from p2pfl_gossip.actions import RemoteProtocolError, Vector
-from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MAX, Cohort
-from p2pfl_gossip.masked_sum.messages import Bitmap
-from p2pfl_gossip.records import ByteSize, Codec, Digest, MalformedFrame, Message, UInt32
+from p2pfl_gossip.masked_sum.cohort import Cohort, SessionMembers
+from p2pfl_gossip.masked_sum.messages import SIGNATURE_BYTES, Bitmap, SignatureOfEachMember
+from p2pfl_gossip.records import Codec, Digest, MalformedFrame, Message, UInt32
 
-SIGNATURE_BYTES = 64
 RECORD_BYTES_MAX = 16 * 1024  # 128 signatures are 8 KiB; bitmaps and a digest come beside.
-
-Signatures = Annotated[bytes, ByteSize(max_length=SIGNATURE_BYTES * COHORT_SIZE_MAX)]
 
 Verify: TypeAlias = Callable[..., None]
 """Called with cohort, rank, kind, signature and body; raises RemoteProtocolError."""
@@ -48,7 +45,7 @@ class Certificate(Message, frozen=True, tag=81):
     members: Bitmap
     digest: Digest
     signers: Bitmap
-    signatures: Signatures
+    signatures: SignatureOfEachMember
 
 
 _CODEC = Codec(Certificate | None, frame_bytes_max=RECORD_BYTES_MAX)
@@ -83,17 +80,46 @@ def require_certified(cohort: Cohort, certificate: Certificate, verify: Verify) 
         certificate: from anybody.
         verify: checks one signature.
     """
-    members, signers = cohort.unpack(certificate.members), cohort.unpack(certificate.signers)
-    if members is None or signers is None:
+    members = cohort.unpack(certificate.members)
+    if members is None:
         raise RemoteProtocolError("bad_bitmap")
     if len(members) < cohort.threshold:
         raise RemoteProtocolError("too_few_members")
+    require_signed(
+        cohort,
+        certificate.members,
+        certificate.digest,
+        certificate.signers,
+        certificate.signatures,
+        verify,
+    )
+
+
+def require_signed(
+    cohort: SessionMembers,
+    members: bytes,
+    digest: bytes,
+    signers: bytes,
+    signatures: bytes,
+    verify: Verify,
+) -> dict[int, bytes]:
+    """Check t signatures of a mean over `members`, or raise RemoteProtocolError.
+
+    Returns:
+        The signatures by rank, ascending.
+    """
+    ranks = cohort.unpack(signers)
+    if ranks is None:
+        raise RemoteProtocolError("bad_bitmap")
     # Exactly t, so that nobody has us check more.
-    if len(signers) != cohort.threshold:
+    if len(ranks) != cohort.threshold:
         raise RemoteProtocolError("wrong_signer_count")
-    if len(certificate.signatures) != SIGNATURE_BYTES * len(signers):
+    if len(signatures) != SIGNATURE_BYTES * len(ranks):
         raise RemoteProtocolError("bad_certificate")
-    for place, rank in enumerate(signers):
-        start = SIGNATURE_BYTES * place
-        signature = certificate.signatures[start : start + SIGNATURE_BYTES]
-        verify(cohort, rank, b"mean", signature, certificate.members, certificate.digest)
+    found = {
+        rank: signatures[SIGNATURE_BYTES * place : SIGNATURE_BYTES * (place + 1)]
+        for place, rank in enumerate(ranks)
+    }
+    for rank, signature in found.items():
+        verify(cohort, rank, b"mean", signature, members, digest)
+    return found

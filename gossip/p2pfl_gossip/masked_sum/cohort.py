@@ -23,6 +23,12 @@ CHUNK_COUNT_MAX = 1536
 CHUNK_ENTRIES = 2**20
 """What a chunk has at most, unless the vector is so long that CHUNK_COUNT_MAX would be passed:
 4 MiB, so that few chunks bound what is in memory at once, and a signature costs little beside."""
+SMALL_CHUNK_ENTRIES = 2**14
+"""A chunk of fewer is not worth a chunk: its messages cost more than its entries. So a short vector
+has fewer chunks than the cohort has members, and in each round other members own them."""
+SPREAD_CHUNKS = 8
+"""A vector however short is spread over so many members, or over all if they are fewer: no two of
+them hold all of it."""
 OWNERS_MAX = 4
 """More copies of each chunk than that cost more than the round that they save."""
 
@@ -80,8 +86,7 @@ class SessionMembers(ABC):
         patience: how long to wait for others; not part of the session's name.
         public_keys: of the members, by rank.
         session: the session's name.
-        chunk_count: a multiple of n, so that all own as many chunks, unless there are fewer
-            entries.
+        chunk_count: a multiple of n, so that all own as many chunks, unless the vector is short.
         encoding: how vectors are written modulo 2^32; Q follows from n.
 
     Raises:
@@ -100,6 +105,8 @@ class SessionMembers(ABC):
     chunk_count: int = field(init=False, repr=False)
     encoding: Encoding | DeltaEncoding = field(init=False, repr=False)
     _ranks: dict[PeerId, int] = field(init=False, repr=False, compare=False)
+    # Of the first chunk's ring: behind those who own chunks of a short vector the round before.
+    _first_place: int = field(init=False, repr=False, compare=False)
 
     passes_over_away: ClassVar[bool] = False
     """Whether a leader that is not listed, or cannot be reached, has no turn after ADVERTISE."""
@@ -123,7 +130,11 @@ class SessionMembers(ABC):
         object.__setattr__(self, "encoding", self._make_encoding())
         per_owner = -(-self.vector_entries // (n * CHUNK_ENTRIES))
         per_owner = min(per_owner, CHUNK_COUNT_MAX // n)
-        object.__setattr__(self, "chunk_count", min(n * per_owner, self.vector_entries))
+        worth = max(SPREAD_CHUNKS, self.vector_entries // SMALL_CHUNK_ENTRIES)
+        count = min(n * per_owner if worth >= n else worth, self.vector_entries)
+        first = self.round * count if count < n else 0
+        object.__setattr__(self, "chunk_count", count)
+        object.__setattr__(self, "_first_place", first)
         object.__setattr__(self, "_ranks", ranks)
         keys = tuple(public_key_of(member) for member in self.members)
         object.__setattr__(self, "public_keys", keys)
@@ -182,7 +193,8 @@ class SessionMembers(ABC):
 
     def ring(self, members: tuple[int, ...]) -> tuple[int, ...]:
         """Return the members in the order in which they own the chunks in turn."""
-        return members
+        start = self._first_place % len(members)
+        return members[start:] + members[:start]
 
     def ring_of(self, chunk: int, members: tuple[int, ...]) -> tuple[int, ...]:
         """Return the members in the order in which they may own a chunk: primary, backup, ..."""

@@ -87,6 +87,10 @@ class Exchange:
             self._owned[rank] = self._core.cohort.owned_by(rank, self.members)
         return self._owned[rank]
 
+    def owns(self, rank: int) -> bool:
+        """Whether a member owns chunks: only owners give receipts."""
+        return bool(self.owned(rank))
+
     def start(self) -> None:
         """Spend the vector, and gather the chunks that we own."""
         core, patience = self._core, self._core.cohort.patience
@@ -328,6 +332,12 @@ class Exchange:
 
     def _publish_receipt(self) -> None:
         core = self._core
+        if self.owns(core.rank):
+            self._say_what_we_hold()
+        core.advance(Phase.VOTE)
+
+    def _say_what_we_hold(self) -> None:
+        core = self._core
         bitmaps = b"".join(
             core.cohort.pack(m for m in self.members if self.held(chunk, m) is not None)
             for chunk in self.owned(core.rank)
@@ -336,7 +346,6 @@ class Exchange:
         message = Receipt(core.cohort.session, self.tau2, core.rank, bitmaps, signature)
         self.receipts[core.rank] = message
         core.broadcast(message)
-        core.advance(Phase.VOTE)
 
     def on_receipt(self, sender: int, message: Receipt) -> None:
         """Keep what an owner says that it holds."""
@@ -345,6 +354,8 @@ class Exchange:
         core.require_member(rank)
         if message.tau2 != self.tau2 or rank not in self.members:
             raise RemoteProtocolError("wrong_transcript")
+        if not self.owns(rank):
+            raise RemoteProtocolError("not_an_owner")
         size = core.cohort.bitmap_bytes
         if len(message.bitmaps) != size * len(self.owned(rank)):
             raise RemoteProtocolError("bad_receipt")

@@ -17,6 +17,7 @@ from p2pfl_gossip.masked_sum.messages import (
     AdvertList,
     Fetch,
     MeanSignature,
+    MeanSignatures,
     SessionMessage,
 )
 from p2pfl_gossip.masked_sum.phases import WINDOWS, Windows
@@ -98,6 +99,7 @@ class MaskedSum(Session[MeanSumming]):
             Advert: self._advertising.on_advert,
             AdvertList: self._advertising.on_advert_list,
             MeanSignature: self._certifying.on_signature,
+            MeanSignatures: self._certifying.on_signatures,
         }
         self.outcome: Summed | Aborted | None = None
 
@@ -130,7 +132,8 @@ class MaskedSum(Session[MeanSumming]):
         self._certifying.start()
 
     def _on_gone_late(self) -> None:
-        """Do nothing: what is missing is asked for when it is due."""
+        # What else is missing is asked for when it is due.
+        self._certifying.on_gone()
 
     def _answer(self, fetch: Fetch) -> SessionMessage | None:
         return self._certifying.answer(fetch)

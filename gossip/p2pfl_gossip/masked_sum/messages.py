@@ -30,6 +30,8 @@ OwnerMap = Annotated[bytes, ByteSize(max_length=CHUNK_COUNT_MAX)]
 # 16 bytes of bitmap for each chunk that a member owns: with 4 owners a chunk and 5 members at
 # most 4/5 of 1,536 chunks, of one byte each; with 128 members 48 chunks.
 Bitmaps = Annotated[bytes, ByteSize(max_length=4 * CHUNK_COUNT_MAX)]
+SIGNATURE_BYTES = 64
+SignatureOfEachMember = Annotated[bytes, ByteSize(max_length=SIGNATURE_BYTES * COHORT_SIZE_MAX)]
 
 
 class SessionMessage(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -227,6 +229,17 @@ class MeanSignature(SessionMessage, frozen=True, tag=80):
     signature: Signature
 
 
+class MeanSignatures(SessionMessage, frozen=True, tag=82):
+    """After 6: exactly t members' signatures of this mean, in order of rank, as one gathered them.
+
+    It says nothing itself and is not signed: whoever gets it checks each of them.
+    """
+
+    digest: Digest
+    signers: Bitmap
+    signatures: SignatureOfEachMember
+
+
 class Fetch(SessionMessage, frozen=True, tag=79):
     """Asks for something again; `what` is a `Wanted`.
 
@@ -285,6 +298,7 @@ MASKED_SUM_MESSAGES = (
     | SumHeader
     | SumDigest
     | MeanSignature
+    | MeanSignatures
     | Fetch
 )
 """All that the wire must know of masked sums."""

@@ -15,6 +15,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Held,
     Manifest,
     MeanSignature,
+    MeanSignatures,
     Proposal,
     Receipt,
     Reveal,
@@ -79,6 +80,7 @@ WINDOWS: Windows = {
     SumHeader: (Phase.REVEAL, Phase.REVEAL),
     SumDigest: (Phase.REVEAL, Phase.REVEAL),
     MeanSignature: (Phase.DONE, Phase.DONE),
+    MeanSignatures: (Phase.DONE, Phase.DONE),
     Fetch: (Phase.ADVERTISE, Phase.DONE),
 }
 """First and last phase in which a message is taken, in a cohort's session.

@@ -68,7 +68,11 @@ class Voting:
         if core.phase == Phase.VOTE and core.is_leader and not self._ballots:
             exchange = self._exchange
             if all(
-                rank in core.gone or (rank in exchange.receipts and rank in exchange.manifests)
+                rank in core.gone
+                or (
+                    rank in exchange.manifests
+                    and (rank in exchange.receipts or not exchange.owns(rank))
+                )
                 for rank in exchange.members
             ):
                 self._propose()
@@ -284,7 +288,7 @@ class Voting:
             for rank in exchange.members:
                 if rank == core.rank:
                     continue
-                if rank not in exchange.receipts:
+                if rank not in exchange.receipts and exchange.owns(rank):
                     core.fetch(rank, Wanted.RECEIPT, rank)
                 if rank not in exchange.manifests:
                     core.fetch(rank, Wanted.MANIFEST, rank)

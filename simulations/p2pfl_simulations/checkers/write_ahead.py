@@ -44,6 +44,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Held,
     Manifest,
     MeanSignature,
+    MeanSignatures,
     Proposal,
     Receipt,
     Reveal,
@@ -113,6 +114,11 @@ def _is_own(disk: _Disk, message: Any) -> bool:
     return bool(disk.ranks.get(message.session) == message.member)
 
 
+def _is_among(disk: _Disk, message: MeanSignatures) -> bool:
+    signers = int.from_bytes(message.signers, "little")
+    return bool(signers >> disk.ranks.get(message.session, 0) & 1)
+
+
 def _of_own(step: Step, said: Callable[[Any], bytes], record: str) -> Promise:
     def is_kept(disk: _Disk, message: Any) -> bool:
         return not _is_own(disk, message) or disk.said(message.session, step) == said(message)
@@ -138,6 +144,12 @@ ACKED = _of_own(Step.ACKED, lambda it: bytes(it.tau2), "what was acknowledged")
 SPENT = _of_own(Step.SPENT, lambda it: bytes(it.tau2), "that the vector is spent")
 VOTED = _of_own(Step.VOTED, lambda it: bytes(it.ballot), "what was voted for")
 SIGNED = _of_own(Step.SIGNED, lambda it: bytes(it.digest), "which mean was signed")
+GATHERED = Promise(
+    "which mean was signed",
+    lambda disk, it: (
+        not _is_among(disk, it) or disk.said(it.session, Step.SIGNED) == bytes(it.digest)
+    ),
+)
 
 PROMISES: dict[type[Message], tuple[Promise, ...]] = {
     # The opening: secrets are committed to in the roster, so none is said in two versions.
@@ -185,6 +197,7 @@ PROMISES: dict[type[Message], tuple[Promise, ...]] = {
     SumHeader: (BEGUN,),
     SumDigest: (BEGUN,),
     MeanSignature: (BEGUN, SIGNED),
+    MeanSignatures: (BEGUN, GATHERED),
     Fetch: (BEGUN,),
 }
 """What each message promises; a message that promises nothing is here all the same."""

@@ -15,7 +15,12 @@ PHASES: dict[str, tuple[type[Message], ...]] = {
     "chunk": (messages.ChunkHeader, messages.Manifest, messages.Receipt),
     "vote": (messages.Ballot, messages.Vote),
     "reveal": (messages.Reveal,),
-    "sum": (messages.SumHeader, messages.SumDigest, messages.MeanSignature),
+    "sum": (
+        messages.SumHeader,
+        messages.SumDigest,
+        messages.MeanSignature,
+        messages.MeanSignatures,
+    ),
     "ask again": (messages.Fetch,),
 }
 """Which messages belong to which phase of docs/protocol.md; bodies count with their headers."""
