@@ -19,6 +19,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -144,9 +145,11 @@ PARTS = {
     ),
 }
 
+PLUGINS = ["-p", "no:cacheprovider", "-p", "benchmarks.mutants_profile"]
 PERIOD_S = 10.0  # Of the looks at how far the tests are.
+# Exit codes, as mutmut has them.
 KILLED = {1, 3}
-TIMED_OUT = {-24, 24, 36, 152, 255}
+TIMED_OUT = {-signal.SIGPROF, -signal.SIGALRM}
 SURVIVED, UNTESTED = {0}, {5, 33}
 
 
@@ -203,12 +206,10 @@ class Workshop:
             "only_mutate": patterns,
             "also_copy": [*others, *(it for it in COPIED if it != "tests")],
             "do_not_mutate_patterns": [TEXTS],
-            "pytest_add_cli_args": ["-p", "no:cacheprovider", "-p", "benchmarks.mutants_profile"],
+            "pytest_add_cli_args": PLUGINS,
             "pytest_add_cli_args_test_selection": list(self._part.tests),
         }
         lines = ["[mutmut]", "use_git_change_detection=false", "track_dependencies=false"]
-        # A loop without end is known by the time of the processor; the rest, by this.
-        lines += ["timeout_multiplier=5", "timeout_constant=30"]
         for key, values in rows.items():
             lines += [f"{key}=", *(f"    {value}" for value in values)]
         file, text = self._folder / "setup.cfg", "\n".join(lines) + "\n"
@@ -219,19 +220,52 @@ class Workshop:
 
     def make(self, children: int) -> None:
         """Make the mutants that are not there, and learn which test reaches what; test none."""
+        self._take_verdicts()  # Of a run that was ended.
         # mutmut ends with an error where no mutant has the name; by then it has done all this.
-        self._mutmut(["p2pfl.none"], children, may_fail=True)
+        self._mutmut(["p2pfl.none"], children)
 
     def test(self, names: Sequence[str], children: int) -> None:
         """Test the mutants of these names."""
-        self._mutmut(names, children)
+        order, told = self._folder / "order.json", str(self._verdicts)
+        order.write_text(json.dumps({"names": names, "children": children, "verdicts": told}))
+        command = [sys.executable, "-m", "pytest", "-q", "--rootdir=.", *PLUGINS, *self._part.tests]
+        code = self._run(command, names, cwd="mutants", P2PFL_MUTANTS=str(order))
+        self._take_verdicts()
+        if code:
+            raise SystemExit("pytest failed:\n" + self._log())
 
-    def _mutmut(self, names: Sequence[str], children: int, *, may_fail: bool = False) -> None:
-        with (self._folder / "mutmut.log").open("w+") as log:
+    @property
+    def _verdicts(self) -> Path:
+        return self._folder / "verdicts"
+
+    def _verdict_lines(self) -> list[str]:
+        return self._verdicts.read_text().splitlines() if self._verdicts.is_file() else []
+
+    def _take_verdicts(self) -> None:
+        """Move verdicts to where mutmut has its own, so that they last as long as the function."""
+        lines = self._verdict_lines()
+        told = {name: int(code) for code, _, name in (line.partition(" ") for line in lines)}
+        for file in (self._folder / "mutants").rglob("*.py.meta"):
+            known = json.loads(file.read_text())
+            codes = known["exit_code_by_key"]
+            codes |= {name: code for name, code in told.items() if name in codes}
+            file.write_text(json.dumps(known, indent=4))
+        self._verdicts.unlink(missing_ok=True)
+
+    def _mutmut(self, names: Sequence[str], children: int) -> None:
+        self._run(
+            [sys.executable, "-m", "mutmut", "run", "--max-children", str(children), *names], names
+        )
+        stats = self._folder / "mutants" / "mutmut-stats.json"
+        if not (self.results() and stats.is_file()):
+            raise SystemExit("mutmut failed:\n" + self._log())
+
+    def _run(self, command: list[str], names: Sequence[str], cwd: str = "", **more: str) -> int:
+        with (self._folder / "log").open("w+") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "mutmut", "run", "--max-children", str(children), *names],
-                cwd=self._folder,
-                env={**os.environ, "PYTHONPATH": str(self._folder / "mutants")},
+                command,
+                cwd=self._folder / cwd,
+                env={**os.environ, "PYTHONPATH": str(self._folder / "mutants"), **more},
                 stdout=log,
                 stderr=log,
             )
@@ -239,18 +273,21 @@ class Workshop:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(PERIOD_S)
                 self._tell_progress(names)
-            log.seek(0)
-            if (process.returncode and not may_fail) or not self.results():
-                told = [line for line in re.split(r"[\r\n]", log.read()) if line]
-                raise SystemExit("mutmut failed:\n" + "\n".join(told[-40:]))
+        return process.returncode
+
+    def _log(self) -> str:
+        text = (self._folder / "log").read_text()
+        return "\n".join([line for line in re.split(r"[\r\n]", text) if line][-40:])
 
     def _tell_progress(self, names: Sequence[str]) -> None:
         if not sys.stderr.isatty():
             return
-        codes = self.results()
-        left = Counter(name.rpartition(".")[0] for name in names if codes.get(name) is None)
-        told = ", ".join(f"{count} of {module}" for module, count in sorted(left.items()))
-        print(f"\r\x1b[Kleft: {told or 'none'}", end="", file=sys.stderr, flush=True)
+        print(
+            f"\r\x1b[K{len(self._verdict_lines())} of {len(names)}",
+            end="",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def results(self) -> dict[str, int | None]:
         """Return the exit code of each mutant's tests; None where they were not run."""

@@ -1,6 +1,7 @@
 # mypy: disable-error-code="arg-type, assignment, func-returns-value, method-assign, return-value"
 """The driver: actions in order, inputs told, faults of peers and of our own told apart."""
 
+import asyncio
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from p2pfl_gossip.actions import (
     Job,
     PeerId,
     Persist,
+    RemoteProtocolError,
     Report,
     Send,
     SendBulk,
@@ -329,5 +331,165 @@ def test_a_stop_before_the_machine_has_started_starts_nothing() -> None:
             await one.end()
             assert seen(one) == []
             assert one.links.counters["frames_sent"] == 0
+
+    run(main)
+
+
+def _offended(*_: Any) -> Any:
+    raise RemoteProtocolError("offended")
+
+
+@pytest.mark.parametrize("place", ["on_bulk_begin", "on_bulk_chunk", "on_bulk_end"])
+def test_whose_body_breaks_the_protocol_loses_its_link_and_no_more(place: str) -> None:
+    async def main() -> None:
+        action = SendBulk(IDS[1], ModelHeader(3), (BODY,), BODY.nbytes)
+        async with scripted_pair([action], []) as (one, two):
+            setattr(two.machine, place, _offended)
+            two.start()
+            one.start()
+            await until(lambda: two.notes.refused == [(IDS[0], "offended")])
+            await until(lambda: ("down", 0) in seen(two) and ("down", 1) in seen(one))
+            assert two.links.counters["disconnected.offended"] == 1
+            assert two.task is not None
+            assert not two.task.done()
+
+    run(main)
+
+
+INPUTS_OF_OUR_OWN: dict[str, list[Any]] = {
+    "on_start": [],
+    "on_timer": [SetTimer(1, 0.0)],
+    "on_sent": [Send(IDS[1], Status(1), ticket=1)],
+    "on_work_done": [Work(1, Evaluate(0, BODY))],
+    "on_peer_up": [],
+    "on_command": [],
+}
+
+
+@pytest.mark.parametrize("place", INPUTS_OF_OUR_OWN)
+def test_a_fault_where_no_peer_is_at_fault_ends_the_run(place: str) -> None:
+    async def main() -> None:
+        actions = list(INPUTS_OF_OUR_OWN[place])
+        async with scripted_pair(actions, [], work=lambda _job: Evaluated({})) as (one, two):
+            setattr(one.machine, place, _offended)
+            two.start()
+            one.start()
+            if place == "on_command":
+                await until(lambda: one.driver.counters["input_start"] == 1)
+                one.driver.command(Command.PAUSE)
+            assert one.task is not None
+            with pytest.raises(RemoteProtocolError, match=r"^offended$"):
+                await one.task
+            one.task = None
+            assert one.notes.refused == []
+
+    run(main)
+
+
+def test_all_that_was_asked_for_before_a_stop_is_done_and_leaves() -> None:
+    async def main() -> None:
+        async with scripted_pair([], []) as (one, two):
+            may_keep = threading.Event()
+            keep = one.journal.persist
+
+            def slowly(records: Mapping[str, bytes | None]) -> None:
+                may_keep.wait()
+                keep(records)
+
+            one.journal.persist = slowly
+            one.machine.on_command = lambda _now, _command: [
+                Persist({"vote": b"1"}), Send(IDS[1], Status(1)), Persist({"vote": b"2"}),
+                Send(IDS[1], Status(2)),
+            ]  # fmt: skip
+            two.start()
+            one.start()
+            try:
+                await until(lambda: ("up", 1) in seen(one))
+                one.driver.command(Command.LEAVE)
+                one.stop.set()
+                for _ in range(100):
+                    await asyncio.sleep(0)
+                assert one.task is not None
+                assert not one.task.done()
+            finally:
+                may_keep.set()
+            await one.task
+            assert one.journal.kept == {"vote": b"2"}
+            await until(lambda: ("message", 0, Status(2)) in seen(two))
+            one.driver.command(Command.LEAVE)  # Too late.
+            assert one.driver.counters["input_command"] == 1
+
+    run(main)
+
+
+def test_a_journal_that_cannot_be_read_ends_the_run_before_it_begins() -> None:
+    def records() -> dict[str, bytes]:
+        raise OSError("no such disk")
+
+    async def main() -> None:
+        async with scripted_pair([], []) as (one, _two):
+            one.journal.records = records
+            one.start()
+            assert one.task is not None
+            with pytest.raises(OSError, match="no such disk"):
+                await one.task
+            one.task = None
+            assert seen(one) == []
+
+    run(main)
+
+
+def test_inputs_are_counted_by_name_and_what_came_is_shown() -> None:
+    async def main() -> None:
+        header, body = ModelHeader(3), np.arange(4, dtype=np.float32)
+        script = [
+            Send(IDS[1], Status(7), ticket=1),
+            SendBulk(IDS[1], header, (body,), body.nbytes, ticket=2),
+            SetTimer(3, 0.0),
+            Work(4, Evaluate(0, BODY)),
+            Work(5, Compute("x")),
+        ]
+
+        def work(job: Job) -> Record:
+            if isinstance(job, Compute):
+                raise ValueError
+            return Evaluated({})
+
+        shown: list[tuple[Any, ...]] = []
+        async with scripted_pair(script, [], work=work) as (one, two):
+            two.notes.on_traffic = lambda *told: shown.append(told)
+            two.start()
+            one.start()
+            await until(lambda: ("body", 0) in seen(two) and ("message", 0, Status(7)) in seen(two))
+            assert sorted(shown, key=lambda it: it[2] == header) == [
+                ("in", IDS[0], Status(7), wire.encode(Status(7))),
+                ("in", IDS[0], header, wire.encode(header)),
+            ]
+            assert {it for it in two.driver.counters if it.startswith("input_")} == {
+                *("input_start", "input_peer_up", "input_frame"),
+                *("input_body", "input_chunk", "input_body_end"),
+            }
+            await until(lambda: one.driver.counters["input_sent"] == 2)
+            await until(lambda: one.driver.counters["input_timer"] == 1)
+            await until(lambda: one.driver.counters["input_work"] == 1)
+            await until(lambda: one.driver.counters["input_work_failed"] == 1)
+            two.host.disconnect(IDS[0], "test")
+            await until(lambda: one.driver.counters["input_peer_down"] > 0)
+            assert one.driver.sent_bytes["Status"] == len(wire.encode(Status(7)))
+            assert one.driver.counters["input_start"] == 1
+
+    run(main)
+
+
+def test_links_are_told_of_with_the_reason_that_they_broke() -> None:
+    async def main() -> None:
+        async with scripted_pair([], []) as (one, two):
+            two.start()
+            one.start()
+            await until(lambda: (IDS[1], True, "") in one.notes.links)
+            await until(lambda: ("up", 1) in seen(one))
+            one.driver.on_peer_down(IDS[1], "a reason")
+            assert one.notes.links[-1] == (IDS[1], False, "a reason")
+            assert seen(one)[-1] == ("down", 1)
 
     run(main)
