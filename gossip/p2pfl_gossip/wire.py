@@ -1,8 +1,8 @@
 """Messages <-> frames: the closed set of all that peers say to each other.
 
 A frame is a msgpack array of the message's tag and fields (records.py). Tags: 1 to 15 the peer
-and the opening of its group, 16 to 63 averaging, 64 to 127 masked sums, 140 to 149 states. A tag is
-never used again for another meaning.
+and the opening of its group, 16 to 63 averaging, 64 to 127 masked sums, 140 to 149 states, 150
+to 179 the ledger. A tag is never used again for another meaning.
 """
 
 from p2pfl_gossip.averaging.age_gossip import AgedModelHeader
@@ -18,6 +18,7 @@ from p2pfl_gossip.catch_up import (
     StatusRequest,
     Wait,
 )
+from p2pfl_gossip.ledger.messages import LEDGER_MESSAGES
 from p2pfl_gossip.ledger.state_messages import STATE_MESSAGES
 from p2pfl_gossip.masked_sum.messages import MASKED_SUM_MESSAGES
 from p2pfl_gossip.opening import OPENING_MESSAGES
@@ -41,6 +42,7 @@ MESSAGES = (
     | AgedModelHeader
     | GlobalModelHeader
     | MASKED_SUM_MESSAGES
+    | LEDGER_MESSAGES
     | STATE_MESSAGES
 )
 

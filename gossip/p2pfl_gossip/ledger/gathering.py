@@ -201,8 +201,12 @@ class Gathering:
         return waited_s < relay_s
 
     def can_list(self) -> bool:
-        """Whether a list can be made of the adverts that are here."""
-        return self._choose() is not None
+        """Whether a list can be made of the adverts that are here, by us or by who knows more."""
+        found = by_head(self._adverts.of_round(self._round))
+        return self._choose() is not None or any(
+            self._history.step(head) is None and len(adverts) >= self._seat.epoch.threshold
+            for head, adverts in found.items()
+        )
 
     def _choose(self) -> tuple[Kind, dict[int, GroupAdvert]] | None:
         """Choose the best list that can be made of what we hold; None if none can."""

@@ -284,6 +284,19 @@ class Evidence(LedgerMessage, frozen=True, tag=163):
     member: UInt32
     proof: TwoAdverts | AdvertAndHead | TwoEntries | TwoSums
 
+    @property
+    def fault(self) -> str:
+        """What it proves, as a short word."""
+        return FAULTS[type(self.proof)]
+
+
+FAULTS = {
+    TwoAdverts: "two_adverts",
+    AdvertAndHead: "two_heads",
+    TwoEntries: "two_entries",
+    TwoSums: "two_sums",
+}
+
 
 class EvidenceRequest(LedgerMessage, frozen=True, tag=164):
     """Asks for evidence that the asked member named in an advert."""

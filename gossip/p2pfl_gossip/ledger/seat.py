@@ -19,13 +19,17 @@ from p2pfl_gossip.ledger.charter import Epoch
 from p2pfl_gossip.masked_sum.core import Entropy
 from p2pfl_gossip.records import Message
 
+NO_RANK = -1
+"""Of who is no member: it signs nothing, since no signature of such a rank can be made."""
+
 
 class Seat:
     """One member's place in the epoch that it is in.
 
     Attributes:
         epoch: the epoch.
-        rank: our place in it.
+        rank: our place in it; NO_RANK if we have none.
+        is_member: whether we have one.
         entropy: gives secret bytes.
         now_s: the time of the input at hand.
         actions: what it leads to, so far.
@@ -40,11 +44,10 @@ class Seat:
         self.enter(epoch)
 
     def enter(self, epoch: Epoch) -> None:
-        """Take our place in an epoch."""
+        """Take our place in an epoch; or none, where we are to be a member of a later one."""
         rank = epoch.rank_of(self.identity.peer_id)
-        if rank is None:
-            raise LocalProtocolError("our identity is none of the epoch's")
-        self.epoch, self.rank = epoch, rank
+        self.epoch, self.is_member = epoch, rank is not None
+        self.rank = NO_RANK if rank is None else rank
         self.gone.clear()
         self.others = [other for other in range(epoch.size) if other != rank]
 

@@ -1,0 +1,468 @@
+"""The course of a member: train, advertise, sum, sign, and on to the next round.
+
+A round is a try. It ends with a certificate, which takes everybody to the round after it; or it is
+left, once t members have advertised it and its sum has failed. What is trained belongs to a head,
+not to a round: it goes into the next round that is made from that head, once.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+from p2pfl_crypto.hashing import hash_parts
+from p2pfl_gossip import events
+from p2pfl_gossip.actions import LocalProtocolError, PeerId, Ticket, Vector
+from p2pfl_gossip.learning import Train, Trained
+from p2pfl_gossip.ledger.adverts import Adverts
+from p2pfl_gossip.ledger.charter import NONE
+from p2pfl_gossip.ledger.entries import (
+    VERSION,
+    Entry,
+    Kind,
+    Step,
+    empty_entry,
+    out_of,
+    weight_in_force,
+)
+from p2pfl_gossip.ledger.evidence import EvidenceBook, strikes_after
+from p2pfl_gossip.ledger.gathering import Gathering, Listed
+from p2pfl_gossip.ledger.heads import Heads
+from p2pfl_gossip.ledger.history import History
+from p2pfl_gossip.ledger.jobs import MakeModel, MakeUpdate, ModelMade, UpdateMade
+from p2pfl_gossip.ledger.messages import GroupAdvert, Rest, head_statement
+from p2pfl_gossip.ledger.participation import Cause, why_out
+from p2pfl_gossip.ledger.patience import Patience
+from p2pfl_gossip.ledger.seat import Seat
+from p2pfl_gossip.ledger.sessions import Sessions, SumEnded
+from p2pfl_gossip.ledger.signing import Signing
+from p2pfl_gossip.ledger.standing import Standing
+from p2pfl_gossip.records import Record
+
+
+class Stage(StrEnum):
+    """Where a member is in its round."""
+
+    STARTING = "starting"
+    """It asks others what they hold of its own."""
+    TRAINING = "training"
+    AVERAGING = "averaging"
+    """It has advertised, and waits for a list, a sum or a certificate."""
+    RESTING = "resting"
+    """It has advertised that it gives no update."""
+    LEFT = "left"
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a training gave, until it is spent: the update, and the head that it is from."""
+
+    vector: Vector
+    base: Step
+
+
+class Course:
+    """The rounds of one member.
+
+    Args:
+        seat: our place.
+        standing: what we said.
+        history: what is certified.
+        heads: our head, and its model.
+        adverts: of all members.
+        patience: with each member.
+        signing: of entries.
+        sessions: the masked sums.
+        evidence: who was proven to lie.
+        streams: names the random streams of our training.
+        charters: digests of approved charters that replace the present one.
+        progressed: is called where time alone has moved us.
+
+    Attributes:
+        stage: where we are.
+        round: the round that we are in; 0 before the first.
+        gathering: of the round's list.
+        is_paused: whether our operator wants no more updates to be given.
+        causes: why members were not in the last sum that we worked out, as far as we can tell.
+    """
+
+    def __init__(
+        self,
+        seat: Seat,
+        standing: Standing,
+        history: History,
+        heads: Heads,
+        adverts: Adverts,
+        patience: Patience,
+        signing: Signing,
+        sessions: Sessions,
+        evidence: EvidenceBook,
+        *,
+        streams: str,
+        charters: Collection[bytes],
+        progressed: Callable[[], None],
+    ) -> None:
+        self._seat, self._standing, self._history, self._heads = seat, standing, history, heads
+        self._adverts, self._patience = adverts, patience
+        self._signing, self._sessions, self._streams = signing, sessions, streams
+        self._evidence = evidence
+        self._made: tuple[SumEnded, ModelMade] | None = None  # Waits for evidence.
+        self._charters, self._progressed = charters, progressed
+        self.stage = Stage.STARTING
+        self.round = 0
+        self.gathering: Gathering | None = None
+        self.is_paused = False
+        self.causes: dict[PeerId, Cause] = {}
+        self._update: Update | None = None
+        self._training: tuple[Ticket, Step] | None = None
+        self._failed_from: bytes = NONE  # The head from which training gave nothing.
+        self._is_lost = False
+        self._told_height = -1
+
+    # --- rounds -----------------------------------------------------------------------------
+
+    def begin(self, round_: int) -> None:
+        """Begin with a round."""
+        self._enter(round_)
+
+    def _enter(self, round_: int) -> None:
+        seat = self._seat
+        if round_ <= self.round or round_ <= self._standing.advert_round:
+            raise LocalProtocolError("rounds grow")
+        for timer in ("repeat", "time", "turn"):
+            seat.cancel_timer(timer)
+        self.round, self._is_lost = round_, False
+        if self._made is not None and self._made[0].listed.message.epoch != seat.epoch.number:
+            self._made = None
+        self._sessions.enter(round_)
+        self._adverts.forget_before(round_ - 1)
+        self.gathering = Gathering(
+            seat,
+            round_,
+            self._sessions.name_of(round_),
+            self._adverts,
+            self._history,
+            self._patience,
+            self._on_listed,
+        )
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Advertise for the round: at once, if we rest or have an update; else train for it."""
+        rest, head = self.rest(), self._history.head
+        if self._update is not None and self._update.base.head != head.head:
+            self._update = None
+        if rest != Rest.NONE:
+            self._stop_training()
+            self._advertise(rest)
+        elif self._update is not None:
+            self._advertise(Rest.NONE)
+        else:
+            self._train()
+
+    def rest(self) -> Rest:
+        """Return why we give no update now, or that we do."""
+        standing, entry = self._standing.record, self._history.head.entry
+        epoch = self._seat.epoch
+        if standing.sits_out:
+            return Rest.START
+        if entry.epoch == epoch.number and entry.next_charter != NONE:
+            return Rest.CHARTER
+        if entry.height >= epoch.charter.rounds:
+            return Rest.FINISHED
+        if self.is_paused:
+            return Rest.PAUSED
+        if self._standing.spends_from(self._history.head.head) > epoch.charter.retries:
+            return Rest.SPENT
+        if self._failed_from == self._history.head.head.entry:
+            return Rest.TRAINING
+        return Rest.NONE
+
+    # --- training ---------------------------------------------------------------------------
+
+    def _train(self) -> None:
+        head, seat = self._history.head, self._seat
+        self.stage = Stage.TRAINING
+        if self._training is not None:
+            if self._training[1].head == head.head:
+                return  # What is trained belongs to the head.
+            self._stop_training()
+        height = head.entry.height
+        if height != self._told_height:
+            self._told_height = height
+            seat.report(events.RoundStarted(height))
+        stream = f"{self._streams}/train/{self.round}"
+        job = Train(height, self._heads.vector, stream)
+        ticket = seat.work(job, self._on_trained, self._on_training_failed)
+        self._training = (ticket, head)
+        self._patience.begin(self.round)
+
+    def _stop_training(self) -> None:
+        if self._training is not None:
+            self._seat.actions += self._seat.desk.cancel_work(self._training[0])
+            self._training = None
+            self._patience.end()
+
+    def _on_trained(self, result: Record) -> None:
+        if not isinstance(result, Trained):
+            raise LocalProtocolError(f"training ended with {type(result).__name__}")
+        assert self._training is not None
+        head, seat = self._training[1], self._seat
+        seat.report(events.AveragingStarted(head.entry.height, result.loss))
+        job = MakeUpdate(self._heads.vector, result.vector, seat.epoch.charter.clip)
+        self._training = (seat.work(job, self._on_update), head)
+
+    def _on_update(self, made: UpdateMade) -> None:
+        assert self._training is not None
+        head, self._training = self._training[1], None
+        self._patience.end()
+        if made.is_zero:
+            self._fail(head, "it changed nothing")
+            return
+        clip = self._seat.epoch.charter.clip
+        if made.norm > clip:
+            self._seat.report(events.UpdateShrunk(head.entry.height, made.norm, clip))
+        self._update = Update(made.update, head)
+        self._advertise(Rest.NONE)
+
+    def _on_training_failed(self, reason: str) -> None:
+        assert self._training is not None
+        head, self._training = self._training[1], None
+        self._patience.end()
+        self._fail(head, reason)
+
+    def _fail(self, head: Step, reason: str) -> None:
+        self._seat.report(events.TrainingFailed(head.entry.height, reason))
+        self._failed_from = head.head.entry
+        self._advertise(Rest.TRAINING)
+
+    # --- adverts ----------------------------------------------------------------------------
+
+    @property
+    def has_advertised(self) -> bool:
+        """Whether we have advertised for the round that we are in."""
+        return self._standing.advert_round == self.round
+
+    def _advertise(self, rest: Rest) -> None:
+        seat, epoch, head = self._seat, self._seat.epoch, self._history.head.head
+        if self.has_advertised:
+            raise LocalProtocolError("a round is advertised for once")
+        self.stage = Stage.AVERAGING if rest == Rest.NONE else Stage.RESTING
+        secrets, share_key, mask_key = self._sessions.make_keys()
+        advert = GroupAdvert(
+            epoch=epoch.number,
+            round=self.round,
+            member=seat.rank,
+            head=head,
+            head_signature=seat.sign(b"head", head_statement(epoch, self.round, head)),
+            charter=min(self._charters, default=NONE),
+            rest=rest,
+            spends=0,
+            named=self._evidence.named(out_of(epoch, self._history.head.entry)),
+            share_key=share_key,
+            mask_key=mask_key,
+            signature=bytes(64),
+        )
+        digest = advert.digest(epoch)
+        advert = advert.signed(seat.sign(b"advert", digest))
+        seat.actions.append(self._standing.advertise(advert))
+        self._sessions.keep_secrets(self.round, secrets)
+        self._adverts.take(advert, digest)
+        seat.broadcast(advert)
+        self._repeat_later()
+        self.look()
+
+    def _repeat_later(self) -> None:
+        relay_s = self._seat.epoch.charter.relay_s
+        self._seat.set_timer("repeat", self._seat.now_s + relay_s, self._repeat)
+
+    def _repeat(self) -> None:
+        """Say again what may have been lost, and ask for what we lack."""
+        advert = self._standing.record.advert
+        if self.is_active and advert is not None:
+            self._seat.broadcast(advert)
+        self._signing.repeat(self.round)
+        self._heads.fill_gap()
+        self._repeat_later()
+        self._progressed()
+
+    @property
+    def is_active(self) -> bool:
+        """Whether something is to come of the rounds: a sum, a charter, or finality."""
+        if self.rest() == Rest.NONE or self._history.head.entry.next_charter != NONE:
+            return True
+        return bool(self._charters) or not self._history.is_final(self._history.head.head)
+
+    # --- what may have become possible ------------------------------------------------------
+
+    def look(self) -> None:
+        """Follow others to later rounds, or leave one that came to nothing."""
+        seat, gathering = self._seat, self.gathering
+        if gathering is None:
+            return
+        # Those that m + 1 have reached, one of whom follows the rules.
+        ahead = self._adverts.round_of_others(seat.epoch.liars_max + 1)
+        if ahead > self.round:
+            self._lose("behind")
+            self._enter(ahead)
+            return
+        self._make_entry()
+        began = gathering.began_s is not None
+        gathering.look()
+        if self.gathering is not gathering or not self.has_advertised:
+            return
+        if gathering.began_s is not None and not began:
+            wait_s = gathering.time_s + self._sessions.time_s
+            seat.set_timer("time", gathering.began_s + wait_s, self._on_time_up)
+        if self._is_hopeless(gathering):
+            self._is_lost = True
+        is_reached = self._adverts.reached(self.round) >= seat.epoch.threshold
+        if self._is_lost and is_reached and self.is_active:
+            self._lose("aborted")
+            self._enter(self.round + 1)
+
+    def _on_time_up(self) -> None:
+        self._is_lost = True
+        self._progressed()
+
+    def _is_hopeless(self, gathering: Gathering) -> bool:
+        """Whether all are here, and no t of them name one head for one kind of list."""
+        seat = self._seat
+        if gathering.listed is not None or gathering.began_s is None:
+            return False
+        if any(
+            self._adverts.round_of(member) < self.round
+            for member in seat.others
+            if member not in seat.gone
+        ):
+            return False
+        return not gathering.can_list()
+
+    def _lose(self, reason: str) -> None:
+        if self.has_advertised and self.stage is Stage.AVERAGING:
+            self._seat.report(events.RoundLost(self._history.head.entry.height, reason))
+
+    # --- lists and sums ---------------------------------------------------------------------
+
+    def _on_listed(self, listed: Listed) -> None:
+        seat = self._seat
+        for member in listed.adverts:
+            self._patience.delivered(member)
+        if listed.message.kind == Kind.EMPTY:
+            step = Step(
+                empty_entry(seat.epoch, listed.message.round, listed.base, listed.next_charter)
+            )
+            if listed.base.head == self._history.head.head:
+                self._signing.sign(step, self._heads.vector)
+            return
+        own, update = listed.adverts.get(seat.rank), self._update
+        if own is None or own != self._standing.record.advert or update is None:
+            return
+        if update.base.head != listed.base.head:
+            return
+        assert self.gathering is not None
+        self._sessions.begin(listed, self.gathering.leaders, update.vector, self._heads.vector)
+
+    def on_spent(self) -> None:
+        """Our update has left us: it is in no other session, ever."""
+        update, self._update = self._update, None
+        assert update is not None
+        self._seat.actions.append(self._standing.spend(update.base.head, self.round))
+
+    def on_sum_ended(self, ended: SumEnded) -> None:
+        """Work the entry out, or give the round up."""
+        if ended.sums is None:
+            if ended.listed.message.round == self.round:
+                self._is_lost = True
+                self.look()
+            return
+        epoch, base, sums = self._seat.epoch, ended.listed.base, ended.sums
+        weights = epoch.weights
+        job = MakeModel(
+            encoding=ended.encoding,
+            base=ended.base_vector,
+            slices=ended.slices,
+            sums=tuple(None if chunk is None else chunk.body for chunk in sums.chunks),
+            weight=weight_in_force(epoch, out_of(epoch, base.entry)),
+            members_weight=sum(weights[rank] for rank in sums.members),
+            member_count=len(sums.members),
+        )
+        self._seat.work(job, lambda made: self._on_model(ended, made))
+
+    def _on_model(self, ended: SumEnded, made: ModelMade) -> None:
+        self._made = (ended, made)
+        self._evidence.ask(ended.listed.base.entry, ended.listed.adverts)
+        self._make_entry()
+
+    def _make_entry(self) -> None:
+        """Work the entry out and sign it, once all proofs are here that its list names."""
+        if self._made is None:
+            return
+        ended, made = self._made
+        epoch, listed, sums = self._seat.epoch, ended.listed, ended.sums
+        base = listed.base.entry
+        out = self._evidence.out(base, listed.adverts)
+        if out is None or sums is None:
+            return
+        self._made = None
+        entry = Entry(
+            version=VERSION,
+            kind=Kind.SUM,
+            group=epoch.group,
+            epoch=epoch.number,
+            charter=epoch.digest,
+            round=listed.message.round,
+            height=base.height + 1,
+            base=listed.base.head,
+            listed=listed.tau1,
+            ballot=sums.ballot,
+            sums=hash_parts(
+                b"p2pfl/sums", *(chunk.digest if chunk else NONE for chunk in sums.chunks)
+            ),
+            members=epoch.pack(sums.members),
+            weight=weight_in_force(epoch, out_of(epoch, base)),
+            state=(made.item,),
+            next_charter=listed.next_charter,
+            out=epoch.pack(out),
+            strikes=strikes_after(epoch, base),
+        )
+        step = Step(entry)
+        self._note_causes(listed, sums.members)
+        if self._standing.may_sign(entry.round):
+            self._heads.hold(made.item, made.model, made.chunk_digests)
+            self._signing.sign(step, made.model)
+
+    def _note_causes(self, listed: Listed, members: tuple[int, ...]) -> None:
+        """Note why those that are not in a sum are not, for people."""
+        seat, epoch = self._seat, self._seat.epoch
+        adverts = self._adverts.of_round(listed.message.round)
+        self.causes = {}
+        for rank in range(epoch.size):
+            cause = why_out(
+                rank,
+                members=members,
+                out=out_of(epoch, listed.base.entry),
+                listed=listed.adverts,
+                adverts=adverts,
+                works=self._patience.works(rank),
+                gone=rank in seat.gone,
+            )
+            if cause is not None:
+                self.causes[epoch.members[rank]] = cause
+
+    # --- a higher head ----------------------------------------------------------------------
+
+    def on_raised(self, step: Step) -> None:
+        """Go on from a higher head."""
+        round_ = step.entry.round
+        if self.stage is Stage.STARTING:
+            return
+        if round_ >= self.round:
+            self._enter(round_ + 1)
+        elif not self.has_advertised:
+            self._prepare()
+
+    def stop(self) -> None:
+        """Give up all that is under way, for good."""
+        self._stop_training()
+        self._sessions.close()
+        self.stage = Stage.LEFT

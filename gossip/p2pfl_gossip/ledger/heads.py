@@ -1,0 +1,274 @@
+"""Heads: how a member comes to a higher one, and shows others the way.
+
+Only a certificate moves a member. It is checked, its model is had (worked out ourselves, or fetched
+by chunks from several members), both are in the journal, and then it is the head. A certificate
+whose model nobody gives raises nobody's head; what was fetched of it stays.
+"""
+
+from typing import Protocol
+
+from p2pfl_crypto.identity import PeerId
+from p2pfl_gossip.actions import Action, Vector
+from p2pfl_gossip.ledger.entries import Head, Step
+from p2pfl_gossip.ledger.fetching import StateFetch
+from p2pfl_gossip.ledger.history import History
+from p2pfl_gossip.ledger.messages import (
+    CertificateRequest,
+    EntryCertificate,
+    Finality,
+    GroupAdvert,
+)
+from p2pfl_gossip.ledger.seat import Seat
+from p2pfl_gossip.ledger.shelf import Shelf
+from p2pfl_gossip.ledger.standing import Standing
+from p2pfl_gossip.ledger.states import StateItem
+
+
+class Raised(Protocol):
+    """Is called when our head is a higher one, with its model."""
+
+    def __call__(self, step: Step, vector: Vector, height_before: int) -> None:
+        """Go on from it."""
+
+
+class Heads:
+    """Certificates, and the models that they fix.
+
+    Args:
+        seat: our place.
+        standing: what we said.
+        history: what we hold; its head is raised here.
+        shelf: gives models to others.
+        vector: float32[d], the head's model.
+        raised: is called with each higher head.
+
+    Attributes:
+        vector: float32[d], read-only: the head's model.
+    """
+
+    def __init__(
+        self,
+        seat: Seat,
+        standing: Standing,
+        history: History,
+        shelf: Shelf,
+        vector: Vector,
+        raised: Raised,
+    ) -> None:
+        self._seat, self._standing, self._history = seat, standing, history
+        self._shelf, self._raised = shelf, raised
+        self.vector = vector
+        self._fetch: tuple[Step, EntryCertificate, StateFetch] | None = None
+        self._later: tuple[Step, EntryCertificate, PeerId | None] | None = None
+        self._held: dict[bytes, None] = {}
+        self._asked_s: dict[int, float] = {}
+        self._shown: dict[PeerId, tuple[Head, float]] = {}
+
+    @property
+    def is_fetching(self) -> bool:
+        """Whether the model of a higher head is on its way."""
+        return self._fetch is not None
+
+    # --- certificates that come -------------------------------------------------------------
+
+    def on_certificate(self, sender: PeerId | None, certificate: EntryCertificate) -> None:
+        """Take a certificate: our own making, or shown by a member, who holds its model."""
+        history, head = self._history, self._history.head.head
+        entry = certificate.entry
+        place = (entry.epoch, entry.round)
+        if self._fetch is not None and self._fetch[1].entry == entry:
+            if sender is not None:
+                self._seat.actions += self._fetch[2].add_holder(self._seat.now_s, sender)
+            return
+        if place <= head.place:
+            self._fill(certificate)
+            return
+        step = history.check(certificate)
+        if self._fetch is not None and place <= self._fetch[0].head.place:
+            return
+        if self._later is not None and place <= self._later[0].head.place:
+            self.settle()
+            return
+        vector = self._own_model(step)
+        if vector is not None:
+            self._drop_fetch()
+            self._later = None
+            self._raise(step, certificate, vector)
+            return
+        if self._fetch is None or self._fetch[2].is_stalled:
+            self._begin_fetch(step, certificate, sender)
+        else:  # What is on its way may be here sooner than any later model would be.
+            self._later = (step, certificate, sender)
+
+    def on_certified(self, certificate: EntryCertificate) -> None:
+        """Take a certificate that t signatures, each of which was checked, have made."""
+        self.on_certificate(None, certificate)
+
+    def _fill(self, certificate: EntryCertificate) -> None:
+        """Take an entry below our head, whose bytes an entry above names."""
+        history = self._history
+        gap = history.gap()
+        step = Step(certificate.entry)
+        if gap is None or step.head != gap:
+            return
+        history.check(certificate)
+        self._seat.keep(history.add(step, certificate))
+        self.fill_gap()
+
+    def _own_model(self, step: Step) -> Vector | None:
+        """Return the model of an entry, if we have it: worked out ourselves, or our head's."""
+        digest = step.entry.state[0].digest
+        if digest == self._history.head.entry.state[0].digest:
+            return self.vector
+        return self._standing.models.get(digest)
+
+    def _raise(self, step: Step, certificate: EntryCertificate, vector: Vector) -> None:
+        history = self._history
+        kept, height_before = history.add(step, certificate), history.head.entry.height
+        history.head, self.vector = step, vector
+        self._seat.actions.append(self._standing.certify(step, vector, dict(kept)))
+        signed = [signed.entry.state[0].digest for signed in self._standing.record.signed]
+        for digest in self._held:
+            if digest != step.entry.state[0].digest and digest not in signed:
+                self._shelf.drop(digest)
+        self._held = {digest: None for digest in self._held if self._shelf.holds(digest)}
+        self._raised(step, vector, height_before)
+
+    def hold(self, item: StateItem, vector: Vector, chunk_digests: bytes) -> None:
+        """Give a model from now on to whoever asks for it by its digest."""
+        self._held[item.digest] = None
+        self._shelf.hold(item, vector, chunk_digests)
+
+    # --- models that are fetched ------------------------------------------------------------
+
+    def _begin_fetch(
+        self, step: Step, certificate: EntryCertificate, sender: PeerId | None
+    ) -> None:
+        seat, epoch = self._seat, self._history.epochs[step.entry.epoch]
+        self._drop_fetch()
+        signers = epoch.unpack(certificate.signers) or ()
+        holders = [epoch.members[rank] for rank in signers]
+        if sender is not None and sender not in holders:
+            holders.append(sender)
+        own = seat.identity.peer_id
+        desk = seat.desk.sub(self._on_answer)
+        fetch = StateFetch(step.entry.state[0], desk=desk, deadline_s=seat.epoch.charter.relay_s)
+        self._fetch = (step, certificate, fetch)
+        seat.actions += fetch.start(seat.now_s, [peer for peer in holders if peer != own])
+        self.settle()
+
+    def _drop_fetch(self) -> None:
+        if self._fetch is not None:
+            self._seat.actions += self._fetch[2].close()
+            self._fetch = None
+
+    @property
+    def fetch(self) -> StateFetch | None:
+        """What is being fetched; for what arrives for it."""
+        return self._fetch[2] if self._fetch else None
+
+    @property
+    def fetched_digest(self) -> bytes:
+        """Names the model that is being fetched; empty if none is."""
+        return self._fetch[0].entry.state[0].digest if self._fetch else b""
+
+    def _on_answer(self, now_s: float, actions: list[Action]) -> list[Action]:
+        self._seat.begin(now_s)
+        self._seat.actions += actions
+        self.settle()
+        return self._seat.take()
+
+    def settle(self) -> None:
+        """Raise our head if its model is whole."""
+        if self._fetch is None:
+            return
+        if self._fetch[2].outcome is None:
+            if self._fetch[2].is_stalled and self._later is not None:
+                later, self._later = self._later, None
+                self._begin_fetch(*later)
+            return
+        step, certificate, fetch = self._fetch
+        outcome = fetch.outcome
+        assert outcome is not None
+        self._drop_fetch()
+        self.hold(step.entry.state[0], outcome.vector, outcome.chunk_digests)
+        following, self._later = self._later, None
+        self._raise(step, certificate, outcome.vector)
+        if following is not None and following[0].head.place > self._history.head.head.place:
+            self._begin_fetch(*following)
+
+    def on_peer_down(self, peer: PeerId) -> None:
+        """Ask nothing more of a holder that cannot be reached."""
+        if self._fetch is not None:
+            self._seat.actions += self._fetch[2].on_peer_down(self._seat.now_s, peer)
+
+    # --- asking and showing -----------------------------------------------------------------
+
+    def on_lacking(self, head: Head, signers: tuple[int, ...]) -> None:
+        """Ask for the certificate of an entry that t members signed and we did not."""
+        for signer in signers:
+            if signer != self._seat.rank and self._may_ask(signer):
+                self._seat.send(signer, CertificateRequest(self._history.head.head))
+                return
+
+    def compare(self, sender: int, advert: GroupAdvert) -> None:
+        """Ask a member with a higher head for its certificate, show one with a lower ours."""
+        head = self._history.head.head
+        if advert.head.place > head.place:
+            if self._may_ask(sender):
+                self._seat.send(sender, CertificateRequest(head))
+        elif advert.head.place < head.place:
+            self.show(self._seat.epoch.members[sender], advert.head)
+
+    def _may_ask(self, member: int) -> bool:
+        now_s, last_s = self._seat.now_s, self._asked_s.get(member)
+        if last_s is not None and now_s - last_s < self._seat.epoch.charter.relay_s:
+            return False
+        self._asked_s[member] = now_s
+        return True
+
+    def show(self, peer: PeerId, head: Head) -> None:
+        """Show a member the certificate of our head, with the ends of epochs since its own."""
+        seat, history = self._seat, self._history
+        ours = history.head.head
+        if head.place >= ours.place and head.epoch >= history.epoch.number:
+            return
+        shown = self._shown.get(peer)
+        relay_s = seat.epoch.charter.relay_s
+        if shown is not None and shown[0] == ours and seat.now_s - shown[1] < relay_s:
+            return
+        self._shown[peer] = (ours, seat.now_s)
+        for closing in history.closings(min(head.epoch, history.epoch.number)):
+            seat.send_to((peer,), closing)
+        certificate = history.certificate(ours)
+        if certificate is not None and ours.place > head.place:
+            seat.send_to((peer,), certificate)
+            if history.final is not None and history.final.head == ours:
+                seat.send_to((peer,), history.final)  # Nobody may say more of it by itself.
+
+    def on_request(self, sender: PeerId, message: CertificateRequest) -> None:
+        """Give the certificate of the entry that is asked for, or what is above a head."""
+        seat, history = self._seat, self._history
+        if message.head.place > history.head.head.place:
+            return
+        asked = history.certificate(message.head)
+        if message.head.place < history.head.head.place:
+            self.show(sender, message.head)
+        if asked is not None:
+            seat.send_to((sender,), asked)
+        if history.final is not None and history.is_final(message.head):
+            seat.send_to((sender,), history.final)
+
+    def fill_gap(self) -> None:
+        """Ask for the highest entry below our head that we lack, of anybody who is there."""
+        gap, seat = self._history.gap(), self._seat
+        if gap is None:
+            return
+        there = [rank for rank in seat.others if rank not in seat.gone]
+        if there:
+            place = (gap.round + int(seat.now_s)) % len(there)
+            seat.send(there[place], CertificateRequest(gap))
+
+    def on_final(self, message: Finality) -> None:
+        """Take a proof that an entry is final, or raise RemoteProtocolError."""
+        self._seat.keep(self._history.add_final(message))

@@ -1,0 +1,197 @@
+"""What a member does with each message of the ledger: whose it is, of which epoch and round."""
+
+from collections.abc import Callable
+from typing import Any
+
+from p2pfl_crypto.identity import PeerId
+from p2pfl_gossip import events
+from p2pfl_gossip.actions import RemoteProtocolError
+from p2pfl_gossip.ledger.certificates import require_advert
+from p2pfl_gossip.ledger.entries import out_of
+from p2pfl_gossip.ledger.evidence import evidence_of_adverts
+from p2pfl_gossip.ledger.life import Life
+from p2pfl_gossip.ledger.messages import (
+    AdvertRequest,
+    CertificateRequest,
+    Closing,
+    EntryCertificate,
+    EntrySignature,
+    Evidence,
+    EvidenceRequest,
+    Finality,
+    GroupAdvert,
+    GroupList,
+    Held,
+    HeldRequest,
+    LedgerMessage,
+    Progress,
+)
+
+LISTS_AHEAD_MAX = 2
+"""Lists kept from one member for rounds that we have not reached."""
+
+
+class Hearing:
+    """Takes messages, for one member's `Life`."""
+
+    def __init__(self, life: Life) -> None:
+        self._life, self._parts, self._seat = life, life.parts, life.parts.seat
+        self._lists_ahead: dict[int, dict[int, GroupList]] = {}
+        self._answered_s: dict[int, float] = {}
+        # From anybody who is or was a member: they may be behind, or ahead.
+        self._from_all: dict[type[LedgerMessage], Callable[[PeerId, int | None, Any], None]] = {
+            EntryCertificate: self._on_certificate,
+            Closing: self._on_closing,
+            CertificateRequest: self._on_request,
+            GroupAdvert: self._on_advert,
+            HeldRequest: self._on_held_request,
+        }
+        # From members of the present epoch alone.
+        self._from_members: dict[type[LedgerMessage], Callable[[int, Any], None]] = {
+            GroupList: self._on_list,
+            AdvertRequest: self._on_advert_request,
+            Progress: self._on_progress,
+            EntrySignature: self._on_entry_signature,
+            Held: self._on_held,
+            Finality: self._on_final,
+            EvidenceRequest: self._on_evidence_request,
+            Evidence: self._on_evidence,
+        }
+
+    def on_message(self, sender: PeerId, rank: int | None, message: LedgerMessage) -> None:
+        """Take a message of a member; `rank` is None for one of another epoch."""
+        from_all = self._from_all.get(type(message))
+        if from_all is not None:
+            from_all(sender, rank, message)
+        elif type(message) not in self._from_members:
+            raise RemoteProtocolError("unexpected_message")
+        elif rank is not None:  # Who was a member has no say in this epoch.
+            self._from_members[type(message)](rank, message)
+        self._life.progress()
+        self._take_lists_ahead()
+
+    # --- the way to a higher head -----------------------------------------------------------
+
+    def _on_certificate(self, sender: PeerId, _rank: int | None, message: EntryCertificate) -> None:
+        self._parts.heads.on_certificate(sender, message)
+
+    def _on_closing(self, sender: PeerId, _rank: int | None, message: Closing) -> None:
+        if self._life.succession.on_closing(message):
+            self._parts.heads.on_certificate(sender, message.certificate)
+
+    def _on_request(self, sender: PeerId, _rank: int | None, message: CertificateRequest) -> None:
+        self._parts.heads.on_request(sender, message)
+
+    def _on_final(self, _rank: int, message: Finality) -> None:
+        self._parts.heads.on_final(message)
+
+    # --- starts -----------------------------------------------------------------------------
+
+    def _on_held_request(self, sender: PeerId, rank: int | None, message: HeldRequest) -> None:
+        """Tell a member that starts what we hold of its own, in our epoch."""
+        seat, parts = self._seat, self._parts
+        if message.epoch > seat.epoch.number:
+            self._ask_way(sender)
+            return
+        if message.epoch == seat.epoch.number and rank is not None:
+            own = parts.adverts.latest(rank), parts.signing.latest(rank)
+            seat.send(rank, Held(seat.epoch.number, *own))
+        # It trains from our head at once, in place of from what it had.
+        parts.heads.show(sender, message.head)
+
+    def _on_held(self, rank: int, message: Held) -> None:
+        self._life.on_held(rank, message)
+
+    def _ask_way(self, peer: PeerId) -> None:
+        self._seat.send_to((peer,), CertificateRequest(self._parts.history.head.head))
+
+    # --- rounds -----------------------------------------------------------------------------
+
+    def _on_advert(self, sender: PeerId, rank: int | None, advert: GroupAdvert) -> None:
+        epoch, heads = self._seat.epoch, self._parts.heads
+        if advert.epoch > epoch.number:
+            self._ask_way(sender)
+            return
+        if advert.epoch < epoch.number or rank is None:
+            heads.show(sender, advert.head)
+            return
+        digest, adverts = advert.digest(epoch), self._parts.adverts
+        if not adverts.holds(advert.round, advert.member, digest):
+            require_advert(epoch, advert)
+            other = adverts.take(advert, digest)
+            if other is not None:
+                self._life.accuse(evidence_of_adverts(epoch, other, advert))
+        if rank == advert.member:
+            head = self._parts.history.head.entry
+            self._parts.evidence.on_advert(advert, out_of(epoch, head))
+            heads.compare(rank, advert)
+            self._answer(rank, advert)
+
+    def _answer(self, rank: int, advert: GroupAdvert) -> None:
+        """Help a member on that is active where we are not any more."""
+        history, seat = self._parts.history, self._seat
+        if self._parts.course.is_active or advert.head != history.head.head:
+            return
+        answered_s = self._answered_s.get(rank)
+        if answered_s is not None and seat.now_s - answered_s < seat.epoch.charter.relay_s / 2:
+            return
+        if history.final is not None and history.is_final(advert.head):
+            self._answered_s[rank] = seat.now_s
+            seat.send(rank, history.final)
+
+    def _on_list(self, rank: int, message: GroupList) -> None:
+        course = self._parts.course
+        if message.epoch != self._seat.epoch.number:
+            return
+        if course.gathering is not None and message.round == course.gathering.round:
+            course.gathering.on_list(rank, message)
+        elif message.round > course.round:
+            ahead = self._lists_ahead.setdefault(message.round, {})
+            count = sum(rank in lists for lists in self._lists_ahead.values())
+            if rank not in ahead and count < LISTS_AHEAD_MAX:
+                ahead[rank] = message
+
+    def _take_lists_ahead(self) -> None:
+        seat, course = self._seat, self._parts.course
+        for round_ in [key for key in self._lists_ahead if key <= course.round]:
+            for rank, message in self._lists_ahead.pop(round_).items():
+                gathering = course.gathering
+                if gathering is None or message.round != gathering.round:
+                    continue
+                if message.epoch != seat.epoch.number:
+                    continue
+                try:
+                    gathering.on_list(rank, message)
+                except RemoteProtocolError as error:
+                    seat.disconnect(seat.epoch.members[rank], error.reason)
+
+    def _on_advert_request(self, rank: int, message: AdvertRequest) -> None:
+        gathering = self._parts.course.gathering
+        if message.epoch != self._seat.epoch.number or gathering is None:
+            return
+        if self._seat.epoch.unpack(message.members) is None:
+            raise RemoteProtocolError("bad_bitmap")
+        if gathering.round == message.round:
+            gathering.answer(rank, message)
+
+    def _on_progress(self, rank: int, message: Progress) -> None:
+        if message.epoch == self._seat.epoch.number:
+            self._parts.patience.on_progress(rank)
+
+    def _on_entry_signature(self, rank: int, message: EntrySignature) -> None:
+        if message.member != rank:
+            raise RemoteProtocolError("not_your_signature")
+        if message.epoch != self._seat.epoch.number:
+            return
+        self._parts.signing.on_signature(message)
+
+    # --- evidence ---------------------------------------------------------------------------
+
+    def _on_evidence_request(self, rank: int, message: EvidenceRequest) -> None:
+        self._parts.evidence.on_request(rank, message)
+
+    def _on_evidence(self, _rank: int, message: Evidence) -> None:
+        if self._parts.evidence.on_evidence(message):
+            member = self._seat.epoch.members[message.member]
+            told = events.MemberBlamed(message.round, bytes(32), member, message.fault)
+            self._seat.report(told)

@@ -1,0 +1,307 @@
+"""One life of a member, from its start to its end: its parts, and what follows from what.
+
+Whatever comes, `progress` does all that it has made possible: a higher head, the proof that an
+entry is final, another epoch, the next step of the round, the end.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from p2pfl_gossip import events
+from p2pfl_gossip.actions import Action, LocalProtocolError, Vector
+from p2pfl_gossip.evaluations import Evaluations
+from p2pfl_gossip.ledger.adverts import Adverts
+from p2pfl_gossip.ledger.charter import Charter
+from p2pfl_gossip.ledger.course import Course, Stage
+from p2pfl_gossip.ledger.entries import Kind, Step
+from p2pfl_gossip.ledger.evidence import EvidenceBook, evidence_of_entries, evidence_of_sums
+from p2pfl_gossip.ledger.heads import Heads
+from p2pfl_gossip.ledger.history import History
+from p2pfl_gossip.ledger.messages import (
+    CertificateRequest,
+    Closing,
+    EntrySignature,
+    Evidence,
+    Held,
+)
+from p2pfl_gossip.ledger.patience import Patience
+from p2pfl_gossip.ledger.seat import Seat
+from p2pfl_gossip.ledger.sessions import Sessions, SumEnded
+from p2pfl_gossip.ledger.shelf import Shelf
+from p2pfl_gossip.ledger.signing import Signing
+from p2pfl_gossip.ledger.standing import Standing
+from p2pfl_gossip.ledger.starting import Starting
+from p2pfl_gossip.ledger.states import DigestState, StateDigested
+from p2pfl_gossip.ledger.succession import Succession
+from p2pfl_gossip.masked_sum.core import Blame
+from p2pfl_gossip.masked_sum.group_sum import GroupSum
+from p2pfl_gossip.masked_sum.messages import SumDigest
+from p2pfl_gossip.peer_state import PeerSettings
+
+
+@dataclass
+class Parts:
+    """The parts of a member's machine."""
+
+    seat: Seat
+    standing: Standing
+    history: History
+    adverts: Adverts
+    patience: Patience
+    shelf: Shelf
+    heads: Heads
+    signing: Signing
+    sessions: Sessions
+    evidence: EvidenceBook
+    course: Course
+
+
+class Life:
+    """A member between its start and its end.
+
+    Args:
+        seat: our place.
+        standing: what we said in earlier lives.
+        history: what we held.
+        vector: float32[d], the head's model.
+        records: all that was kept.
+        settings: how often we evaluate.
+        streams: names the random streams of our training in this life.
+        session_type: the machine of masked sums.
+        closed: is called once nothing more is done.
+
+    Attributes:
+        parts: of the machine.
+        succession: what is to follow the present epoch.
+        is_finished: whether the last model is final, and evaluated.
+    """
+
+    def __init__(
+        self,
+        seat: Seat,
+        standing: Standing,
+        history: History,
+        vector: Vector,
+        records: dict[str, bytes | Vector],
+        *,
+        settings: PeerSettings,
+        streams: str,
+        session_type: type[GroupSum],
+        closed: Callable[[], None],
+    ) -> None:
+        adverts, patience, shelf = Adverts(seat), Patience(seat), Shelf(seat.desk.sub())
+        heads = Heads(seat, standing, history, shelf, vector, self._on_raised)
+        signing = Signing(
+            seat,
+            standing,
+            history,
+            certified=heads.on_certified,
+            lacking=heads.on_lacking,
+            contradicted=self._on_two_entries,
+        )
+        sessions = Sessions(
+            seat, records, ended=self._on_sum_ended, spent=self._on_spent, session_type=session_type
+        )
+        evidence = EvidenceBook(seat, sessions.name_of)
+        evidence.restore(records)
+        self.succession = Succession(seat, history)
+        course = Course(
+            seat,
+            standing,
+            history,
+            heads,
+            adverts,
+            patience,
+            signing,
+            sessions,
+            evidence,
+            streams=streams,
+            charters=self.succession.charters,
+            progressed=self.progress,
+        )
+        self.parts = Parts(
+            seat,
+            standing,
+            history,
+            adverts,
+            patience,
+            shelf,
+            heads,
+            signing,
+            sessions,
+            evidence,
+            course,
+        )
+        self._settings, self._closed = settings, closed
+        self._evaluations = Evaluations(settings, seat.desk.sub(self._finish_after))
+        self._starting: Starting | None = None
+        self.is_finished = False
+
+    # --- start and end ----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Ask others what they hold of ours, or for the way to an epoch that we are of."""
+        parts = self.parts
+        parts.seat.work(DigestState("model", parts.heads.vector), self._on_digested)
+        if parts.seat.is_member:
+            self._check_start()
+        else:
+            self._ask_way()
+
+    def _on_digested(self, result: StateDigested) -> None:
+        first, heads = self.parts.history.first.entry.state[0], self.parts.heads
+        if result.item == self.parts.history.head.entry.state[0]:
+            heads.hold(result.item, heads.vector, result.chunk_digests)
+        elif not self.parts.history.head.entry.round and result.item != first:
+            raise LocalProtocolError("the first model is another than the charter's")
+
+    def _check_start(self) -> None:
+        parts = self.parts
+        is_new = parts.history.head.head == parts.history.first.head
+        self._starting = Starting(
+            parts.seat,
+            parts.standing,
+            lambda: parts.history.head.head,
+            self._on_checked,
+            waits_for_all=is_new and not parts.standing.advert_round,
+        )
+        self._starting.start()
+
+    def _ask_way(self) -> None:
+        """Ask the members of an epoch that we are none of, again and again."""
+        seat = self.parts.seat
+        if not seat.is_member:
+            seat.broadcast(CertificateRequest(self.parts.history.head.head))
+            seat.set_timer("way", seat.now_s + seat.epoch.charter.relay_s, self._ask_way)
+
+    def on_held(self, rank: int, message: Held) -> None:
+        """Take what a member holds of ours."""
+        if self._starting is not None:
+            self._starting.on_held(rank, message)
+
+    def _on_checked(self, lacked: int) -> None:
+        """Begin, or sit out what our journal lacks."""
+        seat, standing = self.parts.seat, self.parts.standing
+        seat.actions.append(standing.begin_life())
+        if lacked:
+            seat.actions.append(standing.sit_out(lacked))
+            seat.report(events.SitsOut(lacked))
+        if not standing.advert_round:
+            seat.report(events.Opened())
+        behind = max(standing.advert_round, lacked, self.parts.history.head.head.round)
+        self.parts.course.begin(behind + 1)
+
+    def leave(self) -> None:
+        """Give up all that is under way, for good."""
+        seat = self.parts.seat
+        self.parts.course.stop()
+        self._closed()
+        seat.report(events.Left(self.parts.history.head.entry.height))
+
+    # --- what is asked of us ----------------------------------------------------------------
+
+    def pause(self, *, is_paused: bool) -> None:
+        """Give no more updates, or give them again."""
+        self.parts.course.is_paused = is_paused
+        if is_paused:
+            self.parts.seat.report(events.Paused(self.parts.history.head.entry.height))
+        self.progress()
+
+    def approve(self, charter: Charter) -> None:
+        """Take a charter that was approved, and that replaces the present one."""
+        self.succession.approve(charter)
+        self.progress()
+
+    # --- what follows -----------------------------------------------------------------------
+
+    def progress(self) -> None:
+        """Do all that has become possible."""
+        parts = self.parts
+        if parts.course.stage is Stage.LEFT:
+            return
+        parts.heads.settle()
+        head = parts.history.head.head
+        self.succession.note_final(parts.adverts.of_round(head.round + 1))
+        closing = self.succession.next()
+        if closing is not None:
+            self._begin_epoch(closing)
+        if parts.course.stage not in (Stage.STARTING, Stage.LEFT):
+            parts.course.look()
+            self._finish()
+
+    def _begin_epoch(self, closing: Closing) -> None:
+        parts, seat = self.parts, self.parts.seat
+        was_member = seat.is_member
+        self.succession.begin(closing)
+        for part in (
+            parts.adverts,
+            parts.signing,
+            parts.patience,
+            parts.sessions,
+            parts.evidence,
+        ):
+            part.clear()
+        if was_member and not seat.is_member:
+            self.leave()
+            return
+        self.is_finished = False
+        seat.report(events.EpochBegun(seat.epoch.number, seat.epoch.size))
+        if parts.course.stage is not Stage.STARTING:
+            behind = max(closing.round, parts.course.round, parts.standing.advert_round)
+            parts.course.begin(behind + 1)
+        elif seat.is_member and self._starting is None:
+            self._check_start()
+
+    def _on_sum_ended(self, ended: SumEnded) -> None:
+        for blame in ended.blames:
+            self._take_blame(ended.listed.message.round, blame)
+        self.parts.course.on_sum_ended(ended)
+
+    def _take_blame(self, round_: int, blame: Blame) -> None:
+        """Note who signed two sums of one chunk; of other faults the group has no proof."""
+        match blame.evidence:
+            case (SumDigest() as one, SumDigest() as other) if blame.fault == "two_sums":
+                self.accuse(evidence_of_sums(self.parts.seat.epoch, round_, one, other))
+
+    def _on_two_entries(self, one: EntrySignature, other: EntrySignature) -> None:
+        self.accuse(evidence_of_entries(one, other))
+
+    def accuse(self, evidence: Evidence) -> None:
+        """Keep a proof that a member lied, which our next advert names."""
+        seat = self.parts.seat
+        if self.parts.evidence.note(evidence):
+            member = seat.epoch.members[evidence.member]
+            seat.report(events.MemberBlamed(evidence.round, bytes(32), member, evidence.fault))
+
+    def _on_spent(self) -> None:
+        self.parts.course.on_spent()
+
+    def _on_raised(self, step: Step, vector: Vector, height_before: int) -> None:
+        """Tell of a higher head, and go on from it."""
+        entry, seat = step.entry, self.parts.seat
+        if entry.kind == Kind.SUM:
+            members = self.parts.history.epochs[entry.epoch].unpack(entry.members) or ()
+            if entry.height > height_before + 1:
+                seat.report(events.CaughtUp(height_before, entry.height - 1))
+            round_, size = entry.height - 1, seat.epoch.size
+            seat.report(events.RoundEnded(round_, vector, size, len(members), complete=True))
+            seat.actions += self._evaluations.evaluate(round_, vector)
+        self.parts.course.on_raised(step)
+        self.progress()
+
+    def _finish(self) -> None:
+        """Report the end, once the last sum is final and the last figures are there."""
+        history = self.parts.history
+        entry = history.head.entry
+        if self.is_finished or entry.height < self.parts.seat.epoch.charter.rounds:
+            return
+        if history.is_final(history.head.head) and not self._evaluations.under_way:
+            self.is_finished = True
+            self.parts.seat.report(events.Finished(entry.height))
+
+    def _finish_after(self, now_s: float, actions: list[Action]) -> list[Action]:
+        seat = self.parts.seat
+        seat.begin(now_s)
+        seat.actions += actions
+        self._finish()
+        return seat.take()

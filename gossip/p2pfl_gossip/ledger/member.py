@@ -1,0 +1,358 @@
+"""One whole member of a group that keeps a ledger.
+
+Composes the parts of this package and is a machine (actions.py): a driver runs it over real links
+or simulated ones. This module has the inputs.
+
+- life.py holds the parts, and does all that whatever comes has made possible.
+- hearing.py takes the messages: whose they are, of which epoch and round.
+- starting.py asks others what they hold of our own, before anything new is said.
+- course.py is the course of the rounds: train, advertise, sum, sign.
+- gathering.py closes the list of a round; sessions.py sums it; signing.py certifies its entry.
+- heads.py brings us to higher heads, and shows others the way; history.py is what is certified.
+- succession.py leads from one epoch to the next.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from p2pfl_crypto.identity import Identity
+from p2pfl_gossip.actions import (
+    Action,
+    Buffer,
+    Command,
+    LocalProtocolError,
+    PeerId,
+    RemoteProtocolError,
+    Vector,
+)
+from p2pfl_gossip.desk import Desk, DeskMachine
+from p2pfl_gossip.inbound import Inbound
+from p2pfl_gossip.ledger.charter import Charter, Epoch
+from p2pfl_gossip.ledger.course import Stage
+from p2pfl_gossip.ledger.fetching import StateFetch
+from p2pfl_gossip.ledger.hearing import Hearing
+from p2pfl_gossip.ledger.history import History
+from p2pfl_gossip.ledger.life import Life
+from p2pfl_gossip.ledger.messages import LedgerMessage
+from p2pfl_gossip.ledger.participation import Cause
+from p2pfl_gossip.ledger.seat import Seat
+from p2pfl_gossip.ledger.sessions import last_spent_round
+from p2pfl_gossip.ledger.standing import Standing
+from p2pfl_gossip.ledger.state_messages import (
+    ChunksCancel,
+    ChunksRequest,
+    StateChunks,
+    StateMessage,
+    StateRequest,
+)
+from p2pfl_gossip.masked_sum.core import Entropy
+from p2pfl_gossip.masked_sum.group_sum import GroupSum
+from p2pfl_gossip.masked_sum.messages import SessionMessage
+from p2pfl_gossip.peer_state import PeerSettings, State
+from p2pfl_gossip.records import Message
+
+INCARNATION_RECORD = "incarnation"
+
+
+class Member(DeskMachine):
+    """A member of a group.
+
+    Args:
+        founding: the first epoch of the group.
+        identity: ours; signs what we say.
+        initial: float32[d], the first state's model.
+        settings: `evaluate_every` of it is our own habit; rounds are the charter's.
+        seed: names our random streams, together with our incarnation.
+        entropy: secret bytes for the next life.
+        desk: where another machine is around this one, a desk for it alone.
+        session_type: the machine of masked sums.
+    """
+
+    def __init__(
+        self,
+        *,
+        founding: Epoch,
+        identity: Identity,
+        initial: Vector,
+        settings: PeerSettings,
+        seed: str,
+        entropy: Entropy,
+        desk: Desk | None = None,
+        session_type: type[GroupSum] = GroupSum,
+    ) -> None:
+        self._founding, self._identity, self._initial = founding, identity, initial
+        self._settings, self._seed, self._entropy = settings, seed, entropy
+        self._session_type = session_type
+        self._desk = Desk() if desk is None else desk
+        self._life: Life | None = None
+        self._inbound = Inbound("<u4")
+        self._fetching: dict[int, StateFetch] = {}  # By body under way.
+
+    # --- what a driver may look at ----------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """Where the member is, in the words that all kinds of peers share."""
+        if self._life is None:
+            return State.NEW
+        course = self._life.parts.course
+        if course.stage is Stage.LEFT:
+            return State.LEFT
+        if self._life.is_finished:
+            return State.FINISHED
+        if course.stage is Stage.STARTING:
+            return State.CATCHING_UP
+        if course.stage is Stage.TRAINING:
+            return State.TRAINING
+        return State.PAUSED if course.is_paused else State.AVERAGING
+
+    @property
+    def round(self) -> int:
+        """Heights done."""
+        return self._life.parts.history.head.entry.height if self._life else 0
+
+    @property
+    def vector(self) -> Vector:
+        """The head's model, read-only."""
+        return self._life.parts.heads.vector if self._life else self._initial
+
+    @property
+    def history(self) -> History:
+        """What is certified, as far as we know."""
+        return self._started.parts.history
+
+    @property
+    def epoch(self) -> Epoch:
+        """The epoch that has begun last."""
+        return self._life.parts.seat.epoch if self._life else self._founding
+
+    @property
+    def causes(self) -> Mapping[PeerId, Cause]:
+        """Why members were not in the last sum that we worked out, as far as we can tell."""
+        return self._life.parts.course.causes if self._life else {}
+
+    def patience_s(self, rank: int) -> float:
+        """How long a member that works is waited for by us, in seconds."""
+        return self._started.parts.patience.of(rank)
+
+    def partners(self, _round: int) -> tuple[int, ...]:
+        """Return the ranks of all others."""
+        own = self.epoch.rank_of(self._identity.peer_id)
+        return tuple(rank for rank in range(self.epoch.size) if rank != own)
+
+    @property
+    def _started(self) -> Life:
+        if self._life is None:
+            raise LocalProtocolError("the member has not been started")
+        return self._life
+
+    # --- start and commands -----------------------------------------------------------------
+
+    def on_start(self, now_s: float, records: dict[str, bytes | Vector]) -> list[Action]:
+        """Begin at the first state, or go on from what an earlier incarnation kept."""
+        if self._life is not None:
+            raise LocalProtocolError("started twice")
+        kept = dict(records)
+        incarnation = _number(kept.get(INCARNATION_RECORD)) + 1
+        standing = Standing(kept)
+        history = History.restored(self._founding, kept, standing.record.head)
+        seat = Seat(history.epoch, self._identity, self._entropy, self._desk)
+        seat.begin(now_s)
+        seat.keep({INCARNATION_RECORD: incarnation.to_bytes(8, "little")})
+        # An update that left us just before an earlier life ended, and was not counted.
+        advert, spent = standing.record.advert, last_spent_round(kept, self._founding.group)
+        if advert is not None and spent == advert.round > standing.record.spent_round:
+            seat.actions.append(standing.spend(advert.head, spent))
+        self._life = Life(
+            seat,
+            standing,
+            history,
+            standing.models.get(standing.record.model, self._initial),
+            kept,
+            settings=self._settings,
+            streams=f"{self._seed}/{incarnation}",
+            session_type=self._session_type,
+            closed=self._close,
+        )
+        self._hearing = Hearing(self._life)
+        self._life.start()
+        return seat.take()
+
+    def _close(self) -> None:
+        self._started.parts.seat.actions += self._desk.close()
+
+    def on_command(self, now_s: float, command: Command) -> list[Action]:
+        """Leave at once; give no more updates, for a while; give them again."""
+        life = self._started
+        if life.parts.course.stage is Stage.LEFT:
+            return []
+        seat = self._begin(now_s)
+        if command is Command.LEAVE:
+            life.leave()
+        else:
+            life.pause(is_paused=command is Command.PAUSE)
+        return seat.take()
+
+    def approve(self, now_s: float, charter: Charter) -> list[Action]:
+        """Take a charter that was approved, and that replaces the present one.
+
+        Raises:
+            RefusedCharter: it cannot be the next.
+        """
+        seat = self._begin(now_s)
+        self._started.approve(charter)
+        return seat.take()
+
+    def _begin(self, now_s: float) -> Seat:
+        seat = self._started.parts.seat
+        seat.begin(now_s)
+        return seat
+
+    @property
+    def _has_left(self) -> bool:
+        return self._started.parts.course.stage is Stage.LEFT
+
+    # --- messages ---------------------------------------------------------------------------
+
+    def on_message(self, now_s: float, sender: PeerId, message: Message) -> list[Action]:
+        """Take a message, or raise RemoteProtocolError and change nothing."""
+        seat = self._begin(now_s)
+        if self._has_left:
+            return []
+        rank = self._rank_of(sender)
+        if isinstance(message, SessionMessage):
+            if rank is not None:
+                self._started.parts.sessions.on_message(sender, rank, message)
+                self._started.progress()
+        elif isinstance(message, LedgerMessage):
+            self._hearing.on_message(sender, rank, message)
+        elif isinstance(message, StateMessage):
+            self._on_state_message(sender, message)
+        else:
+            raise RemoteProtocolError("unexpected_message")
+        return seat.take()
+
+    def _rank_of(self, sender: PeerId) -> int | None:
+        """Return a member's rank; None for one of another epoch, who is only shown the way."""
+        parts = self._started.parts
+        rank = parts.seat.epoch.rank_of(sender)
+        if rank is None:
+            if all(epoch.rank_of(sender) is None for epoch in parts.history.epochs):
+                raise RemoteProtocolError("not_a_member")
+            return None
+        parts.seat.gone.pop(rank, None)
+        return rank
+
+    def _on_state_message(self, sender: PeerId, message: StateMessage) -> None:
+        parts = self._started.parts
+        seat, fetch = parts.seat, parts.heads.fetch
+        if isinstance(message, (StateRequest, ChunksRequest, ChunksCancel)):
+            seat.actions += parts.shelf.on_message(seat.now_s, sender, message)
+        elif fetch is not None and message.digest == parts.heads.fetched_digest:
+            seat.actions += fetch.on_message(seat.now_s, sender, message)
+            self._started.progress()
+
+    # --- bodies -----------------------------------------------------------------------------
+
+    def on_bulk_begin(
+        self, now_s: float, sender: PeerId, bulk: int, header: Message
+    ) -> tuple[bool, list[Action]]:
+        """Say whether a body is wanted, or raise RemoteProtocolError and change nothing."""
+        seat = self._begin(now_s)
+        if self._has_left:
+            return False, []
+        rank, sessions = self._rank_of(sender), self._started.parts.sessions
+        if isinstance(header, StateChunks):
+            return self._begin_chunks(sender, bulk, header)
+        if rank is None or not isinstance(header, SessionMessage):
+            raise RemoteProtocolError("unexpected_message")
+        size = sessions.body_bytes(sender, header)
+        if size is not None:
+            self._inbound.begin(sender, bulk, header, size)
+        sessions.on_header(header)
+        return size is not None, seat.take()
+
+    def _begin_chunks(
+        self, sender: PeerId, bulk: int, header: StateChunks
+    ) -> tuple[bool, list[Action]]:
+        seat, heads = self._started.parts.seat, self._started.parts.heads
+        fetch = heads.fetch
+        if fetch is None or heads.fetched_digest != header.digest:
+            return False, []  # Of a model that we need no more.
+        is_wanted, actions = fetch.on_bulk_begin(seat.now_s, sender, bulk, header)
+        if is_wanted:
+            self._fetching[bulk] = fetch
+        seat.actions += actions
+        return is_wanted, seat.take()
+
+    def on_bulk_chunk(self, now_s: float, sender: PeerId, bulk: int, chunk: Buffer) -> list[Action]:
+        """Take the next bytes of a body."""
+        fetch = self._fetching.get(bulk)
+        if fetch is None:
+            self._inbound.chunk(bulk, chunk)
+            return []
+        if fetch is not self._started.parts.heads.fetch:
+            return []
+        seat = self._begin(now_s)
+        seat.actions += fetch.on_bulk_chunk(now_s, sender, bulk, chunk)
+        self._started.progress()
+        return seat.take()
+
+    def on_bulk_end(
+        self, now_s: float, sender: PeerId, bulk: int, trailer: Message | None
+    ) -> list[Action]:
+        """Take the end of a body."""
+        seat, fetch = self._begin(now_s), self._fetching.pop(bulk, None)
+        if fetch is not None:
+            if fetch is self._started.parts.heads.fetch:
+                seat.actions += fetch.on_bulk_end(now_s, sender, bulk)
+        else:
+            header, body = self._inbound.end(bulk)
+            if not self._has_left and isinstance(header, SessionMessage):
+                self._started.parts.sessions.on_body(sender, header, body.view(np.uint32))
+        self._started.progress()
+        return seat.take()
+
+    def on_bulk_lost(self, now_s: float, sender: PeerId, bulk: int) -> list[Action]:
+        """Forget a body whose stream broke; deadlines see to the rest."""
+        fetch = self._fetching.pop(bulk, None)
+        if fetch is None:
+            self._inbound.lost(bulk)
+            return []
+        if fetch is not self._started.parts.heads.fetch:
+            return []
+        seat = self._begin(now_s)
+        seat.actions += fetch.on_bulk_lost(now_s, sender, bulk)
+        self._started.progress()
+        return seat.take()
+
+    # --- links ------------------------------------------------------------------------------
+
+    def on_peer_up(self, now_s: float, peer: PeerId) -> list[Action]:
+        """Note that a member is there again."""
+        seat = self._started.parts.seat
+        rank = seat.epoch.rank_of(peer)
+        if rank is not None:
+            seat.gone.pop(rank, None)
+        return []
+
+    def on_peer_down(self, now_s: float, peer: PeerId) -> list[Action]:
+        """Wait no longer for a member that cannot be reached."""
+        seat, parts = self._begin(now_s), self._started.parts
+        rank = seat.epoch.rank_of(peer)
+        if rank is None or self._has_left:
+            return []
+        seat.gone[rank] = None
+        parts.heads.on_peer_down(peer)
+        parts.sessions.on_peer_down(peer)
+        self._started.progress()
+        return seat.take()
+
+
+def _number(record: bytes | Vector | None) -> int:
+    if record is None:
+        return 0
+    if not isinstance(record, bytes):
+        raise LocalProtocolError("a persisted number is not bytes")
+    return int.from_bytes(record, "little")

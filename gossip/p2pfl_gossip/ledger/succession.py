@@ -1,0 +1,92 @@
+"""From one epoch to the next: charters that were approved, and the proof that opens an epoch.
+
+An epoch ends where an entry that carries the next charter is final: t members named it as their
+head in adverts of the round after it. The next one begins for whoever holds that proof and has that
+entry, or one that descends from it, as its head.
+"""
+
+from p2pfl_gossip.actions import RemoteProtocolError
+from p2pfl_gossip.ledger.certificates import gather
+from p2pfl_gossip.ledger.charter import NONE, Charter, encode_charter
+from p2pfl_gossip.ledger.entries import Head
+from p2pfl_gossip.ledger.gathering import finality_of
+from p2pfl_gossip.ledger.history import History
+from p2pfl_gossip.ledger.messages import Closing, Finality, GroupAdvert
+from p2pfl_gossip.ledger.seat import Seat
+
+
+class Succession:
+    """What is to follow the present epoch.
+
+    Attributes:
+        charters: approved ones that replace the present one, by their digest.
+    """
+
+    def __init__(self, seat: Seat, history: History) -> None:
+        self._seat, self._history = seat, history
+        self._shown: Closing | None = None
+        self.charters: dict[bytes, Charter] = {}
+
+    def approve(self, charter: Charter) -> None:
+        """Take a charter that was approved.
+
+        Raises:
+            RefusedCharter: it cannot be the next.
+        """
+        following = self._history.epoch.followed_by(charter)
+        self.charters[following.digest] = charter
+
+    def on_closing(self, closing: Closing) -> bool:
+        """Take the end of the present epoch; return whether it is new to us.
+
+        Raises:
+            RemoteProtocolError: it is none, or that of an epoch which has not begun here.
+        """
+        number = closing.certificate.entry.epoch
+        if number > self._seat.epoch.number:
+            raise RemoteProtocolError("unknown_epoch")
+        if number < self._seat.epoch.number or self._shown is not None:
+            return False
+        self._history.check_closing(closing)
+        self._shown = closing
+        return True
+
+    def note_final(self, adverts: dict[int, GroupAdvert]) -> None:
+        """Take the proof that our head is final from the adverts of the round after it."""
+        head, epoch, final = self._history.head.head, self._seat.epoch, self._history.final
+        if head.epoch != epoch.number or (final is not None and final.head == head):
+            return
+        signatures = finality_of(epoch, head, adverts)
+        if signatures is not None:
+            proof = Finality(head, *gather(epoch, signatures))
+            self._seat.keep(self._history.add_final(proof))
+
+    def next(self) -> Closing | None:
+        """Return the proof that opens the next epoch, if we hold it and stand on its entry."""
+        closing = self._shown or self._own()
+        if closing is None:
+            return None
+        entry = closing.certificate.entry
+        head = Head(entry.epoch, entry.round, entry.digest())
+        return closing if self._history.descends(self._history.head.head, head) else None
+
+    def begin(self, closing: Closing) -> None:
+        """Begin the epoch that a proof opens, and take our place in it."""
+        self._shown = None
+        self.charters.clear()
+        self._seat.keep(self._history.close_epoch(closing))
+        self._seat.enter(self._history.epoch)
+
+    def _own(self) -> Closing | None:
+        """Make the proof of a charter that we hold ourselves, and of a final entry of ours."""
+        history, final = self._history, self._history.final
+        if final is None or final.head.epoch != self._seat.epoch.number:
+            return None
+        step, certificate = history.step(final.head), history.certificate(final.head)
+        if step is None or certificate is None or step.entry.next_charter == NONE:
+            return None
+        charter = self.charters.get(step.entry.next_charter)
+        if charter is None:
+            return None
+        text, round_ = encode_charter(charter), final.head.round + 1
+        return Closing(certificate, text, round_, final.signers, final.signatures)

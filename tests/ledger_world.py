@@ -1,0 +1,214 @@
+"""A group that keeps a ledger, in the simulated world, with a task that costs nothing.
+
+Training adds to the model a vector that is the peer's own, so that a test can tell from a model
+whose updates are in it, and how often.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from p2pfl_crypto.hashing import hash_parts
+from p2pfl_crypto.identity import Identity
+from p2pfl_gossip.actions import Event, Job, Vector
+from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
+from p2pfl_gossip.ledger.charter import NONE, Charter, CharterMember, Epoch
+from p2pfl_gossip.ledger.jobs import perform
+from p2pfl_gossip.ledger.member import Member
+from p2pfl_gossip.ledger.states import digest_state
+from p2pfl_gossip.peer_state import PeerSettings, State
+from p2pfl_gossip.records import Record
+from p2pfl_simulations.batch import Workshop
+from p2pfl_simulations.checkers.base import Checker
+from p2pfl_simulations.disk import Disks
+from p2pfl_simulations.event_queue import EventQueue
+from p2pfl_simulations.host import SimulatedHost
+from p2pfl_simulations.masking import SeededEntropy
+from p2pfl_simulations.network import Network
+from p2pfl_simulations.scenario import DiskSettings, NetworkSettings
+from p2pfl_simulations.world import World
+
+RELAY_S = 4.0
+TRAINING_S = 1.0
+
+
+def identity_of(index: int) -> Identity:
+    """Give a member its identity."""
+    return Identity(hash_parts(b"p2pfl/test-id", index.to_bytes(8, "little")))
+
+
+def first_model(entries: int) -> Vector:
+    """Return the first state's model."""
+    model = np.linspace(-1, 1, entries, dtype=np.float32)
+    model.flags.writeable = False
+    return model
+
+
+def make_charter(
+    members: Sequence[int],
+    *,
+    entries: int = 64,
+    rounds: int = 3,
+    weights: Sequence[float] | None = None,
+    present: bytes = NONE,
+    **changes: Any,
+) -> Charter:
+    """Write a charter of members, named by their index."""
+    fields: dict[str, Any] = {
+        "version": 1,
+        "nonce": bytes(32),
+        "present": present,
+        "members": tuple(
+            CharterMember(identity_of(index).public_key, f"m{index}", weight)
+            for index, weight in zip(members, weights or [1.0] * len(members), strict=True)
+        ),
+        "rounds": rounds,
+        "clip": 100.0,
+        "patience_s": 20.0,
+        "relay_s": RELAY_S,
+        "progress_s": RELAY_S / 4,
+        "retries": 8,
+        "state": (digest_state("model", first_model(entries)).item,),
+        "agreed": bytes(32),
+    }
+    return Charter(**(fields | changes))
+
+
+def pull_of(index: int, entries: int) -> Vector:
+    """Return what a member's training adds."""
+    pull = np.zeros(entries, np.float32)
+    pull[index % entries] = 1.0
+    return pull
+
+
+class ToyWorker:
+    """Does all jobs of members; `fails` tells whose training gives nothing."""
+
+    def __init__(self) -> None:
+        self.fails: Callable[[int, Train], bool] = lambda _index, _job: False
+
+    def run(self, jobs: Sequence[tuple[int, Job]]) -> Sequence[Record]:
+        return [self._do(index, job) for index, job in jobs]
+
+    def _do(self, index: int, job: Job) -> Record:
+        if isinstance(job, Train):
+            if self.fails(index, job):
+                return WorkFailed("the loss became NaN")
+            trained = job.vector + pull_of(index, len(job.vector))
+            trained.flags.writeable = False
+            return Trained(trained, 1, 0.5)
+        if isinstance(job, Evaluate):
+            return Evaluated({"accuracy": 0.5})
+        return perform(job)
+
+
+class Watcher:
+    """Keeps what members report, by index."""
+
+    def __init__(self, count: int) -> None:
+        self.events: list[list[Event]] = [[] for _ in range(count)]
+        self.incidents: list[tuple[float, int | None, str, str]] = []
+
+    def on_report(self, now_s: float, host: Any, event: Event) -> None:
+        self.events[host.index].append(event)
+
+    def on_incident(self, now_s: float, host: Any, kind: str, detail: str) -> None:
+        self.incidents.append((now_s, None if host is None else host.index, kind, detail))
+
+
+class LedgerWorld:
+    """Members 0 .. n - 1 of a group, each on a simulated host.
+
+    Attributes:
+        world: where they run.
+        worker: does their jobs.
+        watcher: what they reported.
+        epoch: the first.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        seed: int = 0,
+        hosts: int | None = None,
+        entries: int = 64,
+        loss: float = 0.0,
+        disk: DiskSettings | None = None,
+        training_s: Callable[[int], float] = lambda _index: TRAINING_S,
+        checkers: Sequence[Checker] = (),
+        wrap: Callable[[int, Member], Any] = lambda _index, member: member,
+        **charter: Any,
+    ) -> None:
+        count = hosts or size
+        self.charter = make_charter(range(size), entries=entries, **charter)
+        self.epoch = Epoch.founded(self.charter)
+        self.entries = entries
+        self.queue = EventQueue()
+        self.worker, self.watcher = ToyWorker(), Watcher(count)
+        network = Network(NetworkSettings(loss=loss), peer_count=count, seed=seed, queue=self.queue)
+        entropy = SeededEntropy(seed)
+
+        def make(index: int) -> Any:
+            member = Member(
+                founding=self.epoch,
+                identity=identity_of(index),
+                initial=first_model(entries),
+                settings=PeerSettings(rounds=self.charter.rounds, deadline_s=RELAY_S),
+                seed=f"{seed}/{index}",
+                entropy=entropy.of(index),
+            )
+            return wrap(index, member)
+
+        def duration_s(index: int, job: Job) -> float:
+            return training_s(index) if isinstance(job, Train) else 0.001
+
+        self.world = World(
+            peer_ids=[identity_of(index).peer_id for index in range(count)],
+            make_machine=make,
+            network=network,
+            queue=self.queue,
+            workshop=Workshop(self.worker),
+            duration_s=duration_s,
+            disks=Disks(disk or DiskSettings(), seed=seed),
+            observers=(self.watcher,),
+            checkers=checkers,
+        )
+
+    @property
+    def hosts(self) -> list[SimulatedHost]:
+        return self.world.hosts
+
+    def member(self, index: int) -> Member:
+        machine: object = self.hosts[index].machine
+        member = getattr(machine, "inner", machine)  # A liar is wrapped around one.
+        assert isinstance(member, Member)
+        return member
+
+    @property
+    def alive(self) -> list[int]:
+        """Those whose processes are up, and that are online."""
+        return [host.index for host in self.hosts if host.machine is not None and host.is_online]
+
+    def start(self) -> None:
+        self.world.start()
+
+    def run(self, until_s: float, *, at: Sequence[tuple[float, Callable[[], None]]] = ()) -> None:
+        """Run to a time; call things at times on the way."""
+        for at_s, call in at:
+            self.queue.call_at(at_s, call)
+        self.world.run(until_s)
+
+    def are_finished(self, members: Sequence[int] | None = None) -> bool:
+        chosen = range(len(self.hosts)) if members is None else members
+        return all(self.member(index).state is State.FINISHED for index in chosen)
+
+    def models(self, members: Sequence[int] | None = None) -> list[Vector]:
+        chosen = self.alive if members is None else members
+        return [self.member(index).vector for index in chosen]
+
+    def times_in(self, model: Vector, index: int) -> float:
+        """How often a member's update is in a model, times its share of the weight."""
+        pulled = (model - first_model(self.entries))[index % self.entries]
+        return float(pulled)

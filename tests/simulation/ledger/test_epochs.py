@@ -1,0 +1,170 @@
+"""Charters that change members: one history of epochs, nothing for who is no member any more."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from ledger_world import LedgerWorld, make_charter
+
+from p2pfl_gossip import events
+from p2pfl_gossip.ledger.charter import Charter, RefusedCharter
+from p2pfl_gossip.ledger.entries import Kind
+from p2pfl_gossip.peer_state import State
+
+
+def approve(group: LedgerWorld, charter: Charter, members: Sequence[int]) -> Callable[[], None]:
+    """Return what gives a charter to members, as their operators would."""
+
+    def give() -> None:
+        for index in members:
+            actions = group.member(index).approve(group.queue.now_s, charter)
+            group.hosts[index].queue.push(actions)
+
+    return give
+
+
+def successor(group: LedgerWorld, members: Sequence[int], **changes: object) -> Charter:
+    return make_charter(members, present=group.epoch.digest, **changes)  # type: ignore[arg-type]
+
+
+def require_epoch(group: LedgerWorld, members: Sequence[int], digest: bytes) -> None:
+    """All of these are in the epoch of a charter, with one head and one model."""
+    assert {group.member(index).epoch.digest for index in members} == {digest}
+    assert len({group.member(index).history.head.head for index in members}) == 1
+    assert len({group.member(index).vector.tobytes() for index in members}) == 1
+
+
+@pytest.mark.parametrize("at_s", [0.5, 12.0, 90.0], ids=["at the start", "running", "finished"])
+def test_a_member_is_swapped(at_s: float) -> None:
+    group = LedgerWorld(7, hosts=8, rounds=6)
+    charter = successor(group, [0, 1, 2, 3, 4, 5, 7], rounds=10)
+    group.start()
+    group.run(500.0, at=[(at_s, approve(group, charter, range(7)))])
+    staying = [0, 1, 2, 3, 4, 5, 7]
+    require_epoch(group, staying, charter.digest())
+    assert group.are_finished(staying)
+    assert group.member(0).round == 10
+    assert group.member(6).state is State.LEFT
+    # Height goes on: the model is the same, and the newcomer is in models since.
+    history = group.member(0).history
+    last = history.head.entry
+    while last.kind == Kind.EMPTY:
+        step = history.step(last.base)
+        assert step is not None
+        last = step.entry
+    assert history.epochs[1].unpack(last.members) == tuple(range(7))
+
+
+def test_who_was_expelled_gets_nothing_of_the_new_epoch() -> None:
+    group = LedgerWorld(6, rounds=4)
+    charter = successor(group, [0, 1, 2, 3, 4], rounds=8)
+    group.start()
+    group.run(400.0, at=[(9.0, approve(group, charter, [0, 1, 2, 3, 4]))])
+    require_epoch(group, [0, 1, 2, 3, 4], charter.digest())
+    assert group.member(0).round == 8
+    expelled = group.member(5)
+    # It may see the end of its own epoch, and no entry above it.
+    assert expelled.history.head.entry.epoch == 0
+    assert expelled.state is State.LEFT
+
+
+def test_a_group_grows() -> None:
+    group = LedgerWorld(5, hosts=8, rounds=4)
+    charter = successor(group, range(8), rounds=8)
+    group.start()
+    group.run(400.0, at=[(9.0, approve(group, charter, range(5)))])
+    require_epoch(group, range(8), charter.digest())
+    assert group.are_finished()
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_of_charters_at_once_one_comes_and_the_others_are_void(count: int) -> None:
+    group = LedgerWorld(7, rounds=6)
+    charters = [successor(group, range(7), rounds=9, nonce=bytes([n]) * 32) for n in range(count)]
+    group.start()
+    # Each reaches some of the members first, and all of them a little later.
+    at = [
+        (8.0, approve(group, charter, [index for index in range(7) if index % count == place]))
+        for place, charter in enumerate(charters)
+    ]
+
+    def give_all() -> None:
+        for index in range(7):
+            for charter in charters:
+                try:
+                    actions = group.member(index).approve(group.queue.now_s, charter)
+                except RefusedCharter:
+                    continue  # It is in the next epoch: this one replaces no charter any more.
+                group.hosts[index].queue.push(actions)
+
+    group.run(400.0, at=[*at, (14.0, give_all)])
+    digests = {group.member(index).epoch.digest for index in range(7)}
+    assert len(digests) == 1
+    assert digests < {charter.digest() for charter in charters}
+    require_epoch(group, range(7), digests.pop())
+
+
+def test_a_charter_of_too_few_comes_to_nothing_and_stops_nobody() -> None:
+    group = LedgerWorld(7, rounds=4)
+    charter = successor(group, range(7), rounds=9)
+    group.start()
+    group.run(300.0, at=[(5.0, approve(group, charter, [0, 1]))])
+    assert [group.member(index).round for index in range(7)] == [4] * 7
+    assert {group.member(index).epoch.number for index in range(7)} == {0}
+
+
+def test_the_settings_of_a_new_charter_hold() -> None:
+    group = LedgerWorld(5, rounds=2)
+    charter = successor(group, range(5), rounds=4, weights=[1.0, 1.0, 1.0, 1.0, 4.0])
+    group.start()
+    group.run(300.0, at=[(50.0, approve(group, charter, range(5)))])
+    history = group.member(0).history
+    assert history.head.entry.height == 4
+    step = history.head
+    while step.entry.kind == Kind.EMPTY:
+        below = history.step(step.entry.base)
+        assert below is not None
+        step = below
+    assert step.entry.weight == 8.0
+
+
+def test_a_charter_that_replaces_another_one_is_refused() -> None:
+    group = LedgerWorld(5, rounds=2)
+    group.start()
+    group.run(5.0)
+    with pytest.raises(RefusedCharter, match="replaces another one"):
+        group.member(0).approve(5.0, make_charter(range(5), present=bytes([7]) * 32))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_epochs_come_under_kills_and_partitions(seed: int) -> None:
+    group = LedgerWorld(7, hosts=8, rounds=6, seed=seed)
+    world, hosts = group.world, group.hosts
+    charter = successor(group, [0, 1, 2, 3, 4, 5, 7], rounds=9)
+    group.start()
+
+    def give() -> None:
+        alive = [index for index in range(7) if hosts[index].machine is not None]
+        approve(group, charter, alive)()
+
+    victim = seed % 6
+    group.run(
+        900.0,
+        at=[
+            (6.0, give),
+            (7.0 + 2 * seed, lambda: world.take_offline(hosts[victim], "killed", kills=True)),
+            (12.0, lambda: world.split([0, 0, 0, 0, 1, 1, 1, 1])),
+            (40.0, lambda: world.bring_online(hosts[victim], "started")),
+            (60.0, lambda: world.split(None)),
+            (70.0, lambda: None),
+        ],
+    )
+    staying = [0, 1, 2, 3, 4, 5, 7]
+    require_epoch(group, staying, charter.digest())
+    assert group.are_finished(staying)
+    begun = [
+        event
+        for index in staying
+        for event in group.watcher.events[index]
+        if isinstance(event, events.EpochBegun)
+    ]
+    assert {event.epoch for event in begun} == {1}
