@@ -21,7 +21,7 @@ from p2pfl_gossip.ledger.messages import (
     Finality,
     GroupAdvert,
     GroupList,
-    Held,
+    HeldOfAsker,
     HeldRequest,
     LedgerMessage,
     Progress,
@@ -52,7 +52,7 @@ class Hearing:
             AdvertRequest: self._on_advert_request,
             Progress: self._on_progress,
             EntrySignature: self._on_entry_signature,
-            Held: self._on_held,
+            HeldOfAsker: self._on_held,
             Finality: self._on_final,
             EvidenceRequest: self._on_evidence_request,
             Evidence: self._on_evidence,
@@ -95,11 +95,11 @@ class Hearing:
             return
         if message.epoch == seat.epoch.number and rank is not None:
             own = parts.adverts.latest(rank), parts.signing.latest(rank)
-            seat.send(rank, Held(seat.epoch.number, *own))
+            seat.send(rank, HeldOfAsker(seat.epoch.number, *own))
         # It trains from our head at once, in place of from what it had.
         parts.heads.show(sender, message.head)
 
-    def _on_held(self, rank: int, message: Held) -> None:
+    def _on_held(self, rank: int, message: HeldOfAsker) -> None:
         self._life.on_held(rank, message)
 
     def _ask_way(self, peer: PeerId) -> None:

@@ -22,7 +22,7 @@ from p2pfl_gossip.ledger.messages import (
     Closing,
     EntrySignature,
     Evidence,
-    Held,
+    HeldOfAsker,
 )
 from p2pfl_gossip.ledger.patience import Patience
 from p2pfl_gossip.ledger.seat import Seat
@@ -174,7 +174,7 @@ class Life:
             seat.broadcast(CertificateRequest(self.parts.history.head.head))
             seat.set_timer("way", seat.now_s + seat.epoch.charter.relay_s, self._ask_way)
 
-    def on_held(self, rank: int, message: Held) -> None:
+    def on_held(self, rank: int, message: HeldOfAsker) -> None:
         """Take what a member holds of ours."""
         if self._starting is not None:
             self._starting.on_held(rank, message)

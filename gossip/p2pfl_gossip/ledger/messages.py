@@ -221,7 +221,7 @@ class HeldRequest(LedgerMessage, frozen=True, tag=160):
     head: Head
 
 
-class Held(LedgerMessage, frozen=True, tag=161):
+class HeldOfAsker(LedgerMessage, frozen=True, tag=161):
     """The latest advert and the latest entry signature that the sender holds of the asker.
 
     Attributes:
@@ -315,7 +315,7 @@ LEDGER_MESSAGES = (
     | CertificateRequest
     | Closing
     | HeldRequest
-    | Held
+    | HeldOfAsker
     | Finality
     | Evidence
     | EvidenceRequest

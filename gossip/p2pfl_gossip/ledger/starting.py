@@ -14,7 +14,7 @@ from p2pfl_gossip.ledger.entries import Head
 from p2pfl_gossip.ledger.messages import (
     EntrySignature,
     GroupAdvert,
-    Held,
+    HeldOfAsker,
     HeldRequest,
 )
 from p2pfl_gossip.ledger.seat import Seat
@@ -63,7 +63,7 @@ class Starting:
                 seat.send(member, HeldRequest(seat.epoch.number, self._head()))
         seat.set_timer("start", seat.now_s + seat.epoch.charter.relay_s, self._ask)
 
-    def on_held(self, member: int, message: Held) -> None:
+    def on_held(self, member: int, message: HeldOfAsker) -> None:
         """Take what a member holds of ours, or raise RemoteProtocolError."""
         if self.is_over:
             return

@@ -7,7 +7,7 @@ from ledger_group import PATIENCE_S, RELAY_S, Bench, LedgerDisk, LedgerGroup, mo
 
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.ledger.entries import Head, Step
-from p2pfl_gossip.ledger.messages import EntrySignature, GroupAdvert, Held, HeldRequest
+from p2pfl_gossip.ledger.messages import EntrySignature, GroupAdvert, HeldOfAsker, HeldRequest
 from p2pfl_gossip.ledger.standing import Standing
 from p2pfl_gossip.ledger.starting import Starting
 from p2pfl_gossip.records import replaced
@@ -38,7 +38,7 @@ class StartingMember(Bench):
         epoch: int = 0,
     ) -> None:
         """Have a member answer."""
-        self.do(lambda: self.starting.on_held(member, Held(epoch, advert, entry)))
+        self.do(lambda: self.starting.on_held(member, HeldOfAsker(epoch, advert, entry)))
 
 
 def journal() -> Standing:
@@ -156,7 +156,7 @@ def test_nobody_makes_a_member_sit_out_by_a_forgery(held: dict[str, Any], reason
     """What is shown must be signed by us; and such an answer does not count."""
     member = StartingMember()
     with pytest.raises(RemoteProtocolError) as told:
-        member.starting.on_held(1, Held(0, held.get("advert"), held.get("entry")))
+        member.starting.on_held(1, HeldOfAsker(0, held.get("advert"), held.get("entry")))
     assert told.value.reason == reason
     for rank in (2, 3, 4):
         member.hear(rank)
