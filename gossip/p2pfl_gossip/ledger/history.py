@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from p2pfl_gossip.actions import RemoteProtocolError, Vector
 from p2pfl_gossip.ledger.certificates import require_certificate, require_closing, require_final
-from p2pfl_gossip.ledger.charter import Epoch
+from p2pfl_gossip.ledger.charter import Epoch, encode_charter
 from p2pfl_gossip.ledger.entries import Head, Step, first_entry
 from p2pfl_gossip.ledger.messages import Closing, EntryCertificate, Finality
 from p2pfl_gossip.records import Codec, MalformedFrame
@@ -16,6 +16,7 @@ from p2pfl_gossip.records import Codec, MalformedFrame
 ENTRY_PREFIX = "ledger/entry/"
 CLOSING_PREFIX = "ledger/closing/"
 FINAL_RECORD = "ledger/final"
+FOUNDING_RECORD = "ledger/charter"
 
 _RECORD_BYTES_MAX = 128 * 1024  # A certificate, a charter and a proof, each of 128 members.
 
@@ -156,6 +157,9 @@ class History:
             MalformedFrame: a record is none of ours, or does not hold what it must.
         """
         history = cls(founding)
+        kept = records.get(FOUNDING_RECORD)
+        if kept is not None and kept != founding_record(founding)[FOUNDING_RECORD]:
+            raise MalformedFrame("the kept history is of a group with another founding charter")
         try:
             for key in sorted(records):
                 if key.startswith(CLOSING_PREFIX):
@@ -179,6 +183,11 @@ class History:
                 raise MalformedFrame("the kept history lacks its head")
             history.head = step
         return history
+
+
+def founding_record(founding: Epoch) -> dict[str, bytes]:
+    """Return what is to be kept of a group's founding: its charter, from which all else follows."""
+    return {FOUNDING_RECORD: encode_charter(founding.charter)}
 
 
 def entry_key(head: Head) -> str:
