@@ -270,6 +270,39 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def has_journal(folder: Path) -> bool:
+    """Tell whether a folder holds a journal."""
+    return (folder / _JOURNAL).is_file()
+
+
+def read_kept(folder: Path, prefix: str) -> dict[str, bytes]:
+    """Read records of bytes whose keys begin so, as they stand now, from a journal that is there.
+
+    Nothing is locked or changed: a process may have the journal open, and write to it meanwhile.
+
+    Raises:
+        DamagedJournal: it is not as it was left.
+        StoreError: there is none, or it cannot be read.
+    """
+    if not has_journal(folder):
+        raise StoreError(f"{folder} holds no journal")
+    found = {}
+    try:
+        with contextlib.closing(_connect(folder, "ro")) as connection:
+            _check_schema(connection, folder)
+            query = "SELECT key, value, digest FROM records WHERE value IS NOT NULL ORDER BY key"
+            for key, value, digest in connection.execute(query):
+                if not key.startswith(prefix):
+                    continue
+                if bytes_digest(key, value) != digest:
+                    how = f"holds another record {key!r} than was written"
+                    raise _damaged(folder, _JOURNAL, how)
+                found[key] = value
+    except _SQLITE_ERRORS as error:
+        raise _explained(error, folder) from None
+    return found
+
+
 def is_locked(folder: Path) -> bool:
     """Tell whether a process has the journal of a folder open.
 

@@ -49,7 +49,7 @@ class CharterMember(Message, frozen=True, array_like=True, forbid_unknown_fields
 
     Attributes:
         key: its peer's Ed25519 key.
-        name: what people call it.
+        name: what people call it; no two members' are the same.
         weight: how much its updates count against others', above 0. All members see it.
     """
 
@@ -147,6 +147,12 @@ class Epoch:
         keys = tuple(member.key for member in charter.members)
         if len(set(keys)) != n:
             raise RefusedCharter("a member's key comes twice")
+        names = [member.name for member in charter.members]
+        for name in names:
+            if not name.isprintable() or name != name.strip() or not name:
+                raise RefusedCharter(f"{name!r} is no name: it must be text that can be printed")
+            if names.count(name) > 1:
+                raise RefusedCharter(f"two members are called {name}")
         for what, number in (
             ("clip", charter.clip),
             ("relay_s", charter.relay_s),

@@ -36,7 +36,9 @@ def test_a_charter_has_a_largest_size() -> None:
     items += [
         StateItem(f"s{'x' * 31}"[:31] + chr(97 + i), "float32", 9, bytes(32)) for i in range(7)
     ]
-    members = tuple(CharterMember(identity_of(i).public_key, "é" * 64) for i in range(1, 129))
+    members = tuple(
+        CharterMember(identity_of(i).public_key, "é" * 61 + f"{i:03}") for i in range(1, 129)
+    )
     charter = charter_of((), members=members, state=tuple(items))
     assert len(encode_charter(charter)) <= CHARTER_BYTES_MAX
     with pytest.raises(MalformedFrame):
@@ -123,6 +125,23 @@ def test_a_key_stands_for_one_member() -> None:
     """Else it would vote twice."""
     with pytest.raises(RefusedCharter, match="twice"):
         Epoch.founded(charter_of((1, 2, 3, 4, 1)))
+
+
+@pytest.mark.parametrize("name", ["", " ", "m1 ", "a\nb", "\x1b[2J", "\u202em1"])
+def test_a_name_can_be_printed(name: str) -> None:
+    """It is shown on screens and in logs, and a charter may come from anybody."""
+    charter = charter_of(range(1, 6))
+    odd = replaced(charter.members[4], name=name)
+    with pytest.raises(RefusedCharter, match="is no name"):
+        Epoch.founded(replaced(charter, members=(*charter.members[:4], odd)))
+
+
+def test_no_two_members_have_one_name() -> None:
+    """Warnings are by name."""
+    charter = charter_of(range(1, 6))
+    odd = replaced(charter.members[4], name="m1")
+    with pytest.raises(RefusedCharter, match="two members are called m1"):
+        Epoch.founded(replaced(charter, members=(*charter.members[:4], odd)))
 
 
 def test_a_charter_founds_or_follows() -> None:
