@@ -4,9 +4,11 @@
 The cases follow from the messages' definitions (forging.py) and from the phases in which a member
 takes them. The table of what must come of each is `session_forgeries.toml`.
 
-    python tests/checks/session_forgeries.py > /tmp/now.toml      # what comes of them now
+    python tests/checks/session_forgeries.py > /tmp/now.toml            # what comes of them now
+    python tests/checks/session_forgeries.py group > /tmp/group.toml    # in a group's session
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,13 +19,13 @@ import msgspec
 import numpy as np
 from fingerprints import fingerprint
 from forging import all_messages, forgeries
-from session_driver import identities, seeded_entropy
-from session_stage import SIZE, STATEMENTS, SessionStage
+from session_driver import identities
+from session_stage import SIZE, STATEMENTS, GroupStage, SessionStage, Stage
 
 from p2pfl_gossip.actions import Disconnect, RemoteProtocolError, Send, SendBulk, Work
 from p2pfl_gossip.masked_sum.blame import verify_blame
 from p2pfl_gossip.masked_sum.jobs import perform
-from p2pfl_gossip.masked_sum.machine import Aborted, MaskedSum
+from p2pfl_gossip.masked_sum.machine import Aborted
 from p2pfl_gossip.masked_sum.messages import (
     Ack,
     Advert,
@@ -46,7 +48,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Vote,
     Wanted,
 )
-from p2pfl_gossip.masked_sum.phases import WINDOWS, Phase
+from p2pfl_gossip.masked_sum.phases import GROUP_WINDOWS, Phase
 from p2pfl_gossip.opening import Begun
 
 LEADER = 3
@@ -129,12 +131,12 @@ class Case:
     is_left_out: bool = False
 
     @classmethod
-    def of_the_left_out(cls, _stage: SessionStage) -> "Case":
+    def of_the_left_out(cls, _stage: Stage) -> "Case":
         """What a member says that is not in the list which the others follow."""
         return cls([], is_left_out=True)
 
 
-def _with_left_out(stage: SessionStage, message: Any) -> Any:
+def _with_left_out(stage: Stage, message: Any) -> Any:
     """Have a leader name a member that is left out, beside those of its list."""
     members, field = stage.cohort.unpack(message.members), LISTED[type(message)]
     assert members is not None
@@ -147,14 +149,14 @@ def _with_left_out(stage: SessionStage, message: Any) -> Any:
     return stage.signed(msgspec.structs.replace(message, **changes), stage.sender)
 
 
-def _by_left_out(field: str) -> Callable[[SessionStage, Any], Any]:
-    def make(stage: SessionStage, message: Any) -> Any:
+def _by_left_out(field: str) -> Callable[[Stage, Any], Any]:
+    def make(stage: Stage, message: Any) -> Any:
         return stage.signed(msgspec.structs.replace(message, **{field: ABSENT}), ABSENT)
 
     return make
 
 
-def _share_of_left_out(stage: SessionStage, message: Any) -> Any:
+def _share_of_left_out(stage: Stage, message: Any) -> Any:
     header = msgspec.structs.replace(message.header, dealer=ABSENT)
     return stage.signed(msgspec.structs.replace(message, header=header), ABSENT)
 
@@ -162,7 +164,7 @@ def _share_of_left_out(stage: SessionStage, message: Any) -> Any:
 ABSENT = 2
 """Left out of the list, as it was away; it speaks all the same."""
 
-LEFT_OUT: dict[type[SessionMessage], Callable[[SessionStage, Any], Any]] = {
+LEFT_OUT: dict[type[SessionMessage], Callable[[Stage, Any], Any]] = {
     Share: _share_of_left_out,
     Header: _by_left_out("dealer"),
     Held: lambda _stage, message: message,
@@ -178,37 +180,47 @@ LEFT_OUT: dict[type[SessionMessage], Callable[[SessionStage, Any], Any]] = {
 """What such a member says, or what is said of it."""
 
 
-def stage_at(kind: type[SessionMessage], absent: tuple[int, ...] = ()) -> SessionStage:
+def stage_at(
+    kind: type[SessionMessage], absent: tuple[int, ...] = (), *, of_group: bool = False
+) -> Stage:
     """Run a session until a message of a kind is about to arrive."""
     place = PLACES[kind]
-    stage = SessionStage(place.of or kind, place.phase, place.receiver).stop_at(absent)
+    where = (place.of or kind, place.phase, place.receiver)
+    stage: Stage
+    if of_group:
+        listed = tuple(rank for rank in range(SIZE) if rank not in absent)
+        stage = GroupStage(*where, listed=listed).stop_at()
+    else:
+        stage = SessionStage(*where).stop_at(absent)
     stage.message = place.make(stage.message)
     return stage
 
 
 @cache
-def cases(kind: type[SessionMessage]) -> dict[str, Callable[[SessionStage], Case]]:
+def cases(
+    kind: type[SessionMessage], *, of_group: bool = False
+) -> dict[str, Callable[[Stage], Case]]:
     """Everything that is done to a message of a kind, by name."""
-    stage = pristine(kind)
+    stage = pristine(kind, of_group=of_group)
     return dict(_cases(kind, stage.message, stage))
 
 
 def _cases(
-    kind: type[SessionMessage], message: Any, stage: SessionStage
-) -> Iterator[tuple[str, Callable[[SessionStage], Case]]]:
+    kind: type[SessionMessage], message: Any, stage: Stage
+) -> Iterator[tuple[str, Callable[[Stage], Case]]]:
     peers, sender, body = stage.cohort.members, stage.sender, stage.body
     author = peers[sender]
     others = [rank for rank in range(SIZE) if rank not in (sender, stage.receiver)]
     is_signed = kind in STATEMENTS or kind is Share
 
-    def say(*said: Any, **where: bool) -> Callable[[SessionStage], Case]:
+    def say(*said: Any, **where: bool) -> Callable[[Stage], Case]:
         return lambda _stage: Case(
             [one if isinstance(one, tuple) else (author, one, body) for one in said], **where
         )
 
     many = MANY_FETCHES if kind is Fetch else MANY
 
-    def say_many(**where: bool) -> Callable[[SessionStage], Case]:
+    def say_many(**where: bool) -> Callable[[Stage], Case]:
         return lambda _stage: Case(
             [(author, vary(stage, kind, message, number), body) for number in range(many)], **where
         )
@@ -233,7 +245,7 @@ def _cases(
         yield "with a body", say((author, message, np.zeros(4, np.uint32)))
     if kind in LEFT_OUT:
         yield "of a member that is left out", Case.of_the_left_out
-    if WINDOWS[kind][0] > Phase.ADVERTISE:
+    if stage.machine.windows[kind][0] > Phase.ADVERTISE:
         yield "too early", say(message, is_before=True)
         yield "too early, too many", say_many(is_before=True)
     else:
@@ -260,7 +272,7 @@ def _cases(
         yield "body short", say((author, message, body[:-1]))
 
 
-def vary(stage: SessionStage, kind: type[SessionMessage], message: Any, number: int) -> Any:
+def vary(stage: Stage, kind: type[SessionMessage], message: Any, number: int) -> Any:
     """Say another thing than `message`, well signed; all differ where the field has room."""
     field = PLACES[kind].varied
     value = getattr(message, field)
@@ -276,65 +288,63 @@ def vary(stage: SessionStage, kind: type[SessionMessage], message: Any, number: 
 
 
 @cache
-def pristine(kind: type[SessionMessage]) -> SessionStage:
+def pristine(kind: type[SessionMessage], *, of_group: bool = False) -> Stage:
     """A stage of a kind to read messages from; nothing is done to it."""
-    return stage_at(kind)
+    return stage_at(kind, of_group=of_group)
 
 
-_UNTOUCHED: dict[type[SessionMessage], SessionStage] = {}
+_UNTOUCHED: dict[tuple[type[SessionMessage], bool], Stage] = {}
 
 
-def what_comes_of(kind: type[SessionMessage], case: Case) -> str:
+def what_comes_of(kind: type[SessionMessage], case: Case, *, of_group: bool = False) -> str:
     """Do it to a real member, and say in a few words what it made of it.
 
     A stage where nothing changed serves the next case too.
     """
     if case.is_left_out:
-        return _what_comes_of_the_left_out(kind)
+        return _what_comes_of_the_left_out(kind, of_group=of_group)
     is_at_place = not (case.is_before or case.is_idle or case.is_after)
-    stage = _UNTOUCHED.pop(kind, None) if is_at_place else None
+    stage = _UNTOUCHED.pop((kind, of_group), None) if is_at_place else None
     if stage is None:
-        stage = _stage_for(kind, case)
+        stage = _stage_for(kind, case, of_group=of_group)
     machine = stage.machine
     for peer, message, body in case.said[:-1]:
         with suppress(RemoteProtocolError):
             _give(stage, machine, peer, message, body)
     word = _tell(stage, machine, *case.said[-1])
     if is_at_place and len(case.said) == 1 and (word == "ignored" or word.startswith("refused")):
-        _UNTOUCHED[kind] = stage
+        _UNTOUCHED[kind, of_group] = stage
     return word
 
 
-def _what_comes_of_the_left_out(kind: type[SessionMessage]) -> str:
-    stage = stage_at(kind, absent=(ABSENT,))
+def _what_comes_of_the_left_out(kind: type[SessionMessage], *, of_group: bool) -> str:
+    stage = stage_at(kind, absent=(ABSENT,), of_group=of_group)
     message = LEFT_OUT[kind](stage, stage.message)
     sender = stage.sender if kind in LISTED else ABSENT
     return _tell(stage, stage.machine, stage.cohort.members[sender], message, stage.body)
 
 
-def _stage_for(kind: type[SessionMessage], case: Case) -> SessionStage:
+def _stage_for(kind: type[SessionMessage], case: Case, *, of_group: bool) -> Stage:
     receiver = PLACES[kind].receiver
+    stage: Stage
     if case.is_before:
-        return SessionStage(Advert, Phase.ADVERTISE, receiver).stop_at()
-    stage = stage_at(kind)
+        if of_group:
+            stage = GroupStage(None, receiver=receiver)
+            stage.start(receiver)  # It deals, and waits for that.
+        else:
+            stage = SessionStage(Advert, Phase.ADVERTISE, receiver).stop_at()
+        return stage
+    stage = stage_at(kind, of_group=of_group)
     if case.is_idle:
-        stage.machines[receiver] = MaskedSum(
-            stage.cohort,
-            stage.people[receiver],
-            stage.vectors[receiver],
-            1.0,
-            entropy=seeded_entropy("idle"),
-            records={},
-            desk=stage.desks[receiver],
-        )
+        stage.machines[receiver] = stage.make_machine(receiver)
     if case.is_after:
         stage.is_stopped = True  # At no message any more.
-        last = WINDOWS[kind][1]
+        last = stage.machine.windows[kind][1]
         stage.go_on(lambda: last < stage.machine.phase)
     return stage
 
 
-def _tell(stage: SessionStage, machine: MaskedSum, peer: Any, message: Any, body: Any) -> str:
+def _tell(stage: Stage, machine: Any, peer: Any, message: Any, body: Any) -> str:
     before, blames = _state(stage), len(_blames(machine))
     actions, reason = [], ""
     try:
@@ -347,7 +357,7 @@ def _tell(stage: SessionStage, machine: MaskedSum, peer: Any, message: Any, body
     return _word(stage, machine, before, blames, actions)
 
 
-def _give(stage: SessionStage, machine: MaskedSum, peer: Any, message: Any, body: Any) -> list[Any]:
+def _give(stage: Stage, machine: Any, peer: Any, message: Any, body: Any) -> list[Any]:
     """Give a member a message, and the results of the jobs that it asks for at that."""
     actions: list[Any] = []
     if body is not None:
@@ -364,9 +374,7 @@ def _give(stage: SessionStage, machine: MaskedSum, peer: Any, message: Any, body
     return actions
 
 
-def _word(
-    stage: SessionStage, machine: MaskedSum, before: str, blames: int, actions: list[Any]
-) -> str:
+def _word(stage: Stage, machine: Any, before: str, blames: int, actions: list[Any]) -> str:
     ended = [action.reason for action in actions if isinstance(action, Disconnect)]
     if ended:
         return f"disconnects: {ended[0]}"
@@ -397,12 +405,12 @@ def _word(
     return words
 
 
-def _state(stage: SessionStage) -> str:
+def _state(stage: Stage) -> str:
     _nothing(stage)  # Empties what belongs to one input alone.
     return fingerprint(stage.machine)
 
 
-def _nothing(stage: SessionStage) -> list[Any]:
+def _nothing(stage: Stage) -> list[Any]:
     """Give a member an input that leads to nothing: a body of no kind that it knows."""
     other = stage.cohort.members[LEADER if stage.receiver != LEADER else 0]
     actions: list[Any] = stage.machine.on_body(
@@ -411,15 +419,24 @@ def _nothing(stage: SessionStage) -> list[Any]:
     return actions
 
 
-def _blames(machine: MaskedSum) -> list[Any]:
-    return machine._core.blames
+def _blames(machine: Any) -> list[Any]:
+    return list(machine._core.blames)
+
+
+def is_of_group(kind: type[SessionMessage]) -> bool:
+    """Whether a group's session takes it."""
+    return kind in GROUP_WINDOWS
 
 
 def main() -> None:
+    of_group = sys.argv[1:] == ["group"]
     for name, kind in all_messages(SessionMessage).items():
+        if of_group and not is_of_group(kind):
+            continue
         print(f"[{name}]")
-        for case_name, make in cases(kind).items():
-            print(f'"{case_name}" = "{what_comes_of(kind, make(pristine(kind)))}"')
+        for case_name, make in cases(kind, of_group=of_group).items():
+            word = what_comes_of(kind, make(pristine(kind, of_group=of_group)), of_group=of_group)
+            print(f'"{case_name}" = "{word}"')
         print()
 
 

@@ -1,9 +1,10 @@
-"""A real session of masked sums, stopped where one message is about to reach one member."""
+"""Real sessions of masked sums, stopped where one message is about to reach one member."""
 
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from group_driver import GroupDriver, make_epoch
 from session_driver import CODEC, SessionDriver, make_cohort
 
 from p2pfl_crypto.statements import sign_statement
@@ -73,30 +74,26 @@ class Reached(Exception):
     """The message is about to arrive."""
 
 
-class SessionStage(SessionDriver):
+class Stage(SessionDriver):
     """A session that stops at a message.
 
     Attributes:
-        message: what is about to reach member `receiver`.
+        kind: of that message, or any.
+        wanted_phase: of the member that it is about to reach, or any.
+        receiver: that member.
+        message: the message.
         sender: from whom.
         body: what follows it, for a header.
     """
 
-    def __init__(
-        self,
-        kind: type[SessionMessage] | None,
-        phase: Phase | None = None,
-        receiver: int = RECEIVER,
-        **options: Any,
-    ) -> None:
-        cohort, people = make_cohort(SIZE, ENTRIES)
-        super().__init__(cohort, people, SEED, **options)
-        self.kind, self.wanted_phase, self.receiver = kind, phase, receiver
-        self.message: Any = None
-        self.sender, self.body = -1, None
-        self.is_stopped = False
+    kind: type[SessionMessage] | None = None
+    wanted_phase: Phase | None = None
+    receiver = RECEIVER
+    message: Any = None
+    sender, body = -1, None
+    is_stopped = False
 
-    def stop_at(self, absent: tuple[int, ...] = ()) -> "SessionStage":
+    def stop_at(self, absent: tuple[int, ...] = ()) -> Any:
         try:
             self.run(absent)
         except Reached:
@@ -141,3 +138,33 @@ class SessionStage(SessionDriver):
         """Let the session go on until something is so, or until it has ended."""
         while self._events and not is_there():
             self.run_rest(until_s=self._events[0][0])
+
+
+class SessionStage(Stage):
+    """A cohort's session."""
+
+    def __init__(
+        self,
+        kind: type[SessionMessage] | None,
+        phase: Phase | None = None,
+        receiver: int = RECEIVER,
+        **options: Any,
+    ) -> None:
+        cohort, people = make_cohort(SIZE, ENTRIES)
+        super().__init__(cohort, people, SEED, **options)
+        self.kind, self.wanted_phase, self.receiver = kind, phase, receiver
+
+
+class GroupStage(Stage, GroupDriver):
+    """A group's session, led like the cohort's."""
+
+    def __init__(
+        self,
+        kind: type[SessionMessage] | None,
+        phase: Phase | None = None,
+        receiver: int = RECEIVER,
+        **options: Any,
+    ) -> None:
+        cohort, people = make_epoch(SIZE, ENTRIES, leaders=(3, 4, 0, 1, 2))
+        GroupDriver.__init__(self, cohort, people, SEED, **options)
+        self.kind, self.wanted_phase, self.receiver = kind, phase, receiver

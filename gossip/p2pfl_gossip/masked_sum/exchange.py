@@ -98,9 +98,8 @@ class Exchange:
             if header.tau2 != self.tau2:  # Of a proposal that did not get its ACKs.
                 del self._arrived[key]
         if core.rank in self.members:
-            givers = [r for r in self.members if r != core.rank or self._masking.is_giving]
             self._missing = {
-                (chunk, member): None for chunk in self.owned(core.rank) for member in givers
+                (chunk, member): None for chunk in self.owned(core.rank) for member in self.members
             }
             if self._masking.is_giving:
                 self._ask_to_spend()
@@ -301,9 +300,7 @@ class Exchange:
 
     def _progress(self) -> None:
         core = self._core
-        if core.phase != Phase.CHUNK:
-            return
-        if self._masking.is_giving and core.rank not in self.manifests:
+        if core.phase != Phase.CHUNK or core.rank not in self.manifests:
             return
         if all(member in core.gone for _, member in self._missing):
             self._publish_receipt()
