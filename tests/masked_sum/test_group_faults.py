@@ -60,8 +60,11 @@ class Sent:
     def __init__(self) -> None:
         self.at_s: dict[type, float] = {}
         self.turns: dict[type, int] = {}
+        self.ballots: dict[int, float] = {}  # By leader.
 
-    def __call__(self, driver: SessionDriver, _rank: int, action: Action) -> bool:
+    def __call__(self, driver: SessionDriver, rank: int, action: Action) -> bool:
+        if isinstance(action, Send) and isinstance(action.message, Ballot):
+            self.ballots.setdefault(rank, driver.now_s)
         if isinstance(action, Send) and type(action.message) not in self.at_s:
             self.at_s[type(action.message)] = driver.now_s
             self.turns[type(action.message)] = getattr(action.message, "turn", 0)
@@ -92,6 +95,26 @@ def test_a_leader_that_went_after_its_list_is_passed_over_at_once() -> None:
     assert len(check(driver)) == 6
     assert sent.turns[Proposal] == sent.turns[Ballot] == 1
     assert sent.at_s[Ballot] < cohort.patience.gather_s
+
+
+@pytest.mark.parametrize("phase", [Phase.CHUNK, Phase.VOTE])
+def test_a_leader_that_goes_before_its_ballot_is_passed_over_at_once(phase: Phase) -> None:
+    cohort, people = make_epoch(7, 30)
+    sent = Sent()
+    leader = cohort.leader(0)
+
+    def crash(driver: SessionDriver, rank: int, action: Action) -> bool:
+        sent(driver, rank, action)
+        if rank != leader or driver.machines[rank].phase < phase:
+            return False
+        return phase == Phase.CHUNK or isinstance(getattr(action, "message", None), Ballot)
+
+    driver = GroupDriver(cohort, people, 1, before=crash, tells_down=True).run()
+    assert len(check(driver)) == 6
+    ballots = {it.turn for rank, it in driver.said if isinstance(it, Ballot) and rank != leader}
+    assert ballots == {1}
+    first_s = min(at_s for rank, at_s in sent.ballots.items() if rank != leader)
+    assert first_s < cohort.patience.gather_s + (phase == Phase.CHUNK) * cohort.patience.chunks_s
 
 
 def test_the_leader_of_the_list_leads_on() -> None:

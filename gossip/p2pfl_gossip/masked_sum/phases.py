@@ -92,7 +92,7 @@ sender may not know yet. A type that is not here is none of this protocol.
 GROUP_WINDOWS: Windows = {
     kind: window
     for kind, window in WINDOWS.items()
-    if kind not in (Advert, AdvertList, MeanSignature)
+    if kind not in (Advert, AdvertList, MeanSignature, MeanSignatures)
 } | {SumDigest: (Phase.REVEAL, Phase.DONE)}
 """The same, in a group's session: its keys are gathered before it, and what its sums lead to is
 signed after it. Two digests of one signer are told of later, too."""
