@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from group_driver import GroupDriver, make_epoch
 from session_driver import SessionDriver, make_cohort
 from session_forgeries import STRANGER
 from session_stage import STATEMENTS
@@ -19,6 +20,7 @@ from p2pfl_gossip.masked_sum.core import Blame
 from p2pfl_gossip.masked_sum.messages import (
     Ack,
     Advert,
+    Ballot,
     ChunkHeader,
     Header,
     Held,
@@ -99,6 +101,20 @@ def test_keys_of_low_order_prove_no_contradiction() -> None:
         blame(said(Advert), bad, fault="two_lists")
     blame(said(Advert), bad, fault="two_adverts")
     blame(said(Advert), bad, fault="bad_keys")  # Both are so, and each is named by its own.
+
+
+def test_a_turn_that_no_leader_has_proves_nothing() -> None:
+    """In a cohort, whose leaders go round, and in an epoch, where they end."""
+    driver = GroupDriver(*make_epoch(5, 12), 1).run(until_s=20.0)
+    ballot = next(it for _, it in driver.said if isinstance(it, Ballot))
+    leader = driver.cohort.members[driver.cohort.leader(0)]
+    for turn in (5, 2**32 - 1):
+        far = replace(ballot, turn=turn)
+        with pytest.raises(Unproven, match=f"turn {turn} is no leader's"):
+            verify_blame(driver.cohort, Blame(leader, "two_ballots", (far, ballot)))
+    ballot = next(it for _, it in session().said if isinstance(it, Ballot))
+    with pytest.raises(Unproven, match="turn 2 is no leader's"):
+        blame(other_leader := replace(ballot, turn=2), other_leader, fault="two_ballots")
 
 
 def test_evidence_against_a_stranger_proves_nothing() -> None:

@@ -304,6 +304,9 @@ def test_two_owners_that_give_no_sum_cost_no_round(n: int) -> None:
         signers = driver.machines[rank]._summing.digests_of(chunk)
         assert len(signers) > cohort.liars_max
         assert not any(said.member in liars for said in signers)
+    if n > 7:  # The others believe m + 1 of them, and need not work it out themselves.
+        worked = [rank for rank in sums if chunk in driver.machines[rank]._summing._own]
+        assert len(worked) == cohort.liars_max + 1
 
 
 def false_sums(driver: SessionDriver, rank: int, action: Action) -> list[Action]:

@@ -169,6 +169,11 @@ def _statement(
     cohort: SessionMembers, message: Message
 ) -> tuple[int, bytes, tuple[object, ...], tuple[bytes, ...]]:
     """Return author, kind, slot and signed body of a message."""
+    if (
+        isinstance(message, AdvertList | Proposal | Ballot)
+        and message.turn >= cohort.leader_turns_max
+    ):
+        raise Unproven(f"turn {message.turn} is no leader's")
     match message:
         case Advert():
             return message.member, b"advert", (), (message.digest(),)

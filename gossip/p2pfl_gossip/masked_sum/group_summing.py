@@ -165,7 +165,9 @@ class GroupSumming(Summing):
                 everybody = len(self._deputies[chunk])
                 self._deputise(chunk, everybody if turn else core.cohort.liars_max + 1)
         self._revealing.fetch_missing()
-        core.set_timer("sums", core.cohort.patience.sums_s, self._repair_sums)
+        # More and more rarely: nobody answers one member's questions without end.
+        wait_s = core.cohort.patience.sums_s * max(1, turn - 1)
+        core.set_timer("sums", wait_s, self._repair_sums)
 
     def _serve(self, asker: int, chunk: int) -> bool:
         """Give a sum with all digests that speak for it."""
