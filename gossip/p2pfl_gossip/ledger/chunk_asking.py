@@ -52,18 +52,16 @@ class ChunkAsking:
         return Send(holder.peer, ChunksRequest(self._digest, chunks.start, len(chunks)))
 
     def take_over(
-        self, now_s: float, idle: Holder, bringing: list[Holder]
+        self, now_s: float, idle: Holder, holders: list[Holder]
     ) -> tuple[list[Action], list[float]]:
-        """Ask an idle holder for what another needs long for; or tell when to look again.
-
-        `bringing` are all that are to bring chunks.
-        """
+        """Ask an idle holder for what another needs long for; or tell when to look again."""
+        pace = _pace_of((idle, *holders))
+        if pace is None:
+            return [], []
         later_s: list[float] = []
+        bringing = [it for it in holders if any(asked.is_counted for asked in it.asked)]
         for slow in bringing:
             for asked in slow.asked:
-                pace = _pace_of((idle, *bringing))
-                if pace is None:
-                    return [], []
                 half_s = pace.needs_s(len(asked.left) // 2)
                 slow_at_s = slow.slow_at_s(half_s)
                 if slow_at_s > now_s:

@@ -253,14 +253,14 @@ class StateFetch:
         if self._list and not any(holder.state == HolderState.PROBED for holder in holders):
             self._is_sharing = True
             actions += self._desk.cancel_timer("share")
-        wakes_at_s = [it.heard_s + self._patience_s(it) for it in holders if it.is_waited_for]
+        wakes_at_s: list[float] = []
         if self._is_sharing:
             actions += self._asking.share_out(now_s, ready)
-            bringing = [holder for holder in holders if holder.asked]
             for idle in idle_of(ready):
-                asking, later_s = self._asking.take_over(now_s, idle, bringing)
+                asking, later_s = self._asking.take_over(now_s, idle, holders)
                 actions += asking
                 wakes_at_s += later_s
+        wakes_at_s += [it.heard_s + self._patience_s(it) for it in holders if it.is_waited_for]
         return [*actions, *self._wake(min(wakes_at_s, default=None))]
 
     def _patience_s(self, holder: Holder) -> float:

@@ -17,7 +17,9 @@ from p2pfl_gossip.actions import (
     SendBulk,
 )
 from p2pfl_gossip.desk import Desk
+from p2pfl_gossip.ledger.chunk_asking import REQUESTS_PER_HOLDER_MAX
 from p2pfl_gossip.ledger.fetching import (
+    GRACE_MIN_S,
     HOLDERS_IN_USE_MAX,
     LOSSES_MAX,
     SILENCE_FACTOR,
@@ -25,6 +27,7 @@ from p2pfl_gossip.ledger.fetching import (
     StateFetch,
 )
 from p2pfl_gossip.ledger.state_messages import (
+    CHUNKS_PER_REQUEST_MAX,
     PAGE_CHUNKS_MAX,
     ChunksRequest,
     StateChunkDigests,
@@ -134,11 +137,23 @@ def test_items_of_any_length(chunks: float) -> None:
     world.start().run().require_whole()
 
 
-def test_a_range_of_a_request_is_bounded() -> None:
+def test_what_is_asked_of_one_holder_at_once_is_bounded() -> None:
     world = FetchWorld([Giver(bytes_per_s=1e9)], chunks=140).start()
     world.run(until=lambda: bool(world.asked))
-    assert world.asked[world.peers[0]] == 2 * 64
+    assert world.asked[world.peers[0]] == REQUESTS_PER_HOLDER_MAX * CHUNKS_PER_REQUEST_MAX < 140
     world.run().require_whole()
+
+
+def test_others_have_as_long_as_the_first_to_tell_what_they_hold() -> None:
+    """Then chunks are shared out: a holder that says nothing costs no more than that."""
+    for latency_s in (0.001, 0.1):
+        world = FetchWorld([Giver(latency_s=latency_s), Silent()]).start()
+        world.run(until=lambda: bool(world.asked))  # noqa: B023  # It is called at once.
+        assert world.now_s == pytest.approx(2 * latency_s + max(2 * latency_s, GRACE_MIN_S))
+    world = FetchWorld([Giver(), Giver(latency_s=0.015)]).start()
+    world.run(until=lambda: bool(world.asked))
+    assert world.now_s == pytest.approx(0.03)  # All have told: there is nothing to wait for.
+    assert len(world.asked) == 2
 
 
 def test_a_false_list_is_found_and_another_taken() -> None:
@@ -210,6 +225,13 @@ def test_when_all_stall_it_says_so_and_goes_on_with_the_next(
     assert world.fetch.is_stalled
     world.add(2)
     world.run().require_whole()
+
+
+def test_who_takes_the_place_of_one_that_stalled_is_watched_as_well() -> None:
+    world = FetchWorld([SilentOnChunks(), SilentOnChunks()], chunks=1, deadline_s=1.0).start()
+    world.run()
+    assert world.fetch.is_stalled
+    assert world.asked == dict.fromkeys(world.peers, 1)
 
 
 def test_who_stalled_and_is_named_again_has_twice_the_time() -> None:
@@ -517,7 +539,7 @@ BAD: list[type[Giver]] = [
 ]
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(60))
 def test_any_mixture_in_any_order(seed: int) -> None:
     """With one honest holder among any others, in any order of events, all comes, and is right."""
     rng = Random(seed)
