@@ -17,9 +17,9 @@ from p2pfl_gossip.ledger.charter import NONE, Charter, CharterMember, Epoch, enc
 from p2pfl_gossip.ledger.entries import (
     VERSION,
     Entry,
+    EntryStep,
     Head,
     Kind,
-    Step,
     empty_entry,
     first_entry,
     out_of,
@@ -96,7 +96,7 @@ class LedgerGroup:
         self.epoch = epoch or Epoch.founded(charter_of(range(1, size + 1), **fields))
         known = {identity_of(number).public_key: identity_of(number) for number in range(1, 300)}
         self.identities = [known[key] for key in self.epoch.keys]
-        self.first = Step(first_entry(self.epoch))
+        self.first = EntryStep(first_entry(self.epoch))
 
     @property
     def size(self) -> int:
@@ -195,7 +195,7 @@ class LedgerGroup:
 
     def sum_entry(
         self,
-        base: Step,
+        base: EntryStep,
         round_: int,
         *,
         value: float | None = None,
@@ -228,7 +228,7 @@ class LedgerGroup:
         }
         return Entry(**known | fields)
 
-    def empty_entry(self, base: Step, round_: int, next_charter: bytes = NONE) -> Entry:
+    def empty_entry(self, base: EntryStep, round_: int, next_charter: bytes = NONE) -> Entry:
         """An entry without a sum."""
         return empty_entry(self.epoch, round_, base, next_charter)
 
@@ -250,7 +250,7 @@ class LedgerGroup:
 
     def closing(self, entry: Entry, charter: Charter) -> Closing:
         """The end of the epoch, by an entry that carries this charter."""
-        proof = self.finality(Step(entry).head)
+        proof = self.finality(EntryStep(entry).head)
         return Closing(
             self.certificate(entry),
             encode_charter(charter),
@@ -266,7 +266,7 @@ class LedgerGroup:
             self.extend(history, self.sum_entry(history.head, round_))
         return history
 
-    def extend(self, history: History, entry: Entry) -> Step:
+    def extend(self, history: History, entry: Entry) -> EntryStep:
         """Add an entry to a history, as its head."""
         certificate = self.certificate(entry)
         step = history.check(certificate)
@@ -282,7 +282,7 @@ def two_epochs(size: int = 5, **fields: Any) -> tuple[LedgerGroup, LedgerGroup, 
     charter = old.next_charter((*range(1, size), size + 1), **fields)
     entry = old.empty_entry(history.head, 4, charter.digest())
     history.close_epoch(old.closing(entry, charter))
-    step = history.step(Step(entry).head)
+    step = history.step(EntryStep(entry).head)
     assert step is not None
     history.head = step
     new = old.following(charter)
@@ -316,12 +316,12 @@ class LedgerDisk:
         """Names of the models that are kept."""
         return sorted(key for key in self.records if key.startswith(MODEL_PREFIX))
 
-    def sign(self, step: Step) -> None:
+    def sign(self, step: EntryStep) -> None:
         """Sign an entry."""
         signed = self.group.signed_entry(0, step.entry)
         self.write(self.standing.sign(signed, model_of(float(step.entry.round))))
 
-    def certify(self, step: Step) -> None:
+    def certify(self, step: EntryStep) -> None:
         """Take an entry as our head."""
         self.write(self.standing.certify(step, model_of(float(step.entry.round)), {}))
 

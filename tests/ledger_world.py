@@ -15,7 +15,7 @@ from p2pfl_gossip.actions import Event, Job, Vector
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
 from p2pfl_gossip.ledger.charter import NONE, Charter, CharterMember, Epoch
 from p2pfl_gossip.ledger.jobs import perform
-from p2pfl_gossip.ledger.member import Member
+from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.states import digest_state
 from p2pfl_gossip.peer_state import PeerSettings, State
 from p2pfl_gossip.records import Record
@@ -138,7 +138,7 @@ class LedgerWorld:
         disk: DiskSettings | None = None,
         training_s: Callable[[int], float] = lambda _index: TRAINING_S,
         checkers: Sequence[Checker] = (),
-        wrap: Callable[[int, Member], Any] = lambda _index, member: member,
+        wrap: Callable[[int, GroupMember], Any] = lambda _index, member: member,
         **charter: Any,
     ) -> None:
         count = hosts or size
@@ -151,7 +151,7 @@ class LedgerWorld:
         entropy = SeededEntropy(seed)
 
         def make(index: int) -> Any:
-            member = Member(
+            member = GroupMember(
                 founding=self.epoch,
                 identity=identity_of(index),
                 initial=first_model(entries),
@@ -180,10 +180,10 @@ class LedgerWorld:
     def hosts(self) -> list[SimulatedHost]:
         return self.world.hosts
 
-    def member(self, index: int) -> Member:
+    def member(self, index: int) -> GroupMember:
         machine: object = self.hosts[index].machine
         member = getattr(machine, "inner", machine)  # A liar is wrapped around one.
-        assert isinstance(member, Member)
+        assert isinstance(member, GroupMember)
         return member
 
     @property

@@ -85,7 +85,7 @@ OPENING_MESSAGES = (
 )
 
 
-class Stage(StrEnum):
+class OpeningStage(StrEnum):
     """Where a member is in the opening."""
 
     NEW = "new"
@@ -96,11 +96,11 @@ class Stage(StrEnum):
 
 
 NEXT_STAGES = {
-    Stage.NEW: {Stage.GATHERING, Stage.OPEN},
-    Stage.GATHERING: {Stage.READY, Stage.LEFT},
-    Stage.READY: {Stage.OPEN, Stage.LEFT},
-    Stage.OPEN: set(),
-    Stage.LEFT: set(),
+    OpeningStage.NEW: {OpeningStage.GATHERING, OpeningStage.OPEN},
+    OpeningStage.GATHERING: {OpeningStage.READY, OpeningStage.LEFT},
+    OpeningStage.READY: {OpeningStage.OPEN, OpeningStage.LEFT},
+    OpeningStage.OPEN: set(),
+    OpeningStage.LEFT: set(),
 }
 
 
@@ -133,7 +133,7 @@ class Opening(DeskMachine):
         self._reveals = draw if isinstance(draw, Reveals) else None
         self._seed = draw if isinstance(draw, bytes) else None
         self._make_peer, self._rng = make_peer, rng
-        self._stage = Stage.NEW
+        self._stage = OpeningStage.NEW
         self._peer: Peer | None = None
         self._records: dict[str, bytes | Vector] = {}
         self._comparison = Comparison(description, index)
@@ -158,7 +158,7 @@ class Opening(DeskMachine):
         """Where the member is, for people: of the opening, then of its peer."""
         if self._peer is not None:
             return self._peer.state
-        if self._stage in (Stage.GATHERING, Stage.READY):
+        if self._stage in (OpeningStage.GATHERING, OpeningStage.READY):
             if self._comparison.differing:
                 differ = len(self._comparison.differing)
                 return f"opening: {differ} of {len(self._roster)} members differ from this one"
@@ -169,7 +169,7 @@ class Opening(DeskMachine):
 
     def on_start(self, now_s: float, records: dict[str, bytes | Vector]) -> list[Action]:
         """Take part in the opening, or go on with the peer if the group was open before."""
-        if self._stage is not Stage.NEW:
+        if self._stage is not OpeningStage.NEW:
             raise LocalProtocolError("started twice")
         self._records = records
         if "draw_seed" in records:
@@ -181,12 +181,12 @@ class Opening(DeskMachine):
         """Leave at once. A pause holds from the peer's first round on, which is done."""
         if self._peer is not None:
             return self._peer.on_command(now_s, command)
-        if self._stage is Stage.NEW:
+        if self._stage is OpeningStage.NEW:
             raise LocalProtocolError(f"asked to {command} before the start")
-        if self._stage is Stage.LEFT:
+        if self._stage is OpeningStage.LEFT:
             return []
         if command is Command.LEAVE:
-            self._enter(Stage.LEFT)
+            self._enter(OpeningStage.LEFT)
             return [*self._desk.close(), Report(events.Left(0))]
         self._is_paused = command is Command.PAUSE
         return []
@@ -253,14 +253,14 @@ class Opening(DeskMachine):
         Our description is told before anything of the peer: it or we may have been started again.
         """
         index = self._roster.index_untrusted(peer)
-        if self._stage is Stage.LEFT or (self._peer and self._peer.state is State.LEFT):
+        if self._stage is OpeningStage.LEFT or (self._peer and self._peer.state is State.LEFT):
             return []
         actions: list[Action] = []
         if self._peer is None and self._reveals is not None and index not in self._ready:
             actions.append(Send(peer, self._reveals.reveal(self._index)))
-        if self._stage is Stage.OPEN:
+        if self._stage is OpeningStage.OPEN:
             actions.append(Send(peer, Begun(self._comparison.digest)))
-        elif self._stage is Stage.READY:
+        elif self._stage is OpeningStage.READY:
             actions.append(Send(peer, self._say_ready(index)))
         else:
             actions.append(Send(peer, Present(self._comparison.digest)))
@@ -274,15 +274,15 @@ class Opening(DeskMachine):
     # --- the opening ----------------------------------------------------------------------------
 
     def _take_part(self, now_s: float) -> list[Action]:
-        self._enter(Stage.GATHERING)
+        self._enter(OpeningStage.GATHERING)
         actions: list[Action] = []
         if self._reveals is not None:
             for message in (self._reveals.reveal(self._index), Present(self._comparison.digest)):
                 actions += [Send(self._roster.peers[other], message) for other in self._others()]
         actions += self._go_on(now_s)
-        if self._stage is Stage.OPEN:  # In a group of one.
+        if self._stage is OpeningStage.OPEN:  # In a group of one.
             return actions
-        if self._stage is Stage.GATHERING:
+        if self._stage is OpeningStage.GATHERING:
             actions += self._ask()
         return actions + self._set_timer(now_s)
 
@@ -292,7 +292,7 @@ class Opening(DeskMachine):
             self._require_reveals().on_revealed(message)
         elif isinstance(message, RevealRequest):
             wanted = self._require_reveals().wanted(message)
-        if self._stage is Stage.LEFT or (self._peer and self._peer.state is State.LEFT):
+        if self._stage is OpeningStage.LEFT or (self._peer and self._peer.state is State.LEFT):
             return []
         if not self._may_answer(now_s, sender, message):
             return []
@@ -309,9 +309,9 @@ class Opening(DeskMachine):
         if isinstance(message, Ready) and self._comparison.is_alike(sender):
             self._ready.add(sender)
         actions += [*self._go_on(now_s), *self._tell_secrets(peer_id, wanted)]
-        if self._stage is Stage.OPEN:
+        if self._stage is OpeningStage.OPEN:
             actions.append(Send(peer_id, Begun(self._comparison.digest)))
-        elif isinstance(message, Ready) and message.asks and self._stage is Stage.READY:
+        elif isinstance(message, Ready) and message.asks and self._stage is OpeningStage.READY:
             actions.append(Send(peer_id, Ready(False, self._comparison.digest)))
         return actions
 
@@ -345,37 +345,42 @@ class Opening(DeskMachine):
                     events.MemberDiffers(peer_id, found.what, found.name, found.theirs, found.ours)
                 )
             )
-        elif self._comparison.is_alike(sender) and self._stage is Stage.READY:
+        elif self._comparison.is_alike(sender) and self._stage is OpeningStage.READY:
             # What it said before did not count.
             actions.append(Send(peer_id, self._say_ready(sender)))
         return actions
 
     def _on_begun(self, now_s: float, sender: int) -> list[Action]:
         """Begin as well, as somebody has; ask that one for what we lack to do so."""
-        if self._stage in (Stage.OPEN, Stage.LEFT) or sender in self._comparison.differing:
+        if (
+            self._stage in (OpeningStage.OPEN, OpeningStage.LEFT)
+            or sender in self._comparison.differing
+        ):
             return []
         if self._comparison.is_alike(sender):
             self._begun.add(sender)
-            if self._stage is Stage.READY:
+            if self._stage is OpeningStage.READY:
                 return self._go_on(now_s)
         # Whoever has begun sends much: a few requests in each deadline are enough.
         if sender in self._asked or len(self._asked) >= ASKED_MAX:
             return []
         self._asked.add(sender)
         wanted: Message = self._say_ready(sender)  # Its answer tells its description.
-        if self._stage is Stage.GATHERING:
+        if self._stage is OpeningStage.GATHERING:
             wanted = self._require_reveals().request()
         return [Send(self._roster.peers[sender], wanted)]
 
     def _go_on(self, now_s: float) -> list[Action]:
         """Become ready once the seed can be known, and begin once everybody is."""
         actions: list[Action] = []
-        if self._stage is Stage.GATHERING and (self._reveals is None or self._reveals.is_complete):
-            self._enter(Stage.READY)
+        if self._stage is OpeningStage.GATHERING and (
+            self._reveals is None or self._reveals.is_complete
+        ):
+            self._enter(OpeningStage.READY)
             actions += [
                 Send(self._roster.peers[other], self._say_ready(other)) for other in self._others()
             ]
-        if self._stage is Stage.READY and self._may_begin():
+        if self._stage is OpeningStage.READY and self._may_begin():
             actions += self._desk.cancel_timer("asking")
             actions += [Persist(self._to_records()), Report(events.Opened())]
             actions += self._start_peer(now_s)
@@ -391,7 +396,7 @@ class Opening(DeskMachine):
         return len(self._ready) == len(self._roster) or len(self._begun) >= enough
 
     def _start_peer(self, now_s: float) -> list[Action]:
-        self._enter(Stage.OPEN)
+        self._enter(OpeningStage.OPEN)
         self._peer = peer = self._make_peer(self._draw_seed(), self._desk.sub())
         records, self._records = self._records, {}
         actions = peer.on_start(now_s, records)
@@ -406,7 +411,7 @@ class Opening(DeskMachine):
         """Ask some random members for secrets; later, of those that we wait for, for readiness."""
         others: Sequence[int]
         message: Message
-        if self._stage is Stage.GATHERING:
+        if self._stage is OpeningStage.GATHERING:
             others, message = self._others(), self._require_reveals().request()
         else:
             others, message = self._awaited(), Ready(True, self._comparison.digest)
@@ -429,7 +434,7 @@ class Opening(DeskMachine):
         differing = self._comparison.differing
         awaited = [member for member in self._awaited() if member not in differing]
         event = events.OpeningWaits(
-            needs="secret" if self._stage is Stage.GATHERING else "ready",
+            needs="secret" if self._stage is OpeningStage.GATHERING else "ready",
             count=len(awaited),
             members=tuple(self._roster.peers[member] for member in awaited[:WAITS_NAMED_MAX]),
         )
@@ -440,7 +445,7 @@ class Opening(DeskMachine):
 
     def _awaited(self) -> tuple[int, ...]:
         """The members that we wait for, in roster order."""
-        if self._stage is Stage.GATHERING:
+        if self._stage is OpeningStage.GATHERING:
             return self._require_reveals().missing
         return tuple(index for index in range(len(self._roster)) if index not in self._ready)
 
@@ -480,7 +485,7 @@ class Opening(DeskMachine):
         actions = [*self._report_waiting(), *self._request(self._comparison.ask_again())]
         return [*actions, *self._ask(), *self._set_timer(now_s)]
 
-    def _enter(self, stage: Stage) -> None:
+    def _enter(self, stage: OpeningStage) -> None:
         if stage not in NEXT_STAGES[self._stage]:
             raise LocalProtocolError(f"from {self._stage} to {stage}")
         self._stage = stage

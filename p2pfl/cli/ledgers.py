@@ -14,7 +14,7 @@ from p2pfl.daemon.config import PeerFolder
 from p2pfl.store.errors import StoreError
 from p2pfl.store.journal import has_journal, read_kept
 from p2pfl_gossip.ledger.charter import NONE, Epoch
-from p2pfl_gossip.ledger.entries import Entry, Kind, Step, out_of
+from p2pfl_gossip.ledger.entries import Entry, EntryStep, Kind, out_of
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.participation import (
     entries_of,
@@ -174,7 +174,7 @@ def _entries(history: History, last: int | None) -> list[Entry]:
 
 
 def _describe_entry(history: History, entry: Entry) -> dict[str, Any]:
-    epoch, step = history.epochs[entry.epoch], Step(entry)
+    epoch, step = history.epochs[entry.epoch], EntryStep(entry)
     certificate = history.certificate(step.head)
     assert certificate is not None
     return {
@@ -240,7 +240,7 @@ def _table(history: History, entries: Sequence[Entry]) -> Table:
     table = _make_table("height", "round", "who was in", "weight", "signers", "model", "what else")
     for entry in entries:
         epoch = history.epochs[entry.epoch]
-        certificate = history.certificate(Step(entry).head)
+        certificate = history.certificate(EntryStep(entry).head)
         assert certificate is not None
         signers = epoch.unpack(certificate.signers) or ()
         is_sum = entry.kind == Kind.SUM

@@ -33,7 +33,7 @@ LIBP2P_GAUGES = {
 """Of what the host counts, that which is there now; all else only grows."""
 
 
-class Kind(StrEnum):
+class MeasureKind(StrEnum):
     """How a measure behaves."""
 
     GAUGE = "gauge"
@@ -47,7 +47,7 @@ class Measure:
 
     Attributes:
         name: without prefix and without `_total`.
-        kind: see `Kind`.
+        kind: see `MeasureKind`.
         help: one sentence.
         values: by the value of `label`; by "" where there is none.
         label: what tells the values apart, or "".
@@ -56,7 +56,7 @@ class Measure:
     """
 
     name: str
-    kind: Kind
+    kind: MeasureKind
     help: str
     values: Mapping[str, float]
     label: str = ""
@@ -105,7 +105,7 @@ class RoundTimes:
             so_far += count
             values[bound] = so_far
         text = "Seconds that a round took, from the start of training to the end of averaging."
-        return Measure("round_seconds", Kind.HISTOGRAM, text, values, total=self._total_s)
+        return Measure("round_seconds", MeasureKind.HISTOGRAM, text, values, total=self._total_s)
 
 
 def build_info() -> Measure:
@@ -135,9 +135,9 @@ def libp2p(metrics: Mapping[str, int]) -> list[Measure]:
 def gauge(name: str, text: str, value: float | Mapping[str, float], label: str = "") -> Measure:
     """Make a gauge: of one value, or of several by a label."""
     values = {"": float(value)} if isinstance(value, (int, float)) else value
-    return Measure(name, Kind.GAUGE, text, values, label)
+    return Measure(name, MeasureKind.GAUGE, text, values, label)
 
 
 def counter(name: str, text: str, counts: Mapping[str, float], label: str) -> Measure:
     """Make a counter of several values by a label."""
-    return Measure(name, Kind.COUNTER, text, counts, label)
+    return Measure(name, MeasureKind.COUNTER, text, counts, label)

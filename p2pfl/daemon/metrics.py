@@ -18,7 +18,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import make_wsgi_app
 from prometheus_client.registry import Collector
 
-from p2pfl.daemon.measures import PREFIX, Kind, Measure, Snapshot
+from p2pfl.daemon.measures import PREFIX, Measure, MeasureKind, Snapshot
 
 
 class MetricsServer:
@@ -90,11 +90,11 @@ class _Figures(Collector):
 
 def _family(measure: Measure) -> Metric:
     name, labels = f"{PREFIX}_{measure.name}", [measure.label] if measure.label else []
-    if measure.kind is Kind.HISTOGRAM:
+    if measure.kind is MeasureKind.HISTOGRAM:
         whole = HistogramMetricFamily(name, measure.help)
         whole.add_metric([], list(measure.values.items()), sum_value=measure.total)
         return whole
-    of_kind = CounterMetricFamily if measure.kind is Kind.COUNTER else GaugeMetricFamily
+    of_kind = CounterMetricFamily if measure.kind is MeasureKind.COUNTER else GaugeMetricFamily
     family = of_kind(name, measure.help, labels=labels)
     for key, value in sorted(measure.values.items()):
         family.add_metric([key] if labels else [], value)

@@ -33,7 +33,7 @@ from p2pfl.daemon.lookout import Lookout
 from p2pfl.daemon.recording import recorder
 from p2pfl.daemon.reporter import Reporter
 from p2pfl.daemon.sentences import describe_change
-from p2pfl.daemon.standing import Standing
+from p2pfl.daemon.standing import PeerStanding
 from p2pfl.group.roster_file import RosterFile, group_id, read_roster
 from p2pfl.group.settings import CohortSettings
 from p2pfl.learner.learner import Learner
@@ -183,7 +183,7 @@ class _Service:
         self._driver: Driver
         self._links: Links
         self._lookout: Lookout
-        self._standing: Standing
+        self._standing: PeerStanding
 
     async def run(self, store: Store, work: Callable[[Job], Record], *, until_eof: bool) -> None:
         """Run until stopped."""
@@ -218,7 +218,7 @@ class _Service:
                 reporter=self._reporter,
                 on_other=self._on_other_incarnation,
             )
-            self._standing = Standing(
+            self._standing = PeerStanding(
                 self._machine,
                 self._reporter,
                 roster=self._roster,

@@ -17,7 +17,7 @@ from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip.opening import Opening
 
 
-class Standing:
+class PeerStanding:
     """Reads the parts of a running peer, and changes nothing."""
 
     def __init__(

@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Entry:
+class VectorEntry:
     """One tensor of a vector: its name in the module, shape there, and place in the vector."""
 
     name: str
@@ -74,7 +74,9 @@ class VectorLayout:
                 continue
             seen.add(id(tensor))
             transposed = name in linear
-            entries.append(Entry(name, tuple(tensor.shape), transposed, offset, tensor.numel()))
+            entries.append(
+                VectorEntry(name, tuple(tensor.shape), transposed, offset, tensor.numel())
+            )
             offset += -(-tensor.numel() // align) * align
         if not entries:
             raise LearningError("the task names no tensors that travel; there is nothing to learn")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from p2pfl_simulations.results.run import Run
-    from p2pfl_simulations.running import Progress, run
+    from p2pfl_simulations.running import RunProgress, run
     from p2pfl_simulations.scenario import Scenario, ScenarioError, load_scenario, make_scenario
 
 __all__ = [
-    "Progress",
     "Run",
+    "RunProgress",
     "Scenario",
     "ScenarioError",
     "load_scenario",
@@ -21,7 +21,7 @@ __all__ = [
     "run",
 ]
 
-_HOMES = {"Run": "results.run", "Progress": "running", "run": "running"}
+_HOMES = {"Run": "results.run", "RunProgress": "running", "run": "running"}
 
 
 def __getattr__(name: str) -> Any:

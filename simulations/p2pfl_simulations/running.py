@@ -43,7 +43,7 @@ from p2pfl_simulations.world import World
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RunProgress:
     """How far a run is; `stage` is ``"gossip"``, ``"local only"`` or ``"pooled"``."""
 
     stage: str
@@ -57,7 +57,7 @@ class Progress:
     virtual_s: float
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[RunProgress], None]
 
 
 def run(
@@ -293,9 +293,9 @@ def watch(world: World, scenario: Scenario, initial: Vector, liars: Liars) -> Wa
     )
 
 
-def gossip_progress(scenario: Scenario, row: RoundRow, online: int) -> Progress:
+def gossip_progress(scenario: Scenario, row: RoundRow, online: int) -> RunProgress:
     """Tell how far peers are that have come to the end of a round."""
-    return Progress(
+    return RunProgress(
         stage="gossip",
         round=row.round + 1,
         rounds=scenario.rounds,
@@ -331,7 +331,7 @@ def environment() -> dict[str, str]:
 def _teller(scenario: Scenario, tell: OnProgress) -> Callable[[str, int], None]:
     def tell_stage(stage: str, round_: int) -> None:
         tell(
-            Progress(
+            RunProgress(
                 stage, round_ + 1, scenario.rounds, scenario.peers, scenario.peers, None, None, 0, 0
             )
         )

@@ -11,7 +11,7 @@ from p2pfl.learner.learner import make_learner
 from p2pfl_gossip.learning import Train, Trained
 from p2pfl_gossip.masked_sum.machine import MaskedSum
 from p2pfl_simulations import Run, ScenarioError, make_scenario, run
-from p2pfl_simulations.running import Progress, Simulation
+from p2pfl_simulations.running import RunProgress, Simulation
 from p2pfl_simulations.trace import Body
 
 CLIP = 4.0
@@ -107,7 +107,7 @@ def test_a_sum_is_forgotten_once_all_its_members_are_past_it() -> None:
     gc.collect()
     of_other_tests = sessions()
 
-    def count(_: Progress) -> None:
+    def count(_: RunProgress) -> None:
         held.append(len(sessions()) - len(of_other_tests))
 
     Simulation(settings, learner, count).run()

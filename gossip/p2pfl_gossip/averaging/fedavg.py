@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from p2pfl_gossip.actions import Action, SendBulk, Vector
 from p2pfl_gossip.averaging.base import RoundMessage, check_weight, weighted_mean
-from p2pfl_gossip.averaging.gathering import NO_UPDATE, Gathering, Heard
+from p2pfl_gossip.averaging.gathering import NO_UPDATE, GatheringAveraging, Heard
 from p2pfl_gossip.averaging.neighbour_averaging import VectorHeader
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.roster import Roster
@@ -26,10 +26,10 @@ class GlobalModelHeader(RoundMessage, frozen=True, tag=35):
     """Server to client: the body is the mean of the round."""
 
 
-class FedAvgServer(Gathering[VectorHeader]):
+class FedAvgServer(GatheringAveraging[VectorHeader]):
     """The server's side: gathers all models and sends the mean back.
 
-    Args: see `Gathering`; `index` is SERVER.
+    Args: see `GatheringAveraging`; `index` is SERVER.
     """
 
     header_type: ClassVar[type[RoundMessage]] = VectorHeader
@@ -67,10 +67,10 @@ class FedAvgServer(Gathering[VectorHeader]):
         ]
 
 
-class FedAvgClient(Gathering[GlobalModelHeader]):
+class FedAvgClient(GatheringAveraging[GlobalModelHeader]):
     """A client's side: sends its model to the server and takes the mean; its own if none comes.
 
-    Args: see `Gathering`.
+    Args: see `GatheringAveraging`.
     """
 
     header_type: ClassVar[type[RoundMessage]] = GlobalModelHeader

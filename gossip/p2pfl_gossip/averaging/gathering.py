@@ -51,7 +51,7 @@ class Heard(Generic[HeaderT]):
     body: Vector
 
 
-class Gathering(Averaging, Generic[HeaderT]):
+class GatheringAveraging(Averaging, Generic[HeaderT]):
     """The waiting side of an averaging algorithm; a subclass says what is sent and how it is mixed.
 
     Args:

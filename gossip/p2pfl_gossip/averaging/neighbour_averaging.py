@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from p2pfl_gossip.actions import Action, SendBulk, Vector
 from p2pfl_gossip.averaging.base import RoundMessage, check_weight, weighted_mean
-from p2pfl_gossip.averaging.gathering import NO_UPDATE, Gathering, Heard
+from p2pfl_gossip.averaging.gathering import NO_UPDATE, GatheringAveraging, Heard
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.roster import Roster
 from p2pfl_gossip.topology import Neighbourhood, Topology
@@ -21,14 +21,14 @@ class VectorHeader(RoundMessage, frozen=True, tag=32):
     weight: float
 
 
-class NeighbourAveraging(Gathering[VectorHeader]):
+class NeighbourAveraging(GatheringAveraging[VectorHeader]):
     """One peer's side of averaging with its neighbours in a topology.
 
     With unequal weights w_j of the models, x_i <- sum_j W[i, j] w_j x_j / sum_j W[i, j] w_j.
 
     Args:
         topology: of all members of the roster.
-        index, roster, length, dtype, deadline_s, desk: see `Gathering`.
+        index, roster, length, dtype, deadline_s, desk: see `GatheringAveraging`.
     """
 
     header_type = VectorHeader

@@ -33,7 +33,7 @@ import numpy.typing as npt
 
 from p2pfl_gossip.actions import Action, RemoteProtocolError, SendBulk, Vector
 from p2pfl_gossip.averaging.base import RoundMessage, check_weight, is_finite
-from p2pfl_gossip.averaging.gathering import Gathering, Heard
+from p2pfl_gossip.averaging.gathering import GatheringAveraging, Heard
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.records import Record, UInt32
 from p2pfl_gossip.roster import Roster
@@ -65,7 +65,7 @@ class _RunningSum(Record, frozen=True):
     total: Total
 
 
-class PushSum(Gathering[RunningSumHeader]):
+class PushSum(GatheringAveraging[RunningSumHeader]):
     """One peer's mass, and the running sums of its links.
 
     Invariant: over all peers and links, held mass, and sums sent less sums taken, are constant but
@@ -73,7 +73,7 @@ class PushSum(Gathering[RunningSumHeader]):
 
     Args:
         topology: of all members; one that repeats, as sums are kept for each neighbour of a period.
-        index, roster, length, dtype, deadline_s, desk: see `Gathering`.
+        index, roster, length, dtype, deadline_s, desk: see `GatheringAveraging`.
 
     Raises:
         TopologyError: the topology never repeats.

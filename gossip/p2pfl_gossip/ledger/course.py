@@ -18,8 +18,8 @@ from p2pfl_gossip.ledger.charter import NONE
 from p2pfl_gossip.ledger.entries import (
     VERSION,
     Entry,
+    EntryStep,
     Kind,
-    Step,
     empty_entry,
     out_of,
     weight_in_force,
@@ -31,7 +31,7 @@ from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.jobs import MakeModel, MakeUpdate, ModelMade, UpdateMade
 from p2pfl_gossip.ledger.messages import GroupAdvert, Rest, head_statement
 from p2pfl_gossip.ledger.participation import Cause, why_out
-from p2pfl_gossip.ledger.patience import Patience
+from p2pfl_gossip.ledger.patience import MemberPatience
 from p2pfl_gossip.ledger.seat import Seat
 from p2pfl_gossip.ledger.sessions import Sessions, SumEnded
 from p2pfl_gossip.ledger.signing import Signing
@@ -57,7 +57,7 @@ class Update:
     """What a training gave, until it is spent: the update, and the head that it is from."""
 
     vector: Vector
-    base: Step
+    base: EntryStep
 
 
 class Course:
@@ -92,7 +92,7 @@ class Course:
         history: History,
         heads: Heads,
         adverts: Adverts,
-        patience: Patience,
+        patience: MemberPatience,
         signing: Signing,
         sessions: Sessions,
         evidence: EvidenceBook,
@@ -113,7 +113,7 @@ class Course:
         self.is_paused = False
         self.causes: dict[PeerId, Cause] = {}
         self._update: Update | None = None
-        self._training: tuple[Ticket, Step] | None = None
+        self._training: tuple[Ticket, EntryStep] | None = None
         self._failed_from: bytes = NONE  # The head from which training gave nothing.
         self._is_lost = False
         self._told_height = -1
@@ -230,7 +230,7 @@ class Course:
         self._patience.end()
         self._fail(head, reason)
 
-    def _fail(self, head: Step, reason: str) -> None:
+    def _fail(self, head: EntryStep, reason: str) -> None:
         self._seat.report(events.TrainingFailed(head.entry.height, reason))
         self._failed_from = head.head.entry
         self._advertise(Rest.TRAINING)
@@ -348,7 +348,7 @@ class Course:
         for member in listed.adverts:
             self._patience.delivered(member)
         if listed.message.kind == Kind.EMPTY:
-            step = Step(
+            step = EntryStep(
                 empty_entry(seat.epoch, listed.message.round, listed.base, listed.next_charter)
             )
             if listed.base.head == self._history.head.head:
@@ -425,7 +425,7 @@ class Course:
             out=epoch.pack(out),
             strikes=strikes_after(epoch, base),
         )
-        step = Step(entry)
+        step = EntryStep(entry)
         self._note_causes(listed, sums.members)
         if self._standing.may_sign(entry.round):
             self._heads.hold(made.item, made.model, made.chunk_digests)
@@ -451,7 +451,7 @@ class Course:
 
     # --- a higher head ----------------------------------------------------------------------
 
-    def on_raised(self, step: Step) -> None:
+    def on_raised(self, step: EntryStep) -> None:
         """Go on from a higher head."""
         round_ = step.entry.round
         if self.stage is Stage.STARTING:

@@ -116,7 +116,7 @@ def encode_entry(entry: Entry) -> bytes:
     return _CODEC.encode(entry)
 
 
-class Step(Record, frozen=True, dict=True):
+class EntryStep(Record, frozen=True, dict=True):
     """An entry with its name, which is worked out once."""
 
     entry: Entry
@@ -152,7 +152,7 @@ def first_entry(epoch: Epoch) -> Entry:
     )
 
 
-def empty_entry(epoch: Epoch, round_: int, base: Step, next_charter: bytes) -> Entry:
+def empty_entry(epoch: Epoch, round_: int, base: EntryStep, next_charter: bytes) -> Entry:
     """Return the entry of an empty list: a function of epoch, round, base and next charter.
 
     In the first entry of a new epoch nobody is out and nobody has strikes: those were members of

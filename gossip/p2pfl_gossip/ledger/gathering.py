@@ -13,7 +13,7 @@ from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.ledger.adverts import Adverts, by_head, charter_named, ready
 from p2pfl_gossip.ledger.certificates import require_list
 from p2pfl_gossip.ledger.charter import NONE, Epoch
-from p2pfl_gossip.ledger.entries import Head, Kind, Step, out_of
+from p2pfl_gossip.ledger.entries import EntryStep, Head, Kind, out_of
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.messages import (
     AdvertRequest,
@@ -22,7 +22,7 @@ from p2pfl_gossip.ledger.messages import (
     Rest,
     list_statement,
 )
-from p2pfl_gossip.ledger.patience import Patience
+from p2pfl_gossip.ledger.patience import MemberPatience
 from p2pfl_gossip.ledger.seat import Seat
 from p2pfl_gossip.records import Record
 
@@ -43,7 +43,7 @@ class Listed(Record, frozen=True):
     """
 
     message: GroupList
-    base: Step
+    base: EntryStep
     adverts: dict[int, GroupAdvert]
     next_charter: bytes
     tau1: bytes
@@ -73,7 +73,7 @@ class Gathering:
         session: bytes,
         adverts: Adverts,
         history: History,
-        patience: Patience,
+        patience: MemberPatience,
         adopted: Callable[[Listed], None],
     ) -> None:
         self._seat, self._round, self._session = seat, round_, session
@@ -236,7 +236,7 @@ class Gathering:
         )
         return unsigned.signed(seat.sign(b"list", list_statement(epoch, unsigned)))
 
-    def _may_be(self, kind: int, base: Step, chosen: dict[int, GroupAdvert]) -> bool:
+    def _may_be(self, kind: int, base: EntryStep, chosen: dict[int, GroupAdvert]) -> bool:
         """Whether a list of these adverts may be of this kind; the same for all that hold it."""
         epoch, entry = self._seat.epoch, base.entry
         # What an earlier epoch ended with is done: in this one it carries nothing.
@@ -345,7 +345,7 @@ class Gathering:
             seat.send(asker, self.listed.message)
 
 
-def next_charter_of(epoch: Epoch, base: Step, adverts: dict[int, GroupAdvert]) -> bytes:
+def next_charter_of(epoch: Epoch, base: EntryStep, adverts: dict[int, GroupAdvert]) -> bytes:
     """Return what an entry says of the next charter: that of its base, or what m + 1 name."""
     entry = base.entry
     if entry.epoch == epoch.number and entry.next_charter != NONE:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip.actions import Action, Vector
-from p2pfl_gossip.ledger.entries import Head, Step
+from p2pfl_gossip.ledger.entries import EntryStep, Head
 from p2pfl_gossip.ledger.fetching import StateFetch
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.messages import (
@@ -27,7 +27,7 @@ from p2pfl_gossip.ledger.states import StateItem
 class Raised(Protocol):
     """Is called when our head is a higher one, with its model."""
 
-    def __call__(self, step: Step, vector: Vector, height_before: int) -> None:
+    def __call__(self, step: EntryStep, vector: Vector, height_before: int) -> None:
         """Go on from it."""
 
 
@@ -58,8 +58,8 @@ class Heads:
         self._seat, self._standing, self._history = seat, standing, history
         self._shelf, self._raised = shelf, raised
         self.vector = vector
-        self._fetch: tuple[Step, EntryCertificate, StateFetch] | None = None
-        self._later: tuple[Step, EntryCertificate, PeerId | None] | None = None
+        self._fetch: tuple[EntryStep, EntryCertificate, StateFetch] | None = None
+        self._later: tuple[EntryStep, EntryCertificate, PeerId | None] | None = None
         self._held: dict[bytes, None] = {}
         self._asked_s: dict[int, float] = {}
         self._shown: dict[PeerId, tuple[Head, float]] = {}
@@ -108,21 +108,21 @@ class Heads:
         """Take an entry below our head, whose bytes an entry above names."""
         history = self._history
         gap = history.gap()
-        step = Step(certificate.entry)
+        step = EntryStep(certificate.entry)
         if gap is None or step.head != gap:
             return
         history.check(certificate)
         self._seat.keep(history.add(step, certificate))
         self.fill_gap()
 
-    def _own_model(self, step: Step) -> Vector | None:
+    def _own_model(self, step: EntryStep) -> Vector | None:
         """Return the model of an entry, if we have it: worked out ourselves, or our head's."""
         digest = step.entry.state[0].digest
         if digest == self._history.head.entry.state[0].digest:
             return self.vector
         return self._standing.models.get(digest)
 
-    def _raise(self, step: Step, certificate: EntryCertificate, vector: Vector) -> None:
+    def _raise(self, step: EntryStep, certificate: EntryCertificate, vector: Vector) -> None:
         history = self._history
         kept, height_before = history.add(step, certificate), history.head.entry.height
         history.head, self.vector = step, vector
@@ -142,7 +142,7 @@ class Heads:
     # --- models that are fetched ------------------------------------------------------------
 
     def _begin_fetch(
-        self, step: Step, certificate: EntryCertificate, sender: PeerId | None
+        self, step: EntryStep, certificate: EntryCertificate, sender: PeerId | None
     ) -> None:
         seat, epoch = self._seat, self._history.epochs[step.entry.epoch]
         self._drop_fetch()

@@ -9,7 +9,7 @@ from typing import TypeVar
 from p2pfl_gossip.actions import RemoteProtocolError, Vector
 from p2pfl_gossip.ledger.certificates import require_certificate, require_closing, require_final
 from p2pfl_gossip.ledger.charter import Epoch, encode_charter
-from p2pfl_gossip.ledger.entries import Head, Step, first_entry
+from p2pfl_gossip.ledger.entries import EntryStep, Head, first_entry
 from p2pfl_gossip.ledger.messages import Closing, EntryCertificate, Finality
 from p2pfl_gossip.records import Codec, MalformedFrame
 
@@ -36,10 +36,10 @@ class History:
 
     def __init__(self, founding: Epoch) -> None:
         self.epochs = [founding]
-        first = Step(first_entry(founding))
+        first = EntryStep(first_entry(founding))
         self.head = self._first = first
         self.final: Finality | None = None
-        self._steps: dict[Head, Step] = {first.head: first}
+        self._steps: dict[Head, EntryStep] = {first.head: first}
         self._certificates: dict[Head, EntryCertificate] = {}
         self._closings: dict[int, Closing] = {}
 
@@ -49,11 +49,11 @@ class History:
         return self.epochs[-1]
 
     @property
-    def first(self) -> Step:
+    def first(self) -> EntryStep:
         """The entry of height 0."""
         return self._first
 
-    def step(self, head: Head) -> Step | None:
+    def step(self, head: Head) -> EntryStep | None:
         """Return an entry that we hold."""
         return self._steps.get(head)
 
@@ -80,7 +80,7 @@ class History:
 
     def gap(self) -> Head | None:
         """Return the highest entry below our head that we lack, if any."""
-        step: Step | None = self.head
+        step: EntryStep | None = self.head
         while step is not None and step.entry.round:
             below = step.entry.base
             step = self._steps.get(below)
@@ -90,7 +90,7 @@ class History:
 
     # --- what comes -------------------------------------------------------------------------
 
-    def check(self, certificate: EntryCertificate) -> Step:
+    def check(self, certificate: EntryCertificate) -> EntryStep:
         """Check a certificate from anybody, of an epoch that has begun here.
 
         Raises:
@@ -100,9 +100,9 @@ class History:
         if number >= len(self.epochs):
             raise RemoteProtocolError("unknown_epoch")
         require_certificate(self.epochs[number], certificate)
-        return Step(certificate.entry)
+        return EntryStep(certificate.entry)
 
-    def add(self, step: Step, certificate: EntryCertificate) -> dict[str, bytes]:
+    def add(self, step: EntryStep, certificate: EntryCertificate) -> dict[str, bytes]:
         """Hold an entry that was checked; return what is to be kept."""
         if step.head in self._certificates:
             return {}
@@ -135,7 +135,7 @@ class History:
     def close_epoch(self, closing: Closing) -> dict[str, bytes]:
         """Check the end of the present epoch, and begin the next; return what is to be kept."""
         following = require_closing(self.epoch, closing)
-        step = Step(closing.certificate.entry)
+        step = EntryStep(closing.certificate.entry)
         kept = self.add(step, closing.certificate)
         self._closings[self.epoch.number] = closing
         kept[f"{CLOSING_PREFIX}{self.epoch.number:08x}"] = _CODEC.encode(closing)
@@ -172,7 +172,7 @@ class History:
                             f"the kept history lacks the end of epoch {certificate.entry.epoch - 1}"
                         )
                     # Checked when it came, and guarded by the journal's digests since.
-                    history.add(Step(certificate.entry), certificate)
+                    history.add(EntryStep(certificate.entry), certificate)
             if FINAL_RECORD in records:
                 history.final = _read(records[FINAL_RECORD], Finality)
         except RemoteProtocolError as error:

@@ -13,7 +13,7 @@ from p2pfl_gossip.evaluations import Evaluations
 from p2pfl_gossip.ledger.adverts import Adverts
 from p2pfl_gossip.ledger.charter import Charter
 from p2pfl_gossip.ledger.course import Course, Stage
-from p2pfl_gossip.ledger.entries import Kind, Step
+from p2pfl_gossip.ledger.entries import EntryStep, Kind
 from p2pfl_gossip.ledger.evidence import EvidenceBook, evidence_of_entries, evidence_of_sums
 from p2pfl_gossip.ledger.heads import Heads
 from p2pfl_gossip.ledger.history import History
@@ -24,7 +24,7 @@ from p2pfl_gossip.ledger.messages import (
     Evidence,
     HeldOfAsker,
 )
-from p2pfl_gossip.ledger.patience import Patience
+from p2pfl_gossip.ledger.patience import MemberPatience
 from p2pfl_gossip.ledger.seat import Seat
 from p2pfl_gossip.ledger.sessions import Sessions, SumEnded
 from p2pfl_gossip.ledger.shelf import Shelf
@@ -47,7 +47,7 @@ class Parts:
     standing: Standing
     history: History
     adverts: Adverts
-    patience: Patience
+    patience: MemberPatience
     shelf: Shelf
     heads: Heads
     signing: Signing
@@ -89,7 +89,7 @@ class Life:
         session_type: type[GroupSum],
         closed: Callable[[], None],
     ) -> None:
-        adverts, patience, shelf = Adverts(seat), Patience(seat), Shelf(seat.desk.sub())
+        adverts, patience, shelf = Adverts(seat), MemberPatience(seat), Shelf(seat.desk.sub())
         heads = Heads(seat, standing, history, shelf, vector, self._on_raised)
         signing = Signing(
             seat,
@@ -276,7 +276,7 @@ class Life:
     def _on_spent(self) -> None:
         self.parts.course.on_spent()
 
-    def _on_raised(self, step: Step, vector: Vector, height_before: int) -> None:
+    def _on_raised(self, step: EntryStep, vector: Vector, height_before: int) -> None:
         """Tell of a higher head, and go on from it."""
         entry, seat = step.entry, self.parts.seat
         if entry.kind == Kind.SUM:

@@ -55,7 +55,7 @@ from p2pfl_gossip.records import Message
 INCARNATION_RECORD = "incarnation"
 
 
-class Member(DeskMachine):
+class GroupMember(DeskMachine):
     """A member of a group.
 
     Args:

@@ -17,7 +17,7 @@ SHARE_MIN = 2.0**-10
 and ten deliveries bring all of it back."""
 
 
-class Patience:
+class MemberPatience:
     """Our patience with each member, and our own word."""
 
     def __init__(self, seat: Seat) -> None:

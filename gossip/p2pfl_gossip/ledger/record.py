@@ -19,9 +19,9 @@ from p2pfl_gossip.actions import RemoteProtocolError, Vector
 from p2pfl_gossip.ledger.charter import NONE, Charter, Epoch, RefusedCharter, read_charter
 from p2pfl_gossip.ledger.entries import (
     Entry,
+    EntryStep,
     Head,
     Kind,
-    Step,
     empty_entry,
     out_of,
     weight_in_force,
@@ -117,7 +117,7 @@ def _items(history: History) -> Iterator[Message]:
 def _heads(history: History) -> dict[Head, None]:
     """Return the entries above the first one or above a gap, ascending."""
     found = []
-    step: Step | None = history.head
+    step: EntryStep | None = history.head
     while step is not None and step.entry.round:
         found.append(step.head)
         step = history.step(step.entry.base)
@@ -125,7 +125,7 @@ def _heads(history: History) -> dict[Head, None]:
 
 
 def _head_of(certificate: EntryCertificate) -> Head:
-    return Step(certificate.entry).head
+    return EntryStep(certificate.entry).head
 
 
 def _item_digest(before: bytes, body: bytes) -> bytes:
@@ -294,7 +294,7 @@ class _Checker:
         self._is_proven = True
 
 
-def require_follows(epoch: Epoch, base: Step, entry: Entry) -> None:
+def require_follows(epoch: Epoch, base: EntryStep, entry: Entry) -> None:
     """Check an entry of an epoch against the one before it, as far as both say it.
 
     Raises:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.ledger.certificates import gather, require_entry_signature
-from p2pfl_gossip.ledger.entries import Head, Step
+from p2pfl_gossip.ledger.entries import EntryStep, Head
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.messages import EntryCertificate, EntrySignature, entry_statement
 from p2pfl_gossip.ledger.seat import Seat
@@ -47,7 +47,7 @@ class Signing:
         """Forget all: another epoch has begun."""
         self._said.clear()
 
-    def sign(self, step: Step, vector: Vector) -> None:
+    def sign(self, step: EntryStep, vector: Vector) -> None:
         """Sign an entry that we have worked out, if we may, and say so to all."""
         seat, entry = self._seat, step.entry
         if not self._standing.may_sign(entry.round):

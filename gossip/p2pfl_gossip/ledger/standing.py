@@ -7,7 +7,7 @@ behind it.
 
 from p2pfl_gossip.actions import LocalProtocolError, Persist, Vector
 from p2pfl_gossip.ledger.charter import NONE
-from p2pfl_gossip.ledger.entries import Entry, Head, Step
+from p2pfl_gossip.ledger.entries import Entry, EntryStep, Head
 from p2pfl_gossip.ledger.messages import EntrySignature, GroupAdvert
 from p2pfl_gossip.records import Codec, Digest, MalformedFrame, Message, UInt32, UInt63, replaced
 
@@ -134,7 +134,7 @@ class Standing:
         return self._write(self._keep(signed.entry, vector), signed=kept, signed_floor=floor)
 
     def certify(
-        self, step: Step, vector: Vector, records: dict[str, bytes | Vector | None]
+        self, step: EntryStep, vector: Vector, records: dict[str, bytes | Vector | None]
     ) -> Persist:
         """Note, with other records, that an entry is our head now.
 

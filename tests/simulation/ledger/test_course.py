@@ -7,7 +7,7 @@ from ledger_world import RELAY_S, LedgerWorld, first_model
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Command
 from p2pfl_gossip.learning import Train
-from p2pfl_gossip.ledger.entries import Kind, Step
+from p2pfl_gossip.ledger.entries import EntryStep, Kind
 from p2pfl_gossip.peer_state import State
 
 
@@ -15,7 +15,7 @@ def members_of(group: LedgerWorld, index: int = 0) -> dict[int, tuple[int, ...]]
     """Who was in which height, as a member's history says."""
     history = group.member(index).history
     found = {}
-    step: Step | None = history.head
+    step: EntryStep | None = history.head
     while step is not None and step.entry.round:
         if step.entry.kind == Kind.SUM:
             ranks = history.epochs[step.entry.epoch].unpack(step.entry.members)

@@ -15,7 +15,7 @@ from p2pfl.cli import ledgers
 from p2pfl.cli.ledgers import NAMES_SHOWN_MAX
 from p2pfl.store.errors import DamagedJournal, StoreError
 from p2pfl.store.journal import Store, has_journal, read_kept
-from p2pfl_gossip.ledger.entries import Step
+from p2pfl_gossip.ledger.entries import EntryStep
 from p2pfl_gossip.ledger.history import History, founding_record
 from p2pfl_gossip.ledger.record import RECORD_FILE, write_record
 from p2pfl_gossip.ledger.standing import Standing
@@ -197,7 +197,7 @@ def test_charters_that_change_rounds_or_settings_alone(p2pfl: P2pfl, tmp_path: P
         charter = group.next_charter(**fields)
         entry = group.empty_entry(history.head, 2, charter.digest())
         history.close_epoch(group.closing(entry, charter))
-        base = history.step(Step(entry).head)
+        base = history.step(EntryStep(entry).head)
         assert base is not None
         history.head = base
         new = group.following(charter)

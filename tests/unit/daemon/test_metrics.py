@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from p2pfl.daemon.measures import (
     LIBP2P_GAUGES,
-    Kind,
     Measure,
+    MeasureKind,
     RoundTimes,
     Snapshot,
     counter,
@@ -126,7 +126,7 @@ def test_what_may_fall_again_is_no_counter() -> None:
     gauges: dict[str, Any] = {}
     counts: dict[str, Any] = {}
     for measure in libp2p({"connections": 3, "unread_bytes": 0, "dials": 4, "dials.refused": 1}):
-        (gauges if measure.kind is Kind.GAUGE else counts)[measure.name] = measure.values
+        (gauges if measure.kind is MeasureKind.GAUGE else counts)[measure.name] = measure.values
     assert gauges["libp2p_connections"] == {"": 3}
     assert counts == {"libp2p": {"dials": 4, "dials.refused": 1}}
 

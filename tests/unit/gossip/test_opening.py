@@ -32,7 +32,7 @@ from p2pfl_gossip.opening import (
     OPENING_MESSAGES,
     REVEALS_PER_ANSWER,
     WAITS_NAMED_MAX,
-    Stage,
+    OpeningStage,
 )
 from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import Message
@@ -71,7 +71,7 @@ def bitmap(*members: int, size: int = 1) -> bytes:
     return sum(1 << member for member in members).to_bytes(size, "little")
 
 
-def stage(one: OneOpening) -> Stage:
+def stage(one: OneOpening) -> OpeningStage:
     return one.machine._stage
 
 
@@ -189,7 +189,7 @@ def test_anybody_may_pass_a_secret_on() -> None:
     one = gathering()
     for member in (1, 2, 3):
         one.message(2, reveal_of(member))
-    assert stage(one) is Stage.READY
+    assert stage(one) is OpeningStage.READY
 
 
 def test_an_answer_has_a_bounded_number_of_secrets_and_not_always_the_same_ones() -> None:
@@ -227,7 +227,7 @@ def test_a_link_that_breaks_changes_nothing_before_the_peer_begins() -> None:
     assert one.told() == []
     one.message(2, ready_message(asks=False))
     one.message(3, ready_message(asks=False))
-    assert stage(one) is Stage.OPEN
+    assert stage(one) is OpeningStage.OPEN
     one.train()
     one.down(1)
     one.down(2)
@@ -302,7 +302,7 @@ def test_who_lacks_secrets_asks_the_one_that_has_begun_and_begins_with_the_last(
     hear(one)
     hear(one)
     assert one.told() == [(1, RevealRequest(bitmap(1, 3)))]  # Once in each deadline.
-    assert stage(one) is Stage.GATHERING
+    assert stage(one) is OpeningStage.GATHERING
     one.timer()
     one.told()
     hear(one)
@@ -386,7 +386,7 @@ def test_who_withholds_its_secret_holds_everybody_up_and_chooses_nothing() -> No
     for _ in range(5):
         one.timer()
         one.message(3, ready_message(asks=True))  # It knows the seed, and nobody else does.
-    assert stage(one) is Stage.GATHERING
+    assert stage(one) is OpeningStage.GATHERING
     assert one.reported(events.OpeningWaits)[-1].members == (one.roster.peers[3],)
     with pytest.raises(RemoteProtocolError, match=r"^wrong_secret$"):
         one.message(3, Revealed(3, secret_of(99)))
@@ -650,22 +650,24 @@ def test_every_transition_of_the_table_happens_and_no_other() -> None:
         lambda one: one.message(1, RevealRequest(b"\x01")),
         lambda one: one.message(1, StatusRequest()),
         lambda one: one.command(Command.LEAVE),
-        lambda one: stage(one) in (Stage.GATHERING, Stage.READY) and one.timer(),
+        lambda one: stage(one) in (OpeningStage.GATHERING, OpeningStage.READY) and one.timer(),
     ]
-    seen: set[tuple[Stage, Stage]] = set()
+    seen: set[tuple[OpeningStage, OpeningStage]] = set()
 
     def step(one: OneOpening, do: Callable[[OneOpening], Any]) -> None:
         enter = one.machine._enter
 
-        def watched(after: Stage) -> None:
+        def watched(after: OpeningStage) -> None:
             seen.add((stage(one), after))
             enter(after)
 
         one.machine._enter = watched
         do(one)
         one.machine._enter = enter
-        is_waiting = stage(one) in (Stage.GATHERING, Stage.READY)
-        assert (one.machine.peer is not None) == (stage(one) is Stage.OPEN) == bool(one.seeds)
+        is_waiting = stage(one) in (OpeningStage.GATHERING, OpeningStage.READY)
+        assert (
+            (one.machine.peer is not None) == (stage(one) is OpeningStage.OPEN) == bool(one.seeds)
+        )
         assert is_waiting <= bool(one.timers)
         assert bool([job for job in one.work.values() if isinstance(job, Train)]) == (
             one.machine.state is State.TRAINING

@@ -15,7 +15,7 @@ from p2pfl_gossip.ledger.adverts import (
     ready,
 )
 from p2pfl_gossip.ledger.charter import NONE
-from p2pfl_gossip.ledger.entries import Head, Step
+from p2pfl_gossip.ledger.entries import EntryStep, Head
 from p2pfl_gossip.ledger.messages import GroupAdvert, Rest
 
 GROUP = LedgerGroup(7)
@@ -112,7 +112,7 @@ def test_old_rounds_are_forgotten_but_not_how_far_members_came() -> None:
 
 def test_adverts_are_sorted_by_head_and_by_rest() -> None:
     """In the order of ranks."""
-    head = Step(GROUP.sum_entry(GROUP.first, 1)).head
+    head = EntryStep(GROUP.sum_entry(GROUP.first, 1)).head
     adverts = {
         0: GROUP.advert(0, 5, head),
         1: GROUP.advert(1, 5),

@@ -20,7 +20,7 @@ from p2pfl_gossip.ledger.certificates import (
     verify_of,
 )
 from p2pfl_gossip.ledger.charter import NONE, encode_charter
-from p2pfl_gossip.ledger.entries import Feature, Head, Step
+from p2pfl_gossip.ledger.entries import EntryStep, Feature, Head
 from p2pfl_gossip.ledger.messages import (
     Closing,
     EntryCertificate,
@@ -35,7 +35,7 @@ from p2pfl_gossip.records import replaced
 GROUP = LedgerGroup(7)  # t = 5, m = 2.
 EPOCH, FIRST = GROUP.epoch, GROUP.first
 ENTRY = GROUP.sum_entry(FIRST, 3)
-STEP = Step(ENTRY)
+STEP = EntryStep(ENTRY)
 
 
 def refused(reason: str, act: Callable[..., object], *arguments: Any) -> None:

@@ -13,10 +13,10 @@ from p2pfl_gossip.ledger.charter import NONE
 from p2pfl_gossip.ledger.entries import (
     ENTRY_BYTES_MAX,
     Entry,
+    EntryStep,
     Feature,
     Head,
     Kind,
-    Step,
     Strike,
     empty_entry,
     encode_entry,
@@ -95,7 +95,7 @@ def test_the_first_entry_is_the_charters_first_state() -> None:
 def test_an_empty_entry_is_a_function_of_its_base() -> None:
     """Same state and height; who is out and who has strikes stay so within an epoch."""
     group = LedgerGroup(5)
-    base = Step(group.sum_entry(group.first, 1, out=b"\x08", strikes=(Strike(2, 1),)))
+    base = EntryStep(group.sum_entry(group.first, 1, out=b"\x08", strikes=(Strike(2, 1),)))
     entry = empty_entry(group.epoch, 4, base, b"c" * 32)
     assert (entry.state, entry.height, entry.base) == (base.entry.state, 1, base.head)
     assert (entry.out, entry.strikes, entry.next_charter) == (b"\x08", (Strike(2, 1),), b"c" * 32)
@@ -106,7 +106,7 @@ def test_an_empty_entry_is_a_function_of_its_base() -> None:
 def test_in_a_new_epoch_nobody_is_out() -> None:
     """Those were ranks of another charter."""
     group = LedgerGroup(5)
-    base = Step(group.sum_entry(group.first, 1, out=b"\x08", strikes=(Strike(2, 1),)))
+    base = EntryStep(group.sum_entry(group.first, 1, out=b"\x08", strikes=(Strike(2, 1),)))
     assert out_of(group.epoch, base.entry) == {3}
     following = group.following(group.next_charter(range(1, 8)))
     entry = empty_entry(following.epoch, 4, base, NONE)

@@ -13,7 +13,7 @@ from ledger_group import Bench, LedgerGroup
 
 from p2pfl_crypto.statements import sign_statement
 from p2pfl_gossip.actions import RemoteProtocolError
-from p2pfl_gossip.ledger.entries import Head, Step, Strike
+from p2pfl_gossip.ledger.entries import EntryStep, Head, Strike
 from p2pfl_gossip.ledger.evidence import (
     EVIDENCE_BYTES_MAX,
     EvidenceBook,
@@ -293,7 +293,7 @@ def test_no_changed_proof_holds(data: st.DataObject) -> None:
 
 def test_a_proof_of_finality_is_held_against_adverts() -> None:
     """Whose head it holds that named another one in its advert has lied."""
-    head = Step(GROUP.sum_entry(FIRST, ROUND - 1)).head
+    head = EntryStep(GROUP.sum_entry(FIRST, ROUND - 1)).head
     adverts = {rank: GROUP.advert(rank, ROUND, head) for rank in range(16) if rank not in (2, 5)}
     adverts[2] = GROUP.advert(2, ROUND)
     adverts[14] = GROUP.advert(14, ROUND)  # It is not among the signers.

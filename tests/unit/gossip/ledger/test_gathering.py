@@ -11,7 +11,7 @@ from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.ledger.adverts import Adverts
 from p2pfl_gossip.ledger.certificates import gather, require_final, require_list
 from p2pfl_gossip.ledger.charter import NONE
-from p2pfl_gossip.ledger.entries import Head, Kind, Step
+from p2pfl_gossip.ledger.entries import EntryStep, Head, Kind
 from p2pfl_gossip.ledger.gathering import (
     SILENT_SHARE,
     Gathering,
@@ -21,7 +21,7 @@ from p2pfl_gossip.ledger.gathering import (
 )
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.messages import AdvertRequest, Finality, GroupAdvert, GroupList, Rest
-from p2pfl_gossip.ledger.patience import Patience
+from p2pfl_gossip.ledger.patience import MemberPatience
 
 GROUP = LedgerGroup(7)  # t = 5, m = 2: three turns.
 ROUND = 6
@@ -39,7 +39,7 @@ class GatheringMember(Bench):
         self.history = history or GROUP.history(*HISTORY_ROUNDS)
         self.head = self.history.head.head
         self.adverts = Adverts(self.seat)
-        self.patience = Patience(self.seat)
+        self.patience = MemberPatience(self.seat)
         self.adopted: list[Listed] = []
         self.gathering = Gathering(
             self.seat,
@@ -513,7 +513,7 @@ def test_finality_takes_t_that_name_the_head() -> None:
 
 def test_a_charter_of_an_earlier_epoch_is_done() -> None:
     """In the new one its last entry carries nothing."""
-    base = Step(GROUP.empty_entry(GROUP.first, 3, b"n" * 32))
+    base = EntryStep(GROUP.empty_entry(GROUP.first, 3, b"n" * 32))
     following = GROUP.following(GROUP.next_charter(rounds=30))
     adverts = {rank: following.advert(rank, ROUND, base.head) for rank in range(7)}
     assert next_charter_of(GROUP.epoch, base, adverts) == b"n" * 32

@@ -11,7 +11,7 @@ from ledger_group import LedgerGroup, two_epochs
 
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.ledger.charter import NONE
-from p2pfl_gossip.ledger.entries import Head, Step
+from p2pfl_gossip.ledger.entries import EntryStep, Head
 from p2pfl_gossip.ledger.history import (
     CLOSING_PREFIX,
     ENTRY_PREFIX,
@@ -22,7 +22,7 @@ from p2pfl_gossip.ledger.history import (
 from p2pfl_gossip.records import MalformedFrame, replaced
 
 
-def steps_of(history: History) -> list[Step]:
+def steps_of(history: History) -> list[EntryStep]:
     """All entries from the head down."""
     found = [history.head]
     while found[-1].entry.round:
@@ -103,7 +103,7 @@ def test_the_end_of_an_epoch_makes_its_last_entry_final() -> None:
     """Also for whom the proof was shown as a whole: else members disagree about empty lists."""
     _, _, history = two_epochs()
     last = history.closings(0)[0].certificate.entry
-    assert history.is_final(Step(last).head)
+    assert history.is_final(EntryStep(last).head)
 
 
 def test_a_certificate_is_checked_in_its_epoch() -> None:

@@ -3,7 +3,7 @@
 from ledger_group import PATIENCE_S, PROGRESS_S, Bench, LedgerGroup
 
 from p2pfl_gossip.ledger.messages import Progress
-from p2pfl_gossip.ledger.patience import SHARE_MIN, SILENT_AFTER, Patience
+from p2pfl_gossip.ledger.patience import SHARE_MIN, SILENT_AFTER, MemberPatience
 
 GROUP = LedgerGroup(5)
 
@@ -11,7 +11,7 @@ GROUP = LedgerGroup(5)
 def test_waiting_in_vain_halves_and_each_delivery_doubles() -> None:
     """To at most the charter's; and each member by itself."""
     bench = Bench(GROUP)
-    patience = Patience(bench.seat)
+    patience = MemberPatience(bench.seat)
     assert patience.of(1) == PATIENCE_S
     patience.delivered(1)
     assert patience.of(1) == PATIENCE_S
@@ -28,7 +28,7 @@ def test_waiting_in_vain_halves_and_each_delivery_doubles() -> None:
 
 def test_patience_comes_back_however_long_a_member_was_away() -> None:
     """Halved for ever it would be zero, and twice zero is zero."""
-    patience = Patience(Bench(GROUP).seat)
+    patience = MemberPatience(Bench(GROUP).seat)
     for _ in range(2000):
         patience.in_vain(1)
     assert patience.of(1) == PATIENCE_S * SHARE_MIN > 0
@@ -40,7 +40,7 @@ def test_patience_comes_back_however_long_a_member_was_away() -> None:
 def test_another_epoch_begins_with_full_patience() -> None:
     """Ranks are other members there."""
     bench = Bench(GROUP)
-    patience = Patience(bench.seat)
+    patience = MemberPatience(bench.seat)
     patience.in_vain(1)
     patience.on_progress(1)
     patience.clear()
@@ -51,7 +51,7 @@ def test_another_epoch_begins_with_full_patience() -> None:
 def test_who_says_so_works_until_it_is_silent() -> None:
     """Three times the interval at which it is said; or until its advert comes."""
     bench = Bench(GROUP)
-    patience = Patience(bench.seat)
+    patience = MemberPatience(bench.seat)
     assert not patience.works(1)
     bench.do(lambda: patience.on_progress(1))
     bench.seat.begin(bench.now_s + SILENT_AFTER * PROGRESS_S - 0.01)
@@ -66,7 +66,7 @@ def test_who_says_so_works_until_it_is_silent() -> None:
 def test_we_say_that_we_work_at_a_fixed_interval() -> None:
     """Epoch and round and nothing else, to all, until it is over."""
     bench = Bench(GROUP)
-    patience = Patience(bench.seat)
+    patience = MemberPatience(bench.seat)
     bench.do(lambda: patience.begin(7))
     assert bench.take_sent(Progress) == []
     bench.pass_until(bench.now_s + 3 * PROGRESS_S + 0.1)

@@ -8,7 +8,7 @@ import pytest
 from ledger_group import LedgerGroup, item_of, two_epochs
 
 from p2pfl_gossip.ledger.charter import NONE, encode_charter
-from p2pfl_gossip.ledger.entries import Entry, Head, Step, Strike
+from p2pfl_gossip.ledger.entries import Entry, EntryStep, Head, Strike
 from p2pfl_gossip.ledger.history import FOUNDING_RECORD, History, founding_record
 from p2pfl_gossip.ledger.messages import Closing, EntryCertificate, Finality
 from p2pfl_gossip.ledger.record import (
@@ -113,7 +113,7 @@ def test_right_after_an_epochs_end() -> None:
     for round_ in (1, 3):
         old.extend(short, old.sum_entry(short.head, round_))
     short.close_epoch(closing)
-    step = short.step(Step(closing.certificate.entry).head)
+    step = short.step(EntryStep(closing.certificate.entry).head)
     assert step is not None
     short.head = step
     read = read_record(write_record(short))
@@ -205,7 +205,7 @@ def record_of(*changes: Callable[[Entry], Entry], signers: Any = None) -> bytes:
     for round_, change in enumerate(changes, start=1):
         entry = change(GROUP.sum_entry(base, round_))
         messages.append(GROUP.certificate(entry, signers))
-        base = Step(entry)
+        base = EntryStep(entry)
     return pack(*messages, RecordEnd(len(changes), base.head))
 
 
@@ -339,7 +339,7 @@ def test_an_epoch_begins_after_the_proof_that_opens_it() -> None:
     messages = unpack(RECORD)
     closing = messages[3]
     assert isinstance(closing, Closing)
-    entry = NEW.sum_entry(Step(closing.certificate.entry), 5)
+    entry = NEW.sum_entry(EntryStep(closing.certificate.entry), 5)
     with pytest.raises(DamagedRecord, match="before its epoch began"):
         read_record(pack(*messages[:4], NEW.certificate(entry), *messages[5:]))
 
@@ -411,7 +411,7 @@ def journal_of(history: History) -> dict[str, Any]:
     for head in reversed(chain(history)[:-1]):
         certificate = history.certificate(head)
         assert certificate is not None
-        records |= copy.add(Step(certificate.entry), certificate)
+        records |= copy.add(EntryStep(certificate.entry), certificate)
     if history.final is not None:
         records |= copy.add_final(history.final)
     model = np.zeros(6, np.float32)

@@ -7,7 +7,7 @@ from ledger_group import Bench, LedgerDisk, LedgerGroup, model_of
 
 from p2pfl_gossip.actions import Persist, RemoteProtocolError
 from p2pfl_gossip.ledger.certificates import require_certificate
-from p2pfl_gossip.ledger.entries import Entry, Head, Step
+from p2pfl_gossip.ledger.entries import Entry, EntryStep, Head
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.messages import EntryCertificate, EntrySignature
 from p2pfl_gossip.ledger.signing import REPEATED_ROUNDS, ROUNDS_KEPT, Signing
@@ -15,7 +15,7 @@ from p2pfl_gossip.records import replaced
 
 GROUP = LedgerGroup(7)  # t = 5.
 ENTRY = GROUP.sum_entry(GROUP.first, 3)
-STEP = Step(ENTRY)
+STEP = EntryStep(ENTRY)
 
 
 class Signer(Bench):
@@ -39,7 +39,7 @@ class Signer(Bench):
 
     def sign(self, entry: Entry) -> None:
         """Work an entry out, and sign it."""
-        self.do(partial(self.signing.sign, Step(entry), model_of(1.0)))
+        self.do(partial(self.signing.sign, EntryStep(entry), model_of(1.0)))
 
     def hear(self, rank: int, entry: Entry) -> None:
         """Have a member's signature arrive."""
@@ -154,7 +154,7 @@ def test_a_liar_that_signs_far_ahead_fills_nothing() -> None:
     kept = [
         round_
         for round_ in range(1, 12)
-        if signer.signing.signers(Step(GROUP.sum_entry(GROUP.first, round_)).head)
+        if signer.signing.signers(EntryStep(GROUP.sum_entry(GROUP.first, round_)).head)
     ]
     assert kept == list(range(12 - ROUNDS_KEPT, 12))
     latest = signer.signing.latest(2)

@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from ledger_group import LedgerDisk, LedgerGroup, item_of, model_of
 
 from p2pfl_gossip.actions import LocalProtocolError
-from p2pfl_gossip.ledger.entries import Step
+from p2pfl_gossip.ledger.entries import EntryStep
 from p2pfl_gossip.ledger.standing import (
     SIGNED_MAX,
     STANDING_RECORD,
@@ -23,14 +23,14 @@ GROUP = LedgerGroup(5)
 FIRST = GROUP.first
 
 
-def signed_of(step: Step) -> SignedEntry:
+def signed_of(step: EntryStep) -> SignedEntry:
     """Member 0's signature of an entry."""
     return GROUP.signed_entry(0, step.entry)
 
 
-def step_of(round_: int, value: float | None = None, base: Step = FIRST) -> Step:
+def step_of(round_: int, value: float | None = None, base: EntryStep = FIRST) -> EntryStep:
     """A sum of a round."""
-    return Step(GROUP.sum_entry(base, round_, value=value))
+    return EntryStep(GROUP.sum_entry(base, round_, value=value))
 
 
 def test_before_anything_was_said() -> None:
@@ -124,7 +124,7 @@ def test_a_model_of_two_entries_stays_while_one_is_needed() -> None:
     """An empty entry has the state of its base."""
     disk = LedgerDisk(GROUP)
     disk.certify(step_of(1))
-    empty = Step(GROUP.empty_entry(step_of(1), 3))
+    empty = EntryStep(GROUP.empty_entry(step_of(1), 3))
     disk.write(disk.standing.sign(signed_of(empty), model_of(1.0)))
     assert disk.models == [model_key(item_of(1.0).digest)]
     disk.write(disk.standing.certify(empty, model_of(1.0), {}))

@@ -6,7 +6,7 @@ import pytest
 from ledger_group import PATIENCE_S, RELAY_S, Bench, LedgerDisk, LedgerGroup, model_of
 
 from p2pfl_gossip.actions import RemoteProtocolError
-from p2pfl_gossip.ledger.entries import Head, Step
+from p2pfl_gossip.ledger.entries import EntryStep, Head
 from p2pfl_gossip.ledger.messages import EntrySignature, GroupAdvert, HeldOfAsker, HeldRequest
 from p2pfl_gossip.ledger.standing import Standing
 from p2pfl_gossip.ledger.starting import Starting
@@ -47,7 +47,7 @@ def journal() -> Standing:
     for round_ in (4, 5, 6):
         disk.write(disk.standing.advertise(GROUP.advert(0, round_)))
     for round_ in (4, 5):
-        step = Step(GROUP.sum_entry(GROUP.first, round_))
+        step = EntryStep(GROUP.sum_entry(GROUP.first, round_))
         disk.write(disk.standing.sign(GROUP.signed_entry(0, step.entry), model_of(1.0)))
     return disk.standing
 
@@ -119,7 +119,7 @@ def test_what_was_forgotten_in_order_is_not_lacked() -> None:
     """Signatures of rounds up to the floor: nothing of them is signed again."""
     disk = LedgerDisk(GROUP)
     for round_ in range(1, 12):
-        disk.sign(Step(GROUP.sum_entry(GROUP.first, round_)))
+        disk.sign(EntryStep(GROUP.sum_entry(GROUP.first, round_)))
     member = StartingMember(disk.standing)
     for rank in (1, 2, 3, 4):
         member.hear(rank, entry=entry_said(rank % 3 + 1))
