@@ -1,27 +1,37 @@
-"""What must hold after processes were killed and frozen: read from logs, recordings and journals.
+"""What must hold after processes were struck: read from logs, recordings and journals.
 
 Every check names what it found wrong, one line a fault; nothing is asked of the processes.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
-from itertools import pairwise
 
 import numpy as np
-from process_logs import PeerLog, read_log
+from process_logs import read_log
 from process_strikes import Strike, Strikes
 
+from p2pfl.daemon.building import founding_of
 from p2pfl.daemon.recording import Recorded, Recording
-from p2pfl.group.averaging import SESSION_DEADLINES
-from p2pfl.store.journal import Store
+from p2pfl.group.roster_file import RosterFile
+from p2pfl.learner.learner import Learner
+from p2pfl.store.journal import Records, Store
 from p2pfl_gossip import events
+from p2pfl_gossip.actions import RemoteProtocolError
+from p2pfl_gossip.ledger.entries import EntryStep
+from p2pfl_gossip.ledger.history import History
+from p2pfl_gossip.ledger.standing import Standing
 from p2pfl_simulations.launch.processes import PeerProcess
 from p2pfl_simulations.scenario import Scenario
 
-ROUNDS_WITHOUT_SUM_MAX = 6
-"""In a row, of all untouched peers: parts of a cohort that are out of step take some to meet."""
+STALL_S = 120.0
+"""The longest from one certified model to the next, of an untouched peer: what is done to the
+others may keep a group without a quorum for a while, and each try has a session's time."""
 
-ONCE_SAID = ("Ack", "Vote")
+SHARE_MIN = 0.6
+"""Of the heights, those that an untouched peer is in at least: links are cut and halves parted."""
+
+ONCE_A_SESSION = ("Ack", "Vote")
+ONCE_A_TRY = ("GroupAdvert", "EntrySignature")
 
 
 class Evidence:
@@ -30,112 +40,104 @@ class Evidence:
     Attributes:
         logs: by peer.
         reports: by peer: all its events, over all its lives.
+        records: by peer: what its journal holds.
+        histories: by peer: what is certified, as far as it knows.
     """
 
-    def __init__(self, scenario: Scenario, hosts: list[PeerProcess], strikes: Strikes) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        hosts: list[PeerProcess],
+        strikes: Strikes,
+        roster: RosterFile,
+        learner: Learner,
+    ) -> None:
         self.scenario, self.hosts, self.strikes = scenario, hosts, strikes
+        self.founding = founding_of(roster, learner)
         self.logs = [read_log(host.folder / "peer.log") for host in hosts]
         self.reports = [list(Recording(host.folder).fresh()) for host in hosts]
+        self.records = [_records(host) for host in hosts]
+        self.histories = [self._history(records) for records in self.records]
 
     def faults(self) -> list[str]:
         """Return all that is wrong."""
         return [
             *self._unfinished(),
             *self._stalled(),
-            *self._locked(),
             *self._said_twice(),
             *self._sent_twice(),
             *self._accused(),
+            *self._parted(),
+            *self._unverified(),
             *self._unequal(),
-            *self._journals_that_differ(),
+            *self._left_out(),
+            *self._sat_out(),
         ]
 
     @property
     def untouched(self) -> list[int]:
-        """The peers that were neither killed nor frozen."""
-        touched = (self.strikes.victim, self.strikes.frozen)
+        """The peers to which nothing was done but that links to others broke."""
+        touched = (self.strikes.victim, self.strikes.frozen, self.strikes.cut_off)
         return [host.index for host in self.hosts if host.index not in touched]
 
-    def came_late(self) -> list[int]:
-        """Peers that were back only after the others' last round, and took its model from them."""
-        return [
-            peer
-            for peer, reports in enumerate(self.reports)
-            if peer not in self.untouched
-            and [it.round for it in _of(reports, events.CaughtUp)][-1:] == [self.scenario.rounds]
-            and _of(reports, events.Finished)
-        ]
+    @property
+    def tries(self) -> int:
+        """Tries that the history took: certified ones and lost ones."""
+        return max(history.head.head.round for history in self.histories)
 
-    def stepped_over(self) -> int:
-        """Rounds that untouched peers lost and left, to be where others were."""
-        return sum(len(self._stepped_over(peer)) for peer in self.untouched)
+    def share_in(self, peer: int) -> float:
+        """Return the share of heights whose models have a peer's update."""
+        entries = [it for it in _entries(self.histories[0]) if it.entry.listed != bytes(32)]
+        epoch = self.founding
+        inside = sum(peer in (epoch.unpack(it.entry.members) or ()) for it in entries)
+        return inside / len(entries) if entries else 0.0
 
-    def _stepped_over(self, peer: int) -> set[int]:
-        return {
-            round_
-            for it in _of(self.reports[peer], events.CaughtUp)
-            for round_ in range(it.behind, it.round)
-        }
+    def longest_wait(self) -> float:
+        """Seconds from one model to the next, at most, of untouched peers."""
+        return max((took_s for peer in self.untouched for took_s in self._waits(peer)), default=0.0)
 
-    def longest_exchange(self) -> float:
-        """Seconds from a trained model to its round's end, at most, of untouched peers."""
-        return max(took_s for peer in self.untouched for _, took_s in self._exchanges(peer))
+    def _history(self, records: Records) -> History:
+        head = Standing(dict(records)).record.head
+        return History.restored(self.founding, records, head)
 
-    def _exchanges(self, peer: int) -> Iterator[tuple[int, float]]:
-        began: dict[int, float] = {}
-        for at_s, event, *_ in self.reports[peer]:
-            if isinstance(event, events.AveragingStarted):
-                began[event.round] = at_s
-            elif isinstance(event, events.RoundEnded):
-                yield event.round, at_s - began[event.round]
+    def _waits(self, peer: int) -> Iterator[float]:
+        last_s = None
+        for it in self.reports[peer]:
+            if isinstance(it.event, events.RoundEnded):
+                if last_s is not None:
+                    yield it.monotonic_s - last_s
+                last_s = it.monotonic_s
 
     def _unfinished(self) -> Iterator[str]:
-        rounds = self.scenario.rounds
         if self.strikes.is_late:
             yield "the run did not end in time"
         for host in self.hosts:
             if host.exit_code != 0:
                 yield f"{host.folder.name} ended with {host.exit_code}: {host.last_words()}"
             ended = [it.round for it in _of(self.reports[host.index], events.RoundEnded)]
-            if host.index in self.untouched:
-                missing = set(range(rounds)) - set(ended) - self._stepped_over(host.index)
-                if missing or len(ended) != len(set(ended)):
-                    yield f"{host.folder.name} did not end the rounds {sorted(missing)}"
-            if rounds - 1 not in ended and host.index not in self.came_late():
+            if ended[-1:] != [self.scenario.rounds - 1]:
                 yield f"{host.folder.name} did not end the last round: {ended[-1:]}"
 
     def _stalled(self) -> Iterator[str]:
-        """A session lives for SESSION_DEADLINES deadlines; nothing beside it may wait."""
-        limit_s = SESSION_DEADLINES * self.scenario.averaging.deadline_s
-        for peer in self.untouched:
-            for round_, took_s in self._exchanges(peer):
-                if took_s > limit_s:
-                    yield f"peer {peer}: the exchange of round {round_} took {took_s:.1f} s"
-
-    def _locked(self) -> Iterator[str]:
-        summed = {
-            it.round
-            for peer in self.untouched
-            for it in _of(self.reports[peer], events.MaskedSumEnded)
-            if it.result == "summed"
-        }
-        places = [-1, *sorted(summed), self.scenario.rounds]
-        for before, after in pairwise(places):
-            if after - before > ROUNDS_WITHOUT_SUM_MAX:
-                yield f"no sum from round {before + 1} to {after - 1}"
+        longest_s = self.longest_wait()
+        if longest_s > STALL_S:
+            yield f"no model for {longest_s:.0f} s"
 
     def _said_twice(self) -> Iterator[str]:
+        """A member says one thing in each phase of a session, one of each kind in each try."""
         for peer, log in enumerate(self.logs):
-            said: dict[tuple[str, str], set[str]] = defaultdict(set)
+            said: dict[tuple[str, str | int], set[str]] = defaultdict(set)
             for frame in log.sent:
-                if frame.kind in ONCE_SAID:
+                if frame.kind in ONCE_A_SESSION:
                     said[frame.kind, frame.session].add(frame.digest)
-            for (kind, session), digests in said.items():
+                elif frame.kind in ONCE_A_TRY and frame.author == peer:
+                    said[frame.kind, frame.round].add(frame.digest)
+            for (kind, where), digests in said.items():
                 if len(digests) > 1:
-                    yield f"peer {peer}: {len(digests)} different {kind}s in session {session}"
+                    yield f"peer {peer}: {len(digests)} different {kind}s in {where}"
 
     def _sent_twice(self) -> Iterator[str]:
-        """In a cohort of all, a peer's rank is its index."""
+        """A peer's rank is its index."""
         for peer, log in enumerate(self.logs):
             lives: dict[str, set[int]] = defaultdict(set)
             versions: dict[tuple[str, int | None], set[str]] = defaultdict(set)
@@ -159,70 +161,102 @@ class Evidence:
             for entry in self.logs[peer].entries:
                 if entry["event"] == "refused":
                     yield f"peer {peer} refuses {entry['member']}: {entry['reason']}"
-                if entry["level"] in ("error", "critical"):
+                is_own_disk = peer == self.strikes.victim and entry["event"] == "failed"
+                if entry["level"] in ("error", "critical") and not is_own_disk:
                     yield f"peer {peer}: {entry['message']}"
 
+    def _parted(self) -> Iterator[str]:
+        """One entry a try in all journals together, and one head at the end."""
+        by_place: dict[tuple[int, int], dict[bytes, list[int]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
+        for peer, history in enumerate(self.histories):
+            for step in _entries(history):
+                by_place[step.head.place][step.head.entry].append(peer)
+        for place, found in sorted(by_place.items()):
+            if len(found) > 1:
+                yield f"try {place}: two certified entries, of {list(found.values())}"
+        heights = [history.head.entry.height for history in self.histories]
+        if set(heights) != {self.scenario.rounds}:
+            yield f"the journals end at the heights {heights}"
+        heads = {history.head.entry.state[0].digest for history in self.histories}
+        if len(heads) > 1:
+            yield f"the journals end with {len(heads)} models"
+
+    def _unverified(self) -> Iterator[str]:
+        """Each certificate of each journal holds by itself, and the head's model is its own."""
+        for peer, history in enumerate(self.histories):
+            for step in _entries(history):
+                if not _is_certified(history, step):
+                    yield f"peer {peer}: the entry of try {step.head.round} is not certified"
+            model = Standing(dict(self.records[peer])).models.get(
+                history.head.entry.state[0].digest
+            )
+            last = _of(self.reports[peer], events.RoundEnded)[-1:]
+            if model is None or not last or not np.array_equal(model, last[0].vector):
+                yield f"peer {peer}: the journal's model is not that of the last round"
+
     def _unequal(self) -> Iterator[str]:
-        """All who took part in a whole sum have the same vector; of the last round above all."""
-        by_round: dict[int, dict[bytes, list[int]]] = defaultdict(lambda: defaultdict(list))
+        """All have the same model of a round, in each of their lives."""
+        by_round: dict[int, dict[bytes, set[int]]] = defaultdict(lambda: defaultdict(set))
         for peer, reports in enumerate(self.reports):
-            ended = Counter(it.round for it in _of(reports, events.RoundEnded))
-            whole: set[int] = set()
-            for it in reports:
-                if isinstance(it.event, events.MaskedSumEnded):
-                    if it.event.result == "summed" and not it.event.kept:
-                        whole.add(it.event.round)
-                # A round that a second life ended again has the model of that life alone.
-                elif isinstance(it.event, events.RoundEnded):
-                    round_ = it.event.round
-                    if round_ in whole and ended[round_] == 1:
-                        by_round[round_][it.event.vector.tobytes()].append(peer)
+            for it in _of(reports, events.RoundEnded):
+                by_round[it.round][it.vector.tobytes()].add(peer)
         for round_, vectors in sorted(by_round.items()):
             if len(vectors) > 1:
-                yield f"round {round_}: the sums of {list(vectors.values())} differ"
+                yield f"round {round_}: the models of {list(vectors.values())} differ"
 
-    def _journals_that_differ(self) -> Iterator[str]:
-        rounds = self.scenario.rounds
-        for host in self.hosts:
-            with Store.open(host.folder / "journal") as store:
-                records = store.records()
-            ended = _of(self.reports[host.index], events.RoundEnded)
-            if int.from_bytes(records["round"], "little") != rounds:
-                yield f"{host.folder.name}: the journal is not at the end"
-            elif ended[-1].round == rounds - 1 and not np.array_equal(
-                records["model"], ended[-1].vector
-            ):
-                yield f"{host.folder.name}: the journal's model is not that of the last round"
+    def _left_out(self) -> Iterator[str]:
+        for peer in self.untouched:
+            if self.share_in(peer) < SHARE_MIN:
+                yield f"peer {peer} is in {self.share_in(peer):.0%} of the models only"
+
+    def _sat_out(self) -> Iterator[str]:
+        """Only who was given an older journal sits out."""
+        for peer, reports in enumerate(self.reports):
+            count = len(_of(reports, events.SitsOut))
+            allowed = sum(it.how == "restore" for it in self.strikes.struck)
+            if count > (allowed if peer == self.strikes.victim else 0):
+                yield f"peer {peer} sat out {count} times"
 
     # What came of each strike.
 
-    def outcome(self, strike: Strike) -> tuple[str, str]:
-        """Return (what the others came to, the last phase whose frames the victim sent).
-
-        A sum holds the victim's model if as many contributed as sent a manifest, and it did.
-        """
-        log = self.logs[self.strikes.victim]
-        of_session = [it for it in log.sent if it.session == strike.session]
-        round_ = of_session[0].round
-        results = [
+    def outcome(self, strike: Strike) -> str:
+        """Say whether the group had a model, with or without the victim's update, after it."""
+        ended = [
             it
-            for peer in self.untouched
-            for it in _of(self.reports[peer], events.MaskedSumEnded)
-            if it.round == round_
+            for it in self.reports[self.untouched[0]]
+            if isinstance(it.event, events.RoundEnded) and it.monotonic_s > strike.at_s
         ]
-        summed = [it for it in results if it.result == "summed"]
-        last = of_session[-1].kind
-        if not summed:
-            return "aborted", last
-        gave = [peer for peer, log in enumerate(self.logs) if _gave(log, strike.session)]
-        is_in = self.strikes.victim in gave and summed[0].contributors == len(gave)
-        told = "summed with it" if is_in else "summed without it"
-        return told if len(summed) == len(results) else f"{told}, aborted at some", last
+        if not ended:
+            return "no model after it"
+        height = ended[0].event.round + 1
+        step = next(it for it in _entries(self.histories[0]) if it.entry.height == height)
+        members = self.founding.unpack(step.entry.members) or ()
+        return "in the next model" if self.strikes.victim in members else "not in the next model"
+
+
+def _records(host: PeerProcess) -> Records:
+    with Store.open(host.folder / "journal") as store:
+        return store.records()
+
+
+def _is_certified(history: History, step: EntryStep) -> bool:
+    certificate = history.certificate(step.head)
+    try:
+        return certificate is not None and history.check(certificate).head == step.head
+    except RemoteProtocolError:
+        return False
+
+
+def _entries(history: History) -> list:
+    """Return all entries from the head down to the first one, which nobody signs."""
+    found, step = [], history.head
+    while step is not None and step.entry.round:
+        found.append(step)
+        step = history.step(step.entry.base)
+    return found[::-1]
 
 
 def _of(reports: list[Recorded], kind: type) -> list:
     return [it.event for it in reports if isinstance(it.event, kind)]
-
-
-def _gave(log: PeerLog, session: str) -> bool:
-    return any(it.kind == "Manifest" and it.session == session for it in log.sent)

@@ -1,13 +1,15 @@
-"""Kills and freezes real peer processes in the middle of masked sums, and checks what is left.
+"""Strikes real peer processes in the middle of certified rounds, and checks what is left.
 
     ./scripts/bench process-faults                     # 30 runs, three side by side
     ./scripts/bench process-faults --runs 100 --jobs 3
     ./scripts/bench process-faults --only equal        # launched and simulated vectors
     ./scripts/bench process-faults --seed 7 --one integers --keep DIR    # one run again
 
-One run: 8 processes in one masked cohort. One of them is killed (SIGKILL) seven times, each time
-when its log shows the first frame that it sends in another phase of the sum, and started again up
-to 3 s later; another one is frozen (SIGSTOP) for 20 s meanwhile. Every tenth run learns breast
+One run: a group of 8 processes. One of them is ended eight times, each time when its log shows the
+first frame that it sends in another phase of a round, and started again up to 3 s later: six times
+it is killed (SIGKILL), once its disk is full, and once an older copy of its journal is put back
+after the kill. Meanwhile another one is frozen (SIGSTOP) for 20 s, a third one loses its links for
+15 s, and the group falls into halves for 12 s. Every tenth run learns breast
 cancer, its rows split over hospitals by label; the others the task `integers`, which needs no
 torch: the protocol is the same, and a process starts in a third of the time.
 """
@@ -26,18 +28,20 @@ from pathlib import Path
 from measuring import Failed, Figures, describe, give, machine, run_apart, save, say, table
 from process_checks import Evidence
 from process_equal import compare
+from process_links import relayed
 from process_planted import overlooked
 from process_strikes import PHASES, Strikes, not_struck
 
-from p2pfl.group.averaging import SESSION_DEADLINES
+from p2pfl.group.roster_file import read_roster
+from p2pfl.learner.learner import make_learner
 from p2pfl_simulations.launch.errors import LaunchError
-from p2pfl_simulations.launch.folders import make_folders
+from p2pfl_simulations.launch.folders import ROSTER, make_folders
 from p2pfl_simulations.launch.processes import PeerProcess
 from p2pfl_simulations.launch.testbed import ProcessTestbed
 from p2pfl_simulations.scenario import Scenario, make_scenario
 
 PEERS = 8
-DEADLINE_S = 1.5
+DEADLINE_S, PATIENCE_S = 1.5, 6.0
 LIMIT_S = 600.0
 TASKS = Path(__file__).parent / "paced"
 EVERY_TENTH = 10
@@ -49,7 +53,7 @@ class Kind:
 
     Attributes:
         learning: of the scenario.
-        clip: of the masked sums.
+        clip: the largest norm of an update.
         rounds: in all; the victim is struck in none of the `last`, so that it is back at the end.
     """
 
@@ -67,8 +71,8 @@ KINDS = {
             "training": {"steps": 1, "batch_size": 2048},
         },
         clip=65536.0,
-        rounds=44,
-        last=8,
+        rounds=60,
+        last=12,
     ),
     # A process that imports torch takes several times as long to start.
     "breast-cancer": Kind(
@@ -78,8 +82,8 @@ KINDS = {
             "training": {"steps": 1, "batch_size": 456},
             "partition": {"kind": "dirichlet", "alpha": 0.5},
         },
-        clip=8.0,
-        rounds=50,
+        clip=4.0,
+        rounds=60,
         last=20,
     ),
 }
@@ -96,11 +100,10 @@ def scenario_of(task: str, seed: int) -> Scenario:
             "rounds": kind.rounds,
             "learning": kind.learning,
             "averaging": {
-                "algorithm": "cohorts",
-                "cohort_size": PEERS,
-                "masking": "real",
+                "algorithm": "group",
                 "clip": kind.clip,
                 "deadline_s": DEADLINE_S,
+                "patience_s": PATIENCE_S,
             },
             "evaluation": {"every": 1000, "baselines": []},
         }
@@ -111,8 +114,9 @@ def run_once(task: str, seed: int, folder: Path) -> Figures:
     """Run 8 processes through all strikes; return what was seen, and what was wrong."""
     scenario = scenario_of(task, seed)
     folders = make_folders(scenario, folder, TASKS, log_level="debug")
+    relays = relayed(folders)
     testbed = ProcessTestbed(scenario, [PeerProcess(i, it) for i, it in enumerate(folders)])
-    strikes = Strikes(testbed, scenario.rounds - KINDS[task].last, seed, limit_s=LIMIT_S)
+    strikes = Strikes(testbed, relays, scenario.rounds - KINDS[task].last, seed, limit_s=LIMIT_S)
     broken = []
     try:
         testbed.run([strikes])
@@ -120,11 +124,15 @@ def run_once(task: str, seed: int, folder: Path) -> Figures:
         broken.append(str(error))
     finally:
         testbed.end()
-    evidence = Evidence(scenario, list(testbed.hosts), strikes)
+        relays.close()
+    learner = make_learner(
+        scenario.learning, peer_count=PEERS, seed=scenario.seed, folder=TASKS, threads=1
+    )
+    roster = read_roster(folder / ROSTER)
+    evidence = Evidence(scenario, list(testbed.hosts), strikes, roster, learner)
     faults = broken + evidence.faults()
     if not faults:
         faults = [f"the checks overlook {name}" for name in overlooked(evidence)]
-    outcomes = [(strike, *evidence.outcome(strike)) for strike in strikes.struck]
     return {
         "seed": seed,
         "task": task,
@@ -135,18 +143,20 @@ def run_once(task: str, seed: int, folder: Path) -> Figures:
         "strikes": [
             {
                 "phase": strike.phase,
-                "outcome": outcome,
-                "last_frame": last,
+                "how": strike.how,
+                "outcome": evidence.outcome(strike),
                 "away_s": strike.away_s,
-                "back_round": strike.back_round,
+                "back_height": strike.back_height,
             }
-            for strike, outcome, last in outcomes
+            for strike in strikes.struck
         ],
-        "longest_deadlines": evidence.longest_exchange() / DEADLINE_S,
-        "stepped_over": evidence.stepped_over(),
-        "came_late": evidence.came_late(),
+        "longest_s": evidence.longest_wait(),
+        "tries": evidence.tries,
+        "heights": scenario.rounds,
+        "share_untouched": min(evidence.share_in(peer) for peer in evidence.untouched),
+        "share_victim": evidence.share_in(strikes.victim),
         "wall_s": testbed.queue.now_s,
-        "was_frozen": len(strikes.freezes) == 2,
+        "was_troubled": strikes.troubled,
     }
 
 
@@ -175,7 +185,7 @@ def many(
             figures = run_apart(Path(__file__), arguments, timeout_s=2 * LIMIT_S)
         except Failed as failure:
             figures = {"seed": seed, "task": task, "faults": [str(failure)], "strikes": []}
-        told = figures["faults"] or [f"well; longest {figures['longest_deadlines']:.1f} deadlines"]
+        told = figures["faults"] or [f"well; at most {figures['longest_s']:.0f} s to a model"]
         say(f"seed {seed} ({task}, {figures.get('wall_s', 0):.0f} s): {'; '.join(told)}")
         if figures["faults"]:
             say(f"  again: ./scripts/bench process-faults --one {task} --seed {seed}")
@@ -205,16 +215,13 @@ def show(all_runs: list[Figures]) -> None:
     tasks = Counter(run["task"] for run in all_runs)
     print(f"\n{len(all_runs)} runs ({dict(tasks)}), seeds {all_runs[0]['seed']} on;", end=" ")
     print(f"{len(failed)} failed; {missed} strikes not reached before the last round;", end=" ")
-    print(f"{sum(run['was_frozen'] for run in ran)} runs with a whole freeze")
+    print(f"{sum(run['was_troubled'] for run in ran)} runs with freeze, cut and split whole")
+    heights, tries = (sum(run[what] for run in ran) for what in ("heights", "tries"))
+    print(f"{heights} models in {tries} tries;", end=" ")
+    print(f"longest wait for a model: {max(run['longest_s'] for run in ran):.0f} s;", end=" ")
     print(
-        f"{sum(run['stepped_over'] for run in ran)} rounds lost by a peer to follow others;",
-        end=" ",
-    )
-    print(f"{sum(len(run['came_late']) for run in ran)} peers were back after the last round only")
-    longest = max(run["longest_deadlines"] for run in ran)
-    print(
-        f"longest exchange of an untouched peer: {longest:.1f} deadlines of {DEADLINE_S} s"
-        f" (allowed: a session's life, {SESSION_DEADLINES})"
+        f"untouched peers are in {min(run['share_untouched'] for run in ran):.0%} of the models at"
+        f" least, struck ones in {min(run['share_victim'] for run in ran):.0%}"
     )
     for run in failed:
         print(f"seed {run['seed']} failed: {run['faults']}")

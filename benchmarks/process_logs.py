@@ -15,8 +15,9 @@ class Sent:
 
     Attributes:
         life: which of the peer's processes, from 0.
-        round: of the session; -1 of a frame outside sessions.
-        chunk, author: of a masked chunk: its number, and the rank of whose vector it is part.
+        round: the try that it is of: as it says, or that of its session; -1 if it has none.
+        chunk: the number of a masked chunk.
+        author: the rank of whose vector a chunk is part, or who said an advert or signed an entry.
     """
 
     at_s: float
@@ -72,12 +73,11 @@ def read_log(path: Path) -> PeerLog:
         match entry["event"]:
             case "listening":
                 life += 1
-            case "averaging_started":
-                round_ = entry["round"]
             case "frame" if entry["direction"] == "out":
                 session = entry.get("session", "")
-                if entry["message_type"] == "Advert":
-                    # The first of a session is the own one, sent as the round's exchange begins.
+                if entry["message_type"] == "GroupAdvert":
+                    round_ = max(round_, entry["round"])
+                if session:  # Begun by the list of the try that we advertised for last.
                     rounds.setdefault(session, round_)
                 sent.append(
                     Sent(
@@ -85,7 +85,7 @@ def read_log(path: Path) -> PeerLog:
                         life,
                         entry["message_type"],
                         session,
-                        rounds.get(session, -1),
+                        rounds[session] if session else entry.get("round", -1),
                         entry["digest"],
                         entry.get("chunk"),
                         entry.get("author"),

@@ -8,6 +8,9 @@ from process_checks import Evidence
 from process_logs import Sent
 
 from p2pfl_gossip import events
+from p2pfl_gossip.ledger.entries import EntryStep
+from p2pfl_gossip.ledger.history import History
+from p2pfl_gossip.records import replaced
 
 
 def overlooked(evidence: Evidence) -> list[str]:
@@ -16,12 +19,12 @@ def overlooked(evidence: Evidence) -> list[str]:
 
 
 def _with_frame(
-    evidence: Evidence, kind: str, change: Callable[[Sent], Sent], author: int | None = None
+    evidence: Evidence, kind: str, change: Callable[[Sent], Sent], *, is_own: bool = False
 ) -> Evidence:
     """Let the victim have sent one of its frames twice, the second time changed."""
     doctored, peer = copy(evidence), evidence.strikes.victim
     log = evidence.logs[peer]
-    found = next(it for it in log.sent if it.kind == kind and (author in (None, it.author)))
+    found = next(it for it in log.sent if it.kind == kind and (not is_own or it.author == peer))
     doctored.logs = list(evidence.logs)
     doctored.logs[peer] = replace(log, sent=[*log.sent, change(found)])
     return doctored
@@ -38,10 +41,11 @@ def _with_reports(
     return doctored
 
 
-def _everywhere(evidence: Evidence, change: Callable[[list], Iterator]) -> Evidence:
-    for peer in range(len(evidence.reports)):
-        evidence = _with_reports(evidence, change, peer)
-    return evidence
+def _with_history(evidence: Evidence, change: Callable[[History], History]) -> Evidence:
+    doctored = copy(evidence)
+    doctored.histories = list(evidence.histories)
+    doctored.histories[0] = change(evidence.histories[0])
+    return doctored
 
 
 def _ended(it) -> bool:
@@ -57,12 +61,9 @@ def _blame(reports: list) -> Iterator:
     yield reports[-1]._replace(event=events.MemberBlamed(0, bytes(32), "somebody", "two_acks"))
 
 
-def _one_round_less(reports: list) -> Iterator:
-    return (it for it in reports if not (_ended(it) and it.event.round == 3))
-
-
-def _no_sums(reports: list) -> Iterator:
-    return (it for it in reports if not isinstance(it.event, events.MaskedSumEnded))
+def _sits_out(reports: list) -> Iterator:
+    yield from reports
+    yield reports[-1]._replace(event=events.SitsOut(7))
 
 
 def _slow(reports: list) -> Iterator:
@@ -81,20 +82,44 @@ def _other_vector(reports: list) -> Iterator:
             yield it
 
 
+def _another_entry(history: History) -> History:
+    """Another entry in the head's place, under the certificate of the true one."""
+    doctored = copy(history)
+    step = history.head
+    other = EntryStep(replaced(step.entry, weight=step.entry.weight + 1))
+    doctored._steps = {**history._steps, other.head: other}
+    certificate = history.certificate(step.head)
+    doctored._certificates = {
+        **history._certificates,
+        other.head: replaced(certificate, entry=other.entry),
+    }
+    doctored.head = other
+    return doctored
+
+
+def _one_less(history: History) -> History:
+    doctored = copy(history)
+    doctored.head = history.step(history.head.entry.base)
+    return doctored
+
+
 PLANTED: dict[str, Callable[[Evidence], Evidence]] = {
     "a second vote": lambda it: _with_frame(it, "Vote", _other_digest),
     "a second ACK": lambda it: _with_frame(it, "Ack", _other_digest),
+    "a second advert": lambda it: _with_frame(it, "GroupAdvert", _other_digest, is_own=True),
+    "a second signature": lambda it: _with_frame(it, "EntrySignature", _other_digest),
     "a second version of a chunk": lambda it: _with_frame(
-        it, "ChunkHeader", _other_digest, author=it.strikes.victim
+        it, "ChunkHeader", _other_digest, is_own=True
     ),
     "a vector sent again after a restart": lambda it: _with_frame(
         it, "ChunkHeader", lambda frame: replace(frame, life=frame.life + 1)
     ),
     "a blame": lambda it: _with_reports(it, _blame),
-    "a round that did not end": lambda it: _with_reports(it, _one_round_less),
+    "a member that sits out without cause": lambda it: _with_reports(it, _sits_out),
     "a round that took too long": lambda it: _with_reports(it, _slow),
-    "no sum": lambda it: _everywhere(it, _no_sums),
     "another vector": lambda it: _with_reports(it, _other_vector),
+    "another certified entry": lambda it: _with_history(it, _another_entry),
+    "a history that lags behind": lambda it: _with_history(it, _one_less),
     "a victim that did not come back": lambda it: _with_reports(
         it, lambda reports: iter(reports[: len(reports) // 2]), it.strikes.victim
     ),

@@ -1,6 +1,9 @@
 """One peer of the averaging bench: whole peers over libp2p, whose training yields a fixed vector.
 
-    python average_ours.py INDEX PEERS ENTRIES ROUNDS masked|plain
+    python average_ours.py INDEX PEERS ENTRIES ROUNDS masked|plain|group
+
+In a group, training adds a fixed vector to the model that a round begins with, and the journal is
+on the disk, as certified models are kept before they are signed.
 
 Lines on standard output: the address; then, once the others' addresses came on standard input, one
 JSON object with the seconds of each round's averaging and the memory.
@@ -11,6 +14,9 @@ import json
 import os
 import resource
 import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -19,21 +25,27 @@ from uvloop import new_event_loop
 from p2pfl.daemon.driver import SWITCH_INTERVAL_S, Driver
 from p2pfl.daemon.links import Links
 from p2pfl.group.averaging import Group, make_averaging
-from p2pfl.group.settings import CohortSettings
+from p2pfl.group.founding import found
+from p2pfl.group.settings import CohortSettings, GroupSettings
 from p2pfl.libp2p import Host
+from p2pfl.store.journal import Store
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip import events
 from p2pfl_gossip.description import Description, fingerprint
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.learning import Train, Trained
-from p2pfl_gossip.masked_sum.jobs import perform
+from p2pfl_gossip.ledger.charter import CharterMember
+from p2pfl_gossip.ledger.jobs import perform
+from p2pfl_gossip.ledger.meeting import Meeting
+from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.opening import Opening
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.peer_state import PeerSettings
 from p2pfl_gossip.roster import Roster
 
 DEADLINE_S = 60.0
+NOTHING_SAID = Description((), fingerprint(()), fingerprint(()), ())
 
 
 class Nothing:
@@ -87,10 +99,58 @@ async def main(index: int, peers: int, entries: int, rounds: int, masking: str) 
     initial.flags.writeable = False
     trained = np.full(entries, float(index), np.float32)
     trained.flags.writeable = False
+    is_group = masking == "group"
 
     def work(job):
-        return Trained(trained, 1, 0.0) if isinstance(job, Train) else perform(job)
+        if not isinstance(job, Train):
+            return perform(job)
+        if not is_group:
+            return Trained(trained, 1, 0.0)
+        onwards = job.vector + np.float32(index + 1)
+        onwards.flags.writeable = False
+        return Trained(onwards, 1, 0.0)
 
+    with ExitStack() as stack:
+        journal = Nothing()
+        if is_group:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="p2pfl-average-"))
+            journal = stack.enter_context(Store.open(Path(folder) / "journal"))
+        make = _make_meeting if is_group else _make_opening
+        machine = make(index, roster, initial, rounds, masking)
+        await _run(index, roster, machine, journal, work)
+
+
+def _make_meeting(index, roster, initial, rounds, _masking):
+    entries = len(initial)
+    founding = found(
+        GroupSettings(clip=2.0 * len(roster) * entries**0.5, deadline_s=DEADLINE_S),
+        members=[
+            CharterMember(identity(peer).public_key, f"m{peer}") for peer in range(len(roster))
+        ],
+        nonce=bytes(32),
+        rounds=rounds,
+        initial=initial,
+        agreed=bytes(32),
+    )
+    return Meeting(
+        index=index,
+        roster=roster,
+        period_s=1.0,
+        description=NOTHING_SAID,
+        make_member=lambda desk: GroupMember(
+            founding=founding,
+            identity=identity(index),
+            initial=initial,
+            settings=PeerSettings(rounds, DEADLINE_S, checkpoint_every=0, evaluate_every=0),
+            seed="bench",
+            entropy=os.urandom,
+            desk=desk,
+        ),
+    )
+
+
+def _make_opening(index, roster, initial, rounds, masking):
+    peers = len(roster)
     settings = CohortSettings(
         cohort_size=peers, masking="real" if masking == "masked" else "none", deadline_s=DEADLINE_S
     )
@@ -110,22 +170,25 @@ async def main(index: int, peers: int, entries: int, rounds: int, masking: str) 
             desk=desk,
         )
 
-    opening = Opening(
+    return Opening(
         index=index,
         roster=roster,
         deadline_s=1.0,
         draw=bytes(32),
-        description=Description((), fingerprint(()), fingerprint(()), ()),
+        description=NOTHING_SAID,
         make_peer=make_peer,
         rng=Random(index),
     )
+
+
+async def _run(index, roster, machine, journal, work):
     async with Host(identity(index), allow=frozenset(roster.peers)) as host:
         addresses = await host.listen("/ip4/127.0.0.1/tcp/0")
         print(addresses[0], flush=True)
         loop = asyncio.get_running_loop()
         everybody = json.loads(await loop.run_in_executor(None, sys.stdin.readline))
         watch = Watch()
-        driver = Driver(opening, journal=Nothing(), work=work, observer=watch)
+        driver = Driver(machine, journal=journal, work=work, observer=watch)
         links = Links(
             host,
             addresses={

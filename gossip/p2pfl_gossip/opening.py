@@ -154,6 +154,11 @@ class Opening(DeskMachine):
         return self._peer
 
     @property
+    def round(self) -> int:
+        """The round that the peer is in; 0 before the group is open."""
+        return self._peer.round if self._peer else 0
+
+    @property
     def state(self) -> str:
         """Where the member is, for people: of the opening, then of its peer."""
         if self._peer is not None:

@@ -199,13 +199,8 @@ def _screen(status: dict[str, Any]) -> Group:
     if "accuracy" in status["figures"]:
         after = f"after {plural(latest['evaluated_round'] + 1, 'round')}"
         rows.append(("accuracy", f"{percent(status['figures']['accuracy'])} {after}"))
-    if "contributors" in latest:
-        ours = "" if latest["own_update"] else ", ours not among them"
-        rows.append(("last sum", f"{latest['contributors']} of {latest['expected']} models{ours}"))
-    own = counts.get("rounds_with_own_update", 0)
-    ended = counts.get("round_ended", 0) + counts.get("round_lost", 0)
-    if own < ended:
-        rows.append(("own updates", f"in {own} of {plural(ended, 'round')} since it started"))
+    ledger = status["ledger"]
+    rows += _own_part(latest, counts) if ledger is None else _ledger_rows(ledger)
     if "training_failure" in latest:
         rows.append(("last failure", latest["training_failure"]))
     if any(name.startswith("masked_sums") for name in counts):
@@ -222,10 +217,13 @@ def _screen(status: dict[str, Any]) -> Group:
     for name, value in rows:
         grid.add_row(Text(name, style="dim"), Text(value))  # A task's own words are no markup.
     members = Table.grid(padding=(0, 3))
+    shares = {} if ledger is None else {it["name"]: it for it in ledger["members"]}
     for member in status["members"]:
         link = member["link"].replace("_", " ")
         style = "green" if link == "up" else "dim" if link == "self" else "yellow"
-        members.add_row(member["name"], Text(link, style=style), Text(member["peer_id"], "dim"))
+        share = [_part(shares[member["name"]])] if member["name"] in shares else []
+        last = Text(member["peer_id"], "dim")
+        members.add_row(member["name"], Text(link, style=style), *share, last)
     pairs = [
         Text(
             f"{' and '.join(pair['members'])} have no link to each other, says"
@@ -235,6 +233,43 @@ def _screen(status: dict[str, Any]) -> Group:
         for pair in status["pairs_without_link"]
     ]
     return Group(head, grid, Text(), members, *pairs)
+
+
+def _own_part(latest: dict[str, Any], counts: dict[str, int]) -> list[tuple[str, str]]:
+    """Say which sums have our own update, where members gossip."""
+    rows = []
+    if "contributors" in latest:
+        ours = "" if latest["own_update"] else ", ours not among them"
+        rows.append(("last sum", f"{latest['contributors']} of {latest['expected']} models{ours}"))
+    own = counts.get("rounds_with_own_update", 0)
+    ended = counts.get("round_ended", 0) + counts.get("round_lost", 0)
+    if own < ended:
+        rows.append(("own updates", f"in {own} of {plural(ended, 'round')} since it started"))
+    return rows
+
+
+def _ledger_rows(ledger: dict[str, Any]) -> list[tuple[str, str]]:
+    """Say what is certified, and how many may fail."""
+    head, may_fail = ledger["head"], ledger["may_fail"]
+    place = f"try {head['round']}" + (f", epoch {head['epoch']}" if head["epoch"] else "")
+    rows = [("head", f"{head['entry'][:16]} (height {head['height']}, {place})")]
+    if ledger["out"]:
+        rows.append(("out", f"{', '.join(ledger['out'])}, proven to lie"))
+    spare = f"{plural(may_fail, 'member')} may be away before no model can be certified"
+    rows.append(("spare", spare if may_fail > 0 else "none: if one more is away, no model comes"))
+    return rows
+
+
+def _part(share: dict[str, Any]) -> Text:
+    """Say how many models a member is in, and why it was out last."""
+    if not share["heights"]:
+        return Text("")
+    told = f"in {share['heights_in']} of {share['heights']}"
+    if share["last_height"] < share["heights"]:
+        last = f"last in {share['last_height']}" if share["last_height"] else "never in"
+        why = f": {share['why_out'].replace('_', ' ')}" if share["why_out"] else ""
+        told += f", {last}{why}"
+    return Text(told, "yellow" if share["is_overdue"] else "")
 
 
 def _ask(folder: Path, command: str, **more: Any) -> dict[str, Any]:

@@ -28,8 +28,9 @@ from p2pfl.group.roster_file import (
     with_members,
     write_roster,
 )
-from p2pfl.group.settings import CohortSettings
+from p2pfl.group.settings import chosen_algorithm
 from p2pfl.store.keys import read_public_keys
+from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MIN
 
 # --- create ----------------------------------------------------------------------------------
 
@@ -47,8 +48,8 @@ def create_roster(
             put_value(document, key, value, BadInput)
         document.setdefault("name", path.stem)
         document.setdefault("nonce", draw_nonce())
-        if "averaging" in document and isinstance(document["averaging"], dict):
-            document["averaging"].setdefault("algorithm", CohortSettings().algorithm)
+        if isinstance(averaging := document.get("averaging"), dict):
+            averaging.setdefault("algorithm", chosen_algorithm(averaging, COHORT_SIZE_MIN))
         roster = make_roster(document, source="roster create")
         write_roster(path, roster)
     rounds, members = plural(roster.rounds, "round"), plural(len(roster.members), "member")
@@ -149,33 +150,36 @@ def show_roster(path: Path, *, as_json: bool) -> None:
         return
     console = Console(highlight=False)
     averaging = roster.averaging.algorithm
+    draws = "agreed in secret" if roster.draw_seed is None else "public"
     learning = "split for a trial" if roster.learning.partition else "of their own"
     for name, value in (
         ("group", roster.name),
         ("group id", group_id(roster).hex()),
         ("learning", f"{roster.learning.task}, {plural(roster.rounds, 'round')}, data {learning}"),
         ("averaging", averaging),
-        ("draws", "agreed in secret" if roster.draw_seed is None else "public"),
+        *([] if roster.keeps_ledger else [("draws", draws)]),
     ):
         console.print(f"{name:<11}{value}", markup=False, soft_wrap=True)
     if roster.members:
-        console.print(_member_table(roster.members))
+        console.print(_member_table(roster))
     for line in protection:
         console.print(line, markup=False)
     for fault in found:
         console.print(f"not complete yet: {fault}", markup=False, style="yellow", soft_wrap=True)
 
 
-def _member_table(members: Sequence[Member]) -> Table:
+def _member_table(roster: RosterFile) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
     table.add_column("", justify="right", style="dim")
     table.add_column("member", style="bold", no_wrap=True)
     table.add_column("peer id", overflow="fold")
     table.add_column("addresses", overflow="fold")
-    table.add_column("commits")
-    for index, member in enumerate(members):
-        commits = "no" if member.commitment is None else "yes"
-        table.add_row(str(index), member.name, member.peer_id, "\n".join(member.addresses), commits)
+    table.add_column("rows" if roster.keeps_ledger else "commits", justify="right")
+    for index, member in enumerate(roster.members):
+        last = "no" if member.commitment is None else "yes"
+        if roster.keeps_ledger:
+            last = "" if member.rows is None else f"{member.rows:,}"
+        table.add_row(str(index), member.name, member.peer_id, "\n".join(member.addresses), last)
     return table
 
 
@@ -198,7 +202,7 @@ def _verify_member(path: Path, roster: RosterFile, peer: Path) -> str:
             f"{path}: {keys.peer_id}, the peer of {peer}, is no member; have its card added:"
             f" p2pfl roster add {path} {PeerFolder(peer).card}"
         )
-    if member.commitment not in (None, keys.commitment.hex()):
+    if not roster.keeps_ledger and member.commitment not in (None, keys.commitment.hex()):
         raise BadInput(
             f"{path}: {member.name} is committed to another draw secret than {peer} holds; have"
             f" {PeerFolder(peer).card} added to a new roster"

@@ -6,8 +6,9 @@ from pathlib import Path
 from random import Random
 
 from p2pfl.daemon.errors import MembershipError
-from p2pfl.group.averaging import Group, make_averaging, peer_settings
+from p2pfl.group.averaging import AveragingError, Group, make_averaging, peer_settings
 from p2pfl.group.cohort_sizes import with_cohort_size
+from p2pfl.group.roster_charter import founding_epoch
 from p2pfl.group.roster_file import RosterFile, group_id
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import Learner, make_learner
@@ -16,11 +17,13 @@ from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Job
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.learning import Evaluate, Train, WorkFailed
-from p2pfl_gossip.ledger.states import StateJob
-from p2pfl_gossip.ledger.states import perform as perform_state_job
-from p2pfl_gossip.masked_sum.jobs import perform
+from p2pfl_gossip.ledger.charter import Epoch
+from p2pfl_gossip.ledger.jobs import perform
+from p2pfl_gossip.ledger.meeting import Meeting
+from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.opening import Opening
 from p2pfl_gossip.peer import Peer
+from p2pfl_gossip.peer_state import PeerSettings
 from p2pfl_gossip.records import Record
 from p2pfl_gossip.reveals import Reveals
 
@@ -38,7 +41,8 @@ def index_in(roster: RosterFile, keys: PeerKeys) -> int:
     for index, member in enumerate(roster.members):
         if member.peer_id != peer_id:
             continue
-        if roster.draw_seed is None and member.commitment != commitment:
+        draws_cohorts = roster.draw_seed is None and not roster.keeps_ledger
+        if draws_cohorts and member.commitment != commitment:
             raise MembershipError(
                 f"the roster commits {member.name} to another draw secret than its key holds: have"
                 " a new roster made with its card (p2pfl peer card writes it again)"
@@ -85,7 +89,7 @@ def make_machine(
     draw_secret: bytes,
     *,
     draws: str | None = None,
-) -> Opening:
+) -> Opening | Meeting[GroupMember]:
     """Make the machine of a member, from before the group opens.
 
     Args:
@@ -93,13 +97,13 @@ def make_machine(
         index: the member's place in it.
         identity: the member's.
         learner: gives the common start.
-        draw_secret: the member's part of the seed of cohorts and graphs.
+        draw_secret: the member's part of the seed of cohorts and graphs, where there are any.
         draws: names the random streams that training draws rows by, for a run that is to be
             repeated. As a rule None: then they are the operating system's, and nobody can work out
             again what a member trained, or have all train the same again, but for one.
 
     Raises:
-        AveragingError: the averaging settings do not fit the group.
+        AveragingError, RosterError: the averaging settings do not fit the group.
         MembershipError: draws are given outside of a trial.
     """
     if draws is not None and roster.draw_seed is None:
@@ -107,6 +111,73 @@ def make_machine(
             "draws of training are given in trials only, whose roster has a draw_seed: leave"
             " --draws out"
         )
+    if roster.keeps_ledger:
+        return _make_meeting(roster, index, identity, learner, draws)
+    return _make_opening(roster, index, identity, learner, draw_secret, draws)
+
+
+def founding_of(roster: RosterFile, learner: Learner) -> Epoch:
+    """Return the first epoch of a roster's group.
+
+    Raises:
+        RosterError: such a group cannot be.
+    """
+    counts = None
+    if roster.shares_rows:
+        counts = [learner.sample_count(index) for index in range(len(roster.members))]
+    return founding_epoch(roster, learner.description, learner.initial_vector(), counts)
+
+
+def _make_meeting(
+    roster: RosterFile, index: int, identity: Identity, learner: Learner, draws: str | None
+) -> Meeting[GroupMember]:
+    """Make a member that keeps a ledger."""
+    if not roster.hides_models:
+        raise AveragingError(
+            "modelled masks hide nothing and are for simulations only; set averaging.masking to"
+            " 'real'"
+        )
+    founding, initial = founding_of(roster, learner), learner.initial_vector()
+    streams = os.urandom(STREAM_SEED_BYTES).hex() if draws is None else draws
+
+    def make_member(desk: Desk) -> GroupMember:
+        return GroupMember(
+            founding=founding,
+            identity=identity,
+            initial=initial,
+            settings=_peer_settings(roster),
+            seed=f"{streams}/{index}",
+            entropy=os.urandom,
+            desk=desk,
+        )
+
+    return Meeting(
+        index=index,
+        roster=roster.roster(),
+        period_s=roster.averaging.deadline_s,
+        description=learner.description,
+        make_member=make_member,
+    )
+
+
+def _peer_settings(roster: RosterFile) -> PeerSettings:
+    return peer_settings(
+        roster.averaging,
+        rounds=roster.rounds,
+        checkpoint_every=roster.checkpoint_every,
+        evaluate_every=roster.evaluate_every,
+    )
+
+
+def _make_opening(
+    roster: RosterFile,
+    index: int,
+    identity: Identity,
+    learner: Learner,
+    draw_secret: bytes,
+    draws: str | None,
+) -> Opening:
+    """Make a peer that gossips, from before its network opens."""
     members = roster.roster()
     name, initial = group_id(roster), learner.initial_vector()
 
@@ -124,12 +195,7 @@ def make_machine(
         return Peer(
             index=index,
             roster=members,
-            settings=peer_settings(
-                roster.averaging,
-                rounds=roster.rounds,
-                checkpoint_every=roster.checkpoint_every,
-                evaluate_every=roster.evaluate_every,
-            ),
+            settings=_peer_settings(roster),
             initial=initial,
             make_averaging=lambda inner: averaging(index, inner),
             seed=os.urandom(STREAM_SEED_BYTES).hex() if draws is None else draws,
@@ -164,8 +230,6 @@ def make_work(learner: Learner, place: int) -> Callable[[Job], Record]:
                 return learner.run([(place, job)])[0]
             except LearningError as error:
                 return WorkFailed(str(error))  # It names the task and its line.
-        if isinstance(job, StateJob):
-            return perform_state_job(job)
         return perform(job)
 
     return work

@@ -17,6 +17,7 @@ from p2pfl.daemon.sentences import describe, describe_clipped, describe_reason, 
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event, PeerId, Vector
+from p2pfl_gossip.ledger.messages import EntrySignature, GroupAdvert
 from p2pfl_gossip.masked_sum.messages import ChunkHeader, SessionMessage
 from p2pfl_gossip.records import Message
 
@@ -188,6 +189,8 @@ class Reporter:
             fields["session"] = message.session.hex()[:16]
         if isinstance(message, ChunkHeader):
             fields |= {"chunk": message.chunk, "author": message.member}
+        if isinstance(message, GroupAdvert | EntrySignature):
+            fields |= {"epoch": message.epoch, "round": message.round, "author": message.member}
         preposition = "to" if direction == "out" else "from"
         self._write(logging.DEBUG, "frame", f"{kind} {preposition} {name}", fields)
 

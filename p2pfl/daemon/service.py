@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from p2pfl.daemon.building import (
+    founding_of,
     index_in,
     make_machine,
     make_member_learner,
@@ -27,6 +28,7 @@ from p2pfl.daemon.control import ControlServer, require_short
 from p2pfl.daemon.descriptors import limits_for, raise_limit, too_few
 from p2pfl.daemon.driver import SWITCH_INTERVAL_S, Driver
 from p2pfl.daemon.errors import RunsTwice, ServiceError
+from p2pfl.daemon.ledger_standing import newly_overdue
 from p2pfl.daemon.links import Links
 from p2pfl.daemon.logs import FAILED, close_log, open_log
 from p2pfl.daemon.lookout import Lookout
@@ -44,9 +46,15 @@ from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Command, Event, Job
 from p2pfl_gossip.description import DESCRIPTION_RECORD, Difference, decode_page
+from p2pfl_gossip.ledger.charter import NONE, Epoch
+from p2pfl_gossip.ledger.history import History
+from p2pfl_gossip.ledger.meeting import Meeting
+from p2pfl_gossip.ledger.member import GroupMember
+from p2pfl_gossip.ledger.participation import warning_of
+from p2pfl_gossip.ledger.standing import Standing as LedgerStanding
 from p2pfl_gossip.opening import Opening
 from p2pfl_gossip.peer_state import State
-from p2pfl_gossip.records import Record
+from p2pfl_gossip.records import MalformedFrame, Record
 
 if sys.platform == "win32":
     from asyncio import new_event_loop
@@ -102,7 +110,9 @@ def run_peer(
             threads=config.threads,
             folder=config.task_dir or folder.roster_path(config).resolve().parent,
         )
-        _require_description_of(learner, records, folder)
+        _require_description_of(roster, learner, records, folder)
+        if roster.keeps_ledger:
+            _require_ledger(founding_of(roster, learner), records, folder)
         del records  # A model, perhaps; the driver reads its own.
         machine = make_machine(roster, index, keys.identity, learner, keys.draw_secret, draws=draws)
         log = open_log(folder.log, level=config.log_level)
@@ -138,20 +148,19 @@ def _require_group(roster: RosterFile, records: Records, folder: PeerFolder) -> 
         )
 
 
-def _require_description_of(learner: Learner, records: Records, folder: PeerFolder) -> None:
+def _require_description_of(
+    roster: RosterFile, learner: Learner, records: Records, folder: PeerFolder
+) -> None:
     """Refuse a task that was changed since the group opened: the others have it as it was."""
-    if "draw_seed" not in records:
-        return  # It has not opened.
     kept = records.get(DESCRIPTION_RECORD)
+    if kept is None and "draw_seed" not in records:
+        return  # It has not opened.
     if not isinstance(kept, bytes):
-        raise ServiceError(
-            f"{folder.journal} is of an older version of p2pfl: go on with that version, or move"
-            " the journal away to begin anew"
-        )
+        raise _of_older_version(folder)
     page = decode_page(kept)
     if page == learner.description.page(0):
         return  # `compare` is for descriptions whose digests differ.
-    found = learner.description.compare(page)
+    found = learner.description.compare(page, is_start_exact=roster.keeps_ledger)
     if isinstance(found, int):  # Beyond the tensors that are kept.
         found = Difference("layout")
     if found is not None:
@@ -159,6 +168,30 @@ def _require_description_of(learner: Learner, records: Records, folder: PeerFold
             f"the task has changed since the group opened: {describe_change(found)}; put it back"
             f" as it was, or move {folder.journal} away to begin anew"
         )
+
+
+def _require_ledger(founding: Epoch, records: Records, folder: PeerFolder) -> None:
+    """Refuse a ledger that cannot be read, or is of another group, before anything is said."""
+    try:
+        standing = LedgerStanding(dict(records))
+        head = History.restored(founding, records, standing.record.head).head
+    except MalformedFrame:
+        raise _of_older_version(folder) from None
+    model = standing.record.model
+    if head.entry.group != founding.group:
+        raise ServiceError(
+            f"the ledger in {folder.journal} is of another group than the roster and the task"
+            " found: put both back as they were, or move the journal away to begin anew"
+        )
+    if standing.record.head is not None and model != NONE and model not in standing.models:
+        raise ServiceError(f"{folder.journal} lacks the model of its last certified entry")
+
+
+def _of_older_version(folder: PeerFolder) -> ServiceError:
+    return ServiceError(
+        f"{folder.journal} is of an older version of p2pfl: go on with that version, or move"
+        " the journal away to begin anew"
+    )
 
 
 class _Service:
@@ -171,7 +204,7 @@ class _Service:
         keys: PeerKeys,
         roster: RosterFile,
         index: int,
-        machine: Opening,
+        machine: Opening | Meeting[GroupMember],
         reporter: Reporter,
     ) -> None:
         self._folder, self._config, self._keys = folder, config, keys
@@ -301,7 +334,8 @@ class _Service:
             self.leave()
             return
         self._reporter.tell("stopping", "asked to stop: leaves after this round")
-        self._driver.command(Command.PAUSE)
+        if not self._roster.keeps_ledger:
+            self._driver.command(Command.PAUSE)
         asyncio.get_running_loop().call_later(STOP_PATIENCE_S, self.leave)
 
     def leave(self) -> None:
@@ -319,9 +353,18 @@ class _Service:
             self.leave()
 
     def _on_event(self, event: Event) -> None:
-        """Leave once the round has ended, where that was asked for."""
-        if self._is_stopping and isinstance(event, (events.Paused, events.Finished)):
+        """Leave once the round has ended, where that was asked for; warn of who is in no model."""
+        ends: tuple[type[Event], ...] = (events.Paused, events.Finished)
+        if self._roster.keeps_ledger:
+            ends = (events.RoundEnded, events.RoundLost, events.Finished)
+        if self._is_stopping and isinstance(event, ends):
             self.leave()
+        if isinstance(event, events.RoundEnded) and isinstance(self._machine, Meeting):
+            for share in newly_overdue(self._machine.member):
+                told = warning_of(share)
+                self._reporter.tell(
+                    "member_overdue", told, level=logging.WARNING, member=share.name
+                )
 
     @property
     def _has_started(self) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from p2pfl.daemon import measures as measuring
 from p2pfl.daemon.driver import Driver
+from p2pfl.daemon.ledger_standing import ledger_measures, ledger_status
 from p2pfl.daemon.links import UP, Links
 from p2pfl.daemon.lookout import Lookout
 from p2pfl.daemon.measures import Snapshot, counter, gauge
@@ -14,6 +15,8 @@ from p2pfl.daemon.reporter import Reporter
 from p2pfl.group.roster_file import RosterFile
 from p2pfl.libp2p import Host
 from p2pfl_crypto.identity import PeerId
+from p2pfl_gossip.ledger.meeting import Meeting
+from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.opening import Opening
 
 
@@ -22,7 +25,7 @@ class PeerStanding:
 
     def __init__(
         self,
-        machine: Opening,
+        machine: Opening | Meeting[GroupMember],
         reporter: Reporter,
         *,
         roster: RosterFile,
@@ -38,10 +41,11 @@ class PeerStanding:
         self._roster, self._index, self._group_id = roster, index, group_id
         self._host, self._driver, self._links, self._lookout = host, driver, links, lookout
         self._began_s = began_s  # By the monotonic clock.
+        self._ledger = machine.member if isinstance(machine, Meeting) else None
 
     def status(self, *, is_stopping: bool) -> dict[str, Any]:
         """Return what `p2pfl peer status` shows."""
-        peer, members = self._machine.peer, self._roster.members
+        members = self._roster.members
         return {
             "name": members[self._index].name,
             "peer_id": self._host.peer_id,
@@ -49,7 +53,7 @@ class PeerStanding:
             "group": {"name": self._roster.name, "id": self._group_id.hex()},
             "state": self._machine.state,
             "stopping": is_stopping,
-            "round": peer.round if peer else 0,
+            "round": self._machine.round,
             "rounds": self._roster.rounds,
             "up_s": round(self._up_s(), 3),
             "latest": dict(self._reporter.latest),
@@ -62,6 +66,7 @@ class PeerStanding:
             "counts": dict(self._reporter.counts),
             "traffic": dict(self._links.counters),
             "pairs_without_link": self._lookout.unlinked(),
+            "ledger": self._ledger and ledger_status(self._ledger, self._host.peer_id),
             "members": [
                 {
                     "name": member.name,
@@ -82,7 +87,7 @@ class PeerStanding:
 
     def snapshot(self) -> Snapshot:
         """Gather metrics; called on the metrics thread, so nothing is awaited or changed."""
-        peer, reporter, roster = self._machine.peer, self._reporter, self._roster
+        reporter, roster = self._reporter, self._roster
         links = {
             reporter.name_of(peer_id): link for peer_id, link in self._links.states.copy().items()
         }
@@ -91,7 +96,7 @@ class PeerStanding:
         measures = [
             measuring.build_info(),
             measuring.state_of(self._machine.state),
-            gauge("round", "Rounds that are done.", peer.round if peer else 0),
+            gauge("round", "Rounds that are done.", self._machine.round),
             gauge("rounds", "Rounds that the group wants to do.", roster.rounds),
             gauge("members", "Members of the group, this one included.", len(roster.members)),
             gauge("members_linked", "Other members to whom a link stands.", sum(up.values())),
@@ -141,6 +146,7 @@ class PeerStanding:
                 dict(self._driver.counters),
                 "name",
             ),
+            *([] if self._ledger is None else ledger_measures(self._ledger)),
             *measuring.libp2p(self._host.metrics()),
         ]
         if reporter.round_times.ended_at_s is not None:

@@ -7,14 +7,16 @@ from p2pfl.group.cohort_sizes import with_cohort_size
 from p2pfl.group.roster_file import RosterFile
 from p2pfl.group.settings import AveragingSettings, CohortSettings
 from p2pfl_gossip.draw_risk import DrawRisk, draw_risk
-from p2pfl_gossip.masked_sum.cohort import liars_max_of, threshold_of
+from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MIN, liars_max_of, threshold_of
 
 
 def describe_protection(roster: RosterFile) -> list[str]:
     """Say who may see what, and what is not claimed."""
     lines = []
     averaging = with_cohort_size(roster.averaging, len(roster.members), roster.rounds)
-    if isinstance(averaging, CohortSettings) and roster.hides_models:
+    if roster.keeps_ledger and roster.hides_models:
+        lines += _of_group(roster)
+    elif isinstance(averaging, CohortSettings) and roster.hides_models:
         n = int(averaging.cohort_size)
         threshold, liars = threshold_of(n), liars_max_of(n)
         lines.append(
@@ -33,10 +35,37 @@ def describe_protection(roster: RosterFile) -> list[str]:
             "Not masked: members see each other's models, whole or in part, and a model can tell"
             " of its data. Links are encrypted, so nobody else does."
         )
-    if roster.draw_seed is not None:
+    if roster.draw_seed is not None and not roster.keeps_ledger:
         lines.append(
             "For trials: the draw seed is in the roster, so whoever wrote it could choose who"
             " meets whom."
+        )
+    return lines
+
+
+def _of_group(roster: RosterFile) -> list[str]:
+    """Say what a group claims, and what it does not."""
+    n = len(roster.members)
+    if n < COHORT_SIZE_MIN:
+        return []  # A roster that still lacks members.
+    threshold, liars = threshold_of(n), liars_max_of(n)
+    lines = [
+        (
+            f"Masked: up to {liars} of the {n} members that conspire learn no more of a round than"
+            f" the sum of {threshold - liars} others' updates or more. Many rounds leak"
+            " (docs/threats.md)."
+        ),
+        f"Certified: a model counts with {threshold} members' signatures, and with nobody's word.",
+    ]
+    if roster.averaging.weights == "samples":
+        lines.append(
+            "Not hidden: how many rows each member has. The group's charter says so;"
+            ' weights = "equal" tells nothing.'
+        )
+    if roster.draw_seed is not None:
+        lines.append(
+            "For trials: with a draw_seed in the roster, what members train may be drawn by a seed"
+            " that others know."
         )
     return lines
 

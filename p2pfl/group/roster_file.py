@@ -13,19 +13,21 @@ reads back the same). It holds
     learning, averaging: with every default spelt out,
     members: [{"peer_id": ..., "commitment": ... if there is one}, ...] in order of admission.
 
-Names, description, addresses and how often a peer evaluates or keeps its model are not in it: they
-may change, or differ, without another group. The nonce is drawn when the roster is made: the same
-members who begin anew are another group, whose sessions and signatures are none of the first.
-Identities are authenticated on every link, so a wrong address is no worse than a cut one.
+Description, addresses and how often a peer evaluates or keeps its model are not in it: they may
+change, or differ, without another group. Nor are members' names, but in a group that keeps a
+ledger (averaging.algorithm = "group"): its charter names the members and how much each counts. A
+member's form there is {"peer_id", "name", "rows" if there are any}.
 
-The file is not signed yet: members compare group ids. The charter that members sign (who may admit
-and amend, by which quorum) is to be a table `[charter]` of this file; its rules then go into the
-form, and its signatures over the group id stay out of it.
+The nonce is drawn when the roster is made: the same members who begin anew are another group, whose
+sessions and signatures are none of the first. Identities are authenticated on every link, so a
+wrong address is no worse than a cut one.
+
+The file is not signed: members compare group ids.
 """
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -34,7 +36,7 @@ from pydantic import Field, model_validator
 from p2pfl.group.averaging import AveragingError, require_possible
 from p2pfl.group.cards import Digest, Member
 from p2pfl.group.documents import check_document, read_document, write_document
-from p2pfl.group.settings import AveragingSettings, CohortSettings
+from p2pfl.group.settings import AveragingSettings, CohortSettings, GroupSettings
 from p2pfl.learner.settings import (
     IidPartition,
     LearningSettings,
@@ -109,7 +111,7 @@ class RosterFile(SettingsTable):
     draw_seed: Digest | None = None
     """For trials: public seed of cohorts and graphs; absent, members agree on one in secret."""
     learning: GroupLearning = GroupLearning()
-    averaging: AveragingSettings = CohortSettings()
+    averaging: AveragingSettings = GroupSettings()
     members: Annotated[tuple[Member, ...], Field(max_length=MEMBERS_MAX)] = ()
     """In order of admission."""
 
@@ -133,7 +135,18 @@ class RosterFile(SettingsTable):
     @property
     def hides_models(self) -> bool:
         """Whether members average by masked sums, so that nobody sees a single model."""
-        return isinstance(self.averaging, CohortSettings) and self.averaging.masking == "real"
+        averaging = self.averaging
+        return isinstance(averaging, CohortSettings | GroupSettings) and averaging.masking == "real"
+
+    @property
+    def keeps_ledger(self) -> bool:
+        """Whether it is a group that comes to one certified model a round."""
+        return isinstance(self.averaging, GroupSettings)
+
+    @property
+    def shares_rows(self) -> bool:
+        """Whether the roster splits one data set among the members, for a trial."""
+        return self.learning.partition is not None
 
     def roster(self) -> Roster:
         """Return the members' identities, in order of admission."""
@@ -168,7 +181,14 @@ def faults(roster: RosterFile) -> list[str]:
             "it has no nonce, so that its group could not be told from another one of the same"
             f" members: put nonce = {draw_nonce()!r} above its tables, the same for every member"
         )
-    if roster.draw_seed is None:
+    if roster.keeps_ledger and roster.averaging.weights == "samples" and not roster.shares_rows:
+        found += [
+            f"{member.name} has no rows on its card, by which averaging.weights = 'samples' counts"
+            " it: put rows = N into its peer.toml, and take the card that p2pfl peer card writes"
+            for member in roster.members
+            if member.rows is None
+        ]
+    if roster.draw_seed is None and not roster.keeps_ledger:
         found += [
             f"{member.name} has no commitment to the draw: take its card again, or set draw_seed"
             " for a trial"
@@ -237,12 +257,12 @@ def canonical_form(roster: RosterFile) -> bytes:
     """Return what the group id is the hash of."""
     agreed = {"format", "nonce", "rounds", "seed", "draw_seed", "learning", "averaging"}
     form = roster.model_dump(mode="json", exclude_none=True, include=agreed)
-    form["members"] = _agreed_members(roster.members)
+    agreed_of_members = {"peer_id", "commitment"}
+    if roster.keeps_ledger:
+        agreed_of_members = {"peer_id", "name", "rows"}
+    form["members"] = [
+        member.model_dump(exclude_none=True, include=agreed_of_members) for member in roster.members
+    ]
     return json.dumps(
         form, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
     ).encode()
-
-
-def _agreed_members(members: Sequence[Member]) -> list[dict[str, str]]:
-    agreed = {"peer_id", "commitment"}
-    return [member.model_dump(exclude_none=True, include=agreed) for member in members]

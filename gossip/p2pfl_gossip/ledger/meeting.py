@@ -12,7 +12,7 @@ another charter by what it signs.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import (
@@ -59,8 +59,15 @@ class Met(Machine, Protocol):
     def state(self) -> State:
         """Where it is."""
 
+    @property
+    def round(self) -> int:
+        """The rounds that are done."""
 
-class Meeting(DeskMachine):
+
+MetMember = TypeVar("MetMember", bound=Met)
+
+
+class Meeting(DeskMachine, Generic[MetMember]):
     """A member of a group, and whom it hears.
 
     Args:
@@ -69,6 +76,9 @@ class Meeting(DeskMachine):
         period_s: the time between two askings.
         description: what it would average.
         make_member: makes the member, given a desk for it; called once.
+
+    Attributes:
+        member: what it made.
     """
 
     def __init__(
@@ -78,23 +88,28 @@ class Meeting(DeskMachine):
         roster: Roster,
         period_s: float,
         description: Description,
-        make_member: Callable[[Desk], Met],
+        make_member: Callable[[Desk], MetMember],
     ) -> None:
         self._index, self._roster, self._period_s = index, roster, period_s
         self._description = description
         self._comparison = Comparison(description, index, is_start_exact=True)
         self._askings = Askings(period_s, ASKINGS_MAX * description.page_count)
         self._desk = Desk()
-        self._member = make_member(self._desk.sub(self._settle))
+        self.member = make_member(self._desk.sub(self._settle))
         self._linked: dict[int, None] = {}
         self._is_kept = False  # Whether our description is in the journal.
         self._told: events.OpeningWaits | None = None
 
     @property
+    def round(self) -> int:
+        """The rounds that are done."""
+        return self.member.round
+
+    @property
     def state(self) -> str:
         """Where the member is, for people; until it begins, whom it waits for."""
-        if self._member.state is not State.CATCHING_UP or self._is_kept:
-            return self._member.state
+        if self.member.state is not State.CATCHING_UP or self._is_kept:
+            return self.member.state
         count = len(self._roster)
         if self._comparison.differing:
             differ = len(self._comparison.differing)
@@ -110,13 +125,13 @@ class Meeting(DeskMachine):
             Send(self._roster.peers[other], Present(self._comparison.digest))
             for other in self._others()
         ]
-        actions += self._settle(now_s, self._member.on_start(now_s, records))
+        actions += self._settle(now_s, self.member.on_start(now_s, records))
         return actions + self._set_timer(now_s)
 
     def on_command(self, now_s: float, command: Command) -> list[Action]:
         """Pass an operator's word on."""
-        actions = self._settle(now_s, self._member.on_command(now_s, command))
-        if self._member.state is State.LEFT:
+        actions = self._settle(now_s, self.member.on_command(now_s, command))
+        if self.member.state is State.LEFT:
             actions += self._desk.close()
         return actions
 
@@ -125,13 +140,13 @@ class Meeting(DeskMachine):
     def on_message(self, now_s: float, sender: PeerId, message: Message) -> list[Action]:
         """Take a message, or raise RemoteProtocolError and change nothing."""
         index = self._roster.index_untrusted(sender)
-        if self._member.state is State.LEFT:
+        if self.member.state is State.LEFT:
             return []
         if isinstance(message, COMPARISON_MESSAGES):
             return self._on_comparison(now_s, index, message)
         if not self._comparison.is_alike(index):
             return self._request(self._comparison.ask_what(index))
-        return self._settle(now_s, self._member.on_message(now_s, sender, message))
+        return self._settle(now_s, self.member.on_message(now_s, sender, message))
 
     def on_bulk_begin(
         self, now_s: float, sender: PeerId, bulk: int, header: Message
@@ -140,43 +155,43 @@ class Meeting(DeskMachine):
         index = self._roster.index_untrusted(sender)
         if isinstance(header, COMPARISON_MESSAGES):
             raise RemoteProtocolError("unexpected_message")
-        if self._member.state is State.LEFT or not self._comparison.is_alike(index):
+        if self.member.state is State.LEFT or not self._comparison.is_alike(index):
             return False, []
-        is_wanted, actions = self._member.on_bulk_begin(now_s, sender, bulk, header)
+        is_wanted, actions = self.member.on_bulk_begin(now_s, sender, bulk, header)
         return is_wanted, self._settle(now_s, actions)
 
     def on_bulk_chunk(self, now_s: float, sender: PeerId, bulk: int, chunk: Buffer) -> list[Action]:
         """Take the next bytes of a body."""
-        return self._settle(now_s, self._member.on_bulk_chunk(now_s, sender, bulk, chunk))
+        return self._settle(now_s, self.member.on_bulk_chunk(now_s, sender, bulk, chunk))
 
     def on_bulk_end(
         self, now_s: float, sender: PeerId, bulk: int, trailer: Message | None
     ) -> list[Action]:
         """Take the end of a body."""
-        return self._settle(now_s, self._member.on_bulk_end(now_s, sender, bulk, trailer))
+        return self._settle(now_s, self.member.on_bulk_end(now_s, sender, bulk, trailer))
 
     def on_bulk_lost(self, now_s: float, sender: PeerId, bulk: int) -> list[Action]:
         """Forget a body whose stream broke."""
-        return self._settle(now_s, self._member.on_bulk_lost(now_s, sender, bulk))
+        return self._settle(now_s, self.member.on_bulk_lost(now_s, sender, bulk))
 
     # --- links ------------------------------------------------------------------------------
 
     def on_peer_up(self, now_s: float, peer: PeerId) -> list[Action]:
         """Tell a member that can be reached now what we would average: it or we may be new."""
         index = self._roster.index_untrusted(peer)
-        if self._member.state is State.LEFT:
+        if self.member.state is State.LEFT:
             return []
         self._linked[index] = None
         actions: list[Action] = [Send(peer, Present(self._comparison.digest))]
         actions += self._request(self._comparison.ask_again(index))
         if self._comparison.is_alike(index):
-            actions += self._settle(now_s, self._member.on_peer_up(now_s, peer))
+            actions += self._settle(now_s, self.member.on_peer_up(now_s, peer))
         return actions
 
     def on_peer_down(self, now_s: float, peer: PeerId) -> list[Action]:
         """Do without a member that cannot be reached."""
         self._linked.pop(self._roster.index_untrusted(peer), None)
-        return self._settle(now_s, self._member.on_peer_down(now_s, peer))
+        return self._settle(now_s, self.member.on_peer_down(now_s, peer))
 
     # --- the meeting ------------------------------------------------------------------------
 
@@ -205,9 +220,9 @@ class Meeting(DeskMachine):
             if was_different is not None:
                 actions.append(Report(events.MemberAgrees(peer)))
             if sender in self._linked:
-                actions += self._settle(now_s, self._member.on_peer_up(now_s, peer))
+                actions += self._settle(now_s, self.member.on_peer_up(now_s, peer))
         elif was_alike and not is_alike:  # It was started again, with another task.
-            actions += self._settle(now_s, self._member.on_peer_down(now_s, peer))
+            actions += self._settle(now_s, self.member.on_peer_down(now_s, peer))
             actions += self._set_timer(now_s)
         return actions
 
@@ -241,7 +256,7 @@ class Meeting(DeskMachine):
     def _on_asking_due(self, now_s: float) -> list[Action]:
         """Ask again for what may have been lost, as long as somebody is not known to be alike."""
         awaited = self._awaited()
-        if self._member.state is State.LEFT or not awaited:
+        if self.member.state is State.LEFT or not awaited:
             return []
         actions = [*self._report_waiting(awaited), *self._request(self._comparison.ask_again())]
         return actions + self._set_timer(now_s)

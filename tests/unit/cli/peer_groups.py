@@ -58,19 +58,18 @@ def make_group(
     averaging: dict[str, Any] | None = None,
     **more: Any,
 ) -> list[Path]:
-    """Make folders of a group that trains integers; members' data lie in `data` of each folder."""
+    """Make folders of a group that trains integers; members' data lie in `data` of each folder.
+
+    It averages in one plain cohort, if `averaging` names no algorithm.
+    """
+    plain = {"algorithm": "cohorts", "cohort_size": count, "masking": "none", "deadline_s": 5.0}
+    averaging = averaging or {}
     scenario = make_scenario(
         {
             "peers": count,
             "rounds": 3,
             "learning": {"task": task},
-            "averaging": {
-                "algorithm": "cohorts",
-                "cohort_size": count,
-                "masking": "none",
-                "deadline_s": 5.0,
-                **(averaging or {}),
-            },
+            "averaging": averaging if "algorithm" in averaging else plain | averaging,
             **more,
         }
     )

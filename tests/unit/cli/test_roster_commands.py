@@ -1,6 +1,7 @@
 """`p2pfl roster ...`: from cards to a roster that a group can start with."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -295,7 +296,7 @@ def test_verify_says_that_a_group_can_start(group: P2pfl) -> None:
 def test_verify_tells_every_fault(p2pfl: P2pfl) -> None:
     p2pfl("peer", "init", "a", "--listen", "/ip4/127.0.0.1/tcp/1")
     p2pfl("peer", "init", "b", "--listen", "/ip4/127.0.0.1/tcp/2")
-    p2pfl("roster", "create", "r.toml")
+    p2pfl("roster", "create", "r.toml", "--averaging", "cohorts")
     for name in "ab":
         card = Path(name) / "card.toml"
         lines = card.read_text().splitlines()
@@ -307,6 +308,25 @@ def test_verify_tells_every_fault(p2pfl: P2pfl) -> None:
         "r.toml: a has no commitment to the draw",
         "r.toml: b has no commitment to the draw",
     )
+
+
+def test_a_group_needs_rows_where_members_count_by_them_and_no_commitment(p2pfl: P2pfl) -> None:
+    for number, name in enumerate("abcde", start=1):
+        rows = ("--rows", f"{number}0") if name != "c" else ()
+        p2pfl("peer", "init", name, "--listen", f"/ip4/127.0.0.1/tcp/{number}", *rows)
+    p2pfl("roster", "create", "r.toml", "--set", "averaging.weights=samples")
+    added = p2pfl("roster", "add", "r.toml", *(f"{name}/card.toml" for name in "abcde")).out
+    assert "not complete yet: c has no rows on its card" in added
+    shown = p2pfl("roster", "show", "r.toml").out
+    assert re.search(r"averaging +group\n", shown)
+    assert "draws" not in shown
+    assert re.search(r"\b50\b", shown)
+    fails(p2pfl("roster", "verify", "r.toml"), "r.toml: c has no rows on its card")
+    settings = Path("c/peer.toml")
+    settings.write_text(settings.read_text() + "rows = 30\n")
+    p2pfl("peer", "card", "c")
+    assert "changed c: rows none -> 30" in p2pfl("roster", "add", "r.toml", "c/card.toml").out
+    assert "ready to start, with c as c" in p2pfl("roster", "verify", "r.toml", "--peer", "c").out
 
 
 def test_verify_of_a_peer_refuses(group: P2pfl) -> None:

@@ -93,7 +93,9 @@ def test_the_card_is_made_of_settings_and_key() -> None:
         "addresses": tuple(SETTINGS["addresses"]),
         "peer_id": PEER_ID,
         "commitment": "00" * 32,
+        "rows": None,
     }
+    assert PeerConfig(**SETTINGS, rows=320).member(keys).rows == 320
     other = f"/ip4/192.0.2.1/tcp/1/p2p/{Identity(bytes([1]) * 32).peer_id}"
     with pytest.raises(ValueError, match="names another peer"):
         PeerConfig(name="berlin", addresses=(other,)).member(keys)

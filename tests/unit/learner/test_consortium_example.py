@@ -71,6 +71,7 @@ def test_the_settings_are_those_of_a_member() -> None:
     config = read_config(EXAMPLE)
     (member,) = [it for it in read_roster(EXAMPLE / "roster.toml").members if it.name == "berlin"]
     assert (config.name, config.addresses) == (member.name, member.addresses)
+    assert config.rows == member.rows == 320
 
 
 def test_the_service_restarts_after_a_crash_and_not_after_what_people_must_mend() -> None:

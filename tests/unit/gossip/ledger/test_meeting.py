@@ -35,6 +35,7 @@ class Inside(Scripted):
     def __init__(self, desk: Desk, seen: list[tuple[Any, ...]]) -> None:
         super().__init__([], seen)
         self.state = State.NEW
+        self.round = 0
         self.desk = desk
 
     def on_start(self, now_s: float, records: dict[str, Any]) -> list[Action]:

@@ -1,0 +1,125 @@
+"""Groups that keep a ledger, as processes: certified rounds, a stranger among them, a restart."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from calling import P2pfl
+from peer_groups import make_group, running, set_fault
+
+from p2pfl.store.journal import Store
+from p2pfl_gossip.ledger.standing import Standing
+
+
+def make(folder: Path, **more: Any) -> list[Path]:
+    """Make folders of a group of five."""
+    averaging = {"algorithm": "group", "deadline_s": 2.0, "clip": 65536.0}
+    return make_group(folder, 5, averaging=averaging, **more)
+
+
+def model_of(member: Path) -> bytes:
+    """Return the model that a member that has ended kept last."""
+    with Store.open(member / "journal") as store:
+        standing = Standing(dict(store.records()))
+    return standing.models[standing.record.model].tobytes()
+
+
+def test_a_group_comes_to_one_certified_model_and_is_started_again(
+    p2pfl: P2pfl, tmp_path: Path
+) -> None:
+    group = make(tmp_path)
+    for _ in range(2):
+        with running(*group) as peers:
+            for peer in peers:
+                peer.until("finished")
+            status = json.loads(p2pfl("peer", "status", str(group[0]), "--json").out)
+            shown = p2pfl("peer", "status", str(group[0])).out
+            for peer in peers:
+                peer.stop()
+                assert peer.end() == 0
+                assert peer.plain_lines() == []
+                assert not {"refused", "member_blamed", "sits_out"} & set(peer.events())
+        assert (status["state"], status["round"]) == ("finished", 3)
+        ledger = status["ledger"]
+        assert ledger["head"]["height"] == 3
+        assert ledger["head"]["is_final"]
+        assert (ledger["may_fail"], ledger["out"]) == (1, [])
+        assert sum(it["heights_in"] for it in ledger["members"]) >= 12  # Four of five a round.
+        assert re.search(r"head +[0-9a-f]{16} \(height 3, try \d+\)", shown)
+        assert re.search(r"peer-0 +self +in [23] of 3", shown)
+        assert len({model_of(member) for member in group}) == 1
+
+
+def test_a_member_with_another_task_is_named_and_the_others_go_on(
+    p2pfl: P2pfl, tmp_path: Path
+) -> None:
+    group = make(tmp_path, task="frail:Frail")
+    set_fault(group[4], "half as wide")
+    with running(*group) as peers:
+        for peer in peers[:4]:
+            told = peer.until("member_differs")
+            assert told["level"] == "error"
+            said = "peer-4 has another model than we: model is [32] there, [64] here"
+            assert told["message"].startswith(said)
+        for _ in range(4):
+            assert "[64] there, [32] here" in peers[4].until("member_differs")["message"]
+        shown = p2pfl("peer", "status", str(group[4])).out
+        assert "4 of 5 members differ from this one" in shown
+        for peer in peers[:4]:
+            peer.until("finished")
+        members = json.loads(p2pfl("peer", "status", str(group[0]), "--json").out)["ledger"][
+            "members"
+        ]
+        assert [it["heights_in"] for it in members] == [3, 3, 3, 3, 0]
+        for peer in peers:
+            peer.stop()
+        assert [peer.end() for peer in peers] == [0] * 5
+        for peer in peers:
+            assert "refused" not in peer.events()
+        assert "round_started" not in peers[4].events()
+
+
+def test_an_older_journal_sits_out_until_the_group_is_past_what_it_lacks(tmp_path: Path) -> None:
+    group = make(tmp_path, rounds=40, learning={"task": "integers", "training": {"steps": 1}})
+    one = group[0]
+    with running(*group[1:]) as others:
+        with running(one) as (peer,):
+            peer.until("round_ended")
+            peer.process.kill()
+            peer.process.wait()
+        shutil.copytree(one / "journal", tmp_path / "old")
+        with running(one) as (peer,):
+            for _ in range(3):
+                peer.until("round_ended")
+            peer.process.kill()
+            peer.process.wait()
+        shutil.rmtree(one / "journal")
+        shutil.copytree(tmp_path / "old", one / "journal")
+        with running(one) as (peer,):
+            told = peer.until("sits_out")
+            assert told["message"].startswith("the others hold more of what this peer said")
+            peer.until("finished")
+            peer.stop()
+            assert peer.end() == 0
+        for other in others:
+            other.until("finished")
+            other.stop()
+            assert other.end() == 0
+            assert not {"refused", "member_blamed"} & set(other.events())
+    assert len({model_of(member) for member in group}) == 1
+
+
+def test_a_task_that_was_changed_is_told_at_the_next_start(tmp_path: Path) -> None:
+    group = make(tmp_path, task="frail:Frail")
+    with running(*group) as peers:
+        for peer in peers:
+            peer.until("finished")
+            peer.stop()
+            assert peer.end() == 0
+    set_fault(group[0], "half as wide")
+    with running(group[0]) as (peer,):
+        assert peer.end() == 2
+    (line,) = peer.plain_lines()
+    assert "the task has changed since the group opened: model was [64], is [32]" in line
