@@ -14,6 +14,7 @@ would take `threshold` products.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ SHARE_COUNT_MAX = 255  # Above any cohort; a sum of 255 products of scalars stil
 GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
 _ZERO = bytes(SCALAR_BYTES)
 _LIMBS = 16  # Of 16 bits each.
+_MATRICES_KEPT = 4  # Of powers of points, which are public, and the same in each round of a cohort.
 
 Limbs = npt.NDArray[np.float64]
 
@@ -58,6 +60,17 @@ def require_scalar(scalar: bytes) -> None:
     # The comparison ends at the first digit that differs from L's, which is nearly always the top.
     if int.from_bytes(scalar, "little") >= GROUP_ORDER:
         raise InvalidShare("the scalar is not reduced modulo L")
+
+
+def _require_scalars(scalars: Sequence[bytes]) -> None:
+    """Refuse, as `require_scalar` does, whichever of many is no scalar."""
+    if set(map(len, scalars)) == {SCALAR_BYTES}:
+        # What is below 2^252 is below L, and of scalars drawn at random all but 2^-128 are.
+        tops = np.frombuffer(b"".join(scalars), np.uint8)[SCALAR_BYTES - 1 :: SCALAR_BYTES]
+        if not (tops >> 4).any():
+            return
+    for scalar in scalars:
+        require_scalar(scalar)
 
 
 def entropy_bytes_for(threshold: int) -> int:
@@ -99,8 +112,7 @@ def share_secrets(
         [secret, *drawn[place * (threshold - 1) : (place + 1) * (threshold - 1)]]
         for place, secret in enumerate(secrets)
     ]
-    powers = [[_encode(power) for power in _powers(x, threshold)] for x in xs]
-    by_holder = _products(powers, polynomials)
+    by_holder = _products(_power_limbs(tuple(xs), threshold), _limbs(polynomials))
     return [list(shares) for shares in zip(*by_holder, strict=True)]
 
 
@@ -135,15 +147,18 @@ class Rebuilder:
             raise InvalidShare(f"{len(holders)} shares, and {threshold} restore a secret")
         _require_points(holders)
         # Points are public, so these are Python's integers, which are faster and not constant-time.
-        weights = []
-        for x in holders[:threshold]:
-            others = [other for other in holders[:threshold] if other != x]
-            above, below = math.prod(others), math.prod(other - x for other in others)
-            weights.append(_encode(above * pow(below, -1, GROUP_ORDER)))
-        duals = [
-            pow(math.prod(x - other for other in holders if other != x), -1, GROUP_ORDER)
-            for x in (holders if len(holders) > threshold else ())
+        first = holders[:threshold]
+        above = math.prod(first)
+        inverses = _inverses([math.prod(other - x for other in first if other != x) for x in first])
+        weights = [
+            _encode(above // x * inverse) for x, inverse in zip(first, inverses, strict=True)
         ]
+        duals = _inverses(
+            [
+                math.prod(x - other for other in holders if other != x)
+                for x in (holders if len(holders) > threshold else ())
+            ]
+        )
         return cls(holders, threshold, tuple(weights), tuple(duals))
 
     def rebuild(self, shares: Mapping[int, bytes]) -> bytes:
@@ -167,19 +182,18 @@ class Rebuilder:
         values = [self._values(shares) for shares in dealings]
         if not values:
             return []
+        _require_scalars([share for shares in values for share in shares])
         if self.duals:
             for shares in values:
                 self._require_one_polynomial(shares)
-        return _products([self.weights], [shares[: self.threshold] for shares in values])[0]
+        first = [shares[: self.threshold] for shares in values]
+        return _products(_limbs([self.weights]), _limbs(first))[0]
 
     def _values(self, shares: Mapping[int, bytes]) -> list[bytes]:
-        values = []
-        for x in self.xs:
-            if x not in shares:
-                raise InvalidShare(f"the share at {x} is missing")
-            require_scalar(shares[x])
-            values.append(shares[x])
-        return values
+        try:
+            return [shares[x] for x in self.xs]
+        except KeyError as missing:
+            raise InvalidShare(f"the share at {missing} is missing") from None
 
     def dual_word(self, values: Sequence[bytes]) -> list[bytes]:
         """Draw a word of the dual code by the shares: times theirs it is 0 if they are consistent.
@@ -215,7 +229,7 @@ class Rebuilder:
         return word
 
     def _require_one_polynomial(self, values: list[bytes]) -> None:
-        if _products([self.dual_word(values)], [values]) != [[_ZERO]]:
+        if _products(_limbs([self.dual_word(values)]), _limbs([values])) != [[_ZERO]]:
             raise InconsistentShares("the shares do not lie on one polynomial")
 
 
@@ -240,11 +254,34 @@ def _powers(x: int, count: int) -> list[int]:
     return powers
 
 
-def _products(
-    rows: Sequence[Sequence[bytes]], columns: Sequence[Sequence[bytes]]
-) -> list[list[bytes]]:
-    """Multiply each row by each column: inner products modulo L of at most 255 scalars."""
-    left, right = _limbs(rows), _limbs(columns)
+@lru_cache(maxsize=_MATRICES_KEPT)
+def _power_limbs(xs: tuple[int, ...], count: int) -> Limbs:
+    """Return the first `count` powers of each point, as `_limbs` has them; read-only."""
+    limbs = _limbs([[_encode(power) for power in _powers(x, count)] for x in xs])
+    limbs.flags.writeable = False
+    return limbs
+
+
+def _inverses(numbers: Sequence[int]) -> list[int]:
+    """Invert many numbers modulo L at the cost of one inversion (Montgomery, 1987)."""
+    before = [1]
+    for number in numbers:
+        before.append(before[-1] * number % GROUP_ORDER)
+    inverse = pow(before[-1], -1, GROUP_ORDER)
+    inverses = []
+    for number, product in zip(reversed(numbers), reversed(before[:-1]), strict=True):
+        inverses.append(inverse * product % GROUP_ORDER)
+        inverse = inverse * number % GROUP_ORDER
+    return inverses[::-1]
+
+
+def _products(left: Limbs, right: Limbs) -> list[list[bytes]]:
+    """Multiply each row by each column: inner products modulo L of at most 255 scalars.
+
+    Args:
+        left: rows, as `_limbs` writes them.
+        right: columns, likewise.
+    """
     row_count, column_count = len(left), len(right)
     # Sums of 255 products of two limbs stay below 2^40, so that binary64 holds them exactly. One
     # small product for each pair: BLAS shares a large one among threads, which then spin for work.
@@ -266,6 +303,6 @@ def _products(
 
 def _limbs(scalars: Sequence[Sequence[bytes]]) -> Limbs:
     """Write scalars as 16-bit limbs, the lowest first: float64[rows, length, 16]."""
-    joined = b"".join(scalar for row in scalars for scalar in row)
+    joined = b"".join([scalar for row in scalars for scalar in row])
     limbs = np.frombuffer(joined, "<u2").astype(np.float64)
     return limbs.reshape(len(scalars), -1, _LIMBS)

@@ -194,8 +194,11 @@ def mean_digest(chunk_digests: Sequence[bytes]) -> bytes:
     return hash_parts(b"p2pfl/mean", b"".join(chunk_digests))
 
 
+_RANKS = [rank.to_bytes(4, "little") for rank in range(128)]  # Of a cohort: hashed by the thousand.
+
+
 def _rank(rank: int) -> bytes:
-    return rank.to_bytes(4, "little")
+    return _RANKS[rank] if 0 <= rank < len(_RANKS) else rank.to_bytes(4, "little")
 
 
 def _chunk(chunk: int) -> bytes:

@@ -273,3 +273,23 @@ def test_entropy_of_another_length_is_no_scalar() -> None:
             scalar_of(bytes(length))
     assert entropy_bytes_for(1) == 0
     assert entropy_bytes_for(4) == 192
+
+
+def test_the_largest_scalar_is_a_share_and_the_next_number_is_none() -> None:
+    """Nearly all scalars are below 2^252, where a look at the top digit is enough."""
+    largest = (GROUP_ORDER - 1).to_bytes(32, "little")
+    small = (1).to_bytes(32, "little")
+    rebuilder = Rebuilder.of([1, 2], 2)
+    for shares in ({1: largest, 2: small}, {1: small, 2: largest}):
+        values = [int.from_bytes(shares[x], "little") for x in (1, 2)]
+        expected = (2 * values[0] - values[1]) % GROUP_ORDER
+        assert rebuilder.rebuild(shares) == expected.to_bytes(32, "little")
+    for number in (GROUP_ORDER, 2**253, 2**256 - 1):
+        with pytest.raises(InvalidShare):
+            rebuilder.rebuild_all(
+                [{1: small, 2: small}, {1: small, 2: number.to_bytes(32, "little")}]
+            )
+    with pytest.raises(InvalidShare):
+        rebuilder.rebuild({1: small, 2: small[:-1]})
+    with pytest.raises(InvalidShare):
+        rebuilder.rebuild({1: small + b"\0", 2: small[:-1]})
