@@ -17,6 +17,10 @@ def _forged(name: str, file: str, old: str, row: str, new: str = "pass") -> Faul
     return Fault(name, f"{SUMS}/{file}", old, new, f"{FORGED}[{row}]")
 
 
+def _first_hand(name: str, file: str, old: str, test: str, new: str) -> Fault:
+    return Fault(name, f"{SUMS}/{file}", old, new, f"tests/masked_sum/test_first_hand.py::{test}")
+
+
 SIGNATURES = (
     _forged(
         "signature of an advert",
@@ -37,10 +41,10 @@ SIGNATURES = (
         "AdvertList: signature low bit",
     ),
     _forged(
-        "signature of a dealer's header",
+        "signature of a dealer's header that is passed on",
         "sharing.py",
-        'self._core.verify(header.dealer, b"header", header.signature, header.digest())',
-        "Share: header.signature low bit",
+        'self._core.verify_passed_on(sender, dealer, b"header", signature, header.digest())',
+        "Header: signature zero, sender another member",
     ),
     _forged(
         "signature of a proposal",
@@ -49,22 +53,25 @@ SIGNATURES = (
         "Proposal: signature low bit",
     ),
     _forged(
-        "signature of an ACK",
-        "agreement.py",
-        'core.verify(rank, b"ack", message.signature, message.tau2)',
-        "Ack: signature low bit",
+        "signatures of two ACKs, votes, headers, manifests or receipts",
+        "core.py",
+        "if all(self.is_proven(rank, kind, signature, *body) for _, signature, body in said):",
+        "Ack: signature zero, then another version",
+        "if said:",
     ),
     _forged(
-        "signature of a manifest",
+        "signature of a manifest that is passed on",
         "exchange.py",
-        'core.verify(rank, b"manifest", message.signature, message.digest())',
-        "Manifest: signature low bit",
+        'core.verify_passed_on(sender, rank, b"manifest", message.signature, message.digest())',
+        "Manifest: signature zero, sender another member",
     ),
     _forged(
-        "signature of a receipt",
+        "signature of a receipt that is passed on",
         "exchange.py",
-        'core.verify(rank, b"receipt", message.signature, message.tau2, message.bitmaps)',
-        "Receipt: signature low bit",
+        """core.verify_passed_on(
+            sender, rank, b"receipt", message.signature, message.tau2, message.bitmaps
+        )""",
+        "Receipt: signature zero, sender another member",
     ),
     _forged(
         "signature of a ballot",
@@ -72,11 +79,33 @@ SIGNATURES = (
         'core.verify(leader, b"ballot", message.signature, turn, digest)',
         "Ballot: signature low bit",
     ),
-    _forged(
-        "signature of a vote",
-        "voting.py",
-        'core.verify(rank, b"vote", message.signature, message.ballot)',
-        "Vote: signature low bit",
+    _first_hand(
+        "proof of a statement that others are to rest on",
+        "core.py",
+        "if not is_proven(rank):",
+        "test_a_leader_rests_nothing_on_what_it_could_not_pass_on[Manifest]",
+        "if not rank + 1:",
+    ),
+    _first_hand(
+        "proof of a header that is passed on",
+        "sharing.py",
+        "return self.headers[fetch.first] if self.is_header_proven(fetch.first) else None",
+        "test_only_what_is_proven_is_passed_on[Share-4-Header]",
+        "return self.headers[fetch.first]",
+    ),
+    _first_hand(
+        "proof of a manifest that is passed on",
+        "exchange.py",
+        "return self.manifests[member] if self.is_manifest_proven(member) else None",
+        "test_only_what_is_proven_is_passed_on[Manifest-7-Manifest]",
+        "return self.manifests[member]",
+    ),
+    _first_hand(
+        "proof of a receipt that is passed on",
+        "exchange.py",
+        "return self.receipts[member] if self.is_receipt_proven(member) else None",
+        "test_only_what_is_proven_is_passed_on[Receipt-8-Receipt]",
+        "return self.receipts[member]",
     ),
     _forged(
         "signature of a sum",

@@ -17,6 +17,9 @@ PACKAGE = ROOT / "gossip/p2pfl_gossip"
 TABLE: dict[str, str] = tomllib.loads(Path(__file__).with_name("refusals.toml").read_text())
 """By place: a test that fails without it."""
 
+NAMING = {"blame": "blame", "blame_two": "blame", "disconnect": "disconnect"}
+"""Methods by which somebody is named, or its link ended."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -80,8 +83,8 @@ def _reason(node: ast.AST) -> str:
     if not isinstance(call, ast.Call):
         return ""
     name = call.func.id if isinstance(call.func, ast.Name) else ""
-    if isinstance(call.func, ast.Attribute) and call.func.attr in ("blame", "disconnect"):
-        name = call.func.attr
+    if isinstance(call.func, ast.Attribute) and call.func.attr in NAMING:
+        name = NAMING[call.func.attr]
     if name not in ("RemoteProtocolError", "Unproven", "Refused", "blame", "disconnect"):
         return ""
     words = [arg.value for arg in call.args if isinstance(arg, ast.Constant)]

@@ -111,6 +111,8 @@ LISTED: dict[type[SessionMessage], str] = {
 """What a leader says of some members: the field with their digests."""
 
 HAS_BODY = (ChunkHeader, SumHeader)
+PASSED_ON = (Ack, Header, Manifest, Receipt, Vote)
+"""Of these a signature is not checked where the author itself sends them."""
 STRANGER = identities(1, seed=99)[0].peer_id
 
 
@@ -237,6 +239,17 @@ def _cases(
     yield "sender a stranger", say((STRANGER, message, body))
     yield "sender ourselves", say((peers[stage.receiver], message, body))
     yield "sender another member", say((peers[others[0]], message, body))
+    if kind in PASSED_ON:
+        falsely = msgspec.structs.replace(message, signature=bytes(64))
+        yield "signature zero", say((author, falsely, body))
+        yield "signature zero, sender another member", say((peers[others[0]], falsely, body))
+        yield "signature zero, then passed on", say(falsely, (peers[others[0]], message, body))
+        other = vary(stage, kind, message, 1)
+        yield "signature zero, then another version", say(falsely, other)
+        yield (
+            "another version, signature zero",
+            say(message, msgspec.structs.replace(other, signature=bytes(64))),
+        )
     yield "replayed", say(message, message)
     yield "another version", say(message, vary(stage, kind, message, 1))
     if kind in HAS_BODY:

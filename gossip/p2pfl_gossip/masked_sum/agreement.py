@@ -112,12 +112,12 @@ class Agreement:
         core = self._core
         if core.phase != Phase.AGREE or self._sharing.dealt is None:
             return
-        awaited = [
-            rank
-            for rank in self._sharing.dealers
-            if rank not in core.gone and rank not in self._sharing.dealt.refused
-        ]
         if self._ack_of.get(core.rank) is None:
+            awaited = [
+                rank
+                for rank in self._sharing.dealers
+                if rank not in core.gone and rank not in self._sharing.dealt.refused
+            ]
             if all(rank in self._sharing.shares for rank in awaited):
                 self._report_held()
             if (
@@ -147,7 +147,7 @@ class Agreement:
         else:
             self._report_held()
             holders = sorted(self._reports)
-            givers = [rank for rank in holders if rank in self._sharing.headers]
+            givers = self._sharing.proven_dealers(holders)
             missing = [
                 (holder, giver)
                 for holder in holders
@@ -256,10 +256,10 @@ class Agreement:
         known = self._ack_of.get(rank)
         if known == message:
             return
-        core.verify(rank, b"ack", message.signature, message.tau2)
         if known is not None:
             if known.tau2 != message.tau2:
-                core.blame(rank, "two_acks", known, message)
+                said = [(it, it.signature, (it.tau2,)) for it in (known, message)]
+                core.blame_two(rank, "two_acks", b"ack", *said)
             return
         self._ack_of[rank] = message
         self._acks.setdefault(message.tau2, {})[rank] = message

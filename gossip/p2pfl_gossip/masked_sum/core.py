@@ -202,6 +202,51 @@ class Core:
         """Check a member's signature, or raise RemoteProtocolError."""
         self.verify_of(self.cohort, rank, kind, signature, *body)
 
+    def verify_passed_on(
+        self, sender: int, rank: int, kind: bytes, signature: bytes, *body: bytes
+    ) -> None:
+        """Check a signature as `verify` does, unless its author sent the message itself.
+
+        Then the link proves who says it, and what a member tells us counts for us. Its signature is
+        for others: it is checked (`is_proven`) before the message is passed on, before others are
+        to rest on it, and before it is evidence.
+        """
+        if sender != rank:
+            self.verify(rank, kind, signature, *body)
+
+    def is_proven(self, rank: int, kind: bytes, signature: bytes, *body: bytes) -> bool:
+        """Whether a message that we hold proves to anybody that its author said it."""
+        if rank == self.rank:
+            return True
+        try:
+            self.verify(rank, kind, signature, *body)
+        except RemoteProtocolError:
+            return False
+        return True
+
+    def require_proof(self, rank: int, is_proven: Callable[[int], bool]) -> bool:
+        """Tell whether a member's statement is proven; end its link if not: it signed falsely."""
+        if not is_proven(rank):
+            self.disconnect(rank, "bad_signature")
+            return False
+        return True
+
+    def blame_two(
+        self, rank: int, fault: str, kind: bytes, *said: tuple[Message, bytes, tuple[bytes, ...]]
+    ) -> None:
+        """Name who said two things, if both are proven; else end its link, for a false signature.
+
+        Args:
+            rank: who.
+            fault: as for `blame`.
+            kind: of the statements.
+            said: each message, its signature and what that covers; checked, or from the author.
+        """
+        if all(self.is_proven(rank, kind, signature, *body) for _, signature, body in said):
+            self.blame(rank, fault, *(message for message, _, _ in said))
+        else:
+            self.disconnect(rank, "bad_signature")
+
     @staticmethod
     def verify_of(
         cohort: SessionMembers, rank: int, kind: bytes, signature: bytes, *body: bytes

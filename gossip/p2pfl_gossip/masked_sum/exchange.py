@@ -249,9 +249,13 @@ class Exchange:
         known = self.manifests.get(rank)
         if known == message:
             return
-        core.verify(rank, b"manifest", message.signature, message.digest())
+        core.verify_passed_on(sender, rank, b"manifest", message.signature, message.digest())
         if known is not None:
-            core.blame(rank, "two_manifests", known, message)
+            if known.chunk_digests != message.chunk_digests:
+                said = [(it, it.signature, (it.digest(),)) for it in (known, message)]
+                core.blame_two(rank, "two_manifests", b"manifest", *said)
+            elif sender != rank:  # One that was checked is better than one that was not.
+                self.manifests[rank] = message
             return
         self._take_manifest(message)
         self._progress()
@@ -273,12 +277,11 @@ class Exchange:
         for said in (header, other):
             if isinstance(said, ChunkHeader):
                 number = said.chunk.to_bytes(8, "little")
-                try:
-                    core.verify(
-                        said.member, b"chunk", said.signature, said.tau2, number, said.digest
-                    )
-                except RemoteProtocolError:
+                body = (said.tau2, number, said.digest)
+                if not core.is_proven(said.member, b"chunk", said.signature, *body):
                     return
+            elif not self.is_manifest_proven(said.member):
+                return
         core.blame(header.member, "two_versions", header, other)
 
     def held(self, chunk: int, member: int) -> Masked | None:
@@ -362,11 +365,41 @@ class Exchange:
         known = self.receipts.get(rank)
         if known == message:
             return
-        core.verify(rank, b"receipt", message.signature, message.tau2, message.bitmaps)
-        if known is not None:
-            core.blame(rank, "two_receipts", known, message)
-            return
-        self.receipts[rank] = message
+        core.verify_passed_on(
+            sender, rank, b"receipt", message.signature, message.tau2, message.bitmaps
+        )
+        if known is not None and known.bitmaps != message.bitmaps:
+            said = [(it, it.signature, (it.tau2, it.bitmaps)) for it in (known, message)]
+            core.blame_two(rank, "two_receipts", b"receipt", *said)
+        elif known is None or sender != rank:
+            self.receipts[rank] = message
+
+    def proven(self) -> tuple[list[int], list[int]]:
+        """Return whose manifests and whose receipts others can be given, of U2.
+
+        Who signed falsely has its link ended.
+        """
+        manifests = [
+            rank
+            for rank in self.members
+            if rank in self.manifests and self._core.require_proof(rank, self.is_manifest_proven)
+        ]
+        receipts = [
+            rank
+            for rank in self.members
+            if rank in self.receipts and self._core.require_proof(rank, self.is_receipt_proven)
+        ]
+        return manifests, receipts
+
+    def is_manifest_proven(self, rank: int) -> bool:
+        """Whether others can be given the manifest that we hold of a member."""
+        it = self.manifests[rank]
+        return self._core.is_proven(rank, b"manifest", it.signature, it.digest())
+
+    def is_receipt_proven(self, rank: int) -> bool:
+        """Whether others can be given the receipt that we hold of an owner."""
+        it = self.receipts[rank]
+        return self._core.is_proven(rank, b"receipt", it.signature, it.tau2, it.bitmaps)
 
     def receipted(self, owner: int) -> dict[int, tuple[int, ...]]:
         """Return, by chunk, the members whose chunks an owner says that it holds."""
@@ -394,10 +427,11 @@ class Exchange:
 
     def answer(self, asker: int, fetch: Fetch) -> SessionMessage | None:
         """Find what a member asks for; a chunk is sent as a body, once to each asker."""
-        if fetch.what == Wanted.MANIFEST:
-            return self.manifests.get(fetch.first)
-        if fetch.what == Wanted.RECEIPT:
-            return self.receipts.get(fetch.first)
+        member = fetch.first
+        if fetch.what == Wanted.MANIFEST and member in self.manifests:
+            return self.manifests[member] if self.is_manifest_proven(member) else None
+        if fetch.what == Wanted.RECEIPT and member in self.receipts:
+            return self.receipts[member] if self.is_receipt_proven(member) else None
         if fetch.what == Wanted.CHUNK:
             self._serve_chunk(asker, fetch.first, fetch.second)
         return None

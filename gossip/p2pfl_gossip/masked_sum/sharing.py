@@ -1,6 +1,6 @@
 """SHARE and HEADER: each member deals shares of its two secrets and commits to all of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum.core import Core
@@ -78,7 +78,7 @@ class Sharing:
             core.blame(rank, "bad_keys", *self._keys.evidence_of(rank))
         header = self._header(result, bytes(64))
         header = self._header(result, core.sign(b"header", header.digest()))
-        self._keep_header(header)
+        self._keep_header(core.rank, header)
         self.shares[core.rank] = result.own_shares
         core.advance(Phase.AGREE)
         for rank in self.dealers:
@@ -116,14 +116,14 @@ class Sharing:
             raise RemoteProtocolError("not_in_list")
         if sender in self.dealt.refused or sender in self.shares:
             return
-        self._check_header(header)
+        self._check_header(sender, header)
         key = self.dealt.opening_keys[sender]
         shares = core.open_shares(key, message.nonce, message.sealed)
         for kind, share in ((b"b", shares[:32]), (b"s", shares[32:])):
             expected = self.share_digest_in(header, kind, core.rank)
             if core.share_digest(self.tau1, kind, sender, core.rank, share) != expected:
                 raise RemoteProtocolError("share_mismatch")
-        if not self._keep_header(header):
+        if not self._keep_header(sender, header):
             return
         self.shares[sender] = shares
         self._told()
@@ -135,29 +135,47 @@ class Sharing:
         self._core.require_member(message.dealer)
         if message.dealer not in self.dealers:
             raise RemoteProtocolError("not_in_list")
-        self._check_header(message)
-        self._keep_header(message)
+        self._check_header(sender, message)
+        self._keep_header(sender, message)
         self._told()
 
-    def _check_header(self, header: Header) -> None:
+    def _check_header(self, sender: int, header: Header) -> None:
         sizes = (len(header.commitments), len(header.share_digests), len(header.pair_digests))
         if sizes != (32, 64 * len(self.dealers), 0):
             raise RemoteProtocolError("bad_header")
-        if self.headers.get(header.dealer) != header:
-            self._core.verify(header.dealer, b"header", header.signature, header.digest())
+        dealer = header.dealer
+        if self.headers.get(dealer) != header:
+            signature = header.signature
+            self._core.verify_passed_on(sender, dealer, b"header", signature, header.digest())
 
-    def _keep_header(self, header: Header) -> bool:
+    def _keep_header(self, sender: int, header: Header) -> bool:
         dealer, known = header.dealer, self.headers.get(header.dealer)
         if known == header:
             return True
         digest = header.digest()
-        if known is None:
-            self.headers[dealer], self.header_digests[dealer] = header, digest
-            return True
-        if self.header_digests[dealer] != digest:
-            self._core.blame(dealer, "two_headers", known, header)
+        if known is not None and self.header_digests[dealer] != digest:
+            said = [(it, it.signature, (it.digest(),)) for it in (known, header)]
+            self._core.blame_two(dealer, "two_headers", b"header", *said)
             return False
+        if (
+            known is None or sender != dealer
+        ):  # One that was checked is better than one that was not.
+            self.headers[dealer], self.header_digests[dealer] = header, digest
         return True
+
+    def is_header_proven(self, dealer: int) -> bool:
+        """Whether others can be given the header that we hold of a dealer."""
+        header = self.headers[dealer]
+        digest = self.header_digests[dealer]
+        return self._core.is_proven(dealer, b"header", header.signature, digest)
+
+    def proven_dealers(self, ranks: Iterable[int]) -> list[int]:
+        """Return those whose header others can be given; who signed falsely has its link ended."""
+        return [
+            rank
+            for rank in ranks
+            if rank in self.headers and self._core.require_proof(rank, self.is_header_proven)
+        ]
 
     def share_digest_in(self, header: Header, kind: bytes, holder: int) -> bytes:
         """Find the digest of a holder's share in a header."""
@@ -174,6 +192,6 @@ class Sharing:
         """Find what a member asks for, if we have it."""
         if fetch.what == Wanted.SHARE and self.dealt is not None and asker in self.dealt.sealed:
             return self._share_for(asker)
-        if fetch.what == Wanted.HEADER:
-            return self.headers.get(fetch.first)
+        if fetch.what == Wanted.HEADER and fetch.first in self.headers:
+            return self.headers[fetch.first] if self.is_header_proven(fetch.first) else None
         return None

@@ -84,10 +84,9 @@ class Voting:
     def _choose(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Choose live owners and U3 from what we know; U3 may be too small."""
         exchange, cohort = self._exchange, self._core.cohort
-        givers = [rank for rank in exchange.members if rank in exchange.manifests]
-        receipted = {
-            rank: exchange.receipted(rank) for rank in exchange.members if rank in exchange.receipts
-        }
+        # Others will ask us for what the ballot rests on.
+        givers, receipters = exchange.proven()
+        receipted = {rank: exchange.receipted(rank) for rank in receipters}
         missing = [
             (owner, giver)
             for owner, chunks in receipted.items()
@@ -260,10 +259,10 @@ class Voting:
         known = self._vote_of.get(rank)
         if known == message:
             return
-        core.verify(rank, b"vote", message.signature, message.ballot)
         if known is not None:
             if known.ballot != message.ballot:
-                core.blame(rank, "two_votes", known, message)
+                said = [(it, it.signature, (it.ballot,)) for it in (known, message)]
+                core.blame_two(rank, "two_votes", b"vote", *said)
             return
         self._vote_of[rank] = message
         self._votes.setdefault(message.ballot, {})[rank] = message
