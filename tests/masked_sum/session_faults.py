@@ -111,13 +111,23 @@ FAULTS = (
 )
 
 
-def draw(seed: int) -> tuple[Phase, str, SessionDriver]:
-    """Draw a session: its cell follows from the seed, the rest from a stream of its own."""
+def draw(
+    seed: int,
+    make_members: Callable[..., Any] = make_cohort,
+    driver_type: type[SessionDriver] = SessionDriver,
+) -> tuple[Phase, str, Any]:
+    """Draw a session: its cell follows from the seed, the rest from a stream of its own.
+
+    Args:
+        seed: of the session.
+        make_members: makes a cohort, or an epoch's members; and the identities.
+        driver_type: what runs it.
+    """
     cell = seed % (len(PHASES) * len(FAULTS))
     phase, fault = PHASES[cell % len(PHASES)], FAULTS[cell // len(PHASES)]
     random = Random(f"{seed}/fault")
     n = random.randint(5, MEMBERS_MAX)
-    cohort, people = make_cohort(
+    cohort, people = make_members(
         n, random.randint(4, 40), owner_count=random.choice((2, 2, 3)), round=random.randint(0, 99)
     )
     some = random.sample(range(n), n)
@@ -148,7 +158,7 @@ def draw(seed: int) -> tuple[Phase, str, SessionDriver]:
             options["rewrite"] = {some[0]: in_phase(phase, flip_bits)}
         case "5% loss":
             options["loss"], options["loss_from"] = 0.05, phase
-    return phase, fault, SessionDriver(cohort, people, seed, **options)
+    return phase, fault, driver_type(cohort, people, seed, **options)
 
 
 def draw_drops(seed: int, members_max: int) -> SessionDriver:

@@ -117,6 +117,19 @@ def test_a_leader_that_goes_before_its_ballot_is_passed_over_at_once(phase: Phas
     assert first_s < cohort.patience.gather_s + (phase == Phase.CHUNK) * cohort.patience.chunks_s
 
 
+def test_a_turn_that_was_waited_out_is_followed_by_that_of_a_member_that_is_listed() -> None:
+    cohort, people = make_epoch(7, 30)
+    sent, mute, unlisted = Sent(), cohort.leader(0), cohort.leader(1)
+    listed = tuple(rank for rank in range(7) if rank != unlisted)
+    rewrite = {mute: without(Ballot)}
+    driver = GroupDriver(cohort, people, 1, before=sent, listed=listed, rewrite=rewrite).run()
+    assert len(check(driver)) == 5
+    patience = cohort.patience
+    first_turn_s = patience.chunks_s + 2 * patience.gather_s + patience.takeover_s
+    assert sent.turns[Ballot] == 2
+    assert first_turn_s < sent.at_s[Ballot] < first_turn_s + patience.takeover_s
+
+
 def test_the_leader_of_the_list_leads_on() -> None:
     cohort, people = make_epoch(7, 30)
     sent = Sent()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from group_driver import GroupDriver, make_epoch
-from session_faults import PHASES, CrashIn
+from session_faults import FAULTS, PHASES, CrashIn, draw
 
 
 @pytest.mark.parametrize("n", [5, 6, 7, 8, 12, 16])
@@ -65,3 +65,21 @@ def test_random_groups_with_random_drops_get_the_exact_sums(seed: int) -> None:
         assert driver.reasons() == dict.fromkeys(sorted(driver.reasons()), "sums_missing")
     else:
         assert sorted(outcomes) == alive, driver.reasons()
+
+
+@pytest.mark.parametrize("seed", range(len(PHASES) * len(FAULTS)))
+def test_each_fault_in_each_phase_breaks_nothing(seed: int) -> None:
+    phase, fault, driver = draw(seed, make_epoch, GroupDriver)
+    driver.run()
+    driver.check_safety()
+    outcomes = driver.check_exact()
+    honest = [
+        rank
+        for rank in range(driver.cohort.size)
+        if rank not in driver.dead and rank not in driver.rewrite and not driver.incarnation[rank]
+    ]
+    missing = [rank for rank in honest if rank not in outcomes]
+    if driver.has_lost_parts() or (fault == "n - t + 1 crashes"):
+        assert missing in ([], honest), (phase, fault)
+    else:
+        assert not missing, (phase, fault, driver.reasons())
