@@ -19,10 +19,12 @@ import traceback
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "masked_sum"))
 
+from group_driver import GroupDriver, make_epoch, outcome_of_group
 from session_faults import FAULTS, PHASES, draw, outcome_of
 
 OUTCOMES = ("exact", "chunks kept", "exact for some", "aborted", "FAILED")
@@ -32,12 +34,13 @@ CELL_SESSIONS_MIN = 50
 Run = tuple[int, str, str, str, float, str]
 
 
-def run(seed: int) -> Run:
+def run(seed: int, *, of_group: bool) -> Run:
     """Run one seed; its phase, fault, outcome, CPU seconds and what went wrong."""
     started = time.process_time()
-    phase, fault, driver = draw(seed)
+    phase, fault, driver = draw(seed, make_epoch, GroupDriver) if of_group else draw(seed)
     try:
-        outcome, error = outcome_of(driver.run()), ""
+        driver.run()
+        outcome, error = outcome_of_group(driver) if of_group else outcome_of(driver), ""
         if not driver.strikes:
             outcome = NOT_STRUCK
     except Exception:
@@ -45,13 +48,14 @@ def run(seed: int) -> Run:
     return seed, phase.name, fault, outcome, time.process_time() - started, error
 
 
-def run_all(seeds: range, processes: int) -> Iterable[Run]:
+def run_all(seeds: range, processes: int, *, of_group: bool) -> Iterable[Run]:
     """Run seeds in order, on a few processes or in this one."""
+    one = partial(run, of_group=of_group)
     if processes == 1:
-        yield from map(run, seeds)
+        yield from map(one, seeds)
         return
     with ProcessPoolExecutor(processes) as pool:
-        yield from pool.map(run, seeds, chunksize=20)
+        yield from pool.map(one, seeds, chunksize=20)
 
 
 def main() -> int:
@@ -61,18 +65,21 @@ def main() -> int:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--nice", type=int, default=10, help="how far to give way to other work")
+    parser.add_argument("--group", action="store_true", help="a group's sessions, not a cohort's")
     arguments = parser.parse_args()
     os.nice(arguments.nice)
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.sessions)
     counts: Counter[tuple[str, str, str]] = Counter()
     failed, cpu_s = 0, 0.0
-    for seed, phase, fault, outcome, seconds, error in run_all(seeds, arguments.processes):
+    for seed, phase, fault, outcome, seconds, error in run_all(
+        seeds, arguments.processes, of_group=arguments.group
+    ):
         counts[phase, fault, outcome] += 1
         cpu_s += seconds
         if error:
             failed += 1
             print(f"{error}replay: ./scripts/bench masked-sum-sweep --sessions 1", end=" ")
-            print(f"--first-seed {seed} --processes 1", flush=True)
+            print(f"--first-seed {seed} --processes 1{' --group' * arguments.group}", flush=True)
         done = seed - seeds.start + 1
         if not done % 1000 or done == len(seeds):
             print(f"seeds {seeds.start} to {seed}; {cpu_s:.0f} CPU seconds; {failed} failed")

@@ -279,6 +279,85 @@ PROOFS = (
     ),
 )
 
+_GROUP = "tests/masked_sum/test_group_faults.py::test_"
+
+GROUPS = (
+    Fault(
+        "a vector is not spent without a grant",
+        f"{SUMS}/exchange.py",
+        "if isinstance(answer, Granted):",
+        "if True:",
+        f"{_GROUP}a_vector_that_may_not_be_spent_stays_here_and_the_others_have_their_sums",
+    ),
+    Fault(
+        "a late grant spends nothing",
+        f"{SUMS}/exchange.py",
+        """if self._core.phase != Phase.CHUNK:
+                return
+            if isinstance(answer""",
+        "if isinstance(answer",
+        f"{_GROUP}a_grant_that_comes_after_the_vote_spends_nothing",
+    ),
+    Fault(
+        "m + 1 leaders have their time",
+        f"{SUMS}/core.py",
+        "is_there and self.turns_ended <= self.cohort.liars_max",
+        "is_there",
+        f"{_GROUP}after_m_plus_one_leaders_that_had_their_time_it_is_over",
+    ),
+    Fault(
+        "who is not listed does not lead",
+        f"{SUMS}/agreement.py",
+        "leader not in self._sharing.dealers",
+        "False",
+        f"{_GROUP}leaders_that_are_not_listed_have_no_turn",
+    ),
+    Fault(
+        "who is not listed does not lead the vote",
+        f"{SUMS}/voting.py",
+        "leader not in self._exchange.listed",
+        "False",
+        f"{_GROUP}a_turn_that_was_waited_out_is_followed_by_that_of_a_member_that_is_listed",
+    ),
+    Fault(
+        "m + 1 digests count",
+        f"{SUMS}/group_summing.py",
+        "if count > self._core.cohort.liars_max:",
+        "if False:",
+        f"{_GROUP}two_owners_that_give_no_sum_cost_no_round[10]",
+    ),
+    Fault(
+        "m digests do not count",
+        f"{SUMS}/group_summing.py",
+        "if count > self._core.cohort.liars_max:",
+        "if count > 0:",
+        f"{_GROUP}an_owner_that_signs_another_sum_for_each_member_is_named_by_two_of_them",
+    ),
+    Fault(
+        "whoever has a sum gives it",
+        f"{SUMS}/group_summing.py",
+        "self.sums.get(chunk) or self._own.get(chunk)",
+        "self._own.get(chunk)",
+        f"{_GROUP}who_hears_of_a_chunk_from_no_owner_gets_its_sum_from_others",
+    ),
+    Fault(
+        "a deputy steps in for an owner that is gone",
+        f"{SUMS}/group_summing.py",
+        """for chunk in self._live:
+            self._step_in(chunk)""",
+        "pass",
+        f"{_GROUP}an_owner_that_dies_after_the_vote_costs_no_time",
+    ),
+    Fault(
+        "the ring is another one in each round",
+        f"{SUMS}/epoch_cohort.py",
+        "tuple(sorted(members, key=self._places.__getitem__))",
+        "members",
+        f"{_GROUP}two_owners_that_take_turns_to_be_neighbours",
+    ),
+)
+"""Checks of a group's session."""
+
 REFUSALS = tuple(as_fault(place, TABLE[place.name]) for place in places() if place.name in TABLE)
 """Each refusal, blame and disconnect in gossip, taken out."""
 
@@ -289,6 +368,7 @@ PLANTED: tuple[Fault, ...] = (
     *BOUNDS,
     *RECORDS,
     *PROOFS,
+    *GROUPS,
     *LIMITS,
     *REFUSALS,
 )

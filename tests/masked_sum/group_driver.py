@@ -179,3 +179,20 @@ class GroupDriver(SessionDriver):
             models.add(self.model_of(sums).tobytes())
         assert len(models) <= 1, self.seed
         return outcomes
+
+
+def outcome_of_group(driver: GroupDriver) -> str:
+    """Check all that must hold, and say in a word how the session ended for the honest."""
+    driver.check_safety()
+    outcomes = driver.check_exact()
+    honest = [
+        rank
+        for rank in driver.listed
+        if rank not in driver.dead and rank not in driver.rewrite and not driver.incarnation[rank]
+    ]
+    summed = [rank for rank in honest if rank in outcomes]
+    if not summed:
+        return "aborted"
+    if len(summed) < len(honest):
+        return "exact for some"
+    return "exact" if all(outcomes[summed[0]].chunks) else "chunks kept"

@@ -322,6 +322,36 @@ def test_two_owners_that_give_no_sum_cost_no_round(n: int) -> None:
         assert len(worked) == cohort.liars_max + 1
 
 
+def test_deputies_that_own_nothing_ask_for_the_shares() -> None:
+    """The first m + 1 deputies of the last chunk own none, so nobody reveals to them unasked."""
+    cohort, people = make_epoch(16, 24)
+    chunk = cohort.chunk_count - 1
+    everybody = tuple(range(16))
+    ring = cohort.ring_of(chunk, everybody)
+    liars, deputies = ring[:2], ring[2 : 3 + cohort.liars_max]
+    assert not any(cohort.owned_by(rank, everybody) for rank in deputies)
+    driver = GroupDriver(cohort, people, 2, rewrite=dict.fromkeys(liars, silent_owner))
+    driver.run(until_s=1.8 * cohort.patience.sums_s)
+    sums = check(driver)
+    assert len(sums) == 14
+    worked = [rank for rank in sums if chunk in driver.machines[rank]._summing._own]
+    assert sorted(worked) == sorted(deputies)
+
+
+def test_an_owner_that_dies_after_the_vote_costs_no_time() -> None:
+    """Who hears of it steps in, and confirms what the other owner finds."""
+    cohort, people = make_epoch(8, 24)
+    driver = GroupDriver(cohort, people, 2)
+    victim = owners(driver, chunk_owned_by_no_leader(driver))[0]
+
+    def crash(driver: SessionDriver, rank: int, _action: Action) -> bool:
+        return rank == victim and driver.machines[rank].phase == Phase.REVEAL
+
+    driver = GroupDriver(cohort, people, 2, before=crash, tells_down=True)
+    driver.run(until_s=cohort.patience.sums_s)
+    assert len(check(driver)) == 7
+
+
 def false_sums(driver: SessionDriver, rank: int, action: Action) -> list[Action]:
     """Signs a sum of its own making for each chunk, each time a member another one."""
     said = action.message if isinstance(action, Send) else None

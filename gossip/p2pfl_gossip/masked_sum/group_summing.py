@@ -115,15 +115,13 @@ class GroupSumming(Summing):
                 self._deputise(chunk, count)
 
     def _step_in(self, chunk: int) -> None:
-        """Step in at once where an owner is alone or all are away, and where two disagree."""
+        """Step in at once where an owner is alone, and where two disagree."""
         if self._quorum(chunk) is not None:
             return
         said, gone = self._said[chunk], self._core.gone
         here = [owner for owner in self._live[chunk] if owner in said or owner not in gone]
         if len(dict.fromkeys(one.digest for one in said.values())) > 1:
             self._deputise(chunk, DEPUTIES_MAX)
-        elif not here:
-            self._deputise(chunk, self._core.cohort.liars_max + 1)
         elif len(here) == 1:
             self._deputise(chunk, 1)
 
