@@ -14,17 +14,50 @@ from p2pfl_gossip import wire
 from p2pfl_gossip.averaging.cohort_averaging import MeanHeader, PartHeader
 from p2pfl_gossip.catch_up import Status
 from p2pfl_gossip.description import Fingerprint, Source, Tensor
-from p2pfl_gossip.masked_sum.messages import Header
+from p2pfl_gossip.ledger.entries import Entry, Feature, Head, Strike
+from p2pfl_gossip.ledger.messages import (
+    AdvertAndHead,
+    EntryCertificate,
+    EntrySignature,
+    GroupAdvert,
+    Named,
+    TwoAdverts,
+    TwoEntries,
+    TwoSums,
+)
+from p2pfl_gossip.ledger.states import StateItem
+from p2pfl_gossip.masked_sum.messages import Header, SumDigest
 from p2pfl_gossip.records import MalformedFrame
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 FILES = (
     "averaging_messages.json",
+    "ledger_messages.json",
     "masked_sum_messages.json",
     "messages.json",
     "state_messages.json",
 )
 KINDS = {kind.__name__: kind for kind in get_args(wire.MESSAGES)}
+LEDGER_RECORDS: dict[str, Any] = {
+    kind.__name__: kind
+    for kind in (
+        AdvertAndHead,
+        Entry,
+        EntryCertificate,
+        EntrySignature,
+        Feature,
+        GroupAdvert,
+        Head,
+        Named,
+        StateItem,
+        Strike,
+        SumDigest,
+        TwoAdverts,
+        TwoEntries,
+        TwoSums,
+    )
+}
+"""What messages of the ledger hold."""
 CASES: list[dict[str, Any]] = [
     case for name in FILES for case in json.loads((VECTORS / name).read_text())["messages"]
 ]
@@ -38,6 +71,11 @@ def _field(value: Any) -> Any:
     """Turn a field of a vector into what a message holds; a table is a record within it."""
     if isinstance(value, list):
         return tuple(_field(item) for item in value)
+    if isinstance(value, dict) and "record" in value:
+        fields = {name: of for name, of in value.items() if name != "record"}
+        return LEDGER_RECORDS[value["record"]](**_fields({"fields": fields}))
+    if isinstance(value, dict) and "text" in value:
+        return value["text"]
     if isinstance(value, dict) and "dtype" in value:
         return Tensor(value["name"], tuple(value["shape"]), value["dtype"])
     if isinstance(value, dict) and "version" in value:
