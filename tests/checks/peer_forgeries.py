@@ -53,6 +53,7 @@ from p2pfl_gossip.catch_up import (
 from p2pfl_gossip.comparison import DescriptionRequest, Present
 from p2pfl_gossip.description import DescriptionPage
 from p2pfl_gossip.desk import Desk
+from p2pfl_gossip.ledger.messages import LedgerMessage
 from p2pfl_gossip.ledger.state_messages import (
     ChunksCancel,
     ChunksRequest,
@@ -338,7 +339,9 @@ def _give(
 def kinds() -> dict[str, type[Message]]:
     """The messages that this is about, by name."""
     return {
-        name: kind for name, kind in all_messages().items() if not issubclass(kind, SessionMessage)
+        name: kind
+        for name, kind in all_messages().items()
+        if not issubclass(kind, SessionMessage | LedgerMessage)
     }
 
 

@@ -83,6 +83,8 @@ class Heads:
         if place <= head.place:
             self._fill(certificate)
             return
+        if entry.epoch > history.epoch.number:
+            return  # It cannot be checked yet, and is shown again once we are in that epoch.
         step = history.check(certificate)
         if self._fetch is not None and place <= self._fetch[0].head.place:
             return

@@ -32,7 +32,7 @@ from p2pfl_gossip.ledger.charter import Charter, Epoch
 from p2pfl_gossip.ledger.course import Stage
 from p2pfl_gossip.ledger.fetching import StateFetch
 from p2pfl_gossip.ledger.hearing import Hearing
-from p2pfl_gossip.ledger.history import History
+from p2pfl_gossip.ledger.history import History, founding_record
 from p2pfl_gossip.ledger.life import Life
 from p2pfl_gossip.ledger.messages import LedgerMessage
 from p2pfl_gossip.ledger.participation import Cause
@@ -159,7 +159,10 @@ class GroupMember(DeskMachine):
         history = History.restored(self._founding, kept, standing.record.head)
         seat = Seat(history.epoch, self._identity, self._entropy, self._desk)
         seat.begin(now_s)
-        seat.keep({INCARNATION_RECORD: incarnation.to_bytes(8, "little")})
+        seat.keep(
+            {INCARNATION_RECORD: incarnation.to_bytes(8, "little")}
+            | founding_record(self._founding)
+        )
         # An update that left us just before an earlier life ended, and was not counted.
         advert, spent = standing.record.advert, last_spent_round(kept, self._founding.group)
         if advert is not None and spent == advert.round > standing.record.spent_round:

@@ -70,9 +70,8 @@ class Starting:
         self._forget_other_epochs()
         if message.epoch != self._epoch.number:
             return
-        for said in (message.advert, message.entry):
-            if said is not None:
-                self._shown = max(self._shown, self._lacked(said))
+        shown = [self._lacked(said) for said in (message.advert, message.entry) if said is not None]
+        self._shown = max(self._shown, *shown, 0)
         self._answered[member] = None
         self.look()
 

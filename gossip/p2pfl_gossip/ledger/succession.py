@@ -5,7 +5,6 @@ head in adverts of the round after it. The next one begins for whoever holds tha
 entry, or one that descends from it, as its head.
 """
 
-from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.ledger.certificates import gather
 from p2pfl_gossip.ledger.charter import NONE, Charter, encode_charter
 from p2pfl_gossip.ledger.entries import Head
@@ -39,13 +38,14 @@ class Succession:
     def on_closing(self, closing: Closing) -> bool:
         """Take the end of the present epoch; return whether it is new to us.
 
+        That of a later epoch comes again: who shows us the way shows all of it, and may be ahead of
+        the model that we are fetching.
+
         Raises:
-            RemoteProtocolError: it is none, or that of an epoch which has not begun here.
+            RemoteProtocolError: it is none.
         """
         number = closing.certificate.entry.epoch
-        if number > self._seat.epoch.number:
-            raise RemoteProtocolError("unknown_epoch")
-        if number < self._seat.epoch.number or self._shown is not None:
+        if number != self._seat.epoch.number or self._shown is not None:
             return False
         self._history.check_closing(closing)
         self._shown = closing
