@@ -360,7 +360,8 @@ def false_sums(driver: SessionDriver, rank: int, action: Action) -> list[Action]
     if not isinstance(said, SumDigest | SumHeader) or said.member != rank:
         return [action]
     receiver = driver.cohort.rank_of(action.receiver)  # type: ignore[union-attr]
-    body = np.full(driver.cohort.body_bytes(said.chunk) // 4, receiver, np.uint32)
+    words = driver.cohort.body_bytes(said.chunk) // 4
+    body = np.full(words, 1000 * rank + (receiver or 0), np.uint32)
     return [_false(driver, rank, action, said, body)]
 
 
