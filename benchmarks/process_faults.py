@@ -42,7 +42,7 @@ from p2pfl_simulations.scenario import Scenario, make_scenario
 
 PEERS = 8
 DEADLINE_S, PATIENCE_S = 1.5, 6.0
-LIMIT_S = 600.0
+LIMIT_S = 900.0
 TASKS = Path(__file__).parent / "paced"
 EVERY_TENTH = 10
 

@@ -47,7 +47,7 @@ from p2pfl_gossip import events
 from p2pfl_gossip.actions import Command, Event, Job
 from p2pfl_gossip.description import DESCRIPTION_RECORD, Difference, decode_page
 from p2pfl_gossip.ledger.charter import NONE, Epoch
-from p2pfl_gossip.ledger.history import History
+from p2pfl_gossip.ledger.history import FOUNDING_RECORD, History, founding_record
 from p2pfl_gossip.ledger.meeting import Meeting
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.participation import warning_of
@@ -65,6 +65,7 @@ STOP_PATIENCE_S = 30.0
 """How long a peer that is asked to stop may take to end its round; systemd waits for 90."""
 
 GROUP_RECORD = "daemon/group"
+LEDGER_PREFIX = "ledger/"
 STDIN = 0
 
 
@@ -112,6 +113,7 @@ def run_peer(
         )
         _require_description_of(roster, learner, records, folder)
         if roster.keeps_ledger:
+            records = _without_what_has_not_begun(records, store)
             _require_ledger(founding_of(roster, learner), records, folder)
         del records  # A model, perhaps; the driver reads its own.
         machine = make_machine(roster, index, keys.identity, learner, keys.draw_secret, draws=draws)
@@ -172,19 +174,29 @@ def _require_description_of(
 
 def _require_ledger(founding: Epoch, records: Records, folder: PeerFolder) -> None:
     """Refuse a ledger that cannot be read, or is of another group, before anything is said."""
-    try:
-        standing = LedgerStanding(dict(records))
-        head = History.restored(founding, records, standing.record.head).head
-    except MalformedFrame:
-        raise _of_older_version(folder) from None
-    model = standing.record.model
-    if head.entry.group != founding.group:
+    if records.get(FOUNDING_RECORD) not in (None, founding_record(founding)[FOUNDING_RECORD]):
         raise ServiceError(
             f"the ledger in {folder.journal} is of another group than the roster and the task"
             " found: put both back as they were, or move the journal away to begin anew"
         )
+    try:
+        standing = LedgerStanding(dict(records))
+        History.restored(founding, records, standing.record.head)
+    except MalformedFrame:
+        raise _of_older_version(folder) from None
+    model = standing.record.model
     if standing.record.head is not None and model != NONE and model not in standing.models:
         raise ServiceError(f"{folder.journal} lacks the model of its last certified entry")
+
+
+def _without_what_has_not_begun(records: Records, store: Store) -> Records:
+    """Forget a founding that led to nothing: nothing was said in it, and its task may be mended."""
+    if DESCRIPTION_RECORD in records:
+        return records
+    void = [key for key in records if key.startswith(LEDGER_PREFIX)]
+    if void:
+        store.persist(dict.fromkeys(void))
+    return {key: value for key, value in records.items() if key not in void}
 
 
 def _of_older_version(folder: PeerFolder) -> ServiceError:

@@ -79,6 +79,14 @@ def test_a_member_with_another_task_is_named_and_the_others_go_on(
         for peer in peers:
             assert "refused" not in peer.events()
         assert "round_started" not in peers[4].events()
+    (group[4] / "data" / "fault").write_text("")  # It mends its task, and is welcome.
+    with running(*group) as peers:
+        for peer in peers:
+            peer.until("finished")
+            peer.stop()
+            assert peer.end() == 0
+        assert "caught_up" in peers[4].events()
+    assert len({model_of(member) for member in group}) == 1
 
 
 def test_an_older_journal_sits_out_until_the_group_is_past_what_it_lacks(tmp_path: Path) -> None:
