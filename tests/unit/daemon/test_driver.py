@@ -416,8 +416,29 @@ def test_all_that_was_asked_for_before_a_stop_is_done_and_leaves() -> None:
             await one.task
             assert one.journal.kept == {"vote": b"2"}
             await until(lambda: ("message", 0, Status(2)) in seen(two))
-            one.driver.command(Command.LEAVE)  # Too late.
+            one.driver.command(Command.LEAVE)  # Too late, as is all that comes now.
+            assert one.driver.on_bulk_chunk(IDS[1], 0, bytearray(4)) is False
             assert one.driver.counters["input_command"] == 1
+            assert one.driver.counters["input_chunk"] == 0
+
+    run(main)
+
+
+def test_an_action_that_cannot_be_carried_out_ends_the_run() -> None:
+    def send(*_: Any) -> None:
+        raise OSError("no such link")
+
+    async def main() -> None:
+        async with scripted_pair([], []) as (one, _two):
+            one.links.send = send
+            one.machine.on_command = lambda _now, _command: [Send(IDS[1], Status(1))]
+            one.start()
+            await until(lambda: one.driver.counters["input_start"] == 1)
+            one.driver.command(Command.PAUSE)
+            assert one.task is not None
+            with pytest.raises(OSError, match="no such link"):
+                await one.task
+            one.task = None
 
     run(main)
 
