@@ -226,8 +226,17 @@ class Workshop:
 
     def test(self, names: Sequence[str], children: int) -> None:
         """Test the mutants of these names."""
-        order, told = self._folder / "order.json", str(self._verdicts)
-        order.write_text(json.dumps({"names": names, "children": children, "verdicts": told}))
+        order = self._folder / "order.json"
+        order.write_text(
+            json.dumps(
+                {
+                    "names": names,
+                    "children": children,
+                    "verdicts": str(self._verdicts),
+                    "took": str(self._folder / "took.json"),
+                }
+            )
+        )
         command = [sys.executable, "-m", "pytest", "-q", "--rootdir=.", *PLUGINS, *self._part.tests]
         code = self._run(command, names, cwd="mutants", P2PFL_MUTANTS=str(order))
         self._take_verdicts()

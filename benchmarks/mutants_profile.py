@@ -4,8 +4,9 @@ A mutant's process runs the tests that reach the changed function, the fast ones
 with the first that fails. Most mutants end within some milliseconds. Hypothesis draws a few
 examples, the same ones each time, and shrinks none: whether a test fails is all that counts.
 
-A test that takes much more of the processor than it did without a mutant waits for what never
-comes: it ends the process as well. A busy machine makes no test take more of the processor.
+Before, each test is run once in the same way without a mutant, which says how much of the processor
+it takes. With a mutant, one that takes much more waits for what never comes: it ends the process as
+well. A busy machine makes no test take more of the processor.
 
 Without the variable `ORDER` in the environment tests run as ever, for mutmut, which learns from
 them which test reaches what.
@@ -16,6 +17,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from time import process_time
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -24,10 +26,10 @@ from hypothesis import Phase, settings
 ORDER = "P2PFL_MUTANTS"
 """Names a file with what to try: see `Order`."""
 
-LEAST_CPU_S, CPU_FACTOR = 0.5, 2.0
-"""What a test may take of the processor: so much, and so many times what it took before."""
+LEAST_CPU_S, CPU_FACTOR = 0.4, 3.0
+"""What a test may take of the processor: so much, and so many times what it takes otherwise."""
 LONGEST_S = 120.0
-"""What a mutant may take by the clock: one that uses no processor waits for ever."""
+"""What a test may take by the clock: one that uses no processor waits for ever."""
 
 settings.register_profile(
     "mutants",
@@ -43,43 +45,73 @@ class Order:
     """What to try, and what is known of the tests.
 
     Args:
-        file: JSON: `names` of mutants, `children` to run at a time, `verdicts`, the file to which
-            one line is added for each: its exit code, as mutmut has them, and its name.
-        stats: mutmut's, of a run of all tests.
+        file: JSON: `names` of mutants, `children` to run at a time; `verdicts`, the file to which
+            one line is added for each: its exit code, as mutmut has them, and its name; `took`, the
+            file that keeps how many seconds of the processor each test takes without a mutant.
+        items: all tests.
     """
 
-    def __init__(self, file: Path, stats: Path) -> None:
-        asked, known = json.loads(file.read_text()), json.loads(stats.read_text())
+    def __init__(self, file: Path, items: Sequence[pytest.Item]) -> None:
+        asked = json.loads(file.read_text())
         self.names: list[str] = asked["names"]
         self.children: int = asked["children"]
-        self.verdicts = Path(asked["verdicts"])
-        self.took_s: dict[str, float] = known["duration_by_test"]
-        self._reach: dict[str, list[str]] = known["tests_by_mangled_function_name"]
+        self.verdicts, self._took = Path(asked["verdicts"]), Path(asked["took"])
+        reach = json.loads(Path("mutmut-stats.json").read_text())
+        self._reach: dict[str, list[str]] = reach["tests_by_mangled_function_name"]
+        self._items = {item.nodeid: item for item in items}
+        self.took_s: dict[str, float] = {}
 
-    def tests_of(self, name: str, items: dict[str, pytest.Item]) -> list[pytest.Item]:
-        """Return the tests that reach a mutant, those first that took the least."""
+    def time_tests(self) -> None:
+        """Run what is not timed yet, in a process of its own; all must pass."""
+        if self._took.is_file():
+            self.took_s = json.loads(self._took.read_text())
+        reached = {test: None for name in self.names for test in self._reach_of(name)}
+        missing = [test for test in reached if test not in self.took_s]
+        if not missing:
+            return
+        child = os.fork()
+        if not child:
+            os._exit(self._time(missing))
+        if os.waitpid(child, 0)[1]:
+            raise pytest.UsageError("a test fails without a mutant")
+        self.took_s = json.loads(self._took.read_text())
+
+    def _time(self, tests: Sequence[str]) -> int:
+        for test in tests:
+            began_s = process_time()
+            if _fails(self._items[test]):
+                return 1
+            self.took_s[test] = process_time() - began_s
+        self._took.write_text(json.dumps(self.took_s))
+        return 0
+
+    def _reach_of(self, name: str) -> list[str]:
         reach = self._reach.get(name.partition("__mutmut_")[0], [])
-        found = [items[test] for test in reach if test in items]
-        return sorted(found, key=lambda item: self.took_s[item.nodeid])
+        return [test for test in reach if test in self._items]
+
+    def tests_of(self, name: str) -> list[pytest.Item]:
+        """Return the tests that reach a mutant, those first that take the least."""
+        tests = sorted(self._reach_of(name), key=lambda test: self.took_s[test])
+        return [self._items[test] for test in tests]
 
 
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Try mutants in place of running the tests, if that is asked for."""
     if ORDER not in os.environ:
         return None
-    order = Order(Path(os.environ[ORDER]), Path("mutmut-stats.json"))
-    items = {item.nodeid: item for item in session.items}
+    order = Order(Path(os.environ[ORDER]), session.items)
+    order.time_tests()
     with order.verdicts.open("a") as verdicts:
-        for name, code in _try_all(order, items):
+        for name, code in _try_all(order):
             print(code, name, file=verdicts, flush=True)
     return True
 
 
-def _try_all(order: Order, items: dict[str, pytest.Item]) -> Iterator[tuple[str, int]]:
+def _try_all(order: Order) -> Iterator[tuple[str, int]]:
     """Try mutants, a few at a time; yield how each ended."""
     running: dict[int, str] = {}
     for name in order.names:
-        tests = order.tests_of(name, items)
+        tests = order.tests_of(name)
         if not tests:
             yield name, 33  # mutmut's code for a mutant that no test reaches.
             continue
@@ -102,9 +134,13 @@ def _try(name: str, tests: Sequence[pytest.Item], took_s: dict[str, float]) -> i
     """Run the tests with a mutant in place; return 1 with the first that fails, or 0."""
     os.environ["MUTANT_UNDER_TEST"] = name
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
     for item in tests:
+        signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
         signal.setitimer(signal.ITIMER_PROF, LEAST_CPU_S + CPU_FACTOR * took_s[item.nodeid])
-        if any(report.failed for report in runtestprotocol(item, log=False, nextitem=None)):
+        if _fails(item):
             return 1
     return 0
+
+
+def _fails(item: pytest.Item) -> bool:
+    return any(report.failed for report in runtestprotocol(item, log=False, nextitem=None))
