@@ -224,20 +224,22 @@ class Workshop:
         # mutmut ends with an error where no mutant has the name; by then it has done all this.
         self._mutmut(["p2pfl.none"], children)
 
-    def test(self, names: Sequence[str], children: int) -> None:
-        """Test the mutants of these names."""
+    def test(self, names: Sequence[str], children: int, seconds: float | None) -> None:
+        """Test the mutants of these names, each for so many seconds of the processor at most."""
         order = self._folder / "order.json"
         order.write_text(
             json.dumps(
                 {
                     "names": names,
                     "children": children,
+                    "seconds": seconds,
                     "verdicts": str(self._verdicts),
                     "took": str(self._folder / "took.json"),
                 }
             )
         )
-        command = [sys.executable, "-m", "pytest", "-q", "--rootdir=.", *PLUGINS, *self._part.tests]
+        command = [sys.executable, "-m", "pytest", "-q", "--tb=native", "--rootdir=."]
+        command += [*PLUGINS, *self._part.tests]
         code = self._run(command, names, cwd="mutants", P2PFL_MUTANTS=str(order))
         self._take_verdicts()
         if code:
@@ -348,7 +350,14 @@ def _folder_of(part: str, keep: Path | None) -> Iterator[Path]:
 
 
 def run_part(
-    name: str, *, only: str | None, sample: int | None, seed: int, children: int, keep: Path | None
+    name: str,
+    *,
+    only: str | None,
+    sample: int | None,
+    seed: int,
+    children: int,
+    seconds: float | None,
+    keep: Path | None,
 ) -> tuple[Counter[str], list[Survivor]]:
     """Mutate a part; return how its mutants ended, and the survivors that nobody has explained."""
     known = tomllib.loads(EQUIVALENT.read_text())["equivalent"]
@@ -356,9 +365,9 @@ def run_part(
         workshop = Workshop(folder, PARTS[name], only)
         workshop.make(children)
         drawn, before = _drawn(workshop, sample, seed), workshop.results()
-        again = [it for it in drawn if before[it] in {None, *SURVIVED, *UNTESTED}]
+        again = [it for it in drawn if before[it] not in KILLED]
         if again:
-            workshop.test(again, children)
+            workshop.test(again, children, seconds)
         counts: Counter[str] = Counter()
         survivors: list[Survivor] = []
         codes = workshop.results()
@@ -390,6 +399,9 @@ def main() -> int:
     parser.add_argument(
         "--keep", type=Path, help="a folder that keeps the mutants; what was killed there stays so"
     )
+    parser.add_argument(
+        "--seconds", type=float, help="of the processor for the tests of one mutant; all otherwise"
+    )
     parser.add_argument("--children", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     left = 0
@@ -401,6 +413,7 @@ def main() -> int:
             sample=options.sample,
             seed=options.seed,
             children=options.children,
+            seconds=options.seconds,
             keep=options.keep,
         )
         told = ", ".join(f"{count} {how}" for how, count in sorted(counts.items()))

@@ -12,10 +12,13 @@ Without the variable `ORDER` in the environment tests run as ever, for mutmut, w
 them which test reaches what.
 """
 
+import gc
 import json
 import os
 import signal
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from time import process_time
 
@@ -26,7 +29,7 @@ from hypothesis import Phase, settings
 ORDER = "P2PFL_MUTANTS"
 """Names a file with what to try: see `Order`."""
 
-LEAST_CPU_S, CPU_FACTOR = 0.4, 3.0
+LEAST_CPU_S, CPU_FACTOR = 2.0, 5.0
 """What a test may take of the processor: so much, and so many times what it takes otherwise."""
 LONGEST_S = 120.0
 """What a test may take by the clock: one that uses no processor waits for ever."""
@@ -45,9 +48,10 @@ class Order:
     """What to try, and what is known of the tests.
 
     Args:
-        file: JSON: `names` of mutants, `children` to run at a time; `verdicts`, the file to which
-            one line is added for each: its exit code, as mutmut has them, and its name; `took`, the
-            file that keeps how many seconds of the processor each test takes without a mutant.
+        file: JSON: `names` of mutants, `children` to run at a time; `seconds` of the processor for
+            the tests of one mutant, or null; `verdicts`, the file to which one line is added for
+            each: its exit code, as mutmut has them, and its name; `took`, the file that keeps how
+            many seconds each test takes without a mutant.
         items: all tests.
     """
 
@@ -55,6 +59,7 @@ class Order:
         asked = json.loads(file.read_text())
         self.names: list[str] = asked["names"]
         self.children: int = asked["children"]
+        self._seconds: float | None = asked["seconds"]
         self.verdicts, self._took = Path(asked["verdicts"]), Path(asked["took"])
         reach = json.loads(Path("mutmut-stats.json").read_text())
         self._reach: dict[str, list[str]] = reach["tests_by_mangled_function_name"]
@@ -71,19 +76,21 @@ class Order:
             return
         child = os.fork()
         if not child:
-            os._exit(self._time(missing))
-        if os.waitpid(child, 0)[1]:
-            raise pytest.UsageError("a test fails without a mutant")
-        self.took_s = json.loads(self._took.read_text())
+            self._time(missing)
+            os._exit(0)
+        os.waitpid(child, 0)
+        self.took_s = json.loads(self._took.read_text()) if self._took.is_file() else {}
+        for test in missing:
+            if test not in self.took_s:
+                raise pytest.UsageError(f"fails without a mutant: {test}")
 
-    def _time(self, tests: Sequence[str]) -> int:
+    def _time(self, tests: Sequence[str]) -> None:
         for test in tests:
             began_s = process_time()
             if _fails(self._items[test]):
-                return 1
+                break
             self.took_s[test] = process_time() - began_s
         self._took.write_text(json.dumps(self.took_s))
-        return 0
 
     def _reach_of(self, name: str) -> list[str]:
         reach = self._reach.get(name.partition("__mutmut_")[0], [])
@@ -92,6 +99,9 @@ class Order:
     def tests_of(self, name: str) -> list[pytest.Item]:
         """Return the tests that reach a mutant, those first that take the least."""
         tests = sorted(self._reach_of(name), key=lambda test: self.took_s[test])
+        if self._seconds is not None:
+            ends_s = list(accumulate(self.took_s[test] for test in tests))
+            tests = tests[: max(1, bisect_right(ends_s, self._seconds))]
         return [self._items[test] for test in tests]
 
 
@@ -101,6 +111,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         return None
     order = Order(Path(os.environ[ORDER]), session.items)
     order.time_tests()
+    gc.freeze()  # Else each process would copy all there is when it collects.
     with order.verdicts.open("a") as verdicts:
         for name, code in _try_all(order):
             print(code, name, file=verdicts, flush=True)
