@@ -74,22 +74,18 @@ PARTS = {
         "p2pfl_gossip",
         ("masked_sum/*.py",),
         (
-            # Without test_faults.py and test_faults_by_phase.py, whose sessions take half a minute.
+            # Without those that run many sessions under faults, which take half a minute.
             *(
                 f"tests/masked_sum/test_{name}.py"
-                for name in (
-                    *("absent_leaders", "attacks", "certificates", "secrecy"),
-                    *("sessions", "transcript"),
-                )
+                for name in ("certificates", "group_sessions", "secrecy", "transcript")
             ),
             *(
                 f"tests/checks/test_{name}.py"
                 for name in (
                     *("early_forgeries", "evidence", "limits_of_sums"),
-                    *("session_forgeries", "unexpected_messages"),
+                    "session_forgeries",
                 )
             ),
-            "tests/unit/gossip/test_cohort_averaging.py",
         ),
     ),
     "peer": Part(

@@ -11,6 +11,7 @@ from p2pfl_gossip.catch_up import (
     FETCH_DEADLINES,
     SEEK_FANOUT,
     CatchUp,
+    Found,
     ModelHeader,
     ModelRequest,
     Status,
@@ -119,6 +120,7 @@ def test_nobody_ahead_sends_us_on_with_our_own() -> None:
         assert search.machine.take_resumed() is None
     search.status(3, 0)
     assert search.timers == {}
+    assert search.catch_up.found == Found(OURS, None)
     assert search.machine.take_resumed() == Resumed(OURS)
     assert search.machine.take_resumed() is None
 

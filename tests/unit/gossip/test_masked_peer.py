@@ -131,6 +131,14 @@ def test_without_an_update_there_is_no_sum_and_the_round_is_lost(kind: str) -> N
     assert ended.vector.tolist() == [0.0] * 8
 
 
+def test_an_averaged_model_that_training_left_as_it_was_is_no_update_either() -> None:
+    peer = _averaging()
+    peer.sum_up(-1.5, 5)
+    peer.train(-1.5)
+    assert peer.reported(events.TrainingFailed) == [events.TrainingFailed(1, "it changed nothing")]
+    assert peer.peer.state is State.CATCHING_UP
+
+
 def test_a_bit_that_changed_is_an_update() -> None:
     peer = OneMaskedPeer()
     peer.start()
@@ -182,6 +190,7 @@ def test_the_loss_of_the_last_hope_ends_the_search() -> None:
     assert peer.peer.state is State.CATCHING_UP, "a model is on its way"
     peer.do(peer.machine.on_bulk_lost(peer.now_s, peer.roster.peers[2], bulk))
     assert (peer.peer.round, peer.peer.state) == (1, State.TRAINING)
+    assert peer.peer._position.round_began_s == peer.now_s
     assert peer.reported(events.RoundEnded)[0].contributors == 1
 
 
