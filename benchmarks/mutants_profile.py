@@ -29,7 +29,7 @@ from hypothesis import Phase, settings
 ORDER = "P2PFL_MUTANTS"
 """Names a file with what to try: see `Order`."""
 
-LEAST_CPU_S, CPU_FACTOR = 2.0, 5.0
+LEAST_CPU_S, CPU_FACTOR = 1.0, 5.0
 """What a test may take of the processor: so much, and so many times what it takes otherwise."""
 LONGEST_S = 120.0
 """What a test may take by the clock: one that uses no processor waits for ever."""
