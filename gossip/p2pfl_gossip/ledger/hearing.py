@@ -6,6 +6,7 @@ from typing import Any
 from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import RemoteProtocolError
+from p2pfl_gossip.askings import Askings
 from p2pfl_gossip.ledger.certificates import require_advert
 from p2pfl_gossip.ledger.entries import out_of
 from p2pfl_gossip.ledger.evidence import evidence_of_adverts
@@ -30,6 +31,13 @@ from p2pfl_gossip.ledger.messages import (
 LISTS_AHEAD_MAX = 2
 """Lists kept from one member for rounds that we have not reached."""
 
+ASKINGS_MAX = 8
+"""Answers to one member in one relay time, of each kind: who asks for what it lacks asks once in
+that time, and has a few leaders to ask."""
+
+CERTIFICATES_MAX = 64
+"""The same for certificates: who fills a gap in its history asks for one after another."""
+
 
 class Hearing:
     """Takes messages, for one member's `Life`."""
@@ -38,6 +46,11 @@ class Hearing:
         self._life, self._parts, self._seat = life, life.parts, life.parts.seat
         self._lists_ahead: dict[int, dict[int, GroupList]] = {}
         self._answered_s: dict[int, float] = {}
+        relay_s = self._seat.epoch.charter.relay_s
+        self._certificates = Askings(relay_s, CERTIFICATES_MAX)
+        self._starts, self._adverts, self._proofs = (
+            Askings(relay_s, ASKINGS_MAX) for _ in range(3)
+        )
         # From anybody who is or was a member: they may be behind, or ahead.
         self._from_all: dict[type[LedgerMessage], Callable[[PeerId, int | None, Any], None]] = {
             EntryCertificate: self._on_certificate,
@@ -80,7 +93,8 @@ class Hearing:
             self._parts.heads.on_certificate(sender, message.certificate)
 
     def _on_request(self, sender: PeerId, _rank: int | None, message: CertificateRequest) -> None:
-        self._parts.heads.on_request(sender, message)
+        if self._certificates.may_answer(self._seat.now_s, sender):
+            self._parts.heads.on_request(sender, message)
 
     def _on_final(self, _rank: int, message: Finality) -> None:
         self._parts.heads.on_final(message)
@@ -90,6 +104,8 @@ class Hearing:
     def _on_held_request(self, sender: PeerId, rank: int | None, message: HeldRequest) -> None:
         """Tell a member that starts what we hold of its own, in our epoch."""
         seat, parts = self._seat, self._parts
+        if not self._starts.may_answer(seat.now_s, sender):
+            return
         if message.epoch > seat.epoch.number:
             self._ask_way(sender)
             return
@@ -171,7 +187,7 @@ class Hearing:
             return
         if self._seat.epoch.unpack(message.members) is None:
             raise RemoteProtocolError("bad_bitmap")
-        if gathering.round == message.round:
+        if gathering.round == message.round and self._adverts.may_answer(self._seat.now_s, rank):
             gathering.answer(rank, message)
 
     def _on_progress(self, rank: int, message: Progress) -> None:
@@ -188,7 +204,8 @@ class Hearing:
     # --- evidence ---------------------------------------------------------------------------
 
     def _on_evidence_request(self, rank: int, message: EvidenceRequest) -> None:
-        self._parts.evidence.on_request(rank, message)
+        if self._proofs.may_answer(self._seat.now_s, rank):
+            self._parts.evidence.on_request(rank, message)
 
     def _on_evidence(self, _rank: int, message: Evidence) -> None:
         if self._parts.evidence.on_evidence(message):
