@@ -115,7 +115,7 @@ class Course:
         self._update: Update | None = None
         self._training: tuple[Ticket, EntryStep] | None = None
         self._failed_from: bytes = NONE  # The head from which training gave nothing.
-        self._is_lost = False
+        self._is_lost = self._is_timed = False
         self._told_height = -1
 
     # --- rounds -----------------------------------------------------------------------------
@@ -130,7 +130,7 @@ class Course:
             raise LocalProtocolError("rounds grow")
         for timer in ("repeat", "time", "turn"):
             seat.cancel_timer(timer)
-        self.round, self._is_lost = round_, False
+        self.round, self._is_lost, self._is_timed = round_, False, False
         if self._made is not None and self._made[0].listed.message.epoch != seat.epoch.number:
             self._made = None
         self._sessions.enter(round_)
@@ -306,11 +306,11 @@ class Course:
             self._enter(ahead)
             return
         self._make_entry()
-        began = gathering.began_s is not None
         gathering.look()
         if self.gathering is not gathering or not self.has_advertised:
             return
-        if gathering.began_s is not None and not began:
+        if gathering.began_s is not None and not self._is_timed:
+            self._is_timed = True  # A list that came early may have begun it.
             wait_s = gathering.time_s + self._sessions.time_s
             seat.set_timer("time", gathering.began_s + wait_s, self._on_time_up)
         if self._is_hopeless(gathering):
