@@ -12,7 +12,7 @@ bytes, rank 0 in the lowest bit of the first byte.
 import struct
 from collections.abc import Sequence
 
-from p2pfl_crypto.hashing import Buffer, body_digest, hash_parts
+from p2pfl_crypto.hashing import Buffer, body_digest, hash_each, hash_parts
 
 SUITE = b"p2pfl/1 Ed25519 X25519 XChaCha20-Poly1305 ChaCha20 BLAKE2b-256 BLAKE3"
 """Names all primitives of a session; another set of primitives has another name."""
@@ -121,6 +121,14 @@ def seed_commitment(tau1: bytes, rank: int, seed: bytes) -> bytes:
 def share_digest(tau1: bytes, kind: bytes, dealer: int, holder: int, share: bytes) -> bytes:
     """Digest of one share; `kind` is ``b"b"`` or ``b"s"``."""
     return hash_parts(b"p2pfl/share", tau1, kind, _rank(dealer), _rank(holder), share)
+
+
+def share_digests(
+    tau1: bytes, kind: bytes, dealer: int, holders: Sequence[int], shares: Sequence[bytes]
+) -> list[bytes]:
+    """Digest the shares of many holders, as `share_digest` does each."""
+    pairs = zip(map(_rank, holders), shares, strict=True)
+    return hash_each(b"p2pfl/share", (tau1, kind, _rank(dealer)), pairs)
 
 
 def header_digest(

@@ -196,8 +196,8 @@ _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
     (
         "gossip/p2pfl_gossip/masked_sum/masking.py",
         "MASK_JOBS_MAX",
-        "for _ in range(MASK_JOBS_MAX)",
-        "for _ in range(9)",
+        "jobs = MASK_JOBS_MAX if",
+        "jobs = 9 if",
         f"{SUMS}chunks_masked_at_once",
     ),
     (

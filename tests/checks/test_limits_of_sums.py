@@ -171,6 +171,7 @@ class CountingSession(SessionDriver):
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cohort, "CHUNK_ENTRIES", 4)
+    monkeypatch.setattr(masking, "SECOND_JOB_ENTRIES", 100)
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -179,6 +180,14 @@ def test_chunks_masked_at_once() -> None:
     assert session.cohort.chunk_count > 2 * masking.MASK_JOBS_MAX
     session.run()
     assert session.masking_most == masking.MASK_JOBS_MAX
+    assert len(session.summed()) == 5
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_chunks_of_a_short_vector_are_masked_one_by_one() -> None:
+    session = CountingSession(99)
+    session.run()
+    assert session.masking_most == 1
     assert len(session.summed()) == 5
 
 

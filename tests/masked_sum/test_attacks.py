@@ -5,6 +5,7 @@ Several of these worked against an earlier draft of the protocol. A liar is an h
 outgoing messages, or the results of whose jobs, are rewritten and signed anew.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from session_driver import Rewrite, SessionDriver, make_cohort
 from p2pfl_crypto.transcripts import chunk_digest, share_digest, sum_digest, tau1_of
 from p2pfl_gossip.actions import Action, Job, Send, SendBulk
 from p2pfl_gossip.masked_sum.blame import Unproven, verify_bad_dealing, verify_blame
-from p2pfl_gossip.masked_sum.jobs import Deal, Dealt, MaskChunk, MaskedChunk, perform
+from p2pfl_gossip.masked_sum.jobs import Deal, Dealt, MaskChunk, MaskedChunk, Rebuild, perform
 from p2pfl_gossip.masked_sum.machine import Summed
 from p2pfl_gossip.masked_sum.messages import (
     Ack,
@@ -396,16 +397,44 @@ def verified_dealing(driver: SessionDriver, header: Header, reveals: list[Any]) 
     verify_bad_dealing(driver.cohort, everybody, header, advert, shares)
 
 
-def test_a_corrupt_reveal_is_dropped_and_the_sum_succeeds() -> None:
+@pytest.mark.parametrize(
+    "share", [bytes(31) + b"\1", b"\xff" * 32], ids=["another number", "no number modulo L"]
+)
+def test_a_corrupt_reveal_is_dropped_and_the_sum_succeeds(share: bytes) -> None:
     cohort, people = make_cohort(8, 40)
 
     def lie(_driver: SessionDriver, _rank: int, _receiver: int, message: Reveal) -> Reveal:
-        return replace(message, shares=bytes(31) + b"\1" + message.shares[32:])
+        return replace(message, shares=share + message.shares[32:])
 
     driver = SessionDriver(cohort, people, 1, rewrite={2: sent(Reveal, lie)}).run()
     assert len(check(driver)) == 7
-    assert set(driver.blamed()) <= {2}
-    assert set(driver.blamed().get(2, {})) <= {"corrupt_reveal"}
+    assert driver.blamed() == {2: {"corrupt_reveal": None}}
+
+
+def test_corrupt_reveals_of_m_members_cost_one_rebuilding_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each spoils another member's secret; after the first failure all shares are checked."""
+    cohort, people = make_cohort(8, 40)
+    rebuilt: Counter[int] = Counter()
+
+    def lie(_driver: SessionDriver, rank: int, _receiver: int, message: Reveal) -> Reveal:
+        at, shares = 32 * (rank + 1), message.shares
+        return replace(message, shares=shares[:at] + b"\1" * 32 + shares[at + 32 :])
+
+    do = SessionDriver.do
+
+    def count(driver: SessionDriver, rank: int, job: Any) -> Any:
+        rebuilt[rank] += isinstance(job, Rebuild)
+        return do(driver, rank, job)
+
+    monkeypatch.setattr(SessionDriver, "do", count)
+    liars = range(cohort.liars_max)
+    driver = SessionDriver(cohort, people, 1, rewrite=dict.fromkeys(liars, sent(Reveal, lie))).run()
+    assert len(check(driver)) == 8 - len(liars)
+    assert max(rebuilt.values()) == 2
+    assert all(set(faults) == {"corrupt_reveal"} for faults in driver.blamed().values())
+    assert set(driver.blamed()) <= set(liars)
 
 
 # What a member may try with its chunks

@@ -8,6 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import ClassVar
 
 from p2pfl_crypto.encoding import DeltaEncoding, Encoding
@@ -29,6 +30,8 @@ has fewer chunks than the cohort has members, and in each round other members ow
 SPREAD_CHUNKS = 8
 """A vector however short is spread over so many members, or over all if they are fewer: no two of
 them hold all of it."""
+BITMAPS_KEPT = 256
+"""Bitmaps whose ranks are remembered: a session has a few, and reads each some hundred times."""
 OWNERS_MAX = 4
 """More copies of each chunk than that cost more than the round that they save."""
 
@@ -226,10 +229,7 @@ class SessionMembers(ABC):
 
     def unpack(self, bitmap: bytes) -> tuple[int, ...] | None:
         """Read a bitmap as ascending ranks; None if it is none of this cohort's."""
-        if not self.is_bitmap(bitmap):
-            return None
-        bits = int.from_bytes(bitmap, "little")
-        return tuple(rank for rank in range(self.size) if bits >> rank & 1)
+        return _ranks_in(bitmap, self.size) if self.is_bitmap(bitmap) else None
 
     def is_bitmap(self, bitmap: bytes) -> bool:
         """Whether this is a set of this cohort's ranks."""
@@ -284,3 +284,9 @@ class Cohort(SessionMembers):
     def leader(self, turn: int) -> int:
         """Return the rank that leads in a turn; it rotates with the round."""
         return (self.round + self.attempt + turn) % self.size
+
+
+@lru_cache(maxsize=BITMAPS_KEPT)
+def _ranks_in(bitmap: bytes, size: int) -> tuple[int, ...]:
+    bits = int.from_bytes(bitmap, "little")
+    return tuple(rank for rank in range(size) if bits >> rank & 1)

@@ -22,6 +22,7 @@ from p2pfl_crypto.sealing import NONCE_BYTES, directional_key, seal
 from p2pfl_crypto.shamir import (
     WIDE_BYTES,
     InconsistentShares,
+    InvalidShare,
     Rebuilder,
     entropy_bytes_for,
     scalar_of,
@@ -33,7 +34,7 @@ from p2pfl_crypto.transcripts import (
     pair_mask_key,
     seed_commitment,
     self_mask_key,
-    share_digest,
+    share_digests,
     sum_digest,
 )
 from p2pfl_gossip.actions import Job, LocalProtocolError, Vector
@@ -364,9 +365,8 @@ def _deal(job: Deal) -> Dealt:
     return Dealt(
         commitment=seed_commitment(job.tau1, job.rank, job.secrets.seed),
         share_digests=b"".join(
-            share_digest(job.tau1, kind, job.rank, holder, share)
-            for kind, shares in ((b"b", shares_b), (b"s", shares_s))
-            for holder, share in zip(job.members, shares, strict=True)
+            share_digests(job.tau1, b"b", job.rank, job.members, shares_b)
+            + share_digests(job.tau1, b"s", job.rank, job.members, shares_s)
         ),
         own_shares=shares_b[own] + shares_s[own],
         sealed=sealed,
@@ -431,11 +431,11 @@ def _restore(
         try:
             restored = rebuilder.rebuild_all([dealings[dealer] for dealer in dealers])
             secrets |= zip(dealers, restored, strict=True)
-        except InconsistentShares:
+        except (InconsistentShares, InvalidShare):
             for dealer in dealers:
                 try:
                     secrets[dealer] = rebuilder.rebuild(dealings[dealer])
-                except InconsistentShares:
+                except (InconsistentShares, InvalidShare):  # Or a share is no scalar.
                     liars.append(dealer)
     return secrets, liars
 

@@ -20,6 +20,9 @@ from p2pfl_gossip.masked_sum.sharing import Sharing
 
 MASK_JOBS_MAX = 2
 """Chunks masked at once: two threads double the rate; more would only hold more memory."""
+SECOND_JOB_ENTRIES = 2**18
+"""A shorter vector is masked by one job at a time: a second one makes all ciphers anew, which takes
+as long as 40 KB of each stream."""
 UNSENT_BYTES_MAX = 64 * 2**20
 """Masked bytes that wait for a link before the next chunk is masked: 16 chunks of 4 MiB. A vector
 of any length needs no second copy, and one slow owner does not hold up the others at once."""
@@ -88,7 +91,8 @@ class Masking:
                 key = pair_mask_key(dealt.pair_keys[other], tau2, rank, other)
                 masks.append(Mask(key, 1 if other > rank else -1))
         self._masks = tuple(masks)
-        self._idle_streams = [MaskStreams(masks) for _ in range(MASK_JOBS_MAX)]
+        jobs = MASK_JOBS_MAX if len(self._vector) >= SECOND_JOB_ENTRIES else 1
+        self._idle_streams = [MaskStreams(masks) for _ in range(jobs)]
         # Of the session, not of tau2: the secret is of this session alone, in which one vector is
         # masked once. So the rounding does not depend on keys that others drew.
         self._rounding_key = rounding_key(secrets.rounding, self._core.cohort.session, rank)

@@ -35,6 +35,7 @@ class Revealing:
         self._scalar_shares: dict[int, dict[int, bytes]] = {}
         self._revealers: dict[int, Reveal] = {}
         self._is_rebuilding = False
+        self._is_checking = False
         self._told: Callable[[], None] | None = None
         self.masks: tuple[Mask, ...] | None = None
 
@@ -79,35 +80,54 @@ class Revealing:
             self._rebuild_if_enough()
 
     def on_reveal(self, sender: int, message: Reveal) -> None:
-        """Take a member's shares; those whose digest is not the dealer's are dropped."""
+        """Take a member's shares. They are right if the secrets that they give are."""
         if message.ballot != self._ballot:
             raise RemoteProtocolError("wrong_ballot")
         if len(message.shares) != 32 * (len(self._members) + len(self._dropped)):
             raise RemoteProtocolError("bad_reveal")
         if sender not in self._sharing.dealers:
             raise RemoteProtocolError("not_in_list")
-        if sender in self._revealers or self._is_rebuilding or self.masks is not None:
+        if sender in self._revealers or self.masks is not None:
             return
         self._take(sender, message)
 
     def _take(self, holder: int, message: Reveal) -> None:
         self._revealers[holder] = message
-        core, sharing, place, corrupt = self._core, self._sharing, 0, False
-        tau1 = sharing.tau1
+        self._keep_shares(holder, message)
+        self._rebuild_if_enough()
+
+    def _keep_shares(self, holder: int, message: Reveal) -> None:
+        place, corrupt = 0, False
         for kind, shares_of in ((b"b", self._seed_shares), (b"s", self._scalar_shares)):
             for dealer, shares in shares_of.items():
                 share = message.shares[32 * place : 32 * place + 32]
                 place += 1
                 if share == _NO_SHARE:
                     continue
-                expected = sharing.share_digest_in(sharing.headers[dealer], kind, holder)
-                if core.share_digest(tau1, kind, dealer, holder, share) == expected:
-                    shares[holder + 1] = share
-                else:
+                if self._is_checking and not self._is_dealt(kind, dealer, holder, share):
                     corrupt = True
+                else:
+                    shares[holder + 1] = share
         if corrupt:
-            core.blame(holder, "corrupt_reveal")
-        self._rebuild_if_enough()
+            self._core.blame(holder, "corrupt_reveal")
+
+    def _is_dealt(self, kind: bytes, dealer: int, holder: int, share: bytes) -> bool:
+        """Whether a share is the one that its dealer committed to."""
+        sharing = self._sharing
+        expected = sharing.share_digest_in(sharing.headers[dealer], kind, holder)
+        return self._core.share_digest(sharing.tau1, kind, dealer, holder, share) == expected
+
+    def _check_shares(self) -> None:
+        """Drop the shares that no dealer dealt; from now on each is checked as it comes.
+
+        A share is checked against its dealer's header only once secrets came out wrong: each takes
+        a hash, there are t n of them, and the secrets are checked in any case.
+        """
+        self._is_checking = True
+        for shares in (*self._seed_shares.values(), *self._scalar_shares.values()):
+            shares.clear()
+        for holder, message in self._revealers.items():
+            self._keep_shares(holder, message)
 
     def _rebuild_if_enough(self) -> None:
         cohort, sharing = self._core.cohort, self._sharing
@@ -134,6 +154,10 @@ class Revealing:
     def _on_rebuilt(self, result: Rebuilt) -> None:
         core = self._core
         self._is_rebuilding = False
+        if result.liars and not self._is_checking:
+            self._check_shares()
+            self._rebuild_if_enough()
+            return
         if result.liars:
             for rank in result.liars:
                 reveals = (self._revealers[holder] for holder in sorted(self._revealers))

@@ -5,7 +5,13 @@ import struct
 
 import pytest
 
-from p2pfl_crypto.transcripts import SUITE, group_session_id, session_id
+from p2pfl_crypto.transcripts import (
+    SUITE,
+    group_session_id,
+    session_id,
+    share_digest,
+    share_digests,
+)
 
 LARGEST = {
     "round_number": 2**64 - 2,
@@ -71,3 +77,12 @@ def test_a_groups_session_is_named_by_the_formula(numbers: dict[str, int]) -> No
     )
     text = b"".join(struct.pack("<Q", len(part)) + part for part in parts)
     assert named == hashlib.blake2b(text, digest_size=32, person=b"p2pfl/group-sid").digest()
+
+
+def test_many_shares_are_digested_as_each_is() -> None:
+    holders, shares = [0, 7, 127, 128, 300], [bytes([number]) * 32 for number in range(5)]
+    for kind in (b"b", b"s"):
+        assert share_digests(b"t" * 32, kind, 3, holders, shares) == [
+            share_digest(b"t" * 32, kind, 3, holder, share)
+            for holder, share in zip(holders, shares, strict=True)
+        ]
