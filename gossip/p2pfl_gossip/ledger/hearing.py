@@ -200,6 +200,10 @@ class Hearing:
         if message.epoch != self._seat.epoch.number:
             return
         self._parts.signing.on_signature(message)
+        own = self._parts.standing.signed(message.round)
+        if own is not None and own.said.entry != message.entry:
+            # One of us has false sums: whoever signed both of a chunk is named by that.
+            self._parts.sessions.compare(message.round, rank)
 
     # --- evidence ---------------------------------------------------------------------------
 

@@ -100,7 +100,12 @@ class Life:
             contradicted=self._on_two_entries,
         )
         sessions = Sessions(
-            seat, records, ended=self._on_sum_ended, spent=self._on_spent, session_type=session_type
+            seat,
+            records,
+            ended=self._on_sum_ended,
+            spent=self._on_spent,
+            blamed=self._take_blame,
+            session_type=session_type,
         )
         evidence = EvidenceBook(seat, sessions.name_of)
         evidence.restore(records)

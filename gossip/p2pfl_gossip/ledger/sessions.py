@@ -73,6 +73,8 @@ class _Session:
     machine: GroupSum
     is_spent: bool = False
     is_told: bool = False
+    blamed: int = 0  # How many of its blames were told of.
+    compared: tuple[int, ...] = ()
 
 
 class Sessions:
@@ -83,6 +85,7 @@ class Sessions:
         records: what earlier incarnations persisted; each session's steps are noted in it.
         ended: is called with the end of each.
         spent: is called once the update of the session under way has left us.
+        blamed: is called with the round and each blame that comes after the end of its session.
         session_type: the machine of a session; a simulation that only models masks has another.
     """
 
@@ -93,10 +96,11 @@ class Sessions:
         *,
         ended: Callable[[SumEnded], None],
         spent: Callable[[], None],
+        blamed: Callable[[int, Blame], None],
         session_type: type[GroupSum] = GroupSum,
     ) -> None:
         self._seat, self._records = seat, records
-        self._ended, self._spent = ended, spent
+        self._ended, self._spent, self._blamed = ended, spent, blamed
         self._session_type = session_type
         self._round = 0
         self._secrets: tuple[int, Secrets] | None = None
@@ -234,9 +238,11 @@ class Sessions:
                 session.is_spent = True
                 self._spent()
             outcome = machine.outcome
+            if session.is_told:
+                self._tell_late_blames(round_, session)
             if outcome is None or session.is_told:
                 continue
-            session.is_told = True
+            session.is_told, session.blamed = True, len(machine.blames)
             self._report(round_, session, outcome)
             cohort = session.cohort
             self._ended(
@@ -249,6 +255,20 @@ class Sessions:
                     outcome.blames,
                 )
             )
+
+    def _tell_late_blames(self, round_: int, session: _Session) -> None:
+        for blame in session.machine.blames[session.blamed :]:
+            session.blamed += 1
+            self._blamed(round_, blame)
+
+    def compare(self, round_: int, rank: int) -> None:
+        """Ask a member that came to another entry by which digests it took its sums; once."""
+        session = self._sessions.get(round_)
+        if session is None or rank in session.compared:
+            return
+        session.compared = (*session.compared, rank)
+        peer = self._seat.epoch.members[rank]
+        self._take(session.machine.ask_digests(self._seat.now_s, peer))
 
     def _report(self, round_: int, session: _Session, outcome: Sums | Aborted) -> None:
         seat, name = self._seat, session.cohort.session
