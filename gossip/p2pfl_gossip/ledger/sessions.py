@@ -23,7 +23,7 @@ from p2pfl_gossip.masked_sum.jobs import Secrets, make_secrets
 from p2pfl_gossip.masked_sum.journal import KEY_PREFIX, read_record
 from p2pfl_gossip.masked_sum.messages import SessionMessage
 from p2pfl_gossip.masked_sum.phases import Phase
-from p2pfl_gossip.records import MalformedFrame, Message, Record
+from p2pfl_gossip.records import MalformedFrame, Record
 
 EARLY_MESSAGES_MAX = 32
 """Kept from one member for a session that has not begun here; as a session keeps for a phase."""
@@ -332,9 +332,7 @@ class Sessions:
             self._take(session.machine.on_peer_down(self._seat.now_s, peer))
         self._settle()
 
-    def _of(self, message: Message) -> _Session | None:
-        if not isinstance(message, SessionMessage):
-            raise RemoteProtocolError("unexpected_message")
+    def _of(self, message: SessionMessage) -> _Session | None:
         return self._sessions.get(self._names.get(message.session, -1))
 
 
