@@ -358,6 +358,83 @@ GROUPS = (
 )
 """Checks of a group's session."""
 
+STATES = tuple(
+    Fault(name, f"gossip/p2pfl_gossip/ledger/{file}", old, new, f"tests/unit/gossip/ledger/{test}")
+    for name, file, old, new, test in (
+        (
+            "a chunk of a state is what its digest says",
+            "intake.py",
+            "if digest != self._digests[chunk.number]:",
+            "if False:",
+            "test_fetching.py::test_what_a_liar_brought_rightly_stays",
+        ),
+        (
+            "a list of chunk digests is what the item's digest says",
+            "fetching.py",
+            "if told != self._list if self._list else not self._item.is_list(told):",
+            "if False:",
+            "test_fetching.py::test_a_false_list_is_found_and_another_taken",
+        ),
+        (
+            "a list that comes later is the one that is known",
+            "fetching.py",
+            "if told != self._list if self._list else not self._item.is_list(told):",
+            "if not self._list and not self._item.is_list(told):",
+            "test_fetching.py::test_a_false_list_is_found_after_the_right_one_too",
+        ),
+        (
+            "a liar's link ends",
+            "fetching.py",
+            "[*self._leave(holder, HolderState.LIAR), Disconnect(holder.peer, reason)]",
+            "self._leave(holder, HolderState.LIAR)",
+            "test_fetching.py::test_a_false_list_is_found_and_another_taken",
+        ),
+        (
+            "a liar is asked no more",
+            "fetching.py",
+            "if holder.is_in_use or holder.state == HolderState.LIAR:",
+            "if holder.is_in_use:",
+            "test_fetching.py::test_a_liar_is_not_asked_again",
+        ),
+        (
+            "two bodies that bring one chunk do not write to one place",
+            "intake.py",
+            "elif number in self._writers:",
+            "elif False:",
+            "test_fetching.py::test_a_slow_body_does_not_spoil_what_a_fast_one_brings",
+        ),
+        (
+            "a holder that takes long is relieved",
+            "chunk_asking.py",
+            "if slow_at_s > now_s:",
+            "if True:",
+            "test_fetching.py::test_a_slow_holder_is_relieved_by_a_fast_one",
+        ),
+        (
+            "who is asked within a timer is watched too",
+            "fetching.py",
+            "for it in holders if it.is_waited_for]",
+            "for it in holders if it.is_waited_for and not self._is_sharing]",
+            "test_fetching.py::test_who_takes_the_place_of_one_that_stalled_is_watched_as_well",
+        ),
+        (
+            "what is held is the item",
+            "shelf.py",
+            "if len(vector) != item.length or not item.is_list(chunk_digests):",
+            "if False:",
+            "test_shelf.py::test_what_is_held_must_be_the_item",
+        ),
+        (
+            "what is on its way is not sent twice",
+            "shelf.py",
+            "if key in giving:",
+            "if False:",
+            "test_shelf.py::test_what_is_on_its_way_is_not_sent_twice",
+        ),
+    )
+)
+"""What keeps a state that is fetched right, and the fetch going."""
+
 REFUSALS = tuple(as_fault(place, TABLE[place.name]) for place in places() if place.name in TABLE)
 """Each refusal, blame and disconnect in gossip, taken out."""
 
@@ -369,6 +446,7 @@ PLANTED: tuple[Fault, ...] = (
     *RECORDS,
     *PROOFS,
     *GROUPS,
+    *STATES,
     *LIMITS,
     *REFUSALS,
 )

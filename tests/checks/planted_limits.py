@@ -8,6 +8,8 @@ GOSSIP = "tests/checks/test_limits_of_gossip.py::test_"
 DAEMON = "tests/checks/test_limits_of_daemon.py::test_"
 LEARNER = "tests/unit/learner/test_limits_of_learner.py::test_"
 LIBP2P = "tests/checks/test_limits_of_libp2p.py::test_"
+SHELF = "tests/unit/gossip/ledger/test_shelf.py::test_"
+FETCH = "tests/unit/gossip/ledger/test_fetching.py::test_"
 
 _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
     # File, name of the limit, text, what takes its place, test.
@@ -612,6 +614,55 @@ _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
         ", STACK_BYTES_MAX // (4 * layout.length))",
         ", 99)",
         f"{LEARNER}peers_and_bytes_of_one_stack",
+    ),
+    (
+        "gossip/p2pfl_gossip/ledger/shelf.py",
+        "GIVING_MAX",
+        "len(giving) >= GIVING_MAX or not self._may_give",
+        "not self._may_give",
+        f"{SHELF}a_few_requests_of_one_member_are_under_way",
+    ),
+    (
+        "gossip/p2pfl_gossip/ledger/shelf.py",
+        "GIVEN_MAX",
+        "return GIVEN_MAX * (",
+        "return 99 * (",
+        f"{SHELF}one_member_gets_each_item_a_few_times_in_a_period",
+    ),
+    (
+        "gossip/p2pfl_gossip/ledger/state_messages.py",
+        "CHUNKS_PER_REQUEST_MAX",
+        "Range(ge=1, le=CHUNKS_PER_REQUEST_MAX)",
+        "Range(ge=1)",
+        f"{SHELF}a_request_leads_to_a_bounded_number_of_chunks",
+    ),
+    (
+        "gossip/p2pfl_gossip/ledger/state_messages.py",
+        "PAGE_CHUNKS_MAX",
+        "ByteSize(max_length=PAGE_CHUNKS_MAX * DIGEST_BYTES)",
+        "ByteSize(max_length=2**31)",
+        f"{SHELF}a_page_is_bounded",
+    ),
+    (
+        "gossip/p2pfl_gossip/ledger/chunk_asking.py",
+        "REQUESTS_PER_HOLDER_MAX",
+        "for turn in range(REQUESTS_PER_HOLDER_MAX):",
+        "for turn in range(9):",
+        f"{FETCH}what_is_asked_of_one_holder_at_once_is_bounded",
+    ),
+    (
+        "gossip/p2pfl_gossip/ledger/fetching.py",
+        "HOLDERS_IN_USE_MAX",
+        "if in_use < HOLDERS_IN_USE_MAX and",
+        "if",
+        f"{FETCH}some_holders_are_asked_at_once_and_others_in_their_place",
+    ),
+    (
+        "gossip/p2pfl_gossip/ledger/fetching.py",
+        "LOSSES_MAX",
+        "if holder.losses >= LOSSES_MAX and",
+        "if False and",
+        f"{FETCH}who_only_loses_bodies_has_stalled",
     ),
 )
 

@@ -5,6 +5,7 @@ by chunks from several members), both are in the journal, and then it is the hea
 whose model nobody gives raises nobody's head; what was fetched of it stays.
 """
 
+from bisect import bisect
 from typing import Protocol
 
 from p2pfl_crypto.identity import PeerId
@@ -148,11 +149,14 @@ class Heads:
     ) -> None:
         seat, epoch = self._seat, self._history.epochs[step.entry.epoch]
         self._drop_fetch()
-        signers = epoch.unpack(certificate.signers) or ()
-        holders = [epoch.members[rank] for rank in signers]
-        if sender is not None and sender not in holders:
-            holders.append(sender)
         own = seat.identity.peer_id
+        # Who shows the certificate has its model. Of the signers each asks others first: all that
+        # come back at one time must not ask the same few.
+        signers = epoch.unpack(certificate.signers) or ()
+        first = bisect(signers, seat.rank)
+        holders = [epoch.members[rank] for rank in signers[first:] + signers[:first]]
+        if sender is not None:
+            holders = [sender, *(peer for peer in holders if peer != sender)]
         desk = seat.desk.sub(self._on_answer)
         fetch = StateFetch(step.entry.state[0], desk=desk, deadline_s=seat.epoch.charter.relay_s)
         self._fetch = (step, certificate, fetch)

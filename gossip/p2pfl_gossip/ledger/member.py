@@ -298,8 +298,10 @@ class GroupMember(DeskMachine):
         if fetch is not self._started.parts.heads.fetch:
             return []
         seat = self._begin(now_s)
-        seat.actions += fetch.on_bulk_chunk(now_s, sender, bulk, chunk)
-        self._started.progress()
+        actions = fetch.on_bulk_chunk(now_s, sender, bulk, chunk)
+        seat.actions += actions
+        if actions:  # Most pieces end no chunk, and change nothing.
+            self._started.progress()
         return seat.take()
 
     def on_bulk_end(

@@ -17,6 +17,8 @@ CHUNKS_PER_REQUEST_MAX = 64
 """Chunks that one request of some 50 bytes leads to. A body of 64 MiB is long enough that a link
 with a round trip of a fifth of a second is busy, once its window has grown."""
 
+ChunkCount = Annotated[int, Range(ge=1, le=CHUNKS_PER_REQUEST_MAX)]
+
 
 class StateMessage(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A message about the item of a state that has this digest."""
@@ -45,14 +47,14 @@ class ChunksRequest(StateMessage, frozen=True, tag=143):
     """Give me `count` chunks of the item, from `first` on."""
 
     first: UInt32
-    count: Annotated[int, Range(ge=1, le=CHUNKS_PER_REQUEST_MAX)]
+    count: ChunkCount
 
 
 class StateChunks(StateMessage, frozen=True, tag=144):
     """The body is `count` chunks of the item, from `first` on."""
 
     first: UInt32
-    count: Annotated[int, Range(ge=1, le=CHUNKS_PER_REQUEST_MAX)]
+    count: ChunkCount
 
 
 class ChunksCancel(StateMessage, frozen=True, tag=145):

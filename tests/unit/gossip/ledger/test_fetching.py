@@ -1,5 +1,6 @@
 """Fetching an item from several holders, any of whom may lie, stall, slow down or go."""
 
+import contextlib
 from collections.abc import Iterable
 from random import Random
 from typing import Any
@@ -11,10 +12,12 @@ from fetch_world import FetchWorld, Giver, a_model, spoil_memory
 from p2pfl_gossip.actions import (
     Action,
     Disconnect,
+    LocalProtocolError,
     PeerId,
     RemoteProtocolError,
     Send,
     SendBulk,
+    Work,
 )
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.ledger.chunk_asking import REQUESTS_PER_HOLDER_MAX
@@ -36,7 +39,13 @@ from p2pfl_gossip.ledger.state_messages import (
     StateRefusal,
     StateRequest,
 )
-from p2pfl_gossip.ledger.states import CHUNK_ENTRIES, StateItem, digest_state, item_digest
+from p2pfl_gossip.ledger.states import (
+    CHUNK_ENTRIES,
+    StateItem,
+    digest_state,
+    item_digest,
+    perform,
+)
 from p2pfl_gossip.records import Message
 
 
@@ -289,6 +298,47 @@ def test_a_slow_holder_is_relieved_by_a_fast_one() -> None:
     world.drain()
     assert world.peers[0] in world.cancels  # It was told to stop.
     assert share_of(world, 0) < 0.3
+
+
+def test_a_slow_body_does_not_spoil_what_a_fast_one_brings() -> None:
+    """Both bring one chunk at one time; a quarter of the slow one's is false."""
+    world = FetchWorld([Giver(), Giver()], chunks=2)
+    fetch, digest = world.fetch, world.state.item.digest
+    slow, fast = world.peers
+    values, quarter = world.model.view(np.uint8), 2**18
+    fetch.start(0.0, world.peers)
+    jobs: list[Any] = []
+
+    def do(actions: list[Action]) -> None:
+        jobs.extend(action for action in actions if isinstance(action, Work))
+
+    def bring(peer: PeerId, bulk: int, number: int, *, is_true: bool = True) -> None:
+        piece = values[number * quarter : (number + 1) * quarter]
+        given = (piece if is_true else piece ^ 1).tobytes()
+        do(fetch.on_bulk_chunk(world.now_s, peer, bulk, memoryview(given)))
+
+    world.now_s = 0.01
+    for peer in world.peers:
+        fetch.on_message(world.now_s, peer, StateChunkDigests(digest, 0, world.state.chunk_digests))
+    for bulk, peer in enumerate(world.peers):
+        assert fetch.on_bulk_begin(world.now_s, peer, bulk, StateChunks(digest, bulk, 1))[0]
+    bring(slow, 0, 0)
+    world.now_s = 0.02
+    for number in range(4, 8):
+        bring(fast, 1, number)
+    world.now_s = 0.5
+    for ticket in world.desk.open:
+        with contextlib.suppress(LocalProtocolError):  # It is the job's.
+            do(world.desk.on_timer(world.now_s, ticket))
+    assert fetch.on_bulk_begin(world.now_s, fast, 2, StateChunks(digest, 0, 1))[0]
+    for number in range(3):
+        bring(fast, 2, number)
+    bring(slow, 0, 1, is_true=False)
+    bring(fast, 2, 3)
+    for work in jobs:
+        actions = world.desk.on_work_done(world.now_s, work.ticket, perform(work.job))
+        assert not any(isinstance(action, Disconnect) for action in actions)
+    world.require_whole()
 
 
 def test_who_is_named_late_takes_part() -> None:
