@@ -625,9 +625,16 @@ _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
     (
         "gossip/p2pfl_gossip/ledger/shelf.py",
         "GIVEN_MAX",
-        "return GIVEN_MAX * (",
-        "return 99 * (",
+        "max(GIVEN_MAX * whole,",
+        "max(99 * whole,",
         f"{SHELF}one_member_gets_each_item_a_few_times_in_a_period",
+    ),
+    (
+        "gossip/p2pfl_gossip/ledger/shelf.py",
+        "GIVEN_CHUNKS_MIN",
+        "return max(GIVEN_MAX * whole, GIVEN_CHUNKS_MIN)",
+        "return GIVEN_MAX * whole",
+        f"{SHELF}of_a_small_item_a_member_gets_some_more",
     ),
     (
         "gossip/p2pfl_gossip/ledger/state_messages.py",

@@ -41,6 +41,10 @@ GIVING_MAX = 4
 GIVEN_MAX = 4
 """How often a member gets all of an item in one period: it may restart, and lose what it had."""
 
+GIVEN_CHUNKS_MIN = 32
+"""Chunks and pages that a member gets in one period, however small the item: links lose some, and
+who asks the same of several holders takes a page of each."""
+
 GIVING_PERIOD_S = 600.0
 """After that long a member is given all of an item again; what is final may be held for years."""
 
@@ -54,7 +58,8 @@ class _Held:
     @property
     def allowance(self) -> int:
         """Chunks and pages that one member gets in one period."""
-        return GIVEN_MAX * (self.item.chunk_count + page_count(self.item))
+        whole = self.item.chunk_count + page_count(self.item)
+        return max(GIVEN_MAX * whole, GIVEN_CHUNKS_MIN)
 
 
 @dataclass(slots=True)

@@ -16,7 +16,13 @@ from p2pfl_gossip.actions import (
     SendBulk,
 )
 from p2pfl_gossip.desk import Desk
-from p2pfl_gossip.ledger.shelf import GIVEN_MAX, GIVING_MAX, GIVING_PERIOD_S, Shelf
+from p2pfl_gossip.ledger.shelf import (
+    GIVEN_CHUNKS_MIN,
+    GIVEN_MAX,
+    GIVING_MAX,
+    GIVING_PERIOD_S,
+    Shelf,
+)
 from p2pfl_gossip.ledger.state_messages import (
     CHUNKS_PER_REQUEST_MAX,
     PAGE_CHUNKS_MAX,
@@ -224,3 +230,16 @@ def test_pages_count_as_what_is_given() -> None:
         (send,) = holding.ask(StateRequest(DIGEST, 0))
         assert send.message != StateRefusal(DIGEST)  # type: ignore[union-attr]
     assert holding.ask(StateRequest(DIGEST, 0)) == REFUSED
+
+
+def test_of_a_small_item_a_member_gets_some_more() -> None:
+    """It has one chunk and one page; who asks for both again and again may have lost them."""
+    model = a_model(0.1)
+    state = digest_state("model", model)
+    shelf = Shelf(Desk())
+    shelf.hold(state.item, model, state.chunk_digests)
+    asked = StateRequest(state.item.digest, 0)
+    refused = [Send(ASKER, StateRefusal(state.item.digest))]
+    for _ in range(GIVEN_CHUNKS_MIN):
+        assert shelf.on_message(0.0, ASKER, asked) != refused
+    assert shelf.on_message(0.0, ASKER, asked) == refused
