@@ -346,7 +346,7 @@ GROUPS = (
         """for chunk in self._live:
             self._step_in(chunk)""",
         "pass",
-        f"{_GROUP}an_owner_that_dies_after_the_vote_costs_no_time",
+        f"{_GROUP}an_owner_that_dies_after_the_vote_costs_no_time[2]",
     ),
     Fault(
         "the ring is another one in each round",

@@ -338,16 +338,17 @@ def test_deputies_that_own_nothing_ask_for_the_shares() -> None:
     assert sorted(worked) == sorted(deputies)
 
 
-def test_an_owner_that_dies_after_the_vote_costs_no_time() -> None:
+@pytest.mark.parametrize("seed", range(4))
+def test_an_owner_that_dies_after_the_vote_costs_no_time(seed: int) -> None:
     """Who hears of it steps in, and confirms what the other owner finds."""
     cohort, people = make_epoch(8, 24)
-    driver = GroupDriver(cohort, people, 2)
+    driver = GroupDriver(cohort, people, seed)
     victim = owners(driver, chunk_owned_by_no_leader(driver))[0]
 
     def crash(driver: SessionDriver, rank: int, _action: Action) -> bool:
         return rank == victim and driver.machines[rank].phase == Phase.REVEAL
 
-    driver = GroupDriver(cohort, people, 2, before=crash, tells_down=True)
+    driver = GroupDriver(cohort, people, seed, before=crash, tells_down=True)
     driver.run(until_s=cohort.patience.sums_s)
     assert len(check(driver)) == 7
 

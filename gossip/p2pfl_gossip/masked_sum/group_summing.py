@@ -134,8 +134,8 @@ class GroupSumming(Summing):
 
     def _sources(self, chunk: int, member: int, attempt: int) -> tuple[int, ...]:
         """Ask an owner that may have it; and the member itself, where the owner is silent."""
-        said = self._said[chunk]
-        owners = sorted(self._live[chunk], key=lambda rank: rank not in said)
+        said, gone = self._said[chunk], self._core.gone
+        owners = sorted(self._live[chunk], key=lambda rank: (rank not in said, rank in gone))
         owner = owners[attempt % len(owners)]
         return (owner,) if owner in said and not attempt else (owner, member)
 
