@@ -36,6 +36,7 @@ def test_a_group_comes_to_one_certified_model_and_is_started_again(
                 peer.until("finished")
             status = json.loads(p2pfl("peer", "status", str(group[0]), "--json").out)
             shown = p2pfl("peer", "status", str(group[0])).out
+            verified = p2pfl("ledger", "verify", str(group[0]), "--json")  # Beside its peer.
             for peer in peers:
                 peer.stop()
                 assert peer.end() == 0
@@ -50,6 +51,12 @@ def test_a_group_comes_to_one_certified_model_and_is_started_again(
         assert re.search(r"head +[0-9a-f]{16} \(height 3, try \d+\)", shown)
         assert re.search(r"peer-0 +self +in [23] of 3", shown)
         assert len({model_of(member) for member in group}) == 1
+        found = json.loads(verified.out)
+        assert (verified.code, found["is_whole"], found["models"]) == (0, True, 3)
+        # Members write the same history down, each by itself.
+        shown_by = [json.loads(p2pfl("ledger", "show", str(it), "--json").out) for it in group]
+        sums = [[it["entry"] for it in of["entries"] if it["kind"] == "sum"] for of in shown_by]
+        assert [found == sums[0] and len(found) == 3 for found in sums] == [True] * 5
 
 
 def test_a_member_with_another_task_is_named_and_the_others_go_on(
