@@ -1,10 +1,11 @@
 """Random scenarios by seed: faults and liars, then the network heals, and all must finish.
 
-    ./scripts/bench sweep --seeds 1000 [--from K] [--jobs 2] [--plant NAME]
+    ./scripts/bench sweep --seeds 1000 [--from K] [--jobs 2] [--ledger] [--plant NAME]
 
 For each seed it draws an algorithm, sizes, links, faults and liars, runs the peers, and heals the
 network after a drawn time. What `p2pfl_simulations/checkers` states must hold all the while, and
-every honest peer must finish within the time that deadlines add up to.
+every honest peer must finish within the time that deadlines add up to. With `--ledger`, all seeds
+are groups, which certify their models.
 
 A violation prints one line, with the command that replays it; the exit code is then 1. With
 `--plant`, a fault is planted in the product, which the sweep is to find: it ends at the first
@@ -27,9 +28,9 @@ from p2pfl_simulations.liars.registry import shipped_liars
 REPORT_EVERY = 1000
 
 
-def run_all(seeds: range, jobs: int, plant: str) -> Iterable[Outcome]:
+def run_all(seeds: range, jobs: int, plant: str, *, ledger: bool) -> Iterable[Outcome]:
     """Run seeds in order, on a few processes or in this one."""
-    run = partial(run_seed, plant=plant)
+    run = partial(run_seed, plant=plant, ledger=ledger)
     if jobs == 1:
         yield from map(run, seeds)
         return
@@ -37,10 +38,10 @@ def run_all(seeds: range, jobs: int, plant: str) -> Iterable[Outcome]:
         yield from pool.map(run, seeds, chunksize=8)
 
 
-def find_planted(seeds: range, jobs: int, plant: str) -> int:
+def find_planted(seeds: range, jobs: int, plant: str, *, ledger: bool) -> int:
     """Run seeds until the planted fault is found: by a seed that is right without it."""
-    for outcome in run_all(seeds, jobs, plant):
-        if outcome.violation and not run_seed(outcome.seed).violation:
+    for outcome in run_all(seeds, jobs, plant, ledger=ledger):
+        if outcome.violation and not run_seed(outcome.seed, ledger=ledger).violation:
             print(
                 f"{plant} found after {outcome.seed - seeds.start + 1} seeds: {outcome.violation}"
             )
@@ -57,6 +58,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=100, help="how many")
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--ledger", action="store_true", help="groups, which keep a ledger")
     parser.add_argument("--plant", choices=PLANTS, default="", metavar="NAME", help="see --plants")
     parser.add_argument("--plants", action="store_true", help="list what can be planted")
     parser.add_argument("--nice", type=int, default=10, help="how far to give way to other work")
@@ -69,15 +71,15 @@ def main() -> int:
     shipped_liars()  # Imports them all, so that a long sweep is of the code that it began with.
     seeds = range(arguments.first, arguments.first + arguments.seeds)
     if arguments.plant:
-        return find_planted(seeds, arguments.jobs, arguments.plant)
-    return sweep(seeds, arguments.jobs)
+        return find_planted(seeds, arguments.jobs, arguments.plant, ledger=arguments.ledger)
+    return sweep(seeds, arguments.jobs, ledger=arguments.ledger)
 
 
-def sweep(seeds: range, jobs: int) -> int:
+def sweep(seeds: range, jobs: int, *, ledger: bool) -> int:
     """Run all seeds, and report now and then."""
     kinds: Counter[str] = Counter()
     failed, events, cpu_s = 0, 0, 0.0
-    for outcome in run_all(seeds, jobs, ""):
+    for outcome in run_all(seeds, jobs, "", ledger=ledger):
         kinds += outcome.kinds
         events += outcome.events
         cpu_s += outcome.cpu_s

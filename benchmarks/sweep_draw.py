@@ -52,6 +52,13 @@ STRATEGIES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("withheld-shares", {"broken": True}),
 )
 
+LATENCIES: tuple[dict[str, Any], ...] = (
+    {"kind": "constant", "mean_s": 0.05},
+    {"kind": "exponential", "mean_s": 0.05},
+    {"kind": "lognormal", "median_s": 0.02, "sigma": 1.0},
+    {"kind": "uniform", "low_s": 0.0, "high_s": 0.2},
+)
+
 DISKS: tuple[dict[str, Any], ...] = (
     {"kind": "none"},
     {"kind": "none"},
@@ -84,11 +91,13 @@ class Draw:
         scenario, faults = self.scenario, self.scenario.faults
         averaging = scenario.averaging
         masking = masking_of(scenario)
-        name = averaging.algorithm if masking == "none" else f"cohorts, masks {masking}"
+        name = averaging.algorithm
+        if masking != "none":
+            name += f", masks {masking}"
         found = Counter([f"averaging: {name}"])
         found[f"disk: {scenario.disk.kind}"] += 1
         found["jobs end in any order"] += scenario.compute.jitter > 0
-        for kind in ("churn", "dropout", "crash", "crash_at_action", "stragglers"):
+        for kind in ("churn", "dropout", "crash", "crash_at_action", "backups", "stragglers"):
             found[f"fault: {kind}"] += getattr(faults, kind) is not None
         found["fault: partition"] += bool(faults.partitions)
         found["fault: loss"] += scenario.network.loss > 0
@@ -116,14 +125,7 @@ def draw(seed: int) -> Draw:
         "learning": {"task": "integers", "training": {"steps": rng.randint(1, 3), "batch_size": 4}},
         "averaging": _averaging(rng, algorithm, peers, is_faulty),
         "network": {
-            "latency": rng.choice(
-                [
-                    {"kind": "constant", "mean_s": 0.05},
-                    {"kind": "exponential", "mean_s": 0.05},
-                    {"kind": "lognormal", "median_s": 0.02, "sigma": 1.0},
-                    {"kind": "uniform", "low_s": 0.0, "high_s": 0.2},
-                ]
-            ),
+            "latency": rng.choice(LATENCIES),
             "bandwidth_bytes_per_s": 10 ** rng.uniform(4.3, 7),
         },
         "compute": {"step_s": rng.choice([0.01, 0.3]), "speed_spread": rng.choice([1.0, 1.0, 4.0])},
@@ -139,7 +141,7 @@ def draw(seed: int) -> Draw:
     document["network"]["loss"] = rng.choice([0.0, 0.0, 0.0, 0.02, 0.1, 0.3])
     document["disk"] = rng.choice(DISKS)
     document["compute"]["jitter"] = rng.choice([0.0, 0.0, 0.5, 3.0])
-    document["faults"] = _faults(rng, heal_s)
+    document["faults"] = draw_faults(rng, heal_s)
     failing = rng.choice([0.0, 0.0, 0.0, 0.2]) if is_masked else 0.0
     if algorithm == "real" and rng.random() < 0.6:
         document["faults"]["liars"] = _liars(rng, document["averaging"]["cohort_size"])
@@ -188,7 +190,8 @@ def _averaging(rng: Random, algorithm: str, peers: int, is_faulty: bool) -> dict
     return {"algorithm": algorithm, **common}
 
 
-def _faults(rng: Random, heal_s: float) -> dict[str, Any]:
+def draw_faults(rng: Random, heal_s: float) -> dict[str, Any]:
+    """Draw what goes wrong until it is healed, but liars."""
     faults: dict[str, Any] = {}
     if rng.random() < 0.3:
         faults["churn"] = {

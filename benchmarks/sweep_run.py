@@ -10,17 +10,22 @@ from random import Random
 
 import numpy as np
 from sweep_draw import PERSIST_S_MAX, Draw, draw
+from sweep_ledger_draw import draw_group
 from sweep_plants import PLANTS
 
 from p2pfl.group.averaging import SESSION_DEADLINES
+from p2pfl.group.settings import GroupSettings
 from p2pfl.learner.learner import make_learner
 from p2pfl_gossip.actions import Event, Job
 from p2pfl_gossip.catch_up import FETCH_DEADLINES
 from p2pfl_gossip.learning import Train, WorkFailed
+from p2pfl_gossip.ledger.sessions import SESSION_RELAYS
+from p2pfl_gossip.masked_sum.cohort import liars_max_of
 from p2pfl_gossip.records import Record
 from p2pfl_simulations.batch import Worker
 from p2pfl_simulations.checkers import Violation, all_checkers
 from p2pfl_simulations.checkers.accounting import BytesAsFormula
+from p2pfl_simulations.checkers.ledger import Certifies
 from p2pfl_simulations.checkers.progress import AllFinish
 from p2pfl_simulations.host import SimulatedHost
 from p2pfl_simulations.running import Simulation
@@ -81,13 +86,16 @@ class Sweep:
         if drawn.failing:
             unlucky = Unlucky(learner, drawn.failing)
         self.all_finish = AllFinish()
+        self._is_group = scenario.averaging.algorithm == "group"
+        self._certifies = Certifies(certified_within(scenario.peers))
+        certifies = (self._certifies,) if self._is_group else ()
         self.end = _End(self.all_finish)
         self.simulation = Simulation(
             scenario,
             learner,
             lambda _: None,
             worker=unlucky if drawn.failing else None,
-            checkers=(*all_checkers(), self.all_finish),
+            checkers=(*all_checkers(), *certifies, self.all_finish),
             observers=(self.end,),
         )
         self.world = self.end.world = self.simulation.world
@@ -100,6 +108,8 @@ class Sweep:
         if drawn.is_faulty:
             world.network.stop_losses()
             self.simulation.faults.heal()
+        if self._is_group:
+            self._certifies.begin()
         self.end.stops = True
         world.is_over = self.all_finish.is_met
         world.run(max(world.queue.now_s, drawn.heal_s) + self.time_to_finish_s())
@@ -120,6 +130,8 @@ class Sweep:
         another seek and fetch; each liar may be the one that does not answer.
         """
         scenario = self.drawn.scenario
+        if self._is_group:
+            return self._group_time_to_finish_s()
         deadline_s = min(scenario.averaging.deadline_s, 100.0)
         deadlines = 2 if masking_of(scenario) == "none" else SESSION_DEADLINES
         training_s = max(self.simulation.faults.training_s) * (1 + scenario.compute.jitter)
@@ -128,6 +140,31 @@ class Sweep:
         searches = 2 + len(self.all_finish.watched.liars)
         search_s = searches * (1 + FETCH_DEADLINES) * deadline_s + SLACK_S
         return search_s + (scenario.rounds + 1) * round_s
+
+    def _group_time_to_finish_s(self) -> float:
+        """Return how long a group may take to certify all its models, and to make the last final.
+
+        Each may take as many rounds as `certified_within` says; a round is training, patience with
+        those that work, and a session's life, which liars may draw out to its end.
+        """
+        scenario = self.drawn.scenario
+        averaging = scenario.averaging
+        assert isinstance(averaging, GroupSettings)
+        relay_s = min(averaging.deadline_s, 100.0)
+        training_s = max(self.simulation.faults.training_s) * (1 + scenario.compute.jitter)
+        persisting_s = 0.0 if scenario.disk.kind == "none" else PERSISTS_A_ROUND * PERSIST_S_MAX
+        waiting_s = averaging.patience_s + (SESSION_RELAYS + 10) * relay_s
+        round_s = training_s + waiting_s + persisting_s + SLACK_S
+        return (scenario.rounds + 2) * certified_within(scenario.peers) * round_s
+
+
+def certified_within(members: int) -> int:
+    """Return within how many rounds a model must be certified, once nothing goes wrong but lies.
+
+    A round may be lost to each liar that leads it, or spoils its sum and is found out; a few go by
+    until members that were apart have met.
+    """
+    return 4 * (liars_max_of(members) + 1) + 4
 
 
 @dataclass(frozen=True)
@@ -149,10 +186,10 @@ class Outcome:
     events: int
 
 
-def run_seed(seed: int, plant: str = "") -> Outcome:
-    """Run one seed, with a fault planted in the product if one is named."""
+def run_seed(seed: int, plant: str = "", *, ledger: bool = False) -> Outcome:
+    """Run one seed, of a group if so asked, with a fault planted in the product if one is named."""
     started = time.process_time()
-    drawn = draw(seed)
+    drawn = draw_group(seed) if ledger else draw(seed)
     violation, events = "", 0
     # Push-sum may run away where a peer is cut off for long; only its liveness is looked at.
     is_wild = drawn.scenario.averaging.algorithm == "push-sum"
@@ -176,7 +213,7 @@ def run_seed(seed: int, plant: str = "") -> Outcome:
         scenario = drawn.scenario
         liars = ", ".join(it.strategy for it in scenario.faults.liars)
         lies = f", liars: {liars}" if liars else ""
-        planted = f" --plant {plant}" if plant else ""
+        planted = (" --ledger" if ledger else "") + (f" --plant {plant}" if plant else "")
         violation = (
             f"seed {seed} ({scenario.averaging.algorithm}, {scenario.peers} peers{lies}):"
             f" {violation}; replay: ./scripts/bench sweep --from {seed} --seeds 1{planted}"

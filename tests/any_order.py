@@ -23,7 +23,7 @@ from p2pfl_simulations.disk import Disks
 from p2pfl_simulations.draws import stream
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.faults import FaultInjector
-from p2pfl_simulations.group import Speeds, make_peers, make_roster
+from p2pfl_simulations.group import Speeds, make_gossips, make_roster
 from p2pfl_simulations.host import SimulatedHost
 from p2pfl_simulations.masking import MaskingWorker
 from p2pfl_simulations.network import Network
@@ -85,7 +85,7 @@ class Group:
             seed=scenario.seed,
             training_s=self.speeds.round_s(scenario.peers),
         )
-        self.make_peer = make_peers(scenario, self.roster, learner.initial_vector())
+        self.make_peer = make_gossips(scenario, self.roster, learner.initial_vector())
         self.reports: list[tuple[float, int, Event]] = []
         self.refused: list[str] = []
         self.crashes = 0

@@ -5,7 +5,7 @@ The claims and their limits are those of docs/threats.md.
 
 from p2pfl.group.cohort_sizes import with_cohort_size
 from p2pfl.group.roster_file import RosterFile
-from p2pfl.group.settings import AveragingSettings, CohortSettings
+from p2pfl.group.settings import MEMBERS_MAX, AveragingSettings, CohortSettings, GroupSettings
 from p2pfl_gossip.draw_risk import DrawRisk, draw_risk
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MIN, liars_max_of, threshold_of
 
@@ -82,19 +82,36 @@ def draw_of(averaging: AveragingSettings, peers: int, rounds: int) -> DrawRisk |
 
 def claim_sentence(averaging: AveragingSettings, peers: int, rounds: int) -> str:
     """Say against whom masked sums protect, and by what odds; empty where there are none."""
+    if isinstance(averaging, GroupSettings):
+        return _claim_of_group(averaging, peers)
     draw = draw_of(averaging, peers, rounds)
     if draw is None or not isinstance(averaging, CohortSettings):
         return ""
+    why = f"{peers:,} peers are too many for one group. " if peers > MEMBERS_MAX else ""
     share = f"{100 * averaging.assumed_liars:g} %"
     is_modelled = averaging.masking == "modelled"
     who = (
         "Masks are modelled here; real ones would protect" if is_modelled else "Masked sums protect"
     )
     return (
-        f"{who} {draw.claim}, if {share} of the peers lie or collude: a given peer's cohort has"
-        f" more of them than the {draw.liars_borne} that it bears with a chance of"
+        f"{why}{who} {draw.claim}, if {share} of the peers lie or collude: a given peer's cohort"
+        f" has more of them than the {draw.liars_borne} that it bears with a chance of"
         f" {chance(draw.peer_exceeded)} in some round, and of all {draw.cohorts:,} cohorts"
         f" {chance_count(draw.cohorts_exceeded)} do."
+    )
+
+
+def _claim_of_group(settings: GroupSettings, members: int) -> str:
+    if members < COHORT_SIZE_MIN:
+        return ""  # A roster that still lacks members.
+    liars, others = liars_max_of(members), threshold_of(members) - liars_max_of(members)
+    is_modelled = settings.masking == "modelled"
+    who = "Masks are modelled here; with real ones, up" if is_modelled else "Up"
+    return (
+        f"{who} to {liars} of the {members} members that lie or collude learn no more of a round"
+        f" than one sum of {others} others' updates or more, and every model is certified by"
+        f" {threshold_of(members)} members. That is claimed of one round: many rounds can be"
+        " compared."
     )
 
 

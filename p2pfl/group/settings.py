@@ -10,8 +10,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from p2pfl.learner.settings import SettingsTable
-from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MAX as MEMBERS_MAX
+from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MAX
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MIN as MASKED_COHORT_MIN
+
+MEMBERS_MAX = COHORT_SIZE_MAX
+"""Of a group; more gossip in cohorts."""
 
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 

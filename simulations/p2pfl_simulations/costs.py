@@ -1,6 +1,7 @@
 """How long the jobs of masked sums and of states take in virtual time, by their sizes."""
 
 from p2pfl_gossip.actions import Job
+from p2pfl_gossip.ledger.jobs import MakeModel, MakeUpdate
 from p2pfl_gossip.ledger.states import ENTRY_BYTES, DigestChunks, DigestState
 from p2pfl_gossip.masked_sum.jobs import (
     Deal,
@@ -19,6 +20,8 @@ ENCODE_MASKS = 5.5
 DIGEST_MASKS = 3.6
 DECODE_MASKS = 1.4
 ADD_MASKS = 0.2
+UPDATE_MASKS = 2.0
+APPLY_MASKS = 3.0
 
 SIGNATURES_A_MEMBER = 8
 """Of each other member, in a whole session: advert, header, ACK, manifest, receipt, vote, sum, and
@@ -54,6 +57,10 @@ def protocol_job_s(job: Job, costs: MaskingCosts) -> float | None:
             return len(job.bodies[0]) * masks * costs.entry_s
         case DecodeSum():
             return len(job.body) * DECODE_MASKS * costs.entry_s
+        case MakeUpdate():
+            return len(job.base) * UPDATE_MASKS * costs.entry_s
+        case MakeModel():
+            return len(job.base) * (APPLY_MASKS + DIGEST_MASKS) * costs.entry_s
         case DigestState():
             return len(job.vector) * DIGEST_MASKS * costs.entry_s
         case DigestChunks():

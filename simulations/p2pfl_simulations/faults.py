@@ -7,7 +7,7 @@ fault has random streams of its own, so one more kind of fault does not change t
 from p2pfl_gossip.actions import Event
 from p2pfl_gossip.events import AveragingStarted, Finished, RoundStarted
 from p2pfl_simulations.draws import array_stream, sampler, stream
-from p2pfl_simulations.scenario import FaultSettings, NetworkPartition
+from p2pfl_simulations.scenario import Backups, FaultSettings, NetworkPartition
 from p2pfl_simulations.testbed import PeerHandle, Testbed
 
 AT_ACTION = "crash_at_action"
@@ -37,6 +37,7 @@ class FaultInjector:
         self._finished: set[int] = set()  # Membership only.
         self._partition_rng = stream(seed, "faults/partition")
         self._churn_rng = stream(seed, "faults/churn")
+        self._backup_rng = stream(seed, "faults/backups")
         self._action_rng = stream(seed, f"faults/{AT_ACTION}")
         self._offline_s = {
             kind: sampler(distribution, array_stream(seed, f"faults/{kind}/offline"))
@@ -64,6 +65,8 @@ class FaultInjector:
                     )
         for host in world.hosts:
             self._plan_at_action(host)
+        if self._settings.backups:
+            self._copy_later(self._settings.backups)
         for partition in self._settings.partitions:
             world.queue.call_at(world.queue.now_s + partition.start_s, self._split, partition)
 
@@ -128,6 +131,25 @@ class FaultInjector:
             self._world.take_offline(host, "crash", kills=True)
             self._return_later(host, AT_ACTION)
 
+    def _copy_later(self, backups: Backups) -> None:
+        self._world.queue.call_at(
+            self._world.queue.now_s + backups.every_s, self._copy_records, backups
+        )
+
+    def _copy_records(self, backups: Backups) -> None:
+        if self._is_healed:
+            return
+        for host in self._world.hosts:
+            if self._backup_rng.random() < 0.5:  # So that copies are of different age.
+                self._world.copy_records(host)
+        self._copy_later(backups)
+
+    def _maybe_restore(self, host: PeerHandle) -> None:
+        """Have a process that is to start begin with an older copy of its records."""
+        backups = self._settings.backups
+        if backups and not self._is_healed and self._backup_rng.random() < backups.probability:
+            self._world.restore_records(host)
+
     def _end_session(self, host: PeerHandle) -> None:
         if self._is_healed or host.index in self._finished:
             return
@@ -144,6 +166,8 @@ class FaultInjector:
     def _return(self, host: PeerHandle, kind: str) -> None:
         if kind == AT_ACTION:
             self._plan_at_action(host)
+        if kind != "dropout" and not host.is_online:
+            self._maybe_restore(host)
         self._world.bring_online(host, "crash" if kind == AT_ACTION else kind)
         if kind == "churn" and not self._is_healed:
             self._next_session(host)

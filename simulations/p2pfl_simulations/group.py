@@ -13,18 +13,23 @@ from p2pfl.group.averaging import (
     peer_settings,
 )
 from p2pfl.group.cohort_sizes import with_cohort_size
+from p2pfl.group.founding import found
+from p2pfl.group.settings import GroupSettings
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Job, Vector
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.learning import Train
+from p2pfl_gossip.ledger.charter import CharterMember, Epoch, RefusedCharter
+from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.roster import Roster
 from p2pfl_simulations.costs import protocol_job_s
 from p2pfl_simulations.draws import stream
-from p2pfl_simulations.masking import SeededEntropy, SimulatedCohorts
-from p2pfl_simulations.modelled import ModelledCohorts
-from p2pfl_simulations.scenario import Scenario, ScenarioError
+from p2pfl_simulations.masking import SeededEntropy, SimulatedCohorts, SimulatedGroupSum
+from p2pfl_simulations.modelled import ModelledCohorts, ModelledGroupSum
+from p2pfl_simulations.running_peer import RunningPeer
+from p2pfl_simulations.scenario import Scenario, ScenarioError, masking_of
 
 
 def make_identity(seed: int, index: int) -> Identity:
@@ -47,12 +52,32 @@ def make_roster(scenario: Scenario) -> Roster:
 class MakePeer(Protocol):
     """Makes the peer of an index; with a desk, where another machine is around it."""
 
+    def __call__(self, index: int, desk: Desk | None = None) -> RunningPeer:
+        """Make it, for its start or restart."""
+
+
+def make_peers(
+    scenario: Scenario, roster: Roster, initial: Vector, sample_count: Callable[[int], int]
+) -> MakePeer:
+    """Return what makes the peers of a scenario.
+
+    Raises:
+        ScenarioError: they cannot average so; the message says what to change.
+    """
+    if isinstance(scenario.averaging, GroupSettings):
+        return make_members(scenario, founding_epoch(scenario, initial, sample_count), initial)
+    return make_gossips(scenario, roster, initial)
+
+
+class MakeGossip(Protocol):
+    """Makes the peer of an index, of those that gossip; as `MakePeer`."""
+
     def __call__(self, index: int, desk: Desk | None = None) -> Peer:
         """Make it, for its start or restart."""
 
 
-def make_peers(scenario: Scenario, roster: Roster, initial: Vector) -> MakePeer:
-    """Return what makes the peers of a scenario."""
+def make_gossips(scenario: Scenario, roster: Roster, initial: Vector) -> MakeGossip:
+    """Return what makes the peers of a scenario that gossip, in cohorts or otherwise."""
     evaluated = evaluated_peers(scenario)
     make = averaging_maker(scenario, roster, initial)
 
@@ -74,6 +99,71 @@ def make_peers(scenario: Scenario, roster: Roster, initial: Vector) -> MakePeer:
         )
 
     return make_peer
+
+
+def founding_epoch(
+    scenario: Scenario, initial: Vector, sample_count: Callable[[int], int]
+) -> Epoch:
+    """Found the group of a scenario.
+
+    Args:
+        scenario: whose averaging is a group's.
+        initial: float32[d], the first model.
+        sample_count: a peer's rows: its weight, where weights go by samples.
+
+    Raises:
+        ScenarioError: such a group cannot be.
+    """
+    settings = scenario.averaging
+    assert isinstance(settings, GroupSettings)
+    by_samples = settings.weights == "samples"
+    members = [
+        CharterMember(
+            make_identity(scenario.seed, index).public_key,
+            f"peer-{index}",
+            float(sample_count(index)) if by_samples else 1.0,
+        )
+        for index in range(scenario.peers)
+    ]
+    agreed = scenario.learning.model_dump_json(exclude={"data_dir"}).encode()
+    try:
+        return found(
+            settings,
+            members=members,
+            nonce=hash_parts(b"p2pfl/sim-group", scenario.seed.to_bytes(8, "little")),
+            rounds=scenario.rounds,
+            initial=initial,
+            agreed=hash_parts(b"p2pfl/sim-agreed", agreed),
+        )
+    except RefusedCharter as error:
+        raise ScenarioError(f"averaging: {error}") from None
+
+
+def make_members(scenario: Scenario, founding: Epoch, initial: Vector) -> MakePeer:
+    """Return what makes the members of a scenario's group."""
+    evaluated = evaluated_peers(scenario)
+    entropy = SeededEntropy(scenario.seed)
+    session_type = ModelledGroupSum if masking_of(scenario) == "modelled" else SimulatedGroupSum
+
+    def make_member(index: int, desk: Desk | None = None) -> RunningPeer:
+        every = scenario.evaluation.every if index in evaluated else 0
+        return GroupMember(
+            founding=founding,
+            identity=make_identity(scenario.seed, index),
+            initial=initial,
+            settings=peer_settings(
+                scenario.averaging,
+                rounds=scenario.rounds,
+                checkpoint_every=scenario.checkpoint_every,
+                evaluate_every=every,
+            ),
+            seed=f"{scenario.seed}/{index}",
+            entropy=entropy.of(index),
+            desk=desk,
+            session_type=session_type,
+        )
+
+    return make_member
 
 
 def evaluated_peers(scenario: Scenario) -> frozenset[int]:

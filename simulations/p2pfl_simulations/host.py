@@ -16,6 +16,7 @@ class SimulatedHost:
         life: counts processes: what was set up for an earlier one is void.
         session: counts times online: what was on its way to an earlier one is lost.
         records: what is durable.
+        backup: an older copy of it; None before the first.
         writing: the `Persist` that the disk has begun and not ended.
         jobs: under way.
         links: peers that it has exchanged frames with and would notice the loss of.
@@ -24,8 +25,8 @@ class SimulatedHost:
     """
 
     __slots__ = (
-        "actions_left", "bytes_sent", "index", "is_online", "is_silent", "jobs", "life", "links",
-        "machine", "peer_id", "queue", "records", "session", "strike", "writing",
+        "actions_left", "backup", "bytes_sent", "index", "is_online", "is_silent", "jobs", "life",
+        "links", "machine", "peer_id", "queue", "records", "session", "strike", "writing",
     )  # fmt: skip
 
     queue: ActionQueue
@@ -37,6 +38,7 @@ class SimulatedHost:
         self.is_online = True
         self.is_silent = False  # While offline: links do not break, they go dead.
         self.records: dict[str, bytes | Vector] = {}
+        self.backup: dict[str, bytes | Vector] | None = None
         self.writing: Persist | None = None
         self.jobs: dict[Ticket, None] = {}
         self.links: dict[int, None] = {}

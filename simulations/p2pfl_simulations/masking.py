@@ -10,8 +10,6 @@ from p2pfl_crypto.statements import verify_statement
 from p2pfl_gossip.actions import Job, RemoteProtocolError
 from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
 from p2pfl_gossip.learning import Evaluate, Train
-from p2pfl_gossip.ledger.states import StateJob
-from p2pfl_gossip.ledger.states import perform as perform_state_job
 from p2pfl_gossip.masked_sum.cohort import SessionMembers
 from p2pfl_gossip.masked_sum.core import Core, Entropy
 from p2pfl_gossip.masked_sum.group_sum import GroupSum
@@ -52,11 +50,11 @@ class SeededEntropy:
 
 
 class MaskingWorker:
-    """Does the jobs of masked sums and states itself, and leaves those of learning to the learner.
+    """Does the jobs of protocols itself, and leaves those of learning to the learner.
 
     Args:
         learner: does the others.
-        perform: does one job of a masked sum.
+        perform: does one job of a masked sum, a state or a ledger.
     """
 
     def __init__(self, learner: Worker, perform: Callable[[Job], Record]) -> None:
@@ -73,8 +71,7 @@ class MaskingWorker:
             results[place] = result
         for place, (_, job) in enumerate(jobs):
             if results[place] is None:
-                is_of_state = isinstance(job, StateJob)
-                results[place] = (perform_state_job if is_of_state else self._perform)(job)
+                results[place] = self._perform(job)
         return [result for result in results if result is not None]
 
 

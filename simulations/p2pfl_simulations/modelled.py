@@ -18,6 +18,7 @@ from p2pfl_crypto.masks import Mask, add_vectors
 from p2pfl_crypto.sealing import NONCE_BYTES, TAG_BYTES
 from p2pfl_gossip.actions import Job, RemoteProtocolError
 from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
+from p2pfl_gossip.ledger.jobs import perform
 from p2pfl_gossip.masked_sum.cohort import SessionMembers
 from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.group_sum import GroupSum
@@ -33,7 +34,6 @@ from p2pfl_gossip.masked_sum.jobs import (
     Rebuild,
     Rebuilt,
     Unmask,
-    perform,
 )
 from p2pfl_gossip.masked_sum.machine import MaskedSum
 from p2pfl_gossip.records import Record
@@ -98,7 +98,7 @@ class ModelledCohorts(MaskedCohorts):
 
 
 def perform_modelled(job: Job) -> Record:
-    """Do a job of a masked sum, its cryptography left out.
+    """Do a job of a masked sum, its cryptography left out, or one of states or ledgers.
 
     Raises:
         LocalProtocolError: the job is none of them.

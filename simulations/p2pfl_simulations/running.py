@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from p2pfl.learner.learner import Learner, make_learner
-from p2pfl_gossip.actions import Vector
+from p2pfl_gossip.actions import Machine, Vector
 from p2pfl_gossip.learning import Evaluate, Evaluated
-from p2pfl_gossip.masked_sum.jobs import perform
-from p2pfl_gossip.peer import Peer
+from p2pfl_gossip.ledger.jobs import perform
+from p2pfl_gossip.ledger.member import GroupMember
+from p2pfl_gossip.ledger.record import write_record
 from p2pfl_gossip.records import Record
 from p2pfl_simulations.baselines import local_only, pooled
 from p2pfl_simulations.batch import Worker, Workshop
@@ -34,8 +35,11 @@ from p2pfl_simulations.liars.planting import Liars
 from p2pfl_simulations.masking import MaskingWorker
 from p2pfl_simulations.modelled import perform_modelled
 from p2pfl_simulations.network import Network
+from p2pfl_simulations.once import Once
+from p2pfl_simulations.results.participation import participation_rows
 from p2pfl_simulations.results.recorder import Recorder
-from p2pfl_simulations.results.run import RoundRow, Run
+from p2pfl_simulations.results.run import ParticipationRow, RoundRow, Run
+from p2pfl_simulations.running_peer import running_peer
 from p2pfl_simulations.scenario import Scenario, masking_of
 from p2pfl_simulations.stopwatch import Stopwatch
 from p2pfl_simulations.testbed import RunWatcher
@@ -160,9 +164,11 @@ class Simulation:
         queue = EventQueue()
         speeds = Speeds(scenario, learner.steps)
         is_modelled = masking_of(scenario) == "modelled"
-        masking = MaskingWorker(worker or learner, perform_modelled if is_modelled else perform)
+        once = Once(perform_modelled if is_modelled else perform)
+        masking = MaskingWorker(worker or learner, once)
         self._workshop = Workshop(masking)
         liars = Liars(scenario, folder)
+        self._liars = liars.indices
         self.recorder = Recorder(scenario, self._accuracy, self._on_round, liars.strategies)
         if checkers:
             self._checkers += (CountedOnce(self.recorder.rows, lambda: self.recorder.peers),)
@@ -175,7 +181,7 @@ class Simulation:
         self.world = World(
             peer_ids=roster.peers,
             make_machine=liars.wrap(
-                make_peers(scenario, roster, initial),
+                make_peers(scenario, roster, initial, learner.sample_count),
                 roster,
                 initial,
                 lambda index: make_identity(scenario.seed, index),
@@ -213,7 +219,7 @@ class Simulation:
     def result(self) -> Run:
         """Gather the result of what has run."""
         world, scenario, learner = self.world, self._scenario, self._learner
-        peers = [host.machine for host in world.hosts if isinstance(host.machine, Peer)]
+        peers = [running_peer(machine) for _, machine in self._honest_machines()]
         return Run(
             scenario=scenario,
             rounds=self.recorder.rows(),
@@ -241,14 +247,39 @@ class Simulation:
             batching=learner.batching,
             environment=environment(),
             masked_sums=self.recorder.sums(world.bytes_by_message),
+            participation=self._participation(),
+            ledger=self._ledger(),
         )
+
+    def _furthest(self) -> GroupMember | None:
+        """Return the honest member of a group whose head is the highest."""
+        found = [it for _, it in self._honest_machines() if isinstance(it, GroupMember)]
+        return max(found, key=lambda it: it.history.head.head.place, default=None)
+
+    def _participation(self) -> list[ParticipationRow] | None:
+        member = self._furthest()
+        if member is None:
+            return None
+        index_of = {host.peer_id: host.index for host in self.world.hosts}
+        return participation_rows(member.history, member.causes, index_of)
+
+    def _ledger(self) -> bytes | None:
+        member = self._furthest()
+        return None if member is None else write_record(member.history)
 
     def _neighbours(self) -> list[tuple[int, ...]]:
         """Return everybody's partners in the last round."""
-        machines = [host.machine for host in self.world.hosts]
+        last = self._scenario.rounds - 1
+        found: list[tuple[int, ...]] = [() for _ in self.world.hosts]
+        for index, machine in self._honest_machines():
+            found[index] = running_peer(machine).partners(last)
+        return found
+
+    def _honest_machines(self) -> list[tuple[int, Machine]]:
         return [
-            machine.partners(self._scenario.rounds - 1) if isinstance(machine, Peer) else ()
-            for machine in machines
+            (host.index, host.machine)
+            for host in self.world.hosts
+            if host.machine is not None and host.index not in self._liars
         ]
 
     def _accuracy(self, round_: int, vector: Vector) -> float:
@@ -290,6 +321,7 @@ def watch(world: World, scenario: Scenario, initial: Vector, liars: Liars) -> Wa
         has_cohorts=scenario.averaging.algorithm == "cohorts",
         hides_models=masking_of(scenario) != "none",
         partners_of=partners_of,
+        is_group=scenario.averaging.algorithm == "group",
     )
 
 

@@ -17,7 +17,9 @@ from p2pfl.group.documents import check_document, put_value, read_toml
 from p2pfl.group.settings import (
     AveragingSettings,
     CohortSettings,
+    GroupSettings,
     PositiveSeconds,
+    chosen_algorithm,
     require_fit,
 )
 from p2pfl.learner.settings import LearningSettings, SettingsTable
@@ -189,6 +191,15 @@ class CrashAtAction(SettingsTable):
     """How long the process is down."""
 
 
+class Backups(SettingsTable):
+    """Peers that are started again from an older copy of their records: a restored backup."""
+
+    every_s: PositiveSeconds
+    """How often each peer's records are copied."""
+    probability: Share
+    """For each process that is started again, that it begins with the last copy."""
+
+
 class Stragglers(SettingsTable):
     """Peers that are slower than the others."""
 
@@ -242,6 +253,7 @@ class FaultSettings(SettingsTable):
     dropout: Dropout | None = None
     crash: Crash | None = None
     crash_at_action: CrashAtAction | None = None
+    backups: Backups | None = None
     stragglers: Stragglers | None = None
     partitions: tuple[NetworkPartition, ...] = ()
     liars: tuple[LiarSettings, ...] = ()
@@ -282,11 +294,24 @@ class Scenario(SettingsTable):
     """Virtual time after which the run ends, whatever the peers do."""
     learning: LearningSettings
     averaging: AveragingSettings = CohortSettings()
+    """Where it names no algorithm: a group, if 5 to 128 peers mask what they say; else cohorts."""
     network: NetworkSettings = NetworkSettings()
     compute: ComputeSettings = ComputeSettings()
     disk: DiskSettings = DiskSettings()
     faults: FaultSettings = FaultSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _chooses_algorithm(cls, document: Any) -> Any:
+        if not isinstance(document, Mapping):
+            return document
+        table = document.get("averaging", {})
+        peers = document.get("peers", cls.model_fields["peers"].default)
+        if not isinstance(table, Mapping) or "algorithm" in table or not isinstance(peers, int):
+            return document
+        chosen = {**table, "algorithm": chosen_algorithm(table, peers)}
+        return {**document, "averaging": chosen}
 
     @model_validator(mode="after")
     def _fits_its_peers(self) -> "Scenario":
@@ -301,9 +326,9 @@ class Scenario(SettingsTable):
 
 
 def masking_of(scenario: Scenario) -> Literal["real", "modelled", "none"]:
-    """Return how a scenario's averaging is masked; algorithms other than cohorts never are."""
+    """Return how a scenario's averaging is masked: only cohorts and groups are."""
     averaging = scenario.averaging
-    return averaging.masking if isinstance(averaging, CohortSettings) else "none"
+    return averaging.masking if isinstance(averaging, CohortSettings | GroupSettings) else "none"
 
 
 def shipped_scenarios() -> dict[str, Path]:

@@ -77,6 +77,12 @@ class Testbed(Protocol):
     def strike_after(self, host: Any, actions: int, strike: Callable[[Any], None]) -> None:
         """Call `strike` once a peer has carried out so many more actions."""
 
+    def copy_records(self, host: Any) -> None:
+        """Copy what a peer has on its disk."""
+
+    def restore_records(self, host: Any) -> None:
+        """Put the last copy back, of a peer whose process is down."""
+
     def split(self, parts: list[int] | None) -> None:
         """Let peers reach only those of the same part; None heals."""
 

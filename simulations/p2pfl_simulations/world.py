@@ -159,6 +159,17 @@ class World:
         if host.machine is None:
             self._start_machine(host)
 
+    def copy_records(self, host: SimulatedHost) -> None:
+        """Copy what a host has on its disk."""
+        host.backup = dict(host.records)
+
+    def restore_records(self, host: SimulatedHost) -> None:
+        """Put the last copy back, of a host whose process is down."""
+        if host.machine is None and host.backup is not None:
+            host.records = dict(host.backup)
+            for observer in self.observers:
+                observer.on_incident(self.queue.now_s, host, "restored", "")
+
     def split(self, parts: list[int] | None) -> None:
         """Let hosts reach only those of the same part of the network; None heals it."""
         self.network.split(parts)

@@ -3,6 +3,7 @@
 from p2pfl_simulations.checkers.agreement import OneMean, TrueMean
 from p2pfl_simulations.checkers.base import Checker, Violation, Watched
 from p2pfl_simulations.checkers.conduct import NoHonestBlamed, NoHonestRefused
+from p2pfl_simulations.checkers.ledger import ledger_checkers
 from p2pfl_simulations.checkers.progress import NobodyIsLed, RoundsNeverFall
 from p2pfl_simulations.checkers.secrecy import OwnModelStays, SpentOnce
 from p2pfl_simulations.checkers.write_ahead import WriteAhead
@@ -22,4 +23,5 @@ def all_checkers() -> tuple[Checker, ...]:
         OwnModelStays(),
         SpentOnce(),
         WriteAhead(),
+        *ledger_checkers(),
     )

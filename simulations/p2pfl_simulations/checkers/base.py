@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import xxhash
 
 from p2pfl_crypto.identity import PeerId
+from p2pfl_crypto.masks import Masked
 from p2pfl_gossip.actions import Action, Vector
 
 
@@ -24,6 +25,7 @@ class Watched:
         initial: float32[d], the model that everybody starts with.
         rounds: that each peer does.
         has_cohorts: whether peers average in cohorts.
+        is_group: whether they keep a ledger.
         hides_models: whether they do so by masked sums.
         partners_of: a peer's partners in a round, by (index, round).
     """
@@ -35,6 +37,7 @@ class Watched:
     has_cohorts: bool
     hides_models: bool
     partners_of: Callable[[int, int], tuple[int, ...]]
+    is_group: bool = False
     _indices: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -108,6 +111,6 @@ def told_of_inputs(checkers: Sequence[Checker]) -> tuple[Checker, ...]:
     return tuple(it for it in checkers if type(it).on_input is not Checker.on_input)
 
 
-def fingerprint(vector: Vector) -> bytes:
+def fingerprint(vector: Vector | Masked) -> bytes:
     """Return 16 bytes by which models are told apart: two are alike where these are."""
     return xxhash.xxh3_128_digest(vector.data)

@@ -48,7 +48,8 @@ class NobodyIsLed(Checker):
     """Where models are hidden, no honest peer follows a liar.
 
     Whoever catches up comes to a round that an honest peer has come to by the end of one of its
-    own, and takes a model that an honest peer has had. Averaging in the open promises neither.
+    own, and takes a model that an honest peer has had. Averaging in the open promises neither; in
+    a group, certificates see to both (ledger.py).
     """
 
     actions = (Persist, Report, SendBulk)
@@ -62,7 +63,8 @@ class NobodyIsLed(Checker):
 
     def on_action(self, now_s: float, host: int, action: Action) -> None:
         """Note what honest peers have, and look at who catches up."""
-        if not self.watched.hides_models or not self.watched.is_honest(host):
+        watched = self.watched
+        if not watched.hides_models or watched.is_group or not watched.is_honest(host):
             return
         if isinstance(action, SendBulk):
             if isinstance(action.header, ModelHeader) and isinstance(action.parts, tuple):

@@ -7,6 +7,7 @@ import numpy as np
 from p2pfl_gossip import wire
 from p2pfl_gossip.actions import Action, Send, SendBulk, Ticket, Vector, Work
 from p2pfl_gossip.learning import Train, Trained
+from p2pfl_gossip.ledger.jobs import UpdateMade
 from p2pfl_gossip.masked_sum.jobs import MaskChunk
 from p2pfl_gossip.masked_sum.messages import ChunkHeader
 from p2pfl_gossip.records import Message
@@ -84,7 +85,7 @@ def probes_of(vector: Vector, start: Vector) -> list[bytes]:
 
 
 class SpentOnce(Checker):
-    """No model that an honest peer trained is sent in two sessions, masked as it may be."""
+    """No model or update of an honest peer's is sent in two sessions, masked as it may be."""
 
     actions = (SendBulk, Work)
 
@@ -101,6 +102,8 @@ class SpentOnce(Checker):
             _, result = arguments
             if isinstance(result, Trained):
                 self._trained[fingerprint(result.vector)] = host
+            elif isinstance(result, UpdateMade):
+                self._trained[fingerprint(result.update)] = host
 
     def on_action(self, now_s: float, host: int, action: Action) -> None:
         """Note which model is masked under which transcript, and which is sent."""

@@ -24,6 +24,27 @@ from p2pfl_gossip.catch_up import (
 )
 from p2pfl_gossip.comparison import DescriptionRequest, Present
 from p2pfl_gossip.description import DescriptionPage
+from p2pfl_gossip.ledger.messages import (
+    AdvertRequest,
+    CertificateRequest,
+    Closing,
+    EntryCertificate,
+    EntrySignature,
+    Evidence,
+    EvidenceRequest,
+    Finality,
+    GroupAdvert,
+    GroupList,
+    HeldOfAsker,
+    HeldRequest,
+    Progress,
+)
+from p2pfl_gossip.ledger.standing import (
+    STANDING_RECORD,
+    StandingRecord,
+    model_key,
+    read_standing,
+)
 from p2pfl_gossip.ledger.state_messages import (
     ChunksCancel,
     ChunksRequest,
@@ -71,8 +92,12 @@ class _Disk:
         sessions: (round, attempt) of each session that it speaks in.
         ranks: its own rank in each.
         has_incarnation: whether this life has a number of its own on the disk.
+        index: whose it is: its rank in a group.
+        standing: what a member of a group has said, as its disk has it.
     """
 
+    index: int = 0
+    standing: StandingRecord | None = None
     records: dict[str, bytes | Vector] = field(default_factory=dict)
     steps: dict[tuple[int, int], dict[int, bytes]] = field(default_factory=dict)
     unused: tuple[int, int] | None = None
@@ -89,6 +114,8 @@ class _Disk:
             if key == "incarnation":
                 self.has_incarnation = self.records.get(key) != value
             self.records[key] = value
+            if key == STANDING_RECORD and isinstance(value, bytes):
+                self.standing = read_standing(value)
             if key.startswith(KEY_PREFIX) and isinstance(value, bytes):
                 record = read_record(value)
                 place = (record.round, record.attempt)
@@ -127,14 +154,41 @@ def _of_own(step: Step, said: Callable[[Any], bytes], record: str) -> Promise:
 
 
 def _is_begun(disk: _Disk, message: SessionMessage) -> bool:
-    """Whether the session was begun in this life; its first message is our own advert."""
+    """Whether the session was begun in this life.
+
+    Its first message is our own advert; in a group, whose ledger has the adverts, our own share.
+    """
     if message.session in disk.sessions:
         return True
-    if not isinstance(message, Advert) or disk.unused is None:
+    if disk.unused is None or not isinstance(message, Advert | Share):
         return False
     disk.sessions[message.session], disk.unused = disk.unused, None
-    disk.ranks[message.session] = message.member
+    rank = message.member if isinstance(message, Advert) else message.header.dealer
+    disk.ranks[message.session] = rank
     return True
+
+
+def _is_advertised(disk: _Disk, advert: GroupAdvert) -> bool:
+    own = disk.standing.advert if disk.standing else None
+    return advert.member != disk.index or advert == own
+
+
+def _is_entry_kept(disk: _Disk, message: EntrySignature) -> bool:
+    """Whether the disk has what we signed, and the model that it leads to."""
+    if message.member != disk.index:
+        return True
+    for signed in disk.standing.signed if disk.standing else ():
+        if signed.said == message:
+            return model_key(signed.entry.state[0].digest) in disk.records
+    return False
+
+
+def _is_counted(disk: _Disk, message: ChunkHeader) -> bool:
+    """Whether a group's member has counted the update that this is a part of."""
+    place = disk.sessions.get(message.session)
+    if disk.standing is None or place is None or not _is_own(disk, message):
+        return True
+    return disk.standing.spent_round >= place[0]
 
 
 INCARNATION = Promise("the number of this life", lambda disk, _: disk.has_incarnation)
@@ -143,6 +197,9 @@ BEGUN = Promise("the session's beginning", _is_begun)
 ACKED = _of_own(Step.ACKED, lambda it: bytes(it.tau2), "what was acknowledged")
 SPENT = _of_own(Step.SPENT, lambda it: bytes(it.tau2), "that the vector is spent")
 VOTED = _of_own(Step.VOTED, lambda it: bytes(it.ballot), "what was voted for")
+ADVERTISED = Promise("its advert", _is_advertised)
+ENTRY_KEPT = Promise("the entry that it signs, and its model", _is_entry_kept)
+COUNTED = Promise("that it gives an update", _is_counted)
 SIGNED = _of_own(Step.SIGNED, lambda it: bytes(it.digest), "which mean was signed")
 GATHERED = Promise(
     "which mean was signed",
@@ -180,6 +237,20 @@ PROMISES: dict[type[Message], tuple[Promise, ...]] = {
     ChunksRequest: (),
     StateChunks: (),
     ChunksCancel: (),
+    # Of a group's ledger.
+    GroupAdvert: (INCARNATION, ADVERTISED),
+    EntrySignature: (INCARNATION, ENTRY_KEPT),
+    GroupList: (INCARNATION,),
+    AdvertRequest: (INCARNATION,),
+    Progress: (INCARNATION,),
+    EntryCertificate: (INCARNATION,),
+    CertificateRequest: (INCARNATION,),
+    Closing: (INCARNATION,),
+    HeldRequest: (INCARNATION,),
+    HeldOfAsker: (INCARNATION,),
+    Evidence: (INCARNATION,),
+    EvidenceRequest: (INCARNATION,),
+    Finality: (INCARNATION,),
     # Of a masked sum.
     Advert: (INCARNATION, BEGUN),
     AdvertList: (BEGUN,),
@@ -188,7 +259,7 @@ PROMISES: dict[type[Message], tuple[Promise, ...]] = {
     Held: (BEGUN,),
     Proposal: (BEGUN,),
     Ack: (BEGUN, ACKED),
-    ChunkHeader: (BEGUN, SPENT),
+    ChunkHeader: (BEGUN, SPENT, COUNTED),
     Manifest: (BEGUN, SPENT),
     Receipt: (BEGUN,),
     Ballot: (BEGUN,),
@@ -215,7 +286,11 @@ class WriteAhead(Checker):
         """Begin a life with the records that it finds; what earlier ones said is over."""
         if name == "on_start":
             before = self._disks.get(host, _Disk())
-            self._disks[host] = _Disk(records=dict(arguments[0]), steps=before.steps)
+            disk = _Disk(records=dict(arguments[0]), steps=before.steps, index=host)
+            stored = disk.records.get(STANDING_RECORD)
+            if isinstance(stored, bytes):
+                disk.standing = read_standing(stored)
+            self._disks[host] = disk
 
     def on_action(self, now_s: float, host: int, action: Action) -> None:
         """Note a record, or hold a message against the records."""

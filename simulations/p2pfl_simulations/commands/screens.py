@@ -14,6 +14,7 @@ from p2pfl_simulations.checkers import Violation
 from p2pfl_simulations.commands.errors import VIOLATED
 from p2pfl_simulations.results.claims import claim_sentence
 from p2pfl_simulations.results.masked_sums import MaskedSums
+from p2pfl_simulations.results.participation import overdue_sentence
 from p2pfl_simulations.results.run import Run, time_name
 from p2pfl_simulations.results.summary import (
     Summary,
@@ -22,6 +23,12 @@ from p2pfl_simulations.results.summary import (
     unfinished_sentence,
     verdict,
 )
+
+SHARE_SHOWN = 0.9
+"""Members in a smaller share of the models are shown one by one."""
+
+ROWS_SHOWN = 8
+"""Of them, at most."""
 
 
 def show_violation(violation: Violation) -> int:
@@ -49,6 +56,7 @@ def show_result(console: Console, run: Run, folder: Path) -> None:
         console.print(Text(failed, style="yellow"))
     console.print(_accuracies(summary))
     console.print(_costs(summary))
+    _show_participation(console, run)
     console.print(Padding(Text(claim_sentence(run.scenario), style="dim"), (0, 0, 1, 2)))
     for name, value in (("training", run.batching), ("digest", summary.digest[:32])):
         if value:  # Processes have no digest.
@@ -58,6 +66,37 @@ def show_result(console: Console, run: Run, folder: Path) -> None:
     console.print(
         Text.assemble(("  report  ", "dim"), (str(folder / "report.html"), "bold")), soft_wrap=True
     )
+
+
+def _show_participation(console: Console, run: Run) -> None:
+    """Show who is in few of a group's models; one line where all are in nearly all."""
+    rows = run.participation
+    if not rows:
+        return
+    low = sorted(
+        (row for row in rows if row.share < SHARE_SHOWN), key=lambda row: (row.share, row.peer)
+    )
+    least = min(row.share for row in rows)
+    least_text = f"every member is in {percent(least)} of {count(rows[0].heights)} models or more"
+    if not low:
+        console.print(
+            Padding(Text.assemble(("took part         ", "dim"), least_text), (0, 0, 1, 2))
+        )
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    for heading in ("took part", "models", "share", "last in", "why out, last"):
+        table.add_column(heading, justify="left" if heading == "took part" else "right")
+    for row in low[:ROWS_SHOWN]:
+        last = count(row.last_height) if row.last_height else "never"
+        models = f"{count(row.heights_in)} of {count(row.heights)}"
+        table.add_row(row.name, models, percent(row.share), last, row.cause.replace("_", " "))
+    others = len(rows) - min(len(low), ROWS_SHOWN)
+    if others:
+        table.add_row(Text(f"{count(others)} others", style="dim"), "", "", "", "")
+    console.print(Padding(table, (0, 0, 0, 2)))
+    warning = overdue_sentence(rows)
+    if warning:
+        console.print(Padding(Text(warning, style="yellow"), (0, 0, 1, 2)))
 
 
 def _accuracies(summary: Summary) -> Padding:
@@ -99,7 +138,7 @@ def _costs(summary: Summary) -> Padding:
 
 
 def _masked_sums(sums: MaskedSums) -> str:
-    ended = f"{count(sums.summed)} of {count(sums.formed)} cohorts"
+    ended = f"{count(sums.summed)} of {count(sums.formed)} sessions"
     notes = [f"{count(sums.recovered)} in spite of dropouts"] if sums.recovered else []
     if sums.blamed:
         notes.append(f"{count(sum(sums.blamed.values()))} members blamed")

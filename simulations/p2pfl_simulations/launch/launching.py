@@ -107,7 +107,12 @@ class _Launch:
         self._recorder.start(testbed)
         self._models = _Models(learner.initial_vector(), scenario.peers)
         faults = scenario.faults.model_copy(
-            update={"partitions": (), "stragglers": None, "crash_at_action": None}
+            update={
+                "partitions": (),
+                "stragglers": None,
+                "crash_at_action": None,
+                "backups": None,
+            }
         )
         self._faults = _FaultsOnceOpen(
             FaultInjector(faults, seed=scenario.seed, training_s=testbed.training_s), testbed
@@ -117,7 +122,7 @@ class _Launch:
         """Have the run checked as far as reports go."""
         scenario, initial = self._scenario, self._learner.initial_vector()
         roster = make_roster(scenario)
-        make_peer = make_peers(scenario, roster, initial)
+        make_peer = make_peers(scenario, roster, initial, self._learner.sample_count)
         peers = [make_peer(index) for index in range(scenario.peers)]
         watched = Watched(
             peers=roster.peers,
@@ -126,6 +131,7 @@ class _Launch:
             rounds=scenario.rounds,
             has_cohorts=scenario.averaging.algorithm == "cohorts",
             hides_models=masking_of(scenario) != "none",
+            is_group=scenario.averaging.algorithm == "group",
             partners_of=lambda index, round_: peers[index].partners(round_),
         )
         self._checks = (ReportedChecks(watched),)
@@ -144,7 +150,7 @@ class _Launch:
         """Gather the result of what has run."""
         scenario, learner, testbed = self._scenario, self._learner, self._testbed
         roster = make_roster(scenario)
-        make_peer = make_peers(scenario, roster, learner.initial_vector())
+        make_peer = make_peers(scenario, roster, learner.initial_vector(), learner.sample_count)
         peers = range(scenario.peers)
         return Run(
             scenario=scenario,

@@ -143,6 +143,12 @@ class ProcessTestbed:
         """Refuse: `left_out` tells of crashes at actions before the start."""
         raise LaunchError("nobody can count the actions of a real process")
 
+    def copy_records(self, host: PeerProcess) -> None:
+        """Nothing: `left_out` says so."""
+
+    def restore_records(self, host: PeerProcess) -> None:
+        """Nothing."""
+
     def split(self, parts: list[int] | None) -> None:
         """Refuse: `left_out` tells of partitions before the start."""
         raise LaunchError("processes on one machine cannot be partitioned")
@@ -185,6 +191,8 @@ def left_out(scenario: Scenario) -> list[str]:
         found.append("slower peers")
     if faults.crash_at_action:
         found.append("crashes at actions")
+    if faults.backups:
+        found.append("restored backups")
     if scenario.disk.kind != "none":
         found.append("the disk's time")
     if scenario.network.loss:

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 from p2pfl_crypto.identity import Identity
 from p2pfl_crypto.statements import sign_statement
 from p2pfl_crypto.transcripts import tau1_of
+from p2pfl_gossip.ledger import messages as ledger
+from p2pfl_gossip.ledger.charter import Epoch
 from p2pfl_gossip.masked_sum import messages as sums
 from p2pfl_gossip.records import Message, Record
 
@@ -74,6 +76,36 @@ def signed_again(message: M, identity: Identity, rank: int, members: bytes = b""
         return message
     kind, body = stated
     return replaced(message, signature=sign_statement(identity, kind, rank, message.session, *body))
+
+
+def stated_again(message: M, identity: Identity, epoch: Epoch, rank: int) -> M:
+    """Return a message of a ledger with good signatures of one's own, if it is signed.
+
+    Args:
+        message: whatever was made of it.
+        identity: the liar's.
+        epoch: that it is in.
+        rank: the liar's place in it.
+    """
+
+    def sign(kind: bytes, body: bytes) -> bytes:
+        return sign_statement(identity, kind, rank, body)
+
+    try:
+        match message:
+            case ledger.GroupAdvert():
+                head = ledger.head_statement(epoch, message.round, message.head)
+                message = replaced(message, head_signature=sign(b"head", head))
+                return replaced(message, signature=sign(b"advert", message.digest(epoch)))
+            case ledger.GroupList():
+                stated = ledger.list_statement(epoch, message)
+                return replaced(message, signature=sign(b"list", stated))
+            case ledger.EntrySignature():
+                stated = ledger.entry_statement(epoch, message.round, message.entry)
+                return replaced(message, signature=sign(b"entry", stated))
+    except OverflowError:  # A number that is too large to be stated; nobody decodes it, either.
+        pass
+    return message
 
 
 def stated_by(message: Message, members: bytes = b"") -> tuple[bytes, Sequence[bytes]] | None:

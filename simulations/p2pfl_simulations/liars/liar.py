@@ -28,10 +28,13 @@ from p2pfl_gossip.actions import (
     Work,
 )
 from p2pfl_gossip.events import RoundStarted
+from p2pfl_gossip.ledger.charter import Epoch
+from p2pfl_gossip.ledger.member import GroupMember
+from p2pfl_gossip.ledger.messages import LedgerMessage
 from p2pfl_gossip.masked_sum.messages import Ballot
-from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.records import Message, Record
-from p2pfl_simulations.liars.forging import M, signed_again
+from p2pfl_simulations.liars.forging import M, signed_again, stated_again
+from p2pfl_simulations.running_peer import RunningPeer
 
 FIRST_TICKET = 2**31
 """Of a liar's own timers; its machine's tickets grow from 1."""
@@ -62,7 +65,7 @@ class Place:
     colluders: tuple[int, ...]
     shared: dict[Any, Any]
     rng: Random
-    peer: Peer
+    peer: RunningPeer
     sum_members: bytes = b""
     _delayed: list[tuple[float, list[Action]]] = field(default_factory=list)
 
@@ -70,6 +73,11 @@ class Place:
     def round(self) -> int:
         """The round that its machine is in."""
         return self.peer.round
+
+    @property
+    def epoch(self) -> Epoch | None:
+        """The epoch of its group; None where there is no ledger."""
+        return self.peer.epoch if isinstance(self.peer, GroupMember) else None
 
     @property
     def others(self) -> tuple[int, ...]:
@@ -92,6 +100,9 @@ class Place:
 
     def signed(self, message: M) -> M:
         """Return a message with a good signature of the liar's own, if it is one that is signed."""
+        epoch = self.epoch
+        if epoch is not None and isinstance(message, LedgerMessage):
+            return stated_again(message, self.identity, epoch, self.index)
         return signed_again(message, self.identity, self.rank, self.sum_members)
 
     def note(self, message: Message) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Machine, Vector
-from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.roster import Roster
 from p2pfl_simulations.draws import stream
 from p2pfl_simulations.liars.liar import Liar, LyingPeer, Place
 from p2pfl_simulations.liars.registry import LiarError, liar_maker
+from p2pfl_simulations.running_peer import RunningPeer
 from p2pfl_simulations.scenario import LiarSettings, Scenario, ScenarioError
 
 
@@ -73,7 +73,7 @@ class Liars:
 
     def wrap(
         self,
-        make_peer: Callable[[int], Peer],
+        make_peer: Callable[[int], RunningPeer],
         roster: Roster,
         initial: Vector,
         identity_of: Callable[[int], Identity],

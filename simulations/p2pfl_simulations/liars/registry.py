@@ -12,6 +12,8 @@ from p2pfl_simulations.liars.liar import Liar
 
 _SHIPPED = {  # name: class; the module is named as the strategy is.
     "corrupt-reveal": "CorruptReveal",
+    "double-signer": "DoubleSigner",
+    "false-progress": "FalseProgress",
     "false-receipts": "FalseReceipts",
     "false-status": "FalseStatus",
     "false-sum": "FalseSum",
@@ -21,6 +23,7 @@ _SHIPPED = {  # name: class; the module is named as the strategy is.
     "forged-fields": "ForgedFields",
     "garbage-body": "GarbageBody",
     "lying-leader": "LyingLeader",
+    "old-head": "OldHead",
     "poisoned-vector": "PoisonedVector",
     "replay": "Replay",
     "silence": "Silence",

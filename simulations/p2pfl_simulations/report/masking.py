@@ -17,10 +17,11 @@ def masked_sums_section(run: Run) -> str:
     if sums is None:
         return ""
     is_modelled = masking_of(run.scenario) == "modelled"
-    rows = list(masked_sums_rows(sums, run.scenario.peers))
+    is_group = run.scenario.averaging.algorithm == "group"
+    rows = list(masked_sums_rows(sums, run.scenario.peers, is_group=is_group))
     return section(
         "Masked sums, modelled" if is_modelled else "Masked sums",
-        f"How the sums of each round's cohorts ended. {claim_sentence(run.scenario)}",
+        f"How each round's sums ended. {claim_sentence(run.scenario)}",
         '<div class="pair">',
         f"<div>{box(_bars(run))}</div>",
         f"<div>{key_values(rows)}</div>",
@@ -28,19 +29,25 @@ def masked_sums_section(run: Run) -> str:
     )
 
 
-def masked_sums_rows(sums: MaskedSums, peers: int) -> Iterator[tuple[str, str]]:
+def masked_sums_rows(
+    sums: MaskedSums, peers: int, *, is_group: bool = False
+) -> Iterator[tuple[str, str]]:
     """List the figures of a run's masked sums, for people."""
-    yield "cohorts", count(sums.formed)
+    yield "sessions", count(sums.formed)
     yield "with a sum", count(sums.summed)
     yield "recovered: a sum in spite of dropouts", count(sums.recovered)
     yield "aborted", _by_name(sums.aborted)
-    yield "members without their cohort's sum", _by_name(sums.left)
+    yield "members without their session's sum", _by_name(sums.left)
     yield "members blamed", _by_name(sums.blamed)
-    yield "chunks kept local, over all members", count(sums.kept_chunks)
-    yield "entries clipped", count(sums.clipped_entries)
-    yield "models counted as the largest weight", count(sums.weights_capped)
+    if is_group:
+        yield "updates shrunk to the clip", count(sums.shrunk)
+    else:
+        yield "chunks kept local, over all members", count(sums.kept_chunks)
+        yield "entries clipped", count(sums.clipped_entries)
+        yield "models counted as the largest weight", count(sums.weights_capped)
     for phase, sent in sums.bytes_by_phase.items():
-        yield f"sent per peer, {phase}", data_size(sent / peers)
+        if sent or not is_group:
+            yield f"sent per peer, {phase}", data_size(sent / peers)
 
 
 def _by_name(counts: dict[str, int]) -> str:

@@ -2,6 +2,7 @@
 
 from html import escape
 
+from p2pfl.group.settings import GroupSettings
 from p2pfl_simulations.results.claims import claim_sentence
 from p2pfl_simulations.scenario import Scenario, masking_of
 
@@ -19,12 +20,22 @@ AGAINST_THE_MEAN = (
     "The mean may say much by itself, and means over many rounds can be solved for. Only"
     " differential privacy bounds that, and there is none here."
 )
+AGAINST_THE_SUM = (
+    "The sum may say much by itself, and two rounds that differ by one member tell its update"
+    " nearly. Only differential privacy bounds that, and there is none here."
+)
+ANY_UPDATE = (
+    "A member may put in any update up to the clip, a norm that it shares with all: nobody can look"
+    " at it."
+)
 ANY_MODEL = "A peer may put in any model, up to the clip: nobody can look at it."
 
 
 def protection(scenario: Scenario) -> str:
     """Write the section that says who could see what."""
     match masking_of(scenario):
+        case "real" if isinstance(scenario.averaging, GroupSettings):
+            kind, rows = "a group's", _group_rows(scenario)
         case "real":
             kind, rows = "masked", _masked_rows(scenario)
         case "modelled":
@@ -60,6 +71,21 @@ def _masked_rows(scenario: Scenario) -> list[str]:
         claim_sentence(scenario),
         AGAINST_THE_MEAN,
         ANY_MODEL,
+        "Here all secrets come from the scenario's seed: a simulation keeps none from who runs it.",
+    ]
+
+
+def _group_rows(scenario: Scenario) -> list[str]:
+    return [
+        "Rows of data never leave their peer; updates of the model leave it masked.",
+        claim_sentence(scenario),
+        (
+            "No member moves, and no model is taken, on one member's word: only a certificate"
+            " counts. Neither the protocol nor its code has been audited."
+        ),
+        "Weights, and who is in which model, are known to all members.",
+        AGAINST_THE_SUM,
+        ANY_UPDATE,
         "Here all secrets come from the scenario's seed: a simulation keeps none from who runs it.",
     ]
 

@@ -26,6 +26,7 @@ from p2pfl_simulations.report.heatmap import label_heatmap
 from p2pfl_simulations.report.lines import NARROW, Chart, Line
 from p2pfl_simulations.report.masking import masked_sums_section
 from p2pfl_simulations.report.page import box, figure, key_values, page, pair, section, tiles
+from p2pfl_simulations.report.participation import participation_section
 from p2pfl_simulations.report.protection import protection
 from p2pfl_simulations.report.timeline import absences, fault_timeline, online_over_time
 from p2pfl_simulations.results.run import SIMULATED, Run, time_name
@@ -73,6 +74,7 @@ def render_report(run: Run) -> str:
                 _losses(run),
             ),
         ),
+        participation_section(run),
         _faults(run),
         masked_sums_section(run),
         pair(

@@ -13,6 +13,8 @@ SEEN = {
 
 def seen(scenario: Scenario) -> str:
     """Say in a few words what others saw of a peer's model."""
+    if scenario.averaging.algorithm == "group" and masking_of(scenario) == "real":
+        return "one sum of all updates a round, and no single update"
     if scenario.averaging.algorithm == "none":
         return "nothing: every peer trained alone"
     if scenario.averaging.algorithm == "fedavg":

@@ -20,18 +20,19 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from p2pfl_simulations.results.masked_sums import MaskedSums
-from p2pfl_simulations.results.run import EventRow, PeerRow, RoundRow, Run
+from p2pfl_simulations.results.run import EventRow, ParticipationRow, PeerRow, RoundRow, Run
 from p2pfl_simulations.results.summary import summarise
 from p2pfl_simulations.scenario import Scenario, ScenarioError, make_scenario
 
 FORMAT = 1
 """Of run folders; raised when an older reader would misread a newer folder."""
 
-SCENARIO, SUMMARY, REPORT, MODEL = (
+SCENARIO, SUMMARY, REPORT, MODEL, LEDGER = (
     "scenario.toml",
     "summary.json",
     "report.html",
     "model.safetensors",
+    "ledger.bin",
 )
 ROUNDS, PEERS, EVENTS, POPULATION = (
     f"{name}.parquet" for name in ("rounds", "peers", "events", "population")
@@ -107,6 +108,8 @@ def write_run(
         _write_rows(EventRow, run.events, folder / EVENTS)
         _write_population(run, folder / POPULATION)
         save_file({"model": np.ascontiguousarray(run.model)}, folder / MODEL)
+        if run.ledger is not None:
+            (folder / LEDGER).write_bytes(run.ledger)
         if page is not None:
             (folder / REPORT).write_text(page, encoding="utf-8")
         partial = folder / f"{SUMMARY}.partial"
@@ -150,9 +153,16 @@ def read_run(folder: str | Path) -> Run:
             masked_sums=(
                 MaskedSums(**summary["masked_sums"]) if summary.get("masked_sums") else None
             ),
+            participation=_participation(summary),
+            ledger=(folder / LEDGER).read_bytes() if (folder / LEDGER).exists() else None,
         )
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException, SafetensorError) as error:
         raise RunFolderError(f"{folder} is broken: {_one_line(error)}") from None
+
+
+def _participation(summary: Mapping[str, Any]) -> list[ParticipationRow] | None:
+    rows = summary.get("participation")
+    return None if rows is None else [ParticipationRow(**row) for row in rows]
 
 
 def read_summary(folder: str | Path) -> dict[str, Any]:

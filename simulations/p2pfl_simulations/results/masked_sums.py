@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from p2pfl_gossip.events import MaskedSumEnded, MemberBlamed
+from p2pfl_gossip.ledger import messages as ledger
+from p2pfl_gossip.ledger import state_messages as states
 from p2pfl_gossip.masked_sum import messages
 from p2pfl_gossip.records import Message
 
@@ -22,8 +24,12 @@ PHASES: dict[str, tuple[type[Message], ...]] = {
         messages.MeanSignatures,
     ),
     "ask again": (messages.Fetch,),
+    "list": (ledger.GroupAdvert, ledger.GroupList, ledger.AdvertRequest, ledger.Progress),
+    "certify": (ledger.EntrySignature, ledger.EntryCertificate, ledger.CertificateRequest),
+    "models": (states.StateRequest, states.StateChunkDigests, states.StateChunks),
 }
-"""Which messages belong to which phase of docs/protocol.md; bodies count with their headers."""
+"""Which messages belong to which phase of docs/protocol.md; bodies count with their headers. The
+last three are of groups alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,7 @@ class MaskedSums:
         kept_chunks: chunks that members kept their own values of, over all members.
         clipped_entries: entries of models beyond the clip, over all members.
         weights_capped: models that counted as `weight_max`, for being of more rows.
+        shrunk: updates of a group that were longer than its clip, and shrunk to it.
         bytes_by_phase: sent by all peers.
     """
 
@@ -54,6 +61,7 @@ class MaskedSums:
     clipped_entries: int
     weights_capped: int
     bytes_by_phase: dict[str, int]
+    shrunk: int = 0
 
 
 @dataclass(slots=True)
@@ -80,10 +88,11 @@ class MaskedSumTally:
         self._cohorts: dict[bytes, _Cohort] = {}  # By session.
         self._blamed: dict[tuple[bytes, str, str], None] = {}  # Many members name the same one.
         self._kept = self._clipped = self._capped = 0
+        self.shrunk = 0
 
-    def add(self, event: MaskedSumEnded) -> None:
-        """Take the end of a session for one member."""
-        cohort = self._cohorts.setdefault(event.session, _Cohort(event.round))
+    def add(self, event: MaskedSumEnded, round_: int) -> None:
+        """Take the end of a session for one member; `round_` is that of the table of rounds."""
+        cohort = self._cohorts.setdefault(event.session, _Cohort(round_))
         if event.result == "summed":
             cohort.has_sum = True
             cohort.is_recovered |= event.contributors < event.members
@@ -126,4 +135,5 @@ class MaskedSumTally:
                 phase: sum(bytes_by_message.get(kind.__name__, 0) for kind in kinds)
                 for phase, kinds in PHASES.items()
             },
+            shrunk=self.shrunk,
         )

@@ -90,6 +90,7 @@ class Recorder:
         self._unfinished_online = self._count
         self._finished: set[int] = set()  # Membership only.
         self._scenario, self._accuracy_of = scenario, accuracy_of
+        self._is_group = scenario.averaging.algorithm == "group"
         self._on_progress = on_progress
         self._rounds: dict[int, _Round] = {}
         self._host_round = [0] * scenario.peers
@@ -138,13 +139,21 @@ class Recorder:
 
     def _note_masked_sum(self, now_s: float, host: PeerHandle, event: Event) -> None:
         if isinstance(event, events.MaskedSumEnded):
-            self.masked_sums.add(event)
+            # A group's own number is a try; the table goes by models.
+            round_ = self._host_round[host.index] if self._is_group else event.round
+            self.masked_sums.add(event, round_)
             if event.result != "summed":
                 reason = event.result.removeprefix("aborted: ")
                 self._note(now_s, host, "masked_sum_aborted", event.round, reason)
         elif isinstance(event, events.MemberBlamed):
             self.masked_sums.blame(event)
             self._note(now_s, host, "member_blamed", event.round, event.fault)
+        elif isinstance(event, events.UpdateShrunk):
+            self.masked_sums.shrunk += 1
+        elif isinstance(event, events.SitsOut):
+            self._note(now_s, host, "sits_out", self._host_round[host.index], "")
+        elif isinstance(event, events.EpochBegun):
+            self._note(now_s, host, "epoch_begun", self._host_round[host.index], str(event.epoch))
 
     def on_incident(self, now_s: float, host: PeerHandle | None, kind: str, detail: str) -> None:
         """Take a fault."""

@@ -91,6 +91,34 @@ class EventRow:
 
 
 @dataclass(slots=True)
+class ParticipationRow:
+    """In how many of a group's models one member's rows are.
+
+    Attributes:
+        peer: its index.
+        name: in the charter.
+        weight: in the charter.
+        heights_in: models that its update went into.
+        heights: models that the group made.
+        last_height: the last one that it is in, from 1; 0 for none.
+        cause: why it was out last, one or two words; empty where that is not known.
+    """
+
+    peer: int
+    name: str
+    weight: float
+    heights_in: int
+    heights: int
+    last_height: int
+    cause: str
+
+    @property
+    def share(self) -> float:
+        """Of all models; 0 where there are none."""
+        return self.heights_in / self.heights if self.heights else 0.0
+
+
+@dataclass(slots=True)
 class Run:
     """The result of one simulated run.
 
@@ -111,6 +139,8 @@ class Run:
         world: `SIMULATED`, or `PROCESSES`: real ones on one machine. Of those, seconds are real,
             and there is no digest: no two runs are alike to the byte.
         masked_sums: what they did; None where averaging is plain.
+        participation: who is in how many models of a group; None where there is no group.
+        ledger: the group's record, as `ledger.bin` keeps it; None where there is none.
     """
 
     scenario: Scenario
@@ -132,3 +162,5 @@ class Run:
     world: str = SIMULATED
     masked_sums: MaskedSums | None = None
     unfinished: tuple[str, ...] = ()
+    participation: list[ParticipationRow] | None = None
+    ledger: bytes | None = None

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from p2pfl.cli.quantities import percent, plural, points
 from p2pfl.group.cohort_sizes import with_cohort_size
 from p2pfl.group.settings import CohortSettings, DsgdSettings, GroupSettings, PushSumSettings
-from p2pfl_gossip.draw_risk import DrawRisk
+from p2pfl_gossip.draw_risk import MALICIOUS, DrawRisk
 from p2pfl_simulations.results.claims import draw_of, seen
 from p2pfl_simulations.results.masked_sums import MaskedSums
-from p2pfl_simulations.results.run import RoundRow, Run
+from p2pfl_simulations.results.run import ParticipationRow, RoundRow, Run
 from p2pfl_simulations.scenario import Scenario
 
 TIE = 0.01
@@ -43,6 +43,7 @@ class Summary:
         masked_sums: what masked sums did; None where averaging is plain.
         draw: the odds that a cohort draws more liars than it bears; None where averaging is plain.
         claim: against whom masked sums may be claimed to protect; None where averaging is plain.
+        participation: who is in how many models; None where there is no group.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Summary:
     masked_sums: MaskedSums | None
     draw: DrawRisk | None
     claim: str | None
+    participation: list[ParticipationRow] | None = None
 
 
 def summarise(run: Run) -> Summary:
@@ -122,7 +124,8 @@ def summarise(run: Run) -> Summary:
         seen=seen(run.scenario),
         masked_sums=run.masked_sums,
         draw=draw,
-        claim=draw.claim if draw else None,
+        claim=draw.claim if draw else MALICIOUS if run.participation is not None else None,
+        participation=run.participation,
     )
 
 

@@ -32,7 +32,7 @@ from p2pfl_gossip.masked_sum.jobs import perform
 from p2pfl_gossip.opening import Opening
 from p2pfl_gossip.records import Record
 from p2pfl_simulations.draws import stream
-from p2pfl_simulations.group import make_identity, make_peers, make_roster
+from p2pfl_simulations.group import make_gossips, make_identity, make_roster
 from p2pfl_simulations.scenario import make_scenario
 
 EVALUATE = Evaluate(0, np.zeros(1, np.float32))
@@ -218,7 +218,7 @@ def test_a_member_that_leaves_while_a_record_is_written_is_not_told_of_its_jobs(
     roster = make_roster(scenario)
     initial = np.zeros(4000, np.float32)
     initial.flags.writeable = False
-    make_peer = make_peers(scenario, roster, initial)
+    make_peer = make_gossips(scenario, roster, initial)
     is_begun, may_end = threading.Event(), threading.Event()
 
     def work(job: Job) -> Record:

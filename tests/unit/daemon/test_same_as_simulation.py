@@ -19,7 +19,7 @@ from p2pfl_gossip.opening import Opening
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.records import Record
 from p2pfl_simulations.draws import stream
-from p2pfl_simulations.group import make_identity, make_peers, make_roster
+from p2pfl_simulations.group import make_gossips, make_identity, make_roster
 from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.scenario import make_scenario
 
@@ -47,7 +47,7 @@ def test_vectors_are_the_same_bit_for_bit(masking: str) -> None:
     simulation.run()
     simulated = [host.machine for host in simulation.world.hosts]
     roster = make_roster(scenario)
-    make_peer = make_peers(scenario, roster, learner.initial_vector())
+    make_peer = make_gossips(scenario, roster, learner.initial_vector())
     one_at_a_time = Lock()
 
     async def main() -> None:

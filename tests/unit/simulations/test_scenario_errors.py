@@ -48,7 +48,13 @@ def test_peers_of_a_scenario() -> None:
                 " epidemic, fedavg, group, none, push-sum"
             ),
         ),
-        ({"averaging": {"cohort_size": 4}}, "averaging.algorithm is missing"),
+        (
+            {"averaging": {"cohort_size": 4}},
+            (
+                "averaging: masking hides nothing in a cohort of 4: set cohort_size to at least 5,"
+                " or masking to 'none'"
+            ),
+        ),
         (
             {
                 "peers": 3,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from p2pfl_gossip.actions import Action, Send
+from p2pfl_gossip.ledger.messages import GroupList
 from p2pfl_gossip.masked_sum.messages import AdvertList, Ballot, Proposal
 from p2pfl_gossip.records import Message
 from p2pfl_simulations.liars.forging import replaced
@@ -10,6 +11,7 @@ from p2pfl_simulations.liars.liar import Liar
 
 LIES: dict[str, tuple[type[Message], str]] = {
     "few_adverts": (AdvertList, "digests"),
+    "short_list": (GroupList, "digests"),
     "another_u2": (Proposal, "header_digests"),
     "two_ballots": (Ballot, "manifest_digests"),
 }
@@ -19,7 +21,8 @@ class LyingLeader(Liar):
     """Leads falsely whenever it is its turn: some members get another list, without one member.
 
     Args:
-        lie: ``"few_adverts"``, ``"another_u2"`` or ``"two_ballots"``: what is different.
+        lie: ``"few_adverts"`` or, in a group, ``"short_list"``; ``"another_u2"`` or
+            ``"two_ballots"``: what is different.
         share: of the members, who get it; 1 for all.
     """
 
@@ -39,7 +42,7 @@ class LyingLeader(Liar):
         return (replaced(send, message=self._versions[1]),)
 
     def _without_one(self, message: Message) -> Message:
-        bitmap: bytes = getattr(message, "members")  # noqa: B009  # Each of the three has it.
+        bitmap: bytes = getattr(message, "members")  # noqa: B009  # Each of them has it.
         digests: bytes = getattr(message, self._field)
         bits = int.from_bytes(bitmap, "little")
         ranks = [rank for rank in range(8 * len(bitmap)) if bits >> rank & 1]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from p2pfl_gossip.actions import Action, Send
+from p2pfl_gossip.ledger.messages import LedgerMessage
 from p2pfl_gossip.masked_sum.messages import SessionMessage
 from p2pfl_gossip.records import Message
 from p2pfl_simulations.liars.forging import mutated, replaced
@@ -25,7 +26,7 @@ class TwoVersions(Liar):
     def tell(self, now_s: float, send: Send) -> Sequence[Action]:
         """Give the second version to those who get it."""
         message = send.message
-        if not isinstance(message, SessionMessage) or not (
+        if not isinstance(message, SessionMessage | LedgerMessage) or not (
             not self._statements or type(message).__name__ in self._statements
         ):
             return (send,)

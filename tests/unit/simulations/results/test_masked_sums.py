@@ -32,12 +32,12 @@ def test_members_words_are_counted_by_cohort() -> None:
     tally = MaskedSumTally()
     whole, recovered, aborted = b"\0a", b"\0b", b"\1c"
     for _ in range(6):
-        tally.add(ended(whole, "summed", 6))
+        tally.add(ended(whole, "summed", 6), whole[0])
     for _ in range(5):
-        tally.add(ended(recovered, "summed", 5, clipped=2, kept=1))
-    tally.add(ended(recovered, "aborted: left_out"))
+        tally.add(ended(recovered, "summed", 5, clipped=2, kept=1), recovered[0])
+    tally.add(ended(recovered, "aborted: left_out"), recovered[0])
     for reason in ("too_few", "no_agreement", "too_few"):
-        tally.add(ended(aborted, f"aborted: {reason}"))
+        tally.add(ended(aborted, f"aborted: {reason}"), aborted[0])
     for _ in range(3):  # Three members name the same one.
         tally.blame(MemberBlamed(0, recovered, "peer", "two_votes"))
     sums = tally.total({"Ack": 10, "Proposal": 5, "Advert": 7, "ModelHeader": 99})

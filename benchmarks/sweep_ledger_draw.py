@@ -1,0 +1,108 @@
+"""What a seed of the sweep runs where it is a group's: faults, lies, restored backups."""
+
+from random import Random
+from typing import Any
+
+from sweep_draw import DISKS, LATENCIES, Draw, draw_faults
+
+from p2pfl_gossip.masked_sum.cohort import liars_max_of
+from p2pfl_simulations.scenario import make_scenario
+
+STRATEGIES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("corrupt-reveal", {}),
+    ("double-signer", {}),
+    ("double-signer", {"share": 0.2}),
+    ("false-progress", {}),
+    ("false-receipts", {"claims": "all"}),
+    ("false-receipts", {"claims": "none"}),
+    ("false-receipts", {}),
+    ("false-sum", {}),
+    ("forged-fields", {}),
+    ("forged-fields", {"probability": 0.02}),
+    ("forged-fields", {"signs": False}),
+    ("garbage-body", {}),
+    ("garbage-body", {"keeps_size": False}),
+    ("lying-leader", {"lie": "short_list"}),
+    ("lying-leader", {"lie": "short_list", "share": 1.0}),
+    ("lying-leader", {"lie": "another_u2", "share": 0.2}),
+    ("lying-leader", {"lie": "another_u2"}),
+    ("lying-leader", {"lie": "two_ballots", "share": 0.2}),
+    ("lying-leader", {"lie": "two_ballots"}),
+    ("old-head", {}),
+    ("old-head", {"share": 1.0}),
+    ("poisoned-vector", {}),
+    ("replay", {}),
+    ("silence", {}),
+    ("silence", {"share": 0.2}),
+    ("silence", {"share": 1.0}),
+    ("slow", {}),
+    ("two-versions", {}),
+    ("two-versions", {"statements": ["GroupAdvert"]}),
+    ("two-versions", {"statements": ["GroupList", "EntrySignature"]}),
+    ("two-versions", {"statements": ["Ballot", "Vote"]}),
+    ("two-versions", {"statements": ["Header", "Ack", "Manifest"], "share": 0.2}),
+    ("withheld-shares", {}),
+    ("withheld-shares", {"broken": True}),
+)
+
+
+def draw_group(seed: int) -> Draw:
+    """Draw a scenario of a group."""
+    rng = Random(f"{seed}/ledger sweep")
+    masking = rng.choice(["real", "real", "real", "modelled"])
+    is_faulty = rng.random() < 0.9
+    peers = rng.choice([5, 5, 5, 5, 6, 7, 7, 8, 10])
+    deadline_s = rng.choice([0.5, 2.0, 5.0]) if is_faulty else 1e4
+    document: dict[str, Any] = {
+        "name": f"ledger-sweep-{seed}",
+        "seed": seed,
+        "peers": peers,
+        "rounds": rng.choice([1, 2, 2, 2, 3, 3, 4, 8 if rng.random() < 0.2 else 3]),
+        "learning": {"task": "integers", "training": {"steps": rng.randint(1, 3), "batch_size": 4}},
+        "averaging": {
+            "algorithm": "group",
+            "masking": masking,
+            "clip": 65536.0,
+            "deadline_s": deadline_s,
+            "patience_s": rng.choice([0.0, 1.0, 10.0]),
+            "weights": rng.choice(["equal", "equal", "samples"]),
+            # Spending all is looked at by tests of its own: it ends progress, as it must.
+            "retries": 1000,
+        },
+        "network": {
+            "latency": rng.choice(LATENCIES),
+            "bandwidth_bytes_per_s": 10 ** rng.uniform(4.3, 7),
+        },
+        "compute": {"step_s": rng.choice([0.01, 0.3]), "speed_spread": rng.choice([1.0, 1.0, 4.0])},
+        "evaluation": {"every": rng.randint(1, 4), "peers": 2, "baselines": []},
+    }
+    if not is_faulty:
+        return Draw(make_scenario(document), False, 0.0, 0.0)
+    heal_s = rng.uniform(1, 10)
+    document["network"]["loss"] = rng.choice([0.0, 0.0, 0.0, 0.02, 0.1, 0.3])
+    disk = document["disk"] = rng.choice(DISKS)
+    # No answer comes within less than the disks of those that give it take.
+    least_s = {"slow": 5.0, "drawn": 2.0}.get(disk["kind"], 0.0)
+    document["averaging"]["deadline_s"] = max(deadline_s, least_s)
+    document["compute"]["jitter"] = rng.choice([0.0, 0.0, 0.5, 3.0])
+    faults = document["faults"] = draw_faults(rng, heal_s)
+    failing = rng.choice([0.0, 0.0, 0.0, 0.2])
+    lies = masking == "real" and rng.random() < 0.6
+    restarts = any(kind in faults for kind in ("churn", "crash", "crash_at_action"))
+    if restarts and not lies and rng.random() < 0.5:
+        # Not beside liars: a backup together with m of them the ledger does not bear.
+        faults["backups"] = {"every_s": rng.uniform(0.2, 3), "probability": rng.uniform(0.1, 0.7)}
+    if lies:
+        faults["liars"] = _liars(rng, peers)
+    return Draw(make_scenario(document), True, heal_s, failing)
+
+
+def _liars(rng: Random, peers: int) -> list[dict[str, Any]]:
+    """Draw up to m of the group, each by itself or all together."""
+    chosen = rng.sample(range(peers), rng.randint(1, liars_max_of(peers)))
+    groups = [[peer] for peer in chosen] if rng.random() < 0.3 else [chosen]
+    entries = []
+    for group in groups:
+        strategy, arguments = rng.choice(STRATEGIES)
+        entries.append({"strategy": strategy, "arguments": arguments, "peers": group})
+    return entries
