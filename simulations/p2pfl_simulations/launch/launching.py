@@ -2,21 +2,24 @@
 
 from pathlib import Path
 
-from p2pfl.group.settings import CohortSettings
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl_gossip.actions import Event, Vector
 from p2pfl_gossip.events import RoundEnded, RoundStarted
 from p2pfl_gossip.learning import Evaluate
+from p2pfl_gossip.ledger.history import History
+from p2pfl_gossip.ledger.record import write_record
 from p2pfl_simulations.checkers import Watched
 from p2pfl_simulations.checkers.reported import ReportedChecks
 from p2pfl_simulations.faults import FaultInjector
 from p2pfl_simulations.group import make_peers, make_roster
 from p2pfl_simulations.launch.errors import LaunchError
 from p2pfl_simulations.launch.folders import make_folders
+from p2pfl_simulations.launch.ledgers import furthest, read_ledgers
 from p2pfl_simulations.launch.processes import PeerProcess
 from p2pfl_simulations.launch.testbed import ProcessTestbed
+from p2pfl_simulations.results.participation import participation_rows
 from p2pfl_simulations.results.recorder import Recorder
-from p2pfl_simulations.results.run import PROCESSES, RoundRow, Run
+from p2pfl_simulations.results.run import PROCESSES, ParticipationRow, RoundRow, Run
 from p2pfl_simulations.running import (
     OnProgress,
     accuracy_of,
@@ -31,7 +34,7 @@ from p2pfl_simulations.stopwatch import Stopwatch
 
 def require_launchable(scenario: Scenario) -> None:
     """Raise LaunchError for what only a simulation can do, before anything is made."""
-    if isinstance(scenario.averaging, CohortSettings) and scenario.averaging.masking == "modelled":
+    if masking_of(scenario) == "modelled":
         raise LaunchError(
             "processes hide nothing by masks that are only modelled: set averaging.masking to"
             " 'real' or 'none'"
@@ -152,6 +155,10 @@ class _Launch:
         roster = make_roster(scenario)
         make_peer = make_peers(scenario, roster, learner.initial_vector(), learner.sample_count)
         peers = range(scenario.peers)
+        histories = []
+        if scenario.averaging.algorithm == "group":
+            histories = read_ledgers(host.folder for host in testbed.hosts)
+        history = furthest(histories)
         return Run(
             scenario=scenario,
             rounds=self._recorder.rows(),
@@ -175,6 +182,8 @@ class _Launch:
             environment=environment(),
             masked_sums=self._recorder.sums(testbed.bytes_by_message()),
             world=PROCESSES,
+            participation=None if history is None else _participation(history),
+            ledger=None if history is None else write_record(history),
         )
 
     def _accuracy(self, round_: int, vector: Vector) -> float:
@@ -183,6 +192,12 @@ class _Launch:
 
     def _on_round(self, row: RoundRow) -> None:
         self._progress(gossip_progress(self._scenario, row, self._recorder.online))
+
+
+def _participation(history: History) -> list[ParticipationRow]:
+    """Count who is in how many models; why others were out last, each peer has told by itself."""
+    members = history.epochs[0].members
+    return participation_rows(history, {}, {peer: index for index, peer in enumerate(members)})
 
 
 class _FaultsOnceOpen:

@@ -4,6 +4,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,34 +12,40 @@ from driving import LISTEN, Driven, run
 
 from p2pfl.learner.learner import make_learner
 from p2pfl.libp2p import Host
-from p2pfl_gossip.actions import Job
+from p2pfl_gossip.actions import Job, Machine
 from p2pfl_gossip.events import Finished, RoundEnded
 from p2pfl_gossip.learning import Evaluate, Train
-from p2pfl_gossip.masked_sum.jobs import perform
+from p2pfl_gossip.ledger.jobs import perform
+from p2pfl_gossip.ledger.meeting import Meeting
 from p2pfl_gossip.opening import Opening
-from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.records import Record
 from p2pfl_simulations.draws import stream
-from p2pfl_simulations.group import make_gossips, make_identity, make_roster
+from p2pfl_simulations.group import make_gossips, make_identity, make_peers, make_roster
 from p2pfl_simulations.running import Simulation
+from p2pfl_simulations.running_peer import RunningPeer, running_peer
 from p2pfl_simulations.scenario import make_scenario
 
+COHORTS = {"algorithm": "cohorts", "cohort_size": 5, "deadline_s": 30.0}
 
-@pytest.mark.parametrize("masking", ["none", "real"])
-def test_vectors_are_the_same_bit_for_bit(masking: str) -> None:
-    """In masked mode as well, as secrets, and so rounding bits, come from the seed here."""
+
+@pytest.mark.parametrize(
+    ("averaging", "contributors"),
+    [
+        (COHORTS | {"masking": "none"}, 5),
+        (COHORTS | {"masking": "real"}, 5),
+        ({"algorithm": "group", "weights": "samples", "deadline_s": 30.0}, 10),
+    ],
+    ids=["plain", "masked", "group"],
+)
+def test_vectors_are_the_same_bit_for_bit(averaging: dict[str, Any], contributors: int) -> None:
+    """With masks as well, as secrets, and so rounding bits, come from the seed here."""
     scenario = make_scenario(
         {
             "peers": 10,
             "rounds": 3,
             "seed": 5,
             "learning": {"task": "digits", "partition": {"kind": "dirichlet", "alpha": 0.3}},
-            "averaging": {
-                "algorithm": "cohorts",
-                "cohort_size": 5,
-                "masking": masking,
-                "deadline_s": 30.0,
-            },
+            "averaging": averaging,
             "evaluation": {"baselines": []},
         }
     )
@@ -47,7 +54,35 @@ def test_vectors_are_the_same_bit_for_bit(masking: str) -> None:
     simulation.run()
     simulated = [host.machine for host in simulation.world.hosts]
     roster = make_roster(scenario)
-    make_peer = make_gossips(scenario, roster, learner.initial_vector())
+    make_peer = make_peers(scenario, roster, learner.initial_vector(), learner.sample_count)
+
+    def made(machine: Machine | None) -> RunningPeer:
+        """Take the peer that a machine is around."""
+        assert machine is not None
+        peer = machine.member if isinstance(machine, Meeting) else machine
+        return running_peer(peer.peer if isinstance(peer, Opening) and peer.peer else peer)
+
+    def around(index: int) -> Opening | Meeting[Any]:
+        """Make the machine of a daemon."""
+        if averaging["algorithm"] == "group":
+            return Meeting(
+                index=index,
+                roster=roster,
+                period_s=30.0,
+                description=learner.description,
+                make_member=lambda desk: make_peer(index, desk),
+            )
+        make_gossip = make_gossips(scenario, roster, learner.initial_vector())
+        return Opening(
+            index=index,
+            roster=roster,
+            deadline_s=30.0,
+            draw=bytes(32),
+            description=learner.description,
+            make_peer=lambda _seed, desk: make_gossip(index, desk),
+            rng=stream(index, "opening"),
+        )
+
     one_at_a_time = Lock()
 
     async def main() -> None:
@@ -68,17 +103,8 @@ def test_vectors_are_the_same_bit_for_bit(masking: str) -> None:
                             return learner.run([(index, job)])[0]
                     return perform(job)
 
-                machine = Opening(
-                    index=index,
-                    roster=roster,
-                    deadline_s=30.0,
-                    draw=bytes(32),
-                    description=learner.description,
-                    make_peer=lambda _seed, desk, index=index: make_peer(index, desk),
-                    rng=stream(index, "opening"),
-                )
                 others = {peer: at for peer, at in addresses.items() if peer != host.peer_id}
-                group.append(Driven(machine, host, addresses=others, work=work))
+                group.append(Driven(around(index), host, addresses=others, work=work))
             for driven in group:
                 driven.start()
             for driven in group:
@@ -86,12 +112,8 @@ def test_vectors_are_the_same_bit_for_bit(masking: str) -> None:
                     await asyncio.sleep(0)
             await asyncio.gather(*(driven.end() for driven in group))
         for driven, other in zip(group, simulated, strict=True):
-            assert isinstance(driven.machine, Opening)
-            peer = driven.machine.peer
-            assert isinstance(peer, Peer)
-            assert isinstance(other, Peer)
             ended = [event for event in driven.notes.events if isinstance(event, RoundEnded)]
-            assert [event.contributors for event in ended] == [5, 5, 5]
-            assert np.array_equal(peer.vector, other.vector)
+            assert [event.contributors for event in ended] == [contributors] * 3
+            assert np.array_equal(made(driven.machine).vector, made(other).vector)
 
     run(main)
