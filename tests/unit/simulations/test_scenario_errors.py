@@ -51,8 +51,8 @@ def test_peers_of_a_scenario() -> None:
         (
             {"averaging": {"cohort_size": 4}},
             (
-                "averaging: masking hides nothing in a cohort of 4: set cohort_size to at least 5,"
-                " or masking to 'none'"
+                "averaging.cohorts: masking hides nothing in a cohort of 4: set cohort_size to at"
+                " least 5, or masking to 'none'"
             ),
         ),
         (
