@@ -131,8 +131,6 @@ class Course:
         for timer in ("repeat", "time", "turn"):
             seat.cancel_timer(timer)
         self.round, self._is_lost, self._is_timed = round_, False, False
-        if self._made is not None and self._made[0].listed.message.epoch != seat.epoch.number:
-            self._made = None
         self._sessions.enter(round_)
         self._adverts.forget_before(round_ - 1)
         self.gathering = Gathering(
@@ -399,6 +397,9 @@ class Course:
             return
         ended, made = self._made
         epoch, listed, sums = self._seat.epoch, ended.listed, ended.sums
+        if listed.message.epoch != epoch.number:
+            self._made = None  # Another epoch began while the model was being made.
+            return
         base = listed.base.entry
         out = self._evidence.out(base, listed.adverts)
         if out is None or sums is None:

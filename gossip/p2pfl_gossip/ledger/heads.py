@@ -275,6 +275,8 @@ class Heads:
             place = (gap.round + int(seat.now_s)) % len(there)
             seat.send(there[place], CertificateRequest(gap))
 
-    def on_final(self, message: Finality) -> None:
-        """Take a proof that an entry is final, or raise RemoteProtocolError."""
-        self._seat.keep(self._history.add_final(message))
+    def on_final(self, message: Finality) -> bool:
+        """Take a proof that an entry is final, or raise RemoteProtocolError; tell if it is new."""
+        kept = self._history.add_final(message)
+        self._seat.keep(kept)
+        return bool(kept)

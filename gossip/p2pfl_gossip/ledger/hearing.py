@@ -9,7 +9,7 @@ from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.askings import Askings
 from p2pfl_gossip.ledger.certificates import require_advert
 from p2pfl_gossip.ledger.entries import out_of
-from p2pfl_gossip.ledger.evidence import evidence_of_adverts
+from p2pfl_gossip.ledger.evidence import evidence_of_adverts, evidence_of_heads
 from p2pfl_gossip.ledger.life import Life
 from p2pfl_gossip.ledger.messages import (
     AdvertRequest,
@@ -97,7 +97,11 @@ class Hearing:
             self._parts.heads.on_request(sender, message)
 
     def _on_final(self, _rank: int, message: Finality) -> None:
-        self._parts.heads.on_final(message)
+        if self._parts.heads.on_final(message):
+            # Whoever signed this head and advertised another one has lied.
+            adverts = self._parts.adverts.of_round(message.head.round + 1)
+            for evidence in evidence_of_heads(self._seat.epoch, message, adverts):
+                self._life.accuse(evidence)
 
     # --- starts -----------------------------------------------------------------------------
 

@@ -76,7 +76,11 @@ class Standing:
     """
 
     def __init__(self, records: dict[str, bytes | Vector]) -> None:
-        """Take what earlier incarnations asked to persist."""
+        """Take what earlier incarnations asked to persist.
+
+        Raises:
+            MalformedFrame: the record is none, or a model of it is missing.
+        """
         stored = records.get(STANDING_RECORD)
         if stored is not None and not isinstance(stored, bytes):
             raise MalformedFrame("a standing is bytes")
@@ -85,6 +89,10 @@ class Standing:
         for key, value in records.items():
             if key.startswith(MODEL_PREFIX) and not isinstance(value, bytes):
                 self.models[bytes.fromhex(key.removeprefix(MODEL_PREFIX))] = value
+        wanted = [signed.entry.state[0].digest for signed in self._record.signed]
+        for digest in (self._record.model, *wanted):
+            if digest not in (NONE, *self.models):
+                raise MalformedFrame(f"the journal lacks the model {digest.hex()[:16]}")
 
     @property
     def record(self) -> StandingRecord:

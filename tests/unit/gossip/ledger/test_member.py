@@ -3,20 +3,32 @@
 from functools import partial
 
 import pytest
-from ledger_group import LedgerGroup, identity_of, model_of
+from ledger_group import LedgerGroup, identity_of, item_of, model_of
 from ledger_world import LedgerWorld
-from one_member import GROUP, LEADER, PEERS, OneMember
+from one_member import EMPTY, GROUP, LEADER, PEERS, OneMember
 
+from p2pfl_crypto.encoding import DeltaEncoding
 from p2pfl_gossip.actions import Command, LocalProtocolError, RemoteProtocolError
 from p2pfl_gossip.catch_up import StatusRequest
+from p2pfl_gossip.events import MemberBlamed
 from p2pfl_gossip.ledger import history, standing
-from p2pfl_gossip.ledger.charter import CharterMember
+from p2pfl_gossip.ledger.charter import NONE, CharterMember
 from p2pfl_gossip.ledger.entries import Strike
+from p2pfl_gossip.ledger.gathering import Listed
 from p2pfl_gossip.ledger.hearing import LISTS_AHEAD_MAX
 from p2pfl_gossip.ledger.history import FOUNDING_RECORD, History, founding_record
-from p2pfl_gossip.ledger.messages import AdvertRequest, GroupList, LedgerMessage, Progress
-from p2pfl_gossip.ledger.sessions import EARLY_MESSAGES_MAX, LINGERING_MAX
+from p2pfl_gossip.ledger.jobs import ModelMade
+from p2pfl_gossip.ledger.messages import (
+    AdvertRequest,
+    EntrySignature,
+    GroupList,
+    LedgerMessage,
+    Progress,
+)
+from p2pfl_gossip.ledger.sessions import EARLY_MESSAGES_MAX, LINGERING_MAX, SumEnded
 from p2pfl_gossip.ledger.standing import SIGNED_MAX, SignedEntry, Standing
+from p2pfl_gossip.ledger.states import digest_chunks
+from p2pfl_gossip.masked_sum.group_sum import Sums
 from p2pfl_gossip.masked_sum.messages import Ack
 from p2pfl_gossip.records import Message, replaced
 
@@ -116,6 +128,39 @@ def test_what_came_early_and_is_none_ends_its_link_once_the_session_begins() -> 
     adverts = [own, *(GROUP.advert(rank, 1) for rank in EVERYBODY)]
     one.message(LEADER, GROUP.listed(LEADER, adverts))
     assert [peer for peer, _ in one.disconnected] == [2]
+
+
+def test_a_model_that_is_made_too_late_for_its_epoch_is_signed_in_none() -> None:
+    """A long job may end after the epoch whose sum it is of."""
+    one = OneMember().advertised(*EVERYBODY)
+    own = one.member._started.parts.standing.record.advert
+    assert own is not None
+    adverts = {0: own} | {rank: GROUP.advert(rank, 1) for rank in EVERYBODY}
+    message = GROUP.listed(LEADER, adverts.values())
+    listed = Listed(message, GROUP.first, adverts, NONE, b"t" * 32)
+    sums = Sums((0, 1, 2, 3), b"b" * 32, (), ())
+    ended = SumEnded(listed, model_of(0.0), DeltaEncoding(PEERS, 8.0, 6.0), (), sums, ())
+    made = ModelMade(model_of(1.0), item_of(1.0), digest_chunks(model_of(1.0)), ())
+    course = one.member._started.parts.course
+    charter = GROUP.next_charter(rounds=30)
+    last = GROUP.empty_entry(GROUP.first, 1, charter.digest())
+    one.message(1, GROUP.closing(last, charter))
+    assert one.member.epoch.number == 1
+    one.asked(EntrySignature)
+    course._on_model(ended, made)
+    one.do(one.member._started.parts.seat.take())
+    assert one.asked(EntrySignature) == []
+
+
+def test_who_signs_a_head_and_advertises_another_is_named() -> None:
+    """By the proof of finality, and by its advert of that round."""
+    one = OneMember().raised()
+    head = EMPTY.head
+    one.message(1, GROUP.advert(1, 2))  # It names the first entry, and signs the other one.
+    one.message(2, GROUP.advert(2, 2, head))
+    one.message(2, GROUP.finality(head, (0, 1, 2, 3)))
+    assert [event.fault for event in one.reported(MemberBlamed)] == ["two_heads"]
+    assert one.member._started.parts.evidence.holds(1)
 
 
 def test_sessions_of_one_round_before_still_help() -> None:

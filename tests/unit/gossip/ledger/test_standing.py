@@ -207,6 +207,16 @@ def test_a_record_that_is_none_is_refused() -> None:
             Standing({STANDING_RECORD: stored})
 
 
+def test_a_journal_without_a_model_that_it_names_is_refused() -> None:
+    """It would be trained from another one, under the head's name."""
+    for act in (LedgerDisk.sign, LedgerDisk.certify):
+        disk = LedgerDisk(GROUP)
+        act(disk, step_of(3))
+        del disk.records[model_key(item_of(3.0).digest)]
+        with pytest.raises(MalformedFrame, match="lacks the model"):
+            disk.restart()
+
+
 class AnyCourse(RuleBasedStateMachine):
     """Whatever is said in whatever order, with restarts: the promises hold on the disk."""
 
