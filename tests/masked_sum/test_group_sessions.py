@@ -75,3 +75,10 @@ def test_each_fault_in_each_phase_breaks_nothing(seed: int) -> None:
         assert outcome != "exact for some", (phase, fault)
     else:
         assert outcome in ("exact", "chunks kept"), (phase, fault, driver.reasons())
+
+
+@pytest.mark.parametrize("seed", [1045])
+def test_a_leader_that_dies_while_it_speaks_splits_nobody(seed: int) -> None:
+    """What it said to some is heard of before the next leader speaks."""
+    _, _, driver = draw(seed, make_epoch, GroupDriver)
+    assert outcome_of_group(driver.run()) == "exact"

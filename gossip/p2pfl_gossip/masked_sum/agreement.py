@@ -7,7 +7,7 @@ ACKs, whatever the leader shows to whom.
 
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum.choices import cover, most_backed
-from p2pfl_gossip.masked_sum.core import Core, turn_bytes
+from p2pfl_gossip.masked_sum.core import EARLIER_SHARE, Core, turn_bytes
 from p2pfl_gossip.masked_sum.journal import SessionJournal, Step
 from p2pfl_gossip.masked_sum.messages import (
     Ack,
@@ -31,6 +31,7 @@ class Agreement:
         self._core, self._journal, self._sharing = core, journal, sharing
         self._reports: dict[int, tuple[int, ...]] = {}
         self._proposals: dict[bytes, Proposal] = {}
+        self._is_waiting = False
         self._proposed: dict[int, Proposal] = {}  # By us, by turn.
         self._acks: dict[bytes, dict[int, Ack]] = {}
         self._ack_of: dict[int, Ack] = {}
@@ -123,6 +124,7 @@ class Agreement:
             if (
                 core.is_leader
                 and not self._proposals
+                and not self._is_waiting
                 and all(
                     rank in self._reports
                     and all(dealer in self._reports[rank] for dealer in awaited)
@@ -307,10 +309,22 @@ class Agreement:
                 core.set_timer("lead", cohort.patience.takeover_s / 2, self._propose)
         self.progress()
 
+    def _wait_for_earlier(self) -> None:
+        """Say nothing of our own yet: the leader that is gone may have spoken to others."""
+        core = self._core
+        self._is_waiting = True
+
+        def go_on() -> None:
+            self._is_waiting = False
+            self.progress()
+
+        core.set_timer("earlier", core.cohort.patience.gather_s * EARLIER_SHARE, go_on)
+
     def on_gone(self) -> None:
         """Wait no longer for a member that cannot be reached; nor for it to lead."""
         if self._pass_over_away():
             self._begin_turn()
+            self._wait_for_earlier()
             self._repair()
         self.progress()
 

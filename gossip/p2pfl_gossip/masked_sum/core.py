@@ -24,7 +24,7 @@ from p2pfl_gossip.masked_sum.messages import Fetch, SessionMessage, Wanted
 from p2pfl_gossip.masked_sum.phases import TRANSITIONS, Phase
 from p2pfl_gossip.records import Message, Record
 
-__all__ = ["SESSION_TIMER", "Blame", "Core", "Entropy", "turn_bytes"]
+__all__ = ["EARLIER_SHARE", "SESSION_TIMER", "Blame", "Core", "Entropy", "turn_bytes"]
 
 
 class Blame(Record, frozen=True):
@@ -296,6 +296,10 @@ class Core:
         """Wait for nothing more: neither for time nor for jobs."""
         self.actions += self._desk.close()
 
+
+EARLIER_SHARE = 0.25
+"""Of the time to gather: how long the next leader waits for what one that is gone may have said to
+others just before. If it spoke at once, members would be split between the two."""
 
 SESSION_TIMER = "session"
 """The one timer that outlives a phase."""

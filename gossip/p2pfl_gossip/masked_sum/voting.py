@@ -7,7 +7,7 @@ journalled before it is sent, and a restarted member is silent.
 
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum.choices import cover, most_backed
-from p2pfl_gossip.masked_sum.core import Core
+from p2pfl_gossip.masked_sum.core import EARLIER_SHARE, Core
 from p2pfl_gossip.masked_sum.exchange import Exchange
 from p2pfl_gossip.masked_sum.journal import SessionJournal, Step
 from p2pfl_gossip.masked_sum.messages import Ballot, Fetch, SessionMessage, Vote, Wanted
@@ -25,6 +25,7 @@ class Voting:
         self._ballots: dict[bytes, Ballot] = {}
         self._votes: dict[bytes, dict[int, Vote]] = {}
         self._vote_of: dict[int, Vote] = {}
+        self._is_waiting = False
         self._proposed: dict[int, Ballot] = {}  # By us, by turn.
         self._repairs = 0
         self.certified: Ballot | None = None
@@ -65,7 +66,7 @@ class Voting:
         core = self._core
         if core.phase not in (Phase.CHUNK, Phase.VOTE):
             return
-        if core.phase == Phase.VOTE and core.is_leader and not self._ballots:
+        if core.phase == Phase.VOTE and core.is_leader and not (self._ballots or self._is_waiting):
             exchange = self._exchange
             if all(
                 rank in core.gone
@@ -318,10 +319,22 @@ class Voting:
             self._propose()
         self.progress()
 
+    def _wait_for_earlier(self) -> None:
+        """Say nothing of our own yet: the leader that is gone may have spoken to others."""
+        core = self._core
+        self._is_waiting = True
+
+        def go_on() -> None:
+            self._is_waiting = False
+            self.progress()
+
+        core.set_timer("earlier", core.cohort.patience.gather_s * EARLIER_SHARE, go_on)
+
     def on_gone(self) -> None:
         """Wait no longer for a member that cannot be reached; nor for it to lead."""
         if self._pass_over_away():
             self._begin_turn()
+            self._wait_for_earlier()
         self.progress()
 
     def answer(self, fetch: Fetch) -> SessionMessage | None:
