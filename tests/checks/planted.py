@@ -280,6 +280,7 @@ PROOFS = (
 )
 
 _GROUP = "tests/masked_sum/test_group_faults.py::test_"
+_FALSE = "tests/masked_sum/test_false_sums.py::test_"
 
 GROUPS = (
     Fault(
@@ -320,15 +321,50 @@ GROUPS = (
         f"{_GROUP}a_turn_that_was_waited_out_is_followed_by_that_of_a_member_that_is_listed",
     ),
     Fault(
+        "two members that are not the vouchers are too few",
+        f"{SUMS}/summing.py",
+        "if count > self._core.cohort.liars_max:",
+        "if count > 1:",
+        f"{_FALSE}owners_and_deputies_that_lie_alike_are_believed_by_nobody[8-liars1-1]",
+    ),
+    Fault(
+        "vouchers must agree",
+        f"{SUMS}/summing.py",
+        "return first if first == second else None",
+        "return first",
+        f"{_FALSE}owners_and_deputies_that_lie_alike_are_believed_by_nobody[8-liars1-1]",
+    ),
+    Fault(
+        "where the primary lied, the true sum is asked for at once",
+        f"{SUMS}/mean_summing.py",
+        "            self._ask_for_body(chunk, digest)\n",
+        "",
+        f"{_FALSE}owners_and_deputies_that_lie_alike_are_believed_by_nobody[8-liars1-1]",
+    ),
+    Fault(
+        "as many deputies step in as it takes",
+        f"{SUMS}/summing.py",
+        "return spoken + self._core.cohort.liars_max + 1 - most",
+        "return self._core.cohort.size",
+        f"{_FALSE}as_many_deputies_step_in_as_it_takes[liars0-asking0]",
+    ),
+    Fault(
+        "only vouchers that disagree call deputies",
+        f"{SUMS}/summing.py",
+        "words = {said[rank].digest: None for rank in vouchers if rank in said}",
+        "words = self._digest_counts(chunk)",
+        f"{_FALSE}a_lying_deputy_that_nobody_asked_makes_no_others_step_in",
+    ),
+    Fault(
         "m + 1 digests count",
-        f"{SUMS}/group_summing.py",
+        f"{SUMS}/summing.py",
         "if count > self._core.cohort.liars_max:",
         "if False:",
         f"{_GROUP}two_owners_that_give_no_sum_cost_no_round[10]",
     ),
     Fault(
         "m digests do not count",
-        f"{SUMS}/group_summing.py",
+        f"{SUMS}/summing.py",
         "if count > self._core.cohort.liars_max:",
         "if count > 0:",
         f"{_GROUP}an_owner_that_signs_another_sum_for_each_member_is_named_by_two_of_them",
@@ -346,7 +382,7 @@ GROUPS = (
         """for chunk in self._live:
             self._step_in(chunk)""",
         "pass",
-        f"{_GROUP}an_owner_that_dies_after_the_vote_costs_no_time[2]",
+        f"{_GROUP}an_owner_that_dies_before_it_tells_its_sum_costs_no_time",
     ),
     Fault(
         "the ring is another one in each round",

@@ -114,8 +114,8 @@ _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
     (
         "gossip/p2pfl_gossip/draw_risk.py",
         "MALICIOUS_MAX",
-        "if self.cohorts_exceeded <= MALICIOUS_MAX:",
-        "if True:",
+        "if self.cohorts_exceeded <= MALICIOUS_MAX else CURIOUS",
+        "if True else CURIOUS",
         f"{GOSSIP}odds_up_to_which_malice_is_claimed_to_be_borne",
     ),
     (
@@ -210,11 +210,11 @@ _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
         f"{SUMS}masked_bytes_that_wait_for_a_link",
     ),
     (
-        "gossip/p2pfl_gossip/masked_sum/summing.py",
-        "DEPUTIES_MAX",
-        "in is_named), DEPUTIES_MAX)",
-        "in is_named), 9)",
-        f"{SUMS}deputies_of_a_chunk_without_owners",
+        "gossip/p2pfl_gossip/masked_sum/mean_summing.py",
+        "REPAIRS_MAX",
+        "turn == REPAIRS_MAX",
+        "turn == 9",
+        f"{SUMS}waits_for_a_sum_that_nobody_can_work_out",
     ),
     (
         "p2pfl/daemon/config.py",

@@ -9,11 +9,12 @@ from session_driver import SessionDriver, make_cohort
 from session_forgeries import Case, cases, pristine, vary, what_comes_of
 from session_stage import SessionStage
 
-from p2pfl_gossip.actions import Action, SendBulk, Work
+from p2pfl_gossip.actions import Action, Send, SendBulk, Work
 from p2pfl_gossip.masked_sum import advertising, agreement, cohort, masking, session, voting
 from p2pfl_gossip.masked_sum.exchange import SERVES_MAX
 from p2pfl_gossip.masked_sum.jobs import MaskChunk
 from p2pfl_gossip.masked_sum.journal import _RECORD_BYTES_MAX, read_record
+from p2pfl_gossip.masked_sum.mean_summing import REPAIRS_MAX
 from p2pfl_gossip.masked_sum.messages import (
     Advert,
     Ballot,
@@ -21,12 +22,12 @@ from p2pfl_gossip.masked_sum.messages import (
     Fetch,
     Proposal,
     SessionMessage,
+    SumDigest,
     SumHeader,
     Vote,
     Wanted,
 )
 from p2pfl_gossip.masked_sum.phases import Phase
-from p2pfl_gossip.masked_sum.summing import DEPUTIES_MAX
 from p2pfl_gossip.records import MalformedFrame
 
 
@@ -205,22 +206,22 @@ def test_masked_bytes_that_wait_for_a_link(monkeypatch: pytest.MonkeyPatch) -> N
     assert max(unbound.unsent_at_start) >= 100
 
 
-def test_deputies_of_a_chunk_without_owners() -> None:
-    """Of seven that hold shares, two work the sum out when both owners die."""
-    built, people = make_cohort(9, 36)
-    owners = built.owners_of(0, tuple(range(9)))
+def test_waits_for_a_sum_that_nobody_can_work_out() -> None:
+    """Two owners keep to themselves what they put into their chunk, and its sum."""
+    built, people = make_cohort(8, 40)
 
-    def dies(driver: SessionDriver, rank: int, _action: Action) -> bool:
-        return rank in owners and driver.machines[rank].phase == Phase.REVEAL
+    def keep(driver: SessionDriver, rank: int, action: Action) -> list[Action]:
+        if driver.machines[rank].phase < Phase.REVEAL:
+            return [action]
+        said = action.message if isinstance(action, Send) else getattr(action, "header", None)
+        is_of_it = isinstance(said, (SumDigest, SumHeader, ChunkHeader)) and said.chunk == 4
+        return [] if is_of_it else [action]
 
-    session = SessionDriver(built, people, 1, before=dies).run()
-    asking = {
-        rank: None
-        for rank, message in session.said
-        if isinstance(message, Fetch) and message.what == Wanted.CHUNK and message.first == 0
-    }
-    assert len(asking) == DEPUTIES_MAX
-    assert len(session.check_exact()) == 7
+    waits_s = built.patience.sums_s * (REPAIRS_MAX + 1)
+    session = SessionDriver(built, people, 1, rewrite={4: keep, 5: keep}).run(until_s=waits_s)
+    assert set(session.summed()) <= {4, 5}
+    session.run_rest(waits_s + 3)
+    assert [session.summed()[rank].kept for rank in (0, 1, 2, 3, 6, 7)] == 6 * [{4: "no_sum"}]
 
 
 def test_every_case_of_a_message_is_made_anew() -> None:

@@ -353,6 +353,24 @@ def test_an_owner_that_dies_after_the_vote_costs_no_time(seed: int) -> None:
     assert len(check(driver)) == 7
 
 
+def test_an_owner_that_dies_before_it_tells_its_sum_costs_no_time() -> None:
+    """Also where all others have told theirs."""
+    cohort, people = make_epoch(8, 24)
+    driver = GroupDriver(cohort, people, 2)
+    victim = owners(driver, chunk_owned_by_no_leader(driver))[0]
+
+    def stop(driver: SessionDriver, rank: int, action: Action) -> list[Action]:
+        """Say no sum, and be gone when the others have said theirs."""
+        left = silent_owner(driver, rank, action)
+        if not left:
+            driver.at(1.0, lambda: driver.crash(victim))
+        return left
+
+    driver = GroupDriver(cohort, people, 2, rewrite={victim: stop}, tells_down=True)
+    driver.run(until_s=cohort.patience.sums_s)
+    assert len(check(driver)) == 7
+
+
 def false_sums(driver: SessionDriver, rank: int, action: Action) -> list[Action]:
     """Signs a sum of its own making for each chunk, each time a member another one."""
     said = action.message if isinstance(action, Send) else None

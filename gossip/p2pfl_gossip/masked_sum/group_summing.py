@@ -2,13 +2,8 @@
 
 All members are to come to one model, so no sum is done without. Whoever has one gives it, with the
 digests by which it took it; the signatures say whose these are, so it does not matter who brings
-them. A sum that comes from an owner and one more member counts as in a cohort. So does one that
-m + 1 members worked out alike, as one of them is honest: two owners that lie, or say nothing, must
-not lose the round. Any member of U2 may be a deputy, and is given the shares that were revealed
-when it asks.
+them. Deputies step in for owners that cannot be reached as well.
 """
-
-from collections.abc import Iterator
 
 from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.exchange import SERVES_MAX, Exchange
@@ -16,7 +11,7 @@ from p2pfl_gossip.masked_sum.jobs import ChunkSum
 from p2pfl_gossip.masked_sum.messages import Fetch, SessionMessage, SumDigest, Wanted
 from p2pfl_gossip.masked_sum.phases import Phase
 from p2pfl_gossip.masked_sum.revealing import Revealing
-from p2pfl_gossip.masked_sum.summing import DEPUTIES_MAX, Summing
+from p2pfl_gossip.masked_sum.summing import Summing
 from p2pfl_gossip.masked_sum.voting import Voting
 
 
@@ -34,10 +29,6 @@ class GroupSumming(Summing):
         super().__init__(core, revealing, exchange, voting)
         self.sums: dict[int, ChunkSum] = {}
         self.void: dict[int, None] = {}
-        self._named: tuple[int, ...] = ()
-        # Chunks for which we are to step in, by how many deputies were, once the masks are known.
-        self._called: dict[int, int] = {}
-        self._fetched: dict[int, None] = {}
         self._digests_served: dict[tuple[int, int], int] = {}
 
     @property
@@ -56,40 +47,17 @@ class GroupSumming(Summing):
     def _require_author(self, sender: int, member: int) -> None:
         """Take what anybody brings: the signature says whose it is."""
 
-    def _quorum(self, chunk: int) -> bytes | None:
-        """Return the digest of a chunk's sum that counts; what m + 1 found beats two of them."""
-        own = self._own.get(chunk)
-        if own is not None:
-            return own.digest
-        counts: dict[bytes, int] = {}
-        for said in self._said[chunk].values():
-            counts[said.digest] = counts.get(said.digest, 0) + 1
-        for digest, count in counts.items():
-            if count > self._core.cohort.liars_max:
-                return digest
-        return super()._quorum(chunk)
-
     def _decide(self, chunk: int) -> None:
         digest = self._quorum(chunk)
         if digest is None or chunk in self.sums or self._core.phase != Phase.REVEAL:
             return
         body = self._bodies[chunk].get(digest)
         if body is None:
-            self._fetch_from_signer(chunk, digest)
+            self._ask_for_body(chunk, digest)
             return
         self.sums[chunk] = ChunkSum(chunk, body, digest)
         self._bodies[chunk] = {digest: body}
         self._finish_if_decided()
-
-    def _fetch_from_signer(self, chunk: int, digest: bytes) -> None:
-        """Ask for a sum that counts and that nobody sends by itself: only its first owner does."""
-        core, said = self._core, self._said[chunk]
-        first = said.get(self._live[chunk][0])
-        if (first is not None and first.digest == digest) or chunk in self._fetched:
-            return
-        self._fetched[chunk] = None
-        signers = [rank for rank, one in said.items() if one.digest == digest]
-        core.fetch(signers[core.rank % len(signers)], Wanted.SUM, chunk)
 
     def _finish_if_decided(self) -> None:
         core = self._core
@@ -99,46 +67,6 @@ class GroupSumming(Summing):
 
     # Who steps in
 
-    def _choose_deputies(self, others: Iterator[int], is_named: dict[int, None]) -> tuple[int, ...]:
-        """Choose all of U2 that do not own the chunk."""
-        return tuple(others)
-
-    def _has_part(self, named: tuple[int, ...]) -> bool:
-        """Whether shares are revealed to us without our asking."""
-        self._named = named
-        return self._core.rank in named
-
-    def _sum_our_chunks(self) -> None:
-        super()._sum_our_chunks()
-        for chunk, count in list(self._called.items()):
-            if self._quorum(chunk) is None:
-                self._deputise(chunk, count)
-
-    def _step_in(self, chunk: int) -> None:
-        """Step in at once where an owner is alone, and where two disagree."""
-        if self._quorum(chunk) is not None:
-            return
-        said, gone = self._said[chunk], self._core.gone
-        here = [owner for owner in self._live[chunk] if owner in said or owner not in gone]
-        if len(dict.fromkeys(one.digest for one in said.values())) > 1:
-            self._deputise(chunk, DEPUTIES_MAX)
-        elif len(here) == 1:
-            self._deputise(chunk, 1)
-
-    def _deputise(self, chunk: int, count: int) -> None:
-        if self._revealing.masks is not None:
-            super()._deputise(chunk, count)
-        elif self._core.rank in self._deputies[chunk][:count]:
-            self._called[chunk] = max(count, self._called.get(chunk, 0))
-            self._revealing.want(self._sum_our_chunks)
-
-    def _sources(self, chunk: int, member: int, attempt: int) -> tuple[int, ...]:
-        """Ask an owner that may have it; and the member itself, where the owner is silent."""
-        said, gone = self._said[chunk], self._core.gone
-        owners = sorted(self._live[chunk], key=lambda rank: (rank not in said, rank in gone))
-        owner = owners[attempt % len(owners)]
-        return (owner,) if owner in said and not attempt else (owner, member)
-
     def on_gone(self) -> None:
         """Step in for owners that cannot be reached."""
         for chunk in self._live:
@@ -147,7 +75,7 @@ class GroupSumming(Summing):
     # What may have been lost
 
     def _repair_sums(self) -> None:
-        """Ask again for what we lack, and have deputies step in: m + 1 of them, then all."""
+        """Ask again for what we lack, and have deputies step in: as many as it takes, then all."""
         core = self._core
         turn, self._waits = self._waits, self._waits + 1
         for chunk, owners in self._live.items():
@@ -160,8 +88,7 @@ class GroupSumming(Summing):
             for rank in asked:
                 core.fetch(rank, Wanted.SUM, chunk)
             if self._quorum(chunk) is None:
-                everybody = len(self._deputies[chunk])
-                self._deputise(chunk, everybody if turn else core.cohort.liars_max + 1)
+                self._deputise(chunk, self._deputies_after(chunk, turn))
         self._revealing.fetch_missing()
         # More and more rarely: nobody answers one member's questions without end.
         wait_s = core.cohort.patience.sums_s * max(1, turn - 1)

@@ -11,7 +11,7 @@ from p2pfl_gossip.masked_sum.certifying import Certifying, Signed
 from p2pfl_gossip.masked_sum.cohort import Cohort
 from p2pfl_gossip.masked_sum.core import Blame, Entropy
 from p2pfl_gossip.masked_sum.journal import SessionJournal
-from p2pfl_gossip.masked_sum.mean_summing import MeanSumming
+from p2pfl_gossip.masked_sum.mean_summing import REPAIRS_MAX, MeanSumming
 from p2pfl_gossip.masked_sum.messages import (
     Advert,
     AdvertList,
@@ -22,7 +22,6 @@ from p2pfl_gossip.masked_sum.messages import (
 )
 from p2pfl_gossip.masked_sum.phases import WINDOWS, Windows
 from p2pfl_gossip.masked_sum.session import Aborted, Session
-from p2pfl_gossip.masked_sum.summing import DEPUTIES_MAX
 from p2pfl_gossip.records import Record
 
 __all__ = ["Aborted", "MaskedSum", "Summed"]
@@ -127,7 +126,7 @@ class MaskedSum(Session[MeanSumming]):
 
     def _on_done(self) -> None:
         # By then the last deadline of all others has passed.
-        wait_s = (DEPUTIES_MAX + 2) * self._core.cohort.patience.sums_s
+        wait_s = (REPAIRS_MAX + 1) * self._core.cohort.patience.sums_s
         self._core.set_timer("release", wait_s, self._release)
         self._certifying.start()
 

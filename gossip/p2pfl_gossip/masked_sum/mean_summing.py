@@ -17,8 +17,12 @@ from p2pfl_gossip.masked_sum.jobs import Decoded, DecodeSum
 from p2pfl_gossip.masked_sum.messages import Wanted
 from p2pfl_gossip.masked_sum.phases import Phase
 from p2pfl_gossip.masked_sum.revealing import Revealing
-from p2pfl_gossip.masked_sum.summing import DEPUTIES_MAX, Summing
+from p2pfl_gossip.masked_sum.summing import Summing
 from p2pfl_gossip.masked_sum.voting import Voting
+
+REPAIRS_MAX = 3
+"""Times that missing sums are asked for: at the first the deputies that it takes step in, at the
+second all of them, and at the third they ask others for the chunks that they lack."""
 
 
 class MeanSumming(Summing):
@@ -67,6 +71,7 @@ class MeanSumming(Summing):
             return
         body = self._bodies[chunk].get(digest)
         if body is None:
+            self._ask_for_body(chunk, digest)
             return
         self._decoding[chunk] = None
 
@@ -123,21 +128,24 @@ class MeanSumming(Summing):
             core.abort("no_sum")
 
     def _repair_sums(self) -> None:
-        """Ask again for sums; have the next deputy step in; give up after the last."""
+        """Ask again for sums; have deputies step in; give up after the last time."""
         core = self._core
         turn, self._waits = self._waits, self._waits + 1
-        if turn > DEPUTIES_MAX:
+        if turn == REPAIRS_MAX:
             self._finish()
             return
         for chunk, owners in self._live.items():
             if chunk in self._decoding or chunk in self.refusals:
                 continue
             digest = self._quorum(chunk)
-            for rank in owners if digest is None else list(self._said[chunk]):
-                if rank != core.rank:
-                    core.fetch(rank, Wanted.SUM, chunk)
-            if digest is None:
-                self._deputise(chunk, turn + 1)
+            if digest is not None:
+                holders = self._holders(chunk, digest)
+            else:
+                count = self._deputies_after(chunk, turn)
+                self._deputise(chunk, count)
+                holders = [*owners, *self._deputies[chunk][:count]]
+            for rank in holders:
+                core.fetch(rank, Wanted.SUM, chunk)
         self._revealing.fetch_missing()
         core.set_timer("sums", core.cohort.patience.sums_s, self._repair_sums)
 

@@ -1,18 +1,23 @@
 """SUM: work out each chunk's sum, and agree on it.
 
-A chunk's sum counts once two members signed the same digest of it: its owners, or an owner and a
-*deputy*, a member that fetches the masked chunks, holds them against the manifests that the
-quorum fixes, and works the sum out again. A deputy steps in where only one owner is left,
-where two disagree, and where nothing came in time. So a single liar falsifies nothing, and a
-single crash after the vote costs no chunk.
+Owners work sums out, and so do *deputies*: members that fetch the masked chunks, hold them against
+the manifests that the quorum fixes, and add them up again. The first two of a chunk's live owners
+and deputies are its *vouchers*: as a rule its owners. A sum counts
+
+- that we worked out ourselves;
+- of which both vouchers signed the same digest;
+- of which m + 1 owners and deputies signed the same digest: one of them is honest.
+
+Deputies step in where only one owner is left, where two members disagree, and where nothing came in
+time. So a sum that counts is the true one, unless both vouchers lie alike; and a crash after the
+vote costs no chunk.
 
 What the sums are for is another matter: a cohort's mean (mean_summing.py), or a group's next model
 (group_summing.py).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from itertools import islice
+from collections import Counter
 
 from p2pfl_crypto.masks import Masked
 from p2pfl_gossip.actions import RemoteProtocolError
@@ -36,10 +41,6 @@ from p2pfl_gossip.masked_sum.phases import Phase
 from p2pfl_gossip.masked_sum.revealing import Revealing
 from p2pfl_gossip.masked_sum.voting import Voting
 
-DEPUTIES_MAX = 2
-"""Deputies of a chunk: with two owners, four members can vouch for it. Each costs a fetch of one
-chunk from every member, and only chunks in trouble have any."""
-
 
 class Summing(ABC):
     """The last phase, as owner, as deputy, and as receiver.
@@ -59,12 +60,15 @@ class Summing(ABC):
         self._live: dict[int, tuple[int, ...]] = {}
         self._deputies: dict[int, tuple[int, ...]] = {}
         self._deputised: dict[int, int] = {}  # How often we asked for its parts.
+        # For which we are to step in once the masks are known, by how many deputies were.
+        self._called: dict[int, int] = {}
         self._summing: dict[int, None] = {}
         self._own: dict[int, ChunkSum] = {}
         self._said: dict[int, dict[int, SumDigest]] = {}
         self._bodies: dict[int, dict[bytes, Masked]] = {}
         self._arriving: dict[tuple[int, int], None] = {}
         self._refused: dict[int, int] = {}
+        self._asked: dict[int, None] = {}
         self._served: dict[tuple[int, int], int] = {}
         self._waits = 0
 
@@ -78,12 +82,13 @@ class Summing(ABC):
         dropped = tuple(r for r in self._exchange.members if r not in self.members)
         self._exchange.forget(self.members)
         named = voting.named_owners(ballot)
-        self._set_places(ballot, named)
+        self._set_places(ballot)
         self._exchange.on_deputy_chunk(self._sum_what_is_complete)
         core.set_timer("sums", core.cohort.patience.sums_s, self._repair_sums)
         for chunk, sender in self._refused.items():
             core.fetch(sender, Wanted.SUM, chunk)
-        told = self._sum_our_chunks if self._has_part(named) else None
+        # Who owns nothing is given shares when it is to step in.
+        told = self._sum_our_chunks if core.rank in named else None
         tau2 = self._exchange.tau2
         self._revealing.start(tau2, self._ballot, self.members, dropped, named, told)
         self._finish_if_decided()
@@ -108,8 +113,8 @@ class Summing(ABC):
     def _note_ownerless(self, chunk: int) -> None:
         """Note that the ballot names no owner of a chunk."""
 
-    def _set_places(self, ballot: Ballot, named: tuple[int, ...]) -> None:
-        cohort, is_named = self._core.cohort, dict.fromkeys(named)
+    def _set_places(self, ballot: Ballot) -> None:
+        cohort = self._core.cohort
         for chunk in range(cohort.chunk_count):
             owners = self._voting.live_owners(ballot, chunk)
             if not owners:
@@ -118,19 +123,13 @@ class Summing(ABC):
             self._live[chunk] = owners
             self._said[chunk], self._bodies[chunk] = {}, {}
             ring = cohort.ring_of(chunk, self._exchange.members)
-            others = (rank for rank in ring if rank not in owners)
-            self._deputies[chunk] = self._choose_deputies(others, is_named)
+            self._deputies[chunk] = tuple(
+                rank for rank in ring if rank in self.members and rank not in owners
+            )
 
-    def _choose_deputies(self, others: Iterator[int], is_named: dict[int, None]) -> tuple[int, ...]:
-        """Choose a chunk's deputies, in order, of the members of its ring that do not own it."""
-        return tuple(islice((rank for rank in others if rank in is_named), DEPUTIES_MAX))
-
-    def _has_part(self, named: tuple[int, ...]) -> bool:
-        """Whether some chunk is, or may become, ours to sum."""
-        rank = self._core.rank
-        return any(rank in owners for owners in self._live.values()) or any(
-            rank in deputies for deputies in self._deputies.values()
-        )
+    def _vouchers(self, chunk: int) -> tuple[int, ...]:
+        """Return the two whose word is enough where they agree."""
+        return (*self._live[chunk], *self._deputies[chunk])[:2]
 
     # As owner and deputy
 
@@ -138,28 +137,60 @@ class Summing(ABC):
         for chunk, owners in self._live.items():
             if self._core.rank in owners:
                 self._sum(chunk)
-            else:
+            elif chunk not in self._called:
                 self._step_in(chunk)
+        for chunk, count in self._called.items():
+            if self._quorum(chunk) is None:
+                self._deputise(chunk, count)
 
     def _step_in(self, chunk: int) -> None:
-        """Step in at once where one owner is alone, or where two disagree."""
+        """Step in at once where an owner is alone, and where vouchers disagree or are away."""
         if self._quorum(chunk) is not None:
             return
-        digests = dict.fromkeys(said.digest for said in self._said[chunk].values())
-        if len(digests) > 1:
-            self._deputise(chunk, DEPUTIES_MAX)
-        elif len(self._live[chunk]) == 1:
+        said, live, vouchers = self._said[chunk], self._live[chunk], self._vouchers(chunk)
+        words = {said[rank].digest: None for rank in vouchers if rank in said}
+        if len(words) > 1 or any(self._is_away(chunk, rank) for rank in vouchers):
+            coming = sum(rank not in said and not self._is_away(chunk, rank) for rank in live)
+            self._deputise(chunk, self._deputies_needed(chunk) - coming)
+        elif len(live) == 1:
             self._deputise(chunk, 1)
 
+    def _is_away(self, chunk: int, rank: int) -> bool:
+        """Whether a member cannot be reached, and has not told its sum of a chunk."""
+        return rank in self._core.gone and rank not in self._said[chunk]
+
+    def _digest_counts(self, chunk: int) -> Counter[bytes]:
+        """Count the members that signed each digest."""
+        return Counter(said.digest for said in self._said[chunk].values())
+
+    def _deputies_needed(self, chunk: int) -> int:
+        """Return how many deputies it takes, with those that spoke, for m + 1 equal digests.
+
+        They are more as deputies contradict, so that a lie costs a fetch, and no deadline.
+        """
+        said = self._said[chunk]
+        spoken = sum(rank in said for rank in self._deputies[chunk])
+        most = max(self._digest_counts(chunk).values(), default=0)
+        return spoken + self._core.cohort.liars_max + 1 - most
+
+    def _deputies_after(self, chunk: int, turn: int) -> int:
+        """Return how many deputies step in where nothing came in time: m + 1, then all.
+
+        An owner's word may count beside them, so that one of them may be silent as well.
+        """
+        if turn:
+            return len(self._deputies[chunk])
+        return max(self._core.cohort.liars_max + 1, self._deputies_needed(chunk))
+
     def _deputise(self, chunk: int, count: int) -> None:
-        """Step in for a chunk if we are among its first `count` deputies."""
+        """Step in for a chunk if we are among its first `count` deputies that can be reached."""
         core = self._core
-        if (
-            core.rank not in self._deputies[chunk][:count]
-            or self._revealing.masks is None
-            or chunk in self._summing
-            or chunk in self._own
-        ):
+        able = [rank for rank in self._deputies[chunk] if not self._is_away(chunk, rank)]
+        if core.rank not in able[:count] or chunk in self._summing or chunk in self._own:
+            return
+        if self._revealing.masks is None:
+            self._called[chunk] = count
+            self._revealing.want(self._sum_our_chunks)
             return
         attempt = self._deputised.get(chunk, 0)
         self._deputised[chunk] = attempt + 1
@@ -175,10 +206,17 @@ class Summing(ABC):
         self._sum_what_is_complete()
 
     def _sources(self, chunk: int, member: int, attempt: int) -> tuple[int, ...]:
-        """Ask an owner first, one that has spoken as it is alive; then each member for its own."""
-        owners = sorted(self._live[chunk], key=lambda rank: rank not in self._said[chunk])
-        owner = owners[attempt % len(owners)]
-        return (owner, member) if attempt else (owner,)
+        """Choose whom to ask for a member's chunk.
+
+        An owner that has spoken is alive, and deputies share the load of those that have. Where it
+        did not give all, or cannot be reached, or is silent for long, the member is asked as well.
+        """
+        core, said, live = self._core, self._said[chunk], self._live[chunk]
+        alive = [rank for rank in live if rank in said]
+        owners = alive or [rank for rank in live if rank not in core.gone] or live
+        owner = owners[(self._deputies[chunk].index(core.rank) + attempt) % len(owners)]
+        is_silent = owner not in said and (self._waits > 0 or owner in core.gone)
+        return (owner, member) if attempt or is_silent else (owner,)
 
     def _sum_what_is_complete(self) -> None:
         for chunk in self._deputised:
@@ -271,7 +309,8 @@ class Summing(ABC):
             return
         self._said[said.chunk][said.member] = said
         self._blame_liars(said.chunk)
-        self._step_in(said.chunk)
+        if said.chunk not in self._deputised:
+            self._step_in(said.chunk)
 
     def body_bytes(self, sender: int, header: SumHeader) -> int | None:
         """Return the size of a sum's body, or None if it is not wanted."""
@@ -331,23 +370,34 @@ class Summing(ABC):
         self._core.work(DigestSum(self._ballot, chunk, body), done)
 
     def _quorum(self, chunk: int) -> bytes | None:
-        """Return the digest of a chunk's sum that counts: our own, or one that two signed.
-
-        One of the two must be an owner: deputies confirm, so that they are no further pair that
-        could falsify a chunk.
-        """
+        """Return the digest of a chunk's sum that counts, if there is one; see the module."""
         own = self._own.get(chunk)
         if own is not None:
             return own.digest
-        said = self._said[chunk]
-        for owner in self._live[chunk]:
-            if owner in said and any(
-                other.digest == said[owner].digest for rank, other in said.items() if rank != owner
-            ):
-                return said[owner].digest
+        for digest, count in self._digest_counts(chunk).items():
+            if count > self._core.cohort.liars_max:
+                return digest
+        vouched = [self._said[chunk].get(rank) for rank in self._vouchers(chunk)]
+        if len(vouched) == 2 and vouched[0] is not None and vouched[1] is not None:
+            first, second = vouched[0].digest, vouched[1].digest
+            return first if first == second else None
         return None
 
     # What may have been lost
+
+    def _ask_for_body(self, chunk: int, digest: bytes) -> None:
+        """Ask at once for a sum that counts, if the primary has not found it: it brings another."""
+        said, rank = self._said[chunk], self._core.rank
+        primary = said.get(self._live[chunk][0])
+        if chunk in self._asked or (primary is not None and primary.digest == digest):
+            return
+        self._asked[chunk] = None
+        holders = self._holders(chunk, digest)
+        self._core.fetch(holders[rank % len(holders)], Wanted.SUM, chunk)
+
+    def _holders(self, chunk: int, digest: bytes) -> list[int]:
+        """Return who found a chunk's sum to be that of a digest."""
+        return [rank for rank, said in self._said[chunk].items() if said.digest == digest]
 
     def release(self) -> None:
         """Drop all sums; the outcome has its own copy."""

@@ -6,6 +6,7 @@ from p2pfl_simulations.checkers.conduct import NoHonestBlamed, NoHonestRefused
 from p2pfl_simulations.checkers.ledger import ledger_checkers
 from p2pfl_simulations.checkers.progress import NobodyIsLed, RoundsNeverFall
 from p2pfl_simulations.checkers.secrecy import OwnModelStays, SpentOnce
+from p2pfl_simulations.checkers.vouching import OneBallot
 from p2pfl_simulations.checkers.write_ahead import WriteAhead
 
 __all__ = ["Checker", "Violation", "Watched", "all_checkers"]
@@ -13,9 +14,11 @@ __all__ = ["Checker", "Violation", "Watched", "all_checkers"]
 
 def all_checkers() -> tuple[Checker, ...]:
     """Make those that hold in every run and need nothing but inputs and actions."""
+    sums = OneBallot()
     return (
-        OneMean(),
-        TrueMean(),
+        sums,
+        OneMean(sums),
+        TrueMean(sums),
         NoHonestRefused(),
         NoHonestBlamed(),
         RoundsNeverFall(),

@@ -1,16 +1,17 @@
 """What honest peers must agree on: the mean of a cohort, and that it is the true one."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from p2pfl_crypto.encoding import Encoding
-from p2pfl_gossip.actions import Action, Report, Send, SendBulk, Ticket, Vector, Work
+from p2pfl_gossip.actions import Action, Report, Send, Ticket, Vector, Work
 from p2pfl_gossip.events import MaskedSumEnded, RoundEnded, RoundStarted
 from p2pfl_gossip.masked_sum.jobs import MaskChunk, MaskedChunk
-from p2pfl_gossip.masked_sum.messages import Ballot, Manifest, Reveal, SumDigest, SumHeader
-from p2pfl_gossip.records import Message
+from p2pfl_gossip.masked_sum.messages import Ballot, Manifest
 from p2pfl_simulations.checkers.base import Checker, Violation, fingerprint
+from p2pfl_simulations.checkers.vouching import OneBallot
 
 SESSIONS_KEPT = 4
 """Of each peer: vectors of its last sessions, until their sums are known."""
@@ -22,13 +23,21 @@ class OneMean(Checker):
     In the open, a member that lies tells everybody another mean, and nothing is demanded; nor of
     algorithms without cohorts. There, a member that restarts may begin a round again, as far back
     as its disk says: it trains another model, so nothing is demanded of its cohort in that round.
-    Where models are masked, a member is in one sum of a round, whatever it begins again.
+    Where models are masked, a member is in one sum of a round, whatever it begins again; and means
+    may differ in a chunk that its two vouchers falsify, and nowhere else: those two can tell each
+    member another sum (docs/threats.md). No two of such means can both get a certificate.
+
+    Args:
+        sums: of the same run; None where only reports are seen.
     """
 
     actions = (Report,)
 
-    def __init__(self) -> None:
-        self._means: dict[tuple[int, tuple[int, ...]], tuple[int, bytes]] = {}
+    def __init__(self, sums: OneBallot | None = None) -> None:
+        self._sums = sums
+        self._sessions: dict[int, MaskedSumEnded] = {}  # By peer, its latest.
+        # Who had a mean first, and its chunks' fingerprints.
+        self._means: dict[tuple[int, tuple[int, ...]], tuple[int, list[bytes]]] = {}
         self._begun: dict[tuple[int, int], None] = {}  # By peer and round.
         self._begun_again: dict[tuple[int, tuple[int, ...]], None] = {}
 
@@ -37,6 +46,8 @@ class OneMean(Checker):
         event = action.event if isinstance(action, Report) else None
         if isinstance(event, RoundStarted):
             self._note_begun(host, event.round)
+        if isinstance(event, MaskedSumEnded):
+            self._sessions[host] = event
         if not isinstance(event, RoundEnded) or not self.watched.is_honest(host):
             return
         if not self.watched.has_cohorts:
@@ -50,13 +61,29 @@ class OneMean(Checker):
         cohort = self.watched.cohort_of(host, event.round)
         if (event.round, cohort) in self._begun_again:
             return
-        model = fingerprint(event.vector)
+        ballot = self._ballot_of(host, event.round)
+        count = 1 if ballot is None else len(ballot.owners)
+        ends = [chunk * len(event.vector) // count for chunk in range(count + 1)]
+        model = [fingerprint(event.vector[start:end]) for start, end in pairwise(ends)]
         other, first = self._means.setdefault((event.round, cohort), (host, model))
-        if model != first:
-            raise Violation(
-                f"peers {other} and {host} end round {event.round} with different complete means"
-                f" of cohort {cohort}"
-            )
+        if model == first:
+            return
+        different = [chunk for chunk in range(count) if model[chunk] != first[chunk]]
+        if ballot is not None and self._sums is not None:
+            falsified = self._sums.falsified(ballot, event.round, cohort)
+            if set(different) <= set(falsified):
+                return
+        raise Violation(
+            f"peers {other} and {host} end round {event.round} with different complete means"
+            f" of cohort {cohort}"
+        )
+
+    def _ballot_of(self, host: int, round_: int) -> Ballot | None:
+        """Return the ballot of the sum that a peer's round ended with."""
+        summed = self._sessions.get(host)
+        if self._sums is None or summed is None or summed.round != round_:
+            return None
+        return self._sums.ballot_of(summed.session)
 
     def _note_begun(self, host: int, round_: int) -> None:
         if self.watched.hides_models or not self.watched.has_cohorts:
@@ -71,25 +98,25 @@ class TrueMean(Checker):
 
     That is 1.5 |U3| C over the sum of the encoded weights (encoding.py), and the rounding of
     float32. Nothing is demanded where a member of U3 masked something else than it showed its own
-    machine, or where chunks keep own values; nor of a chunk for whose sum two liars vouch alike:
-    they can falsify it (docs/threats.md). Of the other chunks it is demanded then as well.
+    machine, or where chunks keep own values; nor of a chunk that its two vouchers falsify
+    (docs/threats.md). Of the other chunks it is demanded then as well.
+
+    Args:
+        sums: of the same run.
     """
 
-    actions = (Report, Send, SendBulk, Work)
+    actions = (Report, Send, Work)
 
-    def __init__(self) -> None:
+    def __init__(self, sums: OneBallot) -> None:
+        self._sums = sums
         self._jobs: dict[tuple[int, Ticket], MaskChunk] = {}
         # By transcript and rank: the chunks that a member had masked, and their digests.
         self._masked: dict[tuple[bytes, int], dict[int, MaskChunk]] = {}
         self._digests: dict[tuple[bytes, int], dict[int, bytes]] = {}
         self._false: dict[tuple[bytes, int], None] = {}
         self._of_host: dict[int, list[tuple[bytes, int]]] = {}
-        self._ballots: dict[bytes, Ballot] = {}
-        self._revealed: dict[tuple[int, bytes], bytes] = {}
-        # By ballot and chunk: what liars found its sum to be, by who said so.
-        self._vouched: dict[tuple[bytes, int], dict[int, bytes]] = {}
         self._summed: dict[int, MaskedSumEnded] = {}
-        self._last_message: Message | None = None
+        self._last_message: Manifest | None = None
         self.compared = 0
 
     def on_input(self, now_s: float, host: int, name: str, arguments: tuple[Any, ...]) -> None:
@@ -103,16 +130,16 @@ class TrueMean(Checker):
                 self._digests.setdefault((job.tau2, job.rank), {})[job.chunk] = result.digest
 
     def on_action(self, now_s: float, host: int, action: Action) -> None:
-        """Note who masks what and follows which ballot; compare the end of the round."""
+        """Note who masks what, and says so; compare the end of the round."""
         if isinstance(action, Work):
             if isinstance(action.job, MaskChunk) and isinstance(action.job.encoding, Encoding):
                 self._note_job(host, action.ticket, action.job)
         elif isinstance(action, Send):
-            if action.message is not self._last_message:
-                self._last_message = action.message
-                self._note_message(host, action.message)
-        elif isinstance(action, SendBulk):
-            self._note_message(host, action.header)
+            message = action.message
+            if isinstance(message, Manifest) and message is not self._last_message:
+                self._last_message = message
+                if not self.watched.is_honest(host):
+                    self._note_manifest(message)
         elif isinstance(action, Report) and self.watched.is_honest(host):
             event = action.event
             if isinstance(event, MaskedSumEnded):
@@ -137,32 +164,17 @@ class TrueMean(Checker):
             del kept[:-SESSIONS_KEPT]
         self._masked.setdefault(key, {})[job.chunk] = job
 
-    def _note_message(self, host: int, message: Message) -> None:
-        match message:
-            case Ballot():
-                self._ballots[message.digest()] = message
-            case Reveal() if self.watched.is_honest(host):
-                self._revealed[host, message.session] = message.ballot
-            case Manifest() if not self.watched.is_honest(host):
-                key = (message.tau2, message.member)
-                digests = self._digests.get(key, {})
-                true = b"".join(digests[chunk] for chunk in sorted(digests))
-                if message.chunk_digests != true:
-                    self._false[key] = None
-            case SumDigest() | SumHeader() if not self.watched.is_honest(host):
-                if message.ballot in self._ballots:
-                    said = self._vouched.setdefault((message.ballot, message.chunk), {})
-                    said[host] = message.digest
-
-    def _is_falsifiable(self, ballot: bytes, chunk: int) -> bool:
-        said = list(self._vouched.get((ballot, chunk), {}).values())
-        return len(set(said)) < len(said)
+    def _note_manifest(self, message: Manifest) -> None:
+        key = (message.tau2, message.member)
+        digests = self._digests.get(key, {})
+        true = b"".join(digests[chunk] for chunk in sorted(digests))
+        if message.chunk_digests != true:
+            self._false[key] = None
 
     def _compare(self, host: int, summed: MaskedSumEnded, mean: Vector) -> None:
-        name = self._revealed.pop((host, summed.session), b"")
-        ballot = self._ballots.get(name)
+        ballot = self._sums.ballot_of(summed.session)
         if ballot is None:
-            return  # It had nobody to reveal to: it owns all there is.
+            return  # Nobody had to reveal: one member owns all there is.
         bits = int.from_bytes(ballot.members, "little")
         keys = [(ballot.tau2, rank) for rank in range(8 * len(ballot.members)) if bits >> rank & 1]
         if any(key in self._false for key in keys):
@@ -184,9 +196,11 @@ class TrueMean(Checker):
             encoded += encoding.encode_weight(job.weight)
         bound = 1.5 * len(keys) * clip / encoded + 2**-23 * clip
         errors, start = np.abs(mean - total / weights), 0
+        cohort = self.watched.cohort_of(host, summed.round)
+        falsified = self._sums.falsified(ballot, summed.round, cohort)
         for chunk in sorted(chunks):
             end = start + len(chunks[chunk].entries)
-            if self._is_falsifiable(name, chunk):
+            if chunk in falsified:
                 errors[start:end] = 0.0
             start = end
         error = float(errors.max())

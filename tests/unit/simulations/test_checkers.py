@@ -20,11 +20,12 @@ from p2pfl_gossip.events import (
     RoundStarted,
 )
 from p2pfl_gossip.learning import Train, Trained
-from p2pfl_gossip.masked_sum.jobs import MaskChunk, MaskedChunk
+from p2pfl_gossip.masked_sum.jobs import ChunkSum, MaskChunk, MaskedChunk, Unmask
 from p2pfl_gossip.masked_sum.messages import (
     Ballot,
     ChunkHeader,
     Manifest,
+    Proposal,
     Reveal,
     SumDigest,
     SumHeader,
@@ -40,6 +41,7 @@ from p2pfl_simulations.checkers.base import (
 from p2pfl_simulations.checkers.conduct import NoHonestBlamed, NoHonestRefused
 from p2pfl_simulations.checkers.progress import AllFinish, NobodyIsLed, RoundsNeverFall
 from p2pfl_simulations.checkers.secrecy import OwnModelStays, SpentOnce
+from p2pfl_simulations.checkers.vouching import OneBallot
 
 PEERS = [Identity(bytes([index]) * 32).peer_id for index in range(6)]
 LIAR = 5
@@ -129,100 +131,214 @@ class TestOneMean:
             reports(begun(OneMean()), 0, ended(0, np.full(DIM, np.nan, np.float32)))
 
 
-SESSION, TAU2 = b"s" * 32, b"t" * 32
+SESSION = b"s" * 32
+PROPOSAL = Proposal(SESSION, 0, b"t" * 32, b"\x3f", b"", bytes(64))
+TAU2 = PROPOSAL.tau2()
 ENCODING = Encoding(6, 4.0, 1.0)
+FIRST_TWO, LAST_TWO = 0b11, 0b110000
 
 
 def mask_chunk(rank: int, entries: Vector, tau2: bytes = TAU2) -> MaskChunk:
     return MaskChunk(ENCODING, entries, 1.0, b"", None, tau2, rank, 0)  # type: ignore[arg-type]
 
 
-def ballot(ranks: range) -> Ballot:
+def ballot(ranks: range, owners: bytes) -> Ballot:
     members = sum(1 << rank for rank in ranks).to_bytes(1, "little")
-    return Ballot(SESSION, 0, TAU2, members, b"\1", b"", bytes(64))
+    return Ballot(SESSION, 0, TAU2, members, owners, b"", bytes(64))
 
 
 def summed(round_: int = 0, kept: int = 0) -> MaskedSumEnded:
     return MaskedSumEnded(round_, SESSION, "summed", 6, 5, kept, 0, False)
 
 
-class TestTrueMean:
-    def told(self, checker: TrueMean, ranks: range, *, forged: bool = False) -> Vector:
-        """Have members mask their vectors and vote for all; return the true mean."""
-        vectors = [vector(rank) for rank in ranks]
-        for rank, entries in zip(ranks, vectors, strict=True):
-            checker.on_action(0.0, rank, Work(7, mask_chunk(rank, entries)))
+class Session:
+    """One session of six members that `OneBallot` and another checker watch.
+
+    Args:
+        kind: of the other checker.
+        ranks: U3.
+        liars: ranks of those that lie.
+        owners: of each chunk, the live ones.
+    """
+
+    def __init__(
+        self,
+        kind: type,
+        ranks: range = range(6),
+        liars: frozenset[int] = frozenset({LIAR}),
+        owners: bytes = bytes([FIRST_TWO]),
+    ) -> None:
+        self.sums = begun(OneBallot(), liars=liars)
+        self.checker = begun(kind(self.sums), liars=liars)
+        self.ranks, self.ballot = ranks, ballot(ranks, owners)
+        self.act(0, Send(PEERS[1], PROPOSAL))
+        self.act(0, Send(PEERS[1], self.ballot))
+        self.act(1, Send(PEERS[2], Reveal(SESSION, self.ballot.digest(), b"")))
+
+    def act(self, host: int, action: Any) -> None:
+        self.sums.on_action(0.0, host, action)
+        self.checker.on_action(0.0, host, action)
+
+    def work(self, host: int, job: Any, result: Any) -> None:
+        self.act(host, Work(7, job))
+        self.sums.on_input(0.0, host, "on_work_done", (7, result))
+        self.checker.on_input(0.0, host, "on_work_done", (7, result))
+
+    def mask(self, *, forged: bool = False) -> Vector:
+        """Have members mask their vectors; return the true mean."""
+        vectors = [vector(rank) for rank in self.ranks]
+        for rank, entries in zip(self.ranks, vectors, strict=True):
             body = np.zeros(1, np.uint32)
-            checker.on_input(
-                0.0, rank, "on_work_done", (7, MaskedChunk(0, body, bytes([rank]) * 32, 0))
-            )
+            masked = MaskedChunk(0, body, bytes([rank]) * 32, 0)
+            self.work(rank, mask_chunk(rank, entries), masked)
             digest = b"x" * 32 if forged else bytes([rank]) * 32
-            manifest = Manifest(SESSION, TAU2, rank, digest, bytes(64))
-            checker.on_action(0.0, rank, Send(PEERS[0], manifest))
-        proposed = ballot(ranks)
-        checker.on_action(0.0, 0, Send(PEERS[1], proposed))
-        checker.on_action(0.0, 0, Send(PEERS[1], Reveal(SESSION, proposed.digest(), b"")))
+            self.act(rank, Send(PEERS[0], Manifest(SESSION, TAU2, rank, digest, bytes(64))))
         mean: Vector = np.mean(vectors, axis=0, dtype=np.float64).astype(np.float32)
         return mean
 
-    def test_the_true_mean_passes(self) -> None:
-        checker = begun(TrueMean())
-        mean = self.told(checker, range(5))
-        reports(checker, 0, summed(), ended(0, mean))
-        assert checker.compared == 1
+    def sum_up(self, host: int, digest: bytes) -> None:
+        """Have a machine work the sum of chunk 0 out."""
+        job = Unmask((), (), self.ballot.digest(), 0)
+        self.work(host, job, ChunkSum(0, np.zeros(1, np.uint32), digest * 32))
+
+    def vouch(self, member: int, digest: bytes, chunk: int = 0) -> None:
+        said = SumDigest(SESSION, self.ballot.digest(), member, chunk, digest * 32, bytes(64))
+        self.act(member, Send(PEERS[0], said))
+
+    def end(self, host: int, mean: Vector, kept: int = 0) -> None:
+        for event in (summed(kept=kept), ended(0, mean)):
+            self.act(host, Report(event))
+
+
+Vouches = list[tuple[int, bytes, int]]
+TOO_FEW: dict[str, tuple[int, Vouches]] = {
+    "one": (LAST_TWO, [(4, b"f", 0)]),
+    "one, twice": (LAST_TWO, [(4, b"f", 0), (4, b"f", 0)]),
+    "each another": (LAST_TWO, [(4, b"f", 0), (5, b"g", 0)]),
+    "of another chunk": (LAST_TWO, [(4, b"f", 1), (5, b"f", 1)]),
+    "one, and an honest one": (LAST_TWO, [(4, b"f", 0), (3, b"f", 0)]),
+    "an owner and a deputy": (0b011000, [(4, b"f", 0), (5, b"f", 0)]),
+    "an only owner and not its first deputy": (0b010000, [(4, b"f", 0), (5, b"f", 0)]),
+    "two deputies": (FIRST_TWO, [(4, b"f", 0), (5, b"f", 0)]),
+    "the true sum": (LAST_TWO, [(4, b"t", 0), (5, b"t", 0)]),
+}
+too_few = pytest.mark.parametrize(("owners", "vouches"), TOO_FEW.values(), ids=TOO_FEW)
+
+
+class TestTrueMean:
+    @pytest.mark.parametrize("ranks", [range(5), range(6)])
+    def test_the_true_mean_passes(self, ranks: range) -> None:
+        session = Session(TrueMean, ranks)
+        session.end(0, session.mask())
+        assert session.checker.compared == 1
 
     @pytest.mark.parametrize("ranks", [range(5), range(6)])
     def test_another_mean_is_found(self, ranks: range) -> None:
-        checker = begun(TrueMean())
-        mean = self.told(checker, ranks)
+        session = Session(TrueMean, ranks)
+        mean = session.mask()
         mean[3] += 1e-4
         with pytest.raises(Violation, match=f"a mean of {len(ranks)} that is 0.0001 off"):
-            reports(checker, 0, summed(), ended(0, mean))
+            session.end(0, mean)
 
     def test_of_a_liar_that_masks_something_else_nothing_is_known(self) -> None:
-        checker = begun(TrueMean())
-        mean = self.told(checker, range(6), forged=True)
-        reports(checker, 0, summed(), ended(0, mean + 1))
-        assert checker.compared == 0
+        session = Session(TrueMean)
+        session.end(0, session.mask(forged=True) + 1)
+        assert session.checker.compared == 0
 
-    def vouch(self, checker: TrueMean, member: int, digest: bytes, chunk: int = 0) -> None:
-        name = ballot(range(6)).digest()
-        said = SumDigest(SESSION, name, member, chunk, digest * 32, bytes(64))
-        checker.on_action(0.0, member, Send(PEERS[0], said))
+    def test_of_a_chunk_that_two_lying_owners_falsify_nothing_is_demanded(self) -> None:
+        session = Session(TrueMean, liars=frozenset({4, 5}), owners=bytes([LAST_TWO]))
+        mean = session.mask()
+        session.vouch(4, b"f")
+        header = SumHeader(SESSION, session.ballot.digest(), 5, 0, b"f" * 32, bytes(64))
+        session.act(5, SendBulk(PEERS[0], header, (), 0))
+        session.end(0, mean + 1)
+        assert session.checker.compared == 1
 
-    def test_of_a_chunk_that_two_liars_falsify_nothing_is_demanded(self) -> None:
-        checker = begun(TrueMean(), liars=frozenset({4, 5}))
-        mean = self.told(checker, range(6))
-        self.vouch(checker, 4, b"f")
-        header = SumHeader(SESSION, ballot(range(6)).digest(), 5, 0, b"f" * 32, bytes(64))
-        checker.on_action(0.0, 5, SendBulk(PEERS[0], header, (), 0))
-        reports(checker, 0, summed(), ended(0, mean + 1))
-        assert checker.compared == 1
+    def test_nor_where_an_only_owner_and_the_first_deputy_lie(self) -> None:
+        session = Session(TrueMean, liars=frozenset({0, 5}), owners=bytes([1 << 5]))
+        mean = session.mask()
+        session.vouch(5, b"f")
+        session.vouch(0, b"f")
+        session.end(1, mean + 1)
+        assert session.checker.compared == 1
 
-    @pytest.mark.parametrize(
-        "vouches",
-        [
-            [(4, b"f", 0)],
-            [(4, b"f", 0), (4, b"f", 0)],
-            [(4, b"f", 0), (5, b"g", 0)],
-            [(4, b"f", 1), (5, b"f", 1)],
-            [(4, b"f", 0), (3, b"f", 0)],
-        ],
-        ids=["one", "one, twice", "each another", "of another chunk", "one, and an honest one"],
-    )
-    def test_no_fewer_may_falsify_it(self, vouches: list[tuple[int, bytes, int]]) -> None:
-        checker = begun(TrueMean(), liars=frozenset({4, 5}))
-        mean = self.told(checker, range(6))
+    @too_few
+    def test_no_fewer_may_falsify_it(self, owners: int, vouches: Vouches) -> None:
+        session = Session(TrueMean, liars=frozenset({4, 5}), owners=bytes([owners]))
+        mean = session.mask()
+        session.sum_up(4, b"t")
         for member, digest, chunk in vouches:
-            self.vouch(checker, member, digest, chunk)
+            session.vouch(member, digest, chunk)
         with pytest.raises(Violation, match="a mean of 6 that is 1 off"):
-            reports(checker, 0, summed(), ended(0, mean + 1))
+            session.end(0, mean + 1)
+
+    def test_what_an_honest_machine_worked_out_is_the_true_sum(self) -> None:
+        session = Session(TrueMean, liars=frozenset({4, 5}), owners=bytes([LAST_TWO]))
+        mean = session.mask()
+        for host, digest in ((4, b"f"), (2, b"t"), (5, b"f")):
+            session.sum_up(host, digest)
+        session.vouch(4, b"t")
+        session.vouch(5, b"t")
+        with pytest.raises(Violation, match="a mean of 6 that is 1 off"):
+            session.end(0, mean + 1)
 
     def test_kept_chunks_are_not_compared(self) -> None:
-        checker = begun(TrueMean())
-        mean = self.told(checker, range(5))
-        reports(checker, 0, summed(kept=1), ended(0, mean + 1))
-        assert checker.compared == 0
+        session = Session(TrueMean)
+        session.end(0, session.mask() + 1, kept=1)
+        assert session.checker.compared == 0
+
+
+class TestOneMeanOfASession:
+    """Of two chunks, the first one is that of entries 0 to 7."""
+
+    def session(self, owners: int) -> Session:
+        return Session(OneMean, liars=frozenset({4, 5}), owners=bytes([owners, FIRST_TWO]))
+
+    def other(self, entry: int) -> Vector:
+        other = vector(1).copy()
+        other[entry] += 1
+        return other
+
+    def test_a_chunk_that_two_lying_vouchers_falsify_may_differ(self) -> None:
+        session = self.session(LAST_TWO)
+        session.vouch(4, b"f")
+        session.vouch(5, b"f")
+        session.end(0, vector(1))
+        session.end(1, self.other(7))
+
+    def test_another_chunk_may_not(self) -> None:
+        session = self.session(LAST_TWO)
+        session.vouch(4, b"f")
+        session.vouch(5, b"f")
+        session.end(0, vector(1))
+        with pytest.raises(Violation, match="peers 0 and 1 end round 0 with different complete"):
+            session.end(1, self.other(8))
+
+    @too_few
+    def test_by_fewer_it_may_not_differ(self, owners: int, vouches: Vouches) -> None:
+        session = self.session(owners)
+        session.sum_up(4, b"t")
+        for member, digest, chunk in vouches:
+            session.vouch(member, digest, chunk)
+        session.end(0, vector(1))
+        with pytest.raises(Violation, match="peers 0 and 1 end round 0 with different complete"):
+            session.end(1, self.other(7))
+
+
+class TestOneBallot:
+    def test_all_may_reveal_for_one(self) -> None:
+        checker = begun(OneBallot())
+        for host in (0, 1, 0):
+            checker.on_action(0.0, host, Send(PEERS[2], Reveal(SESSION, b"b" * 32, bytes([host]))))
+        checker.on_action(0.0, 1, Send(PEERS[2], Reveal(b"r" * 32, b"c" * 32, b"")))
+        checker.on_action(0.0, LIAR, Send(PEERS[2], Reveal(SESSION, b"c" * 32, b"")))
+
+    @pytest.mark.parametrize("second", [0, 1])
+    def test_two_are_found(self, second: int) -> None:
+        checker = begun(OneBallot())
+        checker.on_action(0.0, 0, Send(PEERS[2], Reveal(SESSION, b"b" * 32, b"")))
+        with pytest.raises(Violation, match=f"peers 0 and {second} reveal for two ballots"):
+            checker.on_action(0.0, second, Send(PEERS[2], Reveal(SESSION, b"c" * 32, b"")))
 
 
 def test_who_refuses_an_honest_peer_is_found() -> None:
