@@ -5,6 +5,8 @@ common, and an honest member signs once a round. An entry is final once t member
 head in adverts of the next round; then no history without it can be certified any more.
 """
 
+from functools import lru_cache
+
 from p2pfl_crypto.identity import Identity, InvalidIdentity
 from p2pfl_crypto.statements import sign_statement, verify_statement
 from p2pfl_gossip.actions import RemoteProtocolError
@@ -23,6 +25,15 @@ from p2pfl_gossip.ledger.messages import (
 )
 from p2pfl_gossip.records import MalformedFrame
 
+CHECKED_MAX = 4096
+"""Signatures remembered as good: a member meets the same ones in messages, certificates and proofs,
+and all members of a simulation are in one process. A round of 128 members has 512."""
+
+
+@lru_cache(maxsize=CHECKED_MAX)
+def _verify_once(key: bytes, kind: bytes, rank: int, signature: bytes, *body: bytes) -> None:
+    verify_statement(key, kind, rank, signature, *body)  # What raises is not remembered.
+
 
 def verify_of(epoch: Epoch, rank: int, kind: bytes, signature: bytes, *body: bytes) -> None:
     """Check what a member states in the ledger of its epoch.
@@ -33,7 +44,7 @@ def verify_of(epoch: Epoch, rank: int, kind: bytes, signature: bytes, *body: byt
     if rank >= epoch.size:
         raise RemoteProtocolError("no_such_member")
     try:
-        verify_statement(epoch.keys[rank], kind, rank, signature, *body)
+        _verify_once(epoch.keys[rank], kind, rank, signature, *body)
     except InvalidIdentity:
         raise RemoteProtocolError("bad_signature") from None
 

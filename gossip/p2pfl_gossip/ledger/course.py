@@ -13,7 +13,7 @@ from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import LocalProtocolError, PeerId, Ticket, Vector
 from p2pfl_gossip.learning import Train, Trained
-from p2pfl_gossip.ledger.adverts import Adverts
+from p2pfl_gossip.ledger.adverts import Adverts, ready
 from p2pfl_gossip.ledger.charter import NONE
 from p2pfl_gossip.ledger.entries import (
     VERSION,
@@ -114,7 +114,7 @@ class Course:
         self.causes: dict[PeerId, Cause] = {}
         self._update: Update | None = None
         self._training: tuple[Ticket, EntryStep] | None = None
-        self._failed_from: bytes = NONE  # The head from which training gave nothing.
+        self._failed_round = 0  # The round for which training gave nothing.
         self._is_lost = self._is_timed = False
         self._told_height = -1
 
@@ -128,7 +128,7 @@ class Course:
         seat = self._seat
         if round_ <= self.round or round_ <= self._standing.advert_round:
             raise LocalProtocolError("rounds grow")
-        for timer in ("repeat", "time", "turn"):
+        for timer in ("repeat", "time", "turn", "hopeless"):
             seat.cancel_timer(timer)
         self.round, self._is_lost, self._is_timed = round_, False, False
         self._sessions.enter(round_)
@@ -171,8 +171,8 @@ class Course:
             return Rest.PAUSED
         if self._standing.spends_from(self._history.head.head) > epoch.charter.retries:
             return Rest.SPENT
-        if self._failed_from == self._history.head.head.entry:
-            return Rest.TRAINING
+        if self._failed_round == self.round:
+            return Rest.TRAINING  # With other draws, it may give something for the next one.
         return Rest.NONE
 
     # --- training ---------------------------------------------------------------------------
@@ -230,7 +230,7 @@ class Course:
 
     def _fail(self, head: EntryStep, reason: str) -> None:
         self._seat.report(events.TrainingFailed(head.entry.height, reason))
-        self._failed_from = head.head.entry
+        self._failed_round = self.round
         self._advertise(Rest.TRAINING)
 
     # --- adverts ----------------------------------------------------------------------------
@@ -286,7 +286,10 @@ class Course:
     @property
     def is_active(self) -> bool:
         """Whether something is to come of the rounds: a sum, a charter, or finality."""
-        if self.rest() == Rest.NONE or self._history.head.entry.next_charter != NONE:
+        if self._history.head.entry.next_charter != NONE:
+            return True
+        # Who failed to train for this round is to try again in the next one.
+        if self.rest() in (Rest.NONE, Rest.TRAINING):
             return True
         return bool(self._charters) or not self._history.is_final(self._history.head.head)
 
@@ -312,7 +315,7 @@ class Course:
             wait_s = gathering.time_s + self._sessions.time_s
             seat.set_timer("time", gathering.began_s + wait_s, self._on_time_up)
         if self._is_hopeless(gathering):
-            self._is_lost = True
+            self._give_up(gathering)
         is_reached = self._adverts.reached(self.round) >= seat.epoch.threshold
         if self._is_lost and is_reached and self.is_active:
             self._lose("aborted")
@@ -321,6 +324,20 @@ class Course:
     def _on_time_up(self) -> None:
         self._is_lost = True
         self._progressed()
+
+    def _give_up(self, gathering: Gathering) -> None:
+        """Leave a round that nothing can come of: at once, but where too few have an update.
+
+        That may last: then rounds are to follow each other no faster than answers come.
+        """
+        seat = self._seat
+        assert gathering.began_s is not None
+        are_ready = len(ready(self._adverts.of_round(self.round))) >= seat.epoch.threshold
+        at_s = gathering.began_s + seat.epoch.charter.relay_s
+        if are_ready or seat.now_s >= at_s:
+            self._is_lost = True
+        else:
+            seat.set_timer("hopeless", at_s, self._progressed)
 
     def _is_hopeless(self, gathering: Gathering) -> bool:
         """Whether all are here, and no t of them name one head for one kind of list."""

@@ -8,6 +8,7 @@ from p2pfl_gossip import events
 from p2pfl_gossip.actions import Command
 from p2pfl_gossip.learning import Train
 from p2pfl_gossip.ledger.entries import EntryStep, Kind
+from p2pfl_gossip.ledger.standing import read_standing
 from p2pfl_gossip.peer_state import State
 
 
@@ -74,6 +75,36 @@ def test_a_failed_training_puts_nothing_in_and_the_next_one_counts() -> None:
     assert members_of(group) == {1: (0, 1, 2, 3, 4), 2: (0, 1, 3, 4), 3: (0, 1, 2, 3, 4)}
     failed = [e for e in group.watcher.events[2] if isinstance(e, events.TrainingFailed)]
     assert [event.round for event in failed] == [1]
+
+
+def test_members_whose_training_fails_try_again_in_the_next_round() -> None:
+    trained: list[int] = []
+
+    def fails(index: int, _job: Train) -> bool:
+        trained.append(index)
+        return index in (1, 3) and trained.count(index) == 1
+
+    group = LedgerWorld(5, rounds=1)  # Two fail of five, of whom four are needed.
+    group.worker.fails = fails
+    group.start()
+    group.run(200.0)
+    assert group.are_finished()
+    assert members_of(group) == {1: (0, 1, 2, 3, 4)}
+
+
+def test_a_group_whose_members_cannot_train_tries_again_no_faster_than_answers_come() -> None:
+    group = LedgerWorld(5, rounds=1)
+    group.worker.fails = lambda index, _job: index in (1, 3)
+    group.start()
+    group.run(400.0)
+    assert members_of(group) == {}
+    rounds = group.member(0).history.head.head.round
+    advert = group.hosts[0].records["ledger/standing"]
+    assert isinstance(advert, bytes)
+    said = read_standing(advert).advert
+    assert said is not None
+    assert rounds == 0
+    assert 10 < said.round <= 400 / RELAY_S
 
 
 @pytest.mark.parametrize("seed", range(3))
