@@ -7,7 +7,7 @@ fault has random streams of its own, so one more kind of fault does not change t
 from p2pfl_gossip.actions import Event
 from p2pfl_gossip.events import AveragingStarted, Finished, RoundStarted
 from p2pfl_simulations.draws import array_stream, sampler, stream
-from p2pfl_simulations.scenario import Backups, FaultSettings, NetworkPartition
+from p2pfl_simulations.scenario import Backups, FaultSettings, NetworkPartition, PlannedFault
 from p2pfl_simulations.testbed import PeerHandle, Testbed
 
 AT_ACTION = "crash_at_action"
@@ -67,6 +67,8 @@ class FaultInjector:
             self._plan_at_action(host)
         if self._settings.backups:
             self._copy_later(self._settings.backups)
+        for fault in self._settings.planned:
+            world.queue.call_at(world.queue.now_s + fault.start_s, self._begin_planned, fault)
         for partition in self._settings.partitions:
             world.queue.call_at(world.queue.now_s + partition.start_s, self._split, partition)
 
@@ -100,6 +102,8 @@ class FaultInjector:
         """End all faults, for good: nobody is cut off, and who is away comes back now."""
         self._is_healed = True
         self._world.split(None)
+        for fault in self._settings.planned:
+            self._end_planned(fault)
         for host in self._world.hosts:
             self._world.bring_online(host, "healed")
 
@@ -175,6 +179,29 @@ class FaultInjector:
     def _next_session(self, host: PeerHandle) -> None:
         at_s = self._world.queue.now_s + self._session_s()
         self._world.queue.call_at(at_s, self._end_session, host)
+
+    def _begin_planned(self, fault: PlannedFault) -> None:
+        if self._is_healed:
+            return
+        world = self._world
+        now_s = world.queue.now_s
+        hosts = [world.hosts[index] for index in fault.peers]
+        if fault.kind == "link":
+            world.cut(*hosts)
+        else:
+            for host in hosts:
+                world.take_offline(host, fault.kind, kills=fault.kind == "crash")
+        world.queue.call_at(now_s + fault.duration_s, self._end_planned, fault)
+        if fault.every_s is not None:
+            world.queue.call_at(now_s + fault.every_s, self._begin_planned, fault)
+
+    def _end_planned(self, fault: PlannedFault) -> None:
+        hosts = [self._world.hosts[index] for index in fault.peers]
+        if fault.kind == "link":
+            self._world.mend(*hosts)
+        else:
+            for host in hosts:
+                self._world.bring_online(host, fault.kind)
 
     def _split(self, partition: NetworkPartition) -> None:
         """Divide the network by shares, at random; heal it later."""

@@ -1,6 +1,6 @@
 """The peers of a scenario: identities, roster, settings and averaging machines."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -212,8 +212,14 @@ class Speeds:
         self._slowness: list[float] = [spread ** rng.random() for _ in range(scenario.peers)]
         stragglers = scenario.faults.stragglers
         if stragglers:
-            count = round(stragglers.share * scenario.peers)
-            for peer in stream(scenario.seed, "stragglers").sample(range(scenario.peers), count):
+            slow: Sequence[int]
+            if stragglers.peers is not None:
+                slow = stragglers.peers
+            else:
+                count = round((stragglers.share or 0.0) * scenario.peers)
+                rng = stream(scenario.seed, "stragglers")
+                slow = rng.sample(range(scenario.peers), count)
+            for peer in slow:
                 self._slowness[peer] *= stragglers.factor
 
     def duration_s(self, peer: int, job: Job) -> float:

@@ -128,6 +128,7 @@ class Network:
         self.uplinks = [SharedLink(self._rate) for _ in range(peer_count)]
         self._downlink_free_s = [0.0] * peer_count
         self._parts: list[int] | None = None  # The part of the network each peer is in.
+        self._cut: dict[frozenset[int], None] = {}  # Pairs that cannot reach each other.
         self.is_whole = True
 
     def is_lost(self) -> bool:
@@ -140,10 +141,23 @@ class Network:
 
     def split(self, parts: list[int] | None) -> None:
         """Let peers reach only those of the same part; None heals."""
-        self._parts, self.is_whole = parts, parts is None
+        self._parts = parts
+        self.is_whole = parts is None and not self._cut
+
+    def cut(self, one: int, other: int) -> None:
+        """Let two peers no longer reach each other."""
+        self._cut[frozenset((one, other))] = None
+        self.is_whole = False
+
+    def mend(self, one: int, other: int) -> None:
+        """Let two peers reach each other again."""
+        self._cut.pop(frozenset((one, other)), None)
+        self.is_whole = self._parts is None and not self._cut
 
     def can_reach(self, sender: int, receiver: int) -> bool:
-        """Tell whether no partition lies between two peers."""
+        """Tell whether no partition lies between two peers, and their link is not cut."""
+        if self._cut and frozenset((sender, receiver)) in self._cut:
+            return False
         return self._parts is None or self._parts[sender] == self._parts[receiver]
 
     def arrival_s(self, transfer: Transfer) -> float:

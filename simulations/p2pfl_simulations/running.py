@@ -298,6 +298,7 @@ def checkers_of(scenario: Scenario) -> tuple[Checker, ...]:
         or faults.crash
         or faults.crash_at_action
         or faults.partitions
+        or faults.planned
     )
     has_limit = "time_limit_s" in scenario.model_fields_set
     if is_disturbed or scenario.network.loss or has_limit:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -25,8 +25,21 @@ from p2pfl.group.settings import (
 from p2pfl.learner.settings import LearningSettings, SettingsTable
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Indices = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PEERS_MAX = 100_000  # A peer takes about 100 KB beside its model: 10 GB.
+
+
+Table = TypeVar("Table", bound=SettingsTable)
+
+
+def _require_one_of(table: Table, share: float | None, peers: tuple[int, ...] | None) -> Table:
+    """Check that a table says by share or by index who is meant."""
+    if (share is None) == (peers is None):
+        raise ValueError("give either share or peers")
+    if peers is not None and len(set(peers)) != len(peers):
+        raise ValueError("a peer comes twice in peers")
+    return table
 
 
 class ScenarioError(Exception):
@@ -203,10 +216,43 @@ class Backups(SettingsTable):
 class Stragglers(SettingsTable):
     """Peers that are slower than the others."""
 
-    share: Share
-    """Share of the peers that are."""
+    share: Share | None = None
+    """Share of the peers that are, drawn by the seed; or"""
+    peers: Indices | None = None
+    """their indices."""
     factor: Annotated[float, Field(ge=1)]
     """How many times slower."""
+
+    @model_validator(mode="after")
+    def _says_who(self) -> "Stragglers":
+        return _require_one_of(self, self.share, self.peers)
+
+
+class PlannedFault(SettingsTable):
+    """What goes wrong with peers that are named, at a time that is given.
+
+    `"absent"`: the peers' networks are gone. `"crash"`: their processes die, and are started again
+    at the end. `"link"`: two peers cannot reach each other, and everybody else can reach both.
+    """
+
+    kind: Literal["absent", "crash", "link"]
+    """Which of them."""
+    peers: Indices
+    """Indices of the peers; of a link, two."""
+    start_s: Seconds
+    """When it begins, in virtual time; a crash at 0 is a peer that is set up late."""
+    duration_s: PositiveSeconds
+    """How long it lasts."""
+    every_s: PositiveSeconds | None = None
+    """It comes again, so long after each beginning; once if not given."""
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> "PlannedFault":
+        if self.kind == "link" and len(self.peers) != 2:
+            raise ValueError("a link is one of two peers")
+        if self.every_s is not None and self.every_s <= self.duration_s:
+            raise ValueError("every_s must be more than duration_s")
+        return self
 
 
 class NetworkPartition(SettingsTable):
@@ -230,7 +276,7 @@ class LiarSettings(SettingsTable):
     """A strategy that ships, or ``"my_module:MyLiar"``, imported from the folder of this file."""
     share: Share | None = None
     """Share of the peers that lie, drawn by the seed; or"""
-    peers: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
+    peers: Indices | None = None
     """their indices."""
     arguments: Mapping[str, Any] = {}
     """Arguments of the strategy, which checks them."""
@@ -239,11 +285,7 @@ class LiarSettings(SettingsTable):
 
     @model_validator(mode="after")
     def _says_who(self) -> "LiarSettings":
-        if (self.share is None) == (self.peers is None):
-            raise ValueError("give either share or peers")
-        if self.peers is not None and len(set(self.peers)) != len(self.peers):
-            raise ValueError("a peer comes twice in peers")
-        return self
+        return _require_one_of(self, self.share, self.peers)
 
 
 class FaultSettings(SettingsTable):
@@ -256,6 +298,7 @@ class FaultSettings(SettingsTable):
     backups: Backups | None = None
     stragglers: Stragglers | None = None
     partitions: tuple[NetworkPartition, ...] = ()
+    planned: tuple[PlannedFault, ...] = ()
     liars: tuple[LiarSettings, ...] = ()
 
     @field_validator("liars", mode="before")
@@ -316,10 +359,14 @@ class Scenario(SettingsTable):
     @model_validator(mode="after")
     def _fits_its_peers(self) -> "Scenario":
         require_fit(self.averaging, self.peers)
-        named = [index for liars in self.faults.liars for index in liars.peers or ()]
-        for index in named:
-            if index >= self.peers:
-                raise ValueError(f"faults.liars: there is no peer {index} among {self.peers}")
+        faults = self.faults
+        named = [index for liars in faults.liars for index in liars.peers or ()]
+        slow = faults.stragglers.peers or () if faults.stragglers else ()
+        planned = [index for fault in faults.planned for index in fault.peers]
+        for where, indices in (("liars", named), ("stragglers", slow), ("planned", planned)):
+            for index in indices:
+                if index >= self.peers:
+                    raise ValueError(f"faults.{where}: there is no peer {index} among {self.peers}")
         if len(set(named)) != len(named):
             raise ValueError("faults.liars: a peer lies by two strategies")
         return self

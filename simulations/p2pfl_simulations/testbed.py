@@ -83,6 +83,12 @@ class Testbed(Protocol):
     def restore_records(self, host: Any) -> None:
         """Put the last copy back, of a peer whose process is down."""
 
+    def cut(self, one: Any, other: Any) -> None:
+        """Let two peers no longer reach each other."""
+
+    def mend(self, one: Any, other: Any) -> None:
+        """Let two peers reach each other again."""
+
     def split(self, parts: list[int] | None) -> None:
         """Let peers reach only those of the same part; None heals."""
 

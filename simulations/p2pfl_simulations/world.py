@@ -159,6 +159,19 @@ class World:
         if host.machine is None:
             self._start_machine(host)
 
+    def cut(self, one: SimulatedHost, other: SimulatedHost) -> None:
+        """Break the link of two hosts, and let them make no other."""
+        self.network.cut(one.index, other.index)
+        self.break_link(one, other)
+        for observer in self.observers:
+            observer.on_incident(self.queue.now_s, one, "link_cut", f"to peer {other.index}")
+
+    def mend(self, one: SimulatedHost, other: SimulatedHost) -> None:
+        """Let two hosts reach each other again."""
+        self.network.mend(one.index, other.index)
+        for observer in self.observers:
+            observer.on_incident(self.queue.now_s, one, "link_mended", f"to peer {other.index}")
+
     def copy_records(self, host: SimulatedHost) -> None:
         """Copy what a host has on its disk."""
         host.backup = dict(host.records)

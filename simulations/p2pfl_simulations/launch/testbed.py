@@ -143,6 +143,12 @@ class ProcessTestbed:
         """Refuse: `left_out` tells of crashes at actions before the start."""
         raise LaunchError("nobody can count the actions of a real process")
 
+    def cut(self, one: PeerProcess, other: PeerProcess) -> None:
+        """Nothing: `left_out` says so."""
+
+    def mend(self, one: PeerProcess, other: PeerProcess) -> None:
+        """Nothing."""
+
     def copy_records(self, host: PeerProcess) -> None:
         """Nothing: `left_out` says so."""
 
@@ -191,6 +197,8 @@ def left_out(scenario: Scenario) -> list[str]:
         found.append("slower peers")
     if faults.crash_at_action:
         found.append("crashes at actions")
+    if any(fault.kind == "link" for fault in faults.planned):
+        found.append("links that are cut")
     if faults.backups:
         found.append("restored backups")
     if scenario.disk.kind != "none":

@@ -25,8 +25,25 @@ PHASES: dict[str, tuple[type[Message], ...]] = {
     ),
     "ask again": (messages.Fetch,),
     "list": (ledger.GroupAdvert, ledger.GroupList, ledger.AdvertRequest, ledger.Progress),
-    "certify": (ledger.EntrySignature, ledger.EntryCertificate, ledger.CertificateRequest),
-    "models": (states.StateRequest, states.StateChunkDigests, states.StateChunks),
+    "certify": (
+        ledger.EntrySignature,
+        ledger.EntryCertificate,
+        ledger.CertificateRequest,
+        ledger.Finality,
+        ledger.Closing,
+        ledger.HeldRequest,
+        ledger.HeldOfAsker,
+        ledger.Evidence,
+        ledger.EvidenceRequest,
+    ),
+    "models": (
+        states.StateRequest,
+        states.StateChunkDigests,
+        states.StateRefusal,
+        states.ChunksRequest,
+        states.StateChunks,
+        states.ChunksCancel,
+    ),
 }
 """Which messages belong to which phase of docs/protocol.md; bodies count with their headers. The
 last three are of groups alone."""
