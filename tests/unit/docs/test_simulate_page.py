@@ -55,7 +55,8 @@ def test_every_column_is_explained(file: str, row: type) -> None:
 
 
 def test_every_file_of_a_run_folder_is_listed(tmp_path: Path) -> None:
-    result = run(load_scenario("quick", {"rounds": 1}))
+    group = {"rounds": 1, "averaging": {"algorithm": "group"}, "faults": {}}
+    result = run(load_scenario("quick", group))
     folder = write_run(result, tmp_path / "run", page=render_report(result))
     written = {path.name for path in folder.iterdir()}
     listed = PAGE.partition("## The run folder")[2].partition("###")[0]
