@@ -1,6 +1,7 @@
 """From a roster and one member's own settings to the machine of that member."""
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -221,15 +222,35 @@ def _make_opening(
     )
 
 
+def _learned(learner: Learner, place: int, job: Job) -> Record:
+    try:
+        return learner.run([(place, job)])[0]
+    except LearningError as error:
+        return WorkFailed(str(error))  # It names the task and its line.
+
+
+def _timed(learner: Learner, place: int, job: Train) -> Record:
+    """Train, and note how long a step takes, so that the next round has as many as fit.
+
+    The first training of a process is one step, which tells how long one takes: another follows.
+    """
+    steps = learner.steps(place, job)
+    began_s = time.monotonic()
+    result = _learned(learner, place, job)
+    learner.fit(place, (time.monotonic() - began_s) / steps)
+    if steps == 1 and learner.steps(place, job) > 1:
+        return _timed(learner, place, job)
+    return result
+
+
 def make_work(learner: Learner, place: int) -> Callable[[Job], Record]:
     """Return what does the jobs of a peer; `place` is the number of its rows in the learner."""
 
     def work(job: Job) -> Record:
+        if isinstance(job, Train) and learner.fits_to_seconds:
+            return _timed(learner, place, job)
         if isinstance(job, (Train, Evaluate)):
-            try:
-                return learner.run([(place, job)])[0]
-            except LearningError as error:
-                return WorkFailed(str(error))  # It names the task and its line.
+            return _learned(learner, place, job)
         return perform(job)
 
     return work

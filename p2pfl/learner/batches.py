@@ -16,6 +16,7 @@ class BatchPlan:
         self.row_count = row_count
         self._with_replacement = training.sampling == "replacement"
         per_epoch = -(-row_count // size)
+        # Fitted to seconds, it is a function of the peer's speed as well: see `Learner.fit`.
         self.steps = training.steps or (training.epochs or 1) * per_epoch
         if self._with_replacement:
             self.sizes = (size,) * self.steps

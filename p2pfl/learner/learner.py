@@ -54,7 +54,8 @@ class Learner:
         self.label_counts = count_labels(partition, targets)
         self._engine, self._partition, self._training = engine, partition, training
         self._initial, self._to_arrays, self._targets = initial, to_arrays, targets
-        self._plans: dict[int, BatchPlan] = {}
+        self._plans: dict[tuple[int, int], BatchPlan] = {}
+        self._fitted: dict[int, int] = {}  # Steps by peer, where training is fitted to seconds.
 
     @property
     def peer_count(self) -> int:
@@ -90,6 +91,16 @@ class Learner:
     def sample_count(self, peer: int) -> int:
         """Return how many rows a peer trains on, at least 1."""
         return self._partition.row_count(peer)
+
+    @property
+    def fits_to_seconds(self) -> bool:
+        """Whether a round has as many steps as fit into a time: `fit` says how many those are."""
+        return self._training.seconds is not None
+
+    def fit(self, peer: int, step_s: float) -> None:
+        """Say how long a step takes a peer, in seconds; where training is not fitted, nothing."""
+        if self._training.seconds is not None:
+            self._fitted[peer] = max(1, int(self._training.seconds / max(step_s, 1e-9)))
 
     def steps(self, peer: int, job: Train) -> int:
         """Return how many steps a job will take on a peer's rows, without doing it."""
@@ -133,10 +144,13 @@ class Learner:
         """Return the learner of one peer that holds all rows: the yardstick 'pooled'.
 
         It takes as many rows a round as all the peers together: with `epochs` by itself, with
-        `steps` by taking that many for each peer.
+        `steps` or `seconds` by taking as many as all of them.
         """
         training = self._training
-        if training.steps is not None:
+        if training.seconds is not None:
+            steps = sum(self._plan(peer).steps for peer in range(self.peer_count))
+            training = training.model_copy(update={"steps": steps, "seconds": None})
+        elif training.steps is not None:
             training = training.model_copy(update={"steps": training.steps * self.peer_count})
         return Learner(
             self._engine,
@@ -151,9 +165,13 @@ class Learner:
 
     def _plan(self, peer: int) -> BatchPlan:
         row_count = self._partition.row_count(peer)
-        if row_count not in self._plans:
-            self._plans[row_count] = BatchPlan(self._training, row_count)
-        return self._plans[row_count]
+        steps = self._fitted.get(peer, 0)  # 0: as the settings say.
+        if (row_count, steps) not in self._plans:
+            training = self._training
+            if steps or training.seconds is not None:
+                training = training.model_copy(update={"steps": max(1, steps), "seconds": None})
+            self._plans[row_count, steps] = BatchPlan(training, row_count)
+        return self._plans[row_count, steps]
 
 
 def make_learner(

@@ -81,6 +81,9 @@ class TrainingSettings(SettingsTable):
     """Passes over the peer's rows in each round; 1 if neither this nor `steps` is given."""
     steps: Count | None = None
     """Steps in each round, in place of `epochs`, whatever the number of rows."""
+    seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """In place of both: as many steps as fit into so many seconds on the peer's own machine, at
+    least one. So a slow peer does fewer steps, and nobody waits for it; its update is smaller."""
     sampling: Literal["epoch", "replacement"] = "epoch"
     """Rows in random order, each once an epoch; or each row of each batch drawn from all."""
     schedule: tuple[tuple[Annotated[int, Field(ge=0)], Rate], ...] = ()
@@ -90,8 +93,9 @@ class TrainingSettings(SettingsTable):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "TrainingSettings":
-        if self.epochs is not None and self.steps is not None:
-            raise ValueError("epochs and steps exclude each other; give one of them")
+        given = [name for name in ("epochs", "steps", "seconds") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} exclude each other; give one of them")
         if any(later <= earlier for (earlier, _), (later, _) in pairwise(self.schedule)):
             raise ValueError("schedule's rounds must increase from entry to entry")
         return self

@@ -237,6 +237,10 @@ class Speeds:
         steps = self._steps(peer, job) if isinstance(job, Train) else 1
         return steps * self._step_s * self._slowness[peer]
 
+    def step_s(self, peer: int) -> float:
+        """Return how long a step takes a peer."""
+        return self._step_s * self._slowness[peer]
+
     def round_s(self, peer_count: int) -> list[float]:
         """Return how long each peer trains in round 0, for timing faults within training."""
         job = Train(0, np.empty(0, np.float32), "")

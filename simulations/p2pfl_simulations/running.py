@@ -163,6 +163,8 @@ class Simulation:
         roster, initial = make_roster(scenario), learner.initial_vector()
         queue = EventQueue()
         speeds = Speeds(scenario, learner.steps)
+        for index in range(scenario.peers):
+            learner.fit(index, speeds.step_s(index))
         is_modelled = masking_of(scenario) == "modelled"
         once = Once(perform_modelled if is_modelled else perform)
         masking = MaskingWorker(worker or learner, once)

@@ -4,6 +4,7 @@ An outside review took nine of these out at once, and no test failed. `./scripts
 plants them all, the tests a few of them.
 """
 
+from planted_checkers import CHECKERS
 from planted_limits import LIMITS
 from planting import Fault
 from refusals import TABLE, as_fault, places
@@ -485,4 +486,5 @@ PLANTED: tuple[Fault, ...] = (
     *STATES,
     *LIMITS,
     *REFUSALS,
+    *CHECKERS,
 )

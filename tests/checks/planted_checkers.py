@@ -1,0 +1,61 @@
+"""Checks of the ledger's checkers, taken out one by one: each must be missed by its test."""
+
+from planting import Fault
+
+FILE = "simulations/p2pfl_simulations/checkers/ledger.py"
+TEST = "tests/unit/simulations/test_ledger_checks.py::"
+
+
+def _blind(name: str, old: str, test: str, new: str = "if False:") -> Fault:
+    return Fault(f"checkers: {name}", FILE, old, new, TEST + test)
+
+
+TWO_SAYINGS = "test_two_sayings_of_an_honest_member_are_found"
+
+CHECKERS: tuple[Fault, ...] = (
+    _blind("one advert a round", "if known is not None:", TWO_SAYINGS),
+    _blind("rounds of adverts grow", "if advert.round <= said.round:", TWO_SAYINGS),
+    _blind(
+        "heads of adverts never fall",
+        "if advert.head.place < said.head and advert.rest != Rest.START:",
+        TWO_SAYINGS,
+    ),
+    _blind("one entry signed a round", "if known != message.entry:", TWO_SAYINGS),
+    _blind(
+        "one certified entry a round",
+        "if other != head:",
+        "test_two_certified_entries_of_a_round_are_found",
+    ),
+    _blind(
+        "what is certified descends from what is final",
+        "if head != earlier:",
+        "test_a_history_without_a_final_entry_is_found",
+    ),
+    _blind(
+        "t adverts make final",
+        "if len(named) < self._threshold or self._final == head:",
+        "test_a_history_without_a_final_entry_is_found",
+        "if self._final == head:",
+    ),
+    _blind(
+        "a head never falls",
+        "if before is not None and head.place < before.place:",
+        "test_a_head_that_falls_and_a_model_of_another_are_found",
+    ),
+    _blind(
+        "a model is the one of its digest",
+        'if digest_state("model", model).item.digest != digest:',
+        "test_a_head_that_falls_and_a_model_of_another_are_found",
+    ),
+    _blind(
+        "a round ends with the certified model",
+        "if entry is not None and self._checked.get(entry.state[0].digest, print_) != print_:",
+        "test_a_head_that_falls_and_a_model_of_another_are_found",
+    ),
+    _blind(
+        "all finish with one history",
+        "self._require_descent(later, earlier)",
+        "test_members_that_finish_apart_are_found",
+        "pass",
+    ),
+)
