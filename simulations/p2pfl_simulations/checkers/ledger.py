@@ -135,6 +135,8 @@ class OneHistory(Checker):
 
     def on_action(self, now_s: float, host: int, action: Action) -> None:
         """Note what is kept and said."""
+        if not self.watched.is_group:
+            return
         if isinstance(action, Send):
             message = action.message
             if self._last.get(host) is not message:
