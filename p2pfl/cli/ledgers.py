@@ -205,7 +205,8 @@ def _show(console: Console, history: History, last: int | None) -> None:
     epoch = history.epoch
     console.print(
         f"group {history.epochs[0].group.hex()[:16]}   epoch {epoch.number}: {epoch.size} members,"
-        f" {epoch.threshold} sign   height {history.head.entry.height} of {epoch.charter.rounds}"
+        f" {epoch.threshold} sign   height {history.head.entry.height} of {epoch.charter.rounds},"
+        f" final up to round {_final_round(history)}"
     )
     entries = _entries(history, last)
     if entries:
@@ -290,5 +291,3 @@ def _remarks(history: History, entry: Entry) -> Iterator[str]:
     fresh = [rank for rank in epoch.unpack(entry.out) or () if rank not in was_out]
     if fresh:
         yield f"{', '.join(_names(epoch, fresh))} out"
-    if entry.round > _final_round(history):
-        yield "not final yet"

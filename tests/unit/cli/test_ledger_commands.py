@@ -63,15 +63,18 @@ def test_a_runs_ledger_is_shown(p2pfl: P2pfl, run: Path, monkeypatch: pytest.Mon
     assert (ended.code, ended.err) == (0, "")
     lines = lines_of(ended.out)
     group = OLD.epoch.group.hex()
-    assert lines[0] == f"group {group[:16]} epoch 1: 6 members, 5 sign height 4 of 20"
+    assert (
+        lines[0]
+        == f"group {group[:16]} epoch 1: 6 members, 5 sign height 4 of 20, final up to round 4"
+    )
     models = [entry["model"][:8] for entry in ledgers.describe(HISTORY)["entries"]]
     charter = NEW.epoch.digest.hex()[:8]
     assert lines[3:8] == [
         f"1 1 all 6 27 5 of 6 {models[0]}",
         f"2 3 all 6 27 5 of 6 {models[1]}",
         f"2 4 no sum 5 of 6 {models[2]} carries charter {charter}",
-        f"3 6 all 6 28 5 of 6 {models[3]} epoch 1 begins: m7 joins, m6 leaves; not final yet",
-        f"4 8 all 6 28 5 of 6 {models[4]} not final yet",
+        f"3 6 all 6 28 5 of 6 {models[3]} epoch 1 begins: m7 joins, m6 leaves",
+        f"4 8 all 6 28 5 of 6 {models[4]}",
     ]
     assert lines[-6:] == [
         *(f"m{number} {number + 1} 4 of 4 4" for number in range(1, 6)),
@@ -204,7 +207,7 @@ def test_charters_that_change_rounds_or_settings_alone(p2pfl: P2pfl, tmp_path: P
         new.extend(history, new.sum_entry(base, 5))
         (tmp_path / "record").write_bytes(write_record(history))
         shown = " ".join(lines_of(p2pfl("ledger", "show", str(tmp_path / "record")).out))
-        assert f"epoch 1 begins: {said}; not final yet" in shown
+        assert f"epoch 1 begins: {said}" in shown
 
 
 def no_ledger(folder: Path) -> Path:
