@@ -35,7 +35,8 @@ class OneMean(Checker):
 
     def __init__(self, sums: OneBallot | None = None) -> None:
         self._sums = sums
-        self._sessions: dict[int, MaskedSumEnded] = {}  # By peer, its latest.
+        # By round and cohort, also for those that take the certified mean of a sum that they lost.
+        self._sessions: dict[tuple[int, tuple[int, ...]], bytes] = {}
         # Who had a mean first, and its chunks' fingerprints.
         self._means: dict[tuple[int, tuple[int, ...]], tuple[int, list[bytes]]] = {}
         self._begun: dict[tuple[int, int], None] = {}  # By peer and round.
@@ -47,7 +48,8 @@ class OneMean(Checker):
         if isinstance(event, RoundStarted):
             self._note_begun(host, event.round)
         if isinstance(event, MaskedSumEnded):
-            self._sessions[host] = event
+            cohort = self.watched.cohort_of(host, event.round)
+            self._sessions[event.round, cohort] = event.session
         if not isinstance(event, RoundEnded) or not self.watched.is_honest(host):
             return
         if not self.watched.has_cohorts:
@@ -61,7 +63,7 @@ class OneMean(Checker):
         cohort = self.watched.cohort_of(host, event.round)
         if (event.round, cohort) in self._begun_again:
             return
-        ballot = self._ballot_of(host, event.round)
+        ballot = self._ballot_of(event.round, cohort)
         count = 1 if ballot is None else len(ballot.owners)
         ends = [chunk * len(event.vector) // count for chunk in range(count + 1)]
         model = [fingerprint(event.vector[start:end]) for start, end in pairwise(ends)]
@@ -78,12 +80,12 @@ class OneMean(Checker):
             f" of cohort {cohort}"
         )
 
-    def _ballot_of(self, host: int, round_: int) -> Ballot | None:
-        """Return the ballot of the sum that a peer's round ended with."""
-        summed = self._sessions.get(host)
-        if self._sums is None or summed is None or summed.round != round_:
+    def _ballot_of(self, round_: int, cohort: tuple[int, ...]) -> Ballot | None:
+        """Return the ballot of a cohort's sum of a round."""
+        session = self._sessions.get((round_, cohort))
+        if self._sums is None or session is None:
             return None
-        return self._sums.ballot_of(summed.session)
+        return self._sums.ballot_of(session)
 
     def _note_begun(self, host: int, round_: int) -> None:
         if self.watched.hides_models or not self.watched.has_cohorts:

@@ -306,6 +306,13 @@ class TestOneMeanOfASession:
         session.end(0, vector(1))
         session.end(1, self.other(7))
 
+    def test_who_lost_the_sum_may_take_the_certified_mean(self) -> None:
+        session = self.session(LAST_TWO)
+        session.end(0, vector(1))
+        reports(session.checker, 1, ended(0, vector(1)))
+        with pytest.raises(Violation, match="peers 0 and 2 end round 0 with different complete"):
+            reports(session.checker, 2, ended(0, self.other(7)))
+
     def test_another_chunk_may_not(self) -> None:
         session = self.session(LAST_TWO)
         session.vouch(4, b"f")
