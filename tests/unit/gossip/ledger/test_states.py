@@ -10,6 +10,7 @@ from blake3 import blake3
 
 from p2pfl.daemon.building import make_work
 from p2pfl_gossip.actions import Job, LocalProtocolError
+from p2pfl_gossip.ledger import jobs
 from p2pfl_gossip.ledger.states import (
     CHUNK_ENTRIES,
     STATE_CHUNK_BYTES,
@@ -117,15 +118,12 @@ def test_jobs_are_done_by_daemons_and_simulations_alike() -> None:
         (bytes_of_vector(vector)[:STATE_CHUNK_BYTES], bytes_of_vector(vector)[-4:])
     )
 
-    def refuse(job: Job) -> StateDigested:
-        raise LocalProtocolError(str(job))
-
     class NoLearner:
-        def run(self, jobs: object) -> list[StateDigested]:
-            raise LocalProtocolError(str(jobs))
+        def run(self, asked: object) -> list[StateDigested]:
+            raise LocalProtocolError(str(asked))
 
     daemon = make_work(NoLearner(), 0)
-    digested, of_chunks = MaskingWorker(NoLearner(), refuse).run([(0, job), (1, chunks)])
+    digested, of_chunks = MaskingWorker(NoLearner(), jobs.perform).run([(0, job), (1, chunks)])
 
     assert digested == daemon(job) == perform(job) == digest_state("momentum", vector)
     assert isinstance(of_chunks, ChunksDigested)
