@@ -332,7 +332,8 @@ def _drawn(workshop: Workshop, sample: int | None, seed: int) -> list[str]:
     names = sorted(workshop.results())
     if sample is None:
         return names
-    return sorted(Random(f"{seed}/mutants").sample(names, min(sample, len(names))))
+    # In the order of the draw: of a run that is ended early, the first ones are a sample as well.
+    return Random(f"{seed}/mutants").sample(names, min(sample, len(names)))
 
 
 @contextlib.contextmanager
