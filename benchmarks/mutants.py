@@ -216,7 +216,10 @@ class Workshop:
 
     def make(self, children: int) -> None:
         """Make the mutants that are not there, and learn which test reaches what; test none."""
-        self._take_verdicts()  # Of a run that was ended.
+        self._take_verdicts()  # Of a run that was ended, as is what comes next.
+        for file in (self._folder / "mutants" / self._part.package).rglob("*.py"):
+            if not file.with_suffix(".py.meta").is_file():
+                file.unlink()  # Half written, perhaps, or a plain copy, which is made again.
         # mutmut ends with an error where no mutant has the name; by then it has done all this.
         self._mutmut(["p2pfl.none"], children)
 

@@ -242,3 +242,30 @@ def test_no_members_word_moves_a_masked_peer() -> None:
         peer.status(member, 9)
     assert (peer.peer.round, peer.peer.state) == (0, State.AVERAGING)
     assert peer.asked(ModelRequest) == []
+
+
+@pytest.mark.parametrize("has_partners", [False, True])
+def test_who_restarts_asks_others_where_its_round_has_any(has_partners: bool) -> None:
+    peer = OneMaskedPeer()
+    peer.start()
+    peer.now_s = 5.0
+    peer.train(4.0)
+    peer.sum_up(6.0, 5)
+    peer.make()
+    assert peer.records["round"] == (1).to_bytes(8, "little")
+    peer.sums._partners = lambda round_: (1, 2) if round_ == 1 and has_partners else ()
+    peer.start()
+    assert peer.peer.state is (State.CATCHING_UP if has_partners else State.TRAINING)
+    asked = peer.asked(ModelRequest)
+    assert 0 not in asked
+    assert len(asked) == (3 if has_partners else 0)
+
+
+def test_who_restarts_never_asks_itself() -> None:
+    peer = OneMaskedPeer(peers=4)
+    peer.start()
+    peer.make()
+    peer.start()
+    for _ in range(6):
+        assert sorted(peer.asked(ModelRequest)) == [1, 2, 3]
+        peer.timer()

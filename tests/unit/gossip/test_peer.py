@@ -249,6 +249,17 @@ def test_most_partners_being_past_makes_a_peer_fetch_the_model_of_the_furthest()
     assert peer.timers == {}
 
 
+@pytest.mark.parametrize(("past", "follows"), [(2, False), (3, True)])
+def test_half_of_the_partners_is_not_most_of_them(past: int, follows: bool) -> None:
+    peer = OnePeer(peers=5, length=10).start()
+    for sender in range(1, 1 + past):
+        peer.status(sender, 1)
+    peer.train()
+    while peer.peer.state is State.AVERAGING:
+        peer.timer()
+    assert (peer.peer.state is State.CATCHING_UP) is follows
+
+
 def test_a_round_that_is_given_up_is_reported_and_reported_once() -> None:
     peer = OnePeer().start()
     peer.train()
@@ -369,6 +380,15 @@ def test_a_restarted_peer_asks_some_members_for_their_round() -> None:
     assert len(set(asked)) == SEEK_FANOUT
     assert 0 not in asked
     assert list(peer.timers.values()) == [DEADLINE_S]
+
+
+def test_a_restarted_peer_never_asks_itself() -> None:
+    peer = OnePeer().start()
+    peer.make()
+    peer.start()
+    for _ in range(6):
+        assert sorted(peer.asked()) == [1, 2, 3]
+        peer.timer()
 
 
 def test_a_restarted_peer_that_missed_nothing_goes_on_from_its_records() -> None:
@@ -757,6 +777,7 @@ def test_a_pause_lets_the_round_end_first(where: str) -> None:
 
 def test_a_paused_peer_keeps_what_comes_and_answers() -> None:
     peer = _in_state("paused")
+    assert peer.reported(events.Paused) == [events.Paused(peer.peer.round)]
     assert peer.part(1, 1.0)
     peer.message(2, ModelRequest(0))
     assert [receiver for receiver, _, _ in peer.models()] == [2]
