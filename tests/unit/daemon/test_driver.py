@@ -514,3 +514,79 @@ def test_links_are_told_of_with_the_reason_that_they_broke() -> None:
             assert seen(one)[-1] == ("down", 1)
 
     run(main)
+
+
+def test_a_bodys_trailer_and_its_number_are_passed_on() -> None:
+    async def main() -> None:
+        ended: list[tuple[Any, ...]] = []
+        body = SendBulk(IDS[1], ModelHeader(3), (BODY,), BODY.nbytes, trailer=lambda: Status(9))
+        async with scripted_pair([body], []) as (one, two):
+            two.machine.on_bulk_end = lambda _now, *told: ended.append(told) or []
+            two.machine.on_bulk_lost = lambda _now, *told: ended.append(told) or []
+            two.start()
+            one.start()
+            await until(lambda: len(ended) == 1)
+            assert ended == [(IDS[0], 1, Status(9))]
+            two.driver.on_bulk_end(IDS[0], 5, None)
+            two.driver.on_bulk_lost(IDS[0], 7)
+            assert ended[1:] == [(IDS[0], 5, None), (IDS[0], 7)]
+            assert two.driver.counters["input_body_lost"] == 1
+
+    run(main)
+
+
+def test_a_command_is_told_with_its_time() -> None:
+    async def main() -> None:
+        async with scripted_pair([], []) as (one, _two):
+            one.start()
+            await until(lambda: one.driver.counters["input_start"] == 1)
+            one.driver.command(Command.PAUSE)
+            assert seen(one)[-1] == ("command", Command.PAUSE)
+
+    run(main)
+
+
+@pytest.mark.parametrize("error", [RemoteProtocolError("offended"), ValueError("ours")])
+def test_no_more_of_a_body_is_taken_once_a_chunk_has_failed(error: Exception) -> None:
+    def fail(*_: Any) -> Any:
+        raise error
+
+    async def main() -> None:
+        async with scripted_pair([], []) as (one, _two):
+            one.start()
+            await until(lambda: one.driver.counters["input_start"] == 1)
+            one.machine.on_bulk_chunk = fail
+            assert one.driver.on_bulk_chunk(IDS[1], 0, bytearray(4)) is False
+            assert one.task is not None
+            if isinstance(error, ValueError):
+                with pytest.raises(ValueError, match="ours"):
+                    await one.task
+                one.task = None
+
+    run(main)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_links_are_emptied_before_they_are_closed_unless_the_run_has_failed(fails: bool) -> None:
+    async def main() -> None:
+        called: list[str] = []
+
+        async def flush() -> None:
+            called.append("flush")
+
+        async with scripted_pair([], []) as (one, _two):
+            one.links.flush = flush
+            one.start()
+            await until(lambda: one.driver.counters["input_start"] == 1)
+            assert one.task is not None
+            if fails:
+                one.driver.on_failed(ValueError("ours"))
+                with pytest.raises(ValueError, match="ours"):
+                    await one.task
+            else:
+                one.stop.set()
+                await one.task
+            one.task = None
+            assert called == ([] if fails else ["flush"])
+
+    run(main)
