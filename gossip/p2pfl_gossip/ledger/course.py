@@ -116,6 +116,7 @@ class Course:
         self._training: tuple[Ticket, EntryStep] | None = None
         self._failed_round = 0  # The round for which training gave nothing.
         self._is_lost = self._is_timed = False
+        self._may_lag = False  # Whether the higher head of others was waited for in vain.
         self._told_height = -1
 
     # --- rounds -----------------------------------------------------------------------------
@@ -128,8 +129,9 @@ class Course:
         seat = self._seat
         if round_ <= self.round or round_ <= self._standing.advert_round:
             raise LocalProtocolError("rounds grow")
-        for timer in ("repeat", "time", "turn", "hopeless"):
+        for timer in ("repeat", "time", "turn", "hopeless", "head"):
             seat.cancel_timer(timer)
+        self._may_lag = False
         self.round, self._is_lost, self._is_timed = round_, False, False
         self._sessions.enter(round_)
         self._adverts.forget_before(round_ - 1)
@@ -146,6 +148,8 @@ class Course:
 
     def _prepare(self) -> None:
         """Advertise for the round: at once, if we rest or have an update; else train for it."""
+        if self._waits_for_head():
+            return
         rest, head = self.rest(), self._history.head
         if self._update is not None and self._update.base.head != head.head:
             self._update = None
@@ -156,6 +160,33 @@ class Course:
             self._advertise(Rest.NONE)
         else:
             self._train()
+
+    def _waits_for_head(self) -> bool:
+        """Say nothing yet, as our head is about to be raised.
+
+        Whoever follows others to their round does so by their adverts, and those name the head
+        that it lacks: its certificate comes just after. An advert with the old head would be
+        listed by nobody; and so again in the next round, and in each that is as short.
+        """
+        seat, head = self._seat, self._history.head.head
+        latest = [self._adverts.latest(member) for member in seat.others]
+        higher = [
+            advert
+            for advert in latest
+            if advert is not None and advert.round >= self.round and advert.head.place > head.place
+        ]
+        if self._may_lag or len(higher) <= seat.epoch.liars_max:
+            return False
+        self.stage = Stage.TRAINING
+        self._stop_training()
+        self._patience.begin(self.round)
+        seat.set_timer("head", seat.now_s + seat.epoch.charter.relay_s, self._on_head_due)
+        return True
+
+    def _on_head_due(self) -> None:
+        """Go on with the head that we have, unless a model is on its way."""
+        self._may_lag = not self._heads.is_coming
+        self._prepare()
 
     def rest(self) -> Rest:
         """Return why we give no update now, or that we do."""
@@ -220,7 +251,7 @@ class Course:
         if made.norm > clip:
             self._seat.report(events.UpdateShrunk(head.entry.height, made.norm, clip))
         self._update = Update(made.update, head)
-        self._advertise(Rest.NONE)
+        self._prepare()
 
     def _on_training_failed(self, reason: str) -> None:
         assert self._training is not None
@@ -245,6 +276,7 @@ class Course:
         if self.has_advertised:
             raise LocalProtocolError("a round is advertised for once")
         self.stage = Stage.AVERAGING if rest == Rest.NONE else Stage.RESTING
+        self._patience.end()
         secrets, share_key, mask_key = self._sessions.make_keys()
         advert = GroupAdvert(
             epoch=epoch.number,
@@ -477,6 +509,7 @@ class Course:
         if round_ >= self.round:
             self._enter(round_ + 1)
         elif not self.has_advertised:
+            self._seat.cancel_timer("head")
             self._prepare()
 
     def stop(self) -> None:

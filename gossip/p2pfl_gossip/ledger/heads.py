@@ -70,6 +70,11 @@ class Heads:
         """Whether the model of a higher head is on its way."""
         return self._fetch is not None
 
+    @property
+    def is_coming(self) -> bool:
+        """Whether that model comes on: somebody who has said nothing false still gives it."""
+        return self._fetch is not None and not self._fetch[2].is_stalled
+
     # --- certificates that come -------------------------------------------------------------
 
     def on_certificate(self, sender: PeerId | None, certificate: EntryCertificate) -> None:

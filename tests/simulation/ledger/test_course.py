@@ -231,3 +231,28 @@ def test_nothing_is_left_to_do_once_all_are_finished() -> None:
     before = group.world.frames_sent
     group.run(200.0 + 50 * RELAY_S)
     assert group.world.frames_sent == before
+
+
+@pytest.mark.parametrize("training_s", [0.01, 0.3])
+def test_a_member_that_fell_behind_is_in_the_models_again(training_s: float) -> None:
+    """Rounds are short: it must not name its old head each time just before it has the new one."""
+    group = LedgerWorld(5, rounds=40, training_s=lambda _index: training_s)
+    world, back_at = group.world, []
+
+    def bring_back() -> None:
+        back_at.append(max(group.member(index).round for index in range(5)))
+        world.bring_online(group.hosts[1], "thawed")
+
+    group.start()
+    group.run(
+        600.0,
+        at=[
+            (5.0, lambda: world.take_offline(group.hosts[1], "frozen")),
+            (9.0, bring_back),
+        ],
+    )
+    assert group.are_finished()
+    require_one_history(group)
+    after = [who for height, who in members_of(group).items() if height > back_at[0] + 2]
+    assert len(after) >= 10
+    assert all(1 in members for members in after)
