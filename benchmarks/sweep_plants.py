@@ -133,6 +133,21 @@ def one_sum_believed() -> Iterator[tuple[Any, str, Any]]:
 
 
 @plant
+def two_sums_believed() -> Iterator[tuple[Any, str, Any]]:
+    """A chunk's sum counts once any two members have signed it, be they its vouchers or not."""
+    honest = Summing._quorum
+
+    def quorum(self: Any, chunk: int) -> bytes | None:
+        found = honest(self, chunk)
+        if found is None:
+            counts = self._digest_counts(chunk)
+            found = next((digest for digest, count in counts.items() if count > 1), None)
+        return found
+
+    yield Summing, "_quorum", quorum
+
+
+@plant
 def signatures_unchecked() -> Iterator[tuple[Any, str, Any]]:
     """Nobody checks a signature."""
     yield Core, "verify", lambda *_: None
