@@ -44,7 +44,9 @@ SIGNATURES = (
     _forged(
         "signature of a dealer's header that is passed on",
         "sharing.py",
-        'self._core.verify_passed_on(sender, dealer, b"header", signature, header.digest())',
+        """self._core.verify_passed_on(
+                sender, dealer, b"header", signature, lambda: (header.digest(),)
+            )""",
         "Header: signature zero, sender another member",
     ),
     _forged(
@@ -56,22 +58,22 @@ SIGNATURES = (
     _forged(
         "signatures of two ACKs, votes, headers, manifests or receipts",
         "core.py",
-        "if all(self.is_proven(rank, kind, signature, *body) for _, signature, body in said):",
+        "        if all(proven):",
         "Ack: signature zero, then another version",
-        "if said:",
+        "        if proven:",
     ),
     _forged(
         "signature of a manifest that is passed on",
         "exchange.py",
-        'core.verify_passed_on(sender, rank, b"manifest", message.signature, message.digest())',
+        """core.verify_passed_on(
+            sender, rank, b"manifest", message.signature, lambda: (message.digest(),)
+        )""",
         "Manifest: signature zero, sender another member",
     ),
     _forged(
         "signature of a receipt that is passed on",
         "exchange.py",
-        """core.verify_passed_on(
-            sender, rank, b"receipt", message.signature, message.tau2, message.bitmaps
-        )""",
+        'core.verify_passed_on(sender, rank, b"receipt", message.signature, lambda: body)',
         "Receipt: signature zero, sender another member",
     ),
     _forged(

@@ -103,7 +103,11 @@ def test_only_what_is_proven_is_passed_on(kind: type, wanted: Wanted, answer: ty
 
 
 @pytest.mark.parametrize("kind", [Ack, Vote, Manifest, Receipt])
-def test_who_says_two_things_and_signs_one_falsely_is_told_off_and_not_blamed(kind: type) -> None:
+@pytest.mark.parametrize("is_first_false", [True, False])
+def test_who_says_two_things_and_signs_one_falsely_is_told_off_and_not_blamed(
+    kind: type, is_first_false: bool
+) -> None:
+    """What is proven counts, whichever came first."""
     field = {Ack: "tau2", Vote: "ballot", Manifest: "chunk_digests", Receipt: "bitmaps"}[kind]
 
     def lie(_driver: SessionDriver, _rank: int, action: Action) -> list[Action]:
@@ -112,7 +116,8 @@ def test_who_says_two_things_and_signs_one_falsely_is_told_off_and_not_blamed(ki
         value = bytearray(getattr(action.message, field))
         value[0] ^= 1
         other = msgspec.structs.replace(action.message, **{field: bytes(value)})
-        return [action, Send(action.receiver, falsely_signed(other))]
+        said: list[Action] = [action, Send(action.receiver, falsely_signed(other))]
+        return said[::-1] if is_first_false else said
 
     driver = run(lie)
     assert LIAR not in driver.blamed()

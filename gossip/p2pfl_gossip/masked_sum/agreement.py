@@ -114,17 +114,22 @@ class Agreement:
         if core.phase != Phase.AGREE or self._sharing.dealt is None:
             return
         if self._ack_of.get(core.rank) is None:
-            awaited = [
-                rank
-                for rank in self._sharing.dealers
-                if rank not in core.gone and rank not in self._sharing.dealt.refused
-            ]
-            if all(rank in self._sharing.shares for rank in awaited):
-                self._report_held()
+            sharing, refused = self._sharing, self._sharing.dealt.refused
+            if len(sharing.shares) + len(core.gone) + len(refused) < len(sharing.dealers):
+                awaited = sharing.dealers  # Some are to come: no need to ask which.
+            else:
+                awaited = tuple(
+                    rank
+                    for rank in sharing.dealers
+                    if rank not in core.gone and rank not in refused
+                )
+                if all(rank in sharing.shares for rank in awaited):
+                    self._report_held()
             if (
                 core.is_leader
                 and not self._proposals
                 and not self._is_waiting
+                and len(self._reports) >= len(awaited)
                 and all(
                     rank in self._reports
                     and all(dealer in self._reports[rank] for dealer in awaited)

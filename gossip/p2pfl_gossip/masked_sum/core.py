@@ -203,16 +203,21 @@ class Core:
         self.verify_of(self.cohort, rank, kind, signature, *body)
 
     def verify_passed_on(
-        self, sender: int, rank: int, kind: bytes, signature: bytes, *body: bytes
+        self,
+        sender: int,
+        rank: int,
+        kind: bytes,
+        signature: bytes,
+        body: Callable[[], tuple[bytes, ...]],
     ) -> None:
         """Check a signature as `verify` does, unless its author sent the message itself.
 
         Then the link proves who says it, and what a member tells us counts for us. Its signature is
         for others: it is checked (`is_proven`) before the message is passed on, before others are
-        to rest on it, and before it is evidence.
+        to rest on it, and before it is evidence. `body` gives what it covers.
         """
         if sender != rank:
-            self.verify(rank, kind, signature, *body)
+            self.verify(rank, kind, signature, *body())
 
     def is_proven(self, rank: int, kind: bytes, signature: bytes, *body: bytes) -> bool:
         """Whether a message that we hold proves to anybody that its author said it."""
@@ -233,8 +238,10 @@ class Core:
 
     def blame_two(
         self, rank: int, fault: str, kind: bytes, *said: tuple[Message, bytes, tuple[bytes, ...]]
-    ) -> None:
+    ) -> bool:
         """Name who said two things, if both are proven; else end its link, for a false signature.
+
+        Return whether only the second is proven: then it is what counts.
 
         Args:
             rank: who.
@@ -242,10 +249,12 @@ class Core:
             kind: of the statements.
             said: each message, its signature and what that covers; checked, or from the author.
         """
-        if all(self.is_proven(rank, kind, signature, *body) for _, signature, body in said):
+        proven = [self.is_proven(rank, kind, signature, *body) for _, signature, body in said]
+        if all(proven):
             self.blame(rank, fault, *(message for message, _, _ in said))
         else:
             self.disconnect(rank, "bad_signature")
+        return proven == [False, True]
 
     @staticmethod
     def verify_of(

@@ -39,6 +39,7 @@ class Exchange:
         is_spent: our vector may have been sent.
         is_late: the deadline for chunks has passed, here and so about everywhere.
         manifests: digests of the members' chunks.
+        manifest_digests: of these.
         receipts: what each owner says that it holds.
     """
 
@@ -63,6 +64,7 @@ class Exchange:
         self._refused: dict[tuple[int, int], None] = {}
         self._served: dict[tuple[int, int, int], int] = {}
         self.manifests: dict[int, Manifest] = {}
+        self.manifest_digests: dict[int, bytes] = {}
         self.receipts: dict[int, Receipt] = {}
         self._on_deputy_chunk: Callable[[], None] = lambda: None
 
@@ -144,6 +146,7 @@ class Exchange:
 
     def _take_manifest(self, manifest: Manifest) -> None:
         self.manifests[manifest.member] = manifest
+        self.manifest_digests[manifest.member] = manifest.digest()
         for chunk, member in list(self._arrived):
             if member == manifest.member:
                 self._check_against_manifest(chunk, member)
@@ -249,11 +252,14 @@ class Exchange:
         known = self.manifests.get(rank)
         if known == message:
             return
-        core.verify_passed_on(sender, rank, b"manifest", message.signature, message.digest())
+        core.verify_passed_on(
+            sender, rank, b"manifest", message.signature, lambda: (message.digest(),)
+        )
         if known is not None:
             if known.chunk_digests != message.chunk_digests:
                 said = [(it, it.signature, (it.digest(),)) for it in (known, message)]
-                core.blame_two(rank, "two_manifests", b"manifest", *said)
+                if core.blame_two(rank, "two_manifests", b"manifest", *said):
+                    self._take_manifest(message)
             elif sender != rank:  # One that was checked is better than one that was not.
                 self.manifests[rank] = message
             return
@@ -365,12 +371,12 @@ class Exchange:
         known = self.receipts.get(rank)
         if known == message:
             return
-        core.verify_passed_on(
-            sender, rank, b"receipt", message.signature, message.tau2, message.bitmaps
-        )
+        body = (message.tau2, message.bitmaps)
+        core.verify_passed_on(sender, rank, b"receipt", message.signature, lambda: body)
         if known is not None and known.bitmaps != message.bitmaps:
             said = [(it, it.signature, (it.tau2, it.bitmaps)) for it in (known, message)]
-            core.blame_two(rank, "two_receipts", b"receipt", *said)
+            if core.blame_two(rank, "two_receipts", b"receipt", *said):
+                self.receipts[rank] = message
         elif known is None or sender != rank:
             self.receipts[rank] = message
 
@@ -393,8 +399,8 @@ class Exchange:
 
     def is_manifest_proven(self, rank: int) -> bool:
         """Whether others can be given the manifest that we hold of a member."""
-        it = self.manifests[rank]
-        return self._core.is_proven(rank, b"manifest", it.signature, it.digest())
+        signature, digest = self.manifests[rank].signature, self.manifest_digests[rank]
+        return self._core.is_proven(rank, b"manifest", signature, digest)
 
     def is_receipt_proven(self, rank: int) -> bool:
         """Whether others can be given the receipt that we hold of an owner."""

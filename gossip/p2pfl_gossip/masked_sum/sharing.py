@@ -146,7 +146,9 @@ class Sharing:
         dealer = header.dealer
         if self.headers.get(dealer) != header:
             signature = header.signature
-            self._core.verify_passed_on(sender, dealer, b"header", signature, header.digest())
+            self._core.verify_passed_on(
+                sender, dealer, b"header", signature, lambda: (header.digest(),)
+            )
 
     def _keep_header(self, sender: int, header: Header) -> bool:
         dealer, known = header.dealer, self.headers.get(header.dealer)

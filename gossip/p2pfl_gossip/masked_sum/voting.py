@@ -141,7 +141,7 @@ class Voting:
             )
             if not any(owner_map):
                 return
-            digests = b"".join(exchange.manifests[rank].digest() for rank in chosen)
+            digests = b"".join(exchange.manifest_digests[rank] for rank in chosen)
         unsigned = Ballot(
             cohort.session, core.turn, exchange.tau2, members, owner_map, digests, bytes(64)
         )
@@ -228,9 +228,8 @@ class Voting:
         if any(owner not in exchange.receipts for owner in self.named_owners(ballot)):
             return False
         for place, rank in enumerate(self._core.unpack(ballot.members)):
-            manifest = exchange.manifests.get(rank)
             digest = ballot.manifest_digests[32 * place : 32 * place + 32]
-            if manifest is None or manifest.digest() != digest:
+            if exchange.manifest_digests.get(rank) != digest:
                 return False
         return all(
             exchange.has_receipted(owner, chunk, ballot.members)
