@@ -520,6 +520,23 @@ def test_a_false_chunk_brought_in_anothers_name_does_not_keep_its_own_out() -> N
     assert driver.blamed() == {}
 
 
+def test_a_false_chunk_in_the_name_of_the_owner_that_gets_it_names_nobody() -> None:
+    """It knows what it said; the signature is not even a good one."""
+    cohort, people = make_cohort(8, 40)
+
+    def bring(_driver: SessionDriver, _rank: int, action: Action) -> list[Action]:
+        """Beside each chunk of ours, bring its owner a false one of its own."""
+        if not isinstance(action, SendBulk) or not isinstance(action.header, ChunkHeader):
+            return [action]
+        owner = cohort.rank_of(action.receiver)
+        false = replace(action.header, member=owner, digest=bytes(32))
+        return [replace(action, header=false, ticket=None), action]
+
+    driver = SessionDriver(cohort, people, 3, rewrite={4: bring}).run()
+    assert len(check(driver)) == 7
+    assert driver.blamed() == {}
+
+
 # What an owner may try
 
 

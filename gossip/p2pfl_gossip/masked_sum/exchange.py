@@ -280,6 +280,8 @@ class Exchange:
     def _blame_versions(self, header: ChunkHeader, other: ChunkHeader | Manifest) -> None:
         """Name a member that signed two versions of a chunk; a forged header proves nothing."""
         core = self._core
+        if header.member == core.rank:
+            return  # We know what we signed: another one brings this in our name.
         for said in (header, other):
             if isinstance(said, ChunkHeader):
                 number = said.chunk.to_bytes(8, "little")
