@@ -255,6 +255,9 @@ class _Checker:
             case Finality():
                 self._finish(history, message)
             case RecordEnd():
+                # Below a gap there are ends of epochs alone, and above one there are entries.
+                if self._is_below_gap or (self._gap is not None and not self._entries):
+                    raise RemoteProtocolError("nothing_above")
                 if (message.entries, message.head) != (self._entries, history.head.head):
                     raise RemoteProtocolError("other_end")
                 self.is_over = True
@@ -266,8 +269,6 @@ class _Checker:
         entry = step.entry
         if entry.epoch and entry.round <= self._begins[entry.epoch - 1]:
             raise RemoteProtocolError("before_its_epoch")
-        if self._is_below_gap:
-            raise RemoteProtocolError("other_base")
         if self._entries or self._gap is None:
             require_follows(history.epochs[entry.epoch], history.head, entry)
         elif entry.base != self._gap:
@@ -339,6 +340,7 @@ _WHY = {
     "charter_dropped": "its base carries a charter, and it does not",
     "no_charter": "a record begins with a charter",
     "no_sum": "it names no list, ballot or sum",
+    "nothing_above": "there are no entries above the ends of epochs, or above the gap",
     "not_a_quorum": "not exactly t members signed it",
     "not_empty": "it is an entry without a sum, and differs from its base",
     "other_base": "it does not follow the entry before it",

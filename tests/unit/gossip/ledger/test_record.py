@@ -352,6 +352,7 @@ def test_the_order_of_items_is_one() -> None:
     assert isinstance(proof, Finality)
     assert isinstance(end, RecordEnd)
     gap = RecordGap(replaced(certificate.entry.base, entry=b"x" * 32))
+    nothing = RecordEnd(0, OLD.first.head)
     for items, why in (
         (messages[1:], "begins with a charter"),
         ([messages[0], *messages], "not in its place"),
@@ -361,6 +362,8 @@ def test_the_order_of_items_is_one() -> None:
         ([messages[0], gap, gap, *messages[1:]], "not in its place"),
         ([messages[0], gap, *messages[1:]], "does not follow"),
         ([messages[0], *messages[3:]], "does not follow"),
+        ([messages[0], messages[3], nothing], "no entries above"),
+        ([messages[0], gap, nothing], "no entries above"),
         ([*messages[:-1], replaced(end, entries=4)], "entries are not those"),
         ([*messages[:-1], replaced(end, head=certificate.entry.base)], "entries are not those"),
         ([*messages[:4], messages[5], *messages[6:]], "does not follow"),
