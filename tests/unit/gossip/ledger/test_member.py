@@ -29,7 +29,7 @@ from p2pfl_gossip.ledger.sessions import EARLY_MESSAGES_MAX, LINGERING_MAX, SumE
 from p2pfl_gossip.ledger.standing import SIGNED_MAX, SignedEntry, Standing
 from p2pfl_gossip.ledger.states import digest_chunks
 from p2pfl_gossip.masked_sum.group_sum import Sums
-from p2pfl_gossip.masked_sum.messages import Ack
+from p2pfl_gossip.masked_sum.messages import Ack, MeanSignature
 from p2pfl_gossip.records import Message, replaced
 
 EVERYBODY = range(1, PEERS)
@@ -119,7 +119,7 @@ def test_what_comes_before_a_session_begins_is_kept_within_bounds() -> None:
 def test_what_came_early_and_is_none_ends_its_link_once_the_session_begins() -> None:
     """Not before: it could not be checked."""
     one = OneMember().advertised()
-    one.message(2, Ack(session_of(one, 1), 3, bytes(32), bytes(64)))
+    one.message(2, MeanSignature(session_of(one, 1), 2, bytes(32), bytes(64)))
     for rank in EVERYBODY:
         one.message(rank, GROUP.advert(rank, 1))
     assert one.disconnected == []
@@ -127,7 +127,7 @@ def test_what_came_early_and_is_none_ends_its_link_once_the_session_begins() -> 
     assert own is not None
     adverts = [own, *(GROUP.advert(rank, 1) for rank in EVERYBODY)]
     one.message(LEADER, GROUP.listed(LEADER, adverts))
-    assert [peer for peer, _ in one.disconnected] == [2]
+    assert one.disconnected == [(2, "unexpected_message")]
 
 
 def test_a_model_that_is_made_too_late_for_its_epoch_is_signed_in_none() -> None:
