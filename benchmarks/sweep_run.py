@@ -113,7 +113,7 @@ class Sweep:
         self.end.stops = True
         world.is_over = self.all_finish.is_met
         world.run(max(world.queue.now_s, drawn.heal_s) + self.time_to_finish_s())
-        if not drawn.is_faulty:
+        if not drawn.is_faulty and not self._is_group:  # A group's timers never end.
             self.end.stops = world.is_over = False  # What is on its way counts as well.
             world.run(math.inf)
         self.simulation.end_checks()
