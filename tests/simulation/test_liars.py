@@ -9,6 +9,7 @@ from p2pfl.learner.learner import make_learner
 from p2pfl_simulations import ScenarioError, make_scenario, run
 from p2pfl_simulations.checkers import all_checkers
 from p2pfl_simulations.checkers.progress import AllFinish
+from p2pfl_simulations.group import founding_epoch
 from p2pfl_simulations.liars.liar import LyingPeer
 from p2pfl_simulations.liars.planting import Liars
 from p2pfl_simulations.liars.registry import shipped_liars
@@ -16,6 +17,7 @@ from p2pfl_simulations.results.run import Run
 from p2pfl_simulations.running import Simulation
 
 PEERS, LIAR = 6, 2
+GROUP = {"algorithm": "group", "deadline_s": 0.5, "patience_s": 1.0, "clip": 65536.0, "retries": 99}
 
 
 def document(liars: Any, **settings: Any) -> dict[str, Any]:
@@ -36,9 +38,9 @@ def document(liars: Any, **settings: Any) -> dict[str, Any]:
     }
 
 
-def simulate(liars: Any, *, folder: Path | None = None) -> Run:
+def simulate(liars: Any, *, folder: Path | None = None, **settings: Any) -> Run:
     """Run with all checkers, and demand that all honest peers finish."""
-    scenario = make_scenario(document(liars))
+    scenario = make_scenario(document(liars, **settings))
     learner = make_learner(scenario.learning, peer_count=PEERS, seed=1, folder=None)
     checkers = (*all_checkers(), AllFinish())
     simulation = Simulation(scenario, learner, lambda _: None, folder=folder, checkers=checkers)
@@ -51,7 +53,41 @@ def honest() -> Run:
     return simulate(None)
 
 
-@pytest.mark.parametrize("strategy", shipped_liars())
+COHORTS = [name for name, liar in shipped_liars().items() if not liar.in_groups]
+GROUPS = [name for name, liar in shipped_liars().items() if liar.in_groups is not False]
+
+
+@pytest.fixture(scope="module")
+def honest_group() -> Run:
+    return simulate(None, averaging=GROUP)
+
+
+def first_leader() -> int:
+    """Whoever leads the group's first round, so that a liar has all occasions."""
+    scenario = make_scenario(document(None, averaging=GROUP))
+    learner = make_learner(scenario.learning, peer_count=PEERS, seed=1, folder=None)
+    founding = founding_epoch(scenario, learner.initial_vector(), learner.sample_count)
+    return founding.leaders(1)[0]
+
+
+@pytest.mark.parametrize("strategy", GROUPS)
+def test_honest_members_finish_beside_a_liar(strategy: str, honest_group: Run) -> None:
+    lied = simulate({"strategy": strategy, "peers": [first_leader()]}, averaging=GROUP)
+    assert lied.digest != honest_group.digest, "the liar does nothing"
+    assert all(row.ended == PEERS - 1 for row in lied.rounds)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "where"), [("far-ahead", "in no group"), ("old-head", "in groups only")]
+)
+def test_a_strategy_that_finds_nothing_to_lie_about_is_refused(strategy: str, where: str) -> None:
+    liars = {"strategy": strategy, "peers": [LIAR]}
+    averaging = {"averaging": GROUP} if where == "in no group" else {}
+    with pytest.raises(ScenarioError, match=where):
+        Liars(make_scenario(document(liars, **averaging)))
+
+
+@pytest.mark.parametrize("strategy", COHORTS)
 def test_honest_peers_finish_beside_a_liar(strategy: str, honest: Run) -> None:
     lied = simulate({"strategy": strategy, "peers": [LIAR]})
     assert lied.digest != honest.digest, "the liar does nothing"

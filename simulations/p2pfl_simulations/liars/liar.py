@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 from p2pfl_crypto.identity import Identity, PeerId
 from p2pfl_gossip.actions import (
@@ -132,6 +132,8 @@ class Liar:
     """
 
     me: Place
+    in_groups: ClassVar[bool | None] = None
+    """Whether it lies about what only groups say, or what none says; None where it fits both."""
 
     def on_start(self, now_s: float) -> list[Action]:
         """Return what to say at the start of a life, beside what the machine does."""

@@ -50,12 +50,23 @@ class Liars:
                 make = liar_maker(settings.strategy, settings.arguments, folder=folder)
             except LiarError as error:
                 raise ScenarioError(f"faults.liars: {error}") from None
+            self._require_fit(settings.strategy, make())
             group = _Group(settings, members, make, {})
             self._groups.update(dict.fromkeys(members, group))
         self.indices = frozenset(self._groups)
         self.strategies = {
             index: self._groups[index].settings.strategy for index in sorted(self._groups)
         }
+
+    def _require_fit(self, name: str, liar: Liar) -> None:
+        """Refuse a strategy that would find nothing to lie about."""
+        is_group = self._scenario.averaging.algorithm == "group"
+        if liar.in_groups is not None and liar.in_groups != is_group:
+            where = "in groups only" if liar.in_groups else "in no group"
+            raise ScenarioError(
+                f"faults.liars: {name!r} lies about what is said {where}; take another strategy, or"
+                " set averaging.algorithm"
+            )
 
     def _members(self, number: int, settings: LiarSettings) -> tuple[int, ...]:
         """Return who lies: as named, or drawn among those that no earlier entry has."""

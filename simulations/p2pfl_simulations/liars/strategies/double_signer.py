@@ -16,6 +16,8 @@ class DoubleSigner(Liar):
         share: of the members, who hear the second version first.
     """
 
+    in_groups = True
+
     def __init__(self, share: float = 0.5) -> None:
         self._share = share
         self._second: tuple[Message | None, Message | None] = (None, None)

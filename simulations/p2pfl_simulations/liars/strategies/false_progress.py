@@ -14,6 +14,8 @@ class FalseProgress(Liar):
         every_s: how often it says so.
     """
 
+    in_groups = True
+
     def __init__(self, every_s: float = 0.25) -> None:
         self._every_s = every_s
 

@@ -18,6 +18,8 @@ class FalseStatus(Liar):
         ahead: rounds.
     """
 
+    in_groups = False
+
     def __init__(self, ahead: int = 2) -> None:
         self._ahead = ahead
 

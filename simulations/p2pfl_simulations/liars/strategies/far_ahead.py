@@ -17,6 +17,8 @@ class FarAhead(Liar):
         value: entries of the model, either way from 0.
     """
 
+    in_groups = False
+
     def __init__(self, ahead: int = 9, value: float = 1e29) -> None:
         self._ahead, self._value = ahead, value
 

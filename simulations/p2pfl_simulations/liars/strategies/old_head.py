@@ -17,6 +17,8 @@ class OldHead(Liar):
         share: of the members, who are told the older one.
     """
 
+    in_groups = True
+
     def __init__(self, share: float = 0.5) -> None:
         self._share = share
         self._heads: list[Head] = []
