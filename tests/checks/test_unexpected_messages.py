@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from forging import all_messages
+from ledger_forgeries import RIGS as LEDGER_RIGS
 from peer_forgeries import LENGTH, PEERS, RIGS, AnyPeer
 from session_driver import PATIENCE, identities, seeded_entropy
 from session_forgeries import PLACES, pristine
@@ -19,6 +20,7 @@ from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
 from p2pfl_gossip.averaging.neighbour_averaging import VectorHeader
 from p2pfl_gossip.averaging.push_sum import PushSum, RunningSumHeader
 from p2pfl_gossip.desk import Desk
+from p2pfl_gossip.ledger.messages import LedgerMessage
 from p2pfl_gossip.masked_sum.certificate import Certificate
 from p2pfl_gossip.masked_sum.messages import SessionMessage
 from p2pfl_gossip.records import Message
@@ -32,6 +34,8 @@ def sample(kind: type[Message]) -> Any:
     """A good message of a kind."""
     if issubclass(kind, SessionMessage):
         return pristine(kind).message
+    if issubclass(kind, LedgerMessage):
+        return LEDGER_RIGS[kind]().message
     return RIGS[kind]().message
 
 
