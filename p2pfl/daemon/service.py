@@ -46,7 +46,7 @@ from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Command, Event, Job
 from p2pfl_gossip.description import DESCRIPTION_RECORD, Difference, decode_page
-from p2pfl_gossip.ledger.charter import NONE, Epoch
+from p2pfl_gossip.ledger.charter import Epoch
 from p2pfl_gossip.ledger.history import FOUNDING_RECORD, History, founding_record
 from p2pfl_gossip.ledger.meeting import Meeting
 from p2pfl_gossip.ledger.member import GroupMember
@@ -66,6 +66,10 @@ STOP_PATIENCE_S = 30.0
 
 GROUP_RECORD = "daemon/group"
 LEDGER_PREFIX = "ledger/"
+NOT_A_MEMBER = (
+    "the group's present charter does not name this peer: its members have agreed to go on without"
+    " it; ask them, if that is news"
+)
 STDIN = 0
 
 
@@ -114,7 +118,8 @@ def run_peer(
         _require_description_of(roster, learner, records, folder)
         if roster.keeps_ledger:
             records = _without_what_has_not_begun(records, store)
-            _require_ledger(founding_of(roster, learner), records, folder)
+            founding = founding_of(roster, learner)
+            require_ledger(founding, keys.identity.peer_id, records, folder)
         del records  # A model, perhaps; the driver reads its own.
         machine = make_machine(roster, index, keys.identity, learner, keys.draw_secret, draws=draws)
         log = open_log(folder.log, level=config.log_level)
@@ -172,8 +177,12 @@ def _require_description_of(
         )
 
 
-def _require_ledger(founding: Epoch, records: Records, folder: PeerFolder) -> None:
-    """Refuse a ledger that cannot be read, or is of another group, before anything is said."""
+def require_ledger(founding: Epoch, peer: PeerId, records: Records, folder: PeerFolder) -> None:
+    """Refuse a ledger that cannot be read, or in which we have no place, before anything is said.
+
+    Raises:
+        ServiceError: it is of another group or version, or its last charter does not name `peer`.
+    """
     if records.get(FOUNDING_RECORD) not in (None, founding_record(founding)[FOUNDING_RECORD]):
         raise ServiceError(
             f"the ledger in {folder.journal} is of another group than the roster and the task"
@@ -181,12 +190,14 @@ def _require_ledger(founding: Epoch, records: Records, folder: PeerFolder) -> No
         )
     try:
         standing = LedgerStanding(dict(records))
-        History.restored(founding, records, standing.record.head)
-    except MalformedFrame:
-        raise _of_older_version(folder) from None
-    model = standing.record.model
-    if standing.record.head is not None and model != NONE and model not in standing.models:
-        raise ServiceError(f"{folder.journal} lacks the model of its last certified entry")
+        history = History.restored(founding, records, standing.record.head)
+    except MalformedFrame as error:
+        raise ServiceError(
+            f"the ledger in {folder.journal} cannot be read ({error}): go on with the version of"
+            " p2pfl that wrote it, or move the journal away to begin anew"
+        ) from None
+    if history.epoch.rank_of(peer) is None:
+        raise ServiceError(NOT_A_MEMBER)
 
 
 def _without_what_has_not_begun(records: Records, store: Store) -> Records:
@@ -224,7 +235,7 @@ class _Service:
         self._group_id = group_id(roster)  # Of all members: too much to work out at each status.
         self._machine, self._reporter = machine, reporter
         self._stop = asyncio.Event()
-        self._is_stopping = False
+        self._is_stopping = self._leaves = False
         self._driver: Driver
         self._links: Links
         self._lookout: Lookout
@@ -353,6 +364,7 @@ class _Service:
     def leave(self) -> None:
         """Leave now."""
         if not self._stop.is_set():
+            self._leaves = True
             if self._has_started:
                 self._driver.command(Command.LEAVE)
             self._stop.set()
@@ -371,6 +383,8 @@ class _Service:
             ends = (events.RoundEnded, events.RoundLost, events.Finished)
         if self._is_stopping and isinstance(event, ends):
             self.leave()
+        if isinstance(event, events.Left) and not self._leaves:
+            self._driver.on_failed(ServiceError(NOT_A_MEMBER))
         if isinstance(event, events.RoundEnded) and isinstance(self._machine, Meeting):
             for share in newly_overdue(self._machine.member):
                 told = warning_of(share)

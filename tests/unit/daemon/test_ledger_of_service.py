@@ -1,0 +1,52 @@
+"""A journal's ledger is looked at before a peer says anything."""
+
+from pathlib import Path
+
+import pytest
+from ledger_world import LedgerWorld, identity_of, make_charter
+
+from p2pfl.daemon.config import PeerFolder
+from p2pfl.daemon.errors import ServiceError
+from p2pfl.daemon.service import require_ledger
+from p2pfl_gossip.actions import Vector
+from p2pfl_gossip.ledger.standing import STANDING_RECORD
+
+FOLDER = PeerFolder(Path("berlin"))
+
+
+def records_of(group: LedgerWorld, index: int) -> dict[str, bytes | Vector]:
+    return dict(group.hosts[index].records)
+
+
+def test_a_ledger_of_its_own_group_is_accepted_and_another_one_refused() -> None:
+    group = LedgerWorld(5, rounds=3)
+    group.start()
+    group.run(100.0)
+    records, peer = records_of(group, 0), identity_of(0).peer_id
+    require_ledger(group.epoch, peer, records, FOLDER)
+    require_ledger(group.epoch, peer, {}, FOLDER)
+    with pytest.raises(ServiceError, match="is of another group than the roster and the task"):
+        require_ledger(LedgerWorld(5, rounds=4).epoch, peer, records, FOLDER)
+    with pytest.raises(ServiceError, match=r"cannot be read \("):
+        require_ledger(group.epoch, peer, records | {STANDING_RECORD: b"\x90"}, FOLDER)
+    models = [key for key in records if key.startswith("ledger/model/")]
+    without = {key: value for key, value in records.items() if key not in models}
+    with pytest.raises(ServiceError, match=r"cannot be read \("):
+        require_ledger(group.epoch, peer, without, FOLDER)
+
+
+def test_who_is_named_by_no_charter_any_more_is_told_so() -> None:
+    group = LedgerWorld(6, rounds=4)
+    successor = make_charter(range(5), present=group.epoch.digest, rounds=8)
+    group.start()
+
+    def approve() -> None:
+        for index in range(5):
+            actions = group.member(index).approve(group.queue.now_s, successor)
+            group.hosts[index].queue.push(actions)
+
+    group.run(400.0, at=[(9.0, approve)])
+    records = records_of(group, 5)
+    assert any(key.startswith("ledger/closing/") for key in records)
+    with pytest.raises(ServiceError, match="present charter does not name this peer"):
+        require_ledger(group.epoch, identity_of(5).peer_id, records, FOLDER)
