@@ -186,7 +186,15 @@ def test_report_rewrites_one_and_compares_several(p2pfl: P2pfl) -> None:
 
 def test_lists(p2pfl: P2pfl) -> None:
     names = {entry["scenario"] for entry in json.loads(p2pfl("scenarios", "--json").out)}
-    assert names == {"churn", "fashion", "hospitals", "partition", "quick", "stragglers"}
+    assert names == {
+        "churn",
+        "consortium",
+        "fashion",
+        "hospitals",
+        "partition",
+        "quick",
+        "stragglers",
+    }
     assert {"digits", "breast-cancer", "fashion-mnist"} <= {
         entry["task"] for entry in json.loads(p2pfl("tasks", "--json").out)
     }
