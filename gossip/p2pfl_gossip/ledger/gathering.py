@@ -217,7 +217,11 @@ class Gathering:
             if base is None:
                 continue
             out = out_of(epoch, base.entry)
-            named = {rank: advert for rank, advert in found[head].items() if rank not in out}
+            named = {
+                rank: advert
+                for rank, advert in found[head].items()
+                if rank not in out and advert.rest != Rest.START
+            }
             for kind, chosen in ((Kind.SUM, ready(named)), (Kind.EMPTY, named)):
                 if len(chosen) >= epoch.threshold and self._may_be(kind, base, chosen):
                     return kind, chosen
@@ -241,6 +245,8 @@ class Gathering:
         epoch, entry = self._seat.epoch, base.entry
         # What an earlier epoch ended with is done: in this one it carries nothing.
         carried = entry.next_charter if entry.epoch == epoch.number else NONE
+        if any(advert.rest == Rest.START for advert in chosen.values()):
+            return False  # Its head may be lower than one that it named before.
         if kind == Kind.SUM:
             rests = any(advert.rest != Rest.NONE for advert in chosen.values())
             return carried == NONE and not rests
@@ -356,8 +362,13 @@ def next_charter_of(epoch: Epoch, base: EntryStep, adverts: dict[int, GroupAdver
 def finality_of(
     epoch: Epoch, head: Head, adverts: dict[int, GroupAdvert]
 ) -> dict[int, bytes] | None:
-    """Return t head signatures that make an entry final, of the adverts of the round after it."""
+    """Return t head signatures that make an entry final, of the adverts of the round after it.
+
+    Who sits out after its start is in no list, and makes nothing final.
+    """
     signatures = {
-        rank: advert.head_signature for rank, advert in adverts.items() if advert.head == head
+        rank: advert.head_signature
+        for rank, advert in adverts.items()
+        if advert.head == head and advert.rest != Rest.START
     }
     return signatures if len(signatures) >= epoch.threshold else None

@@ -548,3 +548,18 @@ def test_what_is_not_here_is_not_answered() -> None:
     asked = AdvertRequest(0, ROUND, GROUP.epoch.pack([SECOND, FIRST]))
     member.do(partial(member.gathering.answer, THIRD, asked))
     assert member.sent == [(THIRD, member.advert(FIRST))]
+
+
+def test_who_sits_out_after_its_start_is_in_no_list_and_makes_nothing_final() -> None:
+    """Its journal may be older than what it said: its head may be lower than one it named."""
+    leader = GatheringMember(FIRST)
+    adverts = resting(leader, 7)
+    sits_out = [leader.advert(rank, rest=Rest.START) for rank in range(3)]
+    leader.take(*sits_out, *adverts[3:])
+    assert leader.lists() == []
+    assert not leader.gathering.can_list()
+    of_round = {advert.member: advert for advert in (*sits_out, *adverts[3:])}
+    head = adverts[3].head
+    assert finality_of(GROUP.epoch, head, of_round) is None
+    everybody = {advert.member: advert for advert in adverts}
+    assert finality_of(GROUP.epoch, head, everybody) is not None
