@@ -1,6 +1,7 @@
 # mypy: disable-error-code="union-attr"
 """Drops, losses, restarts: exact sums up to n - t drops, an abort beyond, and never a hang."""
 
+from functools import partial
 from random import Random
 
 import pytest
@@ -8,8 +9,15 @@ from session_driver import SessionDriver, make_cohort
 
 from p2pfl_gossip.actions import Action, Persist, Send, SendBulk
 from p2pfl_gossip.masked_sum.cohort import Patience
-from p2pfl_gossip.masked_sum.machine import Aborted
-from p2pfl_gossip.masked_sum.messages import AdvertList, Ballot, Manifest, Receipt, Reveal
+from p2pfl_gossip.masked_sum.machine import Aborted, MaskedSum
+from p2pfl_gossip.masked_sum.messages import (
+    Ack,
+    AdvertList,
+    Ballot,
+    Manifest,
+    Receipt,
+    Reveal,
+)
 from p2pfl_gossip.masked_sum.phases import Phase
 
 PHASES = [Phase.ADVERTISE, Phase.DEAL, Phase.AGREE, Phase.CHUNK, Phase.VOTE, Phase.REVEAL]
@@ -239,3 +247,26 @@ def test_an_aborted_attempt_that_spent_nothing_may_be_tried_again() -> None:
     again, _ = make_cohort(5, 50, attempt=1)
     second = SessionDriver(again, people, 2, records=driver.records).run()
     assert len(second.check_exact()) == 5
+
+
+def test_a_member_that_is_late_takes_what_came_early_once_its_phase_is_started() -> None:
+    """It hears no ACK for a while, and then goes from AGREE to REVEAL on what came meanwhile."""
+    cohort, people = make_cohort(8, 40)
+    late = 4
+
+    def without_acks(driver: SessionDriver, _rank: int, action: Action) -> list[Action]:
+        is_ack = isinstance(action, Send) and isinstance(action.message, Ack)
+        is_lost = is_ack and driver.now_s < 2 and driver.cohort.rank_of(action.receiver) == late
+        return [] if is_lost else [action]
+
+    def lose(machine: MaskedSum) -> list[Action]:
+        return machine.on_peer_down(driver.now_s, cohort.members[late])
+
+    others = [rank for rank in range(8) if rank != late]
+    driver = SessionDriver(cohort, people, 1, rewrite=dict.fromkeys(others, without_acks))
+    for rank in others:
+        driver.at(0.7, partial(driver.feed, rank, lose))
+    driver.run()
+    assert not driver.disconnects
+    assert not driver.refusals
+    assert sorted(driver.check_exact()) == list(range(8))

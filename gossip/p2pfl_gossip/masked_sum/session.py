@@ -352,7 +352,8 @@ class Session(ABC, Generic[LastPhase]):
         for rank, messages in early.items():
             for message in messages:
                 first, last = self.windows[type(message)]
-                if core.phase < first:
+                # What one message leads to may be a phase whose part is not started yet.
+                if self._entered < first:
                     self._early.setdefault(rank, []).append(message)
                 elif core.phase <= last:
                     try:
