@@ -15,7 +15,7 @@ from p2pfl_gossip.ledger.standing import Standing
 
 def make(folder: Path, **more: Any) -> list[Path]:
     """Make folders of a group of five."""
-    averaging = {"algorithm": "group", "deadline_s": 2.0, "clip": 65536.0}
+    averaging = {"algorithm": "group", "deadline_s": 2.0, "patience_s": 4.0, "clip": 65536.0}
     return make_group(folder, 5, averaging=averaging, **more)
 
 

@@ -143,3 +143,25 @@ def test_a_charter_needs_m_plus_1_of_the_listed() -> None:
         assert named(*order) == ONE
     assert named(ONE, ONE, ONE, TWO, TWO, TWO, TWO) == TWO
     assert Head(0, 0, ONE) < Head(0, 0, TWO)
+
+
+def test_each_answer_follows_each_advert() -> None:
+    """What is asked at every message is kept, and never older than the last change."""
+    adverts = fresh()
+    asked = []
+    for member in range(1, 7):
+        asked.append((adverts.reached(5), adverts.round_of_others(3), sorted(adverts.of_round(5))))
+        take(adverts, GROUP.advert(member, 5))
+    assert asked == [
+        (0, 0, []),
+        (1, 0, [1]),
+        (2, 0, [1, 2]),
+        (3, 5, [1, 2, 3]),
+        (4, 5, [1, 2, 3, 4]),
+        (5, 5, [1, 2, 3, 4, 5]),
+    ]
+    adverts.forget_before(6)
+    assert adverts.of_round(5) == {}
+    assert adverts.reached(5) == 6
+    adverts.clear()
+    assert (adverts.reached(5), adverts.round_of_others(1), adverts.of_round(5)) == (0, 0, {})
