@@ -7,7 +7,6 @@ Only Ed25519 is spoken; RSA, Secp256k1 and ECDSA ids are refused by name.
 """
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import NewType
 
 from nacl.exceptions import BadSignatureError
@@ -25,9 +24,6 @@ _KEY_MESSAGE_PREFIX = b"\x08\x01\x12\x20"
 # Multihash code 0 (identity), then the message's length.
 _PEER_ID_PREFIX = b"\x00\x24" + _KEY_MESSAGE_PREFIX
 _PEER_ID_TEXT_MAX = 64  # Longer than any id we take; bounds the quadratic base58 decoding.
-
-PEER_IDS_KEPT = 4096
-"""Whose keys are remembered: a session asks for those of all its members, and base58 is slow."""
 
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _BASE58_VALUES = {character: value for value, character in enumerate(_BASE58)}
@@ -114,7 +110,6 @@ def peer_id_of(public_key: bytes) -> PeerId:
     return PeerId(_encode_base58(b"\x00\x24" + encode_public_key(public_key)))
 
 
-@lru_cache(maxsize=PEER_IDS_KEPT)
 def public_key_of(peer_id: str) -> bytes:
     """Take the Ed25519 public key out of a peer id.
 

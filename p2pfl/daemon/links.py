@@ -400,8 +400,8 @@ class Links:
     def _broke(self, peer: PeerId, connection: Connection | None, error: Libp2pError) -> None:
         """Something could not be sent: see that what is told of the link is true."""
         if connection is None:  # It was no link that broke, but a dial that failed.
-            assert isinstance(error, DialFailed)
-            if self._host.connection(peer) is None:
+            # Anything else than a failed dial says that the host is about to close.
+            if isinstance(error, DialFailed) and self._host.connection(peer) is None:
                 self._tell_down(peer, error.reason)
             return
         outbox = self._outbox(peer)

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-MEMOS = ("_owned",)
-"""Attributes that keep what was worked out from others, which never changes."""
+MEMOS = ("_owned", "_first_of", "_reached_by", "_sorted_rounds")
+"""Attributes that keep what was worked out from others: of a session's chunks, and of adverts."""
 
 PLAIN = (type(None), bool, int, float, str, bytes, bytearray, Enum)
 FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType, type)

@@ -26,9 +26,9 @@ class Adverts:
         self._of: dict[int, dict[int, dict[bytes, GroupAdvert]]] = {}
         self._latest: dict[int, GroupAdvert] = {}
         # What is asked at every message, and changes with an advert only.
-        self._firsts: dict[int, dict[int, GroupAdvert]] = {}
-        self._rounds: list[int] | None = None
-        self._reached: dict[int, int] = {}
+        self._first_of: dict[int, dict[int, GroupAdvert]] = {}
+        self._sorted_rounds: list[int] | None = None
+        self._reached_by: dict[int, int] = {}
 
     def clear(self) -> None:
         """Forget all: another epoch has begun."""
@@ -37,9 +37,9 @@ class Adverts:
         self._forget_answers()
 
     def _forget_answers(self) -> None:
-        self._firsts.clear()
-        self._reached.clear()
-        self._rounds = None
+        self._first_of.clear()
+        self._reached_by.clear()
+        self._sorted_rounds = None
 
     def take(self, advert: GroupAdvert, digest: bytes) -> GroupAdvert | None:
         """Keep an advert that was checked; return an earlier one that it contradicts."""
@@ -70,11 +70,11 @@ class Adverts:
 
     def of_round(self, round_: int) -> dict[int, GroupAdvert]:
         """Return the adverts of a round, the first of each member, ascending; not to be changed."""
-        firsts = self._firsts.get(round_)
+        firsts = self._first_of.get(round_)
         if firsts is None:
             of_round = self._of.get(round_, {})
             firsts = {member: next(iter(of_round[member].values())) for member in sorted(of_round)}
-            self._firsts[round_] = firsts
+            self._first_of[round_] = firsts
         return firsts
 
     def latest(self, member: int) -> GroupAdvert | None:
@@ -88,23 +88,23 @@ class Adverts:
 
     def reached(self, round_: int) -> int:
         """Count the members that advertised for a round or a later one."""
-        count = self._reached.get(round_)
+        count = self._reached_by.get(round_)
         if count is None:
             count = sum(advert.round >= round_ for advert in self._latest.values())
-            self._reached[round_] = count
+            self._reached_by[round_] = count
         return count
 
     def round_of_others(self, count: int) -> int:
         """Return the highest round that so many other members have reached; 0 for none."""
-        if self._rounds is None:
-            self._rounds = sorted(map(self.round_of, self._seat.others), reverse=True)
-        return self._rounds[count - 1] if len(self._rounds) >= count else 0
+        if self._sorted_rounds is None:
+            self._sorted_rounds = sorted(map(self.round_of, self._seat.others), reverse=True)
+        return self._sorted_rounds[count - 1] if len(self._sorted_rounds) >= count else 0
 
     def forget_before(self, round_: int) -> None:
         """Drop rounds that nobody may ask for any more; the latest of each member stay known."""
         for old in [key for key in self._of if key < round_]:
             del self._of[old]
-        self._firsts.clear()
+        self._first_of.clear()
 
 
 def by_head(adverts: dict[int, GroupAdvert]) -> dict[Head, dict[int, GroupAdvert]]:
