@@ -54,9 +54,17 @@ class Notes:
         self.events: list[Event] = []
         self.links: list[tuple[PeerId, bool, str]] = []
         self.refused: list[tuple[PeerId, str]] = []
+        self._news = asyncio.Event()
 
     def on_event(self, now_s: float, event: Event) -> None:
         self.events.append(event)
+        self._news.set()
+
+    async def until(self, kind: type[Event]) -> None:
+        """Wait for an event of a kind, and leave the processor to who works meanwhile."""
+        while not any(isinstance(event, kind) for event in self.events):
+            self._news.clear()
+            await self._news.wait()
 
     def on_link(self, peer: PeerId, *, up: bool, reason: str) -> None:
         self.links.append((peer, up, reason))

@@ -108,8 +108,7 @@ def test_vectors_are_the_same_bit_for_bit(averaging: dict[str, Any], contributor
             for driven in group:
                 driven.start()
             for driven in group:
-                while not any(isinstance(event, Finished) for event in driven.notes.events):
-                    await asyncio.sleep(0)
+                await driven.notes.until(Finished)
             await asyncio.gather(*(driven.end() for driven in group))
         for driven, other in zip(group, simulated, strict=True):
             ended = [event for event in driven.notes.events if isinstance(event, RoundEnded)]
