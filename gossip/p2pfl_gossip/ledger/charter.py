@@ -7,7 +7,6 @@ Who approved a charter is none of its text: one charter has one digest.
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -17,8 +16,7 @@ from p2pfl_gossip.ledger.states import StateItem
 from p2pfl_gossip.masked_sum.cohort import (
     COHORT_SIZE_MAX,
     COHORT_SIZE_MIN,
-    liars_max_of,
-    threshold_of,
+    Ranked,
 )
 from p2pfl_gossip.records import (
     ByteSize,
@@ -115,7 +113,7 @@ def read_charter(encoded: bytes) -> Charter:
 
 
 @dataclass(frozen=True)
-class Epoch:
+class Epoch(Ranked):
     """A charter in force, and its place among the charters of its group.
 
     Attributes:
@@ -188,33 +186,9 @@ class Epoch:
         return Epoch(self.group, self.number + 1, charter)
 
     @property
-    def size(self) -> int:
-        """n, the members."""
-        return len(self.keys)
-
-    @property
-    def threshold(self) -> int:
-        """T = floor(2n/3) + 1: any two sets of so many have an honest member in common."""
-        return threshold_of(self.size)
-
-    @property
-    def liars_max(self) -> int:
-        """M = ceil(n/3) - 1: so many may lie."""
-        return liars_max_of(self.size)
-
-    @property
     def entries(self) -> int:
         """The length of the model."""
         return self.charter.state[0].length
-
-    @property
-    def bitmap_bytes(self) -> int:
-        """Bytes of a set of ranks."""
-        return (self.size + 7) // 8
-
-    def rank_of(self, peer: PeerId) -> int | None:
-        """Return a member's place, or None for a stranger."""
-        return self._ranks.get(peer)
 
     def leaders(self, round_: int, out: frozenset[int] = frozenset()) -> tuple[int, ...]:
         """Return the ranks in the order in which they lead a round, without those that are out.
@@ -232,17 +206,3 @@ class Epoch:
             if rank not in out
         ]
         return tuple(rank for _, rank in sorted(order))
-
-    def pack(self, ranks: Iterable[int]) -> bytes:
-        """Write a set of ranks as a bitmap, rank 0 in the lowest bit of the first byte."""
-        bits = 0
-        for rank in ranks:
-            bits |= 1 << rank
-        return bits.to_bytes(self.bitmap_bytes, "little")
-
-    def unpack(self, bitmap: bytes) -> tuple[int, ...] | None:
-        """Read a bitmap as ascending ranks; None if it is none of this epoch's."""
-        bits = int.from_bytes(bitmap, "little")
-        if len(bitmap) != self.bitmap_bytes or bits >> self.size:
-            return None
-        return tuple(rank for rank in range(self.size) if bits >> rank & 1)

@@ -75,8 +75,63 @@ class Patience:
                 raise RefusedCohort(f"{name} is positive and finite, not {value}")
 
 
+class Ranked:
+    """An ordered list of members: what follows from how many they are, and sets of their ranks.
+
+    Whoever derives from it sets both attributes.
+
+    Attributes:
+        members: in order; a member's rank is its place here.
+    """
+
+    __slots__ = ()
+
+    members: tuple[PeerId, ...]
+    _ranks: dict[PeerId, int]
+
+    @property
+    def size(self) -> int:
+        """n, all members, whoever answers."""
+        return len(self.members)
+
+    @property
+    def threshold(self) -> int:
+        """T, as `threshold_of`."""
+        return threshold_of(self.size)
+
+    @property
+    def liars_max(self) -> int:
+        """M, as `liars_max_of`."""
+        return liars_max_of(self.size)
+
+    @property
+    def bitmap_bytes(self) -> int:
+        """Bytes of a bitmap over the ranks."""
+        return (self.size + 7) // 8
+
+    def rank_of(self, peer: PeerId) -> int | None:
+        """Return a member's place, or None for a stranger."""
+        return self._ranks.get(peer)
+
+    def pack(self, ranks: Iterable[int]) -> bytes:
+        """Write a set of ranks as a bitmap, rank 0 in the lowest bit of the first byte."""
+        bits = 0
+        for rank in ranks:
+            bits |= 1 << rank
+        return bits.to_bytes(self.bitmap_bytes, "little")
+
+    def unpack(self, bitmap: bytes) -> tuple[int, ...] | None:
+        """Read a bitmap as ascending ranks; None if it is none of these members'."""
+        return _ranks_in(bitmap, self.size) if self.is_bitmap(bitmap) else None
+
+    def is_bitmap(self, bitmap: bytes) -> bool:
+        """Whether this is a set of these members' ranks."""
+        is_whole = len(bitmap) == self.bitmap_bytes
+        return is_whole and not int.from_bytes(bitmap, "little") >> self.size
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionMembers(ABC):
+class SessionMembers(Ranked, ABC):
     """The members of one session, and what follows from them alone.
 
     Attributes:
@@ -160,30 +215,6 @@ class SessionMembers(ABC):
     def leader(self, turn: int) -> int:
         """Return the rank that leads in a turn."""
 
-    @property
-    def size(self) -> int:
-        """n, the cohort as drawn."""
-        return len(self.members)
-
-    @property
-    def threshold(self) -> int:
-        """T, as `threshold_of`."""
-        return threshold_of(self.size)
-
-    @property
-    def liars_max(self) -> int:
-        """M, as `liars_max_of`."""
-        return liars_max_of(self.size)
-
-    @property
-    def bitmap_bytes(self) -> int:
-        """Bytes of a bitmap over the ranks."""
-        return (self.size + 7) // 8
-
-    def rank_of(self, peer: PeerId) -> int | None:
-        """Return a peer's place, or None for a stranger."""
-        return self._ranks.get(peer)
-
     def entries_of(self, chunk: int) -> slice:
         """Return a chunk's part of the vector."""
         d, k = self.vector_entries, self.chunk_count
@@ -219,22 +250,6 @@ class SessionMembers(ABC):
         return tuple(
             sorted(chunk for first in firsts for chunk in range(first, self.chunk_count, size))
         )
-
-    def pack(self, ranks: Iterable[int]) -> bytes:
-        """Write a set of ranks as a bitmap."""
-        bits = 0
-        for rank in ranks:
-            bits |= 1 << rank
-        return bits.to_bytes(self.bitmap_bytes, "little")
-
-    def unpack(self, bitmap: bytes) -> tuple[int, ...] | None:
-        """Read a bitmap as ascending ranks; None if it is none of this cohort's."""
-        return _ranks_in(bitmap, self.size) if self.is_bitmap(bitmap) else None
-
-    def is_bitmap(self, bitmap: bytes) -> bool:
-        """Whether this is a set of this cohort's ranks."""
-        is_whole = len(bitmap) == self.bitmap_bytes
-        return is_whole and not int.from_bytes(bitmap, "little") >> self.size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
