@@ -61,18 +61,12 @@ class Heads:
         self.vector = vector
         self._fetch: tuple[EntryStep, EntryCertificate, StateFetch] | None = None
         self._later: tuple[EntryStep, EntryCertificate, PeerId | None] | None = None
-        self._held: dict[bytes, None] = {}
         self._asked_s: dict[int, float] = {}
         self._shown: dict[PeerId, tuple[Head, float]] = {}
 
     @property
-    def is_fetching(self) -> bool:
-        """Whether the model of a higher head is on its way."""
-        return self._fetch is not None
-
-    @property
     def is_coming(self) -> bool:
-        """Whether that model comes on: somebody who has said nothing false still gives it."""
+        """Whether the model of a higher head is on its way: somebody not known to lie gives it."""
         return self._fetch is not None and not self._fetch[2].is_stalled
 
     # --- certificates that come -------------------------------------------------------------
@@ -136,15 +130,11 @@ class Heads:
         history.head, self.vector = step, vector
         self._seat.actions.append(self._standing.certify(step, vector, dict(kept)))
         signed = [signed.entry.state[0].digest for signed in self._standing.record.signed]
-        for digest in self._held:
-            if digest != step.entry.state[0].digest and digest not in signed:
-                self._shelf.drop(digest)
-        self._held = {digest: None for digest in self._held if self._shelf.holds(digest)}
+        self._shelf.keep_only([step.entry.state[0].digest, *signed])
         self._raised(step, vector, height_before)
 
     def hold(self, item: StateItem, vector: Vector, chunk_digests: bytes) -> None:
         """Give a model from now on to whoever asks for it by its digest."""
-        self._held[item.digest] = None
         self._shelf.hold(item, vector, chunk_digests)
 
     # --- models that are fetched ------------------------------------------------------------

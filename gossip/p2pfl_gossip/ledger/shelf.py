@@ -9,6 +9,7 @@ A member that asks and asks gets a bounded amount: one request leads to at most
 it gets each item a few times. The rest is refused by a word, so that it asks elsewhere.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from p2pfl_gossip.actions import (
@@ -102,6 +103,11 @@ class Shelf:
         """Give an item to nobody any more; what is being sent goes on."""
         self._held.pop(digest, None)
         self._given.pop(digest, None)
+
+    def keep_only(self, digests: Collection[bytes]) -> None:
+        """Drop all but these items."""
+        for digest in [digest for digest in self._held if digest not in digests]:
+            self.drop(digest)
 
     def holds(self, digest: bytes) -> bool:
         """Tell whether an item is at hand."""

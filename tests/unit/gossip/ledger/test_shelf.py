@@ -112,6 +112,14 @@ def test_what_was_dropped_is_held_no_more_and_what_is_on_its_way_goes_on() -> No
     holding.shelf.drop(DIGEST)
 
 
+def test_all_but_some_are_dropped() -> None:
+    holding = Holding()
+    holding.shelf.keep_only((bytes(32), DIGEST))
+    assert holding.shelf.holds(DIGEST)
+    holding.shelf.keep_only((bytes(32),))
+    assert not holding.shelf.holds(DIGEST)
+
+
 def test_what_is_held_must_be_the_item() -> None:
     shelf = Shelf(Desk())
     with pytest.raises(LocalProtocolError, match="not the item"):
