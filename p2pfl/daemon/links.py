@@ -246,8 +246,10 @@ class Links:
                     await self._write(peer, outbox, connection)
                 except Libp2pError as error:
                     self._broke(peer, connection, error)
-                    # Frames that were not begun go over another connection, where one stands.
-                    if self._host.connection(peer) in (None, connection):
+                    # Another connection, where one stands, takes the frames that were not begun,
+                    # and tells whether there is a link at all.
+                    outbox.is_fresh = self._host.connection(peer) not in (None, connection)
+                    if not outbox.is_fresh:
                         self._lose(outbox)
         finally:
             outbox.task = None

@@ -11,7 +11,7 @@ from p2pfl_crypto.identity import Identity, InvalidIdentity
 from p2pfl_crypto.statements import sign_statement, verify_statement
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.ledger.charter import NONE, Epoch, RefusedCharter, read_charter
-from p2pfl_gossip.ledger.entries import VERSION, Entry, Head, Kind
+from p2pfl_gossip.ledger.entries import VERSION, Entry, EntryStep, Kind
 from p2pfl_gossip.ledger.messages import (
     Closing,
     EntryCertificate,
@@ -138,7 +138,7 @@ def require_closing(epoch: Epoch, closing: Closing) -> Epoch:
         raise RemoteProtocolError("other_charter")
     if closing.round != entry.round + 1:
         raise RemoteProtocolError("wrong_round")
-    head = Head(entry.epoch, entry.round, entry.digest())
+    head = EntryStep(entry).head
     require_final(epoch, Finality(head, closing.signers, closing.signatures))
     return following
 

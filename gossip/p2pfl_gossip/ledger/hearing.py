@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 from p2pfl_crypto.identity import PeerId
-from p2pfl_gossip import events
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.askings import Askings
 from p2pfl_gossip.ledger.certificates import require_advert
@@ -217,6 +216,4 @@ class Hearing:
 
     def _on_evidence(self, _rank: int, message: Evidence) -> None:
         if self._parts.evidence.on_evidence(message):
-            member = self._seat.epoch.members[message.member]
-            told = events.MemberBlamed(message.round, bytes(32), member, message.fault)
-            self._seat.report(told)
+            self._life.tell_of(message)

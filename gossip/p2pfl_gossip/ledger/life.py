@@ -273,10 +273,14 @@ class Life:
 
     def accuse(self, evidence: Evidence) -> None:
         """Keep a proof that a member lied, which our next advert names."""
-        seat = self.parts.seat
         if self.parts.evidence.note(evidence):
-            member = seat.epoch.members[evidence.member]
-            seat.report(events.MemberBlamed(evidence.round, bytes(32), member, evidence.fault))
+            self.tell_of(evidence)
+
+    def tell_of(self, evidence: Evidence) -> None:
+        """Show whom a proof that we keep is against."""
+        seat = self.parts.seat
+        member = seat.epoch.members[evidence.member]
+        seat.report(events.MemberBlamed(evidence.round, bytes(32), member, evidence.fault))
 
     def _on_spent(self) -> None:
         self.parts.course.on_spent()

@@ -7,7 +7,7 @@ entry, or one that descends from it, as its head.
 
 from p2pfl_gossip.ledger.certificates import gather
 from p2pfl_gossip.ledger.charter import NONE, Charter, encode_charter
-from p2pfl_gossip.ledger.entries import Head
+from p2pfl_gossip.ledger.entries import EntryStep
 from p2pfl_gossip.ledger.gathering import finality_of
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.messages import Closing, Finality, GroupAdvert
@@ -66,8 +66,7 @@ class Succession:
         closing = self._shown or self._own()
         if closing is None:
             return None
-        entry = closing.certificate.entry
-        head = Head(entry.epoch, entry.round, entry.digest())
+        head = EntryStep(closing.certificate.entry).head
         return closing if self._history.descends(self._history.head.head, head) else None
 
     def begin(self, closing: Closing) -> None:

@@ -3,7 +3,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -242,6 +242,29 @@ def test_a_member_of_another_group_never_has_a_link() -> None:
             assert one.host.counters["streams_opened"] == refused, "it is not asked again"
             assert set(one.told.links()) == set(two.told.links()) == {("down", OTHER_GROUP)}
             assert one.links.counters["frames_lost"] == 1
+
+    run(main)
+
+
+def test_a_member_of_another_group_is_known_where_a_second_connection_took_over() -> None:
+    """Both ends dialled: the one that was asked drains, and the other one must be asked as well."""
+
+    async def main() -> None:
+        async with two_ends(groups=(GROUP, bytes(32))) as (one, two):
+            first = await one.host.dial(one.other, two.host.addresses)
+            ask, second_stands = first.open_stream, asyncio.Event()
+
+            async def ask_late(protocols: Sequence[str]) -> Stream:
+                await second_stands.wait()
+                return await ask(protocols)
+
+            first.open_stream = ask_late  # type: ignore[assignment, method-assign]
+            one.links.start()
+            await one.host._dialer.dial(one.other, two.host.addresses)
+            await until(lambda: one.host.connection(one.other) is not first)
+            second_stands.set()
+            await until(lambda: one.state == OTHER_GROUP)
+            assert one.told.links() == [("down", OTHER_GROUP)]
 
     run(main)
 
