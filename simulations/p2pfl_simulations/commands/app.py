@@ -172,7 +172,7 @@ def replay(
 @app.command(
     epilog="Examples:\n\n"
     "[bold]p2pfl report runs/hospitals-1[/]\n\n"
-    "[bold]p2pfl report runs/* --out comparison.html[/]"
+    "[bold]p2pfl report runs/* --out comparison.html --charts figures[/]"
 )
 def report(
     run_dirs: Annotated[
@@ -187,12 +187,21 @@ def report(
             " comparison.html here for several runs.",
         ),
     ] = None,
+    charts: Annotated[
+        Path | None,
+        typer.Option(
+            "--charts",
+            metavar="DIR",
+            help="Also write every chart, as SVG, and the numbers behind it, as CSV, to this"
+            " folder. The page has them too: a link under each chart saves it.",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Write the report of a run again, or compare several runs."""
     from p2pfl_simulations.commands.reporting import report_runs
 
-    report_runs(run_dirs, out=out, as_json=json)
+    report_runs(run_dirs, out=out, charts=charts, as_json=json)
 
 
 @app.command()

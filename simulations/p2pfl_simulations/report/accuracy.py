@@ -5,12 +5,23 @@ from collections.abc import Sequence
 from p2pfl.cli.quantities import data_size, percent, scientific
 from p2pfl.group.settings import FedAvgSettings, NoAveragingSettings
 from p2pfl_simulations.report.bars import histogram
+from p2pfl_simulations.report.drawing import Drawing, by_round
 from p2pfl_simulations.report.lines import NARROW, Chart, Line, Point, ascending
 from p2pfl_simulations.results.run import RoundRow, Run
 from p2pfl_simulations.results.summary import evaluated_rounds
 
+FIGURES = (
+    "accuracy_mean",
+    "accuracy_worst",
+    "accuracy_averaged",
+    "local_mean",
+    "local_worst",
+    "pooled",
+)
+"""Columns of the tables behind charts of accuracy: as in `rounds.parquet`."""
 
-def accuracy_over_rounds(run: Run) -> str:
+
+def accuracy_over_rounds(run: Run) -> Drawing:
     """Draw all accuracies against the round."""
     rows = evaluated_rounds(run)
     name = lines_name(run)
@@ -22,7 +33,7 @@ def accuracy_over_rounds(run: Run) -> str:
         Line("Averaged model", "c-averaged", _by_round(rows, "accuracy_averaged"), "dashed"),
         Line(f"{name} mean", "c-gossip", _by_round(rows, "accuracy_mean"), down_to=3),
     ]
-    return Chart(
+    picture = Chart(
         description=f"Test accuracy over {len(run.rounds)} rounds, against local only and pooled",
         lines=lines,
         x_title="round",
@@ -36,13 +47,14 @@ def accuracy_over_rounds(run: Run) -> str:
         floor=0,
         top=1,
     ).draw()
+    return Drawing("accuracy-over-rounds", picture, ("round", *FIGURES), by_round(rows, FIGURES))
 
 
-def accuracy_over_bytes(run: Run) -> str:
+def accuracy_over_bytes(run: Run) -> Drawing:
     """Draw the accuracies against what a peer had sent by then; the baselines send nothing."""
     rows = evaluated_rounds(run)
     if not rows or not rows[-1].bytes_sent:
-        return ""
+        return Drawing("accuracy-over-bytes", "")
     sent = [row.bytes_sent / run.scenario.peers for row in rows]
     name = lines_name(run)
 
@@ -54,7 +66,7 @@ def accuracy_over_bytes(run: Run) -> str:
         value = getattr(rows[-1], figure)
         return [] if value is None else [(min(sent), value), (max(sent), value)]
 
-    return Chart(
+    picture = Chart(
         description="Test accuracy against the bytes that a peer has sent",
         lines=[
             Line("Local only", "c-local", level("local_mean"), "dashed"),
@@ -73,12 +85,15 @@ def accuracy_over_bytes(run: Run) -> str:
         top=1,
         label_values=False,
     ).draw()
+    numbers = [[x, *row] for x, row in zip(sent, by_round(rows, FIGURES), strict=True)]
+    columns = ("sent_bytes_per_peer", "round", *FIGURES)
+    return Drawing("accuracy-over-bytes", picture, columns, numbers)
 
 
-def consensus_over_rounds(run: Run) -> str:
+def consensus_over_rounds(run: Run) -> Drawing:
     """Draw how far the peers' models are from their mean, on a logarithmic axis."""
     rows = [row for row in run.rounds if row.consensus_distance is not None]
-    return Chart(
+    picture = Chart(
         description="Root mean square distance of the peers' models to their mean, over rounds",
         lines=[
             Line(
@@ -95,6 +110,8 @@ def consensus_over_rounds(run: Run) -> str:
         x_whole=True,
         log=True,
     ).draw()
+    columns = ("round", "consensus_distance")
+    return Drawing("agreement", picture, columns, by_round(rows, columns[1:]))
 
 
 def final_accuracies(run: Run) -> dict[int, float]:
@@ -102,11 +119,11 @@ def final_accuracies(run: Run) -> dict[int, float]:
     return {row.peer: row.accuracy for row in run.peers}
 
 
-def accuracy_histogram(run: Run) -> str:
+def accuracy_histogram(run: Run) -> Drawing:
     """Draw where the peers ended, against where they would be alone and pooled."""
     rows = evaluated_rounds(run)
     if not rows:
-        return ""
+        return Drawing("peers-at-the-end", "")
     last = rows[-1]
     references = [
         (name, colour, value)
@@ -117,15 +134,17 @@ def accuracy_histogram(run: Run) -> str:
         )
         if value is not None
     ]
-    return histogram(
+    final = final_accuracies(run)
+    picture = histogram(
         "Test accuracy of each peer at its last evaluation",
-        list(final_accuracies(run).values()),
+        list(final.values()),
         references,
         x_title="test accuracy",
         y_title="peers",
         x_text=percent,
         x_tick=whole_percent,
     )
+    return Drawing("peers-at-the-end", picture, ("peer", "accuracy"), sorted(final.items()))
 
 
 def lines_name(run: Run) -> str:

@@ -1,6 +1,6 @@
 """Several runs beside each other, as one page."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from html import escape
 from typing import TypeAlias
 
@@ -9,24 +9,27 @@ from p2pfl.cli.quantities import (
     data_size,
     duration,
     percent,
-    plural,
     points,
     scientific,
 )
-from p2pfl_simulations.report.accuracy import whole_percent
-from p2pfl_simulations.report.lines import NARROW, WIDE, Chart, Line, Point, ascending
+from p2pfl_simulations.report.comparison_charts import COLOURS, common_time, comparison_drawings
+from p2pfl_simulations.report.drawing import Drawing
 from p2pfl_simulations.report.page import box, figure, page, pair, section, table
 from p2pfl_simulations.report.run_report import settings_rows
-from p2pfl_simulations.results.run import RoundRow, Run, time_name
+from p2pfl_simulations.results.run import Run
 from p2pfl_simulations.results.summary import TIE, Summary, summarise
 
 Figure: TypeAlias = Callable[[Summary], float | None]
 
-COLOURS = 8  # In the style sheet; a ninth run has the first colour again, dashed.
 
-
-def render_comparison(runs: Mapping[str, Run]) -> str:
+def render_comparison(
+    runs: Mapping[str, Run], drawings: Mapping[str, Drawing] | None = None
+) -> str:
     """Write a page that compares runs, given by the names they are shown with.
+
+    Args:
+        runs: by name.
+        drawings: as `comparison_drawings` makes them, where they have been drawn already.
 
     Raises:
         ValueError: there are fewer than two.
@@ -34,6 +37,7 @@ def render_comparison(runs: Mapping[str, Run]) -> str:
     if len(runs) < 2:
         raise ValueError("a comparison takes two runs or more")
     summaries = {name: summarise(run) for name, run in runs.items()}
+    drawn = drawings or comparison_drawings(runs)
     headline, detail = _findings(summaries)
     return page(
         "Comparison of p2pfl runs",
@@ -43,84 +47,39 @@ def render_comparison(runs: Mapping[str, Run]) -> str:
         f'<p class="verdict">{escape(detail)}</p>',
         "</header>",
         section(
-            "Figures", "At the end of each run; in bold the best of each.", _figures(summaries)
+            "Figures",
+            "At the end of each run; in bold the best of each.",
+            _figures(summaries, common_time(runs)),
         ),
         section(
             "Mean accuracy over rounds",
             "The mean over the peers, on held-out data.",
-            box(
-                _chart(
-                    runs,
-                    _round,
-                    "accuracy_mean",
-                    width=WIDE,
-                    x_title="round",
-                )
-            ),
+            box(drawn["accuracy-over-rounds"]),
         ),
         pair(
             figure(
-                "Worst peer over rounds",
-                "The least accurate peer.",
-                _chart(runs, _round, "accuracy_worst", x_title="round"),
+                "Worst peer over rounds", "The least accurate peer.", drawn["worst-over-rounds"]
             ),
             figure(
                 "Mean accuracy over bytes",
                 "What the network had to carry for it.",
-                _chart(
-                    runs,
-                    _sent_per_peer,
-                    "accuracy_mean",
-                    x_title="sent by one peer, on average",
-                    x_text=data_size,
-                ),
+                drawn["accuracy-over-bytes"],
             ),
         ),
         pair(
             figure(
                 "Agreement",
                 "How far the peers' models lie from their mean.",
-                _chart(
-                    runs,
-                    _round,
-                    "consensus_distance",
-                    x_title="round",
-                    y_title="distance to the mean model (L2, log scale)",
-                    log=True,
-                ),
+                drawn["agreement"],
             ),
             figure(
-                f"Mean accuracy over {_time_of(summaries)}",
+                f"Mean accuracy over {common_time(runs)}",
                 "How long it takes, or would have taken where it was simulated.",
-                _chart(
-                    runs,
-                    _virtual_s,
-                    "accuracy_mean",
-                    x_title=_time_of(summaries),
-                    x_text=duration,
-                ),
+                drawn["accuracy-over-time"],
             ),
         ),
         section("What differs", "Settings that are not the same in all runs.", _differences(runs)),
     )
-
-
-def _round(_: Run, row: RoundRow) -> float:
-    return row.round + 1.0
-
-
-def _virtual_s(_: Run, row: RoundRow) -> float:
-    return row.virtual_s
-
-
-def _sent_per_peer(run: Run, row: RoundRow) -> float:
-    return row.bytes_sent / run.scenario.peers
-
-
-def _time_of(summaries: Mapping[str, Summary]) -> str:
-    """Name the time of all runs: just that where some are simulated and some are not."""
-    first, *others = dict.fromkeys(time_name(summary.world) for summary in summaries.values())
-    return "time" if others else first
 
 
 def _findings(summaries: Mapping[str, Summary]) -> tuple[str, str]:
@@ -154,7 +113,7 @@ def _findings(summaries: Mapping[str, Summary]) -> tuple[str, str]:
     return f"{winner} reaches the most: {percent(best)}, {by} above {rest[0][1]}.", fairest
 
 
-def _figures(summaries: Mapping[str, Summary]) -> str:
+def _figures(summaries: Mapping[str, Summary], time: str) -> str:
     columns: list[tuple[str, Figure, Callable[[float | None], str], bool]] = [
         ("mean", lambda s: s.accuracy_mean, percent, True),
         ("worst", lambda s: s.accuracy_worst, percent, True),
@@ -164,7 +123,7 @@ def _figures(summaries: Mapping[str, Summary]) -> str:
         ("consensus", lambda s: s.consensus_distance, scientific, False),
         ("sent per peer", lambda s: s.bytes_per_peer, data_size, False),
         ("rounds lost", lambda s: s.lost, count, False),
-        (_time_of(summaries), lambda s: s.virtual_s, duration, False),
+        (time, lambda s: s.virtual_s, duration, False),
         ("wall time", lambda s: s.wall_s, duration, False),
     ]
     best = [
@@ -186,70 +145,6 @@ def _figures(summaries: Mapping[str, Summary]) -> str:
     return table(["run", *(column[0] for column in columns)], rows) + note
 
 
-def _chart(
-    runs: Mapping[str, Run],
-    x: Callable[[Run, RoundRow], float],
-    figure_name: str,
-    *,
-    x_title: str,
-    x_text: Callable[[float], str] | None = None,
-    y_title: str = "test accuracy",
-    width: int = NARROW,
-    log: bool = False,
-) -> str:
-    lines = []
-    for index, (name, run) in enumerate(runs.items()):
-        values = ((x(run, row), getattr(row, figure_name)) for row in run.rounds)
-        lines.append(
-            Line(
-                _shortened(name, 40) if width == WIDE else _shortened(name.partition(" (")[0], 22),
-                f"r-{index % COLOURS}",
-                ascending([(at, value) for at, value in values if value is not None]),
-                "dashed" if index >= COLOURS else "",
-            )
-        )
-    if width == WIDE:
-        lines += _common_baselines(list(runs.values()))
-    return Chart(
-        description=f"{y_title} of {plural(len(runs), 'run')} against {x_title}",
-        lines=lines,
-        x_title=x_title,
-        y_title=y_title,
-        x_text=x_text or (lambda value: f"{value:,.0f}"),
-        y_text=scientific if log else whole_percent,
-        y_readout=scientific if log else percent,
-        x_readout=x_text or (lambda value: f"round {value:.0f}"),
-        width=width,
-        height=max(420 if width == WIDE else 320, 120 + 17 * len(lines)),
-        x_whole=x_text is None,
-        log=log,
-        clock=x_text is duration,
-        floor=None if log else 0,
-        top=None if log else 1,
-        label_values=width == WIDE,
-    ).draw()
-
-
-def _common_baselines(runs: Sequence[Run]) -> list[Line]:
-    """Draw the baselines if they are the same in all runs, as for the same data and seed."""
-    lines = []
-    for name, colour, attribute in (
-        ("Local only", "c-muted", "local_mean"),
-        ("Pooled", "c-pooled", "pooled"),
-    ):
-        curves: list[list[Point]] = [
-            [
-                (float(row.round + 1), value)
-                for row in run.rounds
-                if (value := getattr(row, attribute)) is not None
-            ]
-            for run in runs
-        ]
-        if curves[0] and all(curve == curves[0] for curve in curves):
-            lines.append(Line(name, colour, curves[0], "dashed"))
-    return lines
-
-
 def _differences(runs: Mapping[str, Run]) -> str:
     settings = [dict(settings_rows(run.scenario)) for run in runs.values()]
     keys = dict.fromkeys(key for entries in settings for key in entries)
@@ -261,7 +156,3 @@ def _differences(runs: Mapping[str, Run]) -> str:
     if not rows:
         return "<p>None: these are repetitions of one scenario.</p>"
     return table(["setting", *runs], rows)
-
-
-def _shortened(name: str, most: int) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from p2pfl.cli.quantities import percent
+from p2pfl_simulations.report.drawing import Drawing
 from p2pfl_simulations.report.lines import NARROW
 from p2pfl_simulations.report.svg import element, picture, point, text, title
 
@@ -34,10 +35,19 @@ def cohorts_of(neighbours: Sequence[Sequence[int]]) -> list[list[int]] | None:
     return [sorted(cohort) for cohort in cohorts]
 
 
-def exchange_picture(neighbours: Sequence[Sequence[int]], accuracy: Mapping[int, float]) -> str:
+def exchange_picture(neighbours: Sequence[Sequence[int]], accuracy: Mapping[int, float]) -> Drawing:
     """Draw who exchanged with whom in the last round; dots are shaded by accuracy."""
     if not any(neighbours):
-        return ""
+        return Drawing("exchange", "")
+    rows = [
+        (peer, accuracy.get(peer), " ".join(map(str, partners)))
+        for peer, partners in enumerate(neighbours)
+    ]
+    columns = ("peer", "accuracy", "partners")
+    return Drawing("exchange", _picture(neighbours, accuracy), columns, rows)
+
+
+def _picture(neighbours: Sequence[Sequence[int]], accuracy: Mapping[int, float]) -> str:
     height, area = 430.0, 390.0
     cohorts = cohorts_of(neighbours)
     edges = sorted(

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from p2pfl.cli.quantities import count
+from p2pfl_simulations.report.drawing import Drawing
 from p2pfl_simulations.report.lines import WIDE
 from p2pfl_simulations.report.svg import element, number, picture, text, text_width, title
 
@@ -13,10 +14,19 @@ SHADES = 8
 BAR_HEIGHT = 54
 
 
-def label_heatmap(label_counts: Sequence[Sequence[int]], sample_counts: Sequence[int]) -> str:
+def label_heatmap(label_counts: Sequence[Sequence[int]], sample_counts: Sequence[int]) -> Drawing:
     """Draw each peer's share of each label, below a bar of how many rows it has."""
     if not label_counts or not label_counts[0]:
-        return ""
+        return Drawing("labels", "")
+    columns = ("peer", "rows", *(f"label_{label}" for label in range(len(label_counts[0]))))
+    rows = [
+        (peer, total, *counts)
+        for peer, (total, counts) in enumerate(zip(sample_counts, label_counts, strict=True))
+    ]
+    return Drawing("labels", _heatmap(label_counts, sample_counts), columns, rows)
+
+
+def _heatmap(label_counts: Sequence[Sequence[int]], sample_counts: Sequence[int]) -> str:
     peers, labels = len(label_counts), len(label_counts[0])
     shown = columns_of(label_counts)
     row = max(6.0, min(22.0, 300 / labels))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from p2pfl.cli.quantities import count, data_size, plural
 from p2pfl_simulations.report.bars import stacked_bars
+from p2pfl_simulations.report.drawing import Drawing, by_round
 from p2pfl_simulations.report.page import box, key_values, section
 from p2pfl_simulations.results.claims import claim_sentence
 from p2pfl_simulations.results.masked_sums import MaskedSums
@@ -11,8 +12,13 @@ from p2pfl_simulations.results.run import Run
 from p2pfl_simulations.scenario import masking_of
 
 
-def masked_sums_section(run: Run) -> str:
-    """Write how the cohorts' masked sums ended; nothing where averaging is plain."""
+def masked_sums_section(run: Run, drawing: Drawing) -> str:
+    """Write how the cohorts' masked sums ended; nothing where averaging is plain.
+
+    Args:
+        run: the run.
+        drawing: `masked_sums_by_round` of it.
+    """
     sums = run.masked_sums
     if sums is None:
         return ""
@@ -23,7 +29,7 @@ def masked_sums_section(run: Run) -> str:
         "Masked sums, modelled" if is_modelled else "Masked sums",
         f"How each round's sums ended. {claim_sentence(run.scenario)}",
         '<div class="pair">',
-        f"<div>{box(_bars(run))}</div>",
+        f"<div>{box(drawing)}</div>",
         f"<div>{key_values(rows)}</div>",
         "</div>",
     )
@@ -58,9 +64,12 @@ def _by_name(counts: dict[str, int]) -> str:
     return f"{total:,} ({named})"
 
 
-def _bars(run: Run) -> str:
+def masked_sums_by_round(run: Run) -> Drawing:
+    """Draw how the sums of each round ended; nothing where averaging is plain."""
+    if run.masked_sums is None:
+        return Drawing("masked-sums", "")
     rows = run.rounds
-    return stacked_bars(
+    picture = stacked_bars(
         f"Masked sums by round, of {plural(run.scenario.peers, 'peer')}",
         [
             ("sum of all", "gossip", [row.cohorts_summed - row.cohorts_recovered for row in rows]),
@@ -71,3 +80,5 @@ def _bars(run: Run) -> str:
         y_title="cohorts",
         first=1,
     )
+    columns = ("cohorts_summed", "cohorts_recovered", "cohorts_aborted")
+    return Drawing("masked-sums", picture, ("round", *columns), by_round(rows, columns))

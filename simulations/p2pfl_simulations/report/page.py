@@ -1,13 +1,19 @@
 """The page around the charts: HTML with everything in it, no script and no network."""
 
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import resources
 
+from p2pfl_simulations.report.drawing import Drawing
+from p2pfl_simulations.report.standalone import chart_style
+
 
 def page(page_title: str, *sections: str) -> str:
     """Write a whole document; its style sheet is inside."""
-    style = (resources.files("p2pfl_simulations.report") / "style.css").read_text(encoding="utf-8")
+    style = chart_style() + (resources.files("p2pfl_simulations.report") / "style.css").read_text(
+        encoding="utf-8"
+    )
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -25,16 +31,31 @@ def section(heading: str, lead: str, *content: str) -> str:
     return f"<section>\n<h2>{escape(heading)}</h2>\n{_lead(lead)}{body}\n</section>"
 
 
-def figure(heading: str, lead: str, drawing: str) -> str:
+def figure(heading: str, lead: str, drawing: Drawing) -> str:
     """Write a chart with its heading, to stand beside another; nothing where it is empty."""
     if not drawing:
         return ""
     return f"<div>\n<h3>{escape(heading)}</h3>\n{_lead(lead)}{box(drawing)}\n</div>"
 
 
-def box(drawing: str) -> str:
-    """Let a wide drawing scroll on a narrow screen."""
-    return f'<div class="figure-box">{drawing}</div>' if drawing else ""
+def box(drawing: Drawing) -> str:
+    """Show a chart, which scrolls on a narrow screen, and let it be saved."""
+    if not drawing:
+        return ""
+    return (
+        f'<div class="figure-box">{drawing.picture}</div>\n<p class="save">save as '
+        f"{_file(drawing.name, 'svg', 'image/svg+xml', drawing.svg())}"
+        f" {_file(drawing.name, 'csv', 'text/csv', drawing.csv())}</p>\n"
+    )
+
+
+def _file(name: str, ending: str, kind: str, content: str) -> str:
+    """Link to a file whose content is in the link: the page needs nothing else."""
+    inside = b64encode(content.encode()).decode()
+    return (
+        f'<a download="{escape(name)}.{ending}" href="data:{kind};charset=utf-8;base64,{inside}">'
+        f"{ending.upper()}</a>"
+    )
 
 
 def pair(*figures: str) -> str:

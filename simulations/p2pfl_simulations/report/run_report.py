@@ -1,6 +1,6 @@
 """The report of one run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
@@ -13,23 +13,14 @@ from p2pfl.cli.quantities import (
     points,
     scientific,
 )
-from p2pfl_simulations.report.accuracy import (
-    accuracy_histogram,
-    accuracy_over_bytes,
-    accuracy_over_rounds,
-    consensus_over_rounds,
-    final_accuracies,
-)
-from p2pfl_simulations.report.bars import stacked_bars
-from p2pfl_simulations.report.graph import cohorts_of, exchange_picture
-from p2pfl_simulations.report.heatmap import label_heatmap
-from p2pfl_simulations.report.lines import NARROW, Chart, Line
+from p2pfl_simulations.report.drawing import Drawing
+from p2pfl_simulations.report.graph import cohorts_of
 from p2pfl_simulations.report.masking import masked_sums_section
 from p2pfl_simulations.report.page import box, figure, key_values, page, pair, section, tiles
 from p2pfl_simulations.report.participation import participation_section
 from p2pfl_simulations.report.protection import protection
-from p2pfl_simulations.report.timeline import absences, fault_timeline, online_over_time
-from p2pfl_simulations.results.run import SIMULATED, Run, time_name
+from p2pfl_simulations.report.run_charts import run_drawings
+from p2pfl_simulations.results.run import SIMULATED, Run
 from p2pfl_simulations.results.summary import (
     TIE,
     Summary,
@@ -41,9 +32,14 @@ from p2pfl_simulations.results.summary import (
 from p2pfl_simulations.scenario import Scenario
 
 
-def render_report(run: Run) -> str:
-    """Write the report of one run: one HTML file with everything in it."""
-    summary = summarise(run)
+def render_report(run: Run, drawings: Mapping[str, Drawing] | None = None) -> str:
+    """Write the report of one run: one HTML file with everything in it.
+
+    Args:
+        run: the run.
+        drawings: as `run_drawings` makes them, where they have been drawn already.
+    """
+    summary, drawn = summarise(run), drawings or run_drawings(run)
     return page(
         f"{summary.name}, seed {summary.seed}: p2pfl run",
         _header(run, summary),
@@ -52,46 +48,44 @@ def render_report(run: Run) -> str:
             "Accuracy over rounds",
             "On held-out data. Shaded: from the worst peer to the mean of all. Local only trains"
             " each peer on its own data; pooled trains one model on all data in one place.",
-            box(accuracy_over_rounds(run)),
+            box(drawn["accuracy-over-rounds"]),
         ),
         pair(
             figure(
                 "Accuracy over bytes",
                 "What the network had to carry for it.",
-                accuracy_over_bytes(run),
+                drawn["accuracy-over-bytes"],
             ),
             figure(
                 "Agreement",
                 "How far the peers' models lie from their mean; lower is closer.",
-                consensus_over_rounds(run),
+                drawn["agreement"],
             ),
         ),
         pair(
-            figure("Peers online", "As they came and went.", _online(run)),
+            figure("Peers online", "As they came and went.", drawn["peers-online"]),
             figure(
                 "Rounds lost",
                 "Given up, or ended without a full exchange.",
-                _losses(run),
+                drawn["rounds-lost"],
             ),
         ),
         participation_section(run),
-        _faults(run),
-        masked_sums_section(run),
+        _faults(drawn["fault-timeline"]),
+        masked_sums_section(run, drawn["masked-sums"]),
         pair(
-            figure(
-                *_exchange_heading(run), exchange_picture(run.neighbours, final_accuracies(run))
-            ),
+            figure(*_exchange_heading(run), drawn["exchange"]),
             figure(
                 "Every peer at the end",
                 "How many peers reached which accuracy.",
-                accuracy_histogram(run),
+                drawn["peers-at-the-end"],
             ),
         ),
         section(
             "Whose data is whose",
             "Each column is one peer: how many rows it has, and how they spread over the labels."
             " The darker, the larger the share.",
-            box(label_heatmap(run.label_counts or [], run.sample_counts)),
+            box(drawn["labels"]),
         ),
         protection(run.scenario),
         _settings(run.scenario),
@@ -183,41 +177,7 @@ def _gap(figure: float | None, other: float | None, name: str) -> str:
     return f"{gap} {'below' if figure < other else 'above'} {name}"
 
 
-def _online(run: Run) -> str:
-    if not absences(run):
-        return ""
-    return Chart(
-        description=f"Peers online over {time_name(run.world)}",
-        lines=[Line("online", "c-gossip", online_over_time(run), "steps", label=False)],
-        x_title=time_name(run.world),
-        y_title=f"peers online, of {run.scenario.peers:,}",
-        x_text=duration,
-        clock=True,
-        y_text=lambda value: f"{value:,.0f}",
-        y_whole=True,
-        width=NARROW,
-        height=300,
-        floor=0,
-        top=run.scenario.peers,
-    ).draw()
-
-
-def _losses(run: Run) -> str:
-    return stacked_bars(
-        "Peers that lost a round, by round",
-        [
-            ("lost", "lost", [row.lost for row in run.rounds]),
-            ("incomplete exchange", "incomplete", [row.incomplete for row in run.rounds]),
-            ("training failed", "failed", [row.failed for row in run.rounds]),
-        ],
-        x_title="round",
-        y_title="peers",
-        first=1,
-    )
-
-
-def _faults(run: Run) -> str:
-    drawing = fault_timeline(run)
+def _faults(drawing: Drawing) -> str:
     if drawing:
         return section(
             "Fault timeline",

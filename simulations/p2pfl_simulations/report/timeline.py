@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from p2pfl.cli.quantities import duration, plural
 from p2pfl_simulations.report.axes import Linear, TimeAxis
+from p2pfl_simulations.report.drawing import Cell, Drawing
 from p2pfl_simulations.report.lines import WIDE, Point
 from p2pfl_simulations.report.svg import element, number, picture, point, text, text_width, title
 from p2pfl_simulations.results.run import EventRow, Run, time_name
@@ -73,13 +74,27 @@ def online_over_time(run: Run) -> list[Point]:
     return [*points, (run.virtual_s, float(online))]
 
 
-def fault_timeline(run: Run) -> str:
+def fault_timeline(run: Run) -> Drawing:
     """Draw a strip for each peer, or for a few peers where there are many."""
-    away = absences(run)
+    away, split = absences(run), partitions(run)
     marked = [event for event in run.events if event.kind in MARKS and event.peer >= 0]
-    split = partitions(run)
     if not (away or marked or split) or run.virtual_s <= 0:
-        return ""
+        return Drawing("fault-timeline", "")
+    rows: list[tuple[Cell, ...]] = [
+        *(("partition", None, start, end, "") for start, end in split),
+        *(("offline", it.peer, it.start_s, it.end_s, it.cause) for it in away),
+        *((it.kind, it.peer, it.virtual_s, it.virtual_s, it.detail) for it in marked),
+    ]
+    columns = ("what", "peer", "start_s", "end_s", "detail")
+    return Drawing("fault-timeline", _timeline(run, away, split, marked), columns, rows)
+
+
+def _timeline(
+    run: Run,
+    away: Sequence[Absence],
+    split: Sequence[tuple[float, float]],
+    marked: Sequence[EventRow],
+) -> str:
     peers = run.scenario.peers
     per_row = -(-peers // ROWS_MAX)
     rows = -(-peers // per_row)

@@ -20,7 +20,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from p2pfl_simulations.results.masked_sums import MaskedSums
-from p2pfl_simulations.results.run import EventRow, ParticipationRow, PeerRow, RoundRow, Run
+from p2pfl_simulations.results.run import (
+    EventRow,
+    ParticipationRow,
+    PeerRow,
+    RoundRow,
+    Run,
+    file_stem,
+)
 from p2pfl_simulations.results.summary import summarise
 from p2pfl_simulations.scenario import Scenario, ScenarioError, make_scenario
 
@@ -61,8 +68,7 @@ def claim_folder(folder: Path | None, scenario: Scenario) -> Path:
             if any(folder.iterdir()):
                 raise RunFolderError(f"{folder} exists and is not empty; give another folder")
             return folder
-        stem = "".join(c if c.isalnum() or c in "-_." else "-" for c in scenario.name).strip(".")
-        stem = f"{stem or 'run'}-{scenario.seed}"
+        stem = file_stem(scenario)
         number = 1
         while True:
             folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")

@@ -16,6 +16,12 @@ def time_name(world: str) -> str:
     return "virtual time" if world == SIMULATED else "real time"
 
 
+def file_stem(scenario: Scenario) -> str:
+    """Name a run's files and folder by its scenario and seed, in characters that are safe there."""
+    stem = "".join(c if c.isalnum() or c in "-_." else "-" for c in scenario.name).strip(".")
+    return f"{stem or 'run'}-{scenario.seed}"
+
+
 @dataclass(slots=True)
 class RoundRow:
     """One round over all peers; figures are None in rounds that are not evaluated.

@@ -202,11 +202,11 @@ def test_what_is_not_protected_is_said(
 def test_a_thousand_peers_over_six_hundred_rounds_stay_small(make_run: RunMaker) -> None:
     run = make_run(peers=1000, rounds=600, cohort_size=8)
     page = render_report(run)
-    assert len(page) < 1_500_000
+    assert len(page) < 3_500_000
     assert_readable(page)
     page = render_report(make_run(peers=5000, rounds=30, cohort_size=8))
     assert "160 of 625 cohorts" in page
-    assert len(page) < 1_500_000
+    assert len(page) < 5_000_000
     assert_readable(page)
 
 
@@ -220,7 +220,7 @@ def test_very_many_absences_are_shaded(make_run: RunMaker) -> None:
         ]
     page = render_report(run)
     assert "Fault timeline" in page
-    assert len(page) < 600_000
+    assert len(page) < 1_500_000
 
 
 def test_absences_pair_and_close(make_run: RunMaker) -> None:
@@ -246,7 +246,7 @@ def test_cohorts_are_told_from_other_graphs() -> None:
 
 def test_the_picture_of_a_large_graph_shows_the_nearest_peers() -> None:
     ring = [((peer - 1) % 500, (peer + 1) % 500) for peer in range(500)]
-    drawing = ElementTree.fromstring(exchange_picture(ring, dict.fromkeys(range(500), 0.5)))
+    drawing = ElementTree.fromstring(exchange_picture(ring, dict.fromkeys(range(500), 0.5)).picture)
     titles = [str(element.text) for element in drawing.iter("title")]
     shown = {int(title.split()[1].rstrip(",")) for title in titles if title.startswith("peer ")}
     assert shown == {*range(46), *range(456, 500)} or shown == {*range(45), *range(455, 500)}

@@ -182,6 +182,16 @@ def test_report_rewrites_one_and_compares_several(p2pfl: P2pfl) -> None:
     assert "quick-2" in Path("comparison.html").read_text()
     listed = json.loads(p2pfl("report", "runs/quick-1", "runs/quick-2", "--json").out)
     assert [entry["seed"] for entry in listed] == [1, 2]
+    assert p2pfl("report", "runs/quick-1", "--charts", "charts").code == 0
+    assert p2pfl("report", "runs/quick-1", "runs/quick-2", "--charts", "charts").code == 0
+    names = {path.name for path in Path("charts").iterdir()}
+    for chart in ("quick-1-accuracy-over-rounds", "comparison-accuracy-over-rounds"):
+        assert {f"{chart}.svg", f"{chart}.csv"} <= names
+    ended = p2pfl("report", "runs/quick-1", "--charts", "runs/quick-1/report.html")
+    assert (ended.code, ended.err) == (
+        2,
+        "p2pfl: cannot write runs/quick-1/report.html: File exists\n",
+    )
 
 
 def test_lists(p2pfl: P2pfl) -> None:
