@@ -13,11 +13,12 @@ from p2pfl.learner.engines.base import (
     evaluation,
     failed_training,
 )
+from p2pfl.learner.engines.flat import FlatModule
 from p2pfl.learner.engines.threads import one_torch_thread
 from p2pfl.learner.statistics import cumulating, normalisations
 from p2pfl.learner.streams import Integers, seed_of
 from p2pfl.learner.tasks.base import Array, Data, Floats, Rows, Task
-from p2pfl.learner.vectors import VectorLayout, module_tensors, readable
+from p2pfl.learner.vectors import VectorLayout, readable
 from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.learning import Evaluated, Trained, WorkFailed
 
@@ -70,21 +71,10 @@ class ModuleEngine:
         self.batching = "one by one"
         self._task, self._module, self._layout = task, module, layout
         self._data, self._test, self._momentum = data, test, momentum
-        travelling = {entry.name for entry in layout.entries}
-        tensors = module_tensors(module)
-        own = {id(tensors[name]) for name in travelling}
-        self._normalisations = normalisations(module, travelling)
-        self._others = {
-            name: tensor.detach().clone()
-            for name, tensor in tensors.items()
-            if id(tensor) not in own
-        }
-        for tensor in tensors.values():
-            if id(tensor) not in own:
-                tensor.requires_grad_(False)
-        self._trained = [
-            tensors[entry.name] for entry in layout.entries if tensors[entry.name].requires_grad
-        ]
+        self._inputs = readable(data.train.inputs)
+        self._targets = readable(data.train.targets)
+        self._normalisations = normalisations(module, {entry.name for entry in layout.entries})
+        self._flat = FlatModule(module, layout)
 
     def train(self, trainings: Sequence[Training]) -> list[Trained | WorkFailed]:
         """Train model after model."""
@@ -97,39 +87,40 @@ class ModuleEngine:
             return [evaluation(it.job, partial(self._measure, rows=it.rows)) for it in evaluations]
 
     def _train(self, training: Training) -> Trained | WorkFailed:
-        self._load(training.job.vector)
+        flat = self._flat
+        flat.load(training.job.vector)
         self._module.train()
-        torch.manual_seed(seed_of(f"{training.job.stream}/torch"))
-        velocities = [torch.zeros_like(tensor) for tensor in self._trained if self._momentum]
-        losses, taken, rows = [], 0, draw_rows([training])[0].rows[0]
+        torch.default_generator.manual_seed(seed_of(f"{training.job.stream}/torch"))
+        velocity = torch.zeros_like(flat.parameters) if self._momentum else None
+        losses, taken = [], 0
+        rows = torch.from_numpy(draw_rows([training])[0].rows[0])
         for size in training.plan.sizes:
-            losses.append(self._step(rows[taken : taken + size], training.rate, velocities))
+            losses.append(self._step(rows[taken : taken + size], training.rate, velocity))
             taken += size
-        vector, loss = self._layout.to_vector(self._module), float(np.mean(losses))
+        vector, loss = flat.unload(), float(np.mean(losses))
         if not (np.isfinite(loss) and np.isfinite(vector).all()):
             return failed_training(training, losses)
         vector.flags.writeable = False
         return Trained(vector, len(training.rows), loss)
 
-    def _step(self, rows: Integers, rate: float, velocities: Sequence[torch.Tensor]) -> float:
-        inputs = as_inputs(self._data.train.inputs[rows], self._data)
-        targets = torch.from_numpy(self._data.train.targets[rows])
-        loss = self._task.loss(self._module(inputs), targets)
-        gradients = torch.autograd.grad(loss, self._trained, allow_unused=True)
-        with torch.no_grad():
-            for i, (tensor, gradient) in enumerate(zip(self._trained, gradients, strict=True)):
-                if gradient is None:
-                    continue
-                if velocities:
-                    velocities[i].mul_(self._momentum).add_(gradient)
-                tensor.sub_(velocities[i] if velocities else gradient, alpha=rate)
+    def _step(self, rows: torch.Tensor, rate: float, velocity: torch.Tensor | None) -> float:
+        inputs, flat = self._inputs[rows], self._flat
+        if inputs.dtype == torch.uint8:
+            inputs = inputs.to(torch.float32).mul_(self._data.scale).add_(self._data.offset)
+        loss = self._task.loss(self._module(inputs), self._targets[rows])
+        flat.differentiate(loss)
+        change = flat.gradients
+        if velocity is not None:
+            change = velocity.mul_(self._momentum).add_(change)
+        flat.parameters.sub_(change, alpha=rate)
+        flat.take_over()
         return float(loss.detach())
 
     def _measure(self, vector: Vector, *, rows: Integers) -> dict[str, float]:
-        self._load(vector)
+        self._flat.load(vector)
         self._module.eval()
         self._work_out_statistics(rows)
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         inputs = self._test.inputs
         outputs = [
             self._module(as_inputs(inputs[start : start + EVALUATION_ROWS_MAX], self._data))
@@ -148,10 +139,3 @@ class ModuleEngine:
             for first in range(count):  # Each batch is spread over all rows, however ordered.
                 batch = rows[first::count]
                 self._module(as_inputs(self._data.train.inputs[batch], self._data))
-
-    def _load(self, vector: Vector) -> None:
-        tensors = module_tensors(self._module)
-        with torch.no_grad():
-            for name, start in self._others.items():
-                tensors[name].copy_(start)
-        self._layout.to_module(vector.astype(np.float32, copy=False), self._module)

@@ -1,21 +1,22 @@
 """Many models of any module in one batched step, by torch.func's vmap over gradients.
 
 Operations on stacked tensors may choose their kernels by the size of the stack, so that a result
-would depend on who shares it. A trial, for each number of rows that a batch has, finds the sizes
-of a stack that change no bit: any, one fixed size that is filled up with copies, or a model alone.
-A trial's outcome goes by shapes, not by data or time, so it is the same in every run.
+would depend on who shares it. A trial, for each number of rows that a batch has, finds whether that
+changes bits; then the models take such a step one after the other. A trial's outcome goes by
+shapes, not by data or time, so it is the same in every run. A module with a convolution is never
+stacked so.
 """
 
 import copy
 import threading
 from collections.abc import Sequence
-from enum import Enum
 
 import numpy as np
 import torch
 from torch.func import functional_call, grad_and_value, vmap
 
 from p2pfl.learner.engines.base import Evaluation, JobGroup, Training, draw_rows, failed_training
+from p2pfl.learner.engines.flat import has_convolution
 from p2pfl.learner.engines.one_by_one import ModuleEngine, as_inputs
 from p2pfl.learner.engines.threads import Workers, one_torch_thread
 from p2pfl.learner.errors import LearningError
@@ -31,14 +32,6 @@ STACK_PEERS_MAX = 32
 TOLERANCE = 1e-3  # Of a trial's step against autograd's, in shares of the largest change.
 
 Tensors = dict[str, torch.Tensor]
-
-
-class _Stacking(Enum):
-    """Which stacks give each model the same bits as any other stack."""
-
-    ANY = "of any size"
-    FILLED = "of one size, filled up with copies"
-    ALONE = "of one model"
 
 
 class VmapEngine:
@@ -77,23 +70,25 @@ class VmapEngine:
             raise LearningError("buffers travel, which training changes in place")
         if statistics_of(module):
             raise LearningError("batch norm changes its statistics in place")
+        if has_convolution(module):
+            raise LearningError("stacked convolutions are slower than single ones")
         self._task, self._module, self._layout = task, module, layout
         self._data, self._momentum, self._alone, self._workers = data, momentum, alone, workers
         self._peers_max = max(1, min(STACK_PEERS_MAX, STACK_BYTES_MAX // (4 * layout.length)))
-        self._stackings: dict[int, _Stacking] = {}
+        self._keeps_bits: dict[int, bool] = {}
         self._lock = threading.Lock()
         self._local = threading.local()
         if self._peers_max == 1:
             raise LearningError("a model fills a core's cache by itself")
         with one_torch_thread():
             try:
-                stacking = self._stacking(min(batch_size, len(data.train.inputs)))
+                keeps_bits = self._stackable(min(batch_size, len(data.train.inputs)))
             except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
                 if "random operation" in str(error):
                     raise LearningError("its steps draw random numbers") from None
                 reason = " ".join(str(error).split())[:80]
                 raise LearningError(f"it cannot be stacked ({reason})") from None
-        if stacking is _Stacking.ALONE:
+        if not keeps_bits:
             raise LearningError("results of its stacked step would depend on who shares it")
 
     def train(self, trainings: Sequence[Training]) -> list[Trained | WorkFailed]:
@@ -131,7 +126,7 @@ class VmapEngine:
         taken = [0] * len(groups)
         for step in range(losses.shape[1]):
             for places, rows in _batches(groups, taken, step):
-                if self._stacking(rows.shape[1]) is _Stacking.ALONE:
+                if not self._stackable(rows.shape[1]):
                     for i, place in enumerate(places):
                         one = self._step(models, velocities, rates, [place], rows[i : i + 1])
                         losses[place, step] = one[0]
@@ -187,16 +182,7 @@ class VmapEngine:
         return result
 
     def _gradients(self, models: Tensors, rows: Integers) -> tuple[Tensors, torch.Tensor]:
-        """Return gradients and losses, [peers, ...], in a stack that is filled up if need be."""
-        count = len(rows)
-        if count == self._peers_max or self._stacking(rows.shape[1]) is not _Stacking.FILLED:
-            return self._call(models, rows)
-        fill = [*range(count), *[0] * (self._peers_max - count)]
-        filled = {name: value[fill] for name, value in models.items()}
-        gradients, losses = self._call(filled, rows[fill])
-        return {name: value[:count] for name, value in gradients.items()}, losses[:count]
-
-    def _call(self, models: Tensors, rows: Integers) -> tuple[Tensors, torch.Tensor]:
+        """Return gradients and losses, [peers, ...]."""
         inputs = as_inputs(self._data.train.inputs[rows], self._data)
         targets = torch.from_numpy(self._data.train.targets[rows])
         if not hasattr(self._local, "module"):
@@ -210,14 +196,14 @@ class VmapEngine:
         gradients, losses = vmap(grad_and_value(loss_of))(models, inputs, targets)
         return gradients, losses
 
-    def _stacking(self, size: int) -> _Stacking:
-        """Return how batches of `size` rows may be stacked, by a trial when it is first asked."""
+    def _stackable(self, size: int) -> bool:
+        """Tell whether batches of `size` rows keep bits in any stack; tried when first asked."""
         with self._lock:
-            if size not in self._stackings:
-                self._stackings[size] = self._try(size)
-            return self._stackings[size]
+            if size not in self._keeps_bits:
+                self._keeps_bits[size] = self._try(size)
+            return self._keeps_bits[size]
 
-    def _try(self, size: int) -> _Stacking:
+    def _try(self, size: int) -> bool:
         start = self._layout.to_vector(self._module)
         pair = self._stacked([start, start * np.float32(1.01) + np.float32(0.01)])
         count = len(self._data.train.inputs)
@@ -225,32 +211,24 @@ class VmapEngine:
 
         def gradients(pattern: Sequence[int]) -> list[tuple[int, bytes]]:
             chosen = list(pattern)
-            found, losses = self._call(
+            found, losses = self._gradients(
                 {name: value[chosen] for name, value in pair.items()}, batch[chosen]
             )
             flat = torch.cat([losses[:, None], *[g.flatten(1) for g in found.values()]], 1)
             return [(which, row.numpy().tobytes()) for which, row in zip(chosen, flat, strict=True)]
 
+        self._compare(pair, batch)
         full = self._peers_max
         # Each of the two models in every place, among copies of itself and of the other.
-        filled = {
-            outcome
-            for pattern in ([0] * full, [1] * full, [0, 1] * (full // 2 + 1), [1, 0] * full)
-            for outcome in gradients(pattern[:full])
-        }
-        self._compare(pair, batch)
-        if len(filled) > 2:
-            return _Stacking.ALONE
-        smaller = {
-            outcome
-            for length in {1, 2, 3, full // 2, full - 1}
-            for outcome in gradients([i % 2 for i in range(length)])
-        }
-        return _Stacking.ANY if smaller <= filled else _Stacking.FILLED
+        patterns = [[0] * full, [1] * full, [i % 2 for i in range(full)]]
+        patterns += [[(i + 1) % 2 for i in range(full)]]
+        patterns += [[i % 2 for i in range(length)] for length in (1, 2, 3, full // 2, full - 1)]
+        found = {outcome for pattern in patterns if pattern for outcome in gradients(pattern)}
+        return len(found) == 2
 
     def _compare(self, pair: Tensors, batch: Integers) -> None:
         """Hold a stacked gradient against autograd's, for modules that vmap takes wrongly."""
-        stacked, _ = self._call(pair, batch)
+        stacked, _ = self._gradients(pair, batch)
         tensors = module_tensors(self._module)
         inputs = as_inputs(self._data.train.inputs[batch[0]], self._data)
         targets = torch.from_numpy(self._data.train.targets[batch[0]])

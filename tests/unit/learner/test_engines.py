@@ -12,6 +12,9 @@ import torch
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.settings import LearningSettings
+from p2pfl.learner.tasks.base import Task
+from p2pfl.learner.tasks.registry import make_task
+from p2pfl.learner.vectors import VectorLayout
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
 
 TASKS = """
@@ -83,6 +86,35 @@ class RaisesLater(Digits):
     def model(self):
         return nn.Sequential(nn.Linear(64, 10), nn.Dropout(0.1))
 
+class Float64(Digits):
+    def model(self):
+        class Model(nn.Linear):
+            def forward(self, x):
+                return super().forward(x.double()) * (2 if float(x.sum()) > 0 else 1)
+        return Model(64, 10, dtype=torch.float64)
+
+class Replaced(Digits):
+    def model(self):
+        class Model(nn.Linear):
+            def __init__(self):
+                super().__init__(64, 10)
+                self.register_buffer("seen", torch.ones(1))
+                self.register_buffer("kept", torch.ones(1))
+            def forward(self, x):
+                if self.training:
+                    self.seen = self.seen + 1
+                    self.kept = self.kept + 1
+                return super().forward(x) * self.kept
+        return Model()
+    def travelling(self, model):
+        return ["seen", "weight", "bias"]
+
+class Mixed(Digits):
+    def model(self):
+        return nn.Sequential(nn.Linear(64, 20), nn.BatchNorm1d(20), nn.Linear(20, 10))
+    def travelling(self, model):
+        return ["1.running_mean", "0.weight", "1.running_var", "0.bias", "2.weight", "2.bias"]
+
 class Unused(Digits):
     def model(self):
         class Model(nn.Linear):
@@ -92,8 +124,9 @@ class Unused(Digits):
         return Model()
 """
 
-STACKED = ["Convolution", "Gelu", "OwnLoss", "Tied", "Frozen", "Unused"]
+STACKED = ["Gelu", "OwnLoss", "Tied", "Frozen", "Unused"]
 ALONE = {
+    "Convolution": "one by one: stacked convolutions are slower than single ones",
     "Dropout": "one by one: its steps draw random numbers",
     "BatchNorm": "one by one: batch norm changes its statistics in place",
     "Branching": "one by one: it cannot be stacked",
@@ -108,7 +141,7 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def learner(folder: Path, name: str, *, threads: int = 1, **training: Any) -> Learner:
     # Batch norm refuses batches of one row, which some peers' epochs would end with.
-    training = ({"batch_size": 1000} if name == "BatchNorm" else {}) | training
+    training = ({"batch_size": 1000} if name in ("BatchNorm", "Mixed") else {}) | training
     settings = LearningSettings.model_validate(
         {
             "task": f"engine_tasks:{name}",
@@ -206,7 +239,7 @@ def test_what_a_task_raises_later_is_told_with_its_line(tmp_path: Path) -> None:
         made.run([(0, Train(0, made.initial_vector(), f"{k}")) for k in range(20)])
 
 
-@pytest.mark.parametrize("name", ["Dropout", "BatchNorm", "Frozen"])
+@pytest.mark.parametrize("name", ["Dropout", "BatchNorm", "Frozen", "Float64", "Replaced", "Mixed"])
 def test_a_job_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
     made = learner(tmp_path, name)
     job = (0, Train(0, made.initial_vector(), "a"))
@@ -218,6 +251,35 @@ def test_a_job_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
     assert first[0] == again[0]
     assert trained(first[1:])[0].vector.tobytes() == trained(again[1:])[0].vector.tobytes()
     assert torch.equal(generator, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("name", ["Float64", "Mixed", "Convolution"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_one_by_one_trains_as_a_plain_loop(name: str, momentum: float, tmp_path: Path) -> None:
+    made = learner(tmp_path, name, momentum=momentum, learning_rate=0.03, batch_size=1000, epochs=3)
+    assert made.batching.startswith("one by one")
+    job = train_jobs(made)[3][1]
+    (result,) = trained(made.run([(3, job)]))
+    task = make_task(f"engine_tasks:{name}", {}, folder=tmp_path)
+    assert isinstance(task, Task)
+    module = task.model()
+    names = list(task.travelling(module))
+    layout = VectorLayout(module, names)
+    layout.to_module(job.vector.astype(np.float32), module)
+    travelling = [p for n, p in module.named_parameters() if n in names]
+    optimiser = torch.optim.SGD(travelling, lr=0.03, momentum=momentum)
+    data, rows = task.data(None).train, made._partition.rows_of(3)
+    plan = made._plan(3)
+    order = rows[plan.draw([job.stream])[0]].reshape(3, -1)
+    for batch in order:
+        inputs, targets = (
+            torch.from_numpy(data.inputs[batch]),
+            torch.from_numpy(data.targets[batch]),
+        )
+        optimiser.zero_grad()
+        torch.autograd.backward(task.loss(module(inputs), targets))
+        optimiser.step()
+    np.testing.assert_allclose(result.vector, layout.to_vector(module), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["Gelu", "Dropout"])

@@ -1,0 +1,142 @@
+"""A torch module whose parameters lie in one flat buffer, so that a step is one update of it.
+
+An optimiser then touches one tensor instead of each, and gradients are gathered by one call. That
+is what keeps one model after the other as fast as a loop with `torch.optim`, or faster.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from p2pfl.learner.tasks.base import Floats
+from p2pfl.learner.vectors import VectorLayout, module_tensors, readable
+from p2pfl_gossip.actions import Vector
+
+
+class FlatModule:
+    """A module, bound to flat float32 buffers: what trains first, then what only travels.
+
+    Tensors that do not travel stay where they are, take no gradient, and are put back to their
+    start by each `load`.
+
+    Args:
+        module: the model at its start; its travelling tensors move into the buffer.
+        layout: of the vectors that come and go.
+
+    Attributes:
+        module: the module.
+        parameters: float32[d'], what takes a gradient.
+        gradients: float32[d'], as `differentiate` left it.
+    """
+
+    def __init__(self, module: torch.nn.Module, layout: VectorLayout) -> None:
+        self.module, self._layout = module, layout
+        tensors = module_tensors(module)
+        names = [entry.name for entry in layout.entries]
+        trained = [name for name in names if tensors[name].requires_grad]
+        rest = [name for name in names if not tensors[name].requires_grad]
+        self._in_order = [*trained, *rest] == names
+        self._inner = layout if self._in_order else VectorLayout(module, [*trained, *rest])
+        entries = self._inner.entries
+        length = entries[len(trained)].offset if rest else self._inner.length
+        own = {id(tensors[name]) for name in names}
+        self._others = {
+            name: (tensor, tensor.detach().clone())
+            for name, tensor in tensors.items()
+            if id(tensor) not in own
+        }
+        for tensor, _ in self._others.values():
+            tensor.requires_grad_(False)
+        device = tensors[names[0]].device
+        self._flat = torch.zeros(self._inner.length, device=device)
+        self.parameters = self._flat[:length]
+        self.gradients = torch.zeros(length, device=device)
+        self._views = self._inner.views(self._flat)
+        self._transposed = [entry.transposed for entry in entries[: len(trained)]]
+        self._trained: list[torch.Tensor] = []
+        self._apart: list[tuple[torch.Tensor, torch.Tensor]] = []  # Of other types than float32.
+        with torch.no_grad():
+            for name, view in self._views.items():
+                tensor = tensors[name]
+                view.copy_(tensor)
+                if tensor.dtype == torch.float32:
+                    tensor.data = view
+                elif tensor.requires_grad:
+                    self._apart.append((tensor, view))
+                if tensor.requires_grad:
+                    self._trained.append(tensor)
+        parameters = {id(tensor) for tensor in module.parameters()}
+        self._buffers = [name for name in names if id(tensors[name]) not in parameters]
+        self._keeps_buffers = any(True for _ in module.buffers())
+
+    def load(self, vector: Vector) -> None:
+        """Take a model; put all that does not travel back to its start."""
+        with torch.no_grad():
+            for tensor, start in self._others.values():
+                tensor.copy_(start)
+            if self._keeps_buffers:  # A forward pass may have put another tensor in a place.
+                for name, tensor in self._current_buffers().items():
+                    if name in self._others and tensor is not self._others[name][0]:
+                        tensor.copy_(self._others[name][1])
+            given = readable(vector.astype(np.float32, copy=False))
+            if self._in_order:
+                self._flat.copy_(given)
+            else:
+                for name, view in self._layout.views(given).items():
+                    self._views[name].copy_(view)
+            if self._buffers:
+                current = self._current_buffers()
+                for name in self._buffers:
+                    current[name].copy_(self._views[name])
+        self.take_over()
+
+    def differentiate(self, loss: torch.Tensor) -> None:
+        """Set `gradients` to those of a scalar; zero for what it does not depend on."""
+        found = torch.autograd.grad(loss, self._trained, allow_unused=True)
+        parts = []
+        for tensor, gradient, transposed in zip(
+            self._trained, found, self._transposed, strict=True
+        ):
+            if gradient is None:
+                parts.append(self.gradients.new_zeros(tensor.numel()))
+            else:
+                parts.append((gradient.t() if transposed else gradient).reshape(-1))
+        if self._apart:
+            parts = [part.to(torch.float32) for part in parts]
+        torch.cat(parts, out=self.gradients)
+
+    def take_over(self) -> None:
+        """Tell the module what `parameters` are now, where its own tensors are no views of them."""
+        with torch.no_grad():
+            for tensor, view in self._apart:
+                tensor.copy_(view)
+
+    def unload(self) -> Floats:
+        """Copy the model into a fresh vector."""
+        with torch.no_grad():
+            if self._buffers:
+                current = self._current_buffers()
+                for name in self._buffers:
+                    self._views[name].copy_(current[name])
+            vector = np.empty(self._layout.length, np.float32)
+            target = torch.from_numpy(vector)
+            if self._in_order:
+                target.copy_(self._flat)
+            else:
+                for name, view in self._layout.views(target).items():
+                    view.copy_(self._views[name])
+        return vector
+
+    def _current_buffers(self) -> dict[str, torch.Tensor]:
+        return dict(self.module.named_buffers(remove_duplicate=False))
+
+
+def has_convolution(module: torch.nn.Module) -> bool:
+    """Tell whether a module has a convolution, of which a stack by vmap is slower than a loop.
+
+    vmap makes one grouped convolution of many, whose kernels are slower than those of single ones,
+    and change bits with the number of groups.
+    """
+    kinds: Sequence[type[torch.nn.Module]] = (torch.nn.modules.conv._ConvNd,)
+    return any(isinstance(part, tuple(kinds)) for part in module.modules())
