@@ -21,7 +21,10 @@ def list_tasks(*, as_json: bool) -> None:
     show_rows(rows, as_json=as_json)
     if not as_json:
         Console().print(
-            '  Bring your own with  task = "my_module:MyTask"', highlight=False, markup=False
+            '  Bring your own tables with  task = "tabular"\n'
+            '  Bring your own model with   task = "my_module:MyTask"',
+            highlight=False,
+            markup=False,
         )
 
 

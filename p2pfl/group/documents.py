@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
-from p2pfl.group.explaining import explain
+from p2pfl.explaining import explain
 from p2pfl.store.files import SHARED, replace_file
 
 DOCUMENT_BYTES_MAX = 64 * 1024 * 1024  # A hundred thousand members, with room.

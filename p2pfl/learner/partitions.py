@@ -19,10 +19,14 @@ from p2pfl.learner.settings import (
     PartitionSettings,
     QuantityPartition,
     ShardsPartition,
+    SitesPartition,
 )
 from p2pfl.learner.streams import Integers, permutation
 
 Labels = npt.NDArray[Any]
+
+SITE = "site"
+"""The column by which kind "sites" goes: of each row, the name of its site."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ def make_partition(
         parts = _shards(settings, _labels(targets, settings), peer_count, seed)
     elif isinstance(settings, QuantityPartition):
         parts = _quantity(settings, row_count, peer_count, seed)
+    elif isinstance(settings, SitesPartition):
+        parts = _sites(columns, peer_count)
     else:
         parts, note = _groups(settings, columns, peer_count, seed)
     sizes = np.array([len(part) for part in parts])
@@ -222,6 +228,22 @@ def _groups(
     parts = [np.concatenate([by_group[group] for group in hand]) for hand in held]
     note = f", {len(groups)} groups on {peer_count} peers" if len(groups) > peer_count else ""
     return parts, note
+
+
+def _sites(columns: Mapping[str, Labels], peer_count: int) -> list[Integers]:
+    if SITE not in columns:
+        raise LearningError(
+            f"partition kind 'sites' goes by the column {SITE!r}, which the task does not name; the"
+            " task 'tabular' does"
+        )
+    _, firsts, index = np.unique(columns[SITE], return_index=True, return_inverse=True)
+    if len(firsts) != peer_count:
+        names = ", ".join(str(columns[SITE][first]) for first in np.sort(firsts)[:8])
+        raise LearningError(
+            f"the data have {len(firsts)} sites ({names}{', ...' if len(firsts) > 8 else ''}), but"
+            f" there are {peer_count} peers; set peers = {len(firsts)}"
+        )
+    return [np.flatnonzero(index == site) for site in np.argsort(firsts, kind="stable")]
 
 
 LABELS_MAX = 100  # More are no labels to picture, but values to regress.

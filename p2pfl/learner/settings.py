@@ -65,8 +65,19 @@ class GroupsPartition(SettingsTable):
     """One of the columns that the task names, such as the hospital that a row comes from."""
 
 
+class SitesPartition(SettingsTable):
+    """One site a peer, in the order of the task's sites: for tables, that of their files' names."""
+
+    kind: Literal["sites"]
+
+
 PartitionSettings: TypeAlias = Annotated[
-    IidPartition | DirichletPartition | ShardsPartition | QuantityPartition | GroupsPartition,
+    IidPartition
+    | DirichletPartition
+    | ShardsPartition
+    | QuantityPartition
+    | GroupsPartition
+    | SitesPartition,
     Field(discriminator="kind"),
 ]
 

@@ -30,8 +30,16 @@ def sources_of(task: Any, *, folder: Path | None) -> tuple[Source, ...]:
         folder: where own tasks are imported from; a task from elsewhere is of a package.
 
     Returns:
-        each file with 16 digits of its SHA-256, line ends as on Unix; or the package.
+        each file with 16 digits of its SHA-256, line ends as on Unix; or the package. Files that
+        the task says must be agreed on (`agreed_files`), such as a schema, follow.
     """
+    agreed = tuple(
+        describe_source(it.name, _digest(it)) for it in getattr(task, "agreed_files", ())
+    )
+    return _code_of(task, folder) + agreed
+
+
+def _code_of(task: Any, folder: Path | None) -> tuple[Source, ...]:
     if type(task).__module__.startswith("p2pfl."):
         return (describe_source(OURS, version(OURS)),)
     module = sys.modules.get(type(task).__module__)

@@ -4,8 +4,9 @@ import difflib
 import importlib
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,6 +34,10 @@ _BUILT_IN = {  # name: module, class, rows, features, parameters
 }
 
 
+TABULAR = "tabular"
+"""The task of own tables: it has no rows of its own, so it is no built-in one."""
+
+
 def built_in_tasks() -> list[TaskSummary]:
     """List the built-in tasks, without loading their data or torch."""
     return [
@@ -45,29 +50,35 @@ def make_task(name: str, options: Mapping[str, Any], *, folder: Path | None) -> 
     """Make a task from its name and options.
 
     Args:
-        name: a built-in task, or ``"my_module:MyTask"``.
+        name: a built-in task, ``"tabular"``, or ``"my_module:MyTask"``.
         options: keyword arguments of the class.
-        folder: where modules are imported from, before the usual places.
+        folder: where modules and schemas are read from, before the usual places.
 
     Raises:
         LearningError: there is no such task, it cannot be imported, or takes no such options.
     """
-    task_class = _imported(name, folder) if ":" in name else _class_of(name)
+    make: Callable[..., Task | NumpyTask]
+    if name == TABULAR:
+        module = importlib.import_module("p2pfl.learner.tabular.task")
+        make = partial(module.make_tabular, folder)
+    else:
+        make = _imported(name, folder) if ":" in name else _class_of(name)
     try:
-        inspect.signature(task_class).bind(**options)
+        inspect.signature(make).bind(**options)
     except TypeError as error:
-        known = ", ".join(inspect.signature(task_class).parameters) or "none"
+        known = ", ".join(inspect.signature(make).parameters) or "none"
         raise LearningError(f"task {name!r}: {error}; its options are: {known}") from None
     try:
-        return task_class(**options)
+        return make(**options)
     except LearningError as error:
         raise LearningError(f"task {name!r}: {error}") from None
 
 
 def _class_of(name: str) -> type[Task] | type[NumpyTask]:
     if name not in _BUILT_IN:
-        near = difflib.get_close_matches(name, _BUILT_IN, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"built in are {', '.join(_BUILT_IN)}"
+        near = difflib.get_close_matches(name, [*_BUILT_IN, TABULAR], n=1)
+        known = f"built in are {', '.join(_BUILT_IN)} and {TABULAR}"
+        hint = f"did you mean {near[0]!r}?" if near else known
         raise LearningError(
             f"there is no task {name!r}; {hint} (an own task is named 'my_module:MyTask')"
         )

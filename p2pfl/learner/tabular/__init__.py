@@ -1,0 +1,1 @@
+"""Tables as people have them: a schema that members agree on, and each member's own file."""

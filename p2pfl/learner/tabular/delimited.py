@@ -1,0 +1,126 @@
+"""Texts of delimited values, row by row, by Python's own reader."""
+
+import codecs
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from p2pfl.learner.errors import LearningError
+from p2pfl.learner.tabular.headers import check_header, own_words
+
+if TYPE_CHECKING:
+    import _csv
+
+DELIMITERS = (",", ";", "\t", "|")
+LINE_BYTES_MAX = 16 * 1024 * 1024
+"""Of a first line; a longer one is no header."""
+
+
+def delimited_rows(
+    path: Path, columns: Sequence[str], *, delimiter: str | None, encoding: str
+) -> Iterator[tuple[int, Sequence[str]]]:
+    """Yield rows of a CSV file, each with its line from 1 and the values of `columns`.
+
+    Args:
+        path: the file; a byte order mark is passed over.
+        columns: names in its first line.
+        delimiter: None takes the one that parts the first line into most of `columns`.
+        encoding: of its letters, as Python names it.
+
+    Raises:
+        LearningError: it cannot be read; one line that names file, line and remedy.
+    """
+    encoding = _checked_encoding(path, encoding)
+    try:
+        with path.open(encoding=encoding, newline="") as file:
+            chosen = delimiter or _find_delimiter(path, columns, encoding)
+            yield from _rows(path, columns, csv.reader(file, delimiter=chosen, strict=True))
+    except OSError as error:
+        raise LearningError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        line = _undecodable_line(path, encoding)
+        raise LearningError(
+            f"{path}, line {line}: its letters are not {encoding.removesuffix('-sig')}; save it as"
+            f' UTF-8, or say encoding = "cp1252" (or another) in {own_words(path).name}'
+        ) from None
+
+
+def _rows(
+    path: Path, columns: Sequence[str], reader: "_csv.Reader"
+) -> Iterator[tuple[int, Sequence[str]]]:
+    count = 0
+    first = 1
+    try:
+        header = next(reader, None)
+        if not header:
+            raise LearningError(f"{path} is empty: its first line has no names of columns")
+        names = [name.strip() for name in header]
+        places = check_header(path, columns, names)
+        first = reader.line_num + 1
+        for values in reader:
+            number, first = first, reader.line_num + 1
+            if not values:
+                continue  # A blank line.
+            if len(values) != len(names):
+                raise LearningError(
+                    f"{path}, line {number}: {len(values)} values, but the first line names"
+                    f" {len(names)} columns; put a value that has a delimiter in quotes"
+                )
+            count += 1
+            yield number, [values[place].strip() for place in places]
+    except csv.Error as error:
+        raise LearningError(f"{path}, line {first}: {error}") from None
+    if not count:
+        raise LearningError(f"{path} has a first line, but no rows")
+
+
+def _checked_encoding(path: Path, encoding: str) -> str:
+    """Return the encoding, one that passes over a mark; refuse one that the file's mark denies."""
+    try:
+        name = codecs.lookup(encoding).name
+    except LookupError:
+        raise LearningError(
+            f"{path}: there is no encoding {encoding!r}; utf-8 and cp1252 are two"
+        ) from None
+    try:
+        with path.open("rb") as file:
+            mark = file.read(4)
+    except OSError as error:
+        raise LearningError(f"cannot read {path}: {error.strerror}") from None
+    if mark[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and not name.startswith("utf-16"):
+        raise LearningError(
+            f'{path} is UTF-16, by its first bytes; save it as UTF-8, or say encoding = "utf-16" in'
+            f" {own_words(path).name}"
+        )
+    if mark.startswith(b"PK\x03\x04"):
+        raise LearningError(f"{path} is a spreadsheet or archive, no text; export it as CSV")
+    return "utf-8-sig" if name == "utf-8" else name
+
+
+def _find_delimiter(path: Path, columns: Sequence[str], encoding: str) -> str:
+    if path.suffix == ".tsv":
+        return "\t"
+    with path.open(encoding=encoding, newline="") as file:
+        line = file.readline(LINE_BYTES_MAX)
+
+    def found(delimiter: str) -> tuple[int, int]:
+        try:
+            names = [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
+        except csv.Error:
+            return 0, 0
+        return len(set(names) & set(columns)), len(names)
+
+    return max(DELIMITERS, key=found)  # The first of equal ones.
+
+
+def _undecodable_line(path: Path, encoding: str) -> int:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    number = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                decoder.decode(line)
+            except UnicodeDecodeError:
+                return number
+    return number

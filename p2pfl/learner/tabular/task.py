@@ -1,0 +1,142 @@
+"""Learn from tables: ``task = "tabular"``, with a schema and the size of a model as options."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from p2pfl.learner.errors import LearningError
+from p2pfl.learner.partitions import SITE
+from p2pfl.learner.streams import permutation
+from p2pfl.learner.tabular.features import Features
+from p2pfl.learner.tabular.schema import NumberColumn, Schema, make_schema, read_schema
+from p2pfl.learner.tabular.sites import find_sites
+from p2pfl.learner.tabular.values import Values, read_values
+from p2pfl.learner.tasks.base import Array, Data, Floats, Rows, Task
+
+if TYPE_CHECKING:
+    import torch
+
+WIDTH_MAX = 2**16
+LAYERS_MAX = 64
+
+
+class TabularTask(Task):
+    """Tell classes apart by a table's columns; `make_tabular` makes it from options.
+
+    Args:
+        schema: what the columns mean.
+        hidden: widths of the hidden layers; none for logistic regression.
+        agreed_files: files that all members must have alike.
+    """
+
+    description = "own tables by a schema: CSV, Parquet or SQL"
+
+    def __init__(
+        self, schema: Schema, hidden: Sequence[int], agreed_files: Sequence[Path] = ()
+    ) -> None:
+        self.schema = schema
+        self.features = Features(schema)
+        self.agreed_files = tuple(agreed_files)
+        self._hidden = tuple(hidden)
+
+    def data(self, data_dir: Path | None) -> Data:
+        """Read the tables at `data_dir`, one a site; column ``site`` says which a row is from."""
+        if data_dir is None:
+            raise LearningError(
+                "task 'tabular': data_dir says where the tables are: a folder with one file a"
+                " site, or a file"
+            )
+        parts = [(site, read_values(site, self.schema)) for site in find_sites(data_dir)]
+        trains, tests, sites = [], [], []
+        for site, values in parts:
+            inputs, targets = self.features.inputs(values), self.features.targets(values)
+            test = _held_out(values, str(site.table))
+            trains.append((inputs[~test], targets[~test]))
+            tests.append((inputs[test], targets[test]))
+            sites.append(np.full(int((~test).sum()), site.name))
+        return Data(_joined(trains), _joined(tests), {SITE: np.concatenate(sites)})
+
+    def model(self) -> "torch.nn.Module":
+        """Make the perceptron, behind embeddings where a column has many categories."""
+        from p2pfl.learner.tabular.network import make_network
+
+        return make_network(self.features, self._hidden, max(1, len(self.schema.classes)))
+
+
+class TabularRegression(TabularTask):
+    """Predict a number; the loss is the mean squared error of the standardised target."""
+
+    def loss(self, outputs: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
+        """Return the mean squared error, in squares of the target's agreed deviation."""
+        from torch.nn.functional import mse_loss
+
+        return mse_loss(outputs[:, 0], targets)
+
+    def metrics(self, outputs: Floats, targets: Array) -> dict[str, float]:
+        """Return RMSE and MAE in the target's own unit, R2, and the share within a deviation."""
+        column = self.schema.columns[self.schema.target]
+        assert isinstance(column, NumberColumn)
+        constants = column.constants()
+        assert constants is not None
+        errors = outputs[:, 0].astype(np.float64) - targets
+        spread = float(np.square(targets - targets.mean(dtype=np.float64)).sum())
+        squares = float(np.square(errors).sum())
+        return {
+            "accuracy": float((np.abs(errors) < 1).mean()),
+            "loss": squares / len(errors),
+            "rmse": float(np.sqrt(squares / len(errors))) * constants[1],
+            "mae": float(np.abs(errors).mean()) * constants[1],
+            "r2": 1 - squares / spread if spread else 0.0,
+        }
+
+
+def make_tabular(
+    folder: Path | None, /, schema: str | Mapping[str, Any], hidden: Sequence[int] = (32,)
+) -> TabularTask:
+    """Make the task from its options.
+
+    Args:
+        folder: where the schema's file is.
+        schema: the name of a TOML file beside the scenario or roster, or the schema itself.
+        hidden: widths of the hidden layers; none for logistic or linear regression.
+
+    Raises:
+        LearningError: there is no such schema, or an option is wrong.
+    """
+    if not isinstance(hidden, (list, tuple)) or len(hidden) > LAYERS_MAX:
+        raise LearningError(f"options.hidden lists the widths of the hidden layers, not {hidden!r}")
+    for width in hidden:
+        if type(width) is not int or not 0 < width <= WIDTH_MAX:
+            raise LearningError(
+                f"options.hidden: a width is a whole number from 1 to {WIDTH_MAX}, not {width!r}"
+            )
+    files: tuple[Path, ...] = ()
+    if isinstance(schema, str):
+        path = (folder or Path()) / schema
+        files = (path,)
+        agreed = read_schema(path)
+    elif isinstance(schema, Mapping):
+        agreed = make_schema(schema, source="options.schema")
+    else:
+        raise LearningError(f"options.schema is a file's name or a table, not {schema!r}")
+    kind = TabularTask if agreed.classes else TabularRegression
+    return kind(agreed, hidden, files)
+
+
+def _held_out(values: Values, table: str) -> Any:
+    """Mark the rows to test on, bool[n]: those that the table marks, or one in five by lot."""
+    if values.is_test is not None:
+        if values.is_test.all():
+            raise LearningError(
+                f"{table} marks all its rows as test rows; none is left to train on"
+            )
+        return values.is_test
+    chosen = np.zeros(values.row_count, bool)
+    chosen[permutation("tabular/held out", values.row_count)[: values.row_count // 5]] = True
+    return chosen
+
+
+def _joined(parts: Sequence[tuple[Array, Array]]) -> Rows:
+    return Rows(np.concatenate([it for it, _ in parts]), np.concatenate([it for _, it in parts]))
