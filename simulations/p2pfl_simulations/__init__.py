@@ -7,8 +7,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from p2pfl_simulations.results.run import Run
-    from p2pfl_simulations.running import RunProgress, run
+    from p2pfl_simulations.notebook import Run, read_run, run
+    from p2pfl_simulations.running import RunProgress
     from p2pfl_simulations.scenario import Scenario, ScenarioError, load_scenario, make_scenario
 
 __all__ = [
@@ -18,10 +18,11 @@ __all__ = [
     "ScenarioError",
     "load_scenario",
     "make_scenario",
+    "read_run",
     "run",
 ]
 
-_HOMES = {"Run": "results.run", "RunProgress": "running", "run": "running"}
+_HOMES = {"Run": "notebook", "RunProgress": "running", "read_run": "notebook", "run": "notebook"}
 
 
 def __getattr__(name: str) -> Any:

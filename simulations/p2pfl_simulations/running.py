@@ -68,6 +68,7 @@ def run(
     scenario: Scenario,
     *,
     folder: Path | None = None,
+    threads: int | None = None,
     progress: OnProgress | None = None,
     is_checked: bool = False,
 ) -> Run:
@@ -76,6 +77,7 @@ def run(
     Args:
         scenario: what to simulate; it and its seed determine all but durations.
         folder: where the scenario's own task and liars are imported from.
+        threads: threads that train; one for each usable core if not given.
         progress: is called now and then.
         is_checked: whether checkers watch that what must hold does.
 
@@ -86,11 +88,18 @@ def run(
         LearningError: the task, its data or the partition cannot be had.
         ScenarioError: the settings do not fit each other.
         Violation: something that must hold does not.
+        ValueError: less than one thread.
     """
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads = {threads}: it takes one or more")
     tell = progress or (lambda _: None)
     stopwatch = Stopwatch()
     learner = make_learner(
-        scenario.learning, peer_count=scenario.peers, seed=scenario.seed, folder=folder
+        scenario.learning,
+        peer_count=scenario.peers,
+        seed=scenario.seed,
+        folder=folder,
+        threads=threads,
     )
     checkers = checkers_of(scenario) if is_checked else ()
     simulation = Simulation(scenario, learner, tell, folder=folder, checkers=checkers)

@@ -1,7 +1,7 @@
 """The live display of a run: a few lines on a terminal, a line now and then elsewhere."""
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,9 +15,10 @@ from p2pfl_simulations.results.summary import method_name
 from p2pfl_simulations.scenario import Scenario
 
 if TYPE_CHECKING:
-    from p2pfl_simulations import Progress
+    from p2pfl_simulations.running import RunProgress
 
 LINE_EVERY_S = 5.0  # Where there is no terminal.
+REWRITE_EVERY_S = 0.25  # In a notebook: each goes through its server to the browser.
 SPARK_WIDTH = 32
 
 
@@ -30,7 +31,7 @@ class Display(Protocol):
     def __exit__(self, *error: object) -> None:
         """Stop, and leave the terminal as it was."""
 
-    def show(self, progress: "Progress") -> None:
+    def show(self, progress: "RunProgress") -> None:
         """Take the latest news."""
 
 
@@ -55,7 +56,7 @@ class NoDisplay:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def show(self, progress: "Progress") -> None:
+    def show(self, progress: "RunProgress") -> None:
         """Take no notice."""
 
 
@@ -73,7 +74,7 @@ class LineDisplay:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def show(self, progress: "Progress") -> None:
+    def show(self, progress: "RunProgress") -> None:
         """Print a line if one is due."""
         now_s = time.monotonic()
         last = progress.round >= progress.rounds
@@ -86,13 +87,46 @@ class LineDisplay:
         self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
+class InPlaceDisplay:
+    """Writes one line over and over, where nothing but a carriage return is understood.
+
+    That is so in a notebook: rich needs widgets there.
+
+    Args:
+        stream: where to.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._shown, self._due_s = stream, "", 0.0
+
+    def __enter__(self) -> "InPlaceDisplay":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._shown:
+            self._stream.write("\n")
+            self._stream.flush()
+
+    def show(self, progress: "RunProgress") -> None:
+        """Write over the line, a few times a second at most, and when a stage is at its end."""
+        now_s = time.monotonic()
+        if now_s < self._due_s and progress.round < progress.rounds:
+            return
+        self._due_s = now_s + REWRITE_EVERY_S
+        line = describe(progress)
+        # What a longer line left is written over by spaces.
+        self._stream.write(f"\r{line:<{len(self._shown)}}")
+        self._stream.flush()
+        self._shown = line
+
+
 class TerminalDisplay:
     """Keeps a few lines of a terminal up to date."""
 
     def __init__(self, scenario: Scenario, console: Console, world: str = SIMULATED) -> None:
         self._scenario, self._world = scenario, world
         self._unicode = console.encoding.lower().startswith("utf")
-        self._latest: dict[str, Progress] = {}
+        self._latest: dict[str, RunProgress] = {}
         self._accuracies: list[float] = []
         self._start_s = time.monotonic()
         # Last: it renders at once.
@@ -107,7 +141,7 @@ class TerminalDisplay:
     def __exit__(self, *error: object) -> None:
         self._live.stop()
 
-    def show(self, progress: "Progress") -> None:
+    def show(self, progress: "RunProgress") -> None:
         """Remember what the next refresh shows."""
         self._latest[progress.stage] = progress
         if progress.stage == "gossip" and progress.accuracy_mean is not None:
@@ -133,7 +167,7 @@ class TerminalDisplay:
             parts.append(self._figures(gossip))
         return Group(*parts)
 
-    def _figures(self, progress: "Progress") -> Table:
+    def _figures(self, progress: "RunProgress") -> Table:
         grid = Table.grid(padding=(0, 2))
         grid.add_row(
             Text("accuracy", style="dim"),
@@ -154,7 +188,7 @@ class TerminalDisplay:
         return [names[baseline] for baseline in self._scenario.evaluation.baselines]
 
 
-def describe(progress: "Progress", world: str = SIMULATED) -> str:
+def describe(progress: "RunProgress", world: str = SIMULATED) -> str:
     """Say how far a run is, in one line."""
     line = f"{progress.stage}: round {progress.round} of {progress.rounds}"
     if progress.stage != "gossip":

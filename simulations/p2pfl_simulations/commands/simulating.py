@@ -61,7 +61,7 @@ def run_scenario(
     scenario: Scenario, task_folder: Path | None, *, is_checked: bool = False, quiet: bool
 ) -> Run:
     """Run a scenario with a live display."""
-    from p2pfl_simulations import run
+    from p2pfl_simulations.running import run
 
     with input_errors(), make_display(scenario, quiet=quiet) as display:
         return run(scenario, folder=task_folder, progress=display.show, is_checked=is_checked)

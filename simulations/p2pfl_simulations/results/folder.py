@@ -7,10 +7,10 @@ off half-way is never taken for a result. docs/simulate.md tells of every file a
 import json
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, fields
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,7 @@ from p2pfl_simulations.results.run import (
     file_stem,
 )
 from p2pfl_simulations.results.summary import summarise
+from p2pfl_simulations.results.tables import TABLES, TableName, rows_of, table_of
 from p2pfl_simulations.scenario import Scenario, ScenarioError, make_scenario
 
 FORMAT = 1
@@ -41,11 +42,6 @@ SCENARIO, SUMMARY, REPORT, MODEL, LEDGER = (
     "model.safetensors",
     "ledger.bin",
 )
-ROUNDS, PEERS, EVENTS, POPULATION = (
-    f"{name}.parquet" for name in ("rounds", "peers", "events", "population")
-)
-
-RowT = TypeVar("RowT", RoundRow, PeerRow, EventRow)
 
 
 class RunFolderError(Exception):
@@ -109,10 +105,8 @@ def write_run(
     folder = Path(folder) if is_claimed else claim_folder(Path(folder), run.scenario)
     try:
         (folder / SCENARIO).write_text(scenario_toml(run.scenario, task_folder), encoding="utf-8")
-        _write_rows(RoundRow, run.rounds, folder / ROUNDS)
-        _write_rows(PeerRow, run.peers, folder / PEERS)
-        _write_rows(EventRow, run.events, folder / EVENTS)
-        _write_population(run, folder / POPULATION)
+        for name in TABLES:
+            parquet.write_table(table_of(run, name), folder / f"{name}.parquet")
         save_file({"model": np.ascontiguousarray(run.model)}, folder / MODEL)
         if run.ledger is not None:
             (folder / LEDGER).write_bytes(run.ledger)
@@ -135,13 +129,13 @@ def read_run(folder: str | Path) -> Run:
     folder = Path(folder)
     summary = read_summary(folder)
     try:
-        population = parquet.read_table(folder / POPULATION).to_pydict()
+        population = _read_table(folder, "population").to_pydict()
         labels = population["label_counts"]
         return Run(
             scenario=read_scenario(folder),
-            rounds=_read_rows(RoundRow, folder / ROUNDS),
-            peers=_read_rows(PeerRow, folder / PEERS),
-            events=_read_rows(EventRow, folder / EVENTS),
+            rounds=rows_of(RoundRow, _read_table(folder, "rounds")),
+            peers=rows_of(PeerRow, _read_table(folder, "peers")),
+            events=rows_of(EventRow, _read_table(folder, "events")),
             sample_counts=population["sample_count"],
             label_counts=None if all(row is None for row in labels) else labels,
             neighbours=[tuple(row) for row in population["neighbours"] if row is not None],
@@ -164,6 +158,10 @@ def read_run(folder: str | Path) -> Run:
         )
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException, SafetensorError) as error:
         raise RunFolderError(f"{folder} is broken: {_one_line(error)}") from None
+
+
+def _read_table(folder: Path, name: TableName) -> pa.Table:
+    return parquet.read_table(folder / f"{name}.parquet")
 
 
 def _participation(summary: Mapping[str, Any]) -> list[ParticipationRow] | None:
@@ -251,59 +249,6 @@ def _json_value(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _json_value(entry) for key, entry in value.items()}
     return value
-
-
-_ARROW_TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string()}
-
-
-def _schema(row: type[RowT]) -> pa.Schema:
-    """Derive a table's columns from its row: a figure that may be None is a nullable float."""
-    hints = get_type_hints(row)
-    columns = []
-    for column in fields(row):
-        hint = hints[column.name]
-        nullable = hint not in _ARROW_TYPES
-        columns.append(
-            pa.field(column.name, pa.float64() if nullable else _ARROW_TYPES[hint], nullable)
-        )
-    return pa.schema(columns)
-
-
-def _write_rows(row: type[RowT], rows: Sequence[RowT], path: Path) -> None:
-    schema = _schema(row)
-    columns = [
-        pa.array([getattr(r, name) for r in rows], schema.field(name).type) for name in schema.names
-    ]
-    parquet.write_table(pa.table(columns, schema=schema), path)
-
-
-def _read_rows(row: type[RowT], path: Path) -> list[RowT]:
-    """Read a table's rows; a column that came later takes its default in an older folder."""
-    table = parquet.read_table(path)
-    names = table.schema.names
-    needed = [column.name for column in fields(row) if column.default is MISSING]
-    known = [column.name for column in fields(row)]
-    if [name for name in known if name in names] != names or not set(needed) <= set(names):
-        raise ValueError(f"{path.name} has other columns than this version writes")
-    return [
-        row(**dict(zip(names, values, strict=True)))
-        for values in zip(*(table[name].to_pylist() for name in names), strict=True)
-    ]
-
-
-def _write_population(run: Run, path: Path) -> None:
-    peers = len(run.sample_counts)
-    absent: list[list[int] | None] = [None] * peers
-    neighbours = [list(row) for row in run.neighbours] or absent
-    table = pa.table(
-        {
-            "peer": pa.array(range(peers), pa.int64()),
-            "sample_count": pa.array(run.sample_counts, pa.int64()),
-            "label_counts": pa.array(run.label_counts or absent, pa.list_(pa.int64())),
-            "neighbours": pa.array(neighbours, pa.list_(pa.int64())),
-        }
-    )
-    parquet.write_table(table, path)
 
 
 def _one_line(error: Exception) -> str:
