@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from p2pfl.cli import ledger_commands, peer_commands, roster_commands
+from p2pfl.cli import ledger_commands, peer_commands, roster_commands, task_commands
 from p2pfl.cli.errors import INTERRUPTED, WRONG_INPUT, BadInput
 from p2pfl.cli.options import JsonOption
 from p2pfl.cli.plugins import CommandGroup
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.add_typer(peer_commands.app, name="peer")
 app.add_typer(roster_commands.app, name="roster")
 app.add_typer(ledger_commands.app, name="ledger")
+app.add_typer(task_commands.app, name="task")
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.tasks.base import Array, Data, Rows
+from p2pfl.learner.tasks.datasets import is_dataset, rows_of
 
 _REMEDIES = {
     "Tensor": "return .numpy() of it",
@@ -44,6 +45,8 @@ def check_data(data: Any, task: str, *, has_labels: bool) -> Data:
 
 
 def _check_rows(rows: Any, task: str, part: str) -> Rows:
+    if is_dataset(rows):
+        rows = rows_of(rows, f"task {task!r}: its {part} data")
     if not isinstance(rows, Rows):
         raise LearningError(
             f"task {task!r}: its {part} data are {_kind(rows)}; make them Rows(inputs, targets)"

@@ -3,6 +3,7 @@
 import codecs
 import csv
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 DELIMITERS = (",", ";", "\t", "|")
 LINE_BYTES_MAX = 16 * 1024 * 1024
 """Of a first line; a longer one is no header."""
+
+
+def delimited_columns(path: Path, *, delimiter: str | None, encoding: str) -> list[str]:
+    """Return the names in a CSV file's first line; see `delimited_rows`."""
+    with _opened(path, (), delimiter, encoding) as reader:
+        return _names(path, reader)
 
 
 def delimited_rows(
@@ -31,11 +38,23 @@ def delimited_rows(
     Raises:
         LearningError: it cannot be read; one line that names file, line and remedy.
     """
+    with _opened(path, columns, delimiter, encoding) as reader:
+        yield from _rows(path, columns, reader)
+
+
+@contextmanager
+def _opened(
+    path: Path, columns: Sequence[str], delimiter: str | None, encoding: str
+) -> Iterator["_csv.Reader"]:
     encoding = _checked_encoding(path, encoding)
     try:
         with path.open(encoding=encoding, newline="") as file:
             chosen = delimiter or _find_delimiter(path, columns, encoding)
-            yield from _rows(path, columns, csv.reader(file, delimiter=chosen, strict=True))
+            reader = csv.reader(file, delimiter=chosen, strict=True)
+            try:
+                yield reader
+            except csv.Error as error:
+                raise LearningError(f"{path}, line {reader.line_num}: {error}") from None
     except OSError as error:
         raise LearningError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -46,31 +65,31 @@ def delimited_rows(
         ) from None
 
 
+def _names(path: Path, reader: "_csv.Reader") -> list[str]:
+    header = next(reader, None)
+    if not header:
+        raise LearningError(f"{path} is empty: its first line has no names of columns")
+    return [name.strip() for name in header]
+
+
 def _rows(
     path: Path, columns: Sequence[str], reader: "_csv.Reader"
 ) -> Iterator[tuple[int, Sequence[str]]]:
+    names = _names(path, reader)
+    places = check_header(path, columns, names)
     count = 0
-    first = 1
-    try:
-        header = next(reader, None)
-        if not header:
-            raise LearningError(f"{path} is empty: its first line has no names of columns")
-        names = [name.strip() for name in header]
-        places = check_header(path, columns, names)
-        first = reader.line_num + 1
-        for values in reader:
-            number, first = first, reader.line_num + 1
-            if not values:
-                continue  # A blank line.
-            if len(values) != len(names):
-                raise LearningError(
-                    f"{path}, line {number}: {len(values)} values, but the first line names"
-                    f" {len(names)} columns; put a value that has a delimiter in quotes"
-                )
-            count += 1
-            yield number, [values[place].strip() for place in places]
-    except csv.Error as error:
-        raise LearningError(f"{path}, line {first}: {error}") from None
+    first = reader.line_num + 1
+    for values in reader:
+        number, first = first, reader.line_num + 1
+        if not values:
+            continue  # A blank line.
+        if len(values) != len(names):
+            raise LearningError(
+                f"{path}, line {number}: {len(values)} values, but the first line names"
+                f" {len(names)} columns; put a value that has a delimiter in quotes"
+            )
+        count += 1
+        yield number, [values[place].strip() for place in places]
     if not count:
         raise LearningError(f"{path} has a first line, but no rows")
 

@@ -16,11 +16,11 @@ from pydantic import Field, ValidationError, model_validator
 from p2pfl.explaining import explain
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.settings import SettingsTable
-from p2pfl.learner.tabular.delimited import delimited_rows
+from p2pfl.learner.tabular.delimited import delimited_columns, delimited_rows
 from p2pfl.learner.tabular.headers import SITE_FILE, own_words
-from p2pfl.learner.tabular.parquet import parquet_rows
+from p2pfl.learner.tabular.parquet import parquet_columns, parquet_rows
 from p2pfl.learner.tabular.schema import read_toml
-from p2pfl.learner.tabular.sql import query_rows, read_query
+from p2pfl.learner.tabular.sql import query_columns, query_rows, read_query
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".sql")
 SITES_MAX = 100_000
@@ -79,6 +79,23 @@ class Site:
     def unit(self) -> str:
         """What its rows are counted in: lines of a text, or rows."""
         return "line" if self.words.query is None and self.table.suffix in _TEXT else "row"
+
+    def columns(self) -> list[str]:
+        """Return the names of its columns, its own ones in the schema's words.
+
+        Raises:
+            LearningError: it cannot be read.
+        """
+        words, table = self.words, self.table
+        if words.query is not None:
+            own = query_columns(words.query, words.url, source=table)
+        elif table.suffix == ".sql":
+            own = query_columns(read_query(table), None, source=table)
+        elif table.suffix == ".parquet":
+            own = parquet_columns(table)
+        else:
+            own = delimited_columns(table, delimiter=words.delimiter, encoding=words.encoding)
+        return [words.rename.get(name, name) for name in own]
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[Any]]]:
         """Yield its rows, each with its number from 1 and the values of `columns`, in order.

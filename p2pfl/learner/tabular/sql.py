@@ -36,6 +36,12 @@ def read_query(path: Path) -> str:
         raise LearningError(f"{path} is no query: it is no UTF-8 text") from None
 
 
+def query_columns(query: str, url: str | None, *, source: Path) -> list[str]:
+    """Return the names of a query's columns; see `query_rows`."""
+    rows = _duckdb(query, source) if url is None else _database(query, url, source)
+    return [str(name) for name in next(rows)]
+
+
 def query_rows(
     query: str, url: str | None, columns: Sequence[str], *, source: Path
 ) -> Iterator[tuple[int, Sequence[Any]]]:

