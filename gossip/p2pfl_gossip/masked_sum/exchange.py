@@ -22,6 +22,7 @@ from p2pfl_gossip.masked_sum.messages import (
     SessionMessage,
     Wanted,
 )
+from p2pfl_gossip.masked_sum.passing_on import PassingOn
 from p2pfl_gossip.masked_sum.phases import Phase
 from p2pfl_gossip.records import Record
 
@@ -66,6 +67,7 @@ class Exchange:
         self.manifests: dict[int, Manifest] = {}
         self.manifest_digests: dict[int, bytes] = {}
         self.receipts: dict[int, Receipt] = {}
+        self._passing_on = PassingOn()
         self._on_deputy_chunk: Callable[[], None] = lambda: None
 
     @property
@@ -150,6 +152,8 @@ class Exchange:
         for chunk, member in list(self._arrived):
             if member == manifest.member:
                 self._check_against_manifest(chunk, member)
+        for sender, chunk in self._passing_on.take_early(manifest.member):
+            self._core.fetch(sender, Wanted.CHUNK, chunk, manifest.member)
 
     def expect(self, chunk: int, member: int) -> None:
         """Take a chunk that we do not own, for a deputy's sum."""
@@ -193,6 +197,8 @@ class Exchange:
             return None
         manifest = self.manifests.get(header.member)
         if manifest is None and sender != header.member:
+            if (header.chunk, header.member) in self._missing:
+                self._passing_on.on_early(sender, header.chunk, header.member)
             return None
         if manifest is not None and header.digest != _digest_in(manifest, header.chunk):
             self._blame_versions(header, manifest)
@@ -273,6 +279,10 @@ class Exchange:
             return
         if header.digest == _digest_in(manifest, chunk):
             self._missing.pop((chunk, member), None)
+            for asker in self._passing_on.take_askers(chunk, member):
+                if self.is_manifest_proven(member):
+                    self._core.send(asker, manifest)
+                    self._serve_chunk(asker, chunk, member)
             return
         del self._arrived[chunk, member]
         self._blame_versions(header, manifest)
@@ -313,8 +323,30 @@ class Exchange:
         core = self._core
         if core.phase != Phase.CHUNK or core.rank not in self.manifests:
             return
-        if all(member in core.gone for _, member in self._missing):
+        if all(member in core.gone for _, member in self._missing) and not self._may_yet_come():
             self._publish_receipt()
+
+    def _may_yet_come(self) -> bool:
+        """Ask the co-owners for what those that we cannot reach may have brought to them."""
+        hopes = [self._ask_co_owners(chunk, member) for chunk, member in self._missing]
+        return any(hopes)
+
+    def _ask_co_owners(self, chunk: int, member: int) -> bool:
+        core = self._core
+        wanted = core.cohort.pack((member,))
+        others = [
+            owner
+            for owner in core.cohort.owners_of(chunk, self.members)
+            if owner not in (core.rank, member)
+            and owner not in core.gone
+            and (owner not in self.receipts or self.has_receipted(owner, chunk, wanted))
+        ]
+        asked = self._passing_on.ask(chunk, member, others)
+        for owner in asked:
+            if member not in self.manifests:
+                core.fetch(owner, Wanted.MANIFEST, member)
+            core.fetch(owner, Wanted.CHUNK, chunk, member)
+        return self._passing_on.may_come(chunk, member, others)
 
     def _repair(self) -> None:
         """Ask members for what may have been lost on its way."""
@@ -381,6 +413,7 @@ class Exchange:
                 self.receipts[rank] = message
         elif known is None or sender != rank:
             self.receipts[rank] = message
+            self._progress()
 
     def proven(self) -> tuple[list[int], list[int]]:
         """Return whose manifests and whose receipts others can be given, of U2.
@@ -447,16 +480,16 @@ class Exchange:
     def _serve_chunk(self, asker: int, chunk: int, member: int) -> None:
         core = self._core
         key = (asker, chunk, member)
-        if (
-            chunk >= core.cohort.chunk_count
-            or self._served.get(key, 0) >= SERVES_MAX
-            or not self.tau2
-        ):
+        if chunk >= core.cohort.chunk_count or member >= core.cohort.size:
             return
-        entry = self._arrived.get((chunk, member))
-        if entry is not None:
+        if core.phase < Phase.CHUNK or (chunk, member) in self._missing:
+            self._passing_on.on_asked(asker, chunk, member)
+            self._progress()
+        elif self._served.get(key, 0) >= SERVES_MAX:
+            return
+        elif (chunk, member) in self._arrived:
             self._served[key] = self._served.get(key, 0) + 1
-            self._masking.send(asker, *entry)
+            self._masking.send(asker, *self._arrived[chunk, member])
         elif member == core.rank and chunk in self._masking.headers:
             self._served[key] = self._served.get(key, 0) + 1
             self._masking.again(chunk, lambda header, body: self._masking.send(asker, header, body))

@@ -28,6 +28,7 @@ class Voting:
         self._is_waiting = False
         self._proposed: dict[int, Ballot] = {}  # By us, by turn.
         self._repairs = 0
+        self._asked_for_gone: dict[int, None] | None = None
         self.certified: Ballot | None = None
 
     def start(self) -> None:
@@ -68,19 +69,50 @@ class Voting:
             return
         if core.phase == Phase.VOTE and core.is_leader and not (self._ballots or self._is_waiting):
             exchange = self._exchange
-            if all(
-                rank in core.gone
-                or (
-                    rank in exchange.manifests
-                    and (rank in exchange.receipts or not exchange.owns(rank))
-                )
-                for rank in exchange.members
+            if (
+                all(rank in core.gone or self._has_spoken(rank) for rank in exchange.members)
+                and not self._waits_for_gone()
             ):
                 self._propose()
                 return
         if core.rank not in self._vote_of:
             self._try_to_vote()
         self._try_to_certify()
+
+    def _waits_for_gone(self) -> bool:
+        """Ask, once, for what members said that we cannot reach and that brought others chunks."""
+        core, exchange = self._core, self._exchange
+        if self._asked_for_gone is None:
+            lacking = [
+                rank
+                for rank in exchange.members
+                if rank in core.gone
+                and not self._has_spoken(rank)
+                and any(
+                    exchange.has_receipted(owner, chunk, core.cohort.pack((rank,)))
+                    for owner in exchange.receipts
+                    for chunk in exchange.owned(owner)[:1]
+                )
+            ]
+            self._asked_for_gone = dict.fromkeys(lacking)
+            for rank in lacking:
+                for other in exchange.members:
+                    if other not in core.gone:
+                        core.fetch(other, Wanted.MANIFEST, rank)
+                        core.fetch(other, Wanted.RECEIPT, rank)
+            if lacking:
+                wait_s = core.cohort.patience.gather_s * EARLIER_SHARE
+                core.set_timer("gone", wait_s, self._wait_no_longer_for_gone)
+        return not all(self._has_spoken(rank) for rank in self._asked_for_gone)
+
+    def _wait_no_longer_for_gone(self) -> None:
+        self._asked_for_gone = {}
+        self.progress()
+
+    def _has_spoken(self, rank: int) -> bool:
+        """Whether we have a member's manifest, and its receipt if it owns chunks."""
+        exchange = self._exchange
+        return rank in exchange.manifests and (rank in exchange.receipts or not exchange.owns(rank))
 
     def _choose(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Choose live owners and U3 from what we know; U3 may be too small."""
