@@ -57,7 +57,8 @@ def _tables(path: str, model: type[BaseModel]) -> Iterator[str]:
             shared = [
                 key
                 for key, entry in members[0].model_fields.items()
-                if not _is_tag(entry) and all(key in member.model_fields for member in members)
+                if not _is_tag(entry)
+                and all(_has_same(member, members[0], key) for member in members)
             ]
             kinds = ", ".join(f"`{_chosen_by(member)}`" for member in members)
             yield _table(heading, members[0], f"One of {kinds}.", only=shared)
@@ -97,6 +98,14 @@ def _members(annotation: Any) -> list[type[BaseModel]]:
     if get_origin(annotation) in {Annotated, Union, types.UnionType, tuple, list}:
         return [member for part in get_args(annotation) for member in _members(part)]
     return []
+
+
+def _has_same(one: type[BaseModel], other: type[BaseModel], name: str) -> bool:
+    """Whether a model has another's key, with its meaning and its default."""
+    if name not in one.model_fields:
+        return False
+    told = [(_default(it.model_fields[name]), _field_doc(it, name)) for it in (one, other)]
+    return told[0] == told[1]
 
 
 def _is_list(annotation: Any) -> bool:

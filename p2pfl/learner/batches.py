@@ -16,14 +16,18 @@ class BatchPlan:
         self.row_count = row_count
         self._with_replacement = training.sampling == "replacement"
         per_epoch = -(-row_count // size)
+        if training.drop_last and row_count > size:
+            per_epoch = row_count // size
         # Fitted to seconds, it is a function of the peer's speed as well: see `Learner.fit`.
         self.steps = training.steps or (training.epochs or 1) * per_epoch
         if self._with_replacement:
             self.sizes = (size,) * self.steps
             self._draw_count = size * self.steps
         else:
-            epoch = (size,) * (per_epoch - 1) + (row_count - size * (per_epoch - 1),)
+            last = row_count - size * (per_epoch - 1)
+            epoch = (size,) * (per_epoch - 1) + (min(last, size),)
             self._epochs = -(-self.steps // per_epoch)
+            self._taken = sum(epoch)
             self.sizes = (epoch * self._epochs)[: self.steps]
             self._draw_count = row_count * self._epochs
 
@@ -38,4 +42,5 @@ class BatchPlan:
         if self._with_replacement:
             return integers_below(self.row_count, draws)
         orders = permutations(draws.reshape(len(streams), self._epochs, self.row_count))
+        orders = orders[:, :, : self._taken]
         return np.ascontiguousarray(orders.reshape(len(streams), -1))

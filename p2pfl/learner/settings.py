@@ -4,6 +4,7 @@ They are a table of a scenario, or of a daemon's configuration. Unknown keys are
 count from 0, as in `Train.round`.
 """
 
+import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -12,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Rounds = Annotated[int, Field(ge=0)]
 
 
 class SettingsTable(BaseModel):
@@ -82,12 +86,127 @@ PartitionSettings: TypeAlias = Annotated[
 ]
 
 
+class Sgd(SettingsTable):
+    """Stochastic gradient descent."""
+
+    kind: Literal["sgd"] = "sgd"
+    momentum: Share = 0.0
+    """Heavy-ball momentum within a round: it starts at zero in every round."""
+    nesterov: bool = False
+    """Whether the gradient is taken where the momentum leads to."""
+    weight_decay: NotNegative = 0.0
+    """Added to the gradient: so many times the parameters."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "Sgd":
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs momentum above 0")
+        return self
+
+
+class AdamW(SettingsTable):
+    """Adam with weight decay apart from the gradient (Loshchilov & Hutter, 2019)."""
+
+    kind: Literal["adamw"]
+    beta1: Share = 0.9
+    """What a step keeps of the running mean of gradients."""
+    beta2: Share = 0.999
+    """What a step keeps of the running mean of their squares."""
+    epsilon: Rate = 1e-8
+    """Added to the root of that mean, which a step is divided by."""
+    weight_decay: NotNegative = 0.01
+    """Parameters shrink by so many times the learning rate in each step."""
+
+
+OptimiserSettings: TypeAlias = Annotated[Sgd | AdamW, Field(discriminator="kind")]
+
+
+class PlainSteps(SettingsTable):
+    """The loss alone."""
+
+    kind: Literal["plain"] = "plain"
+
+
+class FedProx(SettingsTable):
+    """Each step pulls the model back to where the round began (Li et al., MLSys 2020)."""
+
+    kind: Literal["fedprox"]
+    pull: Rate
+    """So many times the way from there to the model is added to each gradient."""
+
+
+LocalSettings: TypeAlias = Annotated[PlainSteps | FedProx, Field(discriminator="kind")]
+
+
+class ConstantSchedule(SettingsTable):
+    """The learning rate as it is."""
+
+    kind: Literal["constant"] = "constant"
+    warm_up: Rounds = 0
+    """Rounds in which the rate grows, by equal steps, to its full size."""
+
+    def share_at(self, round_number: int) -> float:
+        """Return the share of the learning rate that a round has, without the warm-up."""
+        return 1.0
+
+
+class CosineSchedule(ConstantSchedule):
+    """The rate falls along half a cosine (Loshchilov & Hutter, 2017)."""
+
+    kind: Literal["cosine"]  # type: ignore[assignment]
+    rounds: Count
+    """Rounds from the end of the warm-up to the smallest rate."""
+    floor: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The smallest rate, as a share of `learning_rate`."""
+
+    def share_at(self, round_number: int) -> float:
+        """Fall from 1 to `floor`, and stay there."""
+        done = min(max(round_number - self.warm_up, 0) / self.rounds, 1.0)
+        return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * done)) / 2
+
+
+class StepSchedule(ConstantSchedule):
+    """The rate is multiplied by a factor every so many rounds."""
+
+    kind: Literal["step"]  # type: ignore[assignment]
+    every: Count
+    """Rounds from one step to the next, from the end of the warm-up on."""
+    factor: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """What each step multiplies the rate by."""
+
+    def share_at(self, round_number: int) -> float:
+        """Fall by steps."""
+        return float(self.factor ** (max(round_number - self.warm_up, 0) // self.every))
+
+
+class RatesByRound(SettingsTable):
+    """Learning rates as listed; `schedule = [[from_round, rate], ...]` is short for it."""
+
+    kind: Literal["rates"]
+    rates: Annotated[tuple[tuple[Rounds, Rate], ...], Field(min_length=1)]
+    """``[[from_round, learning_rate], ...]``: the last entry reached replaces the rate."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "RatesByRound":
+        if any(later <= earlier for (earlier, _), (later, _) in pairwise(self.rates)):
+            raise ValueError("schedule's rounds must increase from entry to entry")
+        return self
+
+
+ScheduleSettings: TypeAlias = Annotated[
+    ConstantSchedule | CosineSchedule | StepSchedule | RatesByRound, Field(discriminator="kind")
+]
+
+
 class TrainingSettings(SettingsTable):
-    """How one peer trains in one round: stochastic gradient descent on its own rows."""
+    """How one peer trains in one round, on its own rows."""
 
     learning_rate: Rate = 0.1
     batch_size: Count = 32
     """Rows of one step, at most; a peer's last batch of an epoch may have fewer."""
+    drop_last: bool = False
+    """Whether an epoch leaves its last batch out where that has fewer rows, unless it is the
+    only one."""
     epochs: Count | None = None
     """Passes over the peer's rows in each round; 1 if neither this nor `steps` is given."""
     steps: Count | None = None
@@ -97,27 +216,53 @@ class TrainingSettings(SettingsTable):
     least one. So a slow peer does fewer steps, and nobody waits for it; its update is smaller."""
     sampling: Literal["epoch", "replacement"] = "epoch"
     """Rows in random order, each once an epoch; or each row of each batch drawn from all."""
-    schedule: tuple[tuple[Annotated[int, Field(ge=0)], Rate], ...] = ()
-    """``[[from_round, learning_rate], ...]``: the last entry reached replaces the rate."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Heavy-ball momentum within a round: it starts at zero in every round."""
+    optimiser: OptimiserSettings = Sgd()
+    """What a gradient does to the model. ``momentum = 0.9`` beside it is short for SGD's."""
+    clip_norm: Rate | None = None
+    """Largest Euclidean norm of a step's gradient; a larger one is scaled down to it."""
+    schedule: ScheduleSettings = ConstantSchedule()
+    """How the learning rate changes from round to round."""
+    local: LocalSettings = PlainSteps()
+    """What each step minds beside the loss."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _takes_short_forms(cls, given: Any) -> Any:
+        """Put `momentum`, and a `schedule` that is a list, into their tables."""
+        if not isinstance(given, dict):
+            return given
+        whole = dict(given)
+        if isinstance(given.get("schedule"), (list, tuple)):
+            rates = given["schedule"]
+            whole["schedule"] = {"kind": "rates", "rates": rates} if rates else ConstantSchedule()
+        if "momentum" in whole:
+            if "optimiser" in whole:
+                raise ValueError(
+                    "momentum and optimiser are both given; write optimiser = { kind = 'sgd',"
+                    " momentum = ... }"
+                )
+            whole["optimiser"] = {"kind": "sgd", "momentum": whole.pop("momentum")}
+        return whole
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "TrainingSettings":
         given = [name for name in ("epochs", "steps", "seconds") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} exclude each other; give one of them")
-        if any(later <= earlier for (earlier, _), (later, _) in pairwise(self.schedule)):
-            raise ValueError("schedule's rounds must increase from entry to entry")
+        if self.drop_last and self.sampling == "replacement":
+            raise ValueError(
+                "drop_last is for sampling = 'epoch'; with 'replacement' all batches are full"
+            )
         return self
 
     def rate_at(self, round_number: int) -> float:
         """Return the learning rate of a round."""
-        rate = self.learning_rate
-        for from_round, scheduled in self.schedule:
-            if round_number >= from_round:
-                rate = scheduled
-        return rate
+        schedule = self.schedule
+        if not isinstance(schedule, RatesByRound):
+            warm = min(1.0, (round_number + 1) / (schedule.warm_up + 1))
+            return self.learning_rate * schedule.share_at(round_number) * warm
+        reached = [rate for first, rate in schedule.rates if round_number >= first]
+        return reached[-1] if reached else self.learning_rate
 
 
 class TaskSettings(SettingsTable):

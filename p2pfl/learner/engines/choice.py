@@ -12,6 +12,7 @@ from p2pfl.learner.engines.threads import Workers, usable_cores
 from p2pfl.learner.engines.trial import check_module, check_start, try_task
 from p2pfl.learner.engines.vmap import VmapEngine
 from p2pfl.learner.errors import Blamed, LearningError
+from p2pfl.learner.optimisers import Optimiser
 from p2pfl.learner.settings import TrainingSettings
 from p2pfl.learner.statistics import statistics_of
 from p2pfl.learner.tasks.base import Data, Floats, Rows, Task
@@ -77,6 +78,9 @@ def choose_engine(
     widths = perceptron_widths(module, names)
     if type(task).loss is not Task.loss:
         widths = "a loss of its own"
+    optimiser = Optimiser(training)
+    if not optimiser.is_plain and not isinstance(widths, str):
+        widths = "an optimiser that its products do not take in"
     workers = Workers(threads or usable_cores())
     if not isinstance(widths, str):
         engine: Engine = PerceptronEngine(
@@ -85,11 +89,11 @@ def choose_engine(
             data=data,
             test=test,
             batch_size=training.batch_size,
-            momentum=training.momentum,
+            momentum=optimiser.momentum,
             workers=workers,
         )
         return Chosen(engine, layout, initial, tensors, frozen)
-    alone = ModuleEngine(task, module, layout, data=data, test=test, momentum=training.momentum)
+    alone = ModuleEngine(task, module, layout, data=data, test=test, optimiser=optimiser)
     try:
         engine = VmapEngine(
             task,
@@ -97,7 +101,7 @@ def choose_engine(
             layout,
             data=data,
             batch_size=training.batch_size,
-            momentum=training.momentum,
+            optimiser=optimiser,
             alone=alone,
             workers=workers,
         )

@@ -15,6 +15,7 @@ from p2pfl.learner.engines.base import (
 )
 from p2pfl.learner.engines.flat import FlatModule
 from p2pfl.learner.engines.threads import one_torch_thread
+from p2pfl.learner.optimisers import Optimiser, State
 from p2pfl.learner.statistics import cumulating, normalisations
 from p2pfl.learner.streams import Integers, seed_of
 from p2pfl.learner.tasks.base import Array, Data, Floats, Rows, Task
@@ -55,7 +56,7 @@ class ModuleEngine:
         layout: of the vectors.
         data: the rows.
         test: the rows to measure on.
-        momentum: of SGD, 0 for none.
+        optimiser: moves the model.
     """
 
     def __init__(
@@ -66,11 +67,11 @@ class ModuleEngine:
         *,
         data: Data,
         test: Rows,
-        momentum: float,
+        optimiser: Optimiser,
     ) -> None:
         self.batching = "one by one"
         self._task, self._module, self._layout = task, module, layout
-        self._data, self._test, self._momentum = data, test, momentum
+        self._data, self._test, self._optimiser = data, test, optimiser
         self._inputs = readable(data.train.inputs)
         self._targets = readable(data.train.targets)
         self._normalisations = normalisations(module, {entry.name for entry in layout.entries})
@@ -91,11 +92,11 @@ class ModuleEngine:
         flat.load(training.job.vector)
         self._module.train()
         torch.default_generator.manual_seed(seed_of(f"{training.job.stream}/torch"))
-        velocity = torch.zeros_like(flat.parameters) if self._momentum else None
+        state = self._optimiser.begin(flat.parameters)
         losses, taken = [], 0
         rows = torch.from_numpy(draw_rows([training])[0].rows[0])
         for size in training.plan.sizes:
-            losses.append(self._step(rows[taken : taken + size], training.rate, velocity))
+            losses.append(self._step(rows[taken : taken + size], training.rate, state))
             taken += size
         vector, loss = flat.unload(), float(np.mean(losses))
         if not (np.isfinite(loss) and np.isfinite(vector).all()):
@@ -103,16 +104,13 @@ class ModuleEngine:
         vector.flags.writeable = False
         return Trained(vector, len(training.rows), loss)
 
-    def _step(self, rows: torch.Tensor, rate: float, velocity: torch.Tensor | None) -> float:
+    def _step(self, rows: torch.Tensor, rate: float, state: State) -> float:
         inputs, flat = self._inputs[rows], self._flat
         if inputs.dtype == torch.uint8:
             inputs = inputs.to(torch.float32).mul_(self._data.scale).add_(self._data.offset)
         loss = self._task.loss(self._module(inputs), self._targets[rows])
         flat.differentiate(loss)
-        change = flat.gradients
-        if velocity is not None:
-            change = velocity.mul_(self._momentum).add_(change)
-        flat.parameters.sub_(change, alpha=rate)
+        self._optimiser.step(flat.parameters, flat.gradients, state, rate)
         flat.take_over()
         return float(loss.detach())
 

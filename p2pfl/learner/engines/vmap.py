@@ -18,14 +18,17 @@ from torch.func import functional_call, grad_and_value, vmap
 from p2pfl.learner.engines.base import Evaluation, JobGroup, Training, draw_rows, failed_training
 from p2pfl.learner.engines.flat import has_convolution
 from p2pfl.learner.engines.one_by_one import ModuleEngine, as_inputs
+from p2pfl.learner.engines.perceptron_step import ALIGN
 from p2pfl.learner.engines.threads import Workers, one_torch_thread
 from p2pfl.learner.errors import LearningError
+from p2pfl.learner.optimisers import Optimiser, State
 from p2pfl.learner.statistics import statistics_of
 from p2pfl.learner.streams import Integers
 from p2pfl.learner.tasks.base import Data, Floats, Task
 from p2pfl.learner.vectors import VectorLayout, module_tensors, readable
 from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.learning import Evaluated, Trained, WorkFailed
+from p2pfl_gossip.memory import aligned
 
 STACK_BYTES_MAX = 4 * 2**20  # Of the parameters of one stack: about a core's share of the caches.
 STACK_PEERS_MAX = 32
@@ -43,7 +46,7 @@ class VmapEngine:
         layout: of the vectors; all its tensors take gradients.
         data: the rows.
         batch_size: rows of a step, at most.
-        momentum: of SGD, 0 for none.
+        optimiser: moves the models.
         alone: measures models, and is what trials are held against.
         workers: the threads.
 
@@ -61,7 +64,7 @@ class VmapEngine:
         *,
         data: Data,
         batch_size: int,
-        momentum: float,
+        optimiser: Optimiser,
         alone: ModuleEngine,
         workers: Workers,
     ) -> None:
@@ -73,7 +76,9 @@ class VmapEngine:
         if has_convolution(module):
             raise LearningError("stacked convolutions are slower than single ones")
         self._task, self._module, self._layout = task, module, layout
-        self._data, self._momentum, self._alone, self._workers = data, momentum, alone, workers
+        self._data, self._optimiser, self._alone, self._workers = data, optimiser, alone, workers
+        names = [entry.name for entry in layout.entries]
+        self._padded = VectorLayout(module, names, align=ALIGN)
         self._peers_max = max(1, min(STACK_PEERS_MAX, STACK_BYTES_MAX // (4 * layout.length)))
         self._keeps_bits: dict[int, bool] = {}
         self._lock = threading.Lock()
@@ -116,10 +121,8 @@ class VmapEngine:
         return self._alone.evaluate(evaluations)
 
     def _train_stack(self, stack: Sequence[Training]) -> list[Trained | WorkFailed]:
-        models = self._stacked([training.job.vector for training in stack])
-        velocities = {
-            name: torch.zeros_like(value) for name, value in models.items() if self._momentum
-        }
+        flat = self._stacked([training.job.vector for training in stack])
+        state = self._optimiser.begin(flat)
         rates = torch.tensor([training.rate for training in stack], dtype=torch.float32)
         losses = np.zeros((len(stack), stack[0].plan.steps), np.float32)
         groups = draw_rows(stack)
@@ -128,56 +131,63 @@ class VmapEngine:
             for places, rows in _batches(groups, taken, step):
                 if not self._stackable(rows.shape[1]):
                     for i, place in enumerate(places):
-                        one = self._step(models, velocities, rates, [place], rows[i : i + 1])
+                        one = self._step(flat, state, rates, [place], rows[i : i + 1])
                         losses[place, step] = one[0]
                 else:
-                    losses[places, step] = self._step(models, velocities, rates, places, rows)
+                    losses[places, step] = self._step(flat, state, rates, places, rows)
         return [
-            self._result(training, models, place, losses[place, : training.plan.steps])
+            self._result(training, flat[place], losses[place, : training.plan.steps])
             for place, training in enumerate(stack)
         ]
 
     def _result(
-        self, training: Training, models: Tensors, place: int, losses: Floats
+        self, training: Training, model: torch.Tensor, losses: Floats
     ) -> Trained | WorkFailed:
         vector = np.empty(self._layout.length, np.float32)
+        parts = self._padded.views(model)
         for name, view in self._layout.views(torch.from_numpy(vector)).items():
-            view.copy_(models[name][place])
+            view.copy_(parts[name])
         loss = float(losses.mean(dtype=np.float64))
         if not (np.isfinite(loss) and np.isfinite(vector).all()):
             return failed_training(training, losses.tolist())
         vector.flags.writeable = False
         return Trained(vector, len(training.rows), loss)
 
-    def _stacked(self, vectors: Sequence[Vector]) -> Tensors:
-        """Copy vectors into stacked tensors, [peers, *shape] each."""
-        views = [
-            self._layout.views(readable(vector.astype(np.float32, copy=False)))
-            for vector in vectors
-        ]
-        return {
-            entry.name: torch.stack([view[entry.name] for view in views])
-            for entry in self._layout.entries
-        }
+    def _stacked(self, vectors: Sequence[Vector]) -> torch.Tensor:
+        """Copy vectors into a stack, [peers, d], each tensor of which is aligned."""
+        flat = torch.from_numpy(aligned(len(vectors), self._padded.length))
+        for row, vector in zip(flat, vectors, strict=True):
+            parts = self._layout.views(readable(vector.astype(np.float32, copy=False)))
+            for name, view in self._padded.views(row).items():
+                view.copy_(parts[name])
+        return flat
+
+    def _tensors(self, flat: torch.Tensor) -> Tensors:
+        """Copy the tensors of a stack, each in one piece: kernels go by where models lie apart."""
+        return {name: view.contiguous() for name, view in self._padded.views(flat).items()}
 
     def _step(
         self,
-        models: Tensors,
-        velocities: Tensors,
+        flat: torch.Tensor,
+        state: State,
         rates: torch.Tensor,
         places: Sequence[int],
         rows: Integers,
     ) -> Floats:
         """Do one step of the models at `places`, on rows [places, size]; return their losses."""
+        is_whole = len(places) == len(flat)
         at = torch.tensor(places)
-        gradients, losses = self._gradients({k: v[at] for k, v in models.items()}, rows)
-        for name, value in models.items():
-            change = gradients[name]
-            if self._momentum:
-                change = velocities[name][at].mul_(self._momentum).add_(change)
-                velocities[name][at] = change
-            shape = (-1, *[1] * (value.dim() - 1))
-            value[at] -= rates[at].view(shape) * change
+        models = flat if is_whole else flat[at]
+        own = state if is_whole else {name: value[at] for name, value in state.items()}
+        found, losses = self._gradients(self._tensors(models), rows)
+        gradients = torch.zeros_like(models)
+        for name, view in self._padded.views(gradients).items():
+            view.copy_(found[name])
+        self._optimiser.step(models, gradients, own, rates if is_whole else rates[at])
+        if not is_whole:
+            flat[at] = models
+            for name, value in own.items():
+                state[name][at] = value
         result: Floats = losses.numpy()
         return result
 
@@ -205,7 +215,7 @@ class VmapEngine:
 
     def _try(self, size: int) -> bool:
         start = self._layout.to_vector(self._module)
-        pair = self._stacked([start, start * np.float32(1.01) + np.float32(0.01)])
+        pair = self._tensors(self._stacked([start, start * np.float32(1.01) + np.float32(0.01)]))
         count = len(self._data.train.inputs)
         batch = np.stack([np.arange(size) % count, np.arange(size)[::-1] % count])
 

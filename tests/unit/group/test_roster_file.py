@@ -262,17 +262,19 @@ def test_the_group_id_is_pinned() -> None:
 
 
 FORM = (
-    b'{"averaging":{"algorithm":"cohorts","assumed_liars":0.1,"clip":8.0,"cohort_size":2,"deadline_s":10.0'
-    b',"grid":false,"masking":"none","weight_max":1000.0,"weights":"equal"},"format":1'
-    b',"learning":{"options":{},"task":"digits","training":{"batch_size":32,"learning_'
-    b'rate":0.1,"momentum":0.0,"sampling":"epoch","schedule":[]}},"members":[{"commitm'
-    b'ent":"9b7b3d6fa38b138503d605a0f6cf248b68ba144290f1ffc363c2f4f8cb5898df","peer_id'
-    b'":"12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5"},{"commitment":"9c0e3d6'
-    b'b0ffe50d5ef300594ef1a4378b117c2c55a264543c88401d3387f5bff","peer_id":"12D3KooWJW'
-    b'oaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq"}],"nonce":"5e5e5e5e5e5e5e5e5e5e5e5e'
-    b'5e5e5e5e","rounds":30,"seed":1}'
+    b'{"averaging":{"algorithm":"cohorts","assumed_liars":0.1,"clip":8.0,"cohort_size"'
+    b':2,"deadline_s":10.0,"grid":false,"masking":"none","weight_max":1000.0,"weights"'
+    b':"equal"},"format":1,"learning":{"options":{},"task":"digits","training":{"batch'
+    b'_size":32,"drop_last":false,"learning_rate":0.1,"local":{"kind":"plain"},"optimi'
+    b'ser":{"kind":"sgd","momentum":0.0,"nesterov":false,"weight_decay":0.0},"sampling'
+    b'":"epoch","schedule":{"kind":"constant","warm_up":0}}},"members":[{"commitment":'
+    b'"9b7b3d6fa38b138503d605a0f6cf248b68ba144290f1ffc363c2f4f8cb5898df","peer_id":"12'
+    b'D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5"},{"commitment":"9c0e3d6b0ffe'
+    b'50d5ef300594ef1a4378b117c2c55a264543c88401d3387f5bff","peer_id":"12D3KooWJWoaqZh'
+    b'DaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq"}],"nonce":"5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e'
+    b'5e","rounds":30,"seed":1}'
 )
-GROUP_ID = "c3adc93161a965f1cf6181cedac2be74bef4d6f8495dfd81bf46e93d7d8bb2b2"
+GROUP_ID = "12e49da4afe9cce182d0a086b662ecee24b2c7e77fe95b3543e3d35551c86691"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 
 from p2pfl.learner.batches import BatchPlan
 from p2pfl.learner.learner import Learner, make_learner
-from p2pfl.learner.settings import LearningSettings, TrainingSettings
+from p2pfl.learner.settings import LearningSettings, Sgd, TrainingSettings
 from p2pfl.learner.streams import Integers
 from p2pfl.learner.tasks import make_task
 from p2pfl.learner.tasks.base import Task
@@ -54,9 +54,9 @@ def plain_torch(
     module = task.model()
     layout = VectorLayout(module, list(task.travelling(module)))
     layout.to_module(job.vector, module)
-    optimiser = torch.optim.SGD(
-        module.parameters(), lr=training.rate_at(job.round), momentum=training.momentum
-    )
+    rule, rate = training.optimiser, training.rate_at(job.round)
+    assert isinstance(rule, Sgd)
+    optimiser = torch.optim.SGD(module.parameters(), lr=rate, momentum=rule.momentum)
     order, taken, losses = rows[plan.draw([job.stream])[0]], 0, []
     for size in plan.sizes:
         batch = order[taken : taken + size]
