@@ -46,7 +46,7 @@ def rows_of_passes(made: Learner, monkeypatch: pytest.MonkeyPatch) -> list[tuple
     """How many rows the module is given at once while a peer evaluates; and whether to measure."""
     engine: Any = made._engine
     seen: list[tuple[bool, int]] = []
-    load = engine._load
+    load = engine._flat.load
 
     def load_and_watch(vector: Any) -> None:
         load(vector)
@@ -58,7 +58,7 @@ def rows_of_passes(made: Learner, monkeypatch: pytest.MonkeyPatch) -> list[tuple
         hooks.append(engine._module.register_forward_pre_hook(note))
 
     hooks: list[Any] = []
-    monkeypatch.setattr(engine, "_load", load_and_watch)
+    monkeypatch.setattr(engine._flat, "load", load_and_watch)
     (done,) = made.run([(0, Evaluate(0, made.initial_vector()))])
     for hook in hooks:
         hook.remove()
