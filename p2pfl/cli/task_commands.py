@@ -37,6 +37,23 @@ def describe(
     describe_tables(tables, target=target)
 
 
+@app.command(
+    epilog="Example:  [bold]p2pfl task constants patients.toml runs/constants-1/model.safetensors"
+    " > agreed.toml[/]"
+)
+def constants(
+    schema: Annotated[Path, typer.Argument(metavar="SCHEMA", help="A schema, in TOML.")],
+    model: Annotated[
+        Path,
+        typer.Argument(metavar="MODEL", help="The model of a run of the task tabular-constants."),
+    ],
+) -> None:
+    """Print a schema with the means, deviations and most frequent categories that a run found."""
+    from p2pfl.cli.task_preparing import print_constants
+
+    print_constants(schema, model)
+
+
 @app.command(epilog="Example:  [bold]p2pfl task mock patients.toml mock.csv --rows 500 --seed 1[/]")
 def mock(
     schema: Annotated[Path, typer.Argument(metavar="SCHEMA", help="A schema, in TOML.")],

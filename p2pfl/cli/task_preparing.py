@@ -19,6 +19,27 @@ def describe(tables: Sequence[Path], *, target: str) -> None:
     print(drafted, end="")
 
 
+def print_constants(schema: Path, model: Path) -> None:
+    """Print a schema with the constants of a model of the task tabular-constants."""
+    import tomli_w
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    from p2pfl.learner.tabular.constants import with_constants
+    from p2pfl.learner.tabular.schema import read_schema
+
+    try:
+        tensors = load_file(model)
+    except (OSError, SafetensorError) as error:
+        raise BadInput(f"cannot read the model {model}: {' '.join(str(error).split())}") from None
+    if "model" not in tensors:
+        raise BadInput(f"{model} is the model of another task than tabular-constants")
+    with peer_errors():
+        document = with_constants(read_schema(schema), tensors["model"])
+    print(f"# Constants of all members' training rows, by {model.name}.")
+    print(tomli_w.dumps(document), end="")
+
+
 def write_mock_rows(schema: Path, table: Path, *, rows: int, seed: int) -> None:
     """Write made-up rows to a new file."""
     from p2pfl.learner.tabular.mock import mock_rows

@@ -1,6 +1,6 @@
 """Learn from tables: ``task = "tabular"``, with a schema and the size of a model as options."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,20 +43,11 @@ class TabularTask(Task):
 
     def data(self, data_dir: Path | None) -> Data:
         """Read the tables at `data_dir`, one a site; column ``site`` says which a row is from."""
-        if data_dir is None:
-            raise LearningError(
-                "task 'tabular': data_dir says where the tables are: a folder with one file a"
-                " site, or a file"
-            )
-        parts = [(site, read_values(site, self.schema)) for site in find_sites(data_dir)]
-        trains, tests, sites = [], [], []
-        for site, values in parts:
-            inputs, targets = self.features.inputs(values), self.features.targets(values)
-            test = _held_out(values, str(site.table))
-            trains.append((inputs[~test], targets[~test]))
-            tests.append((inputs[test], targets[test]))
-            sites.append(np.full(int((~test).sum()), site.name))
-        return Data(_joined(trains), _joined(tests), {SITE: np.concatenate(sites)})
+        return read_sites(
+            self.schema,
+            data_dir,
+            lambda values: (self.features.inputs(values), self.features.targets(values)),
+        )
 
     def model(self) -> "torch.nn.Module":
         """Make the perceptron, behind embeddings where a column has many categories."""
@@ -112,17 +103,53 @@ def make_tabular(
             raise LearningError(
                 f"options.hidden: a width is a whole number from 1 to {WIDTH_MAX}, not {width!r}"
             )
-    files: tuple[Path, ...] = ()
-    if isinstance(schema, str):
-        path = (folder or Path()) / schema
-        files = (path,)
-        agreed = read_schema(path)
-    elif isinstance(schema, Mapping):
-        agreed = make_schema(schema, source="options.schema")
-    else:
-        raise LearningError(f"options.schema is a file's name or a table, not {schema!r}")
+    agreed, files = agreed_schema(folder, schema)
     kind = TabularTask if agreed.classes else TabularRegression
     return kind(agreed, hidden, files)
+
+
+def agreed_schema(
+    folder: Path | None, schema: str | Mapping[str, Any]
+) -> tuple[Schema, tuple[Path, ...]]:
+    """Return the schema that an option names or is, and the files that it was read from.
+
+    Raises:
+        LearningError: there is none, or it is wrong.
+    """
+    if isinstance(schema, str):
+        path = (folder or Path()) / schema
+        return read_schema(path), (path,)
+    if isinstance(schema, Mapping):
+        return make_schema(schema, source="options.schema"), ()
+    raise LearningError(f"options.schema is a file's name or a table, not {schema!r}")
+
+
+def read_sites(
+    schema: Schema, data_dir: Path | None, parts: Callable[[Values], tuple[Array, Array]]
+) -> Data:
+    """Read the tables at a place, one a site; column ``site`` says which a row is from.
+
+    Args:
+        schema: what their columns mean.
+        data_dir: a folder of tables, or one.
+        parts: makes inputs and targets of a table's values.
+
+    Raises:
+        LearningError: they cannot be read, or are not as the schema says.
+    """
+    if data_dir is None:
+        raise LearningError(
+            "data_dir says where the tables are: a folder with one file a site, or a file"
+        )
+    trains, tests, sites = [], [], []
+    for site in find_sites(data_dir):
+        values = read_values(site, schema)
+        inputs, targets = parts(values)
+        test = _held_out(values, str(site.table))
+        trains.append((inputs[~test], targets[~test]))
+        tests.append((inputs[test], targets[test]))
+        sites.append(np.full(int((~test).sum()), site.name))
+    return Data(_joined(trains), _joined(tests), {SITE: np.concatenate(sites)})
 
 
 def _held_out(values: Values, table: str) -> Any:

@@ -34,8 +34,11 @@ _BUILT_IN = {  # name: module, class, rows, features, parameters
 }
 
 
-TABULAR = "tabular"
-"""The task of own tables: it has no rows of its own, so it is no built-in one."""
+OF_TABLES = {
+    "tabular": ("task", "make_tabular"),
+    "tabular-constants": ("constants", "make_constants"),
+}
+"""Tasks of own tables, by module and maker: they have no rows of their own to list."""
 
 
 def built_in_tasks() -> list[TaskSummary]:
@@ -50,7 +53,7 @@ def make_task(name: str, options: Mapping[str, Any], *, folder: Path | None) -> 
     """Make a task from its name and options.
 
     Args:
-        name: a built-in task, ``"tabular"``, or ``"my_module:MyTask"``.
+        name: a built-in task, one of tables, or ``"my_module:MyTask"``.
         options: keyword arguments of the class.
         folder: where modules and schemas are read from, before the usual places.
 
@@ -58,9 +61,10 @@ def make_task(name: str, options: Mapping[str, Any], *, folder: Path | None) -> 
         LearningError: there is no such task, it cannot be imported, or takes no such options.
     """
     make: Callable[..., Task | NumpyTask]
-    if name == TABULAR:
-        module = importlib.import_module("p2pfl.learner.tabular.task")
-        make = partial(module.make_tabular, folder)
+    if name in OF_TABLES:
+        module, maker = OF_TABLES[name]
+        of_tables = importlib.import_module(f"p2pfl.learner.tabular.{module}")
+        make = partial(getattr(of_tables, maker), folder)
     else:
         make = _imported(name, folder) if ":" in name else _class_of(name)
     try:
@@ -76,8 +80,8 @@ def make_task(name: str, options: Mapping[str, Any], *, folder: Path | None) -> 
 
 def _class_of(name: str) -> type[Task] | type[NumpyTask]:
     if name not in _BUILT_IN:
-        near = difflib.get_close_matches(name, [*_BUILT_IN, TABULAR], n=1)
-        known = f"built in are {', '.join(_BUILT_IN)} and {TABULAR}"
+        near = difflib.get_close_matches(name, [*_BUILT_IN, *OF_TABLES], n=1)
+        known = f"built in are {', '.join([*_BUILT_IN, *OF_TABLES])}"
         hint = f"did you mean {near[0]!r}?" if near else known
         raise LearningError(
             f"there is no task {name!r}; {hint} (an own task is named 'my_module:MyTask')"

@@ -1,10 +1,13 @@
 """`p2pfl task ...`: describe, mock and try, as a user calls them."""
 
 import json
+import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from calling import P2pfl
+from safetensors.numpy import save_file
 
 SCHEMA = """
 target = "y"
@@ -101,3 +104,21 @@ def test_what_cannot_be_tried_is_told_in_one_line(
     assert tried.code == 2
     assert says in tried.err
     assert len(tried.err.splitlines()) == 1, tried.err
+
+
+def test_constants_are_of_a_run_of_their_own_task_alone(p2pfl: P2pfl) -> None:
+    named = p2pfl("task", "constants", "schema.toml", "nowhere.safetensors")
+    assert named.code == 2
+    assert named.err.startswith("p2pfl: cannot read the model nowhere.safetensors: ")
+    save_file({"0.weight": np.zeros(2, np.float32)}, "other.safetensors")
+    named = p2pfl("task", "constants", "schema.toml", "other.safetensors")
+    assert named.code == 2
+    assert named.err == (
+        "p2pfl: other.safetensors is the model of another task than tabular-constants\n"
+    )
+    # a: a quarter of the rows lack it, and the others are 10; b and y are as often yes as no.
+    entries = np.array([0.75, 0.75, 0.75, 0.5, 0.5, 0.5, 0.5]) / 7**0.5
+    save_file({"model": entries.astype(np.float32)}, "constants.safetensors")
+    found = p2pfl("task", "constants", "schema.toml", "constants.safetensors")
+    assert found.code == 0, found.err
+    assert tomllib.loads(found.out)["columns"]["a"]["mean"] == 10
