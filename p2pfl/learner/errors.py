@@ -1,5 +1,7 @@
 """What goes wrong with tasks, data and settings, told to people."""
 
+import importlib
+import textwrap
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _OURS = str(Path(__file__).parents[1])
+_IMPORTLIB = str(Path(importlib.__file__).parent)
+
+MESSAGE_CHARACTERS_MAX = 400
+"""Of what a task's code raises: torch lists every tensor that does not fit."""
 
 
 class LearningError(Exception):
@@ -33,22 +39,39 @@ class Blamed:
         """
         try:
             yield
-        except LearningError:
+        except LearningError as error:
+            if "\n" in str(error):  # Of the task, or of a library that it asks.
+                raise LearningError(one_line(error)) from error
             raise
         except (Exception, SystemExit) as error:
-            at = self._line(traceback.extract_tb(error.__traceback__))
-            told = " ".join(str(error).split()) or "no message"
-            place = "" if at is None else f" ({at.filename}, line {at.lineno})"
-            raise LearningError(
-                f"task {self.task!r}: {type(error).__name__}: {told}{place}{where}"
-            ) from error
+            told = f"{type(error).__name__}: {one_line(error)}{self.place(error)}"
+            raise LearningError(f"task {self.task!r}: {told}{where}") from error
 
-    def _line(self, frames: traceback.StackSummary) -> traceback.FrameSummary | None:
-        """Find the task's line: the deepest in its files, if there is one.
+    def place(self, error: BaseException) -> str:
+        """Name the task's file and line that an exception went through; empty if there is none.
 
-        While its files are not known, the first that is not ours.
+        The deepest in its files; while these are not known, the first that is not ours.
         """
+        frames = [
+            it
+            for it in traceback.extract_tb(error.__traceback__)
+            if not it.filename.startswith((_OURS, _IMPORTLIB, "<frozen"))
+        ]
         if self.files:
-            own = [it for it in frames if Path(it.filename).resolve() in self.files]
-            return own[-1] if own else None
-        return next((it for it in frames if not it.filename.startswith(_OURS)), frames[-1])
+            at = next((it for it in reversed(frames) if _path(it.filename) in self.files), None)
+        else:
+            at = frames[0] if frames else None
+        return "" if at is None else f" ({at.filename}, line {at.lineno})"
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an exception says, as one line of bounded length."""
+    try:
+        told = " ".join(str(error).split())
+    except Exception:  # An exception's own __str__ may raise.
+        told = ""
+    return textwrap.shorten(told, MESSAGE_CHARACTERS_MAX, placeholder=" ...") or "no message"
+
+
+def _path(name: str) -> Path:
+    return Path(name).resolve()

@@ -8,7 +8,7 @@ import numpy as np
 
 from p2pfl.learner.batches import BatchPlan
 from p2pfl.learner.engines.base import Engine, Evaluation, Training
-from p2pfl.learner.errors import Blamed, LearningError
+from p2pfl.learner.errors import Blamed
 from p2pfl.learner.partitions import Partition, count_labels, make_partition, pool
 from p2pfl.learner.rows import check_data
 from p2pfl.learner.settings import LearningSettings, TrainingSettings
@@ -201,10 +201,10 @@ def make_learner(
     blamed = Blamed(settings.task)
     with blamed.faults():
         task = make_task(settings.task, settings.options, folder=folder)
-        data = task.data(data_dir)
     blamed = Blamed(settings.task, source_files(task))
     has_labels = isinstance(task, Task) and type(task).loss is Task.loss
-    data = check_data(data, settings.task, has_labels=has_labels)
+    with blamed.faults():  # Datasets read their rows as they are checked.
+        data = check_data(task.data(data_dir), settings.task, has_labels=has_labels)
     partition = make_partition(
         settings.partition,
         targets=data.train.targets,
@@ -217,15 +217,9 @@ def make_learner(
     start_seed = seed_of(f"{seed}/initial")
     engine: Engine
     if isinstance(task, NumpyTask):
-        from p2pfl.learner.engines.numpy_steps import NumpyEngine, try_numpy_task
+        from p2pfl.learner.engines.numpy_steps import NumpyEngine, make_initial, try_numpy_task
 
-        with blamed.faults():
-            initial = np.array(task.initial_vector(start_seed), np.float32)
-        if initial.ndim != 1 or not len(initial) or not np.isfinite(initial).all():
-            raise LearningError(
-                f"task {settings.task!r}: its initial_vector has shape {list(initial.shape)}, or is"
-                " not finite; return finite float32[d]"
-            )
+        initial = make_initial(task, start_seed, blamed)
         try_numpy_task(task, initial, data=data, test=test, sizes=sizes, blamed=blamed)
         engine = NumpyEngine(task, data, test)
         tensors: tuple[Tensor, ...] = (describe_tensor("model", initial.shape, "float32"),)
@@ -236,18 +230,18 @@ def make_learner(
 
     else:
         from p2pfl.learner.engines.choice import choose_engine
+        from p2pfl.learner.engines.trial import fit_inputs, try_task
+        from p2pfl.learner.models import make_model
 
-        engine, layout, initial, tensors, frozen = choose_engine(
-            task,
-            data=data,
-            test=test,
-            training=settings.training,
-            seed=start_seed,
-            threads=threads,
-            sizes=sizes,
-            blamed=blamed,
+        model = make_model(task, seed=start_seed, blamed=blamed)
+        data = fit_inputs(model.module, data)
+        test = _sample(data.test, settings.evaluation_rows, seed)
+        try_task(task, model, data=data, test=test, sizes=sizes, blamed=blamed)
+        engine = choose_engine(
+            task, model, data=data, test=test, training=settings.training, threads=threads
         )
-        to_arrays = layout.to_arrays
+        initial, tensors, frozen = model.initial, model.tensors, model.frozen
+        to_arrays = model.layout.to_arrays
     initial.flags.writeable = False
     targets = data.train.targets
     sources = sources_of(task, folder=folder)

@@ -1,22 +1,27 @@
 """What a task gives as rows, checked before anything runs: arrays of finite numbers, and some."""
 
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from p2pfl.learner.arrays import MISSING, as_numbers, first_place
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.tasks.base import Array, Data, Rows
 from p2pfl.learner.tasks.datasets import is_dataset, rows_of
 
-_REMEDIES = {
-    "Tensor": "return .numpy() of it",
-    "DataFrame": "return .to_numpy() of it",
-    "Series": "return .to_numpy() of it",
-}
+CLASSES_REMEDY = "number the classes 0, 1, 2, ..., at every peer alike, in data()"
+NUMBERS_REMEDY = "make them numbers in data()"
 
 
 def check_data(data: Any, task: str, *, has_labels: bool) -> Data:
-    """Check what a task's `data` returned; make floats float32, and labels int64.
+    """Check what a task's `data` returned, and make it arrays that nobody can write to.
+
+    Floats become float32, and bools among inputs as well. Inputs of uint8 stay, as they are
+    scaled when they are used; other integers become int32 or int64. Targets stay what they are,
+    but for a width that torch does not compute with; where they are labels they become int64.
 
     Args:
         data: what it returned.
@@ -32,67 +37,133 @@ def check_data(data: Any, task: str, *, has_labels: bool) -> Data:
             f"task {task!r}: its data() returned {_kind(data)}; return Data(train=Rows(inputs,"
             " targets), test=Rows(inputs, targets))"
         )
-    train, test = _check_rows(data.train, task, "train"), _check_rows(data.test, task, "test")
-    for name, column in data.columns.items():
-        if len(column) != len(train.inputs):
-            raise LearningError(
-                f"task {task!r}: column {name!r} has {len(column)} entries for"
-                f" {len(train.inputs)} training rows"
-            )
-    if has_labels:
-        train, test = _with_labels(train), _with_labels(test)
-    return Data(train, test, data.columns, data.scale, data.offset)
+    train = _check_rows(data.train, task, "train", has_labels=has_labels)
+    test = _check_rows(data.test, task, "test", has_labels=has_labels)
+    for name in ("scale", "offset"):
+        value = getattr(data, name)
+        if not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
+            raise LearningError(f"task {task!r}: {name} of its data is {value!r}, no finite number")
+    train, test = _alike(train, test, data, task)
+    columns = _check_columns(data.columns, len(train.inputs), task)
+    return replace(data, train=train, test=test, columns=columns)
 
 
-def _check_rows(rows: Any, task: str, part: str) -> Rows:
+def _check_rows(rows: Any, task: str, part: str, *, has_labels: bool) -> Rows:
     if is_dataset(rows):
         rows = rows_of(rows, f"task {task!r}: its {part} data")
     if not isinstance(rows, Rows):
         raise LearningError(
             f"task {task!r}: its {part} data are {_kind(rows)}; make them Rows(inputs, targets)"
         )
-    inputs = _check_array(rows.inputs, f"task {task!r}: its {part} inputs")
-    targets = _check_array(rows.targets, f"task {task!r}: its {part} targets", may_lack=True)
+    inputs = _check_array(rows.inputs, f"task {task!r}: its {part} inputs", NUMBERS_REMEDY)
+    if inputs.dtype.kind == "b":
+        inputs = inputs.astype(np.float32)
+    remedy = CLASSES_REMEDY if has_labels else NUMBERS_REMEDY
+    which = f"task {task!r}: its {part} targets"
+    targets = _check_array(rows.targets, which, remedy, may_lack=not has_labels)
+    if has_labels and targets.dtype.kind != "f":
+        targets = targets.astype(np.int64)
     if len(inputs) == 0:
         raise LearningError(
             f"task {task!r}: its {part} data have no rows; see what data() reads, and from where"
         )
-    return Rows(inputs, targets)
-
-
-def _check_array(values: Any, which: str, *, may_lack: bool = False) -> Array:
-    if not isinstance(values, np.ndarray):
-        remedy = _REMEDIES.get(type(values).__name__, "make it one by np.asarray")
-        raise LearningError(f"{which} are {_kind(values)}, no NumPy array; {remedy}")
-    if values.dtype.kind not in "fiub":
-        what = {"U": "text", "S": "text", "O": "objects"}.get(values.dtype.kind, "no numbers")
+    if len(inputs) != len(targets):
         raise LearningError(
-            f"{which} are {what} (dtype {values.dtype}), as in row 0; make them numbers: classes"
-            " are 0, 1, 2, ..."
+            f"task {task!r}: its {part} data have {len(inputs)} rows of inputs, but"
+            f" {len(targets)} of targets; give each row one target"
         )
-    native = values.dtype.newbyteorder("=")
-    if values.dtype.kind != "f":
-        return np.ascontiguousarray(values, dtype=native)
-    with np.errstate(over="ignore"):
-        converted = np.ascontiguousarray(values, dtype=np.float32)
-    bad = ~np.isfinite(converted)
-    if bad.any() and not (may_lack and np.isfinite(values).sum() == np.isfinite(converted).sum()):
-        row = int(np.argwhere(bad)[0][0])
-        if np.isfinite(values[row]).all():
+    return Rows(_read_only(inputs), _read_only(targets))
+
+
+def _check_array(values: Any, which: str, remedy: str, *, may_lack: bool = False) -> Array:
+    """Make values numbers, and refuse those that are not finite.
+
+    `may_lack`: whether NaN stands for what is not known, which the loss may skip.
+    """
+    array, columns, beyond = as_numbers(values, which, remedy)
+    if beyond is not None:
+        raise LearningError(
+            f"{which} have values beyond float32, first in {_place(beyond, array, columns)}; scale"
+            " them in data()"
+        )
+    if may_lack or array.dtype.kind != "f":
+        return array
+    bad = ~np.isfinite(array)
+    if not bad.any():
+        return array
+    count = int(bad.reshape(len(array), -1).any(axis=1).sum())
+    raise LearningError(
+        f"{which} contain NaN or infinity, first in {_place(first_place(bad), array, columns)}"
+        f" ({count} of {len(array)} rows); fill them in, or leave such rows out, in data()"
+    )
+
+
+def _place(at: tuple[int, ...], array: Array, columns: Sequence[str]) -> str:
+    """Name a row, and its column where there are several."""
+    if len(at) == 2 and array.shape[1] > 1:
+        return f"row {at[0]}, column {columns[at[1]] if columns else at[1]!r}"
+    return f"row {at[0]}"
+
+
+def _alike(train: Rows, test: Rows, data: Data, task: str) -> tuple[Rows, Rows]:
+    """Hold rows to train on and to test on against each other; give their inputs one type."""
+    ours, theirs = train.inputs, test.inputs
+    if ours.shape[1:] != theirs.shape[1:]:
+        raise LearningError(
+            f"task {task!r}: a row of its train inputs has shape {list(ours.shape[1:])}, one of its"
+            f" test inputs {list(theirs.shape[1:])}; give both the same features"
+        )
+    if ours.dtype == theirs.dtype:
+        return train, test
+    is_scaled = (data.scale, data.offset) != (1.0, 0.0)
+    if np.uint8 in (ours.dtype, theirs.dtype) and is_scaled:
+        raise LearningError(
+            f"task {task!r}: its train inputs are {ours.dtype}, its test inputs {theirs.dtype}, and"
+            " scale and offset go for uint8 alone; give both the same type"
+        )
+    common = np.int64 if {ours.dtype.kind, theirs.dtype.kind} <= {"i", "u"} else np.float32
+    return (
+        Rows(_read_only(ours.astype(common)), train.targets),
+        Rows(_read_only(theirs.astype(common)), test.targets),
+    )
+
+
+def _check_columns(columns: Any, row_count: int, task: str) -> dict[str, Array]:
+    if not isinstance(columns, Mapping):
+        raise LearningError(
+            f"task {task!r}: columns of its data are {_kind(columns)}; give them by name"
+        )
+    checked = {}
+    for name, column in columns.items():
+        values = column.to_numpy() if hasattr(column, "to_numpy") else np.asarray(column)
+        if values.shape != (row_count,):
             raise LearningError(
-                f"{which} have values beyond float32, first in row {row}; scale them in data()"
+                f"task {task!r}: column {name!r} has {len(values) if values.ndim else 'no'} entries"
+                f" for {row_count} training rows"
             )
-        raise LearningError(
-            f"{which} contain NaN or infinity, first in row {row}; fill them in, or leave such"
-            " rows out, in data()"
-        )
-    return converted
+        missing = _missing_of(values)
+        if missing.any():
+            raise LearningError(
+                f"task {task!r}: column {name!r} has no value in row {first_place(missing)[0]};"
+                " name the group of each row"
+            )
+        if values.dtype.kind == "O":
+            values = values.astype(str)
+        checked[str(name)] = values
+    return checked
 
 
-def _with_labels(rows: Rows) -> Rows:
-    if rows.targets.dtype.kind == "f":
-        return rows
-    return Rows(rows.inputs, rows.targets.astype(np.int64))
+def _missing_of(values: Array) -> Array:
+    """Mark what is no value: NaN, None and their like."""
+    if values.dtype.kind == "O":
+        return np.array([type(it).__name__ in MISSING or it != it for it in values], bool)
+    return np.asarray(values != values)
+
+
+def _read_only(array: Array) -> Array:
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _kind(value: Any) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from p2pfl.learner.arrays import as_numbers
 from p2pfl.learner.engines.base import (
     Evaluation,
     Training,
@@ -57,6 +58,26 @@ class NumpyEngine:
         )
 
 
+def make_initial(task: NumpyTask, seed: int, blamed: Blamed) -> Floats:
+    """Return the common start, float32[d].
+
+    Raises:
+        LearningError: the task gives none.
+    """
+    with blamed.faults():
+        given = task.initial_vector(seed)
+    which, remedy = f"task {blamed.task!r}: its initial_vector", "return finite float32[d]"
+    if given is None or isinstance(given, (str, bytes)):
+        kind = "nothing" if given is None else f"of type {type(given).__name__}"
+        raise LearningError(f"{which} is {kind}, no vector; {remedy}")
+    initial = as_numbers(given, f"{which}'s entries", remedy).array.astype(np.float32)
+    if initial.ndim != 1 or not len(initial):
+        raise LearningError(f"{which} has shape {list(initial.shape)}; {remedy}")
+    if not np.isfinite(initial).all():
+        raise LearningError(f"{which} is not finite; {remedy}")
+    return initial
+
+
 def try_numpy_task(
     task: NumpyTask,
     initial: Floats,
@@ -83,6 +104,17 @@ def try_numpy_task(
             raise LearningError(
                 f"task {blamed.task!r}: its step() returned {type(loss).__name__}; return the"
                 " batch's loss, a number"
+            )
+        if not np.isfinite(loss):
+            raise LearningError(
+                f"task {blamed.task!r}: its step() gives the loss {loss:g} at the start{where}; see"
+                " step() for log, division or root of 0, and the scale of the inputs"
+            )
+        if not np.isfinite(vector).all():
+            raise LearningError(
+                f"task {blamed.task!r}: its step() at a rate of 0 makes the model"
+                f" {vector[~np.isfinite(vector)][0]:g}{where}; see step() for a gradient that is"
+                " not finite"
             )
     with blamed.faults(" on the test rows"), np.errstate(all="ignore"):
         metrics = task.evaluate(initial.copy(), test.inputs, test.targets)

@@ -88,7 +88,9 @@ class VmapEngine:
         with one_torch_thread():
             try:
                 keeps_bits = self._stackable(min(batch_size, len(data.train.inputs)))
-            except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+            except LearningError:
+                raise
+            except Exception as error:  # The task's code may raise anything where it is stacked.
                 if "random operation" in str(error):
                     raise LearningError("its steps draw random numbers") from None
                 reason = " ".join(str(error).split())[:80]

@@ -16,18 +16,28 @@ Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 
 
+def _row_count(values: Any) -> int | None:
+    """Count rows; None where that cannot be told here: the learner checks what it is given."""
+    try:
+        return int(values.shape[0]) if hasattr(values, "shape") else len(values)
+    except (TypeError, IndexError):
+        return None
+
+
 @dataclass(frozen=True)
 class Rows:
-    """Examples: `inputs` [n, ...] and `targets` [n, ...], row by row."""
+    """Examples: `inputs` [n, ...] and `targets` [n, ...], row by row.
+
+    NumPy arrays, or what becomes one: tensors, lists, data frames, sparse matrices.
+    """
 
     inputs: Array
     targets: Array
 
     def __post_init__(self) -> None:
-        if len(self.inputs) != len(self.targets):
-            raise ValueError(
-                f"{len(self.inputs)} rows of inputs but {len(self.targets)} of targets"
-            )
+        counts = [_row_count(self.inputs), _row_count(self.targets)]
+        if None not in counts and counts[0] != counts[1]:
+            raise ValueError(f"{counts[0]} rows of inputs but {counts[1]} of targets")
 
 
 @dataclass(frozen=True)
@@ -89,21 +99,12 @@ class Task(ABC):
         return classification_metrics(outputs, targets)
 
     def travelling(self, model: "torch.nn.Module") -> Sequence[str]:
-        """Name the tensors that travel between peers, and train; all others stay as they began.
+        """Name the tensors that travel between peers, and train; all others stay a peer's own.
 
-        Unless overridden: parameters that require a gradient, tied ones once, then the buffers
-        of floating point, but for statistics of normalisation layers: these stay each peer's own.
+        Unless overridden: parameters that require a gradient, tied ones once. Buffers do not
+        travel: most are constants, such as tables of positions, or tell of a peer's own rows.
         """
-        from p2pfl.learner.statistics import statistics_of
-
-        own = statistics_of(model)
-        trainable = [name for name, value in model.named_parameters() if value.requires_grad]
-        buffers = [
-            name
-            for name, value in model.named_buffers()
-            if value.is_floating_point() and name not in own
-        ]
-        return trainable + buffers
+        return [name for name, value in model.named_parameters() if value.requires_grad]
 
 
 class NumpyTask(ABC):

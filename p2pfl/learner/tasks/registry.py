@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from p2pfl.learner.errors import LearningError
+from p2pfl.learner.errors import Blamed, LearningError, one_line
 from p2pfl.learner.tasks.base import NumpyTask, Task
 
 
@@ -119,10 +119,9 @@ def _imported(name: str, folder: Path | None) -> type[Task] | type[NumpyTask]:
     place = f" from {folder}" if folder else ""
     try:
         module = import_own(module_name, folder)
-    except Exception as error:
-        raise LearningError(
-            f"task {name!r} cannot be imported{place}: {type(error).__name__}: {error}"
-        ) from error
+    except (Exception, SystemExit) as error:  # A script may end itself.
+        told = f"{type(error).__name__}: {one_line(error)}{Blamed(name).place(error)}"
+        raise LearningError(f"task {name!r} cannot be imported{place}: {told}") from error
     found = getattr(module, class_name, None)
     if not (inspect.isclass(found) and issubclass(found, (Task, NumpyTask))):
         fault = "is no subclass of Task or NumpyTask" if found is not None else "is not there"
