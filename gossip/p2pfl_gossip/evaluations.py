@@ -6,6 +6,7 @@ from p2pfl_gossip import events
 from p2pfl_gossip.actions import Action, LocalProtocolError, Report, Vector
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.learning import Evaluate, Evaluated
+from p2pfl_gossip.own_state import OwnState
 from p2pfl_gossip.peer_state import PeerSettings
 from p2pfl_gossip.records import Record
 
@@ -17,8 +18,9 @@ class Evaluations:
         under_way: how many have not ended.
     """
 
-    def __init__(self, settings: PeerSettings, desk: Desk) -> None:
+    def __init__(self, settings: PeerSettings, own: OwnState, desk: Desk) -> None:
         self.under_way = 0
+        self._own = own
         self._settings, self._desk = settings, desk
 
     def evaluate(self, round_: int, vector: Vector) -> list[Action]:
@@ -28,7 +30,7 @@ class Evaluations:
             return []
         self.under_way += 1
         done, failed = partial(self._on_evaluated, round_), partial(self._on_failed, round_)
-        return [self._desk.work(Evaluate(round_, vector), done, failed)]
+        return [self._desk.work(Evaluate(round_, vector, self._own.arrays), done, failed)]
 
     def _on_evaluated(self, round_: int, _now_s: float, result: Record) -> list[Action]:
         if not isinstance(result, Evaluated):

@@ -5,6 +5,7 @@ it late, in a batch with others', and a restarted peer does not repeat it with o
 """
 
 from p2pfl_gossip.actions import Job, Vector
+from p2pfl_gossip.own_state import NOTHING, Arrays
 from p2pfl_gossip.records import Record
 
 
@@ -16,11 +17,13 @@ class Train(Job, frozen=True):
         vector: float32[d], the model to start from; not changed.
         stream: name of the random stream that draws rows, ``"{seed}/{peer}/{incarnation}/train/
             {round}"``: the same name gives the same draws, on any machine.
+        own: what the peer's last training left for this one, by name; not changed.
     """
 
     round: int
     vector: Vector
     stream: str
+    own: Arrays = NOTHING
 
 
 class Trained(Record, frozen=True):
@@ -30,11 +33,13 @@ class Trained(Record, frozen=True):
         vector: float32[d], the trained model, all finite; read-only.
         sample_count: rows of the peer's own data, at least 1: its weight in weighted averages.
         loss: mean training loss over the steps of this job.
+        own: what the peer keeps for its next training, and sends to nobody: float32, by name.
     """
 
     vector: Vector
     sample_count: int
     loss: float
+    own: Arrays = NOTHING
 
 
 class WorkFailed(Record, frozen=True):
@@ -47,10 +52,17 @@ class WorkFailed(Record, frozen=True):
 
 
 class Evaluate(Job, frozen=True):
-    """Measure a model on held-out data: `vector` float32[d], of the end of `round`."""
+    """Measure a model on held-out data.
+
+    Attributes:
+        round: the round that gave the model.
+        vector: float32[d], the model.
+        own: what the peer keeps of its own, which may be a part of the model that it uses.
+    """
 
     round: int
     vector: Vector
+    own: Arrays = NOTHING
 
 
 class Evaluated(Record, frozen=True):

@@ -17,6 +17,7 @@ from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.evaluations import Evaluations
 from p2pfl_gossip.learning import Train, Trained
 from p2pfl_gossip.other_rounds import OtherRounds
+from p2pfl_gossip.own_state import OwnState
 from p2pfl_gossip.peer_records import PeerRecords
 from p2pfl_gossip.peer_state import PeerSettings, Position, State
 from p2pfl_gossip.plain_rejoining import PlainRejoining
@@ -56,8 +57,9 @@ class Rounds:
         self.is_masked = isinstance(self.averaging, CertifiedAveraging)
         self.others = OtherRounds(roster)
         self.rejoining = self._make_rejoining(index)
-        self._records = PeerRecords(settings, self.position)
-        self._evaluations = Evaluations(settings, desk.sub(self._finish_after))
+        self._own = OwnState()
+        self._records = PeerRecords(settings, self.position, self._own)
+        self._evaluations = Evaluations(settings, self._own, desk.sub(self._finish_after))
         self._training: Ticket | None = None
         self._pause_asked = False
 
@@ -128,7 +130,7 @@ class Rounds:
         position.enter(State.TRAINING)
         position.round_began_s = now_s
         stream = f"{self._streams}/train/{position.round}"
-        job = Train(position.round, position.vector, stream)
+        job = Train(position.round, position.vector, stream, self._own.arrays)
         work = self._desk.work(job, self._on_trained, self._on_training_failed)
         self._training = work.ticket
         return [Report(events.RoundStarted(position.round)), work]
@@ -139,6 +141,7 @@ class Rounds:
         if self.is_masked and _is_same(result.vector, self.position.vector):
             # It may be the very vector that an earlier session had.
             return self._on_training_failed(now_s, "it changed nothing")
+        self._own.take(result.own)
         weight = result.sample_count if self._settings.weigh_by_samples else 1.0
         started = Report(events.AveragingStarted(self.position.round, result.loss))
         return [started, *self._average(now_s, result.vector, weight)]

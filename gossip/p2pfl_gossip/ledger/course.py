@@ -36,6 +36,7 @@ from p2pfl_gossip.ledger.seat import Seat
 from p2pfl_gossip.ledger.sessions import Sessions, SumEnded
 from p2pfl_gossip.ledger.signing import Signing
 from p2pfl_gossip.ledger.standing import Standing
+from p2pfl_gossip.own_state import Arrays, OwnState
 from p2pfl_gossip.records import Record
 
 
@@ -73,6 +74,7 @@ class Course:
         signing: of entries.
         sessions: the masked sums.
         evidence: who was proven to lie.
+        own: what we keep of our own from training to training.
         streams: names the random streams of our training.
         charters: digests of approved charters that replace the present one.
         progressed: is called where time alone has moved us.
@@ -96,6 +98,7 @@ class Course:
         signing: Signing,
         sessions: Sessions,
         evidence: EvidenceBook,
+        own: OwnState,
         *,
         streams: str,
         charters: Collection[bytes],
@@ -104,7 +107,7 @@ class Course:
         self._seat, self._standing, self._history, self._heads = seat, standing, history, heads
         self._adverts, self._patience = adverts, patience
         self._signing, self._sessions, self._streams = signing, sessions, streams
-        self._evidence = evidence
+        self._evidence, self._own = evidence, own
         self._made: tuple[SumEnded, ModelMade] | None = None  # Waits for evidence.
         self._charters, self._progressed = charters, progressed
         self.stage = Stage.STARTING
@@ -114,6 +117,7 @@ class Course:
         self.causes: dict[PeerId, Cause] = {}
         self._update: Update | None = None
         self._training: tuple[Ticket, EntryStep] | None = None
+        self._left: Arrays = {}  # By the training that an update is being made of.
         self._failed_round = 0  # The round for which training gave nothing.
         self._is_lost = self._is_timed = False
         self._may_lag = False  # Whether the higher head of others was waited for in vain.
@@ -220,7 +224,7 @@ class Course:
             self._told_height = height
             seat.report(events.RoundStarted(height))
         stream = f"{self._streams}/train/{self.round}"
-        job = Train(height, self._heads.vector, stream)
+        job = Train(height, self._heads.vector, stream, self._own.arrays)
         ticket = seat.work(job, self._on_trained, self._on_training_failed)
         self._training = (ticket, head)
         self._patience.begin(self.round)
@@ -237,6 +241,7 @@ class Course:
         assert self._training is not None
         head, seat = self._training[1], self._seat
         seat.report(events.AveragingStarted(head.entry.height, result.loss))
+        self._left = result.own
         job = MakeUpdate(self._heads.vector, result.vector, seat.epoch.charter.clip)
         self._training = (seat.work(job, self._on_update), head)
 
@@ -247,6 +252,8 @@ class Course:
         if made.is_zero:
             self._fail(head, "it changed nothing")
             return
+        self._own.take(self._left)
+        self._seat.keep(self._own.records())
         clip = self._seat.epoch.charter.clip
         if made.norm > clip:
             self._seat.report(events.UpdateShrunk(head.entry.height, made.norm, clip))

@@ -36,6 +36,7 @@ from p2pfl_gossip.ledger.succession import Succession
 from p2pfl_gossip.masked_sum.core import Blame
 from p2pfl_gossip.masked_sum.group_sum import GroupSum
 from p2pfl_gossip.masked_sum.messages import SumDigest
+from p2pfl_gossip.own_state import OwnState
 from p2pfl_gossip.peer_state import PeerSettings
 
 
@@ -110,6 +111,8 @@ class Life:
         evidence = EvidenceBook(seat, sessions.name_of)
         evidence.restore(records)
         self.succession = Succession(seat, history)
+        own = OwnState()
+        own.restore(records)
         course = Course(
             seat,
             standing,
@@ -120,6 +123,7 @@ class Life:
             signing,
             sessions,
             evidence,
+            own,
             streams=streams,
             charters=self.succession.charters,
             progressed=self.progress,
@@ -138,7 +142,7 @@ class Life:
             course,
         )
         self._settings, self._closed = settings, closed
-        self._evaluations = Evaluations(settings, seat.desk.sub(self._finish_after))
+        self._evaluations = Evaluations(settings, own, seat.desk.sub(self._finish_after))
         self._starting: Starting | None = None
         self.is_finished = False
 

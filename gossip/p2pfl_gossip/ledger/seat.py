@@ -12,6 +12,7 @@ from p2pfl_gossip.actions import (
     Persist,
     Report,
     Send,
+    Vector,
 )
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.ledger.certificates import sign
@@ -79,7 +80,7 @@ class Seat:
         for rank in self.others:
             self.send(rank, message)
 
-    def keep(self, records: Mapping[str, bytes]) -> None:
+    def keep(self, records: Mapping[str, bytes | Vector | None]) -> None:
         """Keep records, if there are any, before what follows."""
         if records:
             self.actions.append(Persist(dict(records)))

@@ -24,7 +24,8 @@ MODELS_KEPT = 3
 class OwnModelStays(Checker):
     """No model that an honest peer trained leaves it in the open, where models are hidden.
 
-    Looks for runs of entries of it, bit for bit, in every frame and body that the peer sends.
+    Nor does what the peer keeps of its own. Looks for runs of entries of both, bit for bit, in
+    every frame and body that the peer sends.
     """
 
     actions = (Send, SendBulk, Work)
@@ -42,7 +43,10 @@ class OwnModelStays(Checker):
         started = self._starts.pop((host, ticket), None)
         if isinstance(result, Trained) and started is not None:
             kept = self._probes.setdefault(host, [])
-            kept.append((started[0], probes_of(result.vector, started[1])))
+            probes = probes_of(result.vector, started[1])
+            for array in result.own.values():
+                probes += probes_of(array.reshape(-1), np.zeros(array.size, np.float32))
+            kept.append((started[0], probes))
             del kept[:-MODELS_KEPT]
 
     def on_action(self, now_s: float, host: int, action: Action) -> None:
@@ -67,8 +71,8 @@ class OwnModelStays(Checker):
         for round_, probes in self._probes[host]:
             if any(probe in data for probe in probes):
                 raise Violation(
-                    f"peer {host} sends entries of the model that it trained in round {round_},"
-                    f" in the open, as {type(message).__name__}"
+                    f"peer {host} sends entries of the model that it trained in round {round_}, or"
+                    f" of its own state, in the open, as {type(message).__name__}"
                 )
 
 

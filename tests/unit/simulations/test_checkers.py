@@ -430,9 +430,9 @@ def test_who_has_not_finished_is_named() -> None:
     checker.on_end(9.0)
 
 
-def trained(checker: Checker, host: int, model: Vector, ticket: int = 3) -> None:
+def trained(checker: Checker, host: int, model: Vector, ticket: int = 3, **own: Any) -> None:
     checker.on_action(0.0, host, Work(ticket, Train(0, vector(0), "")))
-    checker.on_input(0.0, host, "on_work_done", (ticket, Trained(model, 1, 0.0)))
+    checker.on_input(0.0, host, "on_work_done", (ticket, Trained(model, 1, 0.0, **own)))
 
 
 BODIES: dict[str, Callable[[Vector], Any]] = {
@@ -450,6 +450,13 @@ class TestOwnModelStays:
         parts = BODIES[form](vector(1))
         with pytest.raises(Violation, match="peer 0 sends entries of the model that it trained"):
             checker.on_action(0.0, 0, SendBulk(PEERS[1], ModelHeader(1), parts, 64))
+
+    def test_a_body_that_holds_what_is_its_own_is_found(self) -> None:
+        checker = begun(OwnModelStays())
+        trained(checker, 0, vector(1), own={"head": vector(2).reshape(4, 4)})
+        body = SendBulk(PEERS[1], ModelHeader(1), (vector(2),), 64)
+        with pytest.raises(Violation, match="or of its own state"):
+            checker.on_action(0.0, 0, body)
 
     def test_others_and_liars_and_the_open_may(self) -> None:
         checker = begun(OwnModelStays())
