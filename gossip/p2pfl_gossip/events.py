@@ -137,11 +137,14 @@ class UpdateShrunk(Event, frozen=True):
         round: the height that it is for.
         norm: its L2 norm; for its own operator only.
         clip: the largest norm.
+        vector: the update as it was shrunk, so that the driver can name the tensor that most of it
+            is in; for measuring only, never logged.
     """
 
     round: int
     norm: float
     clip: float
+    vector: Vector | None = None
 
 
 class SitsOut(Event, frozen=True):

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -206,10 +206,8 @@ def _screen(status: dict[str, Any]) -> Group:
     if any(name.startswith("masked_sums") for name in counts):
         summed, aborted = (counts.get(f"masked_sums_{how}", 0) for how in ("summed", "aborted"))
         rows.append(("masked sums", f"{plural(summed, 'sum')}, {aborted} aborted"))
-    rows += [
-        ("clipped", f"{name}: {it['values']} of {it['of']} values beyond averaging.clip")
-        for name, it in status["clipped"].items()
-    ]
+    rows += [("clipped", _clipped(name, it)) for name, it in status["clipped"].items()]
+    rows += [("lost", _lost(it)) for it in status["lossy"]]
     rows += [("differs", told) for told in status["differing"].values()]
     traffic = status["traffic"]
     sent, received = (data_size(traffic.get(f"bytes_{way}", 0)) for way in ("sent", "received"))
@@ -233,6 +231,23 @@ def _screen(status: dict[str, Any]) -> Group:
         for pair in status["pairs_without_link"]
     ]
     return Group(head, grid, Text(), members, *pairs)
+
+
+def _clipped(tensor: str, of: Mapping[str, Any]) -> str:
+    told = f"{tensor}: {of['values']} of {of['of']} values beyond averaging.clip"
+    return f"{told}, up to {of['largest']:.3g}"
+
+
+def _lost(loss: Mapping[str, Any]) -> str:
+    """Say what was lost of a peer's own, in how many rounds, and the largest value of it."""
+    from p2pfl.group.lossy import KINDS
+
+    told = f"{KINDS[loss['kind']]} in {plural(loss['rounds'], 'round')}"
+    if loss["tensor"]:
+        told += f" ({loss['tensor']})"
+    if loss["largest"]:
+        told += f", up to {loss['largest']:.3g}, cut to {loss['limit']:g}"
+    return told
 
 
 def _own_part(latest: dict[str, Any], counts: dict[str, int]) -> list[tuple[str, str]]:

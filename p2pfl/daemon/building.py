@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 from p2pfl.daemon.errors import MembershipError
-from p2pfl.group.averaging import AveragingError, Group, make_averaging, peer_settings
+from p2pfl.group.averaging import AveragingError, Group, clip_of, make_averaging, peer_settings
 from p2pfl.group.cohort_sizes import with_cohort_size
 from p2pfl.group.roster_charter import founding_epoch
 from p2pfl.group.roster_file import RosterFile, group_id
@@ -106,6 +106,7 @@ def make_machine(
     Raises:
         AveragingError, RosterError: the averaging settings do not fit the group.
         MembershipError: draws are given outside of a trial.
+        LearningError: the start is beyond what the masked sums carry.
     """
     if draws is not None and roster.draw_seed is None:
         raise MembershipError(
@@ -179,6 +180,7 @@ def _make_opening(
     draws: str | None,
 ) -> Opening:
     """Make a peer that gossips, from before its network opens."""
+    learner.require_start_within(clip_of(roster.averaging))
     members = roster.roster()
     name, initial = group_id(roster), learner.initial_vector()
 

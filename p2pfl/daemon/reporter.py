@@ -7,16 +7,17 @@ its digest is logged, at level debug.
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from p2pfl.daemon.links import DIAL_RATE, NOT_YET, OTHER_GROUP, UP
 from p2pfl.daemon.measures import RoundTimes
 from p2pfl.daemon.recording import fields_of
-from p2pfl.daemon.sentences import describe, describe_clipped, describe_reason, snake_case
+from p2pfl.daemon.sentences import DEBUG, describe, describe_reason, snake_case
+from p2pfl.group.lossy import Loss, Lossy, describe_loss
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip import events
-from p2pfl_gossip.actions import Event, PeerId, Vector
+from p2pfl_gossip.actions import Event, PeerId
 from p2pfl_gossip.ledger.messages import EntrySignature, GroupAdvert
 from p2pfl_gossip.masked_sum.messages import ChunkHeader, SessionMessage
 from p2pfl_gossip.records import Message
@@ -32,36 +33,28 @@ class Reporter:
             `training_failure`: what was told of the last training that failed.
         figures: those of the task, by the names it gives them, of `latest["evaluated_round"]`.
         round_times: how long rounds took.
-        clipped: of each tensor that the last masked sum cut to its clip: entries cut, of how many.
+        lossy: what was lost of the peer's own model or updates; None where nobody looks.
         differing: of each other member that would average something else, in what: a sentence.
         listeners: are told each event as well.
     """
 
     def __init__(
-        self,
-        log: logging.Logger,
-        names: Mapping[PeerId, str],
-        *,
-        clip: float | None = None,
-        count_beyond: Callable[[Vector, float], dict[str, tuple[int, int]]] | None = None,
+        self, log: logging.Logger, names: Mapping[PeerId, str], lossy: Lossy | None = None
     ) -> None:
         """Report on a peer.
 
         Args:
             log: where to.
             names: of the other members.
-            clip: the largest magnitude that a masked sum carries; None without masked sums.
-            count_beyond: of a model and that clip, counts the entries that lie beyond it, by
-                tensor: how many, and how many entries there are.
+            lossy: finds and counts what is lost of the peer's own.
         """
         self.listeners: list[Callable[[Event], None]] = []
         self.counts: Counter[str] = Counter()
         self.latest: dict[str, Any] = {}
         self.figures: dict[str, float] = {}
         self.differing: dict[str, str] = {}
-        self.clipped: dict[str, tuple[int, int]] = {}
-        self._clip, self._count_beyond = clip, count_beyond
-        self._clipped_told: set[str] = set()
+        self.lossy = lossy
+        self._failed_round: int | None = None  # The last whose training failed.
         self._without_own: int | None = None  # The last round that nothing of ours went into.
         self.round_times = RoundTimes()
         self._links: dict[PeerId, str] = dict.fromkeys(names, NOT_YET)  # As they were told last.
@@ -79,9 +72,11 @@ class Reporter:
             self.differing[event.member] = told
         elif isinstance(event, events.MemberAgrees):
             self.differing.pop(event.member, None)
+        losses = self.lossy.take(event) if self.lossy is not None else []
+        if isinstance(event, events.TrainingFailed) and self._has_failed_before(event):
+            level = DEBUG
         self._write(level, kind, told, fields)
-        if isinstance(event, events.MaskedSumEnded) and event.result == "summed":
-            self._note_clipped(event)
+        self._tell_losses(losses, fields)
         for listener in self.listeners:
             listener(event)
 
@@ -112,18 +107,25 @@ class Reporter:
                 self._without_own = event.round
                 self.latest["training_failure"] = describe(event)[1]
 
-    def _note_clipped(self, event: events.MaskedSumEnded) -> None:
-        """Tell of tensors that a masked sum cut, when each is first among them."""
-        if event.vector is None or self._count_beyond is None or self._clip is None:
-            self.clipped = {}
+    def _has_failed_before(self, event: events.TrainingFailed) -> bool:
+        """Tell whether trainings fail one after the other: that is told once, then counted."""
+        before, self._failed_round = self._failed_round, event.round
+        return before is not None and before >= event.round - 1
+
+    def _tell_losses(self, losses: Sequence[Loss], fields: Mapping[str, Any]) -> None:
+        """Warn of what is lost for the first time; further rounds are counted."""
+        if self.lossy is None:
             return
-        self.clipped = self._count_beyond(event.vector, self._clip)
-        if self.clipped.keys() <= self._clipped_told:
-            return
-        self._clipped_told |= self.clipped.keys()
-        told = describe_clipped(self.clipped, self._clip)
-        fields = {"round": event.round, "clipped": {k: list(v) for k, v in self.clipped.items()}}
-        self._write(logging.WARNING, "values_clipped", f"round {event.round}: {told}", fields)
+        at = {"round": fields.get("round")}
+        clipped = [it for it in losses if it.kind == "values_clipped"]
+        if clipped:
+            told = f"round {at['round']}: {self.lossy.describe_clipped()}"
+            beyond = {name: list(it) for name, it in self.lossy.clipped.items()}
+            self._write(logging.WARNING, "values_clipped", told, at | {"clipped": beyond})
+        for loss in losses:
+            if loss.kind in ("weight_capped", "update_shrunk"):
+                told = f"round {at['round']}: {describe_loss(loss)}"
+                self._write(logging.WARNING, f"{loss.kind}_first", told, at | loss._asdict())
 
     def on_link(self, peer: PeerId, *, up: bool, reason: str) -> None:
         """Log a link that came or went, once: what each dial in between fails by is no news."""

@@ -1,15 +1,12 @@
 """What a peer's events say to people: a sentence each, and how loud."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event
 from p2pfl_gossip.description import Difference
-
-CLIPPED_NAMED_MAX = 4
-"""Tensors of a line that tells of a clip; status and metrics have all."""
 
 DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
 
@@ -72,20 +69,6 @@ def _waits(event: events.OpeningWaits) -> str:
     for_what = "to reveal their secrets" if event.needs == "secret" else "to be ready"
     more = f" and {event.count - len(event.members)} more" * (event.count > len(event.members))
     return f"waits for {', '.join(event.members)}{more} {for_what}"
-
-
-def describe_clipped(tensors: Mapping[str, tuple[int, int]], clip: float) -> str:
-    """Say which tensors lost values to the clip of a masked sum: entries cut, of how many."""
-    named = [
-        f"{count} of {size} values of {name}"
-        for name, (count, size) in list(tensors.items())[:CLIPPED_NAMED_MAX]
-    ]
-    more = len(tensors) - len(named)
-    others = f", and some of {more} tensors more," if more else ""
-    return (
-        f"{', '.join(named)}{others} were beyond averaging.clip = {clip:g}, and cut to it: raise"
-        " the clip in a new roster, or keep statistics local (docs/tasks.md)"
-    )
 
 
 def describe_change(found: Difference) -> str:
@@ -157,12 +140,8 @@ _SENTENCES: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     events.Finished: (INFO, lambda it: f"finished after {it.round} rounds"),
     events.Left: (INFO, lambda it: f"left in round {it.round}"),
     events.UpdateShrunk: (
-        WARNING,
-        lambda it: (
-            f"round {it.round}: our update has the norm {it.norm:.3g}, and counts as one of"
-            f" averaging.clip = {it.clip:g}: train less in a round, or raise the clip in a new"
-            " roster"
-        ),
+        DEBUG,
+        lambda it: f"round {it.round}: our update, of the norm {it.norm:.3g}, was shrunk",
     ),
     events.SitsOut: (
         WARNING,

@@ -36,8 +36,8 @@ from p2pfl.daemon.recording import recorder
 from p2pfl.daemon.reporter import Reporter
 from p2pfl.daemon.sentences import describe_change
 from p2pfl.daemon.standing import PeerStanding
+from p2pfl.group.lossy import Lossy
 from p2pfl.group.roster_file import RosterFile, group_id, read_roster
-from p2pfl.group.settings import CohortSettings
 from p2pfl.learner.learner import Learner
 from p2pfl.libp2p import Host
 from p2pfl.store.journal import Records, Store
@@ -129,8 +129,7 @@ def run_peer(
             for place, member in enumerate(roster.members)
             if place != index
         }
-        clip = roster.averaging.clip if isinstance(roster.averaging, CohortSettings) else None
-        reporter = Reporter(log, others, clip=clip, count_beyond=learner.count_beyond)
+        reporter = Reporter(log, others, Lossy(learner, roster.averaging))
         switch_interval_s = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         try:

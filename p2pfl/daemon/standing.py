@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from p2pfl.daemon import measures as measuring
@@ -12,7 +13,9 @@ from p2pfl.daemon.lookout import Lookout
 from p2pfl.daemon.measures import Snapshot, counter, gauge
 from p2pfl.daemon.recording import Sent
 from p2pfl.daemon.reporter import Reporter
+from p2pfl.group.lossy import Counted
 from p2pfl.group.roster_file import RosterFile
+from p2pfl.learner.learner import Beyond
 from p2pfl.libp2p import Host
 from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip.ledger.meeting import Meeting
@@ -59,9 +62,13 @@ class PeerStanding:
             "latest": dict(self._reporter.latest),
             "figures": dict(self._reporter.figures),
             "clipped": {
-                name: {"values": count, "of": size}
-                for name, (count, size) in self._reporter.clipped.items()
+                name: {"values": it.values, "of": it.size, "largest": it.largest}
+                for name, it in self._clipped().items()
             },
+            "lossy": [
+                {"kind": kind, "tensor": tensor, **asdict(it)}
+                for (kind, tensor), it in self._lossy().items()
+            ],
             "differing": dict(self._reporter.differing),
             "counts": dict(self._reporter.counts),
             "traffic": dict(self._links.counters),
@@ -108,8 +115,18 @@ class PeerStanding:
             gauge(
                 "clipped_values",
                 "Values that the last masked sum cut to averaging.clip, by tensor.",
-                {name: float(count) for name, (count, _) in reporter.clipped.copy().items()},
+                {name: float(it.values) for name, it in self._clipped().items()},
                 "tensor",
+            ),
+            counter(
+                "lossy",
+                "Rounds in which values, weight, update or training of this peer were cut or lost,"
+                " by kind and tensor.",
+                {
+                    f"{kind} {tensor}".strip(): float(it.rounds)
+                    for (kind, tensor), it in self._lossy().items()
+                },
+                "what",
             ),
             gauge("link", "1 where a link to the member stands, 0 where not.", up, "member"),
             gauge(
@@ -156,6 +173,12 @@ class PeerStanding:
         if (loss := reporter.latest.get("training_loss")) is not None:
             measures.append(gauge("training_loss", "Loss of the newest training.", loss))
         return Snapshot(self._machine.state not in ("new", "left"), measures)
+
+    def _clipped(self) -> dict[str, Beyond]:
+        return {} if self._reporter.lossy is None else self._reporter.lossy.clipped.copy()
+
+    def _lossy(self) -> dict[tuple[str, str], Counted]:
+        return {} if self._reporter.lossy is None else self._reporter.lossy.counts.copy()
 
     def _up_s(self) -> float:
         return time.monotonic() - self._began_s

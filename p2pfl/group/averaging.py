@@ -79,6 +79,16 @@ class Group:
     )
 
 
+def clip_of(settings: AveragingSettings) -> float | None:
+    """Return the largest magnitude that masked sums of whole models carry; None without them.
+
+    A group's clip is of the norm of an update, and is none of these.
+    """
+    if isinstance(settings, CohortSettings) and settings.masking != "none":
+        return settings.clip
+    return None
+
+
 def make_averaging(settings: AveragingSettings, group: Group) -> MakeAveraging:
     """Return a function that makes the averaging machine of a peer.
 

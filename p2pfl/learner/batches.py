@@ -9,15 +9,21 @@ from p2pfl.learner.streams import Integers, integers_below, permutations, raw_dr
 
 
 class BatchPlan:
-    """The steps of one training job on a peer with `row_count` rows: a function of that alone."""
+    """The steps of one training job on a peer with `row_count` rows: a function of that alone.
+
+    A last batch of one row is left out of an epoch that has others, whatever `drop_last` says:
+    batch norm has no variance of one row, and such a step goes by one row as others go by all of
+    theirs. Which row that is differs from epoch to epoch.
+    """
 
     def __init__(self, training: TrainingSettings, row_count: int) -> None:
         size = training.batch_size
         self.row_count = row_count
         self._with_replacement = training.sampling == "replacement"
         per_epoch = -(-row_count // size)
-        if training.drop_last and row_count > size:
-            per_epoch = row_count // size
+        left = row_count % size
+        if left and row_count > size and (training.drop_last or left == 1):
+            per_epoch -= 1
         # Fitted to seconds, it is a function of the peer's speed as well: see `Learner.fit`.
         self.steps = training.steps or (training.epochs or 1) * per_epoch
         if self._with_replacement:

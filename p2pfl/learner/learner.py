@@ -1,14 +1,15 @@
 """The learner: does the jobs that peers ask for, on their own rows."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from p2pfl.learner.batches import BatchPlan
 from p2pfl.learner.engines.base import Engine, Evaluation, Training
-from p2pfl.learner.errors import Blamed
+from p2pfl.learner.errors import Blamed, LearningError
 from p2pfl.learner.partitions import Partition, count_labels, make_partition, pool
 from p2pfl.learner.rows import check_data
 from p2pfl.learner.settings import LearningSettings, TrainingSettings
@@ -19,6 +20,28 @@ from p2pfl.learner.tasks.registry import make_task
 from p2pfl_gossip.actions import Job, Vector
 from p2pfl_gossip.description import Description, Tensor, describe_tensor, fingerprint
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
+
+
+class Beyond(NamedTuple):
+    """Entries of a tensor beyond a limit: how many, of how many, and the largest magnitude."""
+
+    values: int
+    size: int
+    largest: float
+
+
+NAMED_MAX = 4
+"""Tensors that one line names; of more their number is told."""
+
+
+def describe_beyond(tensors: Mapping[str, Beyond]) -> str:
+    """Name tensors with entries beyond a limit, as part of a sentence."""
+    named = [
+        f"{it.values} of {it.size} values of {name} (up to {it.largest:.3g})"
+        for name, it in list(tensors.items())[:NAMED_MAX]
+    ]
+    more = len(tensors) - len(named)
+    return ", ".join(named) + (f", and some of {more} tensors more" if more else "")
 
 
 class Learner:
@@ -73,20 +96,47 @@ class Learner:
         """
         return self._to_arrays(vector.astype(np.float32, copy=False))
 
-    def count_beyond(self, vector: Vector, limit: float) -> dict[str, tuple[int, int]]:
-        """Count a model's entries of magnitude above `limit`, by tensor.
+    def count_beyond(self, vector: Vector, limit: float) -> dict[str, Beyond]:
+        """Count a model's entries of magnitude above `limit`, by the tensors that have some."""
+        found = {}
+        for name, part in self._parts(vector):
+            magnitudes = np.abs(part)
+            count = int(np.count_nonzero(magnitudes > limit))
+            if count:
+                found[name] = Beyond(count, len(part), float(magnitudes.max()))
+        return found
 
-        Returns:
-            of each tensor that has such entries, in order: how many, and how many entries it has.
-        """
-        found, start = {}, 0
+    def largest_part(self, update: Vector) -> tuple[str, float]:
+        """Name the tensor with the largest norm in an update, and its share of the whole norm."""
+        norms = [
+            (float(np.linalg.norm(part.astype(np.float64))), name)
+            for name, part in self._parts(update)
+        ]
+        whole = math.sqrt(sum(norm**2 for norm, _ in norms))
+        largest, name = max(norms, key=lambda it: it[0])
+        return name, largest / whole if whole else 0.0
+
+    def _parts(self, vector: Vector) -> Iterator[tuple[str, Vector]]:
+        """Yield each tensor's entries, by name."""
+        start = 0
         for tensor in self.description.tensors:
             size = math.prod(tensor.shape)
-            count = int(np.count_nonzero(np.abs(vector[start : start + size]) > limit))
-            if count:
-                found[tensor.name] = (count, size)
+            yield tensor.name, vector[start : start + size]
             start += size
-        return found
+
+    def require_start_within(self, clip: float | None) -> None:
+        """Refuse a start that masked sums of whole models would cut; None where there are none.
+
+        Raises:
+            LearningError: entries of it are of a magnitude above `clip`; the line names tensors.
+        """
+        beyond = {} if clip is None else self.count_beyond(self._initial, clip)
+        if beyond:
+            raise LearningError(
+                f"task {self._blamed.task!r}: masked sums would cut its initial model to"
+                f" averaging.clip = {clip:g}: {describe_beyond(beyond)}; scale the model down,"
+                " raise averaging.clip, or leave such tensors out of travelling()"
+            )
 
     def sample_count(self, peer: int) -> int:
         """Return how many rows a peer trains on, at least 1."""

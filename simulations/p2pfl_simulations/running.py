@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from p2pfl.group.averaging import clip_of
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl_gossip.actions import Machine, Vector
 from p2pfl_gossip.learning import Evaluate, Evaluated
@@ -169,6 +170,7 @@ class Simulation:
         self._scenario, self._learner, self._tell = scenario, learner, tell
         self._checkers = tuple(checkers)
         self._stopwatch = Stopwatch()
+        learner.require_start_within(clip_of(scenario.averaging))
         roster, initial = make_roster(scenario), learner.initial_vector()
         queue = EventQueue()
         speeds = Speeds(scenario, learner.steps)

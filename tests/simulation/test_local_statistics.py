@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from p2pfl.learner.errors import LearningError
 from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
 from p2pfl_gossip.events import MaskedSumEnded
 from p2pfl_simulations import make_scenario, run
@@ -29,6 +30,12 @@ class Raw(Task):
 class Travelling(Raw):
     def travelling(self, model):
         return [*super().travelling(model), "0.running_mean", "0.running_var"]
+
+class Large(Raw):
+    def model(self):
+        model = super().model()
+        nn.init.constant_(model[3].bias, -70.0)
+        return model
 """
 
 
@@ -75,3 +82,9 @@ def test_statistics_that_are_made_travel_are_cut_and_that_is_seen(
     for report in reports:
         assert report.clipped == 16  # All means and variances.
         assert np.count_nonzero(np.abs(np.asarray(report.vector)) > 8) == 16
+
+
+def test_a_start_that_masked_sums_would_cut_is_refused(tmp_path: Path) -> None:
+    told = r"task 'raw_task:Large': masked sums would cut its initial model to averaging.clip = 8:"
+    with pytest.raises(LearningError, match=told + r" 3 of 3 values of 3.bias \(up to 70\)"):
+        ran(tmp_path, "Large")

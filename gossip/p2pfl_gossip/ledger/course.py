@@ -256,7 +256,8 @@ class Course:
         self._seat.keep(self._own.records())
         clip = self._seat.epoch.charter.clip
         if made.norm > clip:
-            self._seat.report(events.UpdateShrunk(head.entry.height, made.norm, clip))
+            shrunk = events.UpdateShrunk(head.entry.height, made.norm, clip, made.update)
+            self._seat.report(shrunk)
         self._update = Update(made.update, head)
         self._prepare()
 

@@ -4,6 +4,7 @@ import base64
 import json
 import logging
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,11 @@ from scripted import IDS
 
 from p2pfl.daemon.logs import close_log, open_log
 from p2pfl.daemon.reporter import Reporter
-from p2pfl.daemon.sentences import CLIPPED_NAMED_MAX, NAMED_MAX, describe_clipped
+from p2pfl.daemon.sentences import NAMED_MAX
+from p2pfl.group.lossy import Counted, Lossy
+from p2pfl.group.settings import CohortSettings
+from p2pfl.learner.learner import Beyond, make_learner
+from p2pfl.learner.settings import LearningSettings
 from p2pfl.store.keys import read_keys
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event
@@ -268,56 +273,104 @@ def test_a_member_that_differs_is_told_with_a_remedy(
     assert reporter.differing == {}
 
 
-def summed(round_: int, *values: float) -> events.MaskedSumEnded:
-    """A sum of a model of two tensors of three values, at a clip of 8."""
+TASK = """
+import numpy as np
+from torch import nn
+from p2pfl.learner.tasks import Data, Rows, Task
+class Small(Task):
+    def data(self, d):
+        rows = Rows(np.ones((6, 1), np.float32), np.arange(6) % 3)
+        return Data(rows, rows)
+    def model(self): return nn.Linear(1, 3)
+"""
+
+
+COHORTS = CohortSettings(algorithm="cohorts", cohort_size=5, weight_max=4.0)
+
+
+@pytest.fixture
+def lossy(tmp_path: Path) -> Lossy:
+    """Of a model of two tensors of three values, in cohorts with a clip of 8."""
+    (tmp_path / "small_task.py").write_text(TASK)
+    sys.modules.pop("small_task", None)
+    settings = LearningSettings(task="small_task:Small")
+    learner = make_learner(settings, peer_count=1, seed=1, folder=tmp_path, threads=1)
+    return Lossy(learner, COHORTS)
+
+
+def summed(round_: int, *values: float, is_capped: bool = False) -> events.MaskedSumEnded:
     vector = np.array(values, np.float32)
     clipped = int((abs(vector) > 8).sum())
     return events.MaskedSumEnded(
-        round_, bytes(32), "summed", 5, 5, 0, clipped, False, vector if clipped else None
+        round_, bytes(32), "summed", 5, 5, 0, clipped, is_capped, vector if clipped else None
     )
 
 
-def count_beyond(vector: np.ndarray, limit: float) -> dict[str, tuple[int, int]]:
-    counts = {name: int((abs(vector[at : at + 3]) > limit).sum()) for name, at in PLACES.items()}
-    return {name: (count, 3) for name, count in counts.items() if count}
+def warnings(folder: Path) -> list[str]:
+    return [message for level, message in lines(folder) if level == "warning"]
 
 
-PLACES = {"0.weight": 0, "1.running_mean": 3}
-
-
-def test_values_that_a_sum_cut_are_told_by_tensor_when_it_is_first_among_them(
-    log: logging.Logger, tmp_path: Path
+def test_values_that_a_sum_cut_are_told_once_by_tensor_then_counted(
+    log: logging.Logger, tmp_path: Path, lossy: Lossy
 ) -> None:
-    reporter = Reporter(log, {}, clip=8.0, count_beyond=count_beyond)
-    reporter.on_event(0.0, summed(0, 1, 2, 8, 300, -300, 8))
-    reporter.on_event(0.0, summed(1, 1, 2, 8, 300, -300, 9))
-    assert reporter.clipped == {"1.running_mean": (3, 3)}
+    reporter = Reporter(log, {}, lossy)
+    reporter.on_event(0.0, summed(0, 1, 2, 8, 300, -301, 8))
+    reporter.on_event(0.0, summed(1, 1, 2, 8, 300, -302, 9))
+    assert lossy.clipped == {"bias": Beyond(3, 3, 302.0)}
     reporter.on_event(0.0, summed(2, 1, 9, 8, 300, 3, 3))
-    assert reporter.clipped == {"0.weight": (1, 3), "1.running_mean": (1, 3)}
+    assert lossy.clipped == {"weight": Beyond(1, 3, 9.0), "bias": Beyond(1, 3, 300.0)}
     reporter.on_event(0.0, summed(3, 1, 2, 3, 4, 5, 6))
-    assert reporter.clipped == {}
-    told = [message for level, message in lines(tmp_path) if level == "warning"]
-    assert told == [
-        (
-            "round 0: 2 of 3 values of 1.running_mean were beyond averaging.clip = 8, and cut to"
-            " it: raise the clip in a new roster, or keep statistics local (docs/tasks.md)"
-        ),
-        (
-            "round 2: 1 of 3 values of 0.weight, 1 of 3 values of 1.running_mean were beyond"
-            " averaging.clip = 8, and cut to it: raise the clip in a new roster, or keep statistics"
-            " local (docs/tasks.md)"
-        ),
+    assert lossy.clipped == {}
+    assert lossy.counts == {
+        ("values_clipped", "bias"): Counted(3, 302.0, 8.0),
+        ("values_clipped", "weight"): Counted(1, 9.0, 8.0),
+    }
+    rest = (
+        " were beyond averaging.clip = 8, and cut to it: raise the clip in a new roster, or keep"
+        " such tensors local (docs/tasks.md); further rounds are counted in status and metrics"
+    )
+    assert warnings(tmp_path) == [
+        f"round 0: 2 of 3 values of bias (up to 301){rest}",
+        f"round 2: 1 of 3 values of weight (up to 9), 1 of 3 values of bias (up to 300){rest}",
     ]
-    text = (tmp_path / "peer.log").read_text()
-    assert '"clipped":{"1.running_mean":[2,3]}' in text
-    assert "vector" not in text
-    assert "300" not in text
+    assert "vector" not in (tmp_path / "peer.log").read_text()
 
 
-def test_a_line_names_a_few_of_many_tensors() -> None:
-    tensors = {f"t{k}": (1, 2) for k in range(CLIPPED_NAMED_MAX + 6)}
-    told = describe_clipped(tensors, 8.0)
-    assert told.count("1 of 2 values of t") == CLIPPED_NAMED_MAX
-    assert ", and some of 6 tensors more, were beyond averaging.clip = 8" in told
-    few = dict(list(tensors.items())[:CLIPPED_NAMED_MAX])
-    assert "more" not in describe_clipped(few, 8.0)
+def test_a_weight_that_is_capped_is_told_once(
+    log: logging.Logger, tmp_path: Path, lossy: Lossy
+) -> None:
+    reporter = Reporter(log, {}, lossy)
+    for round_ in range(3):
+        reporter.on_event(0.0, summed(round_, 1, 1, 1, 1, 1, 1, is_capped=True))
+    (told,) = warnings(tmp_path)
+    assert told.startswith("round 0: this peer has more rows than averaging.weight_max = 4, and")
+    assert lossy.counts == {("weight_capped", ""): Counted(3, 0.0, 4.0)}
+
+
+def test_an_update_that_is_shrunk_is_told_once_for_each_tensor_that_most_is_in(
+    log: logging.Logger, tmp_path: Path, lossy: Lossy
+) -> None:
+    reporter = Reporter(log, {}, lossy)
+    for round_, update in enumerate(([0, 0, 3, 1, 0, 0], [0, 0, 2, 1, 0, 0], [0, 0, 1, 2, 0, 0])):
+        vector = np.array(update, np.float32)
+        reporter.on_event(0.0, events.UpdateShrunk(round_, 9.0 + round_, 4.0, vector))
+    told = warnings(tmp_path)
+    assert told[0].startswith(
+        "round 0: our update has the norm 9, most of it in weight, and counts as one of"
+    )
+    assert told[1].startswith("round 2: our update has the norm 11, most of it in bias, and")
+    assert len(told) == 2
+    assert lossy.counts[("update_shrunk", "weight")] == Counted(2, 10.0, 4.0)
+    assert "vector" not in (tmp_path / "peer.log").read_text()
+
+
+def test_trainings_that_fail_one_after_the_other_are_told_once(
+    log: logging.Logger, tmp_path: Path, lossy: Lossy
+) -> None:
+    reporter = Reporter(log, {}, lossy)
+    for round_ in (0, 1, 2, 5):
+        reporter.on_event(0.0, events.TrainingFailed(round_, "the loss became nan"))
+    told = [message for level, message in lines(tmp_path) if level == "error"]
+    assert told == [f"round {it}: training failed: the loss became nan" for it in (0, 5)]
+    assert lossy.counts == {("training_failed", ""): Counted(4, 0.0, 0.0)}
+    assert reporter.latest["training_failure"].startswith("round 5")

@@ -4,10 +4,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from p2pfl.learner import sources
-from p2pfl.learner.learner import make_learner
+from p2pfl.learner.errors import LearningError
+from p2pfl.learner.learner import NAMED_MAX, Beyond, describe_beyond, make_learner
 from p2pfl.learner.settings import LearningSettings
 from p2pfl.learner.sources import sources_of
 from p2pfl.learner.tasks.registry import make_task
@@ -156,4 +158,29 @@ def test_entries_beyond_a_limit_are_counted_by_tensor(tmp_path: Path) -> None:
     vector = learner.initial_vector().copy()
     assert learner.count_beyond(vector, 8.0) == {}
     vector[[3, 19, 20, 23]] = [9, -9, 8, 8.5]
-    assert learner.count_beyond(vector, 8.0) == {"2.weight": (2, 20), "2.bias": (1, 4)}
+    assert learner.count_beyond(vector, 8.0) == {
+        "2.weight": Beyond(2, 20, 9.0),
+        "2.bias": Beyond(1, 4, 8.5),
+    }
+    update = np.zeros_like(vector)
+    update[[0, 20]] = [4, -3]
+    assert learner.largest_part(update) == ("2.weight", 0.8)
+    assert learner.largest_part(np.zeros_like(vector))[1] == 0
+
+
+def test_a_start_beyond_the_clip_of_masked_sums_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "described_g")
+    settings = LearningSettings(task="described_g:Mine", options={"base": 9.0})
+    learner = make_learner(settings, peer_count=1, seed=1, folder=tmp_path, threads=1)
+    beyond = {f"t{k}": Beyond(1, 2, 300.0) for k in range(NAMED_MAX + 6)}
+    assert describe_beyond(beyond).endswith("t3 (up to 300), and some of 6 tensors more")
+    assert "more" not in describe_beyond(dict(list(beyond.items())[:NAMED_MAX]))
+    vector = learner.initial_vector().copy()
+    vector[3] = 70
+    learner.require_start_within(None)
+    learner.require_start_within(8.0)
+    learner._initial = np.asarray(vector, np.float32)
+    learner.require_start_within(70.0)
+    told = r"cut its initial model to averaging.clip = 8: 1 of 20 values of 2.weight \(up to 70\);"
+    with pytest.raises(LearningError, match=told):
+        learner.require_start_within(8.0)
