@@ -87,6 +87,8 @@ class Lossy:
                     self.clipped = self._learner.count_beyond(event.vector, self._clip)
                     for name, it in self.clipped.items():
                         yield Loss("values_clipped", name, it.largest, self._clip)
+                elif event.clipped:  # Of another process, which keeps its model to itself.
+                    yield Loss("values_clipped", limit=self._clip or 0.0)
                 if event.is_weight_capped:
                     yield Loss("weight_capped", limit=self._weight_max)
             case events.UpdateShrunk():

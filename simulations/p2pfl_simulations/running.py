@@ -37,6 +37,7 @@ from p2pfl_simulations.masking import MaskingWorker
 from p2pfl_simulations.modelled import perform_modelled
 from p2pfl_simulations.network import Network
 from p2pfl_simulations.once import Once
+from p2pfl_simulations.results.losses import LossWatcher, in_order
 from p2pfl_simulations.results.participation import participation_rows
 from p2pfl_simulations.results.recorder import Recorder
 from p2pfl_simulations.results.run import ParticipationRow, RoundRow, Run
@@ -183,6 +184,7 @@ class Simulation:
         liars = Liars(scenario, folder)
         self._liars = liars.indices
         self.recorder = Recorder(scenario, self._accuracy, self._on_round, liars.strategies)
+        self._losses = LossWatcher(learner, scenario.averaging, liars.strategies)
         if checkers:
             self._checkers += (CountedOnce(self.recorder.rows, lambda: self.recorder.peers),)
         self.faults = FaultInjector(
@@ -204,7 +206,7 @@ class Simulation:
             workshop=self._workshop,
             duration_s=speeds.duration_s,
             disks=Disks(scenario.disk, seed=scenario.seed),
-            observers=(self.recorder, self.faults, *observers),
+            observers=(self.recorder, self.faults, self._losses, *observers),
             checkers=self._checkers,
         )
         watched = watch(self.world, scenario, initial, liars)
@@ -237,7 +239,8 @@ class Simulation:
             scenario=scenario,
             rounds=self.recorder.rows(),
             peers=self.recorder.peers,
-            events=self.recorder.events,
+            events=in_order(self.recorder.events, self._losses.events),
+            losses=self._losses.rows(),
             sample_counts=[learner.sample_count(peer) for peer in range(scenario.peers)],
             label_counts=learner.label_counts,
             neighbours=self._neighbours(),

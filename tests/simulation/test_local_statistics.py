@@ -11,6 +11,8 @@ from p2pfl.learner.errors import LearningError
 from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
 from p2pfl_gossip.events import MaskedSumEnded
 from p2pfl_simulations import make_scenario, run
+from p2pfl_simulations.results.folder import read_run, write_run
+from p2pfl_simulations.results.summary import loss_sentences, summarise
 
 TASK = """
 import numpy as np
@@ -39,18 +41,21 @@ class Large(Raw):
 """
 
 
-def ran(folder: Path, name: str) -> Any:
+COHORTS = {"algorithm": "cohorts", "cohort_size": 5, "masking": "real"}
+
+
+def ran(folder: Path, name: str, *, rounds: int = 25, averaging: dict[str, Any] = COHORTS) -> Any:
     (folder / "raw_task.py").write_text(TASK)
     sys.modules.pop("raw_task", None)
     scenario = make_scenario(
         {
             "peers": 5,
-            "rounds": 25,
+            "rounds": rounds,
             "learning": {
                 "task": f"raw_task:{name}",
                 "training": {"batch_size": 20, "learning_rate": 0.1},
             },
-            "averaging": {"algorithm": "cohorts", "cohort_size": 5, "masking": "real"},
+            "averaging": averaging,
             "evaluation": {"baselines": []},
         }
     )
@@ -82,9 +87,39 @@ def test_statistics_that_are_made_travel_are_cut_and_that_is_seen(
     for report in reports:
         assert report.clipped == 16  # All means and variances.
         assert np.count_nonzero(np.abs(np.asarray(report.vector)) > 8) == 16
+    rows = {row.tensor: row for row in result.losses}
+    assert set(rows) == {"0.running_mean", "0.running_var"}
+    assert rows["0.running_var"].peers == 5
+    assert rows["0.running_var"].times == 125
+    assert rows["0.running_var"].largest > 600
+    first = [it for it in result.events if it.kind == "values_clipped"]
+    assert len(first) == 10  # Of each peer and tensor once.
+    assert all(it.round == 0 for it in first)
+    (told,) = loss_sentences(summarise(result).losses)
+    assert told.startswith("Values of 0.running_var and 1 tensor more were cut to the clip at 5")
+    assert told.endswith("where 8 counts: raise averaging.clip, or keep such tensors local.")
+    write_run(result, tmp_path / "run")
+    assert read_run(tmp_path / "run").losses == result.losses
 
 
 def test_a_start_that_masked_sums_would_cut_is_refused(tmp_path: Path) -> None:
     told = r"task 'raw_task:Large': masked sums would cut its initial model to averaging.clip = 8:"
     with pytest.raises(LearningError, match=told + r" 3 of 3 values of 3.bias \(up to 70\)"):
         ran(tmp_path, "Large")
+
+
+def test_updates_that_are_shrunk_and_weights_that_are_capped_are_told(tmp_path: Path) -> None:
+    group = ran(tmp_path, "Raw", rounds=2, averaging={"algorithm": "group", "clip": 0.01})
+    (told,) = loss_sentences(group.losses)
+    assert told.startswith("Updates, most of ")
+    assert " were shrunk to the clip at 5 peers, 10 times, up to " in told
+    assert {row.kind for row in group.losses} == {"update_shrunk"}
+    assert sum(row.times for row in group.losses) == 10
+    heavy = {"algorithm": "cohorts", "cohort_size": 5, "weights": "samples", "weight_max": 3}
+    capped = ran(tmp_path, "Raw", rounds=2, averaging=heavy)
+    (told,) = loss_sentences(capped.losses)
+    assert told == (
+        "Rows beyond averaging.weight_max did not count at 5 peers, 10 times: raise"
+        " averaging.weight_max if they are to count in full."
+    )
+    assert [row.limit for row in capped.losses] == [3]

@@ -19,6 +19,7 @@ from p2pfl_simulations.results.run import Run, time_name
 from p2pfl_simulations.results.summary import (
     Summary,
     headline,
+    loss_sentences,
     summarise,
     unfinished_sentence,
     verdict,
@@ -54,6 +55,8 @@ def show_result(console: Console, run: Run, folder: Path) -> None:
         peers = ", ".join(map(str, named[:12])) + (" ..." if len(named) > 12 else "")
         failed = f"Training gave no usable model {summary.failed} times (peers {peers})."
         console.print(Text(failed, style="yellow"))
+    for told in loss_sentences(summary.losses):
+        console.print(Text(told, style="yellow"))
     console.print(_accuracies(summary))
     console.print(_costs(summary))
     _show_participation(console, run)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from p2pfl.group.averaging import clip_of
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl_gossip.actions import Event, Vector
 from p2pfl_gossip.events import RoundEnded, RoundStarted
@@ -17,6 +18,7 @@ from p2pfl_simulations.launch.folders import make_folders
 from p2pfl_simulations.launch.ledgers import furthest, read_ledgers
 from p2pfl_simulations.launch.processes import PeerProcess
 from p2pfl_simulations.launch.testbed import ProcessTestbed
+from p2pfl_simulations.results.losses import LossWatcher, in_order
 from p2pfl_simulations.results.participation import participation_rows
 from p2pfl_simulations.results.recorder import Recorder
 from p2pfl_simulations.results.run import PROCESSES, ParticipationRow, RoundRow, Run
@@ -75,6 +77,7 @@ def launch(
     learner = make_learner(
         scenario.learning, peer_count=scenario.peers, seed=scenario.seed, folder=task_folder
     )
+    learner.require_start_within(clip_of(scenario.averaging))
     folders = make_folders(scenario, peers_folder, task_folder)
     # The names that a simulation's streams have: so both come to the same models.
     draws = str(scenario.seed)
@@ -108,6 +111,7 @@ class _Launch:
         self._checks: tuple[ReportedChecks, ...] = ()
         self._recorder = Recorder(scenario, self._accuracy, self._on_round)
         self._recorder.start(testbed)
+        self._losses = LossWatcher(learner, scenario.averaging)
         self._models = _Models(learner.initial_vector(), scenario.peers)
         faults = scenario.faults.model_copy(
             update={
@@ -142,7 +146,9 @@ class _Launch:
     def run(self) -> bool:
         """Run to the end; return whether KeyboardInterrupt came first."""
         try:
-            self._testbed.run((self._recorder, self._faults, self._models, *self._checks))
+            self._testbed.run(
+                (self._recorder, self._faults, self._losses, self._models, *self._checks)
+            )
         except KeyboardInterrupt:
             return True
         finally:
@@ -163,7 +169,8 @@ class _Launch:
             scenario=scenario,
             rounds=self._recorder.rows(),
             peers=self._recorder.peers,
-            events=self._recorder.events,
+            events=in_order(self._recorder.events, self._losses.events),
+            losses=self._losses.rows(),
             sample_counts=[learner.sample_count(peer) for peer in peers],
             label_counts=learner.label_counts,
             neighbours=[make_peer(peer).partners(scenario.rounds - 1) for peer in peers],

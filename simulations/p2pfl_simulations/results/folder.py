@@ -22,6 +22,7 @@ from safetensors.numpy import load_file, save_file
 from p2pfl_simulations.results.masked_sums import MaskedSums
 from p2pfl_simulations.results.run import (
     EventRow,
+    LossRow,
     ParticipationRow,
     PeerRow,
     RoundRow,
@@ -154,6 +155,7 @@ def read_run(folder: str | Path) -> Run:
                 MaskedSums(**summary["masked_sums"]) if summary.get("masked_sums") else None
             ),
             participation=_participation(summary),
+            losses=[LossRow(**row) for row in summary.get("losses", ())],
             ledger=(folder / LEDGER).read_bytes() if (folder / LEDGER).exists() else None,
         )
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException, SafetensorError) as error:

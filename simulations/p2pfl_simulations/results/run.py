@@ -85,8 +85,9 @@ class EventRow:
 
     `kind`: ``offline`` and ``online`` (detail: churn, dropout, crash, partition ...),
     ``partition`` and ``healed``, ``round_lost``, ``caught_up``, ``training_failed``, ``left``,
-    ``finished``, ``protocol_error``, ``masked_sum_aborted``, ``member_blamed``. `peer` is -1 for
-    the whole network.
+    ``finished``, ``protocol_error``, ``masked_sum_aborted``, ``member_blamed``; of each peer and
+    tensor once, ``values_clipped``, ``weight_capped``, ``update_shrunk``. `peer` is -1 for the
+    whole network.
     """
 
     virtual_s: float
@@ -125,6 +126,27 @@ class ParticipationRow:
 
 
 @dataclass(slots=True)
+class LossRow:
+    """What was lost of models and updates, over all peers.
+
+    Attributes:
+        kind: one of `p2pfl.group.lossy.KINDS`.
+        tensor: where; empty where it is of no tensor.
+        peers: how many lost it.
+        times: in how many rounds, over all of them.
+        largest: the largest magnitude or norm; 0 where there is none.
+        limit: what it was cut to; 0 where there is none.
+    """
+
+    kind: str
+    tensor: str
+    peers: int
+    times: int
+    largest: float
+    limit: float
+
+
+@dataclass(slots=True)
 class Run:
     """The result of one simulated run.
 
@@ -146,6 +168,7 @@ class Run:
             and there is no digest: no two runs are alike to the byte.
         masked_sums: what they did; None where averaging is plain.
         participation: who is in how many models of a group; None where there is no group.
+        losses: what was lost of models and updates on their way into averages.
         ledger: the group's record, as `ledger.bin` keeps it; None where there is none.
     """
 
@@ -170,3 +193,4 @@ class Run:
     unfinished: tuple[str, ...] = ()
     participation: list[ParticipationRow] | None = None
     ledger: bytes | None = None
+    losses: list[LossRow] = field(default_factory=list)

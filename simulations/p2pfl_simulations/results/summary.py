@@ -1,7 +1,8 @@
 """A run in a few figures, and what they say: was it worth it?"""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from p2pfl.cli.quantities import percent, plural, points
 from p2pfl.group.cohort_sizes import with_cohort_size
@@ -9,7 +10,7 @@ from p2pfl.group.settings import CohortSettings, DsgdSettings, GroupSettings, Pu
 from p2pfl_gossip.draw_risk import MALICIOUS, DrawRisk
 from p2pfl_simulations.results.claims import draw_of, seen
 from p2pfl_simulations.results.masked_sums import MaskedSums
-from p2pfl_simulations.results.run import ParticipationRow, RoundRow, Run
+from p2pfl_simulations.results.run import LossRow, ParticipationRow, RoundRow, Run
 from p2pfl_simulations.scenario import Scenario
 
 TIE = 0.01
@@ -44,6 +45,7 @@ class Summary:
         draw: the odds that a cohort draws more liars than it bears; None where averaging is plain.
         claim: against whom masked sums may be claimed to protect; None where averaging is plain.
         participation: who is in how many models; None where there is no group.
+        losses: what was lost of models and updates on their way into averages.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Summary:
     draw: DrawRisk | None
     claim: str | None
     participation: list[ParticipationRow] | None = None
+    losses: list[LossRow] = field(default_factory=list)
 
 
 def summarise(run: Run) -> Summary:
@@ -126,7 +129,38 @@ def summarise(run: Run) -> Summary:
         draw=draw,
         claim=draw.claim if draw else MALICIOUS if run.participation is not None else None,
         participation=run.participation,
+        losses=run.losses,
     )
+
+
+def loss_sentences(losses: Sequence[LossRow]) -> list[str]:
+    """Say what was lost of models and updates, a sentence for each kind, the largest named."""
+    told = []
+    for kind, remedy in _REMEDIES.items():
+        rows = [row for row in losses if row.kind == kind]
+        if not rows:
+            continue
+        worst = max(rows, key=lambda row: row.largest)
+        where = f" of {worst.tensor}" if worst.tensor else ""
+        others = f" and {plural(len(rows) - 1, 'tensor')} more" if len(rows) > 1 else ""
+        peers = plural(max(row.peers for row in rows), "peer")
+        times = sum(row.times for row in rows)
+        size = f", up to {worst.largest:.3g} where {worst.limit:g} counts" if worst.largest else ""
+        what = _LOST[kind].format(where=where + others)
+        told.append(f"{what} at {peers}, {times} times{size}: {remedy}.")
+    return told
+
+
+_LOST = {
+    "values_clipped": "Values{where} were cut to the clip",
+    "weight_capped": "Rows beyond averaging.weight_max did not count",
+    "update_shrunk": "Updates, most{where}, were shrunk to the clip",
+}
+_REMEDIES = {
+    "values_clipped": "raise averaging.clip, or keep such tensors local",
+    "weight_capped": "raise averaging.weight_max if they are to count in full",
+    "update_shrunk": "train less in a round, or raise averaging.clip",
+}
 
 
 def method_name(scenario: Scenario) -> str:
