@@ -600,3 +600,27 @@ def test_sums_are_worked_out_by_jobs_of_their_own_sizes() -> None:
     for job in jobs:
         entries = cohort.entries_of(job.chunk)
         assert {len(body) for body in job.bodies} == {entries.stop - entries.start}
+
+
+# Who does not know yet that a leader is dead
+
+
+@pytest.mark.parametrize("dying", [Phase.DEAL, Phase.AGREE, Phase.CHUNK])
+@pytest.mark.parametrize("told", [1, 3, 5])
+@pytest.mark.parametrize("n", [6, 8])
+def test_members_a_turn_apart_come_to_one_sum(n: int, told: int, dying: Phase) -> None:
+    """Some know at once that the leader is dead; the others wait for it, and are a turn behind."""
+    cohort, people = make_epoch(n, 30)
+    leader = cohort.leader(0)
+
+    def crash(driver: SessionDriver, rank: int, _action: Action) -> bool:
+        is_now = rank == leader and driver.machines[rank].phase >= dying
+        if is_now and leader not in driver.dead:
+            peer = cohort.members[leader]
+            for other in [it for it in range(n) if it != leader][:told]:
+                driver.feed(other, lambda machine: machine.on_peer_down(driver.now_s, peer))
+        return is_now
+
+    driver = GroupDriver(cohort, people, 1, before=crash)
+    driver.run()
+    assert len(check(driver)) == n - 1

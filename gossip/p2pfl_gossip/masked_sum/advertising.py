@@ -213,7 +213,7 @@ class Advertising(SessionKeys):
         core = self._core
         for turn in sorted(self._lists):
             listed = self._lists[turn]
-            if core.phase != Phase.ADVERTISE or core.is_turn_over(turn):
+            if core.phase != Phase.ADVERTISE or not core.may_follow(turn, backers=0):
                 return
             ranks = core.unpack(listed.members)
             if core.rank not in ranks:

@@ -74,8 +74,7 @@ class Agreement:
         """Ask for what may have been lost: shares, and the ACKs of those that may be ahead."""
         core = self._core
         self._sharing.fetch_missing()
-        self._reports.pop(core.rank, None)
-        self._report_held()
+        self._tell_held()
         if self._acks:
             for rank in self._sharing.dealers:
                 if rank not in self._ack_of:
@@ -86,17 +85,23 @@ class Agreement:
         core.set_timer("repair", core.cohort.patience.gather_s / 2, self._repair)
 
     def _report_held(self) -> None:
+        """Tell the leader whose shares we hold, if it does not know."""
         core = self._core
         held = tuple(sorted(self._sharing.shares))
-        if core.is_leader:
-            self._reports[core.rank] = held
-            return
-        if self._reports.get(core.rank) != held:
-            self._reports[core.rank] = held
-            core.send(
-                core.cohort.leader(core.turn),
-                Held(core.cohort.session, self._sharing.tau1, core.cohort.pack(held)),
-            )
+        is_known = self._reports.get(core.rank) == held
+        self._reports[core.rank] = held
+        if not core.is_leader and not is_known:
+            core.send(core.cohort.leader(core.turn), self._held(held))
+
+    def _tell_held(self) -> None:
+        """Tell all: who does not know of a dead leader yet is a turn behind those that do."""
+        held = tuple(sorted(self._sharing.shares))
+        self._reports[self._core.rank] = held
+        self._core.broadcast(self._held(held))
+
+    def _held(self, held: tuple[int, ...]) -> Held:
+        cohort = self._core.cohort
+        return Held(cohort.session, self._sharing.tau1, cohort.pack(held))
 
     def on_held(self, sender: int, message: Held) -> None:
         """Note whose shares a member holds."""
@@ -245,7 +250,8 @@ class Agreement:
     def _try_to_acknowledge(self) -> None:
         core = self._core
         for tau2, proposal in self._proposals.items():
-            if not core.is_turn_over(proposal.turn) and self._can_follow(proposal):
+            backers = len(self._acks.get(tau2, ()))
+            if core.may_follow(proposal.turn, backers=backers) and self._can_follow(proposal):
                 core.actions.append(self._journal.advance(Step.ACKED, tau2))
                 ack = Ack(core.cohort.session, core.rank, tau2, core.sign(b"ack", tau2))
                 self._ack_of[core.rank] = ack
@@ -299,7 +305,9 @@ class Agreement:
     def _next_turn(self) -> None:
         core, cohort = self._core, self._core.cohort
         if not core.end_turn():
-            core.abort("no_agreement")
+            first_turn_s = cohort.patience.gather_s + cohort.patience.takeover_s
+            if not core.wait_for_others(first_turn_s, self._next_turn):
+                core.abort("no_agreement")
             return
         self._pass_over_away()
         core.set_timer("turn", cohort.patience.takeover_s, self._next_turn)

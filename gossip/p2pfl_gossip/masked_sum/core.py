@@ -51,6 +51,7 @@ class Core:
         phase: where we stand.
         turn: which leader's turn it is, as far as we know; it only grows.
         turns_ended: turns that were waited out; those passed over are not.
+        has_passed_over: whether there are any of these.
         gone: members that we wait for no longer; what they still say counts.
         blames: who broke the protocol, in the order found.
         reason: why the session was aborted, or empty.
@@ -67,6 +68,7 @@ class Core:
         self.entropy, self._desk = entropy, desk
         self.phase, self.turn, self.reason = Phase.IDLE, 0, ""
         self.turns_ended = 0
+        self.has_passed_over = False
         self.aborted_in = Phase.IDLE
         self.now_s = 0.0
         self.actions: list[Action] = []
@@ -83,26 +85,44 @@ class Core:
         """Whether it is our turn to lead."""
         return self.cohort.leader(self.turn) == self.rank
 
-    def is_turn_over(self, turn: int) -> bool:
-        """Whether a message of that turn's leader is from the future, which must wait."""
-        return turn > self.turn
+    def may_follow(self, turn: int, *, backers: int) -> bool:
+        """Whether we may back what a turn's leader says; one of a later turn must wait.
+
+        Unless more than m members back it: one of them is honest, and its earlier leaders have had
+        their time.
+        """
+        return turn <= self.turn or backers > self.cohort.liars_max
 
     def end_turn(self) -> bool:
         """Look to the next leader, where one has had its time; tell whether there is one.
 
         Among m + 1 that had theirs one is honest.
         """
-        self.turn += 1
         self.turns_ended += 1
-        is_there = self.turn < self.cohort.leader_turns_max
-        return is_there and self.turns_ended <= self.cohort.liars_max
+        is_last = self.turn + 1 >= self.cohort.leader_turns_max
+        if is_last or self.turns_ended > self.cohort.liars_max:
+            return False
+        self.turn += 1
+        return True
 
     def pass_over(self, is_away: Callable[[int], bool]) -> bool:
         """Look to the next leader that is not away, at no time; tell whether it is another one."""
         turn, last = self.turn, self.cohort.leader_turns_max - 1
         while self.turn < last and is_away(self.cohort.leader(self.turn)):
             self.turn += 1
+        self.has_passed_over |= self.turn != turn
         return self.turn != turn
+
+    def wait_for_others(self, wait_s: float, due: Callable[[], None]) -> bool:
+        """Wait once more after the last turn, if we passed over leaders; tell whether we do.
+
+        Others may have waited for a leader that we knew to be away, and be a turn behind.
+        """
+        if self.has_passed_over:
+            self.has_passed_over = False
+            self.set_timer("turn", wait_s, due)
+            return True
+        return False
 
     def begin(self, now_s: float) -> None:
         """Take the time of an input, and begin to gather its actions."""

@@ -272,7 +272,8 @@ class Voting:
     def _try_to_vote(self) -> None:
         core = self._core
         for digest, ballot in self._ballots.items():
-            if not core.is_turn_over(ballot.turn) and self._is_borne_out(ballot):
+            backers = len(self._votes.get(digest, ()))
+            if core.may_follow(ballot.turn, backers=backers) and self._is_borne_out(ballot):
                 core.actions.append(self._journal.advance(Step.VOTED, digest))
                 signature = core.sign(b"vote", digest)
                 vote = Vote(core.cohort.session, core.rank, digest, signature)
@@ -339,7 +340,9 @@ class Voting:
     def _next_turn(self) -> None:
         core, patience = self._core, self._core.cohort.patience
         if not core.end_turn():
-            core.abort("no_certificate")
+            first_turn_s = 2 * patience.gather_s + patience.chunks_s + patience.takeover_s
+            if not core.wait_for_others(first_turn_s, self._next_turn):
+                core.abort("no_certificate")
             return
         self._pass_over_away()
         core.set_timer("turn", patience.takeover_s, self._next_turn)
