@@ -197,8 +197,7 @@ class Exchange:
             return None
         manifest = self.manifests.get(header.member)
         if manifest is None and sender != header.member:
-            if (header.chunk, header.member) in self._missing:
-                self._passing_on.on_early(sender, header.chunk, header.member)
+            self._passing_on.on_early(sender, header.chunk, header.member)
             return None
         if manifest is not None and header.digest != _digest_in(manifest, header.chunk):
             self._blame_versions(header, manifest)

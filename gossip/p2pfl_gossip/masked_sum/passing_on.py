@@ -41,8 +41,9 @@ class PassingOn:
             self._askers.setdefault((chunk, member), {})[asker] = None
 
     def on_early(self, sender: int, chunk: int, member: int) -> None:
-        """Note who brought a chunk before we could tell whether it is the right one."""
-        self._early[chunk, member] = sender
+        """Note whom we asked and who brought a chunk before we could tell whether it is right."""
+        if sender in self._asked.get((chunk, member), ()):
+            self._early[chunk, member] = sender
 
     def take_early(self, member: int) -> list[tuple[int, int]]:
         """Return (sender, chunk) of what came too early of a member whose manifest is here."""
