@@ -3,6 +3,8 @@
 from p2pfl.learner.engines.base import Engine
 from p2pfl.learner.engines.one_by_one import ModuleEngine
 from p2pfl.learner.engines.perceptron import PerceptronEngine, perceptron_widths
+from p2pfl.learner.engines.stacked.engine import StackedEngine
+from p2pfl.learner.engines.stacked.program import NotStackable
 from p2pfl.learner.engines.threads import Workers, usable_cores
 from p2pfl.learner.engines.vmap import VmapEngine
 from p2pfl.learner.errors import LearningError
@@ -50,11 +52,21 @@ def choose_engine(
             workers=workers,
         )
     alone = ModuleEngine(task, module, layout, data=data, test=test, optimiser=optimiser)
+    stacked = (task, module, layout)
+    try:
+        return StackedEngine(
+            *stacked,
+            data=data,
+            batch_size=training.batch_size,
+            optimiser=optimiser,
+            alone=alone,
+            workers=workers,
+        )
+    except NotStackable as missing:
+        why = str(missing)
     try:
         return VmapEngine(
-            task,
-            module,
-            layout,
+            *stacked,
             data=data,
             batch_size=training.batch_size,
             optimiser=optimiser,
@@ -62,5 +74,5 @@ def choose_engine(
             workers=workers,
         )
     except LearningError as reason:
-        alone.batching = f"one by one: {reason}"
+        alone.batching = f"one by one: no stacked layers for {why}; {reason}"
         return alone

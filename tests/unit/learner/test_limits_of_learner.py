@@ -11,6 +11,8 @@ import torch
 
 from p2pfl.learner import partitions
 from p2pfl.learner.engines import one_by_one, perceptron, perceptron_step, vmap
+from p2pfl.learner.engines.stacked import convolution, engine, step
+from p2pfl.learner.engines.stacked.program import NotStackable
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.settings import LearningSettings
 from p2pfl_gossip.learning import Evaluate, Evaluated
@@ -22,6 +24,16 @@ from p2pfl.learner.tasks.perceptrons import Digits
 class Gelu(Digits):
     def model(self):
         return nn.Sequential(nn.Linear(64, 21), nn.LayerNorm(21), nn.GELU(), nn.Linear(21, 10))
+
+class Clamped(Digits):
+    def model(self):
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.first, self.last = nn.Linear(64, 21), nn.Linear(21, 10)
+            def forward(self, x):
+                return self.last(self.first(x).clamp(min=0))
+        return Model()
 
 class BatchNorm(Digits):
     def model(self):
@@ -44,7 +56,7 @@ def learner(folder: Path, task: str = "digits", *, peers: int = 4, **settings: A
 
 def rows_of_passes(made: Learner, monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, int]]:
     """How many rows the module is given at once while a peer evaluates; and whether to measure."""
-    engine: Any = made._engine
+    engine: Any = getattr(made._engine, "_alone", made._engine)
     seen: list[tuple[bool, int]] = []
     load = engine._flat.load
 
@@ -164,10 +176,70 @@ def test_peers_and_bytes_of_one_stack(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(vmap.VmapEngine, "_train_stack", note)
     monkeypatch.setattr(vmap, "STACK_PEERS_MAX", 3)
-    made = learner(tmp_path, "Gelu")
+    made = learner(tmp_path, "Clamped")
     train(made)
     assert sorted(stacks) == [1, 3]
     stacks.clear()
     monkeypatch.setattr(vmap, "STACK_BYTES_MAX", 3 * 4 * made.vector_length - 1)
-    train(learner(tmp_path, "Gelu"))
+    train(learner(tmp_path, "Clamped"))
     assert stacks == [2, 2]
+
+
+def test_peers_and_bytes_of_one_chunk_of_layers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunks: list[int] = []
+    train_chunk = engine.StackedEngine._train_chunk
+
+    def note(stacked: Any, chunk: Any) -> Any:
+        chunks.append(len(chunk))
+        return train_chunk(stacked, chunk)
+
+    monkeypatch.setattr(engine.StackedEngine, "_train_chunk", note)
+    monkeypatch.setattr(engine, "CHUNK_PEERS_MAX", 3)
+    made: Any = learner(tmp_path, "Gelu")
+    train(made)
+    assert sorted(chunks) == [1, 3]
+    chunks.clear()
+    per_peer = made._engine._bytes_a_peer(20)
+    monkeypatch.setattr(engine, "CHUNK_BYTES_MAX", 3 * per_peer - 1)
+    made = learner(tmp_path, "Gelu")
+    train(made)
+    assert chunks == [2, 2]
+    monkeypatch.setattr(engine, "CHUNK_BYTES_MAX", 2 * per_peer - 1)
+    with pytest.raises(NotStackable, match="fills a core's caches"):
+        engine.StackedEngine(
+            made._engine._task,
+            made._engine._alone._module,
+            made._engine._layout,
+            data=made._engine._data,
+            batch_size=20,
+            optimiser=made._engine._optimiser,
+            alone=made._engine._alone,
+            workers=made._engine._workers,
+        )
+
+
+def test_patches_at_one_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    windows = torch.zeros(5, 1, 2, 2, 3, 3, 16)  # 4 x 144 entries a peer.
+    monkeypatch.setattr(convolution, "PATCHES_MAX", 2 * 576 + 1)
+    memory = step.Memory()
+
+    class Holder:
+        def __init__(self) -> None:
+            self.memory = memory
+
+    parts: Any = convolution._patches(Holder(), windows)  # type: ignore[arg-type]
+    assert [(first, last) for first, last, _ in parts] == [(0, 2), (2, 4), (4, 5)]
+
+
+def test_views_of_a_stack_that_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step, "VIEWS_MAX", 3)
+    made: Any = learner(tmp_path, "Gelu")
+    models = made._engine._models()
+    models._views.clear()
+    counts = []
+    for peers in range(1, 5):
+        models.views(0, peers)
+        counts.append(len(models._views))
+    assert counts == [1, 2, 3, 1]

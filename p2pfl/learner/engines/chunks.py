@@ -1,0 +1,90 @@
+"""How jobs of many peers are put into stacks, and which rows each step of a stack takes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from p2pfl.learner.engines.base import Training, draw_rows
+from p2pfl.learner.streams import Integers
+from p2pfl.learner.tasks.base import Floats
+from p2pfl_gossip.memory import ALIGNMENT_BYTES
+
+ALIGN = ALIGNMENT_BYTES // 4
+
+
+def padded(count: int) -> int:
+    """Round up to a multiple of 16: rows, so that every matrix begins at a cache line."""
+    return -(-count // ALIGN) * ALIGN
+
+
+def in_chunks(trainings: Sequence[Training], peers_max: int) -> list[list[int]]:
+    """Split jobs, by their places, into chunks of those that take about as many steps.
+
+    Within a chunk those with more steps, then with more rows, come first: so those that still have
+    steps to do are neighbours, and those of equal plans too.
+    """
+    order = sorted(
+        range(len(trainings)),
+        key=lambda i: (-trainings[i].plan.steps, -trainings[i].plan.row_count),
+    )
+    return [order[first : first + peers_max] for first in range(0, len(order), peers_max)]
+
+
+@dataclass(frozen=True)
+class Block:
+    """The batches that neighbouring models of a chunk take in one step.
+
+    Attributes:
+        first: place of the first model.
+        index: int64[peers, rows], row numbers of the data; a batch's first row where it is padded.
+        weights: float32[peers, rows], of each row in its batch's mean; 0 for padding.
+        sizes: real rows of each batch.
+    """
+
+    first: int
+    index: Integers
+    weights: Floats
+    sizes: tuple[int, ...]
+
+
+def blocks_of(chunk: Sequence[Training]) -> Iterator[tuple[int, Block]]:
+    """Yield (step, block) of all steps of a chunk that `in_chunks` made.
+
+    Batches of one block have the same number of rows once padded. How far a batch is padded goes
+    by itself alone: bits would go by its neighbours otherwise.
+    """
+    runs = draw_rows(chunk)
+    taken = [0] * len(runs)
+    for step in range(chunk[0].plan.steps):
+        together: dict[int, list[int]] = {}  # Runs by padded rows of this step's batches.
+        for number, run in enumerate(runs):
+            if run.plan.steps > step:
+                together.setdefault(padded(run.plan.sizes[step]), []).append(number)
+        for rows, numbers in together.items():
+            # Neighbours go into one product; others would need their models moved.
+            for group in _neighbours(numbers):
+                first, last = runs[group[0]].first, runs[group[-1]].last
+                index = np.empty((last - first, rows), np.int64)
+                weights = np.zeros((last - first, rows), np.float32)
+                sizes: list[int] = []
+                for number in group:
+                    run, size = runs[number], runs[number].plan.sizes[step]
+                    own, start = slice(run.first - first, run.last - first), taken[number]
+                    index[own, :size] = run.rows[:, start : start + size]
+                    index[own, size:] = run.rows[:, start : start + 1]
+                    weights[own, :size] = 1 / size
+                    taken[number] += size
+                    sizes.extend([size] * (run.last - run.first))
+                yield step, Block(first, index, weights, tuple(sizes))
+
+
+def _neighbours(numbers: Sequence[int]) -> list[list[int]]:
+    """Split rising numbers where one is left out."""
+    groups: list[list[int]] = []
+    for number in numbers:
+        if groups and groups[-1][-1] == number - 1:
+            groups[-1].append(number)
+        else:
+            groups.append([number])
+    return groups
