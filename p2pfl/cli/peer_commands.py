@@ -213,3 +213,14 @@ def logs(
     from p2pfl.cli.peer_running import show_logs
 
     show_logs(folder, lines=lines, follow=follow, as_json=json)
+
+
+@app.command(epilog="Example:  [bold]p2pfl peer export berlin model.safetensors[/]")
+def export(
+    folder: PeerDir,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")],
+) -> None:
+    """Write a peer's newest model as a file that torch loads; the peer may run meanwhile."""
+    from p2pfl.cli.peer_export import export_model
+
+    export_model(folder, file)

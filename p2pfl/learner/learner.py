@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from p2pfl.learner.batches import BatchPlan
 from p2pfl.learner.engines.base import Engine, Evaluation, Training
 from p2pfl.learner.errors import Blamed, LearningError
+from p2pfl.learner.model_files import NamedModel
 from p2pfl.learner.partitions import Partition, count_labels, make_partition, pool
 from p2pfl.learner.rows import check_data
 from p2pfl.learner.settings import LearningSettings, TrainingSettings
@@ -64,7 +66,7 @@ class Learner:
         partition: Partition,
         training: TrainingSettings,
         initial: Floats,
-        to_arrays: Callable[[Floats], dict[str, Floats]],
+        to_named: Callable[[Floats], NamedModel],
         targets: Array,
         description: Description,
         blamed: Blamed,
@@ -76,7 +78,7 @@ class Learner:
         self.partitioning = partition.summary
         self.label_counts = count_labels(partition, targets)
         self._engine, self._partition, self._training = engine, partition, training
-        self._initial, self._to_arrays, self._targets = initial, to_arrays, targets
+        self._initial, self._to_named, self._targets = initial, to_named, targets
         self._plans: dict[tuple[int, int], BatchPlan] = {}
         self._fitted: dict[int, int] = {}  # Steps by peer, where training is fitted to seconds.
 
@@ -89,12 +91,14 @@ class Learner:
         """Return the common start, float32[d], read-only: the same for the same seed."""
         return self._initial
 
-    def tensors(self, vector: Vector) -> dict[str, Floats]:
+    def named(self, vector: Vector, peer: int = 0) -> NamedModel:
         """Return a model's tensors by name, as `load_state_dict` of the task's model takes them.
 
-        Those that do not travel are not among them. A task without torch has one, ``"model"``.
+        Statistics of normalisation layers are those with which the model is measured: of this very
+        model on the rows of `peer`. A task without torch has one tensor, ``"model"``.
         """
-        return self._to_arrays(vector.astype(np.float32, copy=False))
+        self.run([(peer, Evaluate(0, vector))])  # It leaves such statistics in the module.
+        return self._to_named(vector.astype(np.float32))
 
     def count_beyond(self, vector: Vector, limit: float) -> dict[str, Beyond]:
         """Count a model's entries of magnitude above `limit`, by the tensors that have some."""
@@ -207,7 +211,7 @@ class Learner:
             pool(self._partition),
             training,
             self._initial,
-            self._to_arrays,
+            self._to_named,
             self._targets,
             self.description,
             self._blamed,
@@ -274,14 +278,12 @@ def make_learner(
         engine = NumpyEngine(task, data, test)
         tensors: tuple[Tensor, ...] = (describe_tensor("model", initial.shape, "float32"),)
         frozen = fingerprint(())
-
-        def to_arrays(vector: Floats) -> dict[str, Floats]:
-            return {"model": vector.copy()}
-
+        to_named: Callable[[Floats], NamedModel] = NamedModel.of_vector
     else:
         from p2pfl.learner.engines.choice import choose_engine
         from p2pfl.learner.engines.trial import fit_inputs, try_task
         from p2pfl.learner.models import make_model
+        from p2pfl.learner.vectors import named_model
 
         model = make_model(task, seed=start_seed, blamed=blamed)
         data = fit_inputs(model.module, data)
@@ -291,13 +293,13 @@ def make_learner(
             task, model, data=data, test=test, training=settings.training, threads=threads
         )
         initial, tensors, frozen = model.initial, model.tensors, model.frozen
-        to_arrays = model.layout.to_arrays
+        to_named = partial(named_model, model.module, model.layout)
     initial.flags.writeable = False
     targets = data.train.targets
     sources = sources_of(task, folder=folder)
     description = Description(tensors, fingerprint([initial]), frozen, sources)
     return Learner(
-        engine, partition, settings.training, initial, to_arrays, targets, description, blamed
+        engine, partition, settings.training, initial, to_named, targets, description, blamed
     )
 
 

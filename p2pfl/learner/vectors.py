@@ -5,14 +5,16 @@ The weight of an `nn.Linear` lies transposed, [inputs, outputs]: batched product
 operands in the order they are stored, which trains small models about twice as fast.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from p2pfl.learner.errors import LearningError
+from p2pfl.learner.model_files import NamedModel
 
 Floats = npt.NDArray[np.float32]
 
@@ -32,7 +34,7 @@ class VectorEntry:
         part = flat[..., self.offset : self.offset + self.size]
         if self.transposed:
             return part.view(*flat.shape[:-1], *self.shape[::-1]).transpose(-1, -2)
-        return part.view(*flat.shape[:-1], *self.shape)
+        return part.view((*flat.shape[:-1], *self.shape))  # A scalar has no shape at all.
 
 
 class VectorLayout:
@@ -107,6 +109,44 @@ class VectorLayout:
         with torch.no_grad():
             for name, view in self.views(readable(vector)).items():
                 tensors[name].copy_(view)
+
+
+def named_model(
+    module: torch.nn.Module,
+    layout: VectorLayout,
+    vector: Floats,
+    own: Mapping[str, npt.NDArray[Any]] | None = None,
+) -> NamedModel:
+    """Put a vector into a module's whole state, by the names of its `state_dict`.
+
+    Args:
+        module: at its start; it is not changed.
+        layout: where its tensors lie in a vector.
+        vector: float32[d].
+        own: a peer's own tensors by name, in place of those of the start.
+
+    Returns:
+        fresh arrays of the module's shapes; what travels as float32, and bfloat16, which NumPy
+        lacks, as float32 too.
+    """
+    held = module.state_dict(keep_vars=True)
+    tensors = module_tensors(module)
+    travelling = {id(tensors[entry.name]): entry.name for entry in layout.entries}
+    # A tensor that travels may be in no state of the module; a vector has it all the same.
+    held = {entry.name: tensors[entry.name] for entry in layout.entries} | held
+    travelled = layout.to_arrays(vector)
+    state: dict[str, npt.NDArray[Any]] = {}
+    for name, tensor in held.items():
+        if id(tensor) in travelling:
+            state[name] = travelled[travelling[id(tensor)]].copy()
+        elif own is not None and name in own:
+            state[name] = np.array(own[name]).reshape(tuple(tensor.shape))
+        else:
+            value = tensor.detach().cpu()
+            state[name] = (
+                (value.float() if value.dtype == torch.bfloat16 else value).clone().numpy()
+            )
+    return NamedModel(state, tuple((it.name, it.transposed) for it in layout.entries))
 
 
 def module_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:

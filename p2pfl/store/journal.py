@@ -45,6 +45,9 @@ CREATE TABLE records (
     )
 ) WITHOUT ROWID
 """
+READS_MAX = 8
+"""Of a vector in a journal that is written to: each finds that a newer one has taken its place."""
+
 _SEAL = "CREATE TABLE seal (digest BLOB NOT NULL)"
 _SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 """The second where SQLite quotes in its message what is no text any more."""
@@ -301,6 +304,47 @@ def read_kept(folder: Path, prefix: str) -> dict[str, bytes]:
     except _SQLITE_ERRORS as error:
         raise _explained(error, folder) from None
     return found
+
+
+def read_kept_vector(folder: Path, key: str) -> Vector | None:
+    """Read one record that is a vector, as it stands now, from a journal that is there.
+
+    Nothing is locked or changed, as with `read_kept`.
+
+    Returns:
+        the vector, fresh and read-only; None if there is no such record.
+
+    Raises:
+        DamagedJournal: it is not as it was left.
+        StoreError: there is no journal, or it cannot be read.
+    """
+    if not has_journal(folder):
+        raise StoreError(f"{folder} holds no journal")
+    checkpoints = Checkpoints(folder)
+    name = None
+    try:
+        for _ in range(READS_MAX):
+            with contextlib.closing(_connect(folder, "ro")) as connection:
+                _check_schema(connection, folder)
+                query = "SELECT checkpoint, digest FROM records WHERE key = ?"
+                row = connection.execute(query, (key,)).fetchone()
+            if row is None or row[0] is None:
+                return None
+            name, digest = row
+            try:
+                vector, found = checkpoints.read(name)
+            except BrokenCheckpoint as error:
+                if (folder / name).exists():
+                    raise _damaged(folder, name, str(error)) from None
+                continue  # Another one has taken its place since we looked.
+            if vector_digest(key, name, found) != digest:
+                raise _damaged(folder, name, f"is another vector than was written for {key!r}")
+            return vector
+    except _SQLITE_ERRORS as error:
+        raise _explained(error, folder) from None
+    except OSError as error:
+        raise StoreError(f"cannot read {folder}: {error}") from None
+    raise _damaged(folder, str(name), "is missing")
 
 
 def is_locked(folder: Path) -> bool:

@@ -234,7 +234,9 @@ class Simulation:
     def result(self) -> Run:
         """Gather the result of what has run."""
         world, scenario, learner = self.world, self._scenario, self._learner
-        peers = [running_peer(machine) for _, machine in self._honest_machines()]
+        machines = list(self._honest_machines())
+        peers = [running_peer(machine) for _, machine in machines]
+        model = mean_model([peer.vector for peer in peers], learner.initial_vector())
         return Run(
             scenario=scenario,
             rounds=self.recorder.rows(),
@@ -245,7 +247,13 @@ class Simulation:
             label_counts=learner.label_counts,
             neighbours=self._neighbours(),
             digest=world.trace.hexdigest(),
-            model=mean_model([peer.vector for peer in peers], learner.initial_vector()),
+            model=model,
+            named=learner.named(model),
+            peer_models=(
+                {index: learner.named(running_peer(it).vector, index) for index, it in machines}
+                if scenario.evaluation.keep_models
+                else {}
+            ),
             interrupted=False,
             virtual_s=world.queue.now_s,
             wall_s=self._stopwatch.wall_s(),

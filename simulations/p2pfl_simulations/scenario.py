@@ -316,6 +316,8 @@ class EvaluationSettings(SettingsTable):
     """How many peers, drawn by the seed; all if not given."""
     baselines: tuple[Literal["local", "pooled"], ...] = ("local", "pooled")
     """What to hold the run against: each peer alone, and all data in one place."""
+    keep_models: bool = False
+    """Whether the run's folder gets each peer's last model too, in `models/`."""
 
 
 class Scenario(SettingsTable):

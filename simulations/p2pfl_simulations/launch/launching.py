@@ -165,6 +165,7 @@ class _Launch:
         if scenario.averaging.algorithm == "group":
             histories = read_ledgers(host.folder for host in testbed.hosts)
         history = furthest(histories)
+        model = mean_model(self._models.latest, learner.initial_vector())
         return Run(
             scenario=scenario,
             rounds=self._recorder.rows(),
@@ -175,7 +176,13 @@ class _Launch:
             label_counts=learner.label_counts,
             neighbours=[make_peer(peer).partners(scenario.rounds - 1) for peer in peers],
             digest="",
-            model=mean_model(self._models.latest, learner.initial_vector()),
+            model=model,
+            named=learner.named(model),
+            peer_models=(
+                {index: learner.named(it, index) for index, it in enumerate(self._models.latest)}
+                if scenario.evaluation.keep_models
+                else {}
+            ),
             interrupted=False,
             virtual_s=testbed.queue.now_s,
             wall_s=stopwatch.wall_s(),

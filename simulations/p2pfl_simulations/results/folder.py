@@ -12,13 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import tomli_w
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
+from p2pfl.learner.model_files import ModelFileError, NamedModel, read_model
 from p2pfl_simulations.results.masked_sums import MaskedSums
 from p2pfl_simulations.results.run import (
     EventRow,
@@ -35,6 +33,9 @@ from p2pfl_simulations.scenario import Scenario, ScenarioError, make_scenario
 
 FORMAT = 1
 """Of run folders; raised when an older reader would misread a newer folder."""
+
+MODELS = "models"
+"""The folder of peers' own models, where a scenario keeps them."""
 
 SCENARIO, SUMMARY, REPORT, MODEL, LEDGER = (
     "scenario.toml",
@@ -108,7 +109,9 @@ def write_run(
         (folder / SCENARIO).write_text(scenario_toml(run.scenario, task_folder), encoding="utf-8")
         for name in TABLES:
             parquet.write_table(table_of(run, name), folder / f"{name}.parquet")
-        save_file({"model": np.ascontiguousarray(run.model)}, folder / MODEL)
+        told = {"task": run.scenario.learning.task, "run": run.digest}
+        (run.named or NamedModel.of_vector(run.model)).write(folder / MODEL, told)
+        _write_peer_models(run, folder / MODELS, told)
         if run.ledger is not None:
             (folder / LEDGER).write_bytes(run.ledger)
         if page is not None:
@@ -119,6 +122,13 @@ def write_run(
     except OSError as error:
         raise RunFolderError(f"cannot write {folder}: {error.strerror}") from None
     return folder
+
+
+def _write_peer_models(run: Run, folder: Path, told: Mapping[str, str]) -> None:
+    if run.peer_models:
+        folder.mkdir()
+    for index, model in run.peer_models.items():
+        model.write(folder / f"peer-{index}.safetensors", {**told, "peer": str(index)})
 
 
 def read_run(folder: str | Path) -> Run:
@@ -132,6 +142,7 @@ def read_run(folder: str | Path) -> Run:
     try:
         population = _read_table(folder, "population").to_pydict()
         labels = population["label_counts"]
+        named, _ = read_model(folder / MODEL)
         return Run(
             scenario=read_scenario(folder),
             rounds=rows_of(RoundRow, _read_table(folder, "rounds")),
@@ -141,7 +152,8 @@ def read_run(folder: str | Path) -> Run:
             label_counts=None if all(row is None for row in labels) else labels,
             neighbours=[tuple(row) for row in population["neighbours"] if row is not None],
             digest=str(summary["digest"]),
-            model=load_file(folder / MODEL)["model"],
+            model=named.vector(),
+            named=named,
             interrupted=bool(summary["interrupted"]),
             unfinished=tuple(summary.get("unfinished", ())),
             virtual_s=float(summary["virtual_s"]),
@@ -158,7 +170,14 @@ def read_run(folder: str | Path) -> Run:
             losses=[LossRow(**row) for row in summary.get("losses", ())],
             ledger=(folder / LEDGER).read_bytes() if (folder / LEDGER).exists() else None,
         )
-    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException, SafetensorError) as error:
+    except (
+        OSError,
+        KeyError,
+        TypeError,
+        ValueError,
+        pa.ArrowException,
+        ModelFileError,
+    ) as error:
         raise RunFolderError(f"{folder} is broken: {_one_line(error)}") from None
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from p2pfl.learner.model_files import NamedModel
 from p2pfl_gossip.actions import Vector
 from p2pfl_simulations.results.masked_sums import MaskedSums
 from p2pfl_simulations.scenario import Scenario
@@ -170,6 +171,8 @@ class Run:
         participation: who is in how many models of a group; None where there is no group.
         losses: what was lost of models and updates on their way into averages.
         ledger: the group's record, as `ledger.bin` keeps it; None where there is none.
+        named: `model` with the names of its tensors, and those that do not travel.
+        peer_models: the last models of peers, by their index, where the scenario keeps them.
     """
 
     scenario: Scenario
@@ -194,3 +197,5 @@ class Run:
     participation: list[ParticipationRow] | None = None
     ledger: bytes | None = None
     losses: list[LossRow] = field(default_factory=list)
+    named: NamedModel | None = None
+    peer_models: dict[int, NamedModel] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from typing import Any
 from calling import P2pfl
 from peer_groups import make_group, running, set_fault
 
+from p2pfl.learner.model_files import read_model
 from p2pfl.store.journal import Store
 from p2pfl_gossip.ledger.standing import Standing
 
@@ -30,13 +31,15 @@ def test_a_group_comes_to_one_certified_model_and_is_started_again(
     p2pfl: P2pfl, tmp_path: Path
 ) -> None:
     group = make(tmp_path)
-    for _ in range(2):
+    for start in range(2):
         with running(*group) as peers:
             for peer in peers:
                 peer.until("finished")
             status = json.loads(p2pfl("peer", "status", str(group[0]), "--json").out)
             shown = p2pfl("peer", "status", str(group[0])).out
             verified = p2pfl("ledger", "verify", str(group[0]), "--json")  # Beside its peer.
+            out = tmp_path / f"model-{start}.safetensors"
+            exported = p2pfl("peer", "export", str(group[0]), str(out))
             for peer in peers:
                 peer.stop()
                 assert peer.end() == 0
@@ -51,6 +54,10 @@ def test_a_group_comes_to_one_certified_model_and_is_started_again(
         assert re.search(r"head +[0-9a-f]{16} \(height 3, try \d+\)", shown)
         assert re.search(r"peer-0 +self +in [23] of 3", shown)
         assert len({model_of(member) for member in group}) == 1
+        assert exported.code == 0, exported.err
+        model, metadata = read_model(out)
+        assert model.vector().tobytes() == model_of(group[0])
+        assert (metadata["task"], metadata["entry"]) == ("integers", ledger["head"]["entry"])
         found = json.loads(verified.out)
         assert (verified.code, found["is_whole"], found["models"]) == (0, True, 3)
         # Members write the same history down, each by itself.

@@ -393,7 +393,7 @@ def test_what_is_tied_stays_tied(tmp_path: Path, engine: str) -> None:
         learner = made(tmp_path, body, engine)
         module = sys.modules["door_task"].Own.kept
         assert module.twice.weight is module.m[0].weight
-        names = set(learner.tensors(learner.initial_vector()))
+        names = {it.name for it in learner.description.tensors}
         assert names == {"m.0.weight", "m.0.bias", "m.2.weight", "m.2.bias"}
         weights.add(trained(learner)[0])
     assert len(weights) == 1
@@ -456,7 +456,7 @@ def test_the_trial_leaves_the_model_as_it_was(tmp_path: Path) -> None:
     assert not module[1].running_mean.any()
     assert int(module[1].num_batches_tracked) == 0
     assert torch.equal(
-        torch.from_numpy(learner.tensors(learner.initial_vector())["0.weight"]), weight
+        torch.from_numpy(learner.named(learner.initial_vector()).tensors["0.weight"]), weight
     )
 
 

@@ -220,7 +220,7 @@ def test_a_model_s_tensors_load_into_the_module_and_give_the_same_figures(
     task = make_task("digits", {"hidden": hidden}, folder=None)
     assert isinstance(task, Task)
     module = task.model()
-    tensors = made.tensors(result.vector)
+    tensors = made.named(result.vector).tensors
     module.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
     test = task.data(None).test
     with torch.no_grad():
@@ -232,4 +232,7 @@ def test_a_model_s_tensors_load_into_the_module_and_give_the_same_figures(
 
 def test_the_tensors_of_a_task_without_torch_are_its_vector() -> None:
     made = learner(task="integers", partition={"kind": "iid"})
-    assert made.tensors(made.initial_vector())["model"].tolist() == made.initial_vector().tolist()
+    assert (
+        made.named(made.initial_vector()).tensors["model"].tolist()
+        == made.initial_vector().tolist()
+    )

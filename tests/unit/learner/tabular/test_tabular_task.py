@@ -102,7 +102,7 @@ def test_a_peer_has_the_rows_of_its_own_site_in_the_order_of_names(tmp_path: Pat
 def test_many_categories_are_embedded_and_few_are_not(tmp_path: Path) -> None:
     schema = write_sites(tmp_path / "sites", "boolean")
     made = learner(tmp_path, {"schema": schema, "hidden": [4]})
-    shapes = {name: it.shape for name, it in made.tensors(made.initial_vector()).items()}
+    shapes = {name: it.shape for name, it in made.named(made.initial_vector()).tensors.items()}
     assert shapes["0.tables.0.weight"] == (20, 10)
     assert shapes["1.weight"] == (4, 1 + 2 + 10)
     del schema["columns"]["letter"]

@@ -13,8 +13,10 @@ import pytest
 from example_runs import RunMaker
 from safetensors.numpy import load_file
 
+from p2pfl.learner.model_files import read_model
+from p2pfl_simulations import run as run_scenario
 from p2pfl_simulations.results.folder import RunFolderError, claim_folder, read_run, write_run
-from p2pfl_simulations.scenario import load_scenario
+from p2pfl_simulations.scenario import load_scenario, make_scenario
 
 
 def test_a_run_survives_the_round_trip(make_run: RunMaker, tmp_path: Path) -> None:
@@ -97,6 +99,29 @@ def test_the_summary_is_strict_json_and_the_model_is_safetensors(
     assert load_file(folder / "model.safetensors")["model"].shape == run.model.shape
 
 
+def test_models_have_the_names_of_their_tensors_and_peers_theirs_on_demand(
+    tmp_path: Path,
+) -> None:
+    document = {
+        "peers": 3,
+        "rounds": 1,
+        "averaging": {"algorithm": "dsgd"},
+        "learning": {"task": "digits", "options": {"hidden": [4]}},
+        "evaluation": {"baselines": [], "keep_models": True},
+    }
+    result = run_scenario(make_scenario(document))
+    folder = write_run(result, tmp_path / "run")
+    written = load_file(folder / "model.safetensors")
+    shapes = {"0.weight": (4, 64), "0.bias": (4,), "2.weight": (10, 4), "2.bias": (10,)}
+    assert {name: it.shape for name, it in written.items()} == shapes
+    assert read_run(folder).model.tobytes() == result.model.tobytes()
+    models = [read_model(folder / "models" / f"peer-{it}.safetensors") for it in range(3)]
+    assert [metadata["peer"] for _, metadata in models] == ["0", "1", "2"]
+    assert {metadata["run"] for _, metadata in models} == {result.digest}
+    mean = np.mean([model.vector() for model, _ in models], axis=0, dtype=np.float64)
+    assert np.allclose(mean, result.model, atol=1e-6)
+
+
 def test_a_folder_that_holds_something_is_refused_and_left_alone(
     make_run: RunMaker, tmp_path: Path
 ) -> None:
@@ -169,7 +194,7 @@ import os, sys
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from example_runs import make_example
 from p2pfl_simulations.results import folder as run_folder
-run_folder.save_file = lambda tensors, path: os._exit(9)
+run_folder.NamedModel.write = lambda model, path, metadata: os._exit(9)
 run_folder.write_run(make_example(rounds=2), {str(tmp_path / "run")!r})
 """
     ended = subprocess.run([sys.executable, "-c", program], check=False)

@@ -1,0 +1,57 @@
+"""The model that a peer has kept, read from its journal while it runs or not."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pfl.daemon.errors import ServiceError
+from p2pfl.group.roster_file import RosterFile, group_id
+from p2pfl.store.journal import read_kept, read_kept_vector
+from p2pfl_gossip.actions import Vector
+from p2pfl_gossip.ledger.charter import NONE
+from p2pfl_gossip.ledger.standing import MODEL_PREFIX, STANDING_RECORD, read_standing
+from p2pfl_gossip.records import MalformedFrame
+
+
+@dataclass(frozen=True)
+class KeptModel:
+    """A model from a journal.
+
+    Attributes:
+        vector: float32[d] or float64[d].
+        metadata: the round that it is of; the group, or the ledger's entry that certifies it and
+            the digest there.
+    """
+
+    vector: Vector
+    metadata: dict[str, str]
+
+
+def kept_model(roster: RosterFile, journal: Path) -> KeptModel:
+    """Read the newest model that a peer's journal has.
+
+    Raises:
+        ServiceError: it has none yet, or one that cannot be read.
+        StoreError: there is no journal, or it is damaged.
+    """
+    if not roster.keeps_ledger:
+        kept = read_kept(journal, "round").get("round")
+        vector = None if kept is None else read_kept_vector(journal, "model")
+        if kept is None or vector is None:
+            raise ServiceError(NOTHING.format(journal=journal))
+        rounds = str(int.from_bytes(kept, "little"))
+        return KeptModel(vector, {"group": group_id(roster).hex(), "round": rounds})
+    stored = read_kept(journal, STANDING_RECORD).get(STANDING_RECORD)
+    try:
+        record = None if stored is None else read_standing(stored)
+    except MalformedFrame as error:
+        raise ServiceError(f"the ledger in {journal} cannot be read ({error})") from None
+    if record is None or record.head is None or record.model == NONE:
+        raise ServiceError(NOTHING.format(journal=journal))
+    vector = read_kept_vector(journal, MODEL_PREFIX + record.model.hex())
+    if vector is None:
+        raise ServiceError(f"the journal in {journal} lacks the model of its head; ask again")
+    entry = {"entry": record.head.entry.hex(), "certified": record.model.hex()}
+    return KeptModel(vector, {"round": str(record.head.round), **entry})
+
+
+NOTHING = "{journal} has no model yet: no round has ended"

@@ -1,0 +1,64 @@
+"""`p2pfl peer export`: from a journal to a file that torch loads."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from calling import P2pfl
+from safetensors.torch import load_file
+
+from p2pfl.learner.model_files import read_model
+from p2pfl.store.journal import Store
+
+
+def member(p2pfl: P2pfl) -> Path:
+    """Make a peer of a group of two whose task is the digits."""
+    for name in ("berlin", "oslo"):
+        port = 4001 + len(name)
+        assert p2pfl("peer", "init", name, "--listen", f"/ip4/127.0.0.1/tcp/{port}").code == 0
+    created = p2pfl(
+        "roster", "create", "roster.toml", "--task", "digits", "--averaging", "dsgd",
+        "--set", "learning.options.hidden=[3]",
+    )  # fmt: skip
+    assert created.code == 0, created.err
+    cards = ("berlin/card.toml", "oslo/card.toml")
+    assert p2pfl("roster", "add", "roster.toml", *cards).code == 0
+    Path("berlin/roster.toml").write_bytes(Path("roster.toml").read_bytes())
+    return Path("berlin")
+
+
+def test_the_newest_model_is_written_with_the_names_of_its_tensors(p2pfl: P2pfl) -> None:
+    folder = member(p2pfl)
+    vector = np.random.default_rng(1).normal(size=64 * 3 + 3 + 3 * 10 + 10).astype(np.float32)
+    with Store.open(folder / "journal") as store:
+        store.persist({"round": (7).to_bytes(8, "little"), "model": vector})
+        exported = p2pfl("peer", "export", "berlin", "model.safetensors")
+    assert exported.code == 0, exported.err
+    assert exported.out == "wrote model.safetensors: 235 entries, after round 7\n"
+    model, metadata = read_model(Path("model.safetensors"))
+    assert model.vector().tobytes() == vector.tobytes()
+    assert (metadata["task"], metadata["round"]) == ("digits", "7")
+    assert len(metadata["group"]) == 64
+    module = torch.nn.Sequential(torch.nn.Linear(64, 3), torch.nn.ReLU(), torch.nn.Linear(3, 10))
+    module.load_state_dict(load_file("model.safetensors"))
+    again = p2pfl("peer", "export", "berlin", "model.safetensors")
+    assert (again.code, again.err) == (
+        2, "p2pfl: model.safetensors is there already; name a new file\n"
+    )  # fmt: skip
+
+
+def test_what_cannot_be_exported_is_told_in_one_line(p2pfl: P2pfl) -> None:
+    folder = member(p2pfl)
+    ended = p2pfl("peer", "export", "berlin", "model.safetensors")
+    assert (ended.code, ended.err) == (2, "p2pfl: berlin/journal holds no journal\n")
+    with Store.open(folder / "journal") as store:
+        store.persist({"incarnation": b"1"})
+        ended = p2pfl("peer", "export", "berlin", "model.safetensors")
+        assert ended.code == 2
+        assert "has no model yet: no round has ended" in ended.err
+        store.persist({"round": bytes(8), "model": np.zeros(9, np.float32)})
+        ended = p2pfl("peer", "export", "berlin", "model.safetensors")
+        assert ended.code == 2
+        assert "the model has 9 entries, but that of task 'digits' has 235" in ended.err
+        assert len(ended.err.splitlines()) == 1
+    assert not Path("model.safetensors").exists()
