@@ -127,7 +127,7 @@ class ActionQueue:
         if not self._is_fast:
             self._push_with_care(actions)
             return
-        # Most of what a simulated peer asks for is a message or a timer.
+        # Most of what a simulated peer asks for is a message, a timer or a body.
         hands = self._hands
         rest = iter(actions)
         for action in rest:
@@ -138,6 +138,10 @@ class ActionQueue:
             elif type(action) is SetTimer:
                 self._timers.add(action.ticket)
                 hands.set_timer(action)
+            elif type(action) is SendBulk:
+                if action.ticket is not None:
+                    self._sends.add(action.ticket)
+                hands.send_bulk(action)
             elif not self._carry_out(action):
                 self._put(rest)
                 return

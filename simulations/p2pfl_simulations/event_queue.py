@@ -10,32 +10,34 @@ class EventQueue:
 
     Attributes:
         now_s: the virtual time, that of the event under way; from 0.
-        processed: events so far.
         planned: calls asked for so far; each has its number.
         sequence: the number of the call under way.
         is_stopped: whether `run` is to return after the event under way.
     """
 
-    __slots__ = ("_heap", "is_stopped", "now_s", "planned", "processed", "sequence")
+    __slots__ = ("_heap", "is_stopped", "now_s", "planned", "sequence")
 
     def __init__(self) -> None:
         self.now_s = 0.0
-        self.processed = 0
         self.is_stopped = False
         self.planned = self.sequence = 0
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+
+    @property
+    def processed(self) -> int:
+        """How many calls have been made, with the one under way."""
+        return self.planned - len(self._heap)
 
     def call_at(self, at_s: float, function: Callable[..., None], *arguments: Any) -> None:
         """Call `function` at `at_s`, or at once (after what is due already) where that is past."""
         if at_s < self.now_s:
             at_s = self.now_s
-        self.planned += 1
-        heappush(self._heap, (at_s, self.planned, function, arguments))
+        self.planned = planned = self.planned + 1
+        heappush(self._heap, (at_s, planned, function, arguments))
 
     def run(self, time_limit_s: float) -> None:
         """Make calls until `is_stopped`, none is left, or the next is after `time_limit_s`."""
         heap = self._heap
         while heap and heap[0][0] <= time_limit_s and not self.is_stopped:
             self.now_s, self.sequence, function, arguments = heappop(heap)
-            self.processed += 1
             function(*arguments)

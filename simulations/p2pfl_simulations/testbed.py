@@ -45,14 +45,18 @@ class Testbed(Protocol):
     """A run, seen from outside its peers.
 
     Attributes:
-        frames_sent: by all peers, up to now.
-        bytes_sent: by all peers, up to now.
         is_over: set by who watches, to end the run.
     """
 
-    frames_sent: int
-    bytes_sent: int
     is_over: bool
+
+    @property
+    def frames_sent(self) -> int:
+        """By all peers, up to now."""
+
+    @property
+    def bytes_sent(self) -> int:
+        """By all peers, up to now."""
 
     @property
     def hosts(self) -> Sequence[Any]:

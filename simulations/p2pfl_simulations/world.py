@@ -38,6 +38,10 @@ from p2pfl_simulations.scenario import DiskSettings
 from p2pfl_simulations.testbed import RunWatcher
 from p2pfl_simulations.trace import Body, Trace, TraceKind
 
+# A member of an enumeration is looked up through its metaclass, which takes as long as decoding a
+# small frame; so the two that are traced at nearly every event are names of their own.
+_FRAME, _TIMER = TraceKind.FRAME, TraceKind.TIMER
+
 LINKS_MAX = 64
 """Links that a host keeps; the oldest is closed for a new one."""
 
@@ -76,8 +80,8 @@ class World:
         self.disks = disks or Disks(DiskSettings(), seed=0)
         self.trace = Trace()
         self.counters: Counter[str] = Counter()
-        self.frames_sent = self.bytes_sent = 0
-        self.bytes_by_message: Counter[str] = Counter()
+        self._frames_by_kind: dict[type[Message], int] = {}
+        self._bytes_by_kind: dict[type[Message], int] = {}
         for host in self.hosts:
             host.queue = ActionQueue(SimulatedHands(self, host))
         self._make_machine = make_machine
@@ -104,6 +108,21 @@ class World:
     @is_over.setter
     def is_over(self, is_over: bool) -> None:
         self.queue.is_stopped = is_over
+
+    @property
+    def frames_sent(self) -> int:
+        """Frames and bodies that have left, of all hosts."""
+        return sum(self._frames_by_kind.values())
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of all that has left."""
+        return sum(self._bytes_by_kind.values())
+
+    @property
+    def bytes_by_message(self) -> dict[str, int]:
+        """The same, by the name of the message's type; a body counts as its header's."""
+        return {kind.__name__: size for kind, size in self._bytes_by_kind.items()}
 
     def start(self) -> None:
         """Start every host's process, at time 0."""
@@ -269,10 +288,13 @@ class World:
 
     def count_sent(self, host: SimulatedHost, message: Message, size_bytes: int) -> None:
         """Count a frame, or a body with its header, as it leaves."""
-        self.bytes_by_message[type(message).__name__] += size_bytes
+        kind, frames, sizes = type(message), self._frames_by_kind, self._bytes_by_kind
         host.bytes_sent += size_bytes
-        self.bytes_sent += size_bytes
-        self.frames_sent += 1
+        if kind in frames:
+            frames[kind] += 1
+            sizes[kind] += size_bytes
+        else:
+            frames[kind], sizes[kind] = 1, size_bytes
 
     def tell_sent(self, host: SimulatedHost, ticket: Ticket, ok: bool) -> None:
         """Tell a host how a sending ended, after what is due already."""
@@ -345,7 +367,7 @@ class World:
         elif not self._arrives(sender, receiver, session):  # Looks at all that may stop it.
             return
         now_s = self.queue.now_s
-        self.trace.add(now_s, TraceKind.FRAME, receiver.index, sender.index, frame)
+        self.trace.add(now_s, _FRAME, receiver.index, sender.index, frame)
         self.counters["frames"] += 1
         try:
             message = wire.decode_untrusted(frame)
@@ -391,11 +413,12 @@ class World:
         if host.life != life or not host.queue.take_timer(ticket):
             return
         assert host.machine is not None  # A dead process has no open tickets.
-        self.trace.add(self.queue.now_s, TraceKind.TIMER, host.index, ticket)
+        now_s = self.queue.now_s
+        self.trace.add(now_s, _TIMER, host.index, ticket)
         self.counters["timers"] += 1
         if self._checkers:
             self._tell_checkers(host, "on_timer", ticket)
-        host.queue.push(host.machine.on_timer(self.queue.now_s, ticket))
+        host.queue.push(host.machine.on_timer(now_s, ticket))
 
     def _work_due(self, host: SimulatedHost, life: int, ticket: Ticket) -> None:
         if host.life != life or not host.queue.take_work(ticket):
@@ -495,15 +518,6 @@ class World:
     def _tell_down(self, host: SimulatedHost, other: SimulatedHost) -> None:
         at_s = self.queue.now_s + self.network.draw_latency()
         self.queue.call_at(at_s, self._down_due, host, host.life, other)
-
-    def _tell_sent(self, host: SimulatedHost, ticket: Ticket, ok: bool) -> None:
-        self.queue.call_at(self.queue.now_s, self._sent_due, host, host.life, ticket, ok)
-
-    def _count_sent(self, host: SimulatedHost, message: Message, size_bytes: int) -> None:
-        self.bytes_by_message[type(message).__name__] += size_bytes
-        host.bytes_sent += size_bytes
-        self.bytes_sent += size_bytes
-        self.frames_sent += 1
 
 
 def _is_to(receiver: int, transfer: Transfer) -> bool:
