@@ -7,7 +7,7 @@ Parts: ``masks`` (one thread, two, and two processes), ``parts`` (the rest of a 
 member's work up to 100M parameters), ``flower``. `--save` writes figures and plots.
 
 CPU seconds are a process's, of all its members together; a member's are that divided by n. Rates
-depend on the processor and on what else it does, so the rate of bare ChaCha20, which bounds the
+depend on the processor and on what else it does, so the rate of bare key stream, which bounds the
 masks, is taken in the same process and shown beside.
 """
 
@@ -68,7 +68,7 @@ def at_once(kind: Any, *jobs: Callable[[], object]) -> None:
 
 
 def processes_speedup() -> float:
-    """How much more bare ChaCha20 two processes do than one: what the machine gives just now."""
+    """How much more bare key stream two processes do than one: what the machine gives just now."""
     fork = multiprocessing.get_context("fork").Process
 
     def long() -> None:
@@ -79,7 +79,7 @@ def processes_speedup() -> float:
 
 
 def bench_masks() -> Figures:
-    """Masks of 1M parameters on one thread and on two, beside bare ChaCha20 and two processes."""
+    """Masks of 1M parameters on one thread and on two, beside bare key stream and two processes."""
     rows = []
     halves = [np.zeros(ENTRIES // 2, np.uint32) for _ in range(2)]
     for count in (8, 32, 100):

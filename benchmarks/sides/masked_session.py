@@ -29,7 +29,7 @@ CHECKED_ENTRIES_MAX = 2_000_000  # Checking takes as long as encoding, for each 
 
 
 def bare_rate() -> float:
-    """Bytes of bare ChaCha20 a CPU second, at this moment."""
+    """Bytes of bare key stream a CPU second, at this moment."""
     room, stream = memoryview(bytearray(BLOCK_BYTES)), KeyStream(bytes(32), 0)
     started = time.process_time()
     for _ in range(400):

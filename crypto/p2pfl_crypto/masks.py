@@ -1,4 +1,10 @@
-"""Masks: ChaCha20 key streams (RFC 8439) read as little-endian uint32 and added modulo 2^32.
+"""Masks: AES-256-CTR key streams (NIST SP 800-38A) read as little-endian uint32, added modulo 2^32.
+
+AES because nearly all processors that train models have instructions for it: with them it takes a
+fifth to two thirds of ChaCha20's time. Without them it takes several times as long, and OpenSSL
+then uses code without tables, so that timing tells nothing. A stream of b blocks differs from a
+random one in that no two of its blocks are equal, which an observer sees with probability below
+b^2 / 2^129: 2^-80 for a model of 400 MB.
 
 A vector of y_i = q_i + sum of sgn * mask is memory-bound if each mask is made whole and then
 added. So the accumulator is walked in blocks that stay in the second-level cache, and for each
@@ -15,7 +21,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 Masked: TypeAlias = npt.NDArray[np.uint32]
 
@@ -25,8 +31,8 @@ KEY_BYTES = 32
 BLOCK_BYTES = 256 * 1024
 _BLOCK_ENTRIES = BLOCK_BYTES // 4
 _ZEROS = memoryview(bytes(BLOCK_BYTES))
-# The counter of a stream has 32 bits and counts 64 bytes.
-CHUNK_ENTRIES_MAX = 2**32 * 64 // 4
+# 2^32 blocks: for them, a stream can be told from a random one with probability below 2^-65.
+CHUNK_ENTRIES_MAX = 2**32 * 16 // 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +59,18 @@ class Mask:
 
 
 def nonce_of(chunk: int) -> bytes:
-    """OpenSSL's 16 bytes for a chunk: the counter 0 as LE32, then the nonce of RFC 8439.
+    """The first counter block of a chunk: its number as BE64, then the count of blocks, BE64 0.
 
     Raises:
         ValueError: the chunk is not in 0 <= chunk < 2^64.
     """
     if not 0 <= chunk < 2**64:
         raise ValueError(f"chunk {chunk} is out of range")
-    return bytes(4) + bytes(4) + chunk.to_bytes(8, "little")
+    return chunk.to_bytes(8, "big") + bytes(8)
 
 
 class KeyStream:
-    """The ChaCha20 stream of one key and chunk: counter 0, nonce LE32(0) || LE64(chunk).
+    """The AES-256-CTR stream of one key and chunk: block i is AES(key, BE64(chunk) || BE64(i)).
 
     Raises:
         ValueError: the key is not 32 bytes, or the chunk not in 0 <= chunk < 2^64.
@@ -73,7 +79,7 @@ class KeyStream:
     def __init__(self, key: bytes, chunk: int) -> None:
         if len(key) != KEY_BYTES:
             raise ValueError(f"a stream's key has {KEY_BYTES} bytes, not {len(key)}")
-        self._encryptor = Cipher(algorithms.ChaCha20(key, nonce_of(chunk)), mode=None).encryptor()
+        self._encryptor = Cipher(algorithms.AES(key), modes.CTR(nonce_of(chunk))).encryptor()
 
     def restart(self, nonce: bytes) -> None:
         """Go to the beginning of the stream of the chunk whose `nonce_of` is given."""

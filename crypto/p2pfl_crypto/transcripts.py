@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from p2pfl_crypto.hashing import Buffer, body_digest, hash_each, hash_parts
 
-SUITE = b"p2pfl/1 Ed25519 X25519 XChaCha20-Poly1305 ChaCha20 BLAKE2b-256 BLAKE3"
+SUITE = b"p2pfl/2 Ed25519 X25519 XChaCha20-Poly1305 AES-256-CTR BLAKE2b-256 BLAKE3"
 """Names all primitives of a session; another set of primitives has another name."""
 
 

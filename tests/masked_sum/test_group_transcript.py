@@ -11,7 +11,7 @@ from group_driver import GroupDriver, make_epoch
 from test_transcript import digest, le32, stream
 
 N, ENTRIES = 5, 12
-SUITE = b"p2pfl/1 Ed25519 X25519 XChaCha20-Poly1305 ChaCha20 BLAKE2b-256 BLAKE3"
+SUITE = b"p2pfl/2 Ed25519 X25519 XChaCha20-Poly1305 AES-256-CTR BLAKE2b-256 BLAKE3"
 
 
 @cache

@@ -11,7 +11,7 @@ import msgspec
 import nacl.bindings as sodium
 import pytest
 from blake3 import blake3
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from transcript import run, transcript
 
 PATH = Path(__file__).parents[1] / "vectors" / "masked_sum_session.json"
@@ -34,9 +34,9 @@ def le32(number: int) -> bytes:
 
 
 def stream(key: bytes, chunk: int, words: int) -> list[int]:
-    nonce = bytes(8) + struct.pack("<Q", chunk)
-    text = Cipher(algorithms.ChaCha20(key, nonce), None).encryptor().update(bytes(4 * words))
-    return list(struct.unpack(f"<{words}I", text))
+    blocks = b"".join(struct.pack(">QQ", chunk, block) for block in range(words // 4 + 1))
+    text = Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(blocks)
+    return list(struct.unpack(f"<{words}I", text[: 4 * words]))
 
 
 def x25519_secret(scalar: str) -> bytes:
@@ -96,7 +96,7 @@ def test_the_names_of_session_and_transcripts_follow_from_what_was_said() -> Non
     seeds = [bytes.fromhex(member["identity_seed"]) for member in MEMBERS]
     keys = b"".join(sodium.crypto_sign_seed_keypair(seed)[0] for seed in seeds)
     parameters = struct.pack("<QQIdd", 12, 5, 2, VECTOR["clip"], VECTOR["weight_max"])
-    suite = b"p2pfl/1 Ed25519 X25519 XChaCha20-Poly1305 ChaCha20 BLAKE2b-256 BLAKE3"
+    suite = b"p2pfl/2 Ed25519 X25519 XChaCha20-Poly1305 AES-256-CTR BLAKE2b-256 BLAKE3"
     session = digest(
         b"p2pfl/sid",
         suite,

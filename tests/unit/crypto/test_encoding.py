@@ -96,12 +96,12 @@ def test_rounding_is_unbiased() -> None:
 
 def test_the_upper_edge_does_not_spill() -> None:
     # Q + u rounds up to 2^31 in binary64 where u is less than 2^-23 from 1: one word in 8 million.
-    # Of this key's chunks the first to have one is 83, at 6400; what does not hold it is -2^31.
-    assert rounding_words(KEY, 83, 6401)[6400] == 2**32 - 331
+    # Of this key's chunks the first to have one is 28, at 4709; what does not hold it is -2^31.
+    assert rounding_words(KEY, 28, 4710)[4709] == 2**32 - 230
     encoding = Encoding(1, 1.0, 1.0)
-    assert encoding.quantum_max + (2**32 - 331) / 2**32 == 2**31
-    out = np.empty(6401, np.uint32)
-    encoding.encode(out, np.ones(6401, np.float32), 1.0, KEY, 83)
+    assert encoding.quantum_max + (2**32 - 230) / 2**32 == 2**31
+    out = np.empty(4710, np.uint32)
+    encoding.encode(out, np.ones(4710, np.float32), 1.0, KEY, 28)
     assert (out == encoding.quantum_max).all()
 
 
