@@ -1,12 +1,16 @@
-"""Fixtures of the command line's tests."""
+"""Fixtures of the command line's tests; and no test depends on how long it takes."""
 
 import sys
 from pathlib import Path
 
 import pytest
 from calling import Ended, P2pfl
+from hypothesis import settings
 
 from p2pfl.cli.main import main
+
+settings.register_profile("p2pfl", deadline=None)
+settings.load_profile("p2pfl")
 
 
 @pytest.fixture
