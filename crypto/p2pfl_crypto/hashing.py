@@ -58,9 +58,8 @@ def _joined(parts: Iterable[Buffer]) -> bytes:
     """Join parts, each behind its length."""
     pieces: list[Buffer] = []
     for part in parts:
-        size = part.nbytes if isinstance(part, memoryview) else len(part)
-        pieces.append(_SHORT[size] if size < 256 else size.to_bytes(8, "little"))
-        pieces.append(part)
+        size = part.nbytes if type(part) is memoryview else len(part)
+        pieces += (_SHORT[size] if size < 256 else size.to_bytes(8, "little"), part)
     return b"".join(pieces)
 
 

@@ -9,8 +9,9 @@ Only Ed25519 is spoken; RSA, Secp256k1 and ECDSA ids are refused by name.
 from dataclasses import dataclass, field
 from typing import NewType
 
+from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
-from nacl.signing import SigningKey, VerifyKey
+from nacl.signing import SigningKey
 
 PeerId = NewType("PeerId", str)
 """The base58btc text of a libp2p peer id, ``12D3Koo...``: 52 characters for an Ed25519 key."""
@@ -75,7 +76,7 @@ def verify(public_key: bytes, statement: bytes, signature: bytes) -> None:
     if len(signature) != SIGNATURE_BYTES:
         raise InvalidIdentity(f"a signature has {SIGNATURE_BYTES} bytes, not {len(signature)}")
     try:
-        VerifyKey(public_key).verify(statement, signature)
+        crypto_sign_open(signature + statement, public_key)
     except BadSignatureError:
         raise InvalidIdentity("the signature does not verify") from None
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from p2pfl_crypto.key_agreement import InvalidKey, require_canonical
 from p2pfl_crypto.transcripts import tau1_of
 from p2pfl_gossip.actions import RemoteProtocolError
+from p2pfl_gossip.masked_sum import phases
 from p2pfl_gossip.masked_sum.core import Core, turn_bytes
 from p2pfl_gossip.masked_sum.jobs import make_secrets
 from p2pfl_gossip.masked_sum.keys import SessionKeys
@@ -19,7 +20,6 @@ from p2pfl_gossip.masked_sum.messages import (
     SessionMessage,
     Wanted,
 )
-from p2pfl_gossip.masked_sum.phases import Phase
 from p2pfl_gossip.records import Message
 
 AWAY_SHARE, SILENT_SHARE = 0.25, 0.75
@@ -54,7 +54,7 @@ class Advertising(SessionKeys):
     def start(self) -> None:
         """Advertise fresh keys."""
         core = self._core
-        core.advance(Phase.ADVERTISE)
+        core.advance(phases.ADVERTISE)
         share_key, mask_key = core.public_keys(self.secrets)
         unsigned = Advert(core.cohort.session, core.rank, share_key, mask_key, bytes(64))
         signature = core.sign(b"advert", unsigned.digest())
@@ -136,7 +136,7 @@ class Advertising(SessionKeys):
 
     def _progress(self) -> None:
         core = self._core
-        if core.phase != Phase.ADVERTISE:
+        if core.phase != phases.ADVERTISE:
             return
         self._begin_turns()
         if (
@@ -157,7 +157,7 @@ class Advertising(SessionKeys):
 
     def _publish_list(self) -> None:
         core = self._core
-        if core.phase != Phase.ADVERTISE or len(self._known) < core.cohort.threshold:
+        if core.phase != phases.ADVERTISE or len(self._known) < core.cohort.threshold:
             return
         ranks = sorted(self._known)
         members = core.cohort.pack(ranks)
@@ -182,7 +182,7 @@ class Advertising(SessionKeys):
             raise RemoteProtocolError("too_few_adverts")
         known = self._lists.get(message.turn)
         if known == message:
-            if core.phase == Phase.ADVERTISE and sender != cohort.leader(message.turn):
+            if core.phase == phases.ADVERTISE and sender != cohort.leader(message.turn):
                 # The sender follows this list, so it has all its adverts; leader and authors, who
                 # were asked first, may be dead.
                 for rank in self._lacking(message):
@@ -201,7 +201,7 @@ class Advertising(SessionKeys):
             core.blame(leader, "two_lists", known, message)
             return
         self._lists[message.turn] = message
-        if core.phase == Phase.ADVERTISE:
+        if core.phase == phases.ADVERTISE:
             self._fetch_listed(message)
             self._adopt()
 
@@ -213,7 +213,7 @@ class Advertising(SessionKeys):
         core = self._core
         for turn in sorted(self._lists):
             listed = self._lists[turn]
-            if core.phase != Phase.ADVERTISE or not core.may_follow(turn, backers=0):
+            if core.phase != phases.ADVERTISE or not core.may_follow(turn, backers=0):
                 return
             ranks = core.unpack(listed.members)
             if core.rank not in ranks:
@@ -230,7 +230,7 @@ class Advertising(SessionKeys):
                 self.mask_keys = {rank: found[rank].mask_key for rank in ranks}
                 digests = [found[rank].digest() for rank in ranks]
                 self.tau1 = tau1_of(core.cohort.session, listed.members, digests)
-                core.advance(Phase.DEAL)
+                core.advance(phases.DEAL)
 
     def _repair(self) -> None:
         """Say again, and ask for, what may have been lost; others may be further, or done."""

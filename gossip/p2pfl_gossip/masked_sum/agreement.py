@@ -6,6 +6,7 @@ ACKs, whatever the leader shows to whom.
 """
 
 from p2pfl_gossip.actions import RemoteProtocolError
+from p2pfl_gossip.masked_sum import phases
 from p2pfl_gossip.masked_sum.choices import cover, most_backed
 from p2pfl_gossip.masked_sum.core import EARLIER_SHARE, Core, turn_bytes
 from p2pfl_gossip.masked_sum.journal import SessionJournal, Step
@@ -17,7 +18,6 @@ from p2pfl_gossip.masked_sum.messages import (
     SessionMessage,
     Wanted,
 )
-from p2pfl_gossip.masked_sum.phases import Phase
 from p2pfl_gossip.masked_sum.sharing import Sharing
 
 PROPOSALS_MAX = 8
@@ -116,7 +116,7 @@ class Agreement:
     def progress(self) -> None:
         """Do whatever has become possible in AGREE."""
         core = self._core
-        if core.phase != Phase.AGREE or self._sharing.dealt is None:
+        if core.phase != phases.AGREE or self._sharing.dealt is None:
             return
         if self._ack_of.get(core.rank) is None:
             sharing, refused = self._sharing, self._sharing.dealt.refused
@@ -148,7 +148,7 @@ class Agreement:
 
     def _propose(self) -> None:
         core, cohort = self._core, self._core.cohort
-        if core.phase != Phase.AGREE:
+        if core.phase != phases.AGREE:
             return
         if core.turn in self._proposed:  # What is said once is said for good.
             core.broadcast(self._proposed[core.turn])
@@ -292,7 +292,7 @@ class Agreement:
             if not self._headers_match(self._proposals[tau2]):
                 continue
             self.tau2, self.members = tau2, core.unpack(self._proposals[tau2].members)
-            core.advance(Phase.CHUNK)
+            core.advance(phases.CHUNK)
             return
 
     def proposed_members(self, tau2: bytes) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from p2pfl_gossip.actions import (
     Send,
 )
 from p2pfl_gossip.desk import Desk
+from p2pfl_gossip.masked_sum import phases
 from p2pfl_gossip.masked_sum.cohort import SessionMembers
 from p2pfl_gossip.masked_sum.jobs import Entropy, Secrets
 from p2pfl_gossip.masked_sum.messages import Fetch, SessionMessage, Wanted
@@ -66,10 +67,10 @@ class Core:
             raise LocalProtocolError("our identity is none of the cohort's")
         self.cohort, self.rank, self.identity = cohort, rank, identity
         self.entropy, self._desk = entropy, desk
-        self.phase, self.turn, self.reason = Phase.IDLE, 0, ""
+        self.phase, self.turn, self.reason = phases.IDLE, 0, ""
         self.turns_ended = 0
         self.has_passed_over = False
-        self.aborted_in = Phase.IDLE
+        self.aborted_in = phases.IDLE
         self.now_s = 0.0
         self.actions: list[Action] = []
         self.gone: dict[int, None] = {}
@@ -315,10 +316,10 @@ class Core:
 
     def abort(self, reason: str) -> None:
         """End the session without a result; nothing more is sent."""
-        if self.phase in (Phase.DONE, Phase.ABORTED):
+        if self.phase in (phases.DONE, phases.ABORTED):
             return
         self.aborted_in, self.reason = self.phase, reason
-        self.advance(Phase.ABORTED)
+        self.advance(phases.ABORTED)
         self.stop()
 
     def stop(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from p2pfl_crypto.masks import Masked
 from p2pfl_gossip.actions import Job, RemoteProtocolError
+from p2pfl_gossip.masked_sum import phases
 from p2pfl_gossip.masked_sum.agreement import Agreement
 from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.jobs import DigestChunk, Digested, Granted
@@ -23,7 +24,6 @@ from p2pfl_gossip.masked_sum.messages import (
     Wanted,
 )
 from p2pfl_gossip.masked_sum.passing_on import PassingOn
-from p2pfl_gossip.masked_sum.phases import Phase
 from p2pfl_gossip.records import Record
 
 SERVES_MAX = 2
@@ -114,7 +114,7 @@ class Exchange:
                     core.fetch(member, Wanted.CHUNK, chunk, member)
             self._refused.clear()
         else:
-            core.advance(Phase.VOTE)
+            core.advance(phases.VOTE)
 
     def _ask_to_spend(self) -> None:
         """Spend the vector, once we may; not after the phase, in which it could be of use."""
@@ -123,7 +123,7 @@ class Exchange:
             return
 
         def done(answer: Record) -> None:
-            if self._core.phase != Phase.CHUNK:
+            if self._core.phase != phases.CHUNK:
                 return
             if isinstance(answer, Granted):
                 self._spend_vector()
@@ -183,7 +183,7 @@ class Exchange:
         core.require_member(header.member)
         if header.chunk >= cohort.chunk_count:
             raise RemoteProtocolError("no_such_chunk")
-        if core.phase == Phase.AGREE:
+        if core.phase == phases.AGREE:
             # The sender holds t ACKs already; we keep its chunks if we know what they are for.
             members = self._agreement.proposed_members(header.tau2)
             owns = header.member in members and core.rank in cohort.owners_of(header.chunk, members)
@@ -214,7 +214,7 @@ class Exchange:
         if (chunk, member) in self._expected:
             return True
         return (
-            core.phase == Phase.CHUNK
+            core.phase == phases.CHUNK
             and member in self.members
             and core.rank in core.cohort.owners_of(chunk, self.members)
         )
@@ -320,7 +320,7 @@ class Exchange:
 
     def _progress(self) -> None:
         core = self._core
-        if core.phase != Phase.CHUNK or core.rank not in self.manifests:
+        if core.phase != phases.CHUNK or core.rank not in self.manifests:
             return
         if all(member in core.gone for _, member in self._missing) and not self._may_yet_come():
             self._publish_receipt()
@@ -373,7 +373,7 @@ class Exchange:
         core = self._core
         if self.owns(core.rank):
             self._say_what_we_hold()
-        core.advance(Phase.VOTE)
+        core.advance(phases.VOTE)
 
     def _say_what_we_hold(self) -> None:
         core = self._core
@@ -481,7 +481,7 @@ class Exchange:
         key = (asker, chunk, member)
         if chunk >= core.cohort.chunk_count or member >= core.cohort.size:
             return
-        if core.phase < Phase.CHUNK or (chunk, member) in self._missing:
+        if core.phase < phases.CHUNK or (chunk, member) in self._missing:
             self._passing_on.on_asked(asker, chunk, member)
             self._progress()
         elif self._served.get(key, 0) >= SERVES_MAX:

@@ -49,6 +49,10 @@ class Phase(IntEnum):
     """Nothing was learned; nothing more is said."""
 
 
+# Python 3.11 finds a member of an enumeration by way of its metaclass, which takes many times as
+# long as to find a name of a module. The parts of a session look at the phase all the time.
+IDLE, ADVERTISE, DEAL, AGREE, CHUNK, VOTE, REVEAL, DONE, ABORTED = Phase
+
 TRANSITIONS: dict[Phase, tuple[Phase, ...]] = {
     Phase.IDLE: (Phase.ADVERTISE, Phase.DEAL, Phase.ABORTED),  # DEAL: keys were gathered before.
     Phase.ADVERTISE: (Phase.DEAL, Phase.ABORTED),

@@ -22,6 +22,7 @@ from p2pfl_gossip.actions import (
     RemoteProtocolError,
     Vector,
 )
+from p2pfl_gossip.masked_sum import phases
 from p2pfl_gossip.masked_sum.agreement import Agreement
 from p2pfl_gossip.masked_sum.core import SESSION_TIMER, Blame, Core
 from p2pfl_gossip.masked_sum.exchange import Exchange
@@ -51,6 +52,8 @@ from p2pfl_gossip.masked_sum.sharing import Sharing
 from p2pfl_gossip.masked_sum.summing import Summing
 from p2pfl_gossip.masked_sum.voting import Voting
 from p2pfl_gossip.records import Message, Record
+
+_BODY_HEADERS: tuple[type, ...] = (ChunkHeader, SumHeader)
 
 EARLY_MESSAGES_MAX = 32
 """Kept from one member for a phase that we have not reached. It says at most ten things, and a sum
@@ -144,7 +147,7 @@ class Session(ABC, Generic[LastPhase]):
         self._fetches: dict[int, int] = {}
         self._is_over = False
         self._owed: list[Action] = []
-        self._entered = Phase.IDLE
+        self._entered = phases.IDLE
 
     @property
     def phase(self) -> Phase:
@@ -195,7 +198,7 @@ class Session(ABC, Generic[LastPhase]):
             away: members that could not be reached lately: nobody waits for their adverts.
         """
         core = self._begin(now_s)
-        if core.phase != Phase.IDLE:
+        if core.phase != phases.IDLE:
             raise LocalProtocolError("a session starts once")
         try:
             persist = self._journal.begin(core.cohort.round, self._attempt)
@@ -215,21 +218,24 @@ class Session(ABC, Generic[LastPhase]):
         """Take a message, or raise RemoteProtocolError and change nothing."""
         core = self._begin(now_s)
         rank = self._rank_of(sender)
-        if not isinstance(message, SessionMessage) or type(message) not in self.windows:
+        kind, phase = type(message), core.phase
+        window = self.windows.get(kind)  # type: ignore[arg-type]  # Any kind may come.
+        if window is None:
             raise RemoteProtocolError("unexpected_message")
-        if isinstance(message, ChunkHeader | SumHeader):
+        if kind in _BODY_HEADERS:
             raise RemoteProtocolError("body_missing")
+        assert isinstance(message, SessionMessage)  # As all that have a window.
         if message.session != core.cohort.session:
             raise RemoteProtocolError("wrong_session")
-        first, last = self.windows[type(message)]
-        if self._is_over or core.phase in (Phase.IDLE, Phase.ABORTED) or core.phase > last:
+        first, last = window
+        if self._is_over or phase > last or phase == phases.IDLE:
             return self._end()
-        if core.phase < first:
+        if phase < first:
             early = self._early.setdefault(rank, [])
             if len(early) >= EARLY_MESSAGES_MAX:
                 raise RemoteProtocolError("too_early")
             early.append(message)
-            if core.phase == Phase.ADVERTISE:
+            if phase == phases.ADVERTISE:
                 self._keys.on_ahead(rank)
             return self._end()
         self._dispatch(rank, message)
@@ -243,11 +249,11 @@ class Session(ABC, Generic[LastPhase]):
         """
         core = self._begin(now_s)
         rank = self._rank_of(sender)
-        if not isinstance(header, ChunkHeader | SumHeader):
+        if not isinstance(header, (ChunkHeader, SumHeader)):
             raise RemoteProtocolError("unexpected_message")
         if header.session != core.cohort.session:
             raise RemoteProtocolError("wrong_session")
-        if not Phase.AGREE <= core.phase < Phase.DONE:
+        if not phases.AGREE <= core.phase < phases.DONE:
             return None
         if isinstance(header, ChunkHeader):
             return self._exchange.body_bytes(rank, header)
@@ -264,7 +270,7 @@ class Session(ABC, Generic[LastPhase]):
         """Take a whole body: little-endian uint32, of the size that `body_bytes` told."""
         core = self._begin(now_s)
         rank = self._rank_of(sender)
-        if core.phase in (Phase.DONE, Phase.ABORTED):
+        if core.phase in (phases.DONE, phases.ABORTED):
             return self._end()
         if isinstance(header, ChunkHeader):
             self._exchange.on_body(rank, header, body)
@@ -279,13 +285,13 @@ class Session(ABC, Generic[LastPhase]):
         if rank is None or rank == core.rank or rank in core.gone:
             return []
         core.gone[rank] = None
-        if core.phase == Phase.ADVERTISE:
+        if core.phase == phases.ADVERTISE:
             self._keys.on_gone()
-        elif core.phase == Phase.AGREE:
+        elif core.phase == phases.AGREE:
             self._agreement.on_gone()
-        elif core.phase == Phase.CHUNK:
+        elif core.phase == phases.CHUNK:
             self._exchange.on_gone()
-        elif core.phase == Phase.VOTE:
+        elif core.phase == phases.VOTE:
             self._voting.on_gone()
         else:
             self._on_gone_late()
@@ -308,11 +314,15 @@ class Session(ABC, Generic[LastPhase]):
         return self._end()
 
     def _end(self) -> list[Action]:
-        self._enter_phases()
         core = self._core
-        if core.phase == Phase.DONE and not self._is_ended():
+        if self._entered != core.phase:
+            self._enter_phases()
+        phase = core.phase
+        if phase < phases.DONE or self._is_ended():
+            pass
+        elif phase == phases.DONE:
             self._set_outcome()
-        elif core.phase == Phase.ABORTED and not self._is_ended():
+        else:
             self._set_aborted(
                 Aborted(
                     reason=core.reason,
@@ -322,27 +332,28 @@ class Session(ABC, Generic[LastPhase]):
                 )
             )
             self._close()
-        actions = self._owed + core.actions
-        self._owed, core.actions = [], []
+        actions, core.actions = core.actions, []
+        if self._owed:
+            actions, self._owed = self._owed + actions, []
         return actions
 
     def _enter_phases(self) -> None:
         """Start the part of a phase that was entered, and take what came early for it."""
         core = self._core
-        while self._entered != core.phase and core.phase != Phase.ABORTED:
+        while self._entered != core.phase and core.phase != phases.ABORTED:
             self._entered = core.phase
             match core.phase:
-                case Phase.DEAL:
+                case phases.DEAL:
                     self._sharing.start()
-                case Phase.AGREE:
+                case phases.AGREE:
                     self._agreement.start()
-                case Phase.CHUNK:
+                case phases.CHUNK:
                     self._exchange.start()
-                case Phase.VOTE:
+                case phases.VOTE:
                     self._voting.start()
-                case Phase.REVEAL:
+                case phases.REVEAL:
                     self._summing.start()
-                case Phase.DONE:
+                case phases.DONE:
                     self._on_done()
             self._take_early()
 
@@ -362,8 +373,9 @@ class Session(ABC, Generic[LastPhase]):
                         core.disconnect(rank, error.reason)
 
     def _dispatch(self, rank: int, message: SessionMessage) -> None:
-        self._handlers[type(message)](rank, message)
-        if isinstance(message, Manifest | Receipt):
+        kind = type(message)
+        self._handlers[kind](rank, message)
+        if kind is Manifest or kind is Receipt:
             self._voting.progress()
 
     def _on_fetch(self, asker: int, message: Fetch) -> None:

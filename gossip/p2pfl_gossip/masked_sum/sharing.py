@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable
 
 from p2pfl_gossip.actions import RemoteProtocolError
+from p2pfl_gossip.masked_sum import phases
 from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.jobs import Deal, Dealt
 from p2pfl_gossip.masked_sum.keys import SessionKeys
 from p2pfl_gossip.masked_sum.messages import Fetch, Header, SessionMessage, Share, Wanted
-from p2pfl_gossip.masked_sum.phases import Phase
 
 
 class Sharing:
@@ -80,7 +80,7 @@ class Sharing:
         header = self._header(result, core.sign(b"header", header.digest()))
         self._keep_header(core.rank, header)
         self.shares[core.rank] = result.own_shares
-        core.advance(Phase.AGREE)
+        core.advance(phases.AGREE)
         for rank in self.dealers:
             if rank in result.sealed:
                 core.send(rank, self._share_for(rank))

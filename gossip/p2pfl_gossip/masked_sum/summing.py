@@ -21,6 +21,7 @@ from collections import Counter
 
 from p2pfl_crypto.masks import Masked
 from p2pfl_gossip.actions import RemoteProtocolError
+from p2pfl_gossip.masked_sum import phases
 from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.exchange import SERVES_MAX, Exchange
 from p2pfl_gossip.masked_sum.jobs import (
@@ -37,7 +38,6 @@ from p2pfl_gossip.masked_sum.messages import (
     SumHeader,
     Wanted,
 )
-from p2pfl_gossip.masked_sum.phases import Phase
 from p2pfl_gossip.masked_sum.revealing import Revealing
 from p2pfl_gossip.masked_sum.voting import Voting
 
@@ -294,7 +294,7 @@ class Summing(ABC):
             raise RemoteProtocolError("wrong_ballot")
         self._require_place(message.member, message.chunk)
         self._note(message)
-        if core.phase == Phase.REVEAL:
+        if core.phase == phases.REVEAL:
             self._decide(message.chunk)
 
     def _note(self, said: SumDigest) -> None:
@@ -315,7 +315,7 @@ class Summing(ABC):
     def body_bytes(self, sender: int, header: SumHeader) -> int | None:
         """Return the size of a sum's body, or None if it is not wanted."""
         core = self._core
-        if core.phase < Phase.REVEAL:
+        if core.phase < phases.REVEAL:
             if header.chunk < core.cohort.chunk_count:
                 self._refused[header.chunk] = sender
             return None
@@ -326,7 +326,7 @@ class Summing(ABC):
         self._note(self._said_by(header))
         self._decide(header.chunk)
         if (
-            core.phase != Phase.REVEAL
+            core.phase != phases.REVEAL
             or self._said[header.chunk][header.member].digest != header.digest  # Another one.
             or self._is_taken(header.chunk)
             or header.digest in self._bodies[header.chunk]
@@ -350,7 +350,7 @@ class Summing(ABC):
         """Take a sum's body and have its digest checked."""
         chunk, key = header.chunk, (header.chunk, sender)
         if (
-            self._core.phase != Phase.REVEAL
+            self._core.phase != phases.REVEAL
             or key in self._arriving
             or body.nbytes != self._core.cohort.body_bytes(chunk)
         ):
@@ -359,7 +359,7 @@ class Summing(ABC):
 
         def done(result: Digested) -> None:
             del self._arriving[key]
-            if self._core.phase != Phase.REVEAL:
+            if self._core.phase != phases.REVEAL:
                 return
             if result.digest != header.digest:
                 self._core.disconnect(sender, "digest_mismatch")

@@ -6,12 +6,12 @@ journalled before it is sent, and a restarted member is silent.
 """
 
 from p2pfl_gossip.actions import RemoteProtocolError
+from p2pfl_gossip.masked_sum import phases
 from p2pfl_gossip.masked_sum.choices import cover, most_backed
 from p2pfl_gossip.masked_sum.core import EARLIER_SHARE, Core
 from p2pfl_gossip.masked_sum.exchange import Exchange
 from p2pfl_gossip.masked_sum.journal import SessionJournal, Step
 from p2pfl_gossip.masked_sum.messages import Ballot, Fetch, SessionMessage, Vote, Wanted
-from p2pfl_gossip.masked_sum.phases import Phase
 
 BALLOTS_MAX = 8
 """Kept at once; as for proposals."""
@@ -65,9 +65,9 @@ class Voting:
     def progress(self) -> None:
         """Do whatever has become possible."""
         core = self._core
-        if core.phase not in (Phase.CHUNK, Phase.VOTE):
+        if core.phase not in (phases.CHUNK, phases.VOTE):
             return
-        if core.phase == Phase.VOTE and core.is_leader and not (self._ballots or self._is_waiting):
+        if core.phase == phases.VOTE and core.is_leader and not (self._ballots or self._is_waiting):
             exchange = self._exchange
             if (
                 all(rank in core.gone or self._has_spoken(rank) for rank in exchange.members)
@@ -150,7 +150,7 @@ class Voting:
 
     def _propose(self) -> None:
         core, cohort, exchange = self._core, self._core.cohort, self._exchange
-        if core.phase != Phase.VOTE:
+        if core.phase != phases.VOTE:
             return
         if core.turn in self._proposed:  # What is said once is said for good.
             core.broadcast(self._proposed[core.turn])
@@ -308,9 +308,9 @@ class Voting:
         for digest, votes in self._votes.items():
             if len(votes) >= core.cohort.threshold and digest in self._ballots:
                 self.certified = self._ballots[digest]
-                if core.phase == Phase.CHUNK:
-                    core.advance(Phase.VOTE)
-                core.advance(Phase.REVEAL)
+                if core.phase == phases.CHUNK:
+                    core.advance(phases.VOTE)
+                core.advance(phases.REVEAL)
                 return
 
     def _repair(self) -> None:
