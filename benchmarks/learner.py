@@ -1,128 +1,267 @@
-"""How fast many peers' models train: stacked, on one and two threads, against a plain torch loop.
+"""How fast many peers' models train, by model and engine, against a plain torch loop.
 
-    ./scripts/bench learner [--peers N] [--repeats R]
+    ./scripts/bench learner [--models "NAME|NAME"] [--peers N] [--repeats R]
 
-One repeat gives every peer one client update (one local epoch) from a vector of its own; copying
-vectors in and out counts. Rows of a case are run in turn, and medians over the repeats are told.
-Data are random bytes of the shapes of Fashion-MNIST and digits: speed does not depend on them.
+Each contestant gives every peer one local epoch from a vector of its own; copying vectors in and
+out counts. All do the same batches of the same rows in one process, on one thread, in turns; what
+is told is CPU seconds of the plain loop over CPU seconds of the engine, the median over turns.
+Rows are random: speed does not depend on them. *chosen* is what the learner takes by itself.
 """
 
 import argparse
 import statistics
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
-from p2pfl.learner.engines.threads import one_torch_thread
-from p2pfl.learner.learner import Learner, make_learner
-from p2pfl.learner.settings import LearningSettings
-from p2pfl.learner.tasks.perceptrons import Digits, FashionMnist
-from p2pfl.learner.tasks.registry import make_task
-from p2pfl_gossip.learning import Train
+from p2pfl.learner.batches import BatchPlan
+from p2pfl.learner.engines.base import Engine, Training
+from p2pfl.learner.engines.choice import choose_engine
+from p2pfl.learner.engines.one_by_one import ModuleEngine
+from p2pfl.learner.engines.stacked.engine import StackedEngine
+from p2pfl.learner.engines.threads import Workers, one_torch_thread
+from p2pfl.learner.engines.vmap import VmapEngine
+from p2pfl.learner.errors import Blamed, LearningError
+from p2pfl.learner.models import make_model
+from p2pfl.learner.optimisers import Optimiser
+from p2pfl.learner.settings import TrainingSettings
+from p2pfl.learner.tasks.base import Data, Rows, Task
+from p2pfl.learner.vectors import VectorLayout
+from p2pfl_gossip.learning import Train, Trained, WorkFailed
 
-if TYPE_CHECKING:
-    from p2pfl.learner.tasks.base import Data
-
-CASES = [  # task, hidden widths, rows a peer, batch size
-    ("fashion-mnist", 128, 60, 32),
-    ("fashion-mnist", 128, 6, 32),
-    ("fashion-mnist", 64, 32, 32),
-    ("digits", 32, 32, 32),
-    ("digits", 32, 60, 32),
-]
+ROWS, WORDS, TOKENS = 6000, 200, 32
+RATE, BATCH = 0.05, 32
 
 
-def settings(task: str, hidden: int, rows: int, batch_size: int) -> LearningSettings:
-    return LearningSettings.model_validate(
-        {
-            "task": task,
-            "options": {"hidden": [hidden]},
-            "partition": {"kind": "iid", "rows_per_peer": rows, "reuse": True},
-            "training": {"batch_size": batch_size, "learning_rate": 0.01},
-        }
+class Pictures(Task):
+    """Random pictures of 28 x 28 in ten classes."""
+
+    make: Callable[[], nn.Module]
+
+    def data(self, data_dir: Path | None) -> Data:
+        draw = np.random.default_rng(0)
+        inputs = draw.normal(size=(ROWS, 1, 28, 28)).astype(np.float32)
+        targets = draw.integers(0, 10, ROWS)
+        return Data(Rows(inputs, targets), Rows(inputs[:100], targets[:100]))
+
+    def model(self) -> nn.Module:
+        return type(self).make()
+
+
+class Texts(Pictures):
+    """Random texts of 32 words in two classes."""
+
+    def data(self, data_dir: Path | None) -> Data:
+        draw = np.random.default_rng(0)
+        inputs, targets = draw.integers(0, WORDS, (ROWS, TOKENS)), draw.integers(0, 2, ROWS)
+        return Data(Rows(inputs, targets), Rows(inputs[:100], targets[:100]))
+
+
+class Encoder(nn.Module):
+    """A small transformer: 25,000 parameters, or a frozen one with low-rank additions."""
+
+    def __init__(self, *, dropout: float = 0.0, adapted: bool = False) -> None:
+        super().__init__()
+        self.words = nn.Embedding(WORDS, 32)
+        self.places = nn.Parameter(torch.randn(TOKENS, 32) * 0.02)
+        layer = nn.TransformerEncoderLayer(32, 4, 64, dropout=dropout, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.adapted = adapted
+        if adapted:
+            self.requires_grad_(False)
+            self.down, self.up = nn.Linear(32, 4, bias=False), nn.Linear(4, 32, bias=False)
+        self.head = nn.Linear(32, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.words(x) + self.places
+        if self.adapted:
+            y = y + self.up(self.down(y))
+        result: torch.Tensor = self.head(self.encoder(y).mean(1))
+        return result
+
+
+def strided(
+    norm: Callable[[int], nn.Module] = lambda _: nn.Identity(), drop: float = 0.0
+) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 5, stride=2),
+        norm(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 5, stride=2),
+        norm(32),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(drop),
+        nn.Linear(512, 10),
     )
 
 
-def plain_loop(task: str, hidden: int, rows: int, batch: int, peers: int) -> Callable[[], None]:
-    """One model after the other, as a careful researcher would write it: data in float32."""
-    made = make_task(task, {"hidden": [hidden]}, folder=None)
-    assert isinstance(made, (Digits, FashionMnist))
-    module = made.model()
-    data: Data = made.data(None)
-    inputs = torch.from_numpy(data.train.inputs.astype(np.float32)) * data.scale + data.offset
-    targets = torch.from_numpy(data.train.targets)
-    held = np.random.default_rng(0).integers(0, len(inputs), (peers, rows))
-    starts = [
-        {name: value.clone() for name, value in module.state_dict().items()} for _ in range(peers)
-    ]
-    optimiser = torch.optim.SGD(module.parameters(), lr=0.01)
-
-    def run() -> None:
-        results = []
-        with one_torch_thread():
-            for peer in range(peers):
-                module.load_state_dict(starts[peer])
-                order = torch.from_numpy(held[peer])[torch.randperm(rows)]
-                for first in range(0, rows, batch):
-                    chosen = order[first : first + batch]
-                    loss = made.loss(module(inputs[chosen]), targets[chosen])
-                    optimiser.zero_grad(set_to_none=True)
-                    loss.backward()
-                    optimiser.step()
-                results.append({name: value.clone() for name, value in module.state_dict().items()})
-
-    return run
+def pooled() -> nn.Module:
+    layers = [nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    layers += [nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(784, 20), nn.ReLU(), nn.Linear(20, 10))
 
 
-def stacked(learner: Learner, peers: int) -> Callable[[], None]:
-    start = learner.initial_vector()
-    vectors = [start.copy() for _ in range(peers)]
-    jobs = [(peer, Train(0, vectors[peer], f"0/{peer}/0/train/0")) for peer in range(peers)]
+def perceptron(activation: Callable[[], nn.Module]) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 128), activation(), nn.Linear(128, 10))
 
-    def run() -> None:
-        learner.run(jobs)
 
-    return run
+MODELS: dict[str, tuple[type[Pictures], Callable[[], nn.Module]]] = {
+    "MLP, ReLU": (Pictures, lambda: perceptron(nn.ReLU)),
+    "MLP, GELU": (Pictures, lambda: perceptron(nn.GELU)),
+    "CNN, strided": (Pictures, strided),
+    "CNN, GroupNorm": (Pictures, lambda: strided(lambda width: nn.GroupNorm(4, width))),
+    "CNN, BatchNorm": (Pictures, lambda: strided(nn.BatchNorm2d)),
+    "CNN, dropout": (Pictures, lambda: strided(drop=0.2)),
+    "CNN, pooled": (Pictures, pooled),
+    "transformer": (Texts, Encoder),
+    "transformer, dropout": (Texts, lambda: Encoder(dropout=0.1)),
+    "transformer, adapter": (Texts, lambda: Encoder(adapted=True)),
+}
+
+
+class Case:
+    """A model, and jobs of all peers with the rows of each step."""
+
+    def __init__(self, name: str, split: str, peers: int) -> None:
+        kind, make = MODELS[name]
+        self.task = type(name, (kind,), {"make": staticmethod(make)})()
+        self.data = self.task.data(None)
+        torch.manual_seed(0)
+        self.module = make()
+        self.training = TrainingSettings.model_validate(
+            {"learning_rate": RATE, "batch_size": BATCH, "epochs": 1}
+        )
+        draw = np.random.default_rng(1)
+        names = list(self.task.travelling(self.module))
+        layout = VectorLayout(self.module, names)
+        start = layout.to_vector(self.module)
+        self.trainings = []
+        for peer in range(peers):
+            # Equal: 4 full batches. Ragged: rows as skewed as with Dirichlet(0.1).
+            count = 128 if split == "equal" else int(min(500, 8 + draw.exponential(80)))
+            job = Train(0, start + draw.normal(0, 0.01, len(start)).astype(np.float32), f"{peer}")
+            rows = draw.integers(0, ROWS, count)
+            self.trainings.append(Training(job, rows, BatchPlan(self.training, count), RATE))
+        self.steps = sum(training.plan.steps for training in self.trainings)
+
+    def model(self) -> tuple[nn.Module, VectorLayout]:
+        torch.manual_seed(0)
+        module = self.task.model()
+        return module, VectorLayout(module, list(self.task.travelling(module)))
+
+    def plain(self) -> Callable[[], None]:
+        """A loop as a researcher would write it, over the same batches."""
+        module, layout = self.model()
+        state = {name: value.clone() for name, value in module.state_dict().items()}
+        inputs = torch.from_numpy(self.data.train.inputs)
+        targets = torch.from_numpy(self.data.train.targets)
+
+        def run() -> None:
+            results = []
+            with one_torch_thread():
+                for training in self.trainings:
+                    module.load_state_dict(state)
+                    layout.to_module(training.job.vector, module)
+                    module.train()
+                    trained = [value for value in module.parameters() if value.requires_grad]
+                    optimiser = torch.optim.SGD(trained, lr=RATE)
+                    order = training.rows[training.plan.draw([training.job.stream])[0]]
+                    for batch in torch.from_numpy(order).split(BATCH):
+                        loss = self.task.loss(module(inputs[batch]), targets[batch])
+                        optimiser.zero_grad()
+                        loss.backward()
+                        optimiser.step()
+                    results.append(layout.to_vector(module))
+
+        return run
+
+    def engines(self) -> dict[str, Engine]:
+        """Every engine that takes the model, on one thread."""
+        found: dict[str, Engine] = {}
+        optimiser, workers = Optimiser(self.training), Workers(1)
+        given = {"data": self.data, "optimiser": optimiser}
+
+        def alone() -> ModuleEngine:
+            return ModuleEngine(self.task, *self.model(), test=self.data.test, **given)
+
+        found["one by one"] = alone()
+        for name, kind in (("layers by hand", StackedEngine), ("vmap", VmapEngine)):
+            try:
+                found[name] = kind(
+                    self.task,
+                    *self.model(),
+                    batch_size=BATCH,
+                    alone=alone(),
+                    workers=workers,
+                    **given,
+                )
+            except LearningError:
+                continue
+        model = make_model(self.task, seed=0, blamed=Blamed("bench"))
+        found["chosen"] = choose_engine(
+            self.task,
+            model,
+            data=self.data,
+            test=self.data.test,
+            training=self.training,
+            threads=1,
+        )
+        return found
+
+
+def ratios(case: Case, repeats: int) -> tuple[float, dict[str, float], str]:
+    """Return the plain loop's CPU milliseconds a step, each engine's ratio, and what is chosen."""
+    engines = case.engines()
+    ways = {"plain": case.plain()}
+    for name, engine in engines.items():
+        ways[name] = lambda engine=engine: check(engine.train(case.trainings))
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for repeat in range(repeats + 1):
+        for name, run in ways.items():
+            start = time.process_time()
+            run()
+            if repeat:  # The first warms up.
+                taken[name].append(time.process_time() - start)
+    found = {
+        name: statistics.median(
+            plain / own for plain, own in zip(taken["plain"], taken[name], strict=True)
+        )
+        for name in engines
+    }
+    plain_ms = statistics.median(taken["plain"]) / case.steps * 1e3
+    return plain_ms, found, engines["chosen"].batching.split(":")[0]
+
+
+def check(results: Sequence[Trained | WorkFailed]) -> None:
+    assert all(isinstance(result, Trained) for result in results)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--peers", type=int, default=512)
+    parser.add_argument("--models", help="names, with | between; all if not given")
+    parser.add_argument("--peers", type=int, default=48)
     parser.add_argument("--repeats", type=int, default=7)
     arguments = parser.parse_args()
-    peers, repeats = arguments.peers, arguments.repeats
-    print(f"torch {torch.__version__}, {peers} peers, median of {repeats}")
-    print("case, method: updates per wall second, updates and steps per CPU second, ratio of wall")
-    for task, hidden, rows, batch in CASES:
-        chosen = settings(task, hidden, rows, batch)
-        learners = {
-            f"stacked, {threads} thread{'s'[: threads - 1]}": make_learner(
-                chosen, peer_count=peers, seed=0, folder=None, threads=threads
-            )
-            for threads in (1, 2)
-        }
-        steps = -(-rows // batch)
-        ways = {"plain loop": plain_loop(task, hidden, rows, batch, peers)}
-        ways |= {name: stacked(learner, peers) for name, learner in learners.items()}
-        wall: dict[str, list[float]] = {name: [] for name in ways}
-        cpu: dict[str, list[float]] = {name: [] for name in ways}
-        for repeat in range(repeats + 1):
-            for name, run in ways.items():
-                wall_start, cpu_start = time.perf_counter(), time.process_time()
-                run()
-                if repeat:  # The first warms up.
-                    wall[name].append(time.perf_counter() - wall_start)
-                    cpu[name].append(time.process_time() - cpu_start)
-        print(f"\n{task}, {hidden} hidden, {rows} rows a peer = {steps} steps of {batch}")
-        reference = statistics.median(wall["plain loop"])
-        for name in ways:
-            wall_s, cpu_s = statistics.median(wall[name]), statistics.median(cpu[name])
+    names = arguments.models.split("|") if arguments.models else list(MODELS)
+    print(f"torch {torch.__version__}, {arguments.peers} peers, median of {arguments.repeats}\n")
+    columns = ("one by one", "layers by hand", "vmap", "chosen")
+    print("| model | rows | plain, ms a step |", " | ".join(columns), "| chosen is |")
+    print("|---" * (len(columns) + 4) + "|")
+    for name in names:
+        for split in ("ragged", "equal"):
+            case = Case(name, split, arguments.peers)
+            plain_ms, found, chosen = ratios(case, arguments.repeats)
+            cells = [f"{found[it]:.2f}" if it in found else "-" for it in columns]
             print(
-                f"  {name:20} {peers / wall_s:9,.0f}/s {peers / cpu_s:9,.0f}/CPU-s"
-                f" {peers * steps / cpu_s:9,.0f} steps/CPU-s {reference / wall_s:6.1f}x"
+                f"| {name} | {split} | {plain_ms:.2f} |",
+                " | ".join(cells),
+                f"| {chosen} |",
+                flush=True,
             )
 
 
