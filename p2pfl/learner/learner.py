@@ -273,6 +273,12 @@ def make_learner(
     if isinstance(task, NumpyTask):
         from p2pfl.learner.engines.numpy_steps import NumpyEngine, make_initial, try_numpy_task
 
+        if settings.device not in ("cpu", "auto") or settings.dtype != "float32":
+            raise LearningError(
+                f"task {settings.task!r} does without torch: it trains on the CPU in float32; leave"
+                " device and dtype out"
+            )
+
         initial = make_initial(task, start_seed, blamed)
         try_numpy_task(task, initial, data=data, test=test, sizes=sizes, blamed=blamed)
         engine = NumpyEngine(task, data, test)
@@ -281,16 +287,24 @@ def make_learner(
         to_named: Callable[[Floats], NamedModel] = NamedModel.of_vector
     else:
         from p2pfl.learner.engines.choice import choose_engine
+        from p2pfl.learner.engines.placement import find_placement
         from p2pfl.learner.engines.trial import fit_inputs, try_task
         from p2pfl.learner.models import make_model
         from p2pfl.learner.vectors import named_model
 
+        placement = find_placement(settings.device, settings.dtype)
         model = make_model(task, seed=start_seed, blamed=blamed)
         data = fit_inputs(model.module, data)
         test = _sample(data.test, settings.evaluation_rows, seed)
         try_task(task, model, data=data, test=test, sizes=sizes, blamed=blamed)
         engine = choose_engine(
-            task, model, data=data, test=test, training=settings.training, threads=threads
+            task,
+            model,
+            data=data,
+            test=test,
+            training=settings.training,
+            threads=threads,
+            placement=placement,
         )
         initial, tensors, frozen = model.initial, model.tensors, model.frozen
         to_named = partial(named_model, model.module, model.layout)

@@ -273,6 +273,10 @@ class TaskSettings(SettingsTable):
     options: dict[str, Any] = {}
     """Arguments of the task, such as ``hidden = [128]``; the task checks them."""
     training: TrainingSettings = TrainingSettings()
+    device: Literal["cpu", "cuda", "mps", "auto"] = "cpu"
+    """Where models train; ``"auto"`` is an accelerator if there is one."""
+    dtype: Literal["float32", "bf16"] = "float32"
+    """What products are computed in; parameters and optimisers are float32 in any case."""
     evaluation_rows: Count | None = None
     """Test rows to measure on, drawn once by the seed; all if not given, or if there are fewer."""
 

@@ -3,6 +3,7 @@
 from p2pfl.learner.engines.base import Engine
 from p2pfl.learner.engines.one_by_one import ModuleEngine
 from p2pfl.learner.engines.perceptron import PerceptronEngine, perceptron_widths
+from p2pfl.learner.engines.placement import PLAIN, Placement
 from p2pfl.learner.engines.stacked.engine import StackedEngine
 from p2pfl.learner.engines.stacked.program import NotStackable
 from p2pfl.learner.engines.threads import Workers, usable_cores
@@ -22,6 +23,7 @@ def choose_engine(
     test: Rows,
     training: TrainingSettings,
     threads: int | None,
+    placement: Placement = PLAIN,
 ) -> Engine:
     """Make the fastest engine that can train a task's model.
 
@@ -32,8 +34,21 @@ def choose_engine(
         test: the rows to measure on.
         training: how to train.
         threads: to train on; None for one a core.
+        placement: where, and in which numbers.
     """
     module, layout = model.module, model.layout
+    if not placement.is_plain:
+        alone = ModuleEngine(
+            task,
+            module,
+            layout,
+            data=data,
+            test=test,
+            optimiser=Optimiser(training),
+            placement=placement,
+        )
+        alone.batching = f"one by one: {placement.told}"
+        return alone
     widths = perceptron_widths(module, model.names)
     if type(task).loss is not Task.loss:
         widths = "a loss of its own"

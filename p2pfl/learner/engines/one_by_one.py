@@ -14,6 +14,7 @@ from p2pfl.learner.engines.base import (
     failed_training,
 )
 from p2pfl.learner.engines.flat import FlatModule
+from p2pfl.learner.engines.placement import PLAIN, Placement
 from p2pfl.learner.engines.threads import one_torch_thread
 from p2pfl.learner.optimisers import Optimiser, State
 from p2pfl.learner.statistics import cumulating, normalisations
@@ -57,6 +58,7 @@ class ModuleEngine:
         data: the rows.
         test: the rows to measure on.
         optimiser: moves the model.
+        placement: where it is, and what it computes in.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class ModuleEngine:
         data: Data,
         test: Rows,
         optimiser: Optimiser,
+        placement: Placement = PLAIN,
     ) -> None:
         self.batching = "one by one"
         self._task, self._module, self._layout = task, module, layout
@@ -75,23 +78,25 @@ class ModuleEngine:
         self._inputs = readable(data.train.inputs)
         self._targets = readable(data.train.targets)
         self._normalisations = normalisations(module, {entry.name for entry in layout.entries})
+        self._placement = placement
+        module.to(placement.device)
         self._flat = FlatModule(module, layout)
 
     def train(self, trainings: Sequence[Training]) -> list[Trained | WorkFailed]:
         """Train model after model."""
-        with one_torch_thread(), torch.random.fork_rng(devices=[]):
+        with one_torch_thread(), self._placement.forked():
             return [self._train(training) for training in trainings]
 
     def evaluate(self, evaluations: Sequence[Evaluation]) -> list[Evaluated | WorkFailed]:
         """Measure model after model."""
-        with one_torch_thread(), torch.random.fork_rng(devices=[]), torch.no_grad():
+        with one_torch_thread(), self._placement.forked(), torch.no_grad():
             return [evaluation(it.job, partial(self._measure, rows=it.rows)) for it in evaluations]
 
     def _train(self, training: Training) -> Trained | WorkFailed:
         flat = self._flat
         flat.load(training.job.vector)
         self._module.train()
-        torch.default_generator.manual_seed(seed_of(f"{training.job.stream}/torch"))
+        self._placement.seed(seed_of(f"{training.job.stream}/torch"))
         state = self._optimiser.begin(flat.parameters)
         losses, taken = [], 0
         rows = torch.from_numpy(draw_rows([training])[0].rows[0])
@@ -108,7 +113,9 @@ class ModuleEngine:
         inputs, flat = self._inputs[rows], self._flat
         if inputs.dtype == torch.uint8:
             inputs = inputs.to(torch.float32).mul_(self._data.scale).add_(self._data.offset)
-        loss = self._task.loss(self._module(inputs), self._targets[rows])
+        put = self._placement.put
+        with self._placement.computing():
+            loss = self._task.loss(self._module(put(inputs)), put(self._targets[rows]))
         flat.differentiate(loss)
         self._optimiser.step(flat.parameters, flat.gradients, state, rate)
         flat.take_over()
@@ -118,14 +125,19 @@ class ModuleEngine:
         self._flat.load(vector)
         self._module.eval()
         self._work_out_statistics(rows)
-        torch.default_generator.manual_seed(0)
+        self._placement.seed(0)
         inputs = self._test.inputs
         outputs = [
-            self._module(as_inputs(inputs[start : start + EVALUATION_ROWS_MAX], self._data))
+            self._outputs(inputs[start : start + EVALUATION_ROWS_MAX])
             for start in range(0, len(inputs), EVALUATION_ROWS_MAX)
         ]
         stacked: Floats = torch.cat(outputs).to(torch.float32).numpy()
         return self._task.metrics(stacked, self._test.targets)
+
+    def _outputs(self, rows: Array) -> torch.Tensor:
+        with self._placement.computing():
+            outputs: torch.Tensor = self._module(self._placement.put(as_inputs(rows, self._data)))
+        return outputs.to("cpu", torch.float32)
 
     def _work_out_statistics(self, rows: Integers) -> None:
         """Give normalisation layers the statistics of this very model on the peer's own rows."""
@@ -136,4 +148,4 @@ class ModuleEngine:
         with cumulating(self._normalisations):
             for first in range(count):  # Each batch is spread over all rows, however ordered.
                 batch = rows[first::count]
-                self._module(as_inputs(self._data.train.inputs[batch], self._data))
+                self._outputs(self._data.train.inputs[batch])
