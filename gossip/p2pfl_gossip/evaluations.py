@@ -36,7 +36,8 @@ class Evaluations:
         if not isinstance(result, Evaluated):
             raise LocalProtocolError(f"an evaluation ended with {type(result).__name__}")
         self.under_way -= 1
-        return [Report(events.PeerEvaluated(round_, result.metrics))]
+        figures = result.metrics, result.own, result.validation
+        return [Report(events.PeerEvaluated(round_, *figures))]
 
     def _on_failed(self, round_: int, _now_s: float, reason: str) -> list[Action]:
         self.under_way -= 1

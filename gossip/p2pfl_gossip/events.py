@@ -1,5 +1,7 @@
 """What a peer reports: the events that people want to see, in logs, metrics and traces."""
 
+from msgspec import field
+
 from p2pfl_gossip.actions import Event, Vector
 
 
@@ -112,10 +114,12 @@ class EvaluationFailed(Event, frozen=True):
 
 
 class PeerEvaluated(Event, frozen=True):
-    """Figures of the peer's model at the end of `round`."""
+    """Figures of the peer's model at the end of `round`, as `Evaluated` has them."""
 
     round: int
     metrics: dict[str, float]
+    own: dict[str, float] = field(default_factory=dict)
+    validation: dict[str, float] = field(default_factory=dict)
 
 
 class Finished(Event, frozen=True):

@@ -4,6 +4,8 @@ A job is pure: its result depends on the job and the peer's own data alone. So a
 it late, in a batch with others', and a restarted peer does not repeat it with other randomness.
 """
 
+from msgspec import field
+
 from p2pfl_gossip.actions import Job, Vector
 from p2pfl_gossip.own_state import NOTHING, Arrays
 from p2pfl_gossip.records import Record
@@ -66,6 +68,14 @@ class Evaluate(Job, frozen=True):
 
 
 class Evaluated(Record, frozen=True):
-    """The end of an `Evaluate` job: figures by name, for instance ``{"accuracy": .93}``."""
+    """The end of an `Evaluate` job: figures by name, for instance ``{"accuracy": .93}``.
+
+    Attributes:
+        metrics: on the common test rows, the same for all peers; empty where there are none.
+        own: on the peer's own test rows; empty where it has none.
+        validation: on the peer's rows to choose a model by; empty where it has none.
+    """
 
     metrics: dict[str, float]
+    own: dict[str, float] = field(default_factory=dict)
+    validation: dict[str, float] = field(default_factory=dict)

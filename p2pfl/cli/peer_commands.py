@@ -171,6 +171,18 @@ def status(
     show_status(folder, as_json=json, watch=watch)
 
 
+@app.command(epilog="Example:  [bold]p2pfl peer baseline berlin[/]")
+def baseline(folder: PeerDir, json: JsonOption = False) -> None:
+    """Train a model on this peer's own rows alone, to see what joining gives it.
+
+    It takes the group's settings and as many rounds, and stays in the peer's folder. The peer may
+    run meanwhile; p2pfl peer status then holds the joint model against it.
+    """
+    from p2pfl.cli.peer_baseline import make_baseline
+
+    make_baseline(folder, as_json=json)
+
+
 @app.command()
 def stop(
     folder: PeerDir,

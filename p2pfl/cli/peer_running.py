@@ -20,12 +20,14 @@ from rich.table import Table
 from rich.text import Text
 
 from p2pfl.cli.errors import CANNOT_GO_ON, BadInput, peer_errors
+from p2pfl.cli.figures import told_figure, told_gain, told_interval
 from p2pfl.cli.passphrases import read_keys_of
-from p2pfl.cli.quantities import data_size, duration, percent, plural
+from p2pfl.cli.quantities import data_size, duration, plural
 from p2pfl.daemon.config import PeerConfig, PeerFolder, read_config
 from p2pfl.daemon.control import ask
 from p2pfl.daemon.errors import RunsTwice
 from p2pfl.daemon.logs import describe_line
+from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl.store.errors import FolderLocked, StoreError
 from p2pfl.store.journal import is_locked
 from p2pfl.store.keys import PeerKeys
@@ -196,9 +198,7 @@ def _screen(status: dict[str, Any]) -> Group:
         ("up", duration(status["up_s"])),
         ("linked", f"{linked} of {len(status['members']) - 1} other members"),
     ]
-    if "accuracy" in status["figures"]:
-        after = f"after {plural(latest['evaluated_round'] + 1, 'round')}"
-        rows.append(("accuracy", f"{percent(status['figures']['accuracy'])} {after}"))
+    rows += _gain_rows(status)
     ledger = status["ledger"]
     rows += _own_part(latest, counts) if ledger is None else _ledger_rows(ledger)
     if "training_failure" in latest:
@@ -248,6 +248,37 @@ def _lost(loss: Mapping[str, Any]) -> str:
     if loss["largest"]:
         told += f", up to {loss['largest']:.3g}, cut to {loss['limit']:g}"
     return told
+
+
+def _gain_rows(status: dict[str, Any]) -> list[tuple[str, str]]:
+    """Say what the joint model and the peer's own one reach on its own test rows."""
+    own, latest = status["own"], status["latest"]
+    primary = PrimaryMetric(**own["primary"])
+    rows = []
+    if own["joint"] is not None:
+        after = f"after {plural(own['round'] + 1, 'round')}"
+        told = told_figure(primary, own["joint"])
+        rows.append(
+            (primary.title, f"{told} {after}, on {plural(own['test_rows'], 'own test row')}")
+        )
+    elif primary.name in status["figures"]:
+        after = f"after {plural(latest['evaluated_round'] + 1, 'round')}"
+        told = told_figure(primary, status["figures"][primary.name])
+        rows.append((primary.title, f"{told} {after}, on the common test rows"))
+    if own["problem"]:
+        rows.append(("alone", own["problem"]))
+    elif own["baseline_rounds"] is None and own["test_rows"]:
+        rows.append(("alone", "not known: p2pfl peer baseline trains it, on own rows only"))
+    elif own["local"] is not None:
+        rounds = plural(own["baseline_rounds"], "round")
+        rows.append(("alone", f"{told_figure(primary, own['local'])} after {rounds}"))
+    if own["gain"] is not None:
+        gain, interval = (
+            told_gain(primary, own["gain"]),
+            told_interval(primary, own["low"], own["high"]),
+        )
+        rows.append(("by joining", f"{gain} ({interval} with 95% confidence)"))
+    return rows
 
 
 def _own_part(latest: dict[str, Any], counts: dict[str, int]) -> list[tuple[str, str]]:

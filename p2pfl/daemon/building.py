@@ -15,7 +15,7 @@ from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.store.keys import PeerKeys
 from p2pfl_crypto.identity import Identity
-from p2pfl_gossip.actions import Job
+from p2pfl_gossip.actions import Job, Vector
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.learning import Evaluate, Train, WorkFailed
 from p2pfl_gossip.ledger.charter import Epoch
@@ -245,12 +245,22 @@ def _timed(learner: Learner, place: int, job: Train) -> Record:
     return result
 
 
-def make_work(learner: Learner, place: int) -> Callable[[Job], Record]:
-    """Return what does the jobs of a peer; `place` is the number of its rows in the learner."""
+def make_work(
+    learner: Learner, place: int, note: Callable[[int, Vector], None] = lambda _round, _vector: None
+) -> Callable[[Job], Record]:
+    """Return what does the jobs of a peer.
+
+    Args:
+        learner: does those of learning.
+        place: the number of the peer's rows in it.
+        note: is told each model that is evaluated, with its round.
+    """
 
     def work(job: Job) -> Record:
         if isinstance(job, Train) and learner.fits_to_seconds:
             return _timed(learner, place, job)
+        if isinstance(job, Evaluate):
+            note(job.round, job.vector)
         if isinstance(job, (Train, Evaluate)):
             return _learned(learner, place, job)
         return perform(job)

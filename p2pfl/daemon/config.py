@@ -6,6 +6,7 @@
     DIR/roster.toml    the group, as its members agreed on it; `roster` may name another file
     DIR/journal/       records and checkpoints (p2pfl.store.journal), locked while the peer runs
     DIR/peer.log       JSON lines; older ones are in peer.log.1, .2, ...
+    DIR/baseline.safetensors   a model trained on its own rows alone (own_baseline.py)
     DIR/control.sock   where a running peer is asked and told things
 
 What the group has agreed on is in the roster; nothing here changes what others compute.
@@ -150,6 +151,11 @@ class PeerFolder:
     def log(self) -> Path:
         """The log that is written to."""
         return self.path / "peer.log"
+
+    @property
+    def baseline(self) -> Path:
+        """The model that the peer has trained alone, if it has."""
+        return self.path / "baseline.safetensors"
 
     @property
     def control(self) -> Path:

@@ -31,7 +31,8 @@ class Reporter:
         latest: what is newest of rounds, by name: round, contributors, training_loss ...;
             `own_update`: whether the round that ended last has our own update in its model;
             `training_failure`: what was told of the last training that failed.
-        figures: those of the task, by the names it gives them, of `latest["evaluated_round"]`.
+        figures: those of the task, by the names it gives them, of `latest["evaluated_round"]`: on
+            the peer's own test rows, or on the common ones where it has none.
         round_times: how long rounds took.
         lossy: what was lost of the peer's own model or updates; None where nobody looks.
         differing: of each other member that would average something else, in what: a sentence.
@@ -95,7 +96,7 @@ class Reporter:
                 self.latest["training_loss"] = event.loss
             case events.PeerEvaluated():
                 self.latest["evaluated_round"] = event.round
-                self.figures = dict(event.metrics)
+                self.figures = dict(event.own or event.metrics)
             case events.MaskedSumEnded():
                 ended = "summed" if event.result == "summed" else "aborted"
                 self.counts[f"masked_sums_{ended}"] += 1

@@ -61,8 +61,10 @@ def _round_ended(event: events.RoundEnded) -> str:
 
 
 def _evaluated(event: events.PeerEvaluated) -> str:
-    figures = ", ".join(f"{name} {value:.4g}" for name, value in event.metrics.items())
-    return f"round {event.round}: {figures}"
+    told = event.own or event.metrics
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in told.items())
+    rows = "on own test rows" if event.own else "on the common test rows"
+    return f"round {event.round}, {rows}: {figures}"
 
 
 def _waits(event: events.OpeningWaits) -> str:

@@ -32,6 +32,7 @@ from p2pfl.daemon.ledger_standing import newly_overdue
 from p2pfl.daemon.links import Links
 from p2pfl.daemon.logs import FAILED, close_log, open_log
 from p2pfl.daemon.lookout import Lookout
+from p2pfl.daemon.own_baseline import OwnGain
 from p2pfl.daemon.recording import recorder
 from p2pfl.daemon.reporter import Reporter
 from p2pfl.daemon.sentences import describe_change
@@ -134,8 +135,10 @@ def run_peer(
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         try:
             with asyncio.Runner(loop_factory=new_event_loop) as runner:
-                service = _Service(folder, config, keys, roster, index, machine, reporter)
-                runner.run(service.run(store, make_work(learner, place), until_eof=until_eof))
+                gain = OwnGain(learner, place, folder.baseline)
+                service = _Service(folder, config, keys, roster, index, machine, reporter, gain)
+                work = make_work(learner, place, gain.note)
+                runner.run(service.run(store, work, until_eof=until_eof))
         except Exception as error:
             reporter.tell(FAILED, f"cannot go on: {error}", level=logging.CRITICAL)
             raise
@@ -228,7 +231,9 @@ class _Service:
         index: int,
         machine: Opening | Meeting[GroupMember],
         reporter: Reporter,
+        gain: OwnGain,
     ) -> None:
+        self._gain = gain
         self._folder, self._config, self._keys = folder, config, keys
         self._roster, self._index = roster, index
         self._group_id = group_id(roster)  # Of all members: too much to work out at each status.
@@ -401,7 +406,8 @@ class _Service:
     async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         match request.get("command"):
             case "status":
-                return self._standing.status(is_stopping=self._is_stopping)
+                own = await asyncio.to_thread(self._gain.status)
+                return self._standing.status(is_stopping=self._is_stopping) | {"own": own}
             case "check":
                 return await self._lookout.check()
             case "stop":

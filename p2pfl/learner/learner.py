@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -9,14 +10,16 @@ from typing import NamedTuple
 import numpy as np
 
 from p2pfl.learner.batches import BatchPlan
-from p2pfl.learner.engines.base import Engine, Evaluation, Training
+from p2pfl.learner.engines.base import Engine, Evaluation, NotMeasurable, Readings, Training
 from p2pfl.learner.errors import Blamed, LearningError
+from p2pfl.learner.holding_out import HeldOut, hold_out
+from p2pfl.learner.metrics import Float64s, PrimaryMetric
 from p2pfl.learner.model_files import NamedModel
 from p2pfl.learner.partitions import Partition, count_labels, make_partition, pool
 from p2pfl.learner.rows import check_data
 from p2pfl.learner.settings import LearningSettings, TrainingSettings
 from p2pfl.learner.sources import source_files, sources_of
-from p2pfl.learner.streams import permutation, seed_of
+from p2pfl.learner.streams import Integers, permutation, seed_of
 from p2pfl.learner.tasks.base import Array, Floats, NumpyTask, Rows, Task
 from p2pfl.learner.tasks.registry import make_task
 from p2pfl_gossip.actions import Job, Vector
@@ -57,27 +60,36 @@ class Learner:
             ``"stacked (vmap)"`` or ``"one by one: ..."`` with the reason.
         partitioning: who holds how much, for people.
         description: what a group would average; members compare theirs.
-        label_counts: each peer's rows of each label, [peers][labels], or None without labels.
+        label_counts: each peer's training rows of each label, [peers][labels], or None without
+            labels.
+        names: of the natural groups that peers hold; None where they hold none.
+        primary: the figure by which models are compared.
+        has_common: whether there are common test rows.
     """
 
     def __init__(
         self,
         engine: Engine,
-        partition: Partition,
+        held_out: HeldOut,
         training: TrainingSettings,
         initial: Floats,
         to_named: Callable[[Floats], NamedModel],
         targets: Array,
         description: Description,
         blamed: Blamed,
+        primary: PrimaryMetric,
+        has_common: bool,
     ) -> None:
+        partition = held_out.training
+        self.names, self.primary, self.has_common = partition.names, primary, has_common
         self.description = description
         self._blamed = blamed
         self.vector_length = len(initial)
         self.batching = engine.batching
         self.partitioning = partition.summary
         self.label_counts = count_labels(partition, targets)
-        self._engine, self._partition, self._training = engine, partition, training
+        self._engine, self._held_out, self._training = engine, held_out, training
+        self._partition = partition
         self._initial, self._to_named, self._targets = initial, to_named, targets
         self._plans: dict[tuple[int, int], BatchPlan] = {}
         self._fitted: dict[int, int] = {}  # Steps by peer, where training is fitted to seconds.
@@ -85,7 +97,7 @@ class Learner:
     @property
     def peer_count(self) -> int:
         """Peers whose rows it knows."""
-        return len(self._partition.offsets) - 1
+        return len(self._held_out.test)
 
     def initial_vector(self) -> Vector:
         """Return the common start, float32[d], read-only: the same for the same seed."""
@@ -146,6 +158,10 @@ class Learner:
         """Return how many rows a peer trains on, at least 1."""
         return self._partition.row_count(peer)
 
+    def test_count(self, peer: int) -> int:
+        """Return how many test rows of its own a peer has; it never trains on them."""
+        return len(self._held_out.test[peer])
+
     @property
     def fits_to_seconds(self) -> bool:
         """Whether a round has as many steps as fit into a time: `fit` says how many those are."""
@@ -172,33 +188,76 @@ class Learner:
         """
         results: list[Trained | Evaluated | WorkFailed | None] = [None] * len(jobs)
         trainings: list[tuple[int, Training]] = []
-        evaluations: list[tuple[int, Evaluation]] = []
+        evaluations: list[tuple[int, int, Evaluate]] = []
         for place, (peer, job) in enumerate(jobs):
             if not isinstance(job, (Train, Evaluate)):
                 raise ValueError(f"a learner trains and evaluates, it does no {type(job).__name__}")
-            if job.vector.shape != (self.vector_length,):
-                raise ValueError(f"vector of {job.vector.shape}, not ({self.vector_length},)")
+            self._require_length(job.vector)
             if isinstance(job, Evaluate):
-                rows = self._partition.rows_of(peer)
-                evaluations.append((place, Evaluation(job, rows)))
+                evaluations.append((place, peer, job))
             else:
                 rate = self._training.rate_at(job.round)
                 rows = self._partition.rows_of(peer)
                 trainings.append((place, Training(job, rows, self._plan(peer), rate)))
         with self._blamed.faults():
             trained = self._engine.train([training for _, training in trainings])
-            evaluated = self._engine.evaluate([evaluation for _, evaluation in evaluations])
         for (place, _), result in zip(trainings, trained, strict=True):
             results[place] = result
-        for (place, _), figures in zip(evaluations, evaluated, strict=True):
+        evaluated = self.evaluate([(peer, job) for _, peer, job in evaluations])
+        for (place, _, _), figures in zip(evaluations, evaluated, strict=True):
             results[place] = figures
         return [result for result in results if result is not None]
 
-    def pooled(self) -> "Learner":
-        """Return the learner of one peer that holds all rows: the yardstick 'pooled'.
+    def evaluate(
+        self, jobs: Sequence[tuple[int, Evaluate]], *, with_common: bool = True
+    ) -> list[Evaluated | WorkFailed]:
+        """Measure models, as `run` does; without the common test rows, if these are not wanted."""
+        with self._blamed.faults():
+            readings = self._engine.evaluate([self._evaluation(*it, with_common) for it in jobs])
+            return [
+                self._evaluated(peer, reading)
+                for (peer, _), reading in zip(jobs, readings, strict=True)
+            ]
 
-        It takes as many rows a round as all the peers together: with `epochs` by itself, with
-        `steps` or `seconds` by taking as many as all of them.
+    def read(self, jobs: Sequence[tuple[int, Evaluate]]) -> list["OwnReadings"]:
+        """Run models on their peers' own test rows, for figures of all of them or of some."""
+        with self._blamed.faults():
+            readings = self._engine.evaluate([self._evaluation(*it, False) for it in jobs])
+        return [
+            OwnReadings(reading, self.test_count(peer), self._blamed)
+            for (peer, _), reading in zip(jobs, readings, strict=True)
+        ]
+
+    def _evaluation(self, peer: int, job: Evaluate, with_common: bool) -> Evaluation:
+        self._require_length(job.vector)
+        held = np.concatenate([self._held_out.test[peer], self._held_out.validation[peer]])
+        return Evaluation(job, self._trained_on(peer), held, with_common)
+
+    def _evaluated(self, peer: int, readings: Readings) -> Evaluated | WorkFailed:
+        test_count, count = self.test_count(peer), len(self._held_out.validation[peer])
+        try:
+            return Evaluated(
+                readings.common(),
+                readings.held(np.arange(test_count)) if test_count else {},
+                readings.held(test_count + np.arange(count)) if count else {},
+            )
+        except NotMeasurable as reason:
+            return WorkFailed(str(reason))
+
+    def _trained_on(self, peer: int) -> Integers:
+        """Return the rows that a model was trained on: where all are pooled, there is one."""
+        return self._partition.rows_of(min(peer, len(self._partition.offsets) - 2))
+
+    def _require_length(self, vector: Vector) -> None:
+        if vector.shape != (self.vector_length,):
+            raise ValueError(f"vector of {vector.shape}, not ({self.vector_length},)")
+
+    def pooled(self) -> "Learner":
+        """Return the learner that trains as peer 0 on all rows: the yardstick 'pooled'.
+
+        It measures on each peer's own test rows. It takes as many rows a round as all the peers
+        together: with `epochs` by itself, with `steps` or `seconds` by taking as many as all of
+        them.
         """
         training = self._training
         if training.seconds is not None:
@@ -208,13 +267,15 @@ class Learner:
             training = training.model_copy(update={"steps": training.steps * self.peer_count})
         return Learner(
             self._engine,
-            pool(self._partition),
+            replace(self._held_out, training=pool(self._partition)),
             training,
             self._initial,
             self._to_named,
             self._targets,
             self.description,
             self._blamed,
+            self.primary,
+            self.has_common,
         )
 
     def _plan(self, peer: int) -> BatchPlan:
@@ -226,6 +287,31 @@ class Learner:
                 training = training.model_copy(update={"steps": max(1, steps), "seconds": None})
             self._plans[row_count, steps] = BatchPlan(training, row_count)
         return self._plans[row_count, steps]
+
+
+class OwnReadings:
+    """A model that was run on its peer's own test rows."""
+
+    def __init__(self, readings: Readings, count: int, blamed: Blamed) -> None:
+        self._readings, self._count, self._blamed = readings, count, blamed
+
+    def figures(self, rows: Integers | None = None) -> dict[str, float]:
+        """Return the figures of some rows, by their places, or of all.
+
+        Raises:
+            NotMeasurable: the model gives no figures.
+        """
+        with self._blamed.faults():
+            return self._readings.held(np.arange(self._count) if rows is None else rows)
+
+    def values(self, name: str) -> Float64s | None:
+        """Return each row's part in a figure that is a mean over rows; None for others."""
+        values = self._readings.values(name)
+        return None if values is None else values[: self._count]
+
+    def confusion(self) -> list[list[int]] | None:
+        """Count rows by class and guess, [class][guess]; None where there are no classes."""
+        return self._readings.confusion(np.arange(self._count))
 
 
 def make_learner(
@@ -266,8 +352,22 @@ def make_learner(
         peer_count=peer_count,
         seed=seed,
     )
-    test = _sample(data.test, settings.evaluation_rows, seed)
-    sizes = _batch_sizes(settings.training, partition, peer_count)
+    held_out = hold_out(
+        partition,
+        data.train.targets,
+        test_share=settings.held_out,
+        validation_share=settings.validation,
+        seed=seed,
+        given_test=data.own_test,
+        given_validation=data.own_validation,
+    )
+    if data.test is None and not any(len(rows) for rows in held_out.test):
+        raise LearningError(
+            f"task {settings.task!r}: there is nothing to measure on: it has no common test rows,"
+            " and no peer has test rows of its own; set learning.held_out above 0"
+        )
+    test = None if data.test is None else _sample(data.test, settings.evaluation_rows, seed)
+    sizes = _batch_sizes(settings.training, held_out.training, peer_count)
     start_seed = seed_of(f"{seed}/initial")
     engine: Engine
     if isinstance(task, NumpyTask):
@@ -295,7 +395,7 @@ def make_learner(
         placement = find_placement(settings.device, settings.dtype)
         model = make_model(task, seed=start_seed, blamed=blamed)
         data = fit_inputs(model.module, data)
-        test = _sample(data.test, settings.evaluation_rows, seed)
+        test = None if data.test is None else _sample(data.test, settings.evaluation_rows, seed)
         try_task(task, model, data=data, test=test, sizes=sizes, blamed=blamed)
         engine = choose_engine(
             task,
@@ -313,7 +413,16 @@ def make_learner(
     sources = sources_of(task, folder=folder)
     description = Description(tensors, fingerprint([initial]), frozen, sources)
     return Learner(
-        engine, partition, settings.training, initial, to_named, targets, description, blamed
+        engine,
+        held_out,
+        settings.training,
+        initial,
+        to_named,
+        targets,
+        description,
+        blamed,
+        task.primary,
+        test is not None,
     )
 
 

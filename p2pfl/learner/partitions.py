@@ -37,11 +37,13 @@ class Partition:
         rows: int64 row numbers, one peer's after the other's; each peer has at least one.
         offsets: int64[peers + 1]; peer i has ``rows[offsets[i]:offsets[i + 1]]``.
         summary: one line for people.
+        names: of the peers, where they hold natural groups: the groups' names.
     """
 
     rows: Integers
     offsets: Integers
     summary: str
+    names: tuple[str, ...] | None = None
 
     def rows_of(self, peer: int) -> Integers:
         """Return a peer's row numbers, int64; a row that it holds twice stands there twice."""
@@ -74,6 +76,7 @@ def make_partition(
     """
     row_count = len(targets)
     note = ""
+    names: tuple[str, ...] | None = None
     parts: list[Integers]
     if isinstance(settings, IidPartition):
         parts, note = _iid(settings, row_count, peer_count, seed)
@@ -84,9 +87,9 @@ def make_partition(
     elif isinstance(settings, QuantityPartition):
         parts = _quantity(settings, row_count, peer_count, seed)
     elif isinstance(settings, SitesPartition):
-        parts = _sites(columns, peer_count)
+        parts, names = _sites(columns, peer_count)
     else:
-        parts, note = _groups(settings, columns, peer_count, seed)
+        parts, note, names = _groups(settings, columns, peer_count, seed)
     sizes = np.array([len(part) for part in parts])
     spread = f"{sizes.min()}" if sizes.min() == sizes.max() else f"{sizes.min()} to {sizes.max()}"
     values = {key: value for key, value in settings.model_dump().items() if value is not None}
@@ -96,6 +99,7 @@ def make_partition(
         rows=np.concatenate(parts),
         offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
         summary=f"{name}{f' ({given})' if given else ''}: {spread} rows a peer{note}",
+        names=names,
     )
 
 
@@ -203,7 +207,7 @@ def _quantity(
 
 def _groups(
     settings: GroupsPartition, columns: Mapping[str, Labels], peer_count: int, seed: int
-) -> tuple[list[Integers], str]:
+) -> tuple[list[Integers], str, tuple[str, ...]]:
     if settings.column not in columns:
         known = f"it has {', '.join(sorted(columns))}" if columns else "it names none"
         raise LearningError(f"the task has no column {settings.column!r} to group by; {known}")
@@ -227,10 +231,17 @@ def _groups(
     by_group = np.split(np.argsort(index, kind="stable"), np.cumsum(sizes)[:-1])
     parts = [np.concatenate([by_group[group] for group in hand]) for hand in held]
     note = f", {len(groups)} groups on {peer_count} peers" if len(groups) > peer_count else ""
-    return parts, note
+    names = tuple(
+        " and ".join(f"{settings.column} {groups[group]}" for group in sorted(hand)[:NAMED_MAX])
+        + (" ..." if len(hand) > NAMED_MAX else "")
+        for hand in held
+    )
+    return parts, note, names
 
 
-def _sites(columns: Mapping[str, Labels], peer_count: int) -> list[Integers]:
+def _sites(
+    columns: Mapping[str, Labels], peer_count: int
+) -> tuple[list[Integers], tuple[str, ...]]:
     if SITE not in columns:
         raise LearningError(
             f"partition kind 'sites' goes by the column {SITE!r}, which the task does not name; the"
@@ -243,8 +254,13 @@ def _sites(columns: Mapping[str, Labels], peer_count: int) -> list[Integers]:
             f"the data have {len(firsts)} sites ({names}{', ...' if len(firsts) > 8 else ''}), but"
             f" there are {peer_count} peers; set peers = {len(firsts)}"
         )
-    return [np.flatnonzero(index == site) for site in np.argsort(firsts, kind="stable")]
+    order = np.argsort(firsts, kind="stable")
+    parts = [np.flatnonzero(index == site) for site in order]
+    return parts, tuple(str(columns[SITE][first]) for first in firsts[order])
 
+
+NAMED_MAX = 3
+"""Groups of one peer that are named."""
 
 LABELS_MAX = 100  # More are no labels to picture, but values to regress.
 

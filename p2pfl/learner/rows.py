@@ -38,14 +38,39 @@ def check_data(data: Any, task: str, *, has_labels: bool) -> Data:
             " targets), test=Rows(inputs, targets))"
         )
     train = _check_rows(data.train, task, "train", has_labels=has_labels)
-    test = _check_rows(data.test, task, "test", has_labels=has_labels)
+    test = data.test
+    if test is not None:
+        test = _check_rows(test, task, "test", has_labels=has_labels)
     for name in ("scale", "offset"):
         value = getattr(data, name)
         if not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
             raise LearningError(f"task {task!r}: {name} of its data is {value!r}, no finite number")
-    train, test = _alike(train, test, data, task)
+    if test is not None:
+        train, test = _alike(train, test, data, task)
     columns = _check_columns(data.columns, len(train.inputs), task)
-    return replace(data, train=train, test=test, columns=columns)
+    own_test = _check_choice(data.own_test, task, "own_test", train)
+    own_validation = _check_choice(data.own_validation, task, "own_validation", train)
+    return replace(
+        data,
+        train=train,
+        test=test,
+        columns=columns,
+        own_test=own_test,
+        own_validation=own_validation,
+    )
+
+
+def _check_choice(chosen: Any, task: str, name: str, train: Rows) -> Array | None:
+    """Check which rows a task holds out of what each peer trains on."""
+    if chosen is None:
+        return None
+    flags = np.asarray(chosen)
+    if flags.shape != (len(train.inputs),) or flags.dtype != bool:
+        raise LearningError(
+            f"task {task!r}: its {name} is of {flags.dtype} {list(flags.shape)}; make it one bool"
+            f" for each of the {len(train.inputs)} train rows"
+        )
+    return flags
 
 
 def _check_rows(rows: Any, task: str, part: str, *, has_labels: bool) -> Rows:

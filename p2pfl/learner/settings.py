@@ -277,8 +277,20 @@ class TaskSettings(SettingsTable):
     """Where models train; ``"auto"`` is an accelerator if there is one."""
     dtype: Literal["float32", "bf16"] = "float32"
     """What products are computed in; parameters and optimisers are float32 in any case."""
+    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share of each peer's own rows that it never trains on: its test rows, of each label alike.
+    A task may choose them itself; then this is of no account."""
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of each peer's own rows to choose a model by: of all rounds, the one that is best on
+    these. They are nobody's test rows. With 0 the last model counts."""
     evaluation_rows: Count | None = None
-    """Test rows to measure on, drawn once by the seed; all if not given, or if there are fewer."""
+    """Common test rows to measure on, drawn once by the seed; all if not given, or if fewer."""
+
+    @model_validator(mode="after")
+    def _leaves_rows_to_train_on(self) -> "TaskSettings":
+        if self.held_out + self.validation >= 1:
+            raise ValueError("held_out and validation leave no rows to train on; lower them")
+        return self
 
 
 class LearningSettings(TaskSettings):

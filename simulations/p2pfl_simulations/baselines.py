@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from p2pfl.learner.learner import Learner
 from p2pfl_gossip.actions import Vector
-from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
+from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
 from p2pfl_simulations.batch import BATCH_JOBS
+from p2pfl_simulations.results.kept import Kept, mean_of
 from p2pfl_simulations.results.run import RoundRow
 from p2pfl_simulations.scenario import Scenario
 
@@ -20,19 +22,68 @@ def local_only(
     peers: frozenset[int],
     rows: dict[int, RoundRow],
     tell: Tell,
-) -> None:
-    """Train evaluated peers alone, with the same steps; fill `local_mean` and `local_worst`."""
-    for round_, accuracies in _train_alone(
-        scenario, learner, sorted(peers), rows, "local only", tell
-    ):
-        rows[round_].local_mean = float(np.mean(accuracies))
-        rows[round_].local_worst = float(np.min(accuracies))
+) -> dict[int, Vector]:
+    """Train evaluated peers alone, with the same steps; fill the rows' ``*_local_*``.
+
+    Returns:
+        the model that counts of each peer, as `Kept` says.
+    """
+    order, primary = sorted(peers), learner.primary
+    kept = {peer: Kept(primary) for peer in order}
+    for round_, vectors in _train_alone(scenario, learner, order, rows, "local only", tell):
+        row = rows[round_]
+        found = learner.evaluate([(peer, Evaluate(round_, vectors[peer])) for peer in order])
+        own, common = _figures(found, primary.name, "own"), _figures(found, primary.name, "metrics")
+        row.own_local_mean, row.own_local_worst = mean_of(own), primary.worst(own)
+        row.common_local_mean, row.common_local_worst = mean_of(common), primary.worst(common)
+        validation = _figures(found, primary.name, "validation")
+        for peer, figure in zip(order, validation, strict=True):
+            kept[peer].offer(vectors[peer], float(figure))
+    return {peer: it.vector for peer, it in kept.items() if it.vector is not None}
 
 
-def pooled(scenario: Scenario, learner: Learner, rows: dict[int, RoundRow], tell: Tell) -> None:
-    """Train one model on all data, as `Learner.pooled` says; fill `pooled`."""
-    for round_, accuracies in _train_alone(scenario, learner, [0], rows, "pooled", tell):
-        rows[round_].pooled = accuracies[0]
+def pooled(
+    scenario: Scenario,
+    learner: Learner,
+    peers: frozenset[int],
+    rows: dict[int, RoundRow],
+    tell: Tell,
+) -> Vector | None:
+    """Train one model on all data, as `Learner.pooled` says; fill the rows' ``*_pooled*``.
+
+    Args:
+        scenario: what was run.
+        learner: that of all rows.
+        peers: on whose own test rows it is measured.
+        rows: of the rounds.
+        tell: is told of progress.
+
+    Returns:
+        the model that counts.
+    """
+    primary, kept, order = learner.primary, Kept(learner.primary), sorted(peers)
+    for round_, vectors in _train_alone(scenario, learner, [0], rows, "pooled", tell):
+        row, vector = rows[round_], vectors[0]
+        jobs = [(peer, Evaluate(round_, vector)) for peer in order]
+        found = learner.evaluate(jobs, with_common=False)
+        row.own_pooled_mean = mean_of(_figures(found, primary.name, "own"))
+        kept.offer(vector, mean_of(_figures(found, primary.name, "validation")))
+        if learner.has_common:
+            common = _figures(learner.evaluate([(0, Evaluate(round_, vector))]), primary.name)
+            row.common_pooled = float(common[0])
+    return kept.vector
+
+
+def _figures(
+    found: list[Evaluated | WorkFailed], name: str, rows: str = "metrics"
+) -> npt.NDArray[np.float64]:
+    """Return one figure of each evaluation; NaN where it is not known."""
+    return np.array(
+        [
+            getattr(it, rows).get(name, np.nan) if isinstance(it, Evaluated) else np.nan
+            for it in found
+        ]
+    )
 
 
 def _train_alone(
@@ -42,8 +93,8 @@ def _train_alone(
     rows: dict[int, RoundRow],
     stage: str,
     tell: Tell,
-) -> Iterator[tuple[int, list[float]]]:
-    """Train peers without any exchange; yield their accuracies after each evaluated round."""
+) -> Iterator[tuple[int, dict[int, Vector]]]:
+    """Train peers without any exchange; yield their models after each evaluated round."""
     vectors: dict[int, Vector] = dict.fromkeys(peers, learner.initial_vector())
     for round_ in range(scenario.rounds):
         tell(stage, round_)
@@ -58,11 +109,4 @@ def _train_alone(
                     vectors[peer] = result.vector
         is_evaluated = (round_ + 1) % scenario.evaluation.every == 0
         if round_ in rows and (is_evaluated or round_ + 1 == scenario.rounds):
-            figures = learner.run([(peer, Evaluate(round_, vectors[peer])) for peer in peers])
-            yield (
-                round_,
-                [
-                    figure.metrics["accuracy"] if isinstance(figure, Evaluated) else float("nan")
-                    for figure in figures
-                ],
-            )
+            yield round_, vectors

@@ -14,8 +14,9 @@ from p2pfl_simulations.commands.live import InPlaceDisplay, make_display
 from p2pfl_simulations.results import folder as folders
 from p2pfl_simulations.results.run import Run as Record
 from p2pfl_simulations.results.run import time_name
-from p2pfl_simulations.results.summary import Summary, headline, summarise, verdict
+from p2pfl_simulations.results.summary import Summary, summarise
 from p2pfl_simulations.results.tables import TABLES, TableName, table_of
+from p2pfl_simulations.results.verdict import headline, verdict
 from p2pfl_simulations.scenario import Scenario
 
 if TYPE_CHECKING:

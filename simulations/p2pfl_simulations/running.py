@@ -1,7 +1,7 @@
 """Runs a scenario: builds the peers and their world, runs them, and gathers what came of it."""
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 
 from p2pfl.group.averaging import clip_of
 from p2pfl.learner.learner import Learner, make_learner
+from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl_gossip.actions import Machine, Vector
 from p2pfl_gossip.learning import Evaluate, Evaluated
 from p2pfl_gossip.ledger.jobs import perform
@@ -25,6 +26,7 @@ from p2pfl_simulations.checkers.progress import AllFinish
 from p2pfl_simulations.disk import Disks
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.faults import FaultInjector
+from p2pfl_simulations.gains import take_gains
 from p2pfl_simulations.group import (
     Speeds,
     evaluated_peers,
@@ -50,15 +52,20 @@ from p2pfl_simulations.world import World
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
-    """How far a run is; `stage` is ``"gossip"``, ``"local only"`` or ``"pooled"``."""
+    """How far a run is; `stage` is ``"gossip"``, ``"local only"`` or ``"pooled"``.
+
+    `mean` and `worst` are of the primary metric, each peer on its own test rows; on the common
+    ones where peers have none.
+    """
 
     stage: str
     round: int
     rounds: int
     online: int
     peers: int
-    accuracy_mean: float | None
-    accuracy_worst: float | None
+    primary: PrimaryMetric
+    mean: float | None
+    worst: float | None
     bytes_sent: int
     virtual_s: float
 
@@ -111,29 +118,41 @@ def run(
     result.unfinished = (
         tuple(scenario.evaluation.baselines)
         if interrupted
-        else add_baselines(scenario, learner, result.rounds, tell)
+        else add_baselines(scenario, learner, result, simulation.recorder.models(), tell)
     )
     result.wall_s, result.cpu_s = stopwatch.wall_s(), stopwatch.cpu_s()
     return result
 
 
 def add_baselines(
-    scenario: Scenario, learner: Learner, rounds: Sequence[RoundRow], tell: OnProgress
+    scenario: Scenario,
+    learner: Learner,
+    result: Run,
+    joint: Mapping[int, Vector],
+    tell: OnProgress,
 ) -> tuple[str, ...]:
-    """Run the baselines that the scenario wants, into the rows of the rounds.
+    """Run the baselines that the scenario wants, into a run's rounds, and take the peers' gains.
 
     Returns:
         Those that KeyboardInterrupt cut off.
     """
-    rows = {row.round: row for row in rounds}
-    left = list(scenario.evaluation.baselines)
+    rows = {row.round: row for row in result.rounds}
+    told = _teller(scenario, learner.primary, tell)
+    left, peers = list(scenario.evaluation.baselines), evaluated_peers(scenario)
+    alone: Mapping[int, Vector] = {}
+    of_all: tuple[Learner, Vector] | None = None
     try:
         if "local" in left:
-            local_only(scenario, learner, evaluated_peers(scenario), rows, _teller(scenario, tell))
+            alone = local_only(scenario, learner, peers, rows, told)
             left.remove("local")
         if "pooled" in left:
-            pooled(scenario, learner.pooled(), rows, _teller(scenario, tell))
+            everybody = learner.pooled()
+            model = pooled(scenario, everybody, peers, rows, told)
+            of_all = None if model is None else (everybody, model)
             left.remove("pooled")
+        gains = take_gains(scenario, learner, joint=joint, local=alone, pooled=of_all)
+        result.gains, result.confusion = gains.rows, gains.confusion
+        result.mean_gain, result.pooled_gain = gains.mean, gains.pooled
     except KeyboardInterrupt:
         pass  # What has run is kept.
     return tuple(left)
@@ -183,7 +202,9 @@ class Simulation:
         self._workshop = Workshop(masking)
         liars = Liars(scenario, folder)
         self._liars = liars.indices
-        self.recorder = Recorder(scenario, self._accuracy, self._on_round, liars.strategies)
+        self.recorder = Recorder(
+            scenario, learner.primary, self._figure, self._on_round, liars.strategies
+        )
         self._losses = LossWatcher(learner, scenario.averaging, liars.strategies)
         if checkers:
             self._checkers += (CountedOnce(self.recorder.rows, lambda: self.recorder.peers),)
@@ -239,6 +260,7 @@ class Simulation:
         model = mean_model([peer.vector for peer in peers], learner.initial_vector())
         return Run(
             scenario=scenario,
+            primary=learner.primary,
             rounds=self.recorder.rows(),
             peers=self.recorder.peers,
             events=in_order(self.recorder.events, self._losses.events),
@@ -306,11 +328,13 @@ class Simulation:
             if host.machine is not None and host.index not in self._liars
         ]
 
-    def _accuracy(self, round_: int, vector: Vector) -> float:
-        return accuracy_of(self._workshop.do(0, Evaluate(round_, vector)))
+    def _figure(self, round_: int, vector: Vector) -> float:
+        return common_figure(self._workshop.do(0, Evaluate(round_, vector)), self._learner.primary)
 
     def _on_round(self, row: RoundRow) -> None:
-        self._tell(gossip_progress(self._scenario, row, self.recorder.online))
+        self._tell(
+            gossip_progress(self._scenario, self._learner.primary, row, self.recorder.online)
+        )
 
 
 def checkers_of(scenario: Scenario) -> tuple[Checker, ...]:
@@ -350,7 +374,9 @@ def watch(world: World, scenario: Scenario, initial: Vector, liars: Liars) -> Wa
     )
 
 
-def gossip_progress(scenario: Scenario, row: RoundRow, online: int) -> RunProgress:
+def gossip_progress(
+    scenario: Scenario, primary: PrimaryMetric, row: RoundRow, online: int
+) -> RunProgress:
     """Tell how far peers are that have come to the end of a round."""
     return RunProgress(
         stage="gossip",
@@ -358,16 +384,18 @@ def gossip_progress(scenario: Scenario, row: RoundRow, online: int) -> RunProgre
         rounds=scenario.rounds,
         online=online,
         peers=scenario.peers,
-        accuracy_mean=row.accuracy_mean,
-        accuracy_worst=row.accuracy_worst,
+        primary=primary,
+        mean=row.common_mean if row.own_mean is None else row.own_mean,
+        worst=row.common_worst if row.own_mean is None else row.own_worst,
         bytes_sent=row.bytes_sent,
         virtual_s=row.virtual_s,
     )
 
 
-def accuracy_of(result: Record) -> float:
-    """Return the accuracy that an evaluation found; NaN if it failed."""
-    return result.metrics["accuracy"] if isinstance(result, Evaluated) else float("nan")
+def common_figure(result: Record, primary: PrimaryMetric) -> float:
+    """Return the primary figure on the common test rows; NaN where there is none."""
+    found = result.metrics if isinstance(result, Evaluated) else {}
+    return found.get(primary.name, float("nan"))
 
 
 def environment() -> dict[str, str]:
@@ -385,13 +413,13 @@ def environment() -> dict[str, str]:
     return found
 
 
-def _teller(scenario: Scenario, tell: OnProgress) -> Callable[[str, int], None]:
+def _teller(
+    scenario: Scenario, primary: PrimaryMetric, tell: OnProgress
+) -> Callable[[str, int], None]:
     def tell_stage(stage: str, round_: int) -> None:
-        tell(
-            RunProgress(
-                stage, round_ + 1, scenario.rounds, scenario.peers, scenario.peers, None, None, 0, 0
-            )
-        )
+        peers = scenario.peers
+        done = round_ + 1, scenario.rounds, peers, peers
+        tell(RunProgress(stage, *done, primary, None, None, 0, 0))
 
     return tell_stage
 

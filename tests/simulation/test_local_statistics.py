@@ -64,7 +64,7 @@ def ran(folder: Path, name: str, *, rounds: int = 25, averaging: dict[str, Any] 
 
 def test_statistics_stay_local_and_the_model_is_as_good_as_it_can_be(tmp_path: Path) -> None:
     result = ran(tmp_path, "Raw")
-    assert result.rounds[-1].accuracy_mean >= 0.9
+    assert result.rounds[-1].own_mean >= 0.9
     assert result.masked_sums.clipped_entries == 0
 
 
@@ -82,7 +82,7 @@ def test_statistics_that_are_made_travel_are_cut_and_that_is_seen(
 
     monkeypatch.setattr(MaskedCohorts, "_take_outcome", watched)
     result = ran(tmp_path, "Travelling")
-    assert result.rounds[-1].accuracy_mean < 0.6
+    assert result.rounds[-1].own_mean < 0.6
     assert result.masked_sums.clipped_entries > 0
     for report in reports:
         assert report.clipped == 16  # All means and variances.

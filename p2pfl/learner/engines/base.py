@@ -1,16 +1,16 @@
 """What engines share: jobs with their rows, and how a job ends."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from p2pfl.learner.batches import BatchPlan
-from p2pfl.learner.errors import LearningError
+from p2pfl.learner.metrics import Float64s, check_metrics, confusion_matrix, row_values
 from p2pfl.learner.streams import Integers
-from p2pfl_gossip.actions import Vector
-from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
+from p2pfl.learner.tasks.base import Array, Floats, Task
+from p2pfl_gossip.learning import Evaluate, Train, Trained, WorkFailed
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,86 @@ class Training:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An `Evaluate` job, and int64 row numbers of its peer's data."""
+    """An `Evaluate` job with its peer's rows, as int64 row numbers of the data.
+
+    Attributes:
+        job: the job.
+        rows: those that the peer trains on; statistics are worked out from them.
+        held: those held out, which the model is measured on.
+        with_common: whether it is measured on the common test rows as well.
+    """
 
     job: Evaluate
     rows: Integers
+    held: Integers
+    with_common: bool = True
+
+
+class Readings(Protocol):
+    """A model that has been run on test rows; figures are of all or of some of them."""
+
+    def common(self) -> dict[str, float]:
+        """Return the figures of the common test rows; empty where there are none."""
+
+    def held(self, places: Integers) -> dict[str, float]:
+        """Return the figures of some held rows, by their places among `Evaluation.held`."""
+
+    def values(self, name: str) -> Float64s | None:
+        """Return each held row's part in a figure that is a mean over rows; None for others."""
+
+    def confusion(self, places: Integers) -> list[list[int]] | None:
+        """Count held rows by class and guess; None where there are no classes."""
+
+
+class Outputs(NamedTuple):
+    """What a model gives, float32 [n, ...], and what it should, [n, ...]."""
+
+    outputs: Floats
+    targets: Array
+
+
+class OutputReadings:
+    """A torch model's outputs on test rows."""
+
+    def __init__(
+        self, task: Task, *, common: Outputs | None, held: Outputs, round_number: int
+    ) -> None:
+        """Keep outputs.
+
+        Args:
+            task: measures them.
+            common: of the common test rows, and their targets; None where there are none.
+            held: of the rows held out, and their targets.
+            round_number: after which round it is, for people.
+        """
+        self._task, self._common, self._held, self._round = task, common, held, round_number
+
+    def common(self) -> dict[str, float]:
+        """See `Readings`."""
+        return {} if self._common is None else self._measure(self._common)
+
+    def held(self, places: Integers) -> dict[str, float]:
+        """See `Readings`."""
+        return self._measure(Outputs(*(part[places] for part in self._held)))
+
+    def values(self, name: str) -> Float64s | None:
+        """See `Readings`."""
+        return row_values(name, *self._held)
+
+    def confusion(self, places: Integers) -> list[list[int]] | None:
+        """See `Readings`."""
+        return confusion_matrix(*(part[places] for part in self._held))
+
+    def _measure(self, outputs: Outputs) -> dict[str, float]:
+        if not np.isfinite(outputs.outputs).all():
+            raise NotMeasurable(f"the model's outputs are not finite after round {self._round}")
+        with np.errstate(all="ignore"):
+            found = self._task.metrics(*outputs)
+        return check_metrics(found, self._task.primary.name)
+
+
+class NotMeasurable(Exception):
+    """A model gives no figures; the message is one line for people."""
 
 
 class Engine(Protocol):
@@ -47,8 +123,8 @@ class Engine(Protocol):
     def train(self, trainings: Sequence[Training]) -> list[Trained | WorkFailed]:
         """Train, and return the results in the same order."""
 
-    def evaluate(self, evaluations: Sequence[Evaluation]) -> list[Evaluated | WorkFailed]:
-        """Measure on the evaluation rows, and return the results in the same order."""
+    def evaluate(self, evaluations: Sequence[Evaluation]) -> Sequence[Readings]:
+        """Run models on test rows, and return what they gave in the same order."""
 
 
 @dataclass(frozen=True)
@@ -97,36 +173,3 @@ def failed_training(training: Training, losses: Sequence[float]) -> WorkFailed:
         f"the model is not finite after the {steps} steps of round {round_number}; a lower"
         " learning_rate may help"
     )
-
-
-def evaluation(
-    job: Evaluate, measure: Callable[[Vector], dict[str, float]]
-) -> Evaluated | WorkFailed:
-    """Measure one model, or say that its figures are of no use."""
-    with np.errstate(all="ignore"):
-        metrics = check_metrics(measure(job.vector))
-    for name, value in metrics.items():
-        if not np.isfinite(value):
-            return WorkFailed(f"{name} is {value:g} after round {job.round}")
-    return Evaluated(metrics)
-
-
-def check_metrics(found: Any, task: str = "") -> dict[str, float]:
-    """Check the figures that a task's `metrics` or `evaluate` returned.
-
-    Raises:
-        LearningError: they are no figures by name, or accuracy or loss is not among them.
-    """
-    whose = f"task {task!r}: its" if task else "a task's"
-    if not isinstance(found, Mapping):
-        raise LearningError(
-            f"{whose} metrics are of type {type(found).__name__}; return figures by name, among"
-            " them 'accuracy' and 'loss'"
-        )
-    if not found.keys() >= {"accuracy", "loss"}:
-        names = ", ".join(map(str, found)) or "none"
-        raise LearningError(f"{whose} metrics include 'accuracy' and 'loss'; found {names}")
-    try:
-        return {str(name): float(value) for name, value in found.items()}
-    except (TypeError, ValueError) as error:
-        raise LearningError(f"{whose} metrics are numbers by name; {error}") from error

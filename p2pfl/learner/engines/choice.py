@@ -20,7 +20,7 @@ def choose_engine(
     model: Model,
     *,
     data: Data,
-    test: Rows,
+    test: Rows | None,
     training: TrainingSettings,
     threads: int | None,
     placement: Placement = PLAIN,
@@ -31,7 +31,7 @@ def choose_engine(
         task: gives loss and metrics.
         model: checked, and tried.
         data: the rows.
-        test: the rows to measure on.
+        test: the common test rows, if there are any.
         training: how to train.
         threads: to train on; None for one a core.
         placement: where, and in which numbers.

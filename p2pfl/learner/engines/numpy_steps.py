@@ -7,16 +7,52 @@ import numpy as np
 from p2pfl.learner.arrays import as_numbers
 from p2pfl.learner.engines.base import (
     Evaluation,
+    NotMeasurable,
     Training,
-    check_metrics,
     draw_rows,
-    evaluation,
     failed_training,
 )
 from p2pfl.learner.errors import Blamed, LearningError
-from p2pfl.learner.tasks.base import Data, Floats, NumpyTask, Rows
-from p2pfl_gossip.actions import Vector
-from p2pfl_gossip.learning import Evaluated, Trained, WorkFailed
+from p2pfl.learner.metrics import Float64s, check_metrics
+from p2pfl.learner.streams import Integers
+from p2pfl.learner.tasks.base import Array, Data, Floats, NumpyTask, Rows
+from p2pfl_gossip.learning import Trained, WorkFailed
+
+
+class VectorReadings:
+    """A `NumpyTask`'s model: it is measured whenever figures are asked for."""
+
+    def __init__(
+        self, task: NumpyTask, data: Data, test: Rows | None, evaluation: Evaluation
+    ) -> None:
+        self._task, self._data, self._test, self._evaluation = task, data, test, evaluation
+        self._vector = evaluation.job.vector.astype(np.float32, copy=False)
+
+    def common(self) -> dict[str, float]:
+        """See `Readings`."""
+        if self._test is None or not self._evaluation.with_common:
+            return {}
+        return self._measure(self._test.inputs, self._test.targets)
+
+    def held(self, places: Integers) -> dict[str, float]:
+        """See `Readings`."""
+        rows, train = self._evaluation.held[places], self._data.train
+        return self._measure(train.inputs[rows], train.targets[rows])
+
+    def values(self, name: str) -> Float64s | None:
+        """Return None: what a row adds is not known."""
+        return None
+
+    def confusion(self, places: Integers) -> list[list[int]] | None:
+        """Return None: what is guessed is not known."""
+        return None
+
+    def _measure(self, inputs: Array, targets: Array) -> dict[str, float]:
+        primary, round_number = self._task.primary.name, self._evaluation.job.round
+        if not np.isfinite(self._vector).all():
+            raise NotMeasurable(f"the model is not finite after round {round_number}")
+        with np.errstate(all="ignore"):
+            return check_metrics(self._task.evaluate(self._vector, inputs, targets), primary)
 
 
 class NumpyEngine:
@@ -24,7 +60,7 @@ class NumpyEngine:
 
     batching = "one by one: a task in NumPy"
 
-    def __init__(self, task: NumpyTask, data: Data, test: Rows) -> None:
+    def __init__(self, task: NumpyTask, data: Data, test: Rows | None) -> None:
         self._task, self._data, self._test = task, data, test
 
     def train(self, trainings: Sequence[Training]) -> list[Trained | WorkFailed]:
@@ -32,9 +68,9 @@ class NumpyEngine:
         with np.errstate(all="ignore"):  # What is not finite is told as such.
             return [self._train(training) for training in trainings]
 
-    def evaluate(self, evaluations: Sequence[Evaluation]) -> list[Evaluated | WorkFailed]:
-        """Measure model after model."""
-        return [evaluation(it.job, self._measure) for it in evaluations]
+    def evaluate(self, evaluations: Sequence[Evaluation]) -> list[VectorReadings]:
+        """Return models, to be measured."""
+        return [VectorReadings(self._task, self._data, self._test, it) for it in evaluations]
 
     def _train(self, training: Training) -> Trained | WorkFailed:
         vector = training.job.vector.astype(np.float32)
@@ -51,11 +87,6 @@ class NumpyEngine:
             return failed_training(training, losses)
         vector.flags.writeable = False
         return Trained(vector, len(training.rows), loss)
-
-    def _measure(self, vector: Vector) -> dict[str, float]:
-        return self._task.evaluate(
-            vector.astype(np.float32, copy=False), self._test.inputs, self._test.targets
-        )
 
 
 def make_initial(task: NumpyTask, seed: int, blamed: Blamed) -> Floats:
@@ -82,7 +113,7 @@ def try_numpy_task(
     task: NumpyTask,
     initial: Floats,
     data: Data,
-    test: Rows,
+    test: Rows | None,
     *,
     sizes: Sequence[int],
     blamed: Blamed,
@@ -116,6 +147,8 @@ def try_numpy_task(
                 f" {vector[~np.isfinite(vector)][0]:g}{where}; see step() for a gradient that is"
                 " not finite"
             )
+    if test is None:
+        test = Rows(train.inputs[:1], train.targets[:1])
     with blamed.faults(" on the test rows"), np.errstate(all="ignore"):
         metrics = task.evaluate(initial.copy(), test.inputs, test.targets)
-    check_metrics(metrics, blamed.task)
+    check_metrics(metrics, task.primary.name, blamed.task)

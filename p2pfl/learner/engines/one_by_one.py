@@ -1,16 +1,16 @@
 """Models trained one after the other: any torch module, and tasks without torch."""
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 import torch
 
 from p2pfl.learner.engines.base import (
     Evaluation,
+    OutputReadings,
+    Outputs,
     Training,
     draw_rows,
-    evaluation,
     failed_training,
 )
 from p2pfl.learner.engines.flat import FlatModule
@@ -21,8 +21,7 @@ from p2pfl.learner.statistics import cumulating, normalisations
 from p2pfl.learner.streams import Integers, seed_of
 from p2pfl.learner.tasks.base import Array, Data, Floats, Rows, Task
 from p2pfl.learner.vectors import VectorLayout, readable
-from p2pfl_gossip.actions import Vector
-from p2pfl_gossip.learning import Evaluated, Trained, WorkFailed
+from p2pfl_gossip.learning import Trained, WorkFailed
 
 STATISTICS_ROWS_MAX = 8192
 """Of a peer's rows that statistics are worked out from: a variance within 2%."""
@@ -56,7 +55,7 @@ class ModuleEngine:
         module: the model at its start.
         layout: of the vectors.
         data: the rows.
-        test: the rows to measure on.
+        test: the common test rows, if there are any.
         optimiser: moves the model.
         placement: where it is, and what it computes in.
     """
@@ -68,7 +67,7 @@ class ModuleEngine:
         layout: VectorLayout,
         *,
         data: Data,
-        test: Rows,
+        test: Rows | None,
         optimiser: Optimiser,
         placement: Placement = PLAIN,
     ) -> None:
@@ -87,10 +86,10 @@ class ModuleEngine:
         with one_torch_thread(), self._placement.forked():
             return [self._train(training) for training in trainings]
 
-    def evaluate(self, evaluations: Sequence[Evaluation]) -> list[Evaluated | WorkFailed]:
-        """Measure model after model."""
+    def evaluate(self, evaluations: Sequence[Evaluation]) -> list[OutputReadings]:
+        """Run model after model."""
         with one_torch_thread(), self._placement.forked(), torch.no_grad():
-            return [evaluation(it.job, partial(self._measure, rows=it.rows)) for it in evaluations]
+            return [self._evaluate(it) for it in evaluations]
 
     def _train(self, training: Training) -> Trained | WorkFailed:
         flat = self._flat
@@ -121,18 +120,31 @@ class ModuleEngine:
         flat.take_over()
         return float(loss.detach())
 
-    def _measure(self, vector: Vector, *, rows: Integers) -> dict[str, float]:
-        self._flat.load(vector)
+    def _evaluate(self, evaluation: Evaluation) -> OutputReadings:
+        self._flat.load(evaluation.job.vector)
         self._module.eval()
-        self._work_out_statistics(rows)
+        self._work_out_statistics(evaluation.rows)
         self._placement.seed(0)
-        inputs = self._test.inputs
+        train, test, common = self._data.train, self._test, None
+        if test is not None and evaluation.with_common:
+            common = Outputs(self._all_outputs(test.inputs), test.targets)
+        held = train.inputs[evaluation.held], train.targets[evaluation.held]
+        return OutputReadings(
+            self._task,
+            common=common,
+            held=Outputs(self._all_outputs(held[0]), held[1]),
+            round_number=evaluation.job.round,
+        )
+
+    def _all_outputs(self, inputs: Array) -> Floats:
+        if not len(inputs):
+            return np.zeros((0, 1), np.float32)
         outputs = [
             self._outputs(inputs[start : start + EVALUATION_ROWS_MAX])
             for start in range(0, len(inputs), EVALUATION_ROWS_MAX)
         ]
         stacked: Floats = torch.cat(outputs).to(torch.float32).numpy()
-        return self._task.metrics(stacked, self._test.targets)
+        return stacked
 
     def _outputs(self, rows: Array) -> torch.Tensor:
         with self._placement.computing():

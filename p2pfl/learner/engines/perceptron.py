@@ -8,13 +8,19 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from p2pfl.learner.engines.base import Evaluation, Training, draw_rows, evaluation, failed_training
+from p2pfl.learner.engines.base import (
+    Evaluation,
+    OutputReadings,
+    Outputs,
+    Training,
+    draw_rows,
+    failed_training,
+)
 from p2pfl.learner.engines.perceptron_step import StackedPerceptrons, padded, scratch_bytes
 from p2pfl.learner.engines.threads import Workers
-from p2pfl.learner.tasks.base import Data, Floats, Rows, Task
+from p2pfl.learner.tasks.base import Array, Data, Floats, Rows, Task
 from p2pfl.learner.vectors import readable
-from p2pfl_gossip.actions import Vector
-from p2pfl_gossip.learning import Evaluated, Trained, WorkFailed
+from p2pfl_gossip.learning import Trained, WorkFailed
 from p2pfl_gossip.memory import aligned, vector_memory
 
 CHUNK_BYTES_MAX = 5 * 2**20  # Measured: larger chunks fall out of the caches, smaller ones pay
@@ -62,7 +68,7 @@ class PerceptronEngine:
         task: for its metrics; its loss must be cross-entropy.
         widths: of the layers, by `perceptron_widths`.
         data: the rows.
-        test: the rows to measure on.
+        test: the common test rows, if there are any.
         batch_size: rows of a step, at most.
         momentum: of SGD, 0 for none.
         workers: the threads.
@@ -76,7 +82,7 @@ class PerceptronEngine:
         *,
         widths: tuple[int, ...],
         data: Data,
-        test: Rows,
+        test: Rows | None,
         batch_size: int,
         momentum: float,
         workers: Workers,
@@ -111,9 +117,9 @@ class PerceptronEngine:
         }
         return [results[i] for i in range(len(trainings))]
 
-    def evaluate(self, evaluations: Sequence[Evaluation]) -> list[Evaluated | WorkFailed]:
-        """Measure model after model: with this many rows one model alone fills a product."""
-        return self._workers.map(lambda it: evaluation(it.job, self._measure), evaluations)
+    def evaluate(self, evaluations: Sequence[Evaluation]) -> list[OutputReadings]:
+        """Run model after model: with this many rows one model alone fills a product."""
+        return self._workers.map(self._evaluate, evaluations)
 
     def _stack(self) -> StackedPerceptrons:
         if getattr(self._local, "peers", 0) < self._chunk_peers:
@@ -183,27 +189,44 @@ class PerceptronEngine:
             stack.clean()
         return results
 
-    def _measure(self, vector: Vector) -> dict[str, float]:
-        if self._test_inputs is None:
-            rows = readable(self._test.inputs)
-            inputs = rows.reshape(len(rows), -1).to(torch.float32)
-            if rows.dtype == torch.uint8:
-                inputs.mul_(self._data.scale).add_(self._data.offset)
-            self._test_inputs = inputs
+    def _evaluate(self, evaluation: Evaluation) -> OutputReadings:
         # A copy, since the last bits of a product may go by where its operands begin.
-        copied = aligned(len(vector))
-        copied[:] = vector
+        copied = aligned(len(evaluation.job.vector))
+        copied[:] = evaluation.job.vector
         model = torch.from_numpy(copied)
-        outputs = []
-        for start in range(0, len(self._test_inputs), EVALUATION_ROWS_MAX):
-            values, at = self._test_inputs[start : start + EVALUATION_ROWS_MAX], 0
+        test, common = self._test, None
+        if test is not None and evaluation.with_common:
+            if self._test_inputs is None:
+                self._test_inputs = self._as_inputs(test.inputs)
+            common = Outputs(self._outputs(model, self._test_inputs), test.targets)
+        inputs = self._as_inputs(self._inputs[evaluation.held])
+        targets = self._data.train.targets[evaluation.held]
+        return OutputReadings(
+            self._task,
+            common=common,
+            held=Outputs(self._outputs(model, inputs), targets),
+            round_number=evaluation.job.round,
+        )
+
+    def _as_inputs(self, rows: Array) -> torch.Tensor:
+        values = readable(rows)
+        # Copied into torch's own memory, for the same reason.
+        inputs = values.reshape(len(values), -1).to(torch.float32, copy=True)
+        if values.dtype == torch.uint8:
+            inputs.mul_(self._data.scale).add_(self._data.offset)
+        return inputs
+
+    def _outputs(self, model: torch.Tensor, inputs: torch.Tensor) -> Floats:
+        outputs = [np.zeros((0, self._widths[-1]), np.float32)]
+        for start in range(0, len(inputs), EVALUATION_ROWS_MAX):
+            values, at = inputs[start : start + EVALUATION_ROWS_MAX], 0
             for below, above in pairwise(self._widths):
                 middle = at + below * above
                 weight, bias = model[at:middle].view(below, above), model[middle : middle + above]
                 values = torch.addmm(bias, values.relu_() if at else values, weight)
                 at = middle + above
             outputs.append(values.numpy())
-        return self._task.metrics(np.concatenate(outputs), self._test.targets)
+        return np.concatenate(outputs)
 
 
 def _neighbours(numbers: Sequence[int]) -> list[list[int]]:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from p2pfl.learner.engines.base import check_metrics
 from p2pfl.learner.engines.one_by_one import EVALUATION_ROWS_MAX, as_inputs
 from p2pfl.learner.engines.threads import one_torch_thread
 from p2pfl.learner.errors import Blamed, LearningError
 from p2pfl.learner.labels import check_labels
+from p2pfl.learner.metrics import check_metrics
 from p2pfl.learner.models import Model
 from p2pfl.learner.snapshots import Snapshot
 from p2pfl.learner.tasks.base import Array, Data, Rows, Task
@@ -42,7 +42,9 @@ def fit_inputs(module: torch.nn.Module, data: Data) -> Data:
     if inputs.dtype == np.uint8 and is_scaled:
         return data
     kind = np.int64 if inputs.dtype == np.uint8 else np.float32
-    changed = replace(data, train=_as_type(data.train, kind), test=_as_type(data.test, kind))
+    changed = replace(
+        data, train=_as_type(data.train, kind), test=data.test and _as_type(data.test, kind)
+    )
     return changed if _takes(module, changed) else data
 
 
@@ -69,7 +71,7 @@ def try_task(
     model: Model,
     *,
     data: Data,
-    test: Rows,
+    test: Rows | None,
     sizes: Sequence[int],
     blamed: Blamed,
 ) -> None:
@@ -79,7 +81,7 @@ def try_task(
         task: gives loss and metrics.
         model: at its start; what this changes is put back.
         data: the rows.
-        test: the rows to measure on.
+        test: the common test rows; None takes training rows in their place.
         sizes: of batches, the usual one first.
         blamed: whose code it is.
 
@@ -96,7 +98,7 @@ def try_task(
             _check_constants(model, snapshot, blamed)
             module.eval()
             with torch.no_grad():
-                _try_metrics(task, module, data, test, blamed)
+                _try_metrics(task, module, data, test or _first(data.train), blamed)
     finally:
         snapshot.restore()
 
@@ -268,7 +270,7 @@ def _try_metrics(
     stacked = torch.cat(outputs).to(torch.float32).numpy()
     with blamed.faults(where), np.errstate(all="ignore"):
         metrics = task.metrics(stacked, test.targets[:count])
-    check_metrics(metrics, blamed.task)
+    check_metrics(metrics, task.primary.name, blamed.task)
 
 
 def _check_outputs(outputs: Any, count: int, task: str) -> None:
@@ -296,6 +298,11 @@ def _rows(train: Rows, size: int) -> Array:
         finite = np.isfinite(train.targets.reshape(len(train.targets), -1)).all(axis=1)
         first = int(finite.argmin())
     return (first + np.arange(size)) % len(train.inputs)
+
+
+def _first(train: Rows) -> Rows:
+    """Return training rows in place of test rows, for the trial alone."""
+    return Rows(train.inputs[:DEFAULT_METRICS_ROWS], train.targets[:DEFAULT_METRICS_ROWS])
 
 
 def _told(values: Array) -> str:

@@ -15,7 +15,14 @@ import numpy as np
 import torch
 from torch.func import functional_call, grad_and_value, vmap
 
-from p2pfl.learner.engines.base import Evaluation, JobGroup, Training, draw_rows, failed_training
+from p2pfl.learner.engines.base import (
+    Evaluation,
+    JobGroup,
+    OutputReadings,
+    Training,
+    draw_rows,
+    failed_training,
+)
 from p2pfl.learner.engines.flat import has_convolution
 from p2pfl.learner.engines.one_by_one import ModuleEngine, as_inputs
 from p2pfl.learner.engines.perceptron_step import ALIGN
@@ -27,7 +34,7 @@ from p2pfl.learner.streams import Integers
 from p2pfl.learner.tasks.base import Data, Floats, Task
 from p2pfl.learner.vectors import VectorLayout, module_tensors, readable
 from p2pfl_gossip.actions import Vector
-from p2pfl_gossip.learning import Evaluated, Trained, WorkFailed
+from p2pfl_gossip.learning import Trained, WorkFailed
 from p2pfl_gossip.memory import aligned
 
 STACK_BYTES_MAX = 4 * 2**20  # Of the parameters of one stack: about a core's share of the caches.
@@ -118,8 +125,8 @@ class VmapEngine:
         }
         return [results[i] for i in range(len(trainings))]
 
-    def evaluate(self, evaluations: Sequence[Evaluation]) -> list[Evaluated | WorkFailed]:
-        """Measure model after model."""
+    def evaluate(self, evaluations: Sequence[Evaluation]) -> list[OutputReadings]:
+        """Run model after model."""
         return self._alone.evaluate(evaluations)
 
     def _train_stack(self, stack: Sequence[Training]) -> list[Trained | WorkFailed]:

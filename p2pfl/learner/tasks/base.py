@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from p2pfl.learner.metrics import (
+    PrimaryMetric,
+    classification_metrics,
+    regression_metrics,
+    survival_metrics,
+)
+
 if TYPE_CHECKING:  # A task that does without torch must not import it.
     import torch
 
@@ -45,20 +52,26 @@ class Data:
     """The rows of a task.
 
     Attributes:
-        train: rows that the partition splits among the peers.
-        test: held-out rows, the same for every peer.
+        train: rows that the partition splits among the peers. Of its own ones each peer holds
+            some out, as `learning.held_out` says, to be measured on.
+        test: one common test set, the same for every peer, that nobody trains on; None for none.
         columns: further columns of `train` by name, [n] each, by which rows may be grouped.
         scale: with `offset`, what uint8 inputs become as they are used, ``x * scale + offset``
             in float32: pictures take a quarter of the memory so. Other inputs are used as they
             are, float64 as float32.
         offset: see `scale`.
+        own_test: bool[n]: which rows of `train` are test rows of the peer that holds them, where
+            the task knows better than a random draw: by year, or by patient.
+        own_validation: bool[n]: as `own_test`, the rows to choose a model by.
     """
 
     train: Rows
-    test: Rows
+    test: Rows | None = None
     columns: Mapping[str, Array] = field(default_factory=dict)
     scale: float = 1.0
     offset: float = 0.0
+    own_test: Array | None = None
+    own_validation: Array | None = None
 
 
 class Task(ABC):
@@ -66,6 +79,9 @@ class Task(ABC):
 
     description: ClassVar[str] = ""
     """One line, for listings."""
+
+    primary: ClassVar[PrimaryMetric] = PrimaryMetric("accuracy")
+    """The figure by which peers and runs are compared, and its direction."""
 
     @abstractmethod
     def data(self, data_dir: Path | None) -> Data:
@@ -91,11 +107,13 @@ class Task(ABC):
         return cross_entropy(outputs, targets)
 
     def metrics(self, outputs: Floats, targets: Array) -> dict[str, float]:
-        """Measure outputs on test rows: accuracy and cross-entropy unless overridden.
+        """Measure outputs on test rows: figures by name, among them the primary one.
 
-        Figures by name, among them ``"accuracy"``, by which peers and runs are compared, and
-        ``"loss"``.
+        Unless overridden: those of `classification_metrics`, or of `regression_metrics` where
+        targets are no classes. What the rows cannot tell may be NaN.
         """
+        if targets.dtype.kind == "f":
+            return regression_metrics(outputs, targets)
         return classification_metrics(outputs, targets)
 
     def travelling(self, model: "torch.nn.Module") -> Sequence[str]:
@@ -107,10 +125,52 @@ class Task(ABC):
         return [name for name, value in model.named_parameters() if value.requires_grad]
 
 
+class RegressionTask(Task):
+    """A task whose targets are values, float [n] or [n, ...]: mean squared error, and RMSE."""
+
+    primary = PrimaryMetric("rmse", larger_is_better=False)
+
+    def loss(self, outputs: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
+        """Return the mean squared error of a batch."""
+        from torch.nn.functional import mse_loss
+
+        return mse_loss(outputs.reshape(targets.shape), targets)
+
+    def metrics(self, outputs: Floats, targets: Array) -> dict[str, float]:
+        """Return those of `regression_metrics`."""
+        return regression_metrics(outputs, targets)
+
+
+class SurvivalTask(Task):
+    """A task whose targets are [n, 2]: a time, and whether the event came then (1) or not (0).
+
+    The model gives one risk a row; the loss is Cox's (1972) partial likelihood within the batch,
+    equal times as by Breslow; models are compared by the C-index.
+    """
+
+    primary = PrimaryMetric("c_index")
+
+    def loss(self, outputs: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
+        """Return the mean negative log partial likelihood of a batch's events; 0 without any."""
+        import torch
+
+        risks, times, had_event = outputs.reshape(len(targets)), targets[:, 0], targets[:, 1]
+        at_risk = times[None, :] >= times[:, None]
+        among = torch.where(at_risk, risks[None, :], torch.full_like(risks, -torch.inf)[None, :])
+        terms = (torch.logsumexp(among, dim=1) - risks) * had_event
+        return terms.sum() / had_event.sum().clamp(min=1)
+
+    def metrics(self, outputs: Floats, targets: Array) -> dict[str, float]:
+        """Return those of `survival_metrics`."""
+        return survival_metrics(outputs, targets)
+
+
 class NumpyTask(ABC):
     """A task without torch: its model is a flat vector. Options are arguments of `__init__`."""
 
     description: ClassVar[str] = ""
+    primary: ClassVar[PrimaryMetric] = PrimaryMetric("accuracy")
+    """As of `Task`."""
 
     @abstractmethod
     def data(self, data_dir: Path | None) -> Data:
@@ -126,15 +186,4 @@ class NumpyTask(ABC):
 
     @abstractmethod
     def evaluate(self, vector: Floats, inputs: Array, targets: Array) -> dict[str, float]:
-        """Measure a model on test rows: figures by name, among them accuracy and loss."""
-
-
-def classification_metrics(outputs: Floats, targets: Array) -> dict[str, float]:
-    """Return accuracy in [0, 1] and mean cross-entropy in nats of logits [n, classes]."""
-    logits = outputs - outputs.max(axis=1, keepdims=True)
-    chosen = np.take_along_axis(logits, targets[:, None], axis=1)[:, 0]
-    losses = np.log(np.exp(logits).sum(axis=1)) - chosen
-    return {
-        "accuracy": float((outputs.argmax(axis=1) == targets).mean()),
-        "loss": float(losses.mean(dtype=np.float64)),
-    }
+        """Measure a model on test rows: figures by name, among them the primary one."""

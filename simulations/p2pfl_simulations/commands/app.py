@@ -19,7 +19,7 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A folder tha
     "[bold]p2pfl simulate hospitals --peers 100 --seed 7[/]\n\n"
     "[bold]p2pfl simulate mine.toml --set averaging.cohort_size=16 --out runs/sixteen[/]\n\n"
     "[bold]p2pfl simulate hospitals --set 'averaging={algorithm=\"epidemic\", fanout=7}'[/]\n\n"
-    "[bold]p2pfl simulate quick --json --quiet | jq .accuracy_mean[/]"
+    "[bold]p2pfl simulate quick --json --quiet | jq .mean_gain[/]"
 )
 def simulate(
     scenario: Annotated[

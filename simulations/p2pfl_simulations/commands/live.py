@@ -9,7 +9,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from p2pfl.cli.quantities import data_size, duration, percent, plural
+from p2pfl.cli.figures import told_figure
+from p2pfl.cli.quantities import data_size, duration, plural
 from p2pfl_simulations.results.run import SIMULATED, time_name
 from p2pfl_simulations.results.summary import method_name
 from p2pfl_simulations.scenario import Scenario
@@ -127,7 +128,7 @@ class TerminalDisplay:
         self._scenario, self._world = scenario, world
         self._unicode = console.encoding.lower().startswith("utf")
         self._latest: dict[str, RunProgress] = {}
-        self._accuracies: list[float] = []
+        self._means: list[float] = []
         self._start_s = time.monotonic()
         # Last: it renders at once.
         self._live = Live(
@@ -144,8 +145,8 @@ class TerminalDisplay:
     def show(self, progress: "RunProgress") -> None:
         """Remember what the next refresh shows."""
         self._latest[progress.stage] = progress
-        if progress.stage == "gossip" and progress.accuracy_mean is not None:
-            self._accuracies.append(progress.accuracy_mean)
+        if progress.stage == "gossip" and progress.mean is not None:
+            self._means.append(progress.mean)
 
     def _render(self) -> Group:
         elapsed = duration(int(time.monotonic() - self._start_s))
@@ -168,12 +169,12 @@ class TerminalDisplay:
         return Group(*parts)
 
     def _figures(self, progress: "RunProgress") -> Table:
-        grid = Table.grid(padding=(0, 2))
+        grid, primary = Table.grid(padding=(0, 2)), progress.primary
         grid.add_row(
-            Text("accuracy", style="dim"),
-            f"[bold]{percent(progress.accuracy_mean)}[/] mean",
-            f"[bold]{percent(progress.accuracy_worst)}[/] worst",
-            Text(sparkline(self._accuracies, SPARK_WIDTH, unicode=self._unicode), style="cyan"),
+            Text(primary.title, style="dim"),
+            f"[bold]{told_figure(primary, progress.mean)}[/] mean",
+            f"[bold]{told_figure(primary, progress.worst)}[/] worst",
+            Text(sparkline(self._means, SPARK_WIDTH, unicode=self._unicode), style="cyan"),
         )
         grid.add_row(
             Text("network", style="dim"),
@@ -193,11 +194,12 @@ def describe(progress: "RunProgress", world: str = SIMULATED) -> str:
     line = f"{progress.stage}: round {progress.round} of {progress.rounds}"
     if progress.stage != "gossip":
         return line
+    primary = progress.primary
     figures = [f"{progress.online} of {progress.peers} peers online"]
-    if progress.accuracy_mean is not None:
+    if progress.mean is not None:
         figures.append(
-            f"accuracy {percent(progress.accuracy_mean)} mean,"
-            f" {percent(progress.accuracy_worst)} worst"
+            f"{primary.title} {told_figure(primary, progress.mean)} mean,"
+            f" {told_figure(primary, progress.worst)} worst"
         )
     figures.append(f"{data_size(progress.bytes_sent)} sent")
     figures.append(f"{duration(progress.virtual_s)} of {time_name(world)}")

@@ -1,6 +1,6 @@
 """What a person sees at the end: the result of a run, and several beside each other."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich import box
@@ -9,27 +9,33 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from p2pfl.cli.quantities import count, data_size, duration, percent, scientific
+from p2pfl.cli.figures import told_figure, told_gain, told_interval
+from p2pfl.cli.quantities import count, data_size, duration, percent, plural, scientific
+from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl_simulations.checkers import Violation
 from p2pfl_simulations.commands.errors import VIOLATED
 from p2pfl_simulations.results.claims import claim_sentence
 from p2pfl_simulations.results.masked_sums import MaskedSums
 from p2pfl_simulations.results.participation import overdue_sentence
-from p2pfl_simulations.results.run import Run, time_name
+from p2pfl_simulations.results.run import GAINS, LOSES, GainRow, Run, time_name
 from p2pfl_simulations.results.summary import (
     Summary,
-    headline,
     loss_sentences,
     summarise,
     unfinished_sentence,
-    verdict,
 )
+from p2pfl_simulations.results.verdict import headline, verdict
 
 SHARE_SHOWN = 0.9
 """Members in a smaller share of the models are shown one by one."""
 
 ROWS_SHOWN = 8
 """Of them, at most."""
+
+LEAST_SHOWN, MOST_SHOWN = 4, 2
+"""Peers that gain least, and most, one by one."""
+
+COMMON = "one common test set, no peer's own mix"
 
 
 def show_violation(violation: Violation) -> int:
@@ -57,7 +63,14 @@ def show_result(console: Console, run: Run, folder: Path) -> None:
         console.print(Text(failed, style="yellow"))
     for told in loss_sentences(summary.losses):
         console.print(Text(told, style="yellow"))
-    console.print(_accuracies(summary))
+    if summary.own_mean is not None:
+        console.print(_own_figures(summary))
+        _show_gains(console, run)
+    if summary.common_mean is not None:
+        console.print(_common_figures(summary))
+    if others := _others(summary):
+        line = Text.assemble(("means, own test rows  ", "dim"), others)
+        console.print(Padding(line, (0, 0, 1, 2)))
     console.print(_costs(summary))
     _show_participation(console, run)
     console.print(Padding(Text(claim_sentence(run.scenario), style="dim"), (0, 0, 1, 2)))
@@ -102,23 +115,95 @@ def _show_participation(console: Console, run: Run) -> None:
         console.print(Padding(Text(warning, style="yellow"), (0, 0, 1, 2)))
 
 
-def _accuracies(summary: Summary) -> Padding:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-    table.add_column("accuracy")
+def _own_figures(summary: Summary) -> Padding:
+    """Show the primary metric, each peer on its own test rows."""
+    table, primary = _table(), summary.primary
+    table.add_column(f"{primary.title}, own test rows{_direction(primary)}")
     table.add_column("mean", justify="right")
     table.add_column("worst peer", justify="right")
-    table.add_row(
-        summary.method,
-        percent(summary.accuracy_mean),
-        percent(summary.accuracy_worst),
-        style="bold",
-    )
-    table.add_row("  averaged model", percent(summary.accuracy_averaged), "")
-    if summary.local_mean is not None:
-        table.add_row("local only", percent(summary.local_mean), percent(summary.local_worst))
-    if summary.pooled is not None:
-        table.add_row("pooled", percent(summary.pooled), "")
+    rows = [(summary.method, summary.own_mean, summary.own_worst, "bold")]
+    if summary.own_local_mean is not None:
+        rows.append(("local only", summary.own_local_mean, summary.own_local_worst, ""))
+    if summary.own_pooled_mean is not None:
+        rows.append(("pooled", summary.own_pooled_mean, None, ""))
+    for name, mean, worst, style in rows:
+        shown = "" if worst is None else told_figure(primary, worst)
+        table.add_row(name, told_figure(primary, mean), shown, style=style)
     return Padding(table, (0, 0, 0, 2))
+
+
+def _show_gains(console: Console, run: Run) -> None:
+    """Show who gains and who loses: those that gain least first; the others stay in the page."""
+    known = [row for row in run.gains if row.gain is not None]
+    if not known:
+        return
+    primary = run.primary
+    order = sorted(known, key=lambda row: (row.gain or 0.0, row.peer))
+    shown = order[:LEAST_SHOWN]
+    most = order[max(LEAST_SHOWN, len(order) - MOST_SHOWN) :]
+    table = _table()
+    unit = " in %" if primary.is_percentage else ""
+    table.add_column(f"who gains, {primary.title}{unit}", overflow="fold")
+    for heading in ("rows", "test", "together", "alone", "pooled", "gain", "95% interval"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    styles = {LOSES: "red", GAINS: "green"}
+
+    def add(row: GainRow) -> None:
+        models = row.joint, row.local, row.pooled
+        figures = (told_figure(primary, it).removesuffix(" %") for it in models)
+        style = styles.get(row.outcome, "")
+        gain = Text(told_gain(primary, row.gain).removesuffix(" points"), style=style)
+        interval = told_interval(primary, row.gain_low, row.gain_high)
+        counts = count(row.train_rows), count(row.test_rows)
+        table.add_row(row.name, *counts, *figures, gain, interval)
+
+    for row in shown:
+        add(row)
+    between = len(order) - len(shown) - len(most)
+    if between:
+        table.add_row(Text(f"{plural(between, 'other')}", style="dim"), *[""] * 7)
+    for row in most:
+        add(row)
+    console.print(Padding(table, (0, 0, 0, 2)))
+
+
+def _common_figures(summary: Summary) -> Padding:
+    """Show the primary metric on the common test rows, for what they are."""
+    table, primary = _table(), summary.primary
+    table.add_column(COMMON)
+    table.add_column("mean", justify="right")
+    table.add_column("worst peer", justify="right")
+    rows = [
+        (summary.method, summary.common_mean, summary.common_worst),
+        ("  averaged model", summary.common_averaged, None),
+        ("local only", summary.common_local_mean, summary.common_local_worst),
+        ("pooled", summary.common_pooled, None),
+    ]
+    for name, mean, worst in rows:
+        if mean is not None:
+            shown = "" if worst is None else told_figure(primary, worst)
+            table.add_row(name, told_figure(primary, mean), shown)
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _others(summary: Summary) -> str:
+    """List the other figures: the mean over peers, each on its own test rows."""
+    told = []
+    for name, value in summary.own_figures.items():
+        if name != summary.primary.name:
+            metric = PrimaryMetric(name)
+            lacking = summary.own_undefined.get(name, 0)
+            note = f" (not defined for {plural(lacking, 'peer')})" if lacking else ""
+            told.append(f"{metric.title} {told_figure(metric, value)}{note}")
+    return ", ".join(told)
+
+
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+
+
+def _direction(primary: PrimaryMetric) -> str:
+    return "" if primary.larger_is_better else " (less is better)"
 
 
 def _costs(summary: Summary) -> Padding:
@@ -151,18 +236,20 @@ def _masked_sums(sums: MaskedSums) -> str:
 
 
 def show_comparison(console: Console, names: Sequence[str], summaries: Sequence[Summary]) -> None:
-    """Show runs as rows of one table; the best of each accuracy is bold."""
-    best_mean = _best([summary.accuracy_mean for summary in summaries])
-    best_worst = _best([summary.accuracy_worst for summary in summaries])
+    """Show runs as rows of one table; the best of each figure is bold."""
+    best = {name: _best(summaries, name) for name in ("own_mean", "own_worst", "common_mean")}
     columns: list[tuple[str, Callable[[Summary], Text | str], bool]] = [
-        ("mean", lambda s: _marked(s.accuracy_mean, best_mean), True),
-        ("worst", lambda s: _marked(s.accuracy_worst, best_worst), True),
-        ("averaged", lambda s: percent(s.accuracy_averaged), False),
-        ("local", lambda s: percent(s.local_mean), True),
-        ("pooled", lambda s: percent(s.pooled), True),
+        ("gain", _mean_gain, True),
+        ("lose", lambda s: count(s.lost_by_joining), True),
+        ("mean", lambda s: _marked(s, "own_mean", best), True),
+        ("worst", lambda s: _marked(s, "own_worst", best), True),
+        ("local", lambda s: told_figure(s.primary, s.own_local_mean), True),
+        ("pooled", lambda s: told_figure(s.primary, s.own_pooled_mean), False),
+        ("common", lambda s: _marked(s, "common_mean", best), True),
+        ("averaged", lambda s: told_figure(s.primary, s.common_averaged), False),
         ("consensus", lambda s: scientific(s.consensus_distance), False),
-        ("sent/peer", lambda s: data_size(s.bytes_per_peer), True),
-        ("lost", lambda s: percent(s.lost / s.peer_rounds if s.peer_rounds else None), True),
+        ("sent/peer", lambda s: data_size(s.bytes_per_peer), False),
+        ("lost", lambda s: percent(s.lost / s.peer_rounds if s.peer_rounds else None), False),
         (_common_time(summaries), lambda s: duration(s.virtual_s), False),
     ]
     # A narrow terminal has room for the names only if some figures stay in the page.
@@ -181,9 +268,22 @@ def _common_time(summaries: Sequence[Summary]) -> str:
     return names.pop() if len(names) == 1 else "time"
 
 
-def _best(values: Sequence[float | None]) -> float | None:
-    return max((value for value in values if value is not None), default=None)
+def _mean_gain(summary: Summary) -> str:
+    return "–" if summary.mean_gain is None else told_gain(summary.primary, summary.mean_gain.mean)
 
 
-def _marked(value: float | None, best: float | None) -> Text:
-    return Text(percent(value), style="bold green" if value is not None and value == best else "")
+def _best(summaries: Sequence[Summary], name: str) -> float | None:
+    """Return the best of a figure; None where runs are measured by different metrics."""
+    primaries = {summary.primary for summary in summaries}
+    found: list[float] = [
+        value for summary in summaries if (value := getattr(summary, name)) is not None
+    ]
+    if len(primaries) != 1 or not found:
+        return None
+    return max(found) if primaries.pop().larger_is_better else min(found)
+
+
+def _marked(summary: Summary, name: str, best: Mapping[str, float | None]) -> Text:
+    value: float | None = getattr(summary, name)
+    style = "bold green" if value is not None and value == best[name] else ""
+    return Text(told_figure(summary.primary, value), style=style)

@@ -24,8 +24,8 @@ from p2pfl_simulations.results.recorder import Recorder
 from p2pfl_simulations.results.run import PROCESSES, ParticipationRow, RoundRow, Run
 from p2pfl_simulations.running import (
     OnProgress,
-    accuracy_of,
     add_baselines,
+    common_figure,
     environment,
     gossip_progress,
     mean_model,
@@ -94,7 +94,7 @@ def launch(
     run.unfinished = (
         tuple(scenario.evaluation.baselines)
         if interrupted
-        else add_baselines(scenario, learner, run.rounds, progress)
+        else add_baselines(scenario, learner, run, launched.models(), progress)
     )
     run.wall_s, run.cpu_s = stopwatch.wall_s(), stopwatch.cpu_s()
     return run
@@ -109,7 +109,7 @@ class _Launch:
         self._scenario, self._learner, self._testbed = scenario, learner, testbed
         self._progress = progress
         self._checks: tuple[ReportedChecks, ...] = ()
-        self._recorder = Recorder(scenario, self._accuracy, self._on_round)
+        self._recorder = Recorder(scenario, learner.primary, self._figure, self._on_round)
         self._recorder.start(testbed)
         self._losses = LossWatcher(learner, scenario.averaging)
         self._models = _Models(learner.initial_vector(), scenario.peers)
@@ -168,6 +168,7 @@ class _Launch:
         model = mean_model(self._models.latest, learner.initial_vector())
         return Run(
             scenario=scenario,
+            primary=learner.primary,
             rounds=self._recorder.rows(),
             peers=self._recorder.peers,
             events=in_order(self._recorder.events, self._losses.events),
@@ -200,12 +201,18 @@ class _Launch:
             ledger=None if history is None else write_record(history),
         )
 
-    def _accuracy(self, round_: int, vector: Vector) -> float:
+    def models(self) -> dict[int, Vector]:
+        """Return the model that counts of each evaluated peer."""
+        return self._recorder.models()
+
+    def _figure(self, round_: int, vector: Vector) -> float:
         (result,) = self._learner.run([(0, Evaluate(round_, vector))])
-        return accuracy_of(result)
+        return common_figure(result, self._learner.primary)
 
     def _on_round(self, row: RoundRow) -> None:
-        self._progress(gossip_progress(self._scenario, row, self._recorder.online))
+        self._progress(
+            gossip_progress(self._scenario, self._learner.primary, row, self._recorder.online)
+        )
 
 
 def _participation(history: History) -> list[ParticipationRow]:

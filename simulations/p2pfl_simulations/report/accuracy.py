@@ -11,12 +11,12 @@ from p2pfl_simulations.results.run import RoundRow, Run
 from p2pfl_simulations.results.summary import evaluated_rounds
 
 FIGURES = (
-    "accuracy_mean",
-    "accuracy_worst",
-    "accuracy_averaged",
-    "local_mean",
-    "local_worst",
-    "pooled",
+    "own_mean",
+    "own_worst",
+    "common_averaged",
+    "own_local_mean",
+    "own_local_worst",
+    "own_pooled_mean",
 )
 """Columns of the tables behind charts of accuracy: as in `rounds.parquet`."""
 
@@ -26,12 +26,12 @@ def accuracy_over_rounds(run: Run) -> Drawing:
     rows = evaluated_rounds(run)
     name = lines_name(run)
     lines = [
-        Line("Local only worst", "c-local", _by_round(rows, "local_worst"), "thin"),
-        Line("Local only mean", "c-local", _by_round(rows, "local_mean"), down_to=0),
-        Line("Pooled", "c-pooled", _by_round(rows, "pooled"), "dashed"),
-        Line(f"{name} worst", "c-gossip", _by_round(rows, "accuracy_worst"), "thin"),
-        Line("Averaged model", "c-averaged", _by_round(rows, "accuracy_averaged"), "dashed"),
-        Line(f"{name} mean", "c-gossip", _by_round(rows, "accuracy_mean"), down_to=3),
+        Line("Local only worst", "c-local", _by_round(rows, "own_local_worst"), "thin"),
+        Line("Local only mean", "c-local", _by_round(rows, "own_local_mean"), down_to=0),
+        Line("Pooled", "c-pooled", _by_round(rows, "own_pooled_mean"), "dashed"),
+        Line(f"{name} worst", "c-gossip", _by_round(rows, "own_worst"), "thin"),
+        Line("Averaged model", "c-averaged", _by_round(rows, "common_averaged"), "dashed"),
+        Line(f"{name} mean", "c-gossip", _by_round(rows, "own_mean"), down_to=3),
     ]
     picture = Chart(
         description=f"Test accuracy over {len(run.rounds)} rounds, against local only and pooled",
@@ -69,10 +69,10 @@ def accuracy_over_bytes(run: Run) -> Drawing:
     picture = Chart(
         description="Test accuracy against the bytes that a peer has sent",
         lines=[
-            Line("Local only", "c-local", level("local_mean"), "dashed"),
-            Line("Pooled", "c-pooled", level("pooled"), "dashed"),
-            Line(f"{name} worst", "c-gossip", by_bytes("accuracy_worst"), "thin"),
-            Line(f"{name} mean", "c-gossip", by_bytes("accuracy_mean"), down_to=2),
+            Line("Local only", "c-local", level("own_local_mean"), "dashed"),
+            Line("Pooled", "c-pooled", level("own_pooled_mean"), "dashed"),
+            Line(f"{name} worst", "c-gossip", by_bytes("own_worst"), "thin"),
+            Line(f"{name} mean", "c-gossip", by_bytes("own_mean"), down_to=2),
         ],
         x_title="sent by one peer, on average",
         y_title="test accuracy",
@@ -116,7 +116,7 @@ def consensus_over_rounds(run: Run) -> Drawing:
 
 def final_accuracies(run: Run) -> dict[int, float]:
     """Return the accuracy of each peer when it was last evaluated."""
-    return {row.peer: row.accuracy for row in run.peers}
+    return {row.peer: row.own[run.primary.name] for row in run.peers if row.own}
 
 
 def accuracy_histogram(run: Run) -> Drawing:
@@ -128,9 +128,9 @@ def accuracy_histogram(run: Run) -> Drawing:
     references = [
         (name, colour, value)
         for name, colour, value in (
-            ("Local only mean", "c-local", last.local_mean),
-            ("Pooled", "c-pooled", last.pooled),
-            ("Averaged model", "c-averaged", last.accuracy_averaged),
+            ("Local only mean", "c-local", last.own_local_mean),
+            ("Pooled", "c-pooled", last.own_pooled_mean),
+            ("Averaged model", "c-averaged", last.common_averaged),
         )
         if value is not None
     ]

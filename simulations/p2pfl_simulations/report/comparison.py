@@ -17,7 +17,7 @@ from p2pfl_simulations.report.drawing import Drawing
 from p2pfl_simulations.report.page import box, figure, page, pair, section, table
 from p2pfl_simulations.report.run_report import settings_rows
 from p2pfl_simulations.results.run import Run
-from p2pfl_simulations.results.summary import TIE, Summary, summarise
+from p2pfl_simulations.results.summary import Summary, summarise
 
 Figure: TypeAlias = Callable[[Summary], float | None]
 
@@ -82,19 +82,23 @@ def render_comparison(
     )
 
 
+TIE = 0.01
+"""Runs whose figures are closer than this are called equal: one seed does not tell them apart."""
+
+
 def _findings(summaries: Mapping[str, Summary]) -> tuple[str, str]:
     """Say which run reached the most, and by how much; ties are called ties."""
     measured = [
-        (summary.accuracy_mean, name)
+        (summary.own_mean, name)
         for name, summary in summaries.items()
-        if summary.accuracy_mean is not None
+        if summary.own_mean is not None
     ]
     if not measured:
         return "No accuracy was measured in any of the runs.", ""
     measured.sort(key=lambda entry: -entry[0])
     (best, winner), rest = measured[0], measured[1:]
     worst_name, worst = max(
-        ((name, s.accuracy_worst) for name, s in summaries.items() if s.accuracy_worst is not None),
+        ((name, s.own_worst) for name, s in summaries.items() if s.own_worst is not None),
         key=lambda entry: entry[1],
         default=(winner, None),
     )
@@ -115,11 +119,11 @@ def _findings(summaries: Mapping[str, Summary]) -> tuple[str, str]:
 
 def _figures(summaries: Mapping[str, Summary], time: str) -> str:
     columns: list[tuple[str, Figure, Callable[[float | None], str], bool]] = [
-        ("mean", lambda s: s.accuracy_mean, percent, True),
-        ("worst", lambda s: s.accuracy_worst, percent, True),
-        ("averaged model", lambda s: s.accuracy_averaged, percent, True),
-        ("local only", lambda s: s.local_mean, percent, False),
-        ("pooled", lambda s: s.pooled, percent, False),
+        ("mean", lambda s: s.own_mean, percent, True),
+        ("worst", lambda s: s.own_worst, percent, True),
+        ("averaged model", lambda s: s.common_averaged, percent, True),
+        ("local only", lambda s: s.own_local_mean, percent, False),
+        ("pooled", lambda s: s.own_pooled_mean, percent, False),
         ("consensus", lambda s: s.consensus_distance, scientific, False),
         ("sent per peer", lambda s: s.bytes_per_peer, data_size, False),
         ("rounds lost", lambda s: s.lost, count, False),

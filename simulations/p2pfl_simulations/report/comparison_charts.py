@@ -15,16 +15,16 @@ def comparison_drawings(runs: Mapping[str, Run]) -> dict[str, Drawing]:
     """Draw all charts of a comparison, by name, of runs by the names they are shown with."""
     return {
         "accuracy-over-rounds": _chart(
-            "accuracy-over-rounds", runs, _round, "accuracy_mean", width=WIDE, x_title="round"
+            "accuracy-over-rounds", runs, _round, "own_mean", width=WIDE, x_title="round"
         ),
         "worst-over-rounds": _chart(
-            "worst-over-rounds", runs, _round, "accuracy_worst", x_title="round"
+            "worst-over-rounds", runs, _round, "own_worst", x_title="round"
         ),
         "accuracy-over-bytes": _chart(
             "accuracy-over-bytes",
             runs,
             _sent_per_peer,
-            "accuracy_mean",
+            "own_mean",
             x_title="sent by one peer, on average",
             x_text=data_size,
         ),
@@ -41,7 +41,7 @@ def comparison_drawings(runs: Mapping[str, Run]) -> dict[str, Drawing]:
             "accuracy-over-time",
             runs,
             _virtual_s,
-            "accuracy_mean",
+            "own_mean",
             x_title=common_time(runs),
             x_text=duration,
         ),
@@ -121,8 +121,8 @@ def _common_baselines(runs: Sequence[Run]) -> list[Line]:
     """Draw the baselines if they are the same in all runs, as for the same data and seed."""
     lines = []
     for name, colour, attribute in (
-        ("Local only", "c-muted", "local_mean"),
-        ("Pooled", "c-pooled", "pooled"),
+        ("Local only", "c-muted", "own_local_mean"),
+        ("Pooled", "c-pooled", "own_pooled_mean"),
     ):
         curves: list[list[Point]] = [
             [

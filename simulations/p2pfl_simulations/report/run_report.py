@@ -21,14 +21,8 @@ from p2pfl_simulations.report.participation import participation_section
 from p2pfl_simulations.report.protection import protection
 from p2pfl_simulations.report.run_charts import run_drawings
 from p2pfl_simulations.results.run import SIMULATED, Run
-from p2pfl_simulations.results.summary import (
-    TIE,
-    Summary,
-    headline,
-    summarise,
-    unfinished_sentence,
-    verdict,
-)
+from p2pfl_simulations.results.summary import Summary, summarise, unfinished_sentence
+from p2pfl_simulations.results.verdict import headline, mood_of, verdict
 from p2pfl_simulations.scenario import Scenario
 
 
@@ -94,10 +88,6 @@ def render_report(run: Run, drawings: Mapping[str, Drawing] | None = None) -> st
 
 
 def _header(run: Run, summary: Summary) -> str:
-    gain = None
-    if summary.accuracy_mean is not None and summary.local_mean is not None:
-        gain = summary.accuracy_mean - summary.local_mean
-    mood = "" if gain is None else "good" if gain >= TIE else "bad" if gain <= -TIE else "even"
     world = "Simulated run" if run.world == SIMULATED else "Run of real processes"
     kicker = (
         f"{world} · {summary.name} · task {run.scenario.learning.task} · {summary.method}"
@@ -106,7 +96,7 @@ def _header(run: Run, summary: Summary) -> str:
     parts = [
         f'<p class="kicker">{escape(kicker)}</p>',
         f"<h1>{escape(headline(summary))}</h1>",
-        f'<p class="verdict {mood}">{escape(verdict(summary))}</p>',
+        f'<p class="verdict {mood_of(summary)}">{escape(verdict(summary))}</p>',
         f'<p class="about">{escape(f"Others saw {summary.seen}.")}</p>',
     ]
     if run.scenario.description:
@@ -137,18 +127,20 @@ def _some_peers(peers: list[int], most: int = 12) -> str:
 def _tiles(summary: Summary) -> Iterator[tuple[str, str, str]]:
     yield (
         "Mean accuracy",
-        percent(summary.accuracy_mean),
-        _gap(summary.accuracy_mean, summary.local_mean, "local only"),
+        percent(summary.own_mean),
+        _gap(summary.own_mean, summary.own_local_mean, "local only"),
     )
     yield (
         "Worst peer",
-        percent(summary.accuracy_worst),
-        f"local only: {percent(summary.local_worst)}" if summary.local_worst is not None else "",
+        percent(summary.own_worst),
+        f"local only: {percent(summary.own_local_worst)}"
+        if summary.own_local_worst is not None
+        else "",
     )
     yield (
         "Averaged model",
-        percent(summary.accuracy_averaged),
-        _gap(summary.accuracy_averaged, summary.pooled, "pooled"),
+        percent(summary.common_averaged),
+        _gap(summary.common_averaged, summary.common_pooled, "pooled"),
     )
     yield "Consensus distance", scientific(summary.consensus_distance), "of models to their mean"
     yield (

@@ -16,11 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import tomli_w
 
+from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl.learner.model_files import ModelFileError, NamedModel, read_model
 from p2pfl_simulations.results.masked_sums import MaskedSums
 from p2pfl_simulations.results.run import (
     EventRow,
+    GainRow,
     LossRow,
+    MeanGain,
     ParticipationRow,
     PeerRow,
     RoundRow,
@@ -31,7 +34,7 @@ from p2pfl_simulations.results.summary import summarise
 from p2pfl_simulations.results.tables import TABLES, TableName, rows_of, table_of
 from p2pfl_simulations.scenario import Scenario, ScenarioError, make_scenario
 
-FORMAT = 1
+FORMAT = 2
 """Of run folders; raised when an older reader would misread a newer folder."""
 
 MODELS = "models"
@@ -145,9 +148,14 @@ def read_run(folder: str | Path) -> Run:
         named, _ = read_model(folder / MODEL)
         return Run(
             scenario=read_scenario(folder),
+            primary=PrimaryMetric(**summary["primary"]),
             rounds=rows_of(RoundRow, _read_table(folder, "rounds")),
             peers=rows_of(PeerRow, _read_table(folder, "peers")),
             events=rows_of(EventRow, _read_table(folder, "events")),
+            gains=rows_of(GainRow, _read_table(folder, "gains")),
+            mean_gain=_mean(summary["mean_gain"]),
+            pooled_gain=_mean(summary["pooled_gain"]),
+            confusion=summary["confusion"],
             sample_counts=population["sample_count"],
             label_counts=None if all(row is None for row in labels) else labels,
             neighbours=[tuple(row) for row in population["neighbours"] if row is not None],
@@ -183,6 +191,10 @@ def read_run(folder: str | Path) -> Run:
 
 def _read_table(folder: Path, name: TableName) -> pa.Table:
     return parquet.read_table(folder / f"{name}.parquet")
+
+
+def _mean(found: Mapping[str, Any] | None) -> MeanGain | None:
+    return None if found is None else MeanGain(**found)
 
 
 def _participation(summary: Mapping[str, Any]) -> list[ParticipationRow] | None:

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event, Vector
+from p2pfl_simulations.results.kept import Kept, mean_of
 from p2pfl_simulations.results.masked_sums import MaskedSums, MaskedSumTally
 from p2pfl_simulations.results.run import EventRow, PeerRow, RoundRow
 from p2pfl_simulations.scenario import Scenario, masking_of
@@ -54,8 +56,8 @@ class _Round:
     row: RoundRow
     ended_by: bytearray  # 1 for each peer that has ended it.
     spread: _Spread | None = field(default_factory=_Spread)
-    accuracies: list[float] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
+    own: list[float] = field(default_factory=list)  # Primary figures of evaluated peers.
+    common: list[float] = field(default_factory=list)
 
 
 SETTLED_ROUNDS = 4
@@ -67,7 +69,9 @@ class Recorder:
 
     Args:
         scenario: what is run.
-        accuracy_of: measures a model of a round; for the average of all models.
+        primary: the metric by which models are compared.
+        figure_of: measures a model of a round on the common test rows; for the average of all
+            models.
         on_progress: is called with each round, once half of the peers have ended it.
         liars: strategy of each peer that lies: they are in no table but that of events.
     """
@@ -75,7 +79,8 @@ class Recorder:
     def __init__(
         self,
         scenario: Scenario,
-        accuracy_of: Callable[[int, Vector], float],
+        primary: PrimaryMetric,
+        figure_of: Callable[[int, Vector], float],
         on_progress: Callable[[RoundRow], None],
         liars: Mapping[int, str] | None = None,
     ) -> None:
@@ -89,12 +94,13 @@ class Recorder:
         self.online = self._count
         self._unfinished_online = self._count
         self._finished: set[int] = set()  # Membership only.
-        self._scenario, self._accuracy_of = scenario, accuracy_of
+        self._scenario, self._figure_of, self._primary = scenario, figure_of, primary
         self._is_group = scenario.averaging.algorithm == "group"
         self._on_progress = on_progress
         self._rounds: dict[int, _Round] = {}
         self._host_round = [0] * scenario.peers
-        self._ended: dict[tuple[int, int], tuple[float, int, int, int]] = {}
+        self._ended: dict[tuple[int, int], tuple[float, int, int, int, Vector]] = {}
+        self._kept: dict[int, Kept] = {}
         self._world: Testbed
 
     def start(self, world: Testbed) -> None:
@@ -183,11 +189,23 @@ class Recorder:
             sums = self.masked_sums.of_round(row.round)
             row.cohorts_summed, row.cohorts_recovered = sums.summed, sums.recovered
             row.cohorts_aborted = sums.aborted
-            if state.accuracies:
-                row.accuracy_mean = float(np.mean(state.accuracies))
-                row.accuracy_worst = float(np.min(state.accuracies))
-                row.loss_mean = float(np.mean(state.losses))
+            self._take_figures(state)
         return [self._rounds[round_].row for round_ in sorted(self._rounds)]
+
+    def models(self) -> dict[int, Vector]:
+        """Return the model that counts of each peer that was evaluated, as `Kept` says."""
+        found = {peer: kept.vector for peer, kept in sorted(self._kept.items())}
+        return {peer: vector for peer, vector in found.items() if vector is not None}
+
+    def _take_figures(self, state: _Round) -> None:
+        """Take mean and worst of the figures that have come."""
+        row = state.row
+        if state.own:
+            own = np.array(state.own)
+            row.own_mean, row.own_worst = mean_of(own), self._primary.worst(own)
+        if state.common:
+            common = np.array(state.common)
+            row.common_mean, row.common_worst = mean_of(common), self._primary.worst(common)
 
     def _take_average(self, state: _Round) -> None:
         """Take the figures of a round's average, and free its sums."""
@@ -195,7 +213,7 @@ class Recorder:
         if spread is None or not spread.count:
             return
         state.row.consensus_distance = spread.consensus_distance()
-        state.row.accuracy_averaged = self._accuracy_of(state.row.round, spread.mean())
+        state.row.common_averaged = self._figure_of(state.row.round, spread.mean())
 
     def _count_unfinished(self, change: int) -> None:
         self._unfinished_online += change
@@ -219,14 +237,13 @@ class Recorder:
                 event.contributors,
                 event.expected,
                 host.bytes_sent,
+                event.vector,
             )
         if row.ended == (self._count + 1) // 2:
             settled = self._rounds.get(event.round - SETTLED_ROUNDS)
             if settled is not None:
                 self._take_average(settled)
-            if state.accuracies:
-                row.accuracy_mean = float(np.mean(state.accuracies))
-                row.accuracy_worst = float(np.min(state.accuracies))
+            self._take_figures(state)
             self._on_progress(row)
 
     def _evaluated(self, host: PeerHandle, event: events.PeerEvaluated) -> None:
@@ -234,20 +251,25 @@ class Recorder:
         if ended is None:
             return
         state = self._of(event.round)
-        accuracy, loss = event.metrics["accuracy"], event.metrics["loss"]
-        state.accuracies.append(accuracy)
-        state.losses.append(loss)
-        virtual_s, contributors, expected, bytes_sent = ended
+        name = self._primary.name
+        if event.own:
+            state.own.append(event.own.get(name, np.nan))
+        if event.metrics:
+            state.common.append(event.metrics.get(name, np.nan))
+        virtual_s, contributors, expected, bytes_sent, vector = ended
+        kept = self._kept.setdefault(host.index, Kept(self._primary))
+        kept.offer(vector, event.validation.get(name))
         self.peers.append(
             PeerRow(
                 event.round,
                 host.index,
                 virtual_s,
-                accuracy,
-                loss,
                 contributors,
                 expected,
                 bytes_sent,
+                own=event.own,
+                common=event.metrics,
+                validation=event.validation,
             )
         )
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl.learner.model_files import NamedModel
 from p2pfl_gossip.actions import Vector
 from p2pfl_simulations.results.masked_sums import MaskedSums
@@ -36,10 +37,14 @@ class RoundRow:
         incomplete: of those that ended it, the ones without a full exchange.
         failed: peers whose training gave no usable model.
         frames_sent, bytes_sent: by all peers, up to that moment.
-        accuracy_mean, accuracy_worst, loss_mean: over the evaluated peers' test figures.
-        accuracy_averaged: of the mean of all models that ended the round.
-        consensus_distance: root mean square over peers of the distance to that mean, L2.
-        local_mean, local_worst, pooled: the same accuracy of the two baselines.
+        own_mean, own_worst: the primary metric over the evaluated peers, each on its own test
+            rows.
+        own_local_mean, own_local_worst, own_pooled_mean: the same of the two baselines.
+        common_mean, common_worst: the primary metric over the evaluated peers on the common test
+            rows, where the task has any.
+        common_averaged: there, of the mean of all models that ended the round.
+        common_local_mean, common_local_worst, common_pooled: there, of the two baselines.
+        consensus_distance: root mean square over peers of the distance to the mean model, L2.
         cohorts_summed, cohorts_recovered, cohorts_aborted: masked sums of the round: those with a
             sum, of these the ones without members that had dropped out, and those without a sum.
     """
@@ -53,14 +58,18 @@ class RoundRow:
     failed: int
     frames_sent: int
     bytes_sent: int
-    accuracy_mean: float | None = None
-    accuracy_worst: float | None = None
-    loss_mean: float | None = None
-    accuracy_averaged: float | None = None
+    own_mean: float | None = None
+    own_worst: float | None = None
+    own_local_mean: float | None = None
+    own_local_worst: float | None = None
+    own_pooled_mean: float | None = None
+    common_mean: float | None = None
+    common_worst: float | None = None
+    common_averaged: float | None = None
+    common_local_mean: float | None = None
+    common_local_worst: float | None = None
+    common_pooled: float | None = None
     consensus_distance: float | None = None
-    local_mean: float | None = None
-    local_worst: float | None = None
-    pooled: float | None = None
     cohorts_summed: int = 0
     cohorts_recovered: int = 0
     cohorts_aborted: int = 0
@@ -68,16 +77,70 @@ class RoundRow:
 
 @dataclass(slots=True)
 class PeerRow:
-    """One evaluated peer at the end of one round."""
+    """One evaluated peer at the end of one round.
+
+    Attributes:
+        own: its figures on its own test rows, all that the task gives; empty where it has none.
+        common: on the common test rows; empty where the task has none.
+        validation: on its rows to choose a model by.
+    """
 
     round: int
     peer: int
     virtual_s: float
-    accuracy: float
-    loss: float
     contributors: int
     expected: int
     bytes_sent: int
+    own: dict[str, float] = field(default_factory=dict)
+    common: dict[str, float] = field(default_factory=dict)
+    validation: dict[str, float] = field(default_factory=dict)
+
+
+GAINS, LOSES, EVEN, UNKNOWN = "gains", "loses", "even", "unknown"
+
+
+@dataclass(slots=True)
+class GainRow:
+    """What one peer gains by joining: the primary metric on its own test rows.
+
+    Attributes:
+        peer: its index.
+        name: for people.
+        train_rows: rows that it trains on.
+        test_rows: rows of its own that it never trains on.
+        joint: of the model made together, the last or the best on validation rows.
+        local: of its own, trained on its own rows alone.
+        pooled: of a model trained on all rows.
+        gain: of joint over local: above 0, joint is better, whatever the metric's direction.
+        gain_low, gain_high: its 95% interval, by bootstrap over the test rows.
+    """
+
+    peer: int
+    name: str
+    train_rows: int
+    test_rows: int
+    joint: float | None
+    local: float | None
+    pooled: float | None
+    gain: float | None
+    gain_low: float | None
+    gain_high: float | None
+
+    @property
+    def outcome(self) -> str:
+        """`GAINS` or `LOSES` if the interval says so; `EVEN` if 0 is in it; else `UNKNOWN`."""
+        if self.gain is None or self.gain_low is None or self.gain_high is None:
+            return UNKNOWN
+        return GAINS if self.gain_low > 0 else LOSES if self.gain_high < 0 else EVEN
+
+
+@dataclass(frozen=True, slots=True)
+class MeanGain:
+    """A mean gain over peers, each counting alike, and its 95% interval over test rows."""
+
+    mean: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(slots=True)
@@ -153,7 +216,13 @@ class Run:
 
     Attributes:
         scenario: as resolved.
+        primary: the metric by which models are compared, and its direction.
         rounds, peers, events: the tables.
+        gains: what each evaluated peer gains by joining; empty where nothing was measured.
+        mean_gain: of joint over local, over peers; None where it is not known.
+        pooled_gain: of pooled over joint, over peers; None where it is not known.
+        confusion: of the joint models on all peers' own test rows, int[class][guess]; None where
+            there are no classes.
         sample_counts: rows of each peer.
         label_counts: int[peers][classes], or None where the task has no labels.
         neighbours: for the last round, each peer's exchange partners, for the picture.
@@ -176,6 +245,7 @@ class Run:
     """
 
     scenario: Scenario
+    primary: PrimaryMetric
     rounds: list[RoundRow]
     peers: list[PeerRow]
     events: list[EventRow]
@@ -199,3 +269,7 @@ class Run:
     losses: list[LossRow] = field(default_factory=list)
     named: NamedModel | None = None
     peer_models: dict[int, NamedModel] = field(default_factory=dict)
+    gains: list[GainRow] = field(default_factory=list)
+    mean_gain: MeanGain | None = None
+    pooled_gain: MeanGain | None = None
+    confusion: list[list[int]] | None = None

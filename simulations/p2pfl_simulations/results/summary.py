@@ -1,21 +1,32 @@
-"""A run in a few figures, and what they say: was it worth it?"""
+"""A run in a few figures."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from p2pfl.cli.quantities import percent, plural, points
+import numpy as np
+
+from p2pfl.cli.quantities import plural
 from p2pfl.group.cohort_sizes import with_cohort_size
 from p2pfl.group.settings import CohortSettings, DsgdSettings, GroupSettings, PushSumSettings
+from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl_gossip.draw_risk import MALICIOUS, DrawRisk
 from p2pfl_simulations.results.claims import draw_of, seen
 from p2pfl_simulations.results.masked_sums import MaskedSums
-from p2pfl_simulations.results.run import LossRow, ParticipationRow, RoundRow, Run
+from p2pfl_simulations.results.run import (
+    EVEN,
+    GAINS,
+    LOSES,
+    UNKNOWN,
+    GainRow,
+    LossRow,
+    MeanGain,
+    ParticipationRow,
+    RoundRow,
+    Run,
+)
 from p2pfl_simulations.scenario import Scenario
-
-TIE = 0.01
-"""Accuracies closer than this are called equal: one seed and a few hundred test rows, as the
-bundled data sets have, do not tell one point from chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +37,23 @@ class Summary:
         name, seed, method: which run; `method` is how the peers averaged, in words.
         peers, rounds: as the scenario has them.
         rounds_ended: rounds that at least one peer ended.
-        accuracy_round: the round, from 1, that the accuracies are of: the last one evaluated.
-        accuracy_mean, accuracy_worst, accuracy_averaged: of the peers, and of the mean model.
+        evaluated_round: the round, from 1, that the figures are of: the last one evaluated.
+        primary: the metric by which models are compared: its name and direction.
+        gained, lost_by_joining, even, unknown: peers whose gain's interval is above 0, below 0,
+            has 0 in it, or is not known.
+        mean_gain: of joint over local only on own test rows, over peers, with its interval; None
+            where it is not known.
+        pooled_gain: as `mean_gain`, of pooled over joint.
+        worst: the peer whose gain is the least, by name; None where none is known.
+        test_rows: of all peers, their own.
+        own_mean, own_worst, own_local_mean, own_local_worst, own_pooled_mean: the primary metric,
+            each peer on its own test rows.
+        own_figures: each of the task's figures, its mean over peers that can tell it.
+        own_undefined: of each figure, how many peers cannot tell it, where any cannot.
+        confusion: of the joint models, on all peers' own test rows, [class][guess].
+        common_mean, common_worst, common_averaged, common_local_mean, common_local_worst,
+            common_pooled: the primary metric on the common test rows.
         consensus_distance: root mean square distance of the peers' models to their mean.
-        local_mean, local_worst, pooled: the baselines in that round.
         bytes_per_peer: mean bytes sent by one peer.
         virtual_s, wall_s, cpu_s: durations of the simulated and of the real run.
         online: peers online at the end.
@@ -54,14 +78,31 @@ class Summary:
     peers: int
     rounds: int
     rounds_ended: int
-    accuracy_round: int | None
-    accuracy_mean: float | None
-    accuracy_worst: float | None
-    accuracy_averaged: float | None
+    evaluated_round: int | None
+    primary: PrimaryMetric
+    gained: int
+    lost_by_joining: int
+    even: int
+    unknown: int
+    mean_gain: MeanGain | None
+    pooled_gain: MeanGain | None
+    worst: GainRow | None
+    test_rows: int
+    own_mean: float | None
+    own_worst: float | None
+    own_local_mean: float | None
+    own_local_worst: float | None
+    own_pooled_mean: float | None
+    own_figures: dict[str, float]
+    own_undefined: dict[str, int]
+    confusion: list[list[int]] | None
+    common_mean: float | None
+    common_worst: float | None
+    common_averaged: float | None
+    common_local_mean: float | None
+    common_local_worst: float | None
+    common_pooled: float | None
     consensus_distance: float | None
-    local_mean: float | None
-    local_worst: float | None
-    pooled: float | None
     bytes_per_peer: float
     frames_sent: int
     virtual_s: float
@@ -86,14 +127,25 @@ class Summary:
 
 def summarise(run: Run) -> Summary:
     """Take the figures that people compare from a run."""
-    evaluated = [row for row in run.rounds if _finite(row.accuracy_mean) is not None]
+    evaluated = evaluated_rounds(run)
     last = evaluated[-1] if evaluated else None
     end = run.rounds[-1] if run.rounds else None
 
     draw = draw_of(run.scenario)
+    known = [row for row in run.gains if row.outcome != UNKNOWN]
+    outcomes = Counter(row.outcome for row in run.gains)
 
     def figure(name: str) -> float | None:
         return _finite(getattr(last, name)) if last else None
+
+    own_figures, own_undefined = _own_figures(run)
+    own = {
+        "joint": (figure("own_mean"), figure("own_worst")),
+        "local": (figure("own_local_mean"), figure("own_local_worst")),
+        "pooled": (figure("own_pooled_mean"), None),
+    }
+    if run.gains:  # Of all peers, where a round is of those that ended it.
+        own = {name: _mean_and_worst(run, name) for name in own}
 
     return Summary(
         name=run.scenario.name,
@@ -102,14 +154,31 @@ def summarise(run: Run) -> Summary:
         peers=run.scenario.peers,
         rounds=run.scenario.rounds,
         rounds_ended=sum(1 for row in run.rounds if row.ended),
-        accuracy_round=last.round + 1 if last else None,
-        accuracy_mean=figure("accuracy_mean"),
-        accuracy_worst=figure("accuracy_worst"),
-        accuracy_averaged=figure("accuracy_averaged"),
+        evaluated_round=last.round + 1 if last else None,
+        primary=run.primary,
+        gained=outcomes[GAINS],
+        lost_by_joining=outcomes[LOSES],
+        even=outcomes[EVEN],
+        unknown=outcomes[UNKNOWN],
+        mean_gain=run.mean_gain,
+        pooled_gain=run.pooled_gain,
+        worst=min(known, key=lambda row: (row.gain or 0.0, row.peer), default=None),
+        test_rows=sum(row.test_rows for row in run.gains),
+        own_mean=own["joint"][0],
+        own_worst=own["joint"][1],
+        own_local_mean=own["local"][0],
+        own_local_worst=own["local"][1],
+        own_pooled_mean=own["pooled"][0],
+        own_figures=own_figures,
+        own_undefined=own_undefined,
+        confusion=run.confusion,
+        common_mean=figure("common_mean"),
+        common_worst=figure("common_worst"),
+        common_averaged=figure("common_averaged"),
+        common_local_mean=figure("common_local_mean"),
+        common_local_worst=figure("common_local_worst"),
+        common_pooled=figure("common_pooled"),
         consensus_distance=figure("consensus_distance"),
-        local_mean=figure("local_mean"),
-        local_worst=figure("local_worst"),
-        pooled=figure("pooled"),
         bytes_per_peer=(end.bytes_sent if end else 0) / run.scenario.peers,
         frames_sent=end.frames_sent if end else 0,
         virtual_s=run.virtual_s,
@@ -182,57 +251,38 @@ def method_name(scenario: Scenario) -> str:
     return {"fedavg": "FedAvg with a server", "none": "no averaging"}[averaging.algorithm]
 
 
-def headline(summary: Summary) -> str:
-    """Say in one sentence what the run reached, against both baselines."""
-    peers = plural(summary.peers, "peer")
-    if summary.accuracy_mean is None:
-        return f"{peers}, {plural(summary.rounds_ended, 'round')}: no accuracy was measured."
-    against = []
-    if summary.local_mean is not None:
-        against.append(f"{percent(summary.local_mean)} each alone")
-    if summary.pooled is not None:
-        against.append(f"{percent(summary.pooled)} with all data in one place")
-    reached = f"{peers} reach {percent(summary.accuracy_mean)} together"
-    return reached + (f", against {' and '.join(against)}." if against else ".")
-
-
-def verdict(summary: Summary) -> str:
-    """Say whether it was worth it: the gain over local only, and what pooling would add."""
-    mean, local, pooled = summary.accuracy_mean, summary.local_mean, summary.pooled
-    if mean is None:
-        return "Nothing can be said about the worth of this run."
-    sentences = []
-    if local is not None:
-        gain = mean - local
-        if gain >= TIE:
-            sentences.append(f"Worth it: {points(gain)} over local only.")
-        elif gain <= -TIE:
-            sentences.append(f"Not worth it: {points(gain)} against local only.")
-        else:
-            sentences.append(f"No clear gain over local only ({points(gain)}).")
-    if pooled is not None:
-        gap = mean - pooled
-        if gap <= -TIE:
-            sentences.append(f"Pooling all data would add {points(-gap).removeprefix('+')}.")
-        elif gap >= TIE:
-            sentences.append(f"That is {points(gap).removeprefix('+')} above pooling all data.")
-        else:
-            sentences.append("As good as pooling all data.")
-    if summary.accuracy_worst is not None:
-        worst = f"The worst peer reaches {percent(summary.accuracy_worst)}"
-        if summary.local_worst is not None:
-            worst += f" (local only: {percent(summary.local_worst)})"
-        sentences.append(worst + ".")
-    return " ".join(sentences)
-
-
 def evaluated_rounds(run: Run) -> list[RoundRow]:
-    """Return the rounds with a measured accuracy."""
-    return [row for row in run.rounds if _finite(row.accuracy_mean) is not None]
+    """Return the rounds with a measured primary metric, on own or on common test rows."""
+    return [
+        row
+        for row in run.rounds
+        if _finite(row.own_mean) is not None or _finite(row.common_mean) is not None
+    ]
 
 
 def _finite(number: float | None) -> float | None:
     return number if number is not None and math.isfinite(number) else None
+
+
+def _mean_and_worst(run: Run, model: str) -> tuple[float | None, float | None]:
+    """Return mean and worst of a model's figures over the peers, each on its own test rows."""
+    found = np.array([value for row in run.gains if (value := getattr(row, model)) is not None])
+    return (float(found.mean()), run.primary.worst(found)) if len(found) else (None, None)
+
+
+def _own_figures(run: Run) -> tuple[dict[str, float], dict[str, int]]:
+    """Return the mean of each figure over the peers' last evaluations, and who cannot tell it."""
+    last = {row.peer: row.own for row in run.peers if row.own}
+    names = sorted({name for figures in last.values() for name in figures})
+    means, undefined = {}, {}
+    for name in names:
+        found = [figures.get(name, math.nan) for _, figures in sorted(last.items())]
+        known = [figure for figure in found if math.isfinite(figure)]
+        if known:
+            means[name] = sum(known) / len(known)
+        if len(known) < len(found):
+            undefined[name] = len(found) - len(known)
+    return means, undefined
 
 
 def unfinished_sentence(summary: Summary) -> str:

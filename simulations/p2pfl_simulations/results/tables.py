@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
-from typing import Literal, TypeAlias, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_type_hints
 
 import pyarrow as pa
 
-from p2pfl_simulations.results.run import EventRow, PeerRow, RoundRow, Run
+from p2pfl_simulations.results.run import EventRow, GainRow, PeerRow, RoundRow, Run
 
-TableName: TypeAlias = Literal["rounds", "peers", "events", "population"]
+TableName: TypeAlias = Literal["rounds", "peers", "events", "gains", "population"]
 TABLES: tuple[TableName, ...] = get_args(TableName)
 
-RowT = TypeVar("RowT", RoundRow, PeerRow, EventRow)
+OPEN = ("own", "common", "validation")
+"""Of a peer's row: figures by name, each of which is a column, ``own_accuracy``."""
+
+RowT = TypeVar("RowT", RoundRow, PeerRow, EventRow, GainRow)
 
 _ARROW_TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string()}
 
@@ -24,6 +27,8 @@ def table_of(run: Run, name: TableName) -> pa.Table:
         return _table(PeerRow, run.peers)
     if name == "events":
         return _table(EventRow, run.events)
+    if name == "gains":
+        return _table(GainRow, run.gains)
     return _population(run)
 
 
@@ -33,15 +38,31 @@ def rows_of(row: type[RowT], table: pa.Table) -> list[RowT]:
     Raises:
         ValueError: it has other columns than this version writes.
     """
-    names = table.schema.names
-    needed = [column.name for column in fields(row) if column.default is MISSING]
-    known = [column.name for column in fields(row)]
+    known = [column.name for column in fields(row) if column.name not in OPEN]
+    groups = [column.name for column in fields(row) if column.name in OPEN]
+    figures = [
+        (name, group, name.removeprefix(f"{group}_"))
+        for name in table.schema.names
+        for group in groups
+        if name.startswith(f"{group}_")
+    ]
+    names = [name for name in table.schema.names if name not in {it[0] for it in figures}]
+    needed = [
+        column.name
+        for column in fields(row)
+        if column.default is MISSING and column.default_factory is MISSING
+    ]
     if [name for name in known if name in names] != names or not set(needed) <= set(names):
         raise ValueError(f"its table of {row.__name__} has other columns than this version writes")
-    return [
-        row(**dict(zip(names, values, strict=True)))
-        for values in zip(*(table[name].to_pylist() for name in names), strict=True)
-    ]
+    found = []
+    for values in table.to_pylist():
+        cells: dict[str, Any] = {name: values[name] for name in names}
+        cells |= {group: {} for group in groups}
+        for column, group, name in figures:
+            if values[column] is not None:
+                cells[group][name] = values[column]
+        found.append(row(**cells))
+    return found
 
 
 def _table(row: type[RowT], rows: Sequence[RowT]) -> pa.Table:
@@ -49,6 +70,11 @@ def _table(row: type[RowT], rows: Sequence[RowT]) -> pa.Table:
     columns = [
         pa.array([getattr(r, name) for r in rows], schema.field(name).type) for name in schema.names
     ]
+    for group in OPEN:
+        opened = [getattr(r, group, {}) for r in rows]
+        for name in sorted({name for figures in opened for name in figures}):
+            schema = schema.append(pa.field(f"{group}_{name}", pa.float64()))
+            columns.append(pa.array([figures.get(name) for figures in opened], pa.float64()))
     return pa.table(columns, schema=schema)
 
 
@@ -57,6 +83,8 @@ def _schema(row: type[RowT]) -> pa.Schema:
     hints = get_type_hints(row)
     columns = []
     for column in fields(row):
+        if column.name in OPEN:
+            continue
         hint = hints[column.name]
         nullable = hint not in _ARROW_TYPES
         columns.append(

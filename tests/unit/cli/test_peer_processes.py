@@ -207,7 +207,20 @@ def test_status_stop_pause_resume_and_logs(p2pfl: P2pfl, tmp_path: Path) -> None
         assert status["figures"].keys() == {"accuracy", "loss"}
         assert [member["link"] for member in status["members"]] == ["self", "up"]
         check_metrics(port)
+        assert (status["own"]["baseline_rounds"], status["own"]["gain"]) == (None, None)
+        assert status["own"]["joint"] == status["figures"]["accuracy"]
+        assert "p2pfl peer baseline trains it" in p2pfl("peer", "status", str(one)).out
+        trained = p2pfl("peer", "baseline", str(one), "--json")
+        assert trained.code == 0
+        alone = json.loads(trained.out)
+        assert (alone["primary"], alone["rounds"]) == ("accuracy", 2)
+        own = json.loads(p2pfl("peer", "status", str(one), "--json").out)["own"]
+        assert (own["local"], own["test_rows"]) == (alone["local"], alone["test_rows"])
+        assert own["gain"] == pytest.approx(own["joint"] - own["local"])
+        assert own["low"] <= own["gain"] <= own["high"]
+        assert p2pfl("peer", "baseline", str(one)).out.startswith("alone, on ")
         shown = p2pfl("peer", "status", str(one)).out
+        assert "by joining" in shown
         assert "peer-0 of " in shown
         assert "1 of 1 other members" in shown
         assert "last sum   2 of 2 models" in " ".join(shown.split(" ")).replace("\t", " ")

@@ -113,7 +113,10 @@ def test_figures_of_a_task_do_not_hide_what_the_daemon_tells(
     reporter.on_event(0.0, events.PeerEvaluated(4, {"round": 0.5, "accuracy": 0.25}))
     assert reporter.latest == {"round": 5, "evaluated_round": 4}
     assert reporter.figures == {"round": 0.5, "accuracy": 0.25}
-    assert lines(tmp_path)[-1] == ("info", "round 4: round 0.5, accuracy 0.25")
+    assert lines(tmp_path)[-1] == (
+        "info",
+        "round 4, on the common test rows: round 0.5, accuracy 0.25",
+    )
 
 
 class UntilFinished:

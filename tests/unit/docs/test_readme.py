@@ -20,7 +20,7 @@ def test_the_own_task_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.syspath_prepend(tmp_path)
     result = run(load_scenario(str(tmp_path / "mine.toml")), folder=tmp_path)
     assert len(result.rounds) == result.scenario.rounds == 20
-    last = result.rounds[-1].accuracy_mean
+    last = result.rounds[-1].own_mean
     assert last is not None
     assert last > 0.7
 

@@ -62,7 +62,7 @@ def made(folder: Path, body: str, engine: str, *, peers: int = 2) -> Learner:
     path = folder / "door_task.py"
     path.write_text(TASK.replace("{hidden}", ENGINES[engine]) + own)
     sys.modules.pop("door_task", None)
-    settings = LearningSettings(task="door_task:Own")
+    settings = LearningSettings(task="door_task:Own", held_out=0)
     return make_learner(settings, peer_count=peers, seed=1, folder=folder, threads=1)
 
 

@@ -44,7 +44,7 @@ def test_a_round_of_the_task_improves_the_model(
     assert isinstance(before, Evaluated)
     (after,) = learner.run([(place, Evaluate(0, trained.vector))])
     assert isinstance(after, Evaluated)
-    assert after.metrics["loss"] < before.metrics["loss"]
+    assert after.own["loss"] < before.own["loss"]
 
 
 @pytest.mark.parametrize(

@@ -502,7 +502,12 @@ def test_a_task_without_torch_is_tried_as_well(
     (tmp_path / "door_numpy.py").write_text(NUMPY.replace(before, after))
     sys.modules.pop("door_numpy", None)
     with pytest.raises(LearningError) as refused:
-        make_learner(LearningSettings(task="door_numpy:Own"), peer_count=1, seed=1, folder=tmp_path)
+        make_learner(
+            LearningSettings(task="door_numpy:Own", held_out=0),
+            peer_count=1,
+            seed=1,
+            folder=tmp_path,
+        )
     message = str(refused.value)
     assert message.startswith("task 'door_numpy:Own': ")
     assert told in message

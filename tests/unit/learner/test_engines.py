@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from p2pfl.learner.engines.base import Evaluation
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.settings import LearningSettings
@@ -172,6 +173,7 @@ def learner(folder: Path, name: str, *, threads: int = 1, **training: Any) -> Le
             "partition": {"kind": "quantity", "alpha": 2, "minimum_rows": 5},
             "training": training,
             "evaluation_rows": 50,
+            "held_out": 0,
         }
     )
     return make_learner(settings, peer_count=60, seed=2, folder=folder, threads=threads)
@@ -240,7 +242,7 @@ def test_statistics_are_those_of_the_measured_model_on_the_peers_own_rows(tmp_pa
     engine: Any = made._engine._alone  # type: ignore[attr-defined]
     rows = made._partition.rows_of(0)
     with torch.no_grad():
-        engine._measure(vector, rows=rows)
+        engine._evaluate(Evaluation(Evaluate(0, vector), rows, rows[:0]))
         hidden = engine._module[0](torch.from_numpy(engine._data.train.inputs[rows]))
     norm = engine._module[1]
     torch.testing.assert_close(norm.running_mean, hidden.mean(0))

@@ -27,8 +27,8 @@ def test_an_example_runs_and_learns(
     assert made.vector_length == length
     last = run(scenario, folder=folder).rounds[-1]
     assert last.round == scenario.rounds - 1
-    assert last.accuracy_averaged is not None
-    assert last.accuracy_averaged > accuracy
+    assert last.common_averaged is not None
+    assert last.common_averaged > accuracy
 
 
 def test_the_documentation_names_what_a_task_may_define() -> None:

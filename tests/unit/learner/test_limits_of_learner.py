@@ -50,7 +50,9 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def learner(folder: Path, task: str = "digits", *, peers: int = 4, **settings: Any) -> Learner:
     name = task if task == "digits" else f"limited_tasks:{task}"
     training = {"batch_size": 1000 if task == "BatchNorm" else 20}
-    chosen = LearningSettings.model_validate({"task": name, "training": training, **settings})
+    chosen = LearningSettings.model_validate(
+        {"task": name, "training": training, "held_out": 0, **settings}
+    )
     return make_learner(chosen, peer_count=peers, seed=7, folder=folder, threads=1)
 
 

@@ -177,7 +177,7 @@ def test_jobs_of_both_kinds_come_back_in_order_and_learning_learns() -> None:
     assert [type(result) for result in results] == [Evaluated, Trained, Evaluated]
     assert results[0] == results[2]
     pooled = made.pooled()
-    assert pooled.peer_count == 1
+    assert pooled.sample_count(0) == made.sample_count(0) + made.sample_count(1)
     vector = start
     for round_number in range(8):
         (result,) = trained(pooled.run([(0, Train(round_number, vector, f"{round_number}"))]))
@@ -223,6 +223,7 @@ def test_a_model_s_tensors_load_into_the_module_and_give_the_same_figures(
     tensors = made.named(result.vector).tensors
     module.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
     test = task.data(None).test
+    assert test is not None
     with torch.no_grad():
         outputs = module(torch.from_numpy(test.inputs)).numpy()
     (figures,) = made.run([(0, Evaluate(0, result.vector))])

@@ -27,7 +27,11 @@ def test_listed_figures_are_those_of_the_task(summary: Any) -> None:
         pytest.skip("Debian's dataset-fashion-mnist is not installed")
     assert summary.description
     made = make_learner(
-        LearningSettings(task=summary.name), peer_count=2, seed=0, folder=None, threads=1
+        LearningSettings(task=summary.name, held_out=0),
+        peer_count=2,
+        seed=0,
+        folder=None,
+        threads=1,
     )
     task = make_task(summary.name, {}, folder=None)
     inputs = task.data(None).train.inputs
@@ -50,7 +54,8 @@ def test_tasks_without_torch_import_none() -> None:
 
 
 def test_the_integer_task_gives_the_same_bits_on_any_machine() -> None:
-    made = make_learner(LearningSettings(task="integers"), peer_count=3, seed=5, folder=None)
+    settings = LearningSettings(task="integers", held_out=0)
+    made = make_learner(settings, peer_count=3, seed=5, folder=None)
     vector, digest = made.initial_vector(), hashlib.sha256()
     for round_number in range(4):
         jobs = [(peer, Train(round_number, vector, f"{peer}/{round_number}")) for peer in range(3)]
@@ -72,7 +77,7 @@ def test_breast_cancer_tells_how_many_sick_are_found() -> None:
     metrics = task.metrics(outputs, np.array([0, 0, 1, 1, 0]))
     assert metrics["accuracy"] == 0.6
     assert metrics["sensitivity"] == 0.5
-    assert metrics["roc_auc"] == pytest.approx((1 + 2) / 6 + 0.5 * 1 / 6 + 1 / 6)
+    assert metrics["auroc"] == pytest.approx((1 + 2) / 6 + 0.5 * 1 / 6 + 1 / 6)
 
 
 def test_the_start_of_the_reference_is_uniform_with_zero_biases() -> None:
@@ -97,7 +102,7 @@ def test_fashion_mnist_is_read_from_a_folder_and_scaled(tmp_path: Path) -> None:
     for part, rows in (("train", 40), ("t10k", 20)):
         write_idx(tmp_path, f"{part}-images-idx3-ubyte", pixels[:rows])
         write_idx(tmp_path, f"{part}-labels-idx1-ubyte", np.arange(rows, dtype=np.uint8) % 10)
-    settings = LearningSettings(task="fashion-mnist", data_dir=Path("files"))
+    settings = LearningSettings(task="fashion-mnist", data_dir=Path("files"), held_out=0)
     (tmp_path / "scenario").mkdir()
     (tmp_path / "scenario" / "files").symlink_to(tmp_path)
     made = make_learner(settings, peer_count=2, seed=0, folder=tmp_path / "scenario", threads=1)
@@ -141,7 +146,7 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
         ("good_task:Nan", {}, "its test inputs contain NaN"),
         ("good_task:Integer", {}, "'0.num_batches_tracked' is of torch.int64"),
         ("good_task:Unknown", {}, "no such tensor; it has 0.weight"),
-        ("good_task:Unmeasured", {}, "include 'accuracy' and 'loss'; found error"),
+        ("good_task:Unmeasured", {}, "lack 'accuracy', its primary metric; found error"),
     ],
 )
 def test_what_is_no_task_is_refused(

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from p2pfl_simulations.results.run import EventRow, PeerRow, RoundRow, Run
+from p2pfl.learner.metrics import PrimaryMetric
+from p2pfl_simulations.results.run import EventRow, GainRow, MeanGain, PeerRow, RoundRow, Run
 from p2pfl_simulations.scenario import make_scenario
 
 RunMaker = Callable[..., Run]
@@ -54,14 +55,18 @@ def make_example(
                 failed=0,
                 frames_sent=(index + 1) * peers * 20,
                 bytes_sent=(index + 1) * peers * 20_000,
-                accuracy_mean=mean,
-                accuracy_worst=worst,
-                loss_mean=2 - risen,
-                accuracy_averaged=mean + 0.01,
+                own_mean=mean,
+                own_worst=worst,
+                common_mean=mean - 0.02,
+                common_worst=worst - 0.02,
+                common_averaged=mean + 0.01,
                 consensus_distance=2.0 * math.exp(-4 * index / rounds) + 0.02,
-                local_mean=0.1 + 0.55 * risen,
-                local_worst=0.1 + 0.25 * risen,
-                pooled=0.1 + 0.86 * risen,
+                own_local_mean=0.1 + 0.55 * risen,
+                own_local_worst=0.1 + 0.25 * risen,
+                own_pooled_mean=0.1 + 0.86 * risen,
+                common_local_mean=0.1 + 0.45 * risen,
+                common_local_worst=0.1 + 0.15 * risen,
+                common_pooled=0.1 + 0.85 * risen,
             )
         )
         for peer in range(peers):
@@ -71,11 +76,11 @@ def make_example(
                     index,
                     peer,
                     2.5 * (index + 1),
-                    accuracy,
-                    1 - accuracy,
                     cohort_size,
                     cohort_size,
                     20_000,
+                    own={"accuracy": accuracy, "loss": 1 - accuracy},
+                    common={"accuracy": accuracy - 0.02, "auroc": accuracy},
                 )
             )
     end_s = 2.5 * rounds
@@ -106,6 +111,7 @@ def make_example(
     ]
     return Run(
         scenario=make_scenario(document),
+        primary=PrimaryMetric(),
         rounds=rows,
         peers=peer_rows,
         events=events,
@@ -119,6 +125,23 @@ def make_example(
         wall_s=4.25,
         cpu_s=6.5,
         counters={"events": 12_345, "frames": rounds * peers * 20.0, "mean_batch": 15.5},
+        gains=[
+            GainRow(
+                peer=peer,
+                name=f"peer-{peer}",
+                train_rows=sum(row) * 4 // 5,
+                test_rows=sum(row) // 5,
+                joint=0.65 + gain,
+                local=0.65 - (peer == 3) * 0.1 + (peer == 1) * (gain + 0.2),
+                pooled=0.96,
+                gain=gain + (peer == 3) * 0.1 - (peer == 1) * (gain + 0.2),
+                gain_low=gain - 0.05 - (peer == 1) * (gain + 0.2),
+                gain_high=gain + 0.15 - (peer == 1) * (gain + 0.2),
+            )
+            for peer, row in enumerate(labels)
+        ],
+        mean_gain=MeanGain(gain, gain - 0.03, gain + 0.03),
+        pooled_gain=MeanGain(0.31 - gain, 0.28 - gain, 0.34 - gain),
         batching="all jobs in one batched step; mean batch 15.5",
         environment={"python": "3.11.2", "torch": "2.13.0", "threads": 2, "machine": "x86_64"},
     )

@@ -13,6 +13,7 @@ from example_runs import RunMaker
 
 import p2pfl_simulations
 from p2pfl.learner.engines.threads import Workers
+from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl_simulations import Run, RunProgress, Scenario, make_scenario, read_run, run
 from p2pfl_simulations.commands.live import InPlaceDisplay
 from p2pfl_simulations.notebook import MissingPandas
@@ -124,8 +125,8 @@ def test_progress_is_shown_in_a_notebook_and_nowhere_else_unless_asked_for(
 def test_a_shorter_line_leaves_nothing_of_a_longer_one() -> None:
     stream = io.StringIO()
     with InPlaceDisplay(stream) as display:
-        display.show(RunProgress("gossip", 3, 3, 4, 4, 0.5, 0.25, 1000, 7.0))
-        display.show(RunProgress("pooled", 3, 3, 4, 4, None, None, 0, 0.0))
+        display.show(RunProgress("gossip", 3, 3, 4, 4, PrimaryMetric(), 0.5, 0.25, 1000, 7.0))
+        display.show(RunProgress("pooled", 3, 3, 4, 4, PrimaryMetric(), None, None, 0, 0.0))
     _, longer, shorter = stream.getvalue().removesuffix("\n").split("\r")
     assert len(longer) == len(shorter)
     assert shorter.rstrip() == "pooled: round 3 of 3"

@@ -82,22 +82,22 @@ def test_peers_of_one_accuracy_that_was_taken_once_can_be_drawn(make_run: RunMak
     run = make_run(peers=6, rounds=1, cohort_size=6, faults=False)
     (row,) = run.rounds
     value = 0.05234115459651734
-    row.accuracy_mean = row.accuracy_averaged = math.nextafter(value, 1)
-    row.accuracy_worst = row.local_mean = row.local_worst = row.pooled = value
+    row.own_mean = row.common_averaged = math.nextafter(value, 1)
+    row.own_worst = row.own_local_mean = row.own_local_worst = row.own_pooled_mean = value
     for peer in run.peers:
-        peer.accuracy = value
+        peer.own = {"accuracy": value}
     assert_readable(render_report(run))
 
 
 def test_labels_never_overlap_where_all_lines_end_together(make_run: RunMaker) -> None:
     run = make_run(rounds=5)
     for row in run.rounds:
-        row.accuracy_mean = row.accuracy_worst = row.accuracy_averaged = 0.9
-        row.local_mean = row.local_worst = row.pooled = 0.9
+        row.own_mean = row.own_worst = row.common_averaged = 0.9
+        row.own_local_mean = row.own_local_worst = row.own_pooled_mean = 0.9
         row.consensus_distance = 0.0
     assert_readable(render_report(run))
     for row in run.rounds:
-        row.accuracy_mean = row.accuracy_worst = row.accuracy_averaged = 1e-9
+        row.own_mean = row.own_worst = row.common_averaged = 1e-9
     assert_readable(render_report(run))
 
 
@@ -263,12 +263,13 @@ def test_many_columns_are_a_fair_sample() -> None:
 def test_comparisons_name_the_winner_or_a_tie(make_run: RunMaker) -> None:
     def ending(mean: float, **scenario: object) -> Run:
         run = make_run(rounds=2, **scenario)
-        run.rounds[-1].accuracy_mean = mean
+        run.rounds[-1].own_mean, run.gains = mean, []
         return run
 
     def unmeasured() -> Run:
         run = make_run(rounds=1)
-        run.rounds[0].accuracy_mean = None
+        run.rounds[0].own_mean = run.rounds[0].common_mean = None
+        run.gains = []
         return run
 
     page = render_comparison({"small": ending(0.8), "large": ending(0.9, peers=20)})

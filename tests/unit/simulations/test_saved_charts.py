@@ -109,8 +109,8 @@ def test_the_numbers_are_those_of_the_run(make_run: RunMaker) -> None:
     rows = table(drawn["accuracy-over-rounds"])
     assert [int(row["round"]) for row in rows] == list(range(1, 701))
     for row, measured in zip(rows, run.rounds, strict=True):
-        assert float(row["accuracy_mean"]) == pytest.approx(measured.accuracy_mean, rel=1e-9)
-        assert float(row["local_worst"]) == pytest.approx(measured.local_worst, rel=1e-9)
+        assert float(row["own_mean"]) == pytest.approx(measured.own_mean, rel=1e-9)
+        assert float(row["own_local_worst"]) == pytest.approx(measured.own_local_worst, rel=1e-9)
     assert [row["peer"] for row in table(drawn["peers-at-the-end"])] == list("012345678")
     partners = {int(it["peer"]): it["partners"] for it in table(drawn["exchange"])}
     assert partners == {p: " ".join(map(str, row)) for p, row in enumerate(run.neighbours)}
@@ -122,10 +122,10 @@ def test_the_numbers_are_those_of_the_run(make_run: RunMaker) -> None:
 
 def test_what_was_not_measured_is_an_empty_cell(make_run: RunMaker) -> None:
     run = make_run(rounds=3)
-    run.rounds[1].pooled, run.rounds[2].local_mean = None, float("nan")
+    run.rounds[1].own_pooled_mean, run.rounds[2].own_local_mean = None, float("nan")
     rows = table(run_drawings(run)["accuracy-over-rounds"])
-    assert [row["pooled"] == "" for row in rows] == [False, True, False]
-    assert [row["local_mean"] == "" for row in rows] == [False, False, True]
+    assert [row["own_pooled_mean"] == "" for row in rows] == [False, True, False]
+    assert [row["own_local_mean"] == "" for row in rows] == [False, False, True]
 
 
 def test_files_are_written_to_a_folder(make_run: RunMaker, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from p2pfl.learner.engines.base import Evaluation, Training, failed_training
+from p2pfl.learner.engines.base import Evaluation, OutputReadings, Training, failed_training
 from p2pfl.learner.engines.chunks import Block, blocks_of, in_chunks, padded
 from p2pfl.learner.engines.one_by_one import ModuleEngine
 from p2pfl.learner.engines.stacked.program import NotStackable
@@ -19,7 +19,7 @@ from p2pfl.learner.streams import seed_of
 from p2pfl.learner.tasks.base import Data, Floats, Task
 from p2pfl.learner.vectors import VectorLayout, module_tensors, readable
 from p2pfl_gossip.actions import Vector
-from p2pfl_gossip.learning import Evaluated, Trained, WorkFailed
+from p2pfl_gossip.learning import Trained, WorkFailed
 from p2pfl_gossip.memory import ALIGNMENT_BYTES
 
 CHUNK_BYTES_MAX = 16 * 2**20  # Measured: 4 to 8 peers of a small CNN; more gain nothing, and
@@ -105,7 +105,7 @@ class StackedEngine:
         }
         return [results[i] for i in range(len(trainings))]
 
-    def evaluate(self, evaluations: Sequence[Evaluation]) -> list[Evaluated | WorkFailed]:
+    def evaluate(self, evaluations: Sequence[Evaluation]) -> list[OutputReadings]:
         """Measure model after model."""
         return self._alone.evaluate(evaluations)
 

@@ -5,79 +5,146 @@ import math
 import pytest
 from example_runs import RunMaker
 
-from p2pfl_simulations.results.summary import headline, summarise, verdict
+from p2pfl.learner.metrics import PrimaryMetric
+from p2pfl_simulations.results.run import GainRow, MeanGain, Run
+from p2pfl_simulations.results.summary import summarise
+from p2pfl_simulations.results.verdict import headline, mood_of, verdict
 
 
 def test_figures_are_of_the_last_evaluated_round(make_run: RunMaker) -> None:
     run = make_run(peers=16, rounds=5)
-    run.rounds[4].accuracy_mean = None
-    run.rounds[4].local_mean = 0.99
+    run.rounds[4].own_mean = run.rounds[4].common_mean = None
+    run.rounds[4].own_local_mean = 0.99
+    run.gains = []
     summary = summarise(run)
-    assert summary.accuracy_round == 4
-    assert summary.accuracy_mean == run.rounds[3].accuracy_mean
-    assert summary.local_mean == run.rounds[3].local_mean
+    assert summary.evaluated_round == 4
+    assert summary.own_mean == run.rounds[3].own_mean
+    assert summary.own_local_mean == run.rounds[3].own_local_mean
     assert summary.bytes_per_peer == 5 * 20_000
     assert summary.online == run.rounds[4].online
     assert summary.lost == sum(row.lost for row in run.rounds)
     assert summary.peer_rounds == 5 * 16
 
 
+def outcome(run: Run, *intervals: tuple[float, float, float]) -> None:
+    """Give a run's peers gains, each with its interval."""
+    run.gains = [
+        GainRow(peer, f"peer-{peer}", 40, 10, 0.8, 0.7, 0.9, *figures)
+        for peer, figures in enumerate(intervals)
+    ]
+
+
+UP, DOWN, UNCLEAR = (0.3, 0.1, 0.5), (-0.2, -0.4, -0.1), (0.04, -0.1, 0.2)
+
+
 @pytest.mark.parametrize(
-    ("mean", "local", "pooled", "said"),
+    ("gains", "mean", "pooled", "said"),
     [
         (
-            0.90,
-            0.60,
-            0.95,
-            "Worth it: +30.0 points over local only. Pooling all data would add 5.0 points.",
-        ),
-        (
-            0.50,
-            0.60,
-            0.95,
+            [UP, UP, DOWN],
+            (0.1333, 0.02, 0.25),
+            (0.05, 0.01, 0.09),
             (
-                "Not worth it: −10.0 points against local only."
-                " Pooling all data would add 45.0 points."
+                "Worth it for most: +13.3 points on average (+2.0 to +25.0 with 95% confidence)."
+                " The worst loser is peer-2: −20.0 points (−40.0 to −10.0, 10 rows). Pooling"
+                " all data would add 5.0 points (+1.0 to +9.0)."
             ),
         ),
         (
-            0.605,
-            0.60,
-            0.604,
-            "No clear gain over local only (+0.5 points). As good as pooling all data.",
+            [UP, UNCLEAR, UNCLEAR],
+            (0.2, 0.02, 0.25),
+            (-0.05, -0.09, -0.01),
+            (
+                "Worth it: +20.0 points on average (+2.0 to +25.0 with 95% confidence)."
+                " Nobody surely loses; the least gain is peer-1's: +4.0 points (−10.0 to +20.0, 10"
+                " rows). That is 5.0 points above pooling all data (−9.0 to −1.0)."
+            ),
         ),
-        (0.90, None, 0.80, "That is 10.0 points above pooling all data."),
+        (
+            [DOWN, UNCLEAR, UNCLEAR],
+            (-0.02, -0.04, -0.01),
+            None,
+            (
+                "Not worth it: −2.0 points on average (−4.0 to −1.0 with 95% confidence). The worst"
+                " loser is peer-0: −20.0 points (−40.0 to −10.0, 10 rows)."
+            ),
+        ),
+        (
+            [UP, UP, UP],
+            (0.03, -0.01, 0.05),
+            (0.03, -0.01, 0.05),
+            (
+                "No clear gain: +3.0 points on average (−1.0 to +5.0 with 95% confidence). Nobody"
+                " loses; peer-0 gains least: +30.0 points (+10.0 to +50.0, 10 rows). Pooling all"
+                " data would make no clear difference (−1.0 to +5.0)."
+            ),
+        ),
     ],
 )
-def test_the_verdict_weighs_both_baselines(
-    make_run: RunMaker, mean: float, local: float | None, pooled: float, said: str
+def test_the_verdict_goes_by_intervals_and_names_the_worst_loser(
+    make_run: RunMaker,
+    gains: list[tuple[float, float, float]],
+    mean: tuple[float, float, float],
+    pooled: tuple[float, float, float] | None,
+    said: str,
 ) -> None:
-    run = make_run(rounds=1)
-    row = run.rounds[0]
-    row.accuracy_mean, row.local_mean, row.pooled = mean, local, pooled
-    row.accuracy_worst = None
-    assert verdict(summarise(run)) == said
+    run = make_run(peers=3, cohort_size=3, rounds=1)
+    outcome(run, *gains)
+    run.mean_gain = MeanGain(*mean)
+    run.pooled_gain = None if pooled is None else MeanGain(*pooled)
+    summary = summarise(run)
+    assert verdict(summary) == said
+    mood = {"Worth": "good", "Not": "bad", "No": "even"}[said.split()[0]]
+    assert mood_of(summary) == mood
 
 
-def test_the_headline_names_what_was_measured(make_run: RunMaker) -> None:
-    run = make_run(peers=16, rounds=1)
-    row = run.rounds[0]
-    row.accuracy_mean, row.local_mean, row.pooled = 0.889, 0.646, 0.954
+def test_the_headline_counts_whom_the_run_served(make_run: RunMaker) -> None:
+    run = make_run(peers=6, cohort_size=6, rounds=1)
+    outcome(run, UP, UP, DOWN, UNCLEAR)
+    run.gains.append(GainRow(4, "peer-4", 40, 0, None, None, None, None, None, None))
     assert headline(summarise(run)) == (
-        "16 peers reach 88.9 % together, against 64.6 % each alone and 95.4 % with all data in"
-        " one place."
+        "Of 6 peers 2 gain by joining, 1 loses, 1 shows no clear difference and 1 cannot be"
+        " measured, each on test rows of its own."
     )
-    row.local_mean = row.pooled = None
-    assert headline(summarise(run)) == "16 peers reach 88.9 % together."
-    row.accuracy_mean = math.nan
-    assert headline(summarise(run)) == "16 peers, 1 round: no accuracy was measured."
+    run.gains, run.mean_gain = [], None
+    run.rounds[0].own_mean = 0.889
+    assert headline(summarise(run)) == (
+        "6 peers reach 88.9 % (accuracy), each on test rows of its own."
+    )
+    run.rounds[0].own_mean, run.rounds[0].common_mean = None, 0.75
+    assert headline(summarise(run)) == ("6 peers reach 75.0 % (accuracy), on one common test set.")
+    assert "No peer has test rows of its own (learning.held_out)" in verdict(summarise(run))
+    run.rounds[0].common_mean = math.nan
+    assert headline(summarise(run)) == "6 peers, 1 round: no accuracy was measured."
+
+
+def test_figures_of_another_direction_are_told_in_their_unit(make_run: RunMaker) -> None:
+    run = make_run(peers=3, cohort_size=3, rounds=1)
+    run.primary = PrimaryMetric("rmse", larger_is_better=False)
+    outcome(run, (12.3, 1.0, 20.0), (-4.5, -6.0, -3.0))
+    run.mean_gain, run.pooled_gain = MeanGain(4.0, 1.0, 7.0), None
+    summary = summarise(run)
+    assert verdict(summary) == (
+        "Worth it: +4 of RMSE on average (+1 to +7 with 95% confidence). The worst"
+        " loser is peer-1: −4.5 (−6 to −3, 10 rows)."
+    )
+    assert summary.own_worst == 0.8
+    assert mood_of(summary) == "good"
+
+
+def test_means_of_figures_leave_out_who_cannot_tell_them(make_run: RunMaker) -> None:
+    run = make_run(peers=2, cohort_size=2, rounds=1)
+    run.peers[0].own, run.peers[1].own = {"auroc": 0.75, "loss": 1.0}, {"auroc": math.nan}
+    summary = summarise(run)
+    assert summary.own_figures == {"auroc": 0.75, "loss": 1.0}
+    assert summary.own_undefined == {"auroc": 1, "loss": 1}
 
 
 def test_a_run_that_was_stopped_before_its_first_round(make_run: RunMaker) -> None:
     run = make_run(rounds=1)
-    run.rounds, run.peers = [], []
+    run.rounds, run.peers, run.gains = [], [], []
     summary = summarise(run)
-    assert summary.accuracy_round is None
+    assert summary.evaluated_round is None
     assert summary.bytes_per_peer == 0
     assert summary.online is None
     assert "no accuracy" in headline(summary)
