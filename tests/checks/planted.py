@@ -172,9 +172,9 @@ TURNS = (
     _forged(
         "a list waits for its turn",
         "advertising.py",
-        "core.phase != Phase.ADVERTISE or not core.may_follow(turn, backers=0)",
+        "core.phase != phases.ADVERTISE or not core.may_follow(turn, backers=0)",
         "AdvertList: of the next turn",
-        new="core.phase != Phase.ADVERTISE",
+        new="core.phase != phases.ADVERTISE",
     ),
     _forged(
         "a proposal waits for its turn",
@@ -296,7 +296,7 @@ GROUPS = (
     Fault(
         "a late grant spends nothing",
         f"{SUMS}/exchange.py",
-        """if self._core.phase != Phase.CHUNK:
+        """if self._core.phase != phases.CHUNK:
                 return
             if isinstance(answer""",
         "if isinstance(answer",
