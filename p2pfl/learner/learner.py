@@ -13,6 +13,7 @@ from p2pfl.learner.batches import BatchPlan
 from p2pfl.learner.engines.base import Engine, Evaluation, NotMeasurable, Readings, Training
 from p2pfl.learner.errors import Blamed, LearningError
 from p2pfl.learner.holding_out import HeldOut, hold_out
+from p2pfl.learner.inputs import Inputs, inputs_of
 from p2pfl.learner.metrics import Float64s, PrimaryMetric
 from p2pfl.learner.model_files import NamedModel
 from p2pfl.learner.partitions import Partition, count_labels, make_partition, pool
@@ -79,11 +80,12 @@ class Learner:
         blamed: Blamed,
         primary: PrimaryMetric,
         has_common: bool,
+        inputs: Callable[[], Inputs],
     ) -> None:
         partition = held_out.training
         self.names, self.primary, self.has_common = partition.names, primary, has_common
         self.description = description
-        self._blamed = blamed
+        self._blamed, self._inputs = blamed, inputs
         self.vector_length = len(initial)
         self.batching = engine.batching
         self.partitioning = partition.summary
@@ -276,7 +278,12 @@ class Learner:
             self._blamed,
             self.primary,
             self.has_common,
+            self._inputs,
         )
+
+    def inputs(self) -> Inputs:
+        """Tell what it learns from, by digest; this reads all rows."""
+        return self._inputs()
 
     def _plan(self, peer: int) -> BatchPlan:
         row_count = self._partition.row_count(peer)
@@ -423,6 +430,7 @@ def make_learner(
         blamed,
         task.primary,
         test is not None,
+        partial(inputs_of, data, test, held_out, sources),
     )
 
 

@@ -291,6 +291,7 @@ class Simulation:
                 "gossip_cpu_s": self._stopwatch.cpu_s(),
             },
             batching=learner.batching,
+            inputs=learner.inputs(),
             environment=environment(),
             masked_sums=self.recorder.sums(world.bytes_by_message),
             participation=self._participation(),

@@ -1,25 +1,31 @@
 """`p2pfl report`."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
 
 from p2pfl.cli.errors import BadInput
 from p2pfl_simulations.commands.errors import input_errors
 from p2pfl_simulations.commands.screens import show_comparison, show_result
 from p2pfl_simulations.report import (
     Drawing,
+    compared_rows,
     comparison_drawings,
     render_comparison,
     render_report,
     run_drawings,
     save_drawings,
 )
+from p2pfl_simulations.results.comparability import warnings_of
+from p2pfl_simulations.results.contest import Contest
 from p2pfl_simulations.results.folder import REPORT, read_run, summary_document
+from p2pfl_simulations.results.repetitions import repetitions_of
 from p2pfl_simulations.results.run import Run
-from p2pfl_simulations.results.summary import summarise
+from p2pfl_simulations.results.summary import method_name, summarise
 
 
 def report_runs(
@@ -34,26 +40,47 @@ def report_runs(
         raise BadInput("a run is given twice")
     with input_errors():
         runs = [read_run(folder) for folder in folders]
-    names = _names(folders, [summarise(run).method for run in runs])
     if len(runs) == 1:
-        page = out or folders[0] / REPORT
-        drawings = run_drawings(runs[0])
-        _write(page, render_report(runs[0], drawings))
+        _report_one(folders[0], runs[0], out or folders[0] / REPORT, charts=charts, as_json=as_json)
     else:
-        page = out or Path("comparison.html")
-        named = dict(zip(names, runs, strict=True))
-        drawings = comparison_drawings(named)
-        _write(page, render_comparison(named, drawings))
-    if charts is not None:
-        _save(drawings.values(), charts)
+        _compare(folders, runs, out or Path("comparison.html"), charts=charts, as_json=as_json)
+
+
+def _report_one(folder: Path, run: Run, page: Path, *, charts: Path | None, as_json: bool) -> None:
+    drawings = run_drawings(run)
+    _write(page, render_report(run, drawings))
+    _save(drawings, charts)
+    if as_json:
+        print(json.dumps(_documents([folder], [run]), indent=2))
+    else:
+        show_result(Console(), run, folder)
+
+
+def _compare(
+    folders: Sequence[Path],
+    runs: Sequence[Run],
+    page: Path,
+    *,
+    charts: Path | None,
+    as_json: bool,
+) -> None:
+    named = dict(zip(_names(folders), runs, strict=True))
+    drawings, groups = comparison_drawings(named), repetitions_of(named)
+    _write(page, render_comparison(named, drawings))
+    _save(drawings, charts)
+    warnings = warnings_of(groups)
     if as_json:
         print(json.dumps(_documents(folders, runs), indent=2))
-    elif len(runs) == 1:
-        show_result(Console(), runs[0], folders[0])
-    else:
-        console = Console()
-        show_comparison(console, names, [summarise(run) for run in runs])
-        console.print(f"  comparison  [bold]{page}[/]", soft_wrap=True, highlight=False)
+        for warning in warnings:
+            Console(stderr=True).print(f"warning: {warning}", soft_wrap=True, markup=False)
+        return
+    console, summaries = Console(), {name: summarise(run) for name, run in named.items()}
+    contest = Contest(groups, summaries, compared_rows(groups))
+    console.print(Text(contest.headline, style="bold"))
+    show_comparison(console, _with_methods(named), list(summaries.values()))
+    for warning in warnings:
+        console.print(Padding(Text(warning, style="yellow"), (0, 0, 1, 2)))
+    console.print(f"  comparison  [bold]{page}[/]", soft_wrap=True, highlight=False)
 
 
 def _documents(folders: Sequence[Path], runs: Sequence[Run]) -> list[dict[str, object]]:
@@ -63,19 +90,25 @@ def _documents(folders: Sequence[Path], runs: Sequence[Run]) -> list[dict[str, o
     ]
 
 
-def _names(folders: Sequence[Path], methods: Sequence[str]) -> list[str]:
-    """Call each run by its folder, and first by how it averaged where that differs throughout."""
+def _names(folders: Sequence[Path]) -> list[str]:
+    """Call each run by its folder, by the whole path where two end alike."""
     names = [folder.resolve().name for folder in folders]
-    if len(set(names)) < len(names):
-        names = [str(folder) for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+
+
+def _with_methods(runs: Mapping[str, Run]) -> Sequence[str]:
+    """Call each run first by how it averaged, where that differs throughout."""
+    methods = [method_name(run.scenario) for run in runs.values()]
     if len(set(methods)) < len(methods):
-        return names
-    return [f"{method} ({name})" for method, name in zip(methods, names, strict=True)]
+        return list(runs)
+    return [f"{method} ({name})" for method, name in zip(methods, runs, strict=True)]
 
 
-def _save(drawings: Iterable[Drawing], folder: Path) -> None:
+def _save(drawings: Mapping[str, Drawing], folder: Path | None) -> None:
+    if folder is None:
+        return
     try:
-        save_drawings(drawings, folder)
+        save_drawings(drawings.values(), folder)
     except OSError as error:
         raise BadInput(f"cannot write {folder}: {error.strerror}") from None
 

@@ -194,6 +194,7 @@ class _Launch:
                 "processes": sum(process.life + 1 for process in testbed.hosts),
             },
             batching="each peer in its own process",
+            inputs=learner.inputs(),
             environment=environment(),
             masked_sums=self._recorder.sums(testbed.bytes_by_message()),
             world=PROCESSES,

@@ -97,13 +97,18 @@ def histogram(
     y_title: str,
     x_text: Callable[[float], str],
     x_tick: Callable[[float], str],
+    floor: float | None,
+    top: float | None,
 ) -> str:
-    """Count values in bins, with vertical reference lines of (name, colour, value)."""
+    """Count values in bins, with vertical reference lines of (name, colour, value).
+
+    `floor` and `top` are ends that the axis of values does not pass.
+    """
     finite = [value for value in values if math.isfinite(value)]
     if len(finite) < 2:
         return ""
     references = [it for it in references if math.isfinite(it[2])]
-    low, high = span([*finite, *(value for _, _, value in references)], floor=0, top=1)
+    low, high = span([*finite, *(value for _, _, value in references)], floor=floor, top=top)
     step = nice_step((high - low) / 80)
     bins = max(1, round((high - low) / step))
     counts = [0] * bins

@@ -1,25 +1,33 @@
-"""Several runs beside each other, as one page."""
+"""Several runs beside each other, as one page; those that differ in their seed alone are one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import TypeAlias
 
-from p2pfl.cli.quantities import (
-    count,
-    data_size,
-    duration,
-    percent,
-    points,
-    scientific,
+from p2pfl.cli.figures import told_figure, told_gain
+from p2pfl.cli.quantities import count, data_size, duration, plural, scientific
+from p2pfl_simulations.report.comparison_charts import (
+    COLOURS,
+    common_time,
+    compared_rows,
+    comparison_drawings,
 )
-from p2pfl_simulations.report.comparison_charts import COLOURS, common_time, comparison_drawings
 from p2pfl_simulations.report.drawing import Drawing
 from p2pfl_simulations.report.page import box, figure, page, pair, section, table
 from p2pfl_simulations.report.run_report import settings_rows
+from p2pfl_simulations.results.comparability import warnings_of
+from p2pfl_simulations.results.contest import Contest
+from p2pfl_simulations.results.repetitions import (
+    INTERVAL_FROM,
+    Repetitions,
+    interval_of,
+    repetitions_of,
+)
 from p2pfl_simulations.results.run import Run
 from p2pfl_simulations.results.summary import Summary, summarise
 
 Figure: TypeAlias = Callable[[Summary], float | None]
+Written: TypeAlias = Callable[[float | None], str]
 
 
 def render_comparison(
@@ -36,34 +44,42 @@ def render_comparison(
     """
     if len(runs) < 2:
         raise ValueError("a comparison takes two runs or more")
+    groups, drawn = repetitions_of(runs), drawings or comparison_drawings(runs)
     summaries = {name: summarise(run) for name, run in runs.items()}
-    drawn = drawings or comparison_drawings(runs)
-    headline, detail = _findings(summaries)
+    on = compared_rows(groups)
+    contest = Contest(groups, summaries, on)
+    rows = "each on its own test rows" if on == "own" else "on the common test rows"
+    title = groups[0].first.primary.title
     return page(
         "Comparison of p2pfl runs",
         "<header>",
-        f'<p class="kicker">{escape(f"Comparison of {len(runs)} runs")}</p>',
-        f"<h1>{escape(headline)}</h1>",
-        f'<p class="verdict">{escape(detail)}</p>',
+        f'<p class="kicker">{escape(_kicker(groups))}</p>',
+        f"<h1>{escape(contest.headline)}</h1>",
+        f'<p class="verdict">{escape(contest.detail)}</p>',
+        *(f'<p class="warning">{escape(told)}</p>' for told in warnings_of(groups)),
         "</header>",
         section(
             "Figures",
-            "At the end of each run; in bold the best of each.",
-            _figures(summaries, common_time(runs)),
+            f"At the end of each run; means and the worst are over peers, {rows}. In bold the"
+            f" best.{_of_intervals(groups)}",
+            _figures(groups, summaries, contest),
+            _every_run(groups, summaries, contest),
         ),
         section(
-            "Mean accuracy over rounds",
-            "The mean over the peers, on held-out data.",
-            box(drawn["accuracy-over-rounds"]),
+            f"Mean {title} over rounds",
+            f"The mean over the peers, {rows}.{_of_bands(groups)}",
+            box(drawn["mean-over-rounds"]),
         ),
         pair(
             figure(
-                "Worst peer over rounds", "The least accurate peer.", drawn["worst-over-rounds"]
+                "Worst peer over rounds",
+                f"The worst of all peers, {rows}.",
+                drawn["worst-over-rounds"],
             ),
             figure(
-                "Mean accuracy over bytes",
+                f"Mean {title} over bytes",
                 "What the network had to carry for it.",
-                drawn["accuracy-over-bytes"],
+                drawn["mean-over-bytes"],
             ),
         ),
         pair(
@@ -73,90 +89,148 @@ def render_comparison(
                 drawn["agreement"],
             ),
             figure(
-                f"Mean accuracy over {common_time(runs)}",
+                f"Mean {title} over {common_time(groups)}",
                 "How long it takes, or would have taken where it was simulated.",
-                drawn["accuracy-over-time"],
+                drawn["mean-over-time"],
             ),
         ),
-        section("What differs", "Settings that are not the same in all runs.", _differences(runs)),
+        section(
+            "What differs", "Settings that are not the same in all runs.", _differences(groups)
+        ),
     )
 
 
-TIE = 0.01
-"""Runs whose figures are closer than this are called equal: one seed does not tell them apart."""
+def _kicker(groups: Sequence[Repetitions]) -> str:
+    runs = sum(len(group.runs) for group in groups)
+    if runs == len(groups):
+        return f"Comparison of {runs} runs"
+    return f"Comparison of {plural(len(groups), 'scenario')}, {runs} runs"
 
 
-def _findings(summaries: Mapping[str, Summary]) -> tuple[str, str]:
-    """Say which run reached the most, and by how much; ties are called ties."""
-    measured = [
-        (summary.own_mean, name)
-        for name, summary in summaries.items()
-        if summary.own_mean is not None
-    ]
-    if not measured:
-        return "No accuracy was measured in any of the runs.", ""
-    measured.sort(key=lambda entry: -entry[0])
-    (best, winner), rest = measured[0], measured[1:]
-    worst_name, worst = max(
-        ((name, s.own_worst) for name, s in summaries.items() if s.own_worst is not None),
-        key=lambda entry: entry[1],
-        default=(winner, None),
+def _of_intervals(groups: Sequence[Repetitions]) -> str:
+    if max(len(group.runs) for group in groups) < INTERVAL_FROM:
+        return ""
+    return " ± is half of the 95 % interval of the mean over seeds."
+
+
+def _of_bands(groups: Sequence[Repetitions]) -> str:
+    most = max(len(group.runs) for group in groups)
+    if most < 2:
+        return ""
+    shaded = " Shaded: the 95 % interval of the mean over seeds"
+    return (
+        f"{shaded}; of two seeds, their range."
+        if most >= INTERVAL_FROM
+        else (" Shaded: the range of two seeds.")
     )
-    fairest = ""
-    if worst is not None:
-        fairest = f"The worst peer does best with {worst_name}: {percent(worst)}."
-    if not rest:
-        return f"{winner} reaches {percent(best)}; in no other run accuracy was measured.", fairest
-    lead = best - rest[0][0]
-    if best - rest[-1][0] < TIE:
-        return f"All runs are within a point of each other, at {percent(best)} at most.", fairest
-    if lead < TIE:
-        tied = [name for figure, name in measured if best - figure < TIE]
-        return f"{', '.join(tied[:-1])} and {tied[-1]} lead, at {percent(best)} at most.", fairest
-    by = points(lead).removeprefix("+")
-    return f"{winner} reaches the most: {percent(best)}, {by} above {rest[0][1]}.", fairest
 
 
-def _figures(summaries: Mapping[str, Summary], time: str) -> str:
-    columns: list[tuple[str, Figure, Callable[[float | None], str], bool]] = [
-        ("mean", lambda s: s.own_mean, percent, True),
-        ("worst", lambda s: s.own_worst, percent, True),
-        ("averaged model", lambda s: s.common_averaged, percent, True),
-        ("local only", lambda s: s.own_local_mean, percent, False),
-        ("pooled", lambda s: s.own_pooled_mean, percent, False),
-        ("consensus", lambda s: s.consensus_distance, scientific, False),
-        ("sent per peer", lambda s: s.bytes_per_peer, data_size, False),
-        ("rounds lost", lambda s: s.lost, count, False),
-        (time, lambda s: s.virtual_s, duration, False),
-        ("wall time", lambda s: s.wall_s, duration, False),
+def _columns(
+    contest: Contest, time: str, *, is_full: bool
+) -> list[tuple[str, Figure, Written, bool]]:
+    """Return the table's columns: heading, figure, how it is written, whether the best is bold."""
+    primary, on = contest.primary, contest.on
+
+    def metric(value: float | None) -> str:
+        return told_figure(primary, value)
+
+    def of(name: str) -> Figure:
+        return lambda summary: getattr(summary, name)
+
+    pooled = "own_pooled_mean" if on == "own" else "common_pooled"
+    columns: list[tuple[str, Figure, Written, bool]] = [
+        ("mean", of(f"{on}_mean"), metric, True),
+        ("worst", of(f"{on}_worst"), metric, True),
+        ("local only", of(f"{on}_local_mean"), metric, False),
+        ("pooled", of(pooled), metric, False),
+        ("gain", _gain, lambda value: told_gain(primary, value), False),
+        ("peers that lose", _losers, _amount, False),
+        ("consensus", of("consensus_distance"), scientific, False),
+        ("sent per peer", of("bytes_per_peer"), data_size, False),
+        ("rounds lost", of("lost"), _amount, False),
+        (time, of("virtual_s"), duration, False),
     ]
-    best = [
-        max((v for s in summaries.values() if (v := value(s)) is not None), default=None)
-        if marked
-        else None
-        for _, value, _, marked in columns
+    if is_full:
+        columns.append(("wall time", of("wall_s"), duration, False))
+    return columns
+
+
+def _gain(summary: Summary) -> float | None:
+    return None if summary.mean_gain is None else summary.mean_gain.mean
+
+
+def _losers(summary: Summary) -> float | None:
+    return None if summary.mean_gain is None else summary.lost_by_joining
+
+
+def _amount(value: float | None) -> str:
+    """Write a count, or a mean of counts."""
+    return count(value) if value is None or value == round(value) else f"{value:,.1f}"
+
+
+def _figures(
+    groups: Sequence[Repetitions], summaries: Mapping[str, Summary], contest: Contest
+) -> str:
+    is_full = len(groups) == len(summaries)
+    columns = _columns(contest, common_time(groups), is_full=is_full)
+    found = [
+        [interval_of(figure(summaries[name]) for name in group.runs) for group in groups]
+        for _, figure, _, _ in columns
     ]
+    known = [any(it is not None for it in intervals) for intervals in found]
     rows = []
-    for index, (name, summary) in enumerate(summaries.items()):
-        cells = [f'<span class="swatch r-{index % COLOURS}"></span>{escape(name)}']
-        for (_, value, written, _), top in zip(columns, best, strict=True):
-            figure_ = value(summary)
-            text = escape(written(figure_))
-            cells.append(f"<b>{text}</b>" if top is not None and figure_ == top else text)
+    for index, group in enumerate(groups):
+        cells = [f'<span class="swatch r-{index % COLOURS}"></span>{escape(group.name)}']
+        for (_, _, written, is_marked), intervals, is_known in zip(
+            columns, found, known, strict=True
+        ):
+            if not is_known:
+                continue
+            interval = intervals[index]
+            content = escape(written(None if interval is None else interval.mean))
+            if is_marked and interval is not None and interval.mean == contest.best(intervals):
+                content = f"<b>{content}</b>"
+            if is_marked and interval is not None and interval.half is not None:
+                content += f" ± {escape(_bare(written(interval.half)))}"
+            cells.append(content)
         rows.append(cells)
-    early = [name for name, summary in summaries.items() if summary.interrupted]
-    note = f'<p class="warning">Ended early: {escape(", ".join(early))}.</p>' if early else ""
-    return table(["run", *(column[0] for column in columns)], rows) + note
+    heads = [head for (head, *_), is_known in zip(columns, known, strict=True) if is_known]
+    return table(["run" if is_full else "scenario", *heads], rows)
 
 
-def _differences(runs: Mapping[str, Run]) -> str:
-    settings = [dict(settings_rows(run.scenario)) for run in runs.values()]
+def _bare(written: str) -> str:
+    return written.removesuffix(" %")
+
+
+def _every_run(
+    groups: Sequence[Repetitions], summaries: Mapping[str, Summary], contest: Contest
+) -> str:
+    """List the single runs, folded; nothing where no two belong together."""
+    if len(groups) == len(summaries):
+        return ""
+    columns = _columns(contest, common_time(groups), is_full=True)
+    rows = [
+        [
+            f'<span class="swatch r-{index % COLOURS}"></span>{escape(name)}',
+            str(run.scenario.seed),
+            *(escape(written(figure(summaries[name]))) for _, figure, written, _ in columns),
+        ]
+        for index, group in enumerate(groups)
+        for name, run in group.runs.items()
+    ]
+    heads = ["run", "seed", *(head for head, *_ in columns)]
+    return f"<details><summary>Every run</summary>{table(heads, rows)}</details>"
+
+
+def _differences(groups: Sequence[Repetitions]) -> str:
+    settings = [dict(settings_rows(group.first.scenario)) for group in groups]
+    seeds = [", ".join(map(str, sorted(set(group.seeds)))) for group in groups]
     keys = dict.fromkeys(key for entries in settings for key in entries)
     rows = []
     for key in keys:
-        values = [entries.get(key, "") for entries in settings]
+        values = seeds if key == "seed" else [entries.get(key, "") for entries in settings]
         if len(set(values)) > 1 and key != "name":
             rows.append([f'<span class="key">{escape(key)}</span>', *map(escape, values)])
     if not rows:
         return "<p>None: these are repetitions of one scenario.</p>"
-    return table(["setting", *runs], rows)
+    return table(["setting", *(group.name for group in groups)], rows)

@@ -5,10 +5,11 @@ from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from p2pfl.cli.quantities import percent
+from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl_simulations.report.drawing import Drawing
 from p2pfl_simulations.report.lines import NARROW
-from p2pfl_simulations.report.svg import element, picture, point, text, title
+from p2pfl_simulations.report.metric_axis import metric_axis
+from p2pfl_simulations.report.svg import element, picture, point, text, text_width, title
 
 SHADES = 8
 COHORTS_MAX, ALONE_MAX = 160, 60  # Drawn at most.
@@ -35,19 +36,25 @@ def cohorts_of(neighbours: Sequence[Sequence[int]]) -> list[list[int]] | None:
     return [sorted(cohort) for cohort in cohorts]
 
 
-def exchange_picture(neighbours: Sequence[Sequence[int]], accuracy: Mapping[int, float]) -> Drawing:
-    """Draw who exchanged with whom in the last round; dots are shaded by accuracy."""
+def exchange_picture(
+    neighbours: Sequence[Sequence[int]], figures: Mapping[int, float], primary: PrimaryMetric
+) -> Drawing:
+    """Draw who exchanged with whom in the last round; dots are shaded by peers' figures."""
     if not any(neighbours):
         return Drawing("exchange", "")
     rows = [
-        (peer, accuracy.get(peer), " ".join(map(str, partners)))
+        (peer, figures.get(peer), " ".join(map(str, partners)))
         for peer, partners in enumerate(neighbours)
     ]
-    columns = ("peer", "accuracy", "partners")
-    return Drawing("exchange", _picture(neighbours, accuracy), columns, rows)
+    columns = ("peer", primary.name, "partners")
+    known = {peer: figure for peer, figure in figures.items() if math.isfinite(figure)}
+    return Drawing("exchange", _picture(neighbours, known, primary), columns, rows)
 
 
-def _picture(neighbours: Sequence[Sequence[int]], accuracy: Mapping[int, float]) -> str:
+def _picture(
+    neighbours: Sequence[Sequence[int]], figures: Mapping[int, float], primary: PrimaryMetric
+) -> str:
+    written = metric_axis(primary).readout
     height, area = 430.0, 390.0
     cohorts = cohorts_of(neighbours)
     edges = sorted(
@@ -72,18 +79,19 @@ def _picture(neighbours: Sequence[Sequence[int]], accuracy: Mapping[int, float])
     lines = "".join(f"M{point(*positions[p])}L{point(*positions[q])}" for p, q in edges)
     opacity = max(0.12, min(0.7, 200 / len(edges)))
     parts = [element("path", d=lines, class_="edge", style=f"stroke-opacity:{opacity:.2f}")]
-    low, high = (min(accuracy.values()), max(accuracy.values())) if accuracy else (0.0, 1.0)
+    low, high = (min(figures.values()), max(figures.values())) if figures else (0.0, 1.0)
     for peer, (x, y) in sorted(positions.items()):
-        figure = accuracy.get(peer)
+        figure = figures.get(peer)
         shade = "none" if figure is None else str(_shade(figure, low, high))
-        said = "" if figure is None else f", accuracy {percent(figure)}"
+        said = "" if figure is None else f", {primary.title} {written(figure)}"
         said += "" if neighbours[peer] else ", no partner"
         parts.append(
             element(
                 "circle", title(f"peer {peer}{said}"), cx=x, cy=y, r=radius, class_=f"dot s-{shade}"
             )
         )
-    parts.append(_key(low, high, height, bool(accuracy)))
+    ends = (f"{primary.title} {written(low)}", written(high)) if figures else None
+    parts.append(_key(ends, height))
     if note:
         parts.append(text(0, height + 12, note, class_="tick"))
         height += 18
@@ -168,22 +176,23 @@ def _at(centre: Position, distance: float, angle: float) -> Position:
     return centre[0] + distance * math.cos(angle), centre[1] + distance * math.sin(angle)
 
 
-def _key(low: float, high: float, height: float, measured: bool) -> str:
-    """Draw what the shades mean."""
+def _key(ends: tuple[str, str] | None, height: float) -> str:
+    """Draw what the shades mean, from one end to the other."""
     y = height - 22
-    if not measured:
-        return text(0, y + 10, "no accuracy was measured", class_="tick")
-    parts = [text(0, y + 11, f"accuracy {percent(low)}", class_="tick")]
-    left = 106.0
+    if ends is None:
+        return text(0, y + 10, "no figure was measured", class_="tick")
+    low, high = ends
+    parts = [text(0, y + 11, low, class_="tick")]
+    left = text_width(low) + 10
     parts += [
         element("rect", x=left + 16 * shade, y=y, width=16, height=13, class_=f"dot s-{shade}")
         for shade in range(SHADES)
     ]
-    parts.append(text(left + 16 * SHADES + 8, y + 11, percent(high), class_="tick"))
-    parts.append(
-        element("circle", cx=left + 16 * SHADES + 82, cy=y + 6.5, r=6, class_="dot s-none")
-    )
-    parts.append(text(left + 16 * SHADES + 94, y + 11, "not evaluated", class_="tick"))
+    left += 16 * SHADES + 8
+    parts.append(text(left, y + 11, high, class_="tick"))
+    left += text_width(high) + 24
+    parts.append(element("circle", cx=left, cy=y + 6.5, r=6, class_="dot s-none"))
+    parts.append(text(left + 12, y + 11, "not evaluated", class_="tick"))
     return "".join(parts)
 
 

@@ -3,9 +3,10 @@
 import bisect
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from itertools import accumulate, pairwise
+from typing import TypeVar
 
 from p2pfl_simulations.report.axes import Frame, Linear, Log, TimeAxis, keep_apart, log_span, span
 from p2pfl_simulations.report.svg import element, number, picture, text, text_width
@@ -15,6 +16,7 @@ COLUMNS_MAX = 150  # Places where the pointer finds a readout.
 NARROW, WIDE = 500, 1040  # Two narrow charts stand side by side.
 
 Point = tuple[float, float]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Line:
         style: further classes: ``thin``, ``dashed``, ``steps``.
         label: whether the line is labelled where it ends.
         down_to: a line whose area between is shaded, by its index in the chart.
+        band: (x, low, high) of an interval about the line, shaded; x ascending.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Line:
     style: str = ""
     label: bool = True
     down_to: int | None = None
+    band: Sequence[tuple[float, float, float]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class Chart:
         """Draw the chart, or return nothing where there is nothing to show."""
         lines = [self._drawable(line) for line in self.lines]
         values = [y for line in lines for _, y in line.points]
+        values += [end for line in lines for _, *ends in line.band for end in ends]
         xs = [x for line in lines for x, _ in line.points]
         if not values:
             return ""
@@ -93,14 +98,24 @@ class Chart:
             for line in lines
             if line.down_to is not None
         ]
+        parts += [_band(line, frame) for line in lines if len(line.band) > 1]
         parts += [self._line(line, frame) for line in lines]
         parts.append(self._labels(lines, labels, frame))
         parts.append(self._readout(lines, frame))
         return picture(self.width, self.height, self.description, *parts)
 
     def _drawable(self, line: Line) -> Line:
+        floor = -math.inf if self.floor is None else self.floor
+        top = math.inf if self.top is None else self.top
         points = [(x, y) for x, y in line.points if math.isfinite(y) and (y > 0 or not self.log)]
-        return Line(line.name, line.colour, thin_out(points), line.style, line.label, line.down_to)
+        if self.log:  # An interval may reach below 0, where such an axis has no place.
+            floor = min((y for _, y in points), default=1.0) / 2
+        band = [
+            (x, min(max(low, floor), top), min(max(high, floor), top))
+            for x, low, high in line.band
+            if math.isfinite(low) and math.isfinite(high)
+        ]
+        return replace(line, points=thin_out(points), band=sparse(band, POINTS_MAX))
 
     def _label(self, line: Line) -> tuple[str, str]:
         written = self.y_readout or self.y_text
@@ -214,11 +229,20 @@ def thin_out(points: Sequence[Point], most: int = POINTS_MAX) -> list[Point]:
     ]
 
 
-def sparse(places: Sequence[float], most: int = COLUMNS_MAX) -> list[float]:
+def sparse(places: Sequence[Item], most: int = COLUMNS_MAX) -> list[Item]:
     """Keep evenly spread places, the last one among them."""
     if len(places) <= most:
         return list(places)
     return [places[round(index * (len(places) - 1) / (most - 1))] for index in range(most)]
+
+
+def _band(line: Line, frame: Frame) -> str:
+    """Shade the interval about a line."""
+    there = "L".join(f"{number(frame.x(x))} {number(frame.y(high))}" for x, _, high in line.band)
+    back = "L".join(
+        f"{number(frame.x(x))} {number(frame.y(low))}" for x, low, _ in reversed(line.band)
+    )
+    return element("path", d=f"M{there}L{back}Z", class_=f"area {line.colour}")
 
 
 def _path(line: Line, frame: Frame) -> str:

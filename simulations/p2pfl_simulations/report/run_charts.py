@@ -3,15 +3,16 @@
 import dataclasses
 
 from p2pfl.cli.quantities import duration
-from p2pfl_simulations.report.accuracy import (
-    accuracy_histogram,
-    accuracy_over_bytes,
-    accuracy_over_rounds,
-    consensus_over_rounds,
-    final_accuracies,
-)
 from p2pfl_simulations.report.bars import stacked_bars
 from p2pfl_simulations.report.drawing import Drawing, by_round
+from p2pfl_simulations.report.figures import (
+    consensus_over_rounds,
+    figures_over_bytes,
+    figures_over_rounds,
+    final_figures,
+    peers_at_the_end,
+)
+from p2pfl_simulations.report.gains import gain_against_rows, gain_by_peer
 from p2pfl_simulations.report.graph import exchange_picture
 from p2pfl_simulations.report.heatmap import label_heatmap
 from p2pfl_simulations.report.lines import NARROW, Chart, Line
@@ -26,15 +27,18 @@ def run_drawings(run: Run) -> dict[str, Drawing]:
     Their files' names begin with the run's name and seed.
     """
     drawings = (
-        accuracy_over_rounds(run),
-        accuracy_over_bytes(run),
+        gain_by_peer(run),
+        gain_against_rows(run),
+        figures_over_rounds(run, "own"),
+        figures_over_rounds(run, "common"),
+        figures_over_bytes(run),
         consensus_over_rounds(run),
         _online(run),
         _losses(run),
         fault_timeline(run),
         masked_sums_by_round(run),
-        exchange_picture(run.neighbours, final_accuracies(run)),
-        accuracy_histogram(run),
+        exchange_picture(run.neighbours, final_figures(run), run.primary),
+        peers_at_the_end(run),
         label_heatmap(run.label_counts or [], run.sample_counts),
     )
     stem = file_stem(run.scenario)

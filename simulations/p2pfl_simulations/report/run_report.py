@@ -4,16 +4,17 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
+from p2pfl.cli.figures import told_figure, told_gain, told_interval
 from p2pfl.cli.quantities import (
     count,
     data_size,
     duration,
     percent,
     plural,
-    points,
     scientific,
 )
 from p2pfl_simulations.report.drawing import Drawing
+from p2pfl_simulations.report.figures import Rows, rows_of
 from p2pfl_simulations.report.graph import cohorts_of
 from p2pfl_simulations.report.masking import masked_sums_section
 from p2pfl_simulations.report.page import box, figure, key_values, page, pair, section, tiles
@@ -37,18 +38,26 @@ def render_report(run: Run, drawings: Mapping[str, Drawing] | None = None) -> st
     return page(
         f"{summary.name}, seed {summary.seed}: p2pfl run",
         _header(run, summary),
-        tiles(_tiles(summary)),
-        section(
-            "Accuracy over rounds",
-            "On held-out data. Shaded: from the worst peer to the mean of all. Local only trains"
-            " each peer on its own data; pooled trains one model on all data in one place.",
-            box(drawn["accuracy-over-rounds"]),
+        tiles(_tiles(run, summary)),
+        _gains(run, drawn["gain-by-peer"]),
+        *_over_rounds(run, drawn),
+        pair(
+            figure(
+                "Gain against rows",
+                "Whether peers with many rows gain as those with few do.",
+                drawn["gain-against-rows"],
+            ),
+            figure(
+                "Every peer at the end",
+                f"How many peers reached which {run.primary.title}, {ON[rows_of(run)]}.",
+                drawn["peers-at-the-end"],
+            ),
         ),
         pair(
             figure(
-                "Accuracy over bytes",
+                f"{_capital(run.primary.title)} over bytes",
                 "What the network had to carry for it.",
-                drawn["accuracy-over-bytes"],
+                drawn["figures-over-bytes"],
             ),
             figure(
                 "Agreement",
@@ -67,14 +76,7 @@ def render_report(run: Run, drawings: Mapping[str, Drawing] | None = None) -> st
         participation_section(run),
         _faults(drawn["fault-timeline"]),
         masked_sums_section(run, drawn["masked-sums"]),
-        pair(
-            figure(*_exchange_heading(run), drawn["exchange"]),
-            figure(
-                "Every peer at the end",
-                "How many peers reached which accuracy.",
-                drawn["peers-at-the-end"],
-            ),
-        ),
+        pair(figure(*_exchange_heading(run), drawn["exchange"])),
         section(
             "Whose data is whose",
             "Each column is one peer: how many rows it has, and how they spread over the labels."
@@ -85,6 +87,46 @@ def render_report(run: Run, drawings: Mapping[str, Drawing] | None = None) -> st
         _settings(run.scenario),
         _reproduction(run),
     )
+
+
+ON: dict[Rows, str] = {"own": "each on its own test rows", "common": "on the common test rows"}
+
+
+def _gains(run: Run, drawing: Drawing) -> str:
+    """Write who gains and who loses."""
+    unknown = sum(row.gain is None for row in run.gains)
+    lead = (
+        "What the model made together gains each peer over the one that it trains alone, on test"
+        " rows of the peer's own, which neither has seen. Lines are 95 % intervals, by bootstrap"
+        " over these rows."
+    )
+    if unknown:
+        lead += f" Of {plural(unknown, 'peer')} it could not be measured."
+    return section("Who gains by joining", lead, box(drawing))
+
+
+def _over_rounds(run: Run, drawn: Mapping[str, Drawing]) -> Iterator[str]:
+    """Write the figures over rounds: on the peers' own test rows, then on the common ones."""
+    title = _capital(run.primary.title)
+    shaded = (
+        "Mean over the peers that ended the round. Shaded: from the worst peer to the mean. Local"
+        " only trains each peer on its own rows; pooled trains one model on all rows in one place."
+    )
+    yield section(
+        f"{title} over rounds, on the peers' own test rows",
+        f"Each peer is tested on rows of its own mix, held out from training. {shaded}",
+        box(drawn["own-test-rows-over-rounds"]),
+    )
+    yield section(
+        f"{title} over rounds, on the common test set",
+        "One test set for all: it asks each peer about rows of a mix that is not its own."
+        + ("" if drawn["own-test-rows-over-rounds"] else f" {shaded}"),
+        box(drawn["common-test-rows-over-rounds"]),
+    )
+
+
+def _capital(title: str) -> str:
+    return title[:1].upper() + title[1:]
 
 
 def _header(run: Run, summary: Summary) -> str:
@@ -124,23 +166,29 @@ def _some_peers(peers: list[int], most: int = 12) -> str:
     return f"peer{'s' if len(peers) > 1 else ''} {named}{more}"
 
 
-def _tiles(summary: Summary) -> Iterator[tuple[str, str, str]]:
+def _tiles(run: Run, summary: Summary) -> Iterator[tuple[str, str, str]]:
+    on, primary = rows_of(run), summary.primary
+    mean, worst = getattr(summary, f"{on}_mean"), getattr(summary, f"{on}_worst")
+    local, local_worst = getattr(summary, f"{on}_local_mean"), getattr(summary, f"{on}_local_worst")
+    if summary.mean_gain is not None:
+        gain, unit = summary.mean_gain, "points " if primary.is_percentage else ""
+        interval = told_interval(primary, gain.low, gain.high)
+        yield (
+            "Mean gain",
+            told_gain(primary, gain.mean).removesuffix(" points"),
+            f"{unit}over local only ({interval})",
+        )
+        losers = summary.lost_by_joining
+        yield "Peers that lose", count(losers), f"and {summary.gained:,} gain, beyond chance"
     yield (
-        "Mean accuracy",
-        percent(summary.own_mean),
-        _gap(summary.own_mean, summary.own_local_mean, "local only"),
+        f"Mean {primary.title}",
+        told_figure(primary, mean),
+        "" if local is None else f"local only: {told_figure(primary, local)}",
     )
     yield (
         "Worst peer",
-        percent(summary.own_worst),
-        f"local only: {percent(summary.own_local_worst)}"
-        if summary.own_local_worst is not None
-        else "",
-    )
-    yield (
-        "Averaged model",
-        percent(summary.common_averaged),
-        _gap(summary.common_averaged, summary.common_pooled, "pooled"),
+        told_figure(primary, worst),
+        "" if local_worst is None else f"local only: {told_figure(primary, local_worst)}",
     )
     yield "Consensus distance", scientific(summary.consensus_distance), "of models to their mean"
     yield (
@@ -153,20 +201,12 @@ def _tiles(summary: Summary) -> Iterator[tuple[str, str, str]]:
         percent(summary.lost / summary.peer_rounds) if summary.peer_rounds else "none",
         f"{count(summary.lost)} of {count(summary.peer_rounds)}",
     )
-    yield "Incomplete", count(summary.incomplete), "rounds without a full exchange"
     yield "Online at the end", count(summary.online), f"of {plural(summary.peers, 'peer')}"
     if summary.world == SIMULATED:
         yield "Virtual time", duration(summary.virtual_s), "in the simulated world"
     else:
         yield "Real time", duration(summary.virtual_s), "from the first start to the last round"
     yield "Wall time", duration(summary.wall_s), f"{duration(summary.cpu_s)} of processor time"
-
-
-def _gap(figure: float | None, other: float | None, name: str) -> str:
-    if figure is None or other is None:
-        return ""
-    gap = points(abs(figure - other)).removeprefix("+")
-    return f"{gap} {'below' if figure < other else 'above'} {name}"
 
 
 def _faults(drawing: Drawing) -> str:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import tomli_w
 
+from p2pfl.learner.inputs import Inputs
 from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl.learner.model_files import ModelFileError, NamedModel, read_model
 from p2pfl_simulations.results.masked_sums import MaskedSums
@@ -149,6 +150,7 @@ def read_run(folder: str | Path) -> Run:
         return Run(
             scenario=read_scenario(folder),
             primary=PrimaryMetric(**summary["primary"]),
+            inputs=Inputs(**summary["inputs"]) if summary.get("inputs") else None,
             rounds=rows_of(RoundRow, _read_table(folder, "rounds")),
             peers=rows_of(PeerRow, _read_table(folder, "peers")),
             events=rows_of(EventRow, _read_table(folder, "events")),
@@ -263,6 +265,7 @@ def summary_document(run: Run) -> dict[str, Any]:
         "format": FORMAT,
         **asdict(summarise(run)),
         "batching": run.batching,
+        "inputs": None if run.inputs is None else asdict(run.inputs),
         "counters": run.counters,
         "environment": run.environment,
     }

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from p2pfl.learner.inputs import Inputs
 from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl.learner.model_files import NamedModel
 from p2pfl_gossip.actions import Vector
@@ -242,6 +243,7 @@ class Run:
         ledger: the group's record, as `ledger.bin` keeps it; None where there is none.
         named: `model` with the names of its tensors, and those that do not travel.
         peer_models: the last models of peers, by their index, where the scenario keeps them.
+        inputs: what it learnt from and was measured on, by digest; None in older folders.
     """
 
     scenario: Scenario
@@ -273,3 +275,4 @@ class Run:
     mean_gain: MeanGain | None = None
     pooled_gain: MeanGain | None = None
     confusion: list[list[int]] | None = None
+    inputs: Inputs | None = None

@@ -74,7 +74,7 @@ def test_a_notebook_shows_a_run_in_a_few_safe_lines(make_run: RunMaker, tmp_path
     shown = read_run(write_run(make_run(name="<b>&"), tmp_path / "run"))._repr_html_()
     assert len(shown) < 3000
     assert "&lt;b&gt;&amp;, seed 3" in shown
-    assert "16 peers reach" in shown
+    assert "Of 16 peers 15 gain by joining" in shown
     assert "Worth it" in shown
     for refused in ("<script", "<style", "http", "src=", "<b>"):
         assert refused not in shown

@@ -24,8 +24,11 @@ from p2pfl_simulations.results.run import Run
 
 SVG = "{http://www.w3.org/2000/svg}"
 CHARTS = {
-    "accuracy-over-rounds",
-    "accuracy-over-bytes",
+    "gain-by-peer",
+    "gain-against-rows",
+    "own-test-rows-over-rounds",
+    "common-test-rows-over-rounds",
+    "figures-over-bytes",
     "agreement",
     "peers-online",
     "rounds-lost",
@@ -106,7 +109,7 @@ def test_a_saved_drawing_looks_as_the_page_does() -> None:
 def test_the_numbers_are_those_of_the_run(make_run: RunMaker) -> None:
     run = make_run(peers=9, rounds=700)  # More rounds than a line has points.
     drawn = run_drawings(run)
-    rows = table(drawn["accuracy-over-rounds"])
+    rows = table(drawn["own-test-rows-over-rounds"])
     assert [int(row["round"]) for row in rows] == list(range(1, 701))
     for row, measured in zip(rows, run.rounds, strict=True):
         assert float(row["own_mean"]) == pytest.approx(measured.own_mean, rel=1e-9)
@@ -123,7 +126,7 @@ def test_the_numbers_are_those_of_the_run(make_run: RunMaker) -> None:
 def test_what_was_not_measured_is_an_empty_cell(make_run: RunMaker) -> None:
     run = make_run(rounds=3)
     run.rounds[1].own_pooled_mean, run.rounds[2].own_local_mean = None, float("nan")
-    rows = table(run_drawings(run)["accuracy-over-rounds"])
+    rows = table(run_drawings(run)["own-test-rows-over-rounds"])
     assert [row["own_pooled_mean"] == "" for row in rows] == [False, True, False]
     assert [row["own_local_mean"] == "" for row in rows] == [False, False, True]
 

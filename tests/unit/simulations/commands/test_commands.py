@@ -185,7 +185,7 @@ def test_report_rewrites_one_and_compares_several(p2pfl: P2pfl) -> None:
     assert p2pfl("report", "runs/quick-1", "--charts", "charts").code == 0
     assert p2pfl("report", "runs/quick-1", "runs/quick-2", "--charts", "charts").code == 0
     names = {path.name for path in Path("charts").iterdir()}
-    for chart in ("quick-1-accuracy-over-rounds", "comparison-accuracy-over-rounds"):
+    for chart in ("quick-1-own-test-rows-over-rounds", "comparison-mean-over-rounds"):
         assert {f"{chart}.svg", f"{chart}.csv"} <= names
     ended = p2pfl("report", "runs/quick-1", "--charts", "runs/quick-1/report.html")
     assert (ended.code, ended.err) == (
