@@ -34,8 +34,9 @@ class Mine(Task):
 
 ENGINES = {
     "PerceptronEngine": "nn.ReLU()",
-    "VmapEngine": "nn.Tanh()",
-    "ModuleEngine": "nn.Dropout(0.1)",
+    "StackedEngine": "nn.Tanh()",
+    "VmapEngine": "nn.CELU()",
+    "ModuleEngine": "nn.RReLU()",
 }
 """Every engine of torch tasks, by the hidden layer that has it chosen. A new engine belongs here:
 test_every_engine_stands_at_the_door sees one that is missing."""

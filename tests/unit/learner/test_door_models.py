@@ -1,5 +1,7 @@
 """Odd models, losses and metrics: taken, or refused in one line, whatever engine trains."""
 
+import importlib
+import pkgutil
 import sys
 from pathlib import Path
 
@@ -424,9 +426,8 @@ def test_every_engine_stands_at_the_door(tmp_path: Path) -> None:
     import p2pfl.learner.engines as folder
 
     found = set()
-    for path in Path(folder.__path__[0]).glob("*.py"):
-        name = f"p2pfl.learner.engines.{path.stem}"
-        module = __import__(name, fromlist=["engines"])
+    for info in pkgutil.walk_packages(folder.__path__, f"{folder.__name__}."):
+        name, module = info.name, importlib.import_module(info.name)
         found |= {
             value.__name__
             for value in vars(module).values()
