@@ -386,6 +386,7 @@ def make_learner(
                 " device and dtype out"
             )
 
+        _require_plain(settings.training, settings.task)
         initial = make_initial(task, start_seed, blamed)
         try_numpy_task(task, initial, data=data, test=test, sizes=sizes, blamed=blamed)
         engine = NumpyEngine(task, data, test)
@@ -394,6 +395,7 @@ def make_learner(
         to_named: Callable[[Floats], NamedModel] = NamedModel.of_vector
     else:
         from p2pfl.learner.engines.choice import choose_engine
+        from p2pfl.learner.engines.own_parts import own_parts
         from p2pfl.learner.engines.placement import find_placement
         from p2pfl.learner.engines.trial import fit_inputs, try_task
         from p2pfl.learner.models import make_model
@@ -414,7 +416,10 @@ def make_learner(
             placement=placement,
         )
         initial, tensors, frozen = model.initial, model.tensors, model.frozen
-        to_named = partial(named_model, model.module, model.layout)
+        to_named = partial(named_model, model.module, model.travelling)
+        parts = own_parts(engine, initial, model.travelling.length, settings.training)
+        if parts is not None:
+            engine, initial, tensors = parts, parts.initial(), parts.described(tensors)
     initial.flags.writeable = False
     targets = data.train.targets
     sources = sources_of(task, folder=folder)
@@ -432,6 +437,17 @@ def make_learner(
         test is not None,
         partial(inputs_of, data, test, held_out, sources),
     )
+
+
+def _require_plain(training: TrainingSettings, task: str) -> None:
+    """Refuse settings of gradients for a task whose steps are its own."""
+    plain = TrainingSettings()
+    for key in ("optimiser", "clip_norm", "local", "keep_moments", "outer"):
+        if getattr(training, key) != getattr(plain, key):
+            raise LearningError(
+                f"task {task!r} is in NumPy, and its step() is its own: training.{key} plays no"
+                " part in it; remove it, or make it a torch task"
+            )
 
 
 def _batch_sizes(training: TrainingSettings, partition: Partition, peers: int) -> list[int]:

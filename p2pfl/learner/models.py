@@ -21,9 +21,10 @@ class Model(NamedTuple):
 
     Attributes:
         module: the torch module; tensors that are tied, by whatever means, are one object.
-        names: of the tensors that travel, as the task gives them.
-        layout: where they lie in a vector.
-        initial: float32[d], the start.
+        names: of the tensors that train: those that travel, then the personal ones.
+        layout: where they lie in a vector: the travelling ones first.
+        travelling: where those lie that travel, float32[d].
+        initial: float32, the start of all that trains.
         tensors: those that travel, for members to compare.
         frozen: of the values that do not travel, and must be the same for all.
     """
@@ -31,6 +32,7 @@ class Model(NamedTuple):
     module: torch.nn.Module
     names: list[str]
     layout: VectorLayout
+    travelling: VectorLayout
     initial: Floats
     tensors: tuple[Tensor, ...]
     frozen: Fingerprint
@@ -54,9 +56,13 @@ def make_model(task: Task, *, seed: int, blamed: Blamed) -> Model:
     with blamed.faults():
         named: Any = task.travelling(module)
         names = named if isinstance(named, str) or named is None else list(named)
+        own: Any = task.personal(module)
+        personal = own if isinstance(own, str) or own is None else list(own)
     names = _check_names(names, module, blamed.task)
+    personal = _check_personal(personal, names, module, blamed.task)
     try:
-        layout = VectorLayout(module, names)
+        travelling = VectorLayout(module, names)
+        layout = VectorLayout(module, [*names, *personal]) if personal else travelling
     except LearningError as error:
         raise LearningError(f"task {blamed.task!r}: {error}") from None
     check_start(module, layout, blamed.task)
@@ -66,7 +72,8 @@ def make_model(task: Task, *, seed: int, blamed: Blamed) -> Model:
             f"task {blamed.task!r}: its initial model has values beyond float32, which travel"
             " so; scale them down"
         )
-    return Model(module, names, layout, initial, *_described(module, layout))
+    described = _described(module, travelling)
+    return Model(module, [*names, *personal], layout, travelling, initial, *described)
 
 
 @contextmanager
@@ -135,6 +142,34 @@ def _check_names(names: Any, module: torch.nn.Module, task: str) -> list[str]:
             " requires_grad of some, or name others in travelling()"
         )
     return names
+
+
+def _check_personal(
+    personal: Any, names: list[str], module: torch.nn.Module, task: str
+) -> list[str]:
+    told = f"task {task!r}: its personal()"
+    if not isinstance(personal, list) or not all(isinstance(name, str) for name in personal):
+        raise LearningError(f"{told} returned no list of names of tensors; return one, or []")
+    tensors = module_tensors(module)
+    travelling = {id(tensors[name]) for name in names if name in tensors}
+    for name in personal:
+        tensor = tensors.get(name)
+        if tensor is None:
+            raise LearningError(
+                f"{told} names {name!r}, but its model has no such tensor; it has"
+                f" {', '.join(tensors)}"
+            )
+        if id(tensor) in travelling:
+            raise LearningError(
+                f"{told} names {name!r}, which travels; name it in one of travelling() and"
+                " personal()"
+            )
+        if not tensor.requires_grad:
+            raise LearningError(
+                f"{told} names {name!r}, which takes no gradient; what does not train need not be"
+                " named"
+            )
+    return personal
 
 
 def _described(

@@ -9,12 +9,13 @@ faster for small models and as fast for large ones; those on another device stay
 """
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from p2pfl.learner.settings import AdamW, FedProx, Sgd, TrainingSettings
+from p2pfl.learner.settings import AdamW, Ditto, FedProx, Scaffold, Sgd, TrainingSettings
 
 Buffer: TypeAlias = Any
 """float32[..., d]: a NumPy array, or a torch tensor of any device; contiguous along d."""
@@ -24,8 +25,12 @@ State: TypeAlias = dict[str, Buffer]
 
 A slice of every entry along the first axis is the state of those peers."""
 
+NOTHING: Mapping[str, Buffer] = MappingProxyType({})
 MOMENTS = ("velocity", "mean", "square", "steps")
 """The entries that may be kept from round to round; the others belong to one job."""
+
+PER_ENTRY = ("velocity", "mean", "square", "anchor", "correction")
+"""What has an entry for each of the model's."""
 
 BLOCK_ENTRIES = 2**15
 """Entries that one pass works on: a block of all its buffers stays in a core's own cache."""
@@ -42,19 +47,26 @@ class Optimiser:
 
     Args:
         training: names the optimiser, `clip_norm`, and what the local algorithm adds.
+
+    Attributes:
+        takes_given: whether a job may begin with more than zeros.
+        keeps_moments: whether they go on in the peer's next job.
     """
 
     def __init__(self, training: TrainingSettings) -> None:
         self._rule = training.optimiser
         self._clip, local = training.clip_norm, training.local
-        self._pull = local.pull if isinstance(local, FedProx) else 0.0
+        self._pull = local.pull if isinstance(local, (FedProx, Ditto)) else 0.0
+        self._starts_anchored = isinstance(local, FedProx)
+        self.takes_given = training.keep_moments or isinstance(local, (Scaffold, Ditto))
+        self.keeps_moments = training.keep_moments
 
     @property
     def buffer_count(self) -> int:
         """How many buffers of the model's size its state has, for those who plan memory."""
         rule = self._rule
         moments = 2 if isinstance(rule, AdamW) else int(rule.momentum > 0)
-        return moments + (self._pull > 0)
+        return moments + (self._pull > 0) + self.takes_given
 
     @property
     def is_plain(self) -> bool:
@@ -64,7 +76,7 @@ class Optimiser:
         """
         rule = self._rule
         simple = isinstance(rule, Sgd) and not rule.nesterov and not rule.weight_decay
-        return simple and self._clip is None and not self._pull
+        return simple and self._clip is None and not self._pull and not self.takes_given
 
     @property
     def momentum(self) -> float:
@@ -74,16 +86,15 @@ class Optimiser:
     def begin(
         self,
         parameters: Buffer,
-        *,
-        anchor: Buffer | None = None,
-        correction: Buffer | None = None,
+        given: Mapping[str, Buffer] = NOTHING,
     ) -> State:
         """Make the state of a job, or of a stack of jobs.
 
         Args:
             parameters: where training starts; not changed, not kept.
-            anchor: float32[..., d], towards which a proximal term pulls; `parameters` if not given.
-            correction: float32[..., d], added to each gradient, as SCAFFOLD's control variates are.
+            given: what it begins with, by name. ``"anchor"``, towards which a proximal term pulls:
+                where training starts, if not given, for FedProx. ``"correction"``, added to each
+                gradient, as SCAFFOLD's control variates are. Moments that an earlier job left.
         """
         state: State = {}
         rule = self._rule
@@ -92,10 +103,10 @@ class Optimiser:
             state["steps"] = np.zeros((*parameters.shape[:-1], 1), np.float32)
         elif rule.momentum:
             state["velocity"] = _zeros(parameters)
-        if self._pull:
-            state["anchor"] = _copy(parameters) if anchor is None else anchor
-        if correction is not None:
-            state["correction"] = correction
+        if self._starts_anchored:
+            state["anchor"] = _copy(parameters)
+        for name, value in given.items():
+            state[name] = _copy(value)
         return state
 
     def step(self, parameters: Buffer, gradients: Buffer, state: State, rate: Any) -> None:
@@ -115,7 +126,7 @@ class Optimiser:
         scales = self._count(state, rates, library)
         width = parameters.shape[-1]
         block = width if library is not np else _block_width(parameters)
-        adjusts = self._pull > 0 or "correction" in state
+        adjusts = "anchor" in state or "correction" in state
         if self._clip is not None:
             if adjusts:
                 self._by_blocks(self._adjust, parameters, gradients, state, (), block, library)
@@ -171,7 +182,7 @@ class Optimiser:
     def _adjust(
         self, parameters: Buffer, gradients: Buffer, state: State, _: tuple[Any, ...], xp: Any
     ) -> None:
-        if self._pull:
+        if "anchor" in state:
             away = xp.subtract(parameters, state["anchor"])
             xp.multiply(away, self._pull, out=away)
             xp.add(gradients, away, out=gradients)

@@ -91,7 +91,7 @@ class Sgd(SettingsTable):
 
     kind: Literal["sgd"] = "sgd"
     momentum: Share = 0.0
-    """Heavy-ball momentum within a round: it starts at zero in every round."""
+    """Heavy-ball momentum."""
     nesterov: bool = False
     """Whether the gradient is taken where the momentum leads to."""
     weight_decay: NotNegative = 0.0
@@ -121,6 +121,22 @@ class AdamW(SettingsTable):
 OptimiserSettings: TypeAlias = Annotated[Sgd | AdamW, Field(discriminator="kind")]
 
 
+class OuterSettings(SettingsTable):
+    """What the way of all models together in a round does to where the next one begins.
+
+    The way from where a peer's last round began to the mean of all models is taken as a gradient
+    (with its sign turned), and an optimiser goes on from there: momentum on it is the outer step of
+    DiLoCo (Douillard et al., 2023), AdamW without decay is FedAdam (Reddi et al., ICLR 2021). Each
+    peer does it by itself, and peers that were in the same rounds come to the same bits. A peer
+    that missed a round begins at the mean, and anew.
+    """
+
+    learning_rate: Rate = 1.0
+    """Of the outer step; 1 and no momentum begin at the mean, as without it."""
+    optimiser: OptimiserSettings = Sgd(momentum=0.9, nesterov=True)
+    """Its rule."""
+
+
 class PlainSteps(SettingsTable):
     """The loss alone."""
 
@@ -135,7 +151,32 @@ class FedProx(SettingsTable):
     """So many times the way from there to the model is added to each gradient."""
 
 
-LocalSettings: TypeAlias = Annotated[PlainSteps | FedProx, Field(discriminator="kind")]
+class Scaffold(SettingsTable):
+    """Control variates correct each step for how a peer's rows differ from all rows.
+
+    SCAFFOLD (Karimireddy et al., ICML 2020), option II. Control variates travel with the model and
+    are averaged as it is, so a peer sends twice as much. Those of a peer that is not in a round
+    are not in that round's average.
+    """
+
+    kind: Literal["scaffold"]
+
+
+class Ditto(SettingsTable):
+    """Each peer trains a personal model as well (Li et al., ICML 2021), which it alone uses.
+
+    It never travels, and takes as many steps as the joint model, from where it was. The joint model
+    is trained as without it.
+    """
+
+    kind: Literal["ditto"]
+    pull: Rate
+    """So many times the way from the joint model to the personal one is added to each gradient."""
+
+
+LocalSettings: TypeAlias = Annotated[
+    PlainSteps | FedProx | Scaffold | Ditto, Field(discriminator="kind")
+]
 
 
 class ConstantSchedule(SettingsTable):
@@ -222,8 +263,13 @@ class TrainingSettings(SettingsTable):
     """Largest Euclidean norm of a step's gradient; a larger one is scaled down to it."""
     schedule: ScheduleSettings = ConstantSchedule()
     """How the learning rate changes from round to round."""
+    keep_moments: bool = False
+    """Whether a round's momentum, or the moments of AdamW, go on in the next round; otherwise they
+    begin at zero, since a model that was averaged has no past of its own."""
     local: LocalSettings = PlainSteps()
     """What each step minds beside the loss."""
+    outer: OuterSettings | None = None
+    """Momentum, or Adam, over rounds; a round begins at the mean of all models if not given."""
 
     @model_validator(mode="before")
     @classmethod
@@ -249,6 +295,12 @@ class TrainingSettings(SettingsTable):
         given = [name for name in ("epochs", "steps", "seconds") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} exclude each other; give one of them")
+        is_plain = self.optimiser == Sgd() and self.clip_norm is None
+        if isinstance(self.local, Scaffold) and not is_plain:
+            raise ValueError(
+                "local.kind = 'scaffold' works the gradient out from how far plain steps went:"
+                " take optimiser = { kind = 'sgd' } without momentum, weight_decay and clip_norm"
+            )
         if self.drop_last and self.sampling == "replacement":
             raise ValueError(
                 "drop_last is for sampling = 'epoch'; with 'replacement' all batches are full"

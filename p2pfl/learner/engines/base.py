@@ -1,7 +1,7 @@
 """What engines share: jobs with their rows, and how a job ends."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ from p2pfl.learner.metrics import Float64s, check_metrics, confusion_matrix, row
 from p2pfl.learner.streams import Integers
 from p2pfl.learner.tasks.base import Array, Floats, Task
 from p2pfl_gossip.learning import Evaluate, Train, Trained, WorkFailed
+from p2pfl_gossip.own_state import Arrays
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,15 @@ class Training:
         rows: int64 row numbers of the peer's data.
         plan: its steps.
         rate: its learning rate.
+        given: what its optimiser begins with, by name (`Optimiser.begin`): float32[d], entry by
+            entry as the vector's, or float32[1].
     """
 
     job: Train
     rows: Integers
     plan: BatchPlan
     rate: float
+    given: Arrays = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,8 @@ def choose_engine(
     alone = ModuleEngine(task, module, layout, data=data, test=test, optimiser=optimiser)
     stacked = (task, module, layout)
     try:
+        if optimiser.takes_given:
+            raise NotStackable("steps that begin with more than a model")
         return StackedEngine(
             *stacked,
             data=data,

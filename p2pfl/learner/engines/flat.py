@@ -128,6 +128,24 @@ class FlatModule:
                     view.copy_(self._views[name])
         return vector
 
+    def arrange(self, values: Floats) -> torch.Tensor:
+        """Lay what belongs to a vector's entries out as `parameters` are; a copy."""
+        flat = torch.zeros(self._inner.length, device=self._flat.device)
+        views = self._inner.views(flat)
+        for name, view in self._layout.views(readable(values)).items():
+            views[name].copy_(view)
+        return flat[: len(self.parameters)]
+
+    def rearrange(self, values: Floats) -> Floats:
+        """Undo `arrange`; zeros for what does not train."""
+        flat = torch.zeros(self._inner.length)
+        flat[: len(values)] = torch.from_numpy(values)
+        vector = np.zeros(self._layout.length, np.float32)
+        views = self._inner.views(flat)
+        for name, view in self._layout.views(torch.from_numpy(vector)).items():
+            view.copy_(views[name])
+        return vector
+
     def _current_buffers(self) -> dict[str, torch.Tensor]:
         return dict(self.module.named_buffers(remove_duplicate=False))
 

@@ -16,12 +16,13 @@ from p2pfl.learner.engines.base import (
 from p2pfl.learner.engines.flat import FlatModule
 from p2pfl.learner.engines.placement import PLAIN, Placement
 from p2pfl.learner.engines.threads import one_torch_thread
-from p2pfl.learner.optimisers import Optimiser, State
+from p2pfl.learner.optimisers import PER_ENTRY, Optimiser, State, kept_moments
 from p2pfl.learner.statistics import cumulating, normalisations
 from p2pfl.learner.streams import Integers, seed_of
 from p2pfl.learner.tasks.base import Array, Data, Floats, Rows, Task
 from p2pfl.learner.vectors import VectorLayout, readable
 from p2pfl_gossip.learning import Trained, WorkFailed
+from p2pfl_gossip.own_state import NOTHING, Arrays
 
 STATISTICS_ROWS_MAX = 8192
 """Of a peer's rows that statistics are worked out from: a variance within 2%."""
@@ -96,7 +97,11 @@ class ModuleEngine:
         flat.load(training.job.vector)
         self._module.train()
         self._placement.seed(seed_of(f"{training.job.stream}/torch"))
-        state = self._optimiser.begin(flat.parameters)
+        given = {
+            name: flat.arrange(values) if name in PER_ENTRY else values
+            for name, values in training.given.items()
+        }
+        state = self._optimiser.begin(flat.parameters, given)
         losses, taken = [], 0
         rows = torch.from_numpy(draw_rows([training])[0].rows[0])
         for size in training.plan.sizes:
@@ -106,7 +111,16 @@ class ModuleEngine:
         if not (np.isfinite(loss) and np.isfinite(vector).all()):
             return failed_training(training, losses)
         vector.flags.writeable = False
-        return Trained(vector, len(training.rows), loss)
+        return Trained(vector, len(training.rows), loss, self._left(state))
+
+    def _left(self, state: State) -> Arrays:
+        """Return the moments that go on in the next job, entry by entry as a vector's."""
+        if not self._optimiser.keeps_moments:
+            return NOTHING
+        return {
+            name: self._flat.rearrange(values) if name in PER_ENTRY else values
+            for name, values in kept_moments(state).items()
+        }
 
     def _step(self, rows: torch.Tensor, rate: float, state: State) -> float:
         inputs, flat = self._inputs[rows], self._flat

@@ -28,7 +28,7 @@ from p2pfl.learner.engines.one_by_one import ModuleEngine, as_inputs
 from p2pfl.learner.engines.perceptron_step import ALIGN
 from p2pfl.learner.engines.threads import Workers, one_torch_thread
 from p2pfl.learner.errors import LearningError
-from p2pfl.learner.optimisers import Optimiser, State
+from p2pfl.learner.optimisers import PER_ENTRY, Optimiser, State, kept_moments
 from p2pfl.learner.statistics import statistics_of
 from p2pfl.learner.streams import Integers
 from p2pfl.learner.tasks.base import Data, Floats, Task
@@ -131,7 +131,7 @@ class VmapEngine:
 
     def _train_stack(self, stack: Sequence[Training]) -> list[Trained | WorkFailed]:
         flat = self._stacked([training.job.vector for training in stack])
-        state = self._optimiser.begin(flat)
+        state = self._optimiser.begin(flat, self._given(stack))
         rates = torch.tensor([training.rate for training in stack], dtype=torch.float32)
         losses = np.zeros((len(stack), stack[0].plan.steps), np.float32)
         groups = draw_rows(stack)
@@ -145,22 +145,51 @@ class VmapEngine:
                 else:
                     losses[places, step] = self._step(flat, state, rates, places, rows)
         return [
-            self._result(training, flat[place], losses[place, : training.plan.steps])
+            self._result(
+                training,
+                flat[place],
+                losses[place, : training.plan.steps],
+                {name: value[place] for name, value in state.items()},
+            )
             for place, training in enumerate(stack)
         ]
 
     def _result(
-        self, training: Training, model: torch.Tensor, losses: Floats
+        self, training: Training, model: torch.Tensor, losses: Floats, state: State
     ) -> Trained | WorkFailed:
-        vector = np.empty(self._layout.length, np.float32)
-        parts = self._padded.views(model)
-        for name, view in self._layout.views(torch.from_numpy(vector)).items():
-            view.copy_(parts[name])
+        vector = self._unpadded(model)
         loss = float(losses.mean(dtype=np.float64))
         if not (np.isfinite(loss) and np.isfinite(vector).all()):
             return failed_training(training, losses.tolist())
         vector.flags.writeable = False
-        return Trained(vector, len(training.rows), loss)
+        left = kept_moments(state) if self._optimiser.keeps_moments else {}
+        own = {
+            name: self._unpadded(torch.from_numpy(values)) if name in PER_ENTRY else values
+            for name, values in left.items()
+        }
+        return Trained(vector, len(training.rows), loss, own)
+
+    def _unpadded(self, model: torch.Tensor) -> Floats:
+        """Copy one model out of a stack, or what belongs to its entries."""
+        vector = np.empty(self._layout.length, np.float32)
+        parts = self._padded.views(model)
+        for name, view in self._layout.views(torch.from_numpy(vector)).items():
+            view.copy_(parts[name])
+        return vector
+
+    def _given(self, stack: Sequence[Training]) -> State:
+        """Stack what the jobs' optimisers begin with; zeros for those that have nothing of it."""
+        names = sorted({name for training in stack for name in training.given})
+        nothing = np.zeros(self._layout.length, np.float32)
+        state: State = {}
+        for name in names:
+            if name in PER_ENTRY:
+                state[name] = self._stacked([it.given.get(name, nothing) for it in stack])
+            else:
+                state[name] = np.stack(
+                    [it.given.get(name, np.zeros(1, np.float32)) for it in stack]
+                )
+        return state
 
     def _stacked(self, vectors: Sequence[Vector]) -> torch.Tensor:
         """Copy vectors into a stack, [peers, d], each tensor of which is aligned."""

@@ -119,10 +119,24 @@ class Task(ABC):
     def travelling(self, model: "torch.nn.Module") -> Sequence[str]:
         """Name the tensors that travel between peers, and train; all others stay a peer's own.
 
-        Unless overridden: parameters that require a gradient, tied ones once. Buffers do not
-        travel: most are constants, such as tables of positions, or tell of a peer's own rows.
+        Unless overridden: parameters that require a gradient, tied ones once, but for personal
+        ones. Buffers do not travel: most are constants, such as tables of positions, or tell of a
+        peer's own rows.
         """
-        return [name for name, value in model.named_parameters() if value.requires_grad]
+        personal = set(self.personal(model) or ())
+        return [
+            name
+            for name, value in model.named_parameters()
+            if value.requires_grad and name not in personal
+        ]
+
+    def personal(self, model: "torch.nn.Module") -> Sequence[str]:
+        """Name the tensors that train and are each peer's own: they never travel.
+
+        A peer goes on with them from round to round, such as a head for its own labels. None unless
+        overridden.
+        """
+        return ()
 
 
 class RegressionTask(Task):

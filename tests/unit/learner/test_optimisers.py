@@ -89,7 +89,7 @@ def test_a_peer_gets_the_same_bits_in_any_stack(
         ours.step(stack, gradients.copy(), state, rates)
     for peer in {0, peers // 2, peers - 1}:
         alone = start_of(peer, length)
-        own = ours.begin(alone, correction=start_of(9, length))
+        own = ours.begin(alone, {"correction": start_of(9, length)})
         for gradients in steps:
             ours.step(alone, gradients[peer].copy(), own, rates[peer])
         assert alone.tobytes() == stack[peer].tobytes()
