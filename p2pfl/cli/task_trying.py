@@ -109,7 +109,7 @@ def _facts(learner: "Learner", settings: "LearningSettings") -> dict[str, Any]:
         "engine": learner.batching,
         "batch size": settings.training.batch_size,
         "seconds a step": step_s,
-        f"metrics after {STEPS} steps": dict(measured.metrics),
+        f"metrics after {STEPS} steps": dict(measured.own or measured.metrics),
     }
 
 

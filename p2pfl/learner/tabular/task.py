@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from p2pfl.learner.errors import LearningError
+from p2pfl.learner.metrics import PrimaryMetric, regression_metrics
 from p2pfl.learner.partitions import SITE
-from p2pfl.learner.streams import permutation
 from p2pfl.learner.tabular.features import Features
 from p2pfl.learner.tabular.schema import NumberColumn, Schema, make_schema, read_schema
 from p2pfl.learner.tabular.sites import find_sites
@@ -21,6 +21,20 @@ if TYPE_CHECKING:
 WIDTH_MAX = 2**16
 LAYERS_MAX = 64
 
+CLASS_METRICS = {
+    "accuracy": True,
+    "balanced_accuracy": True,
+    "auroc": True,
+    "auprc": True,
+    "brier": False,
+    "calibration_error": False,
+    "loss": False,
+    "sensitivity": True,
+    "specificity": True,
+}
+NUMBER_METRICS = {"rmse": False, "mae": False, "r2": True}
+"""What models may be compared by, and whether larger is better; as a rule the first."""
+
 
 class TabularTask(Task):
     """Tell classes apart by a table's columns; `make_tabular` makes it from options.
@@ -28,15 +42,20 @@ class TabularTask(Task):
     Args:
         schema: what the columns mean.
         hidden: widths of the hidden layers; none for logistic regression.
+        primary: the figure by which models are compared.
         agreed_files: files that all members must have alike.
     """
 
     description = "own tables by a schema: CSV, Parquet or SQL"
 
     def __init__(
-        self, schema: Schema, hidden: Sequence[int], agreed_files: Sequence[Path] = ()
+        self,
+        schema: Schema,
+        hidden: Sequence[int],
+        primary: PrimaryMetric,
+        agreed_files: Sequence[Path] = (),
     ) -> None:
-        self.schema = schema
+        self.schema, self.primary = schema, primary
         self.features = Features(schema)
         self.agreed_files = tuple(agreed_files)
         self._hidden = tuple(hidden)
@@ -66,25 +85,22 @@ class TabularRegression(TabularTask):
         return mse_loss(outputs[:, 0], targets)
 
     def metrics(self, outputs: Floats, targets: Array) -> dict[str, float]:
-        """Return RMSE and MAE in the target's own unit, R2, and the share within a deviation."""
+        """Return those of `regression_metrics`, in the target's own unit."""
         column = self.schema.columns[self.schema.target]
         assert isinstance(column, NumberColumn)
         constants = column.constants()
         assert constants is not None
-        errors = outputs[:, 0].astype(np.float64) - targets
-        spread = float(np.square(targets - targets.mean(dtype=np.float64)).sum())
-        squares = float(np.square(errors).sum())
-        return {
-            "accuracy": float((np.abs(errors) < 1).mean()),
-            "loss": squares / len(errors),
-            "rmse": float(np.sqrt(squares / len(errors))) * constants[1],
-            "mae": float(np.abs(errors).mean()) * constants[1],
-            "r2": 1 - squares / spread if spread else 0.0,
-        }
+        mean, deviation = constants
+        predicted, values = (it.astype(np.float64) * deviation + mean for it in (outputs, targets))
+        return regression_metrics(predicted, values)
 
 
 def make_tabular(
-    folder: Path | None, /, schema: str | Mapping[str, Any], hidden: Sequence[int] = (32,)
+    folder: Path | None,
+    /,
+    schema: str | Mapping[str, Any],
+    hidden: Sequence[int] = (32,),
+    metric: str | None = None,
 ) -> TabularTask:
     """Make the task from its options.
 
@@ -92,6 +108,8 @@ def make_tabular(
         folder: where the schema's file is.
         schema: the name of a TOML file beside the scenario or roster, or the schema itself.
         hidden: widths of the hidden layers; none for logistic or linear regression.
+        metric: the figure by which models are compared: of classes accuracy, if not given; of a
+            number RMSE.
 
     Raises:
         LearningError: there is no such schema, or an option is wrong.
@@ -104,8 +122,16 @@ def make_tabular(
                 f"options.hidden: a width is a whole number from 1 to {WIDTH_MAX}, not {width!r}"
             )
     agreed, files = agreed_schema(folder, schema)
-    kind = TabularTask if agreed.classes else TabularRegression
-    return kind(agreed, hidden, files)
+    kind, known = (
+        (TabularTask, CLASS_METRICS) if agreed.classes else (TabularRegression, NUMBER_METRICS)
+    )
+    name = next(iter(known)) if metric is None else metric
+    if name not in known:
+        raise LearningError(
+            f"options.metric: a target like {agreed.target!r} is measured by"
+            f" {', '.join(known)}, not {metric!r}"
+        )
+    return kind(agreed, hidden, PrimaryMetric(name, larger_is_better=known[name]), files)
 
 
 def agreed_schema(
@@ -141,28 +167,29 @@ def read_sites(
         raise LearningError(
             "data_dir says where the tables are: a folder with one file a site, or a file"
         )
-    trains, tests, sites = [], [], []
+    parts_of, marks, sites = [], [], []
     for site in find_sites(data_dir):
         values = read_values(site, schema)
-        inputs, targets = parts(values)
-        test = _held_out(values, str(site.table))
-        trains.append((inputs[~test], targets[~test]))
-        tests.append((inputs[test], targets[test]))
-        sites.append(np.full(int((~test).sum()), site.name))
-    return Data(_joined(trains), _joined(tests), {SITE: np.concatenate(sites)})
+        if values.is_test is not None:
+            _require_both(values.is_test, str(site.table))
+            marks.append(values.is_test)
+        parts_of.append(parts(values))
+        sites.append(np.full(values.row_count, site.name))
+    return Data(
+        _joined(parts_of),
+        columns={SITE: np.concatenate(sites)},
+        own_test=np.concatenate(marks) if marks else None,
+    )
 
 
-def _held_out(values: Values, table: str) -> Any:
-    """Mark the rows to test on, bool[n]: those that the table marks, or one in five by lot."""
-    if values.is_test is not None:
-        if values.is_test.all():
-            raise LearningError(
-                f"{table} marks all its rows as test rows; none is left to train on"
-            )
-        return values.is_test
-    chosen = np.zeros(values.row_count, bool)
-    chosen[permutation("tabular/held out", values.row_count)[: values.row_count // 5]] = True
-    return chosen
+def _require_both(is_test: Array, table: str) -> None:
+    """Refuse a table that has no rows to train on, or none to test on, by its own marks."""
+    if is_test.all() or not is_test.any():
+        which = "all" if is_test.all() else "none"
+        raise LearningError(
+            f"{table} marks {which} of its rows as test rows; mark some, or leave split out of the"
+            " schema and have rows held out by lot"
+        )
 
 
 def _joined(parts: Sequence[tuple[Array, Array]]) -> Rows:

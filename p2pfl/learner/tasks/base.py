@@ -80,7 +80,7 @@ class Task(ABC):
     description: ClassVar[str] = ""
     """One line, for listings."""
 
-    primary: ClassVar[PrimaryMetric] = PrimaryMetric("accuracy")
+    primary: PrimaryMetric = PrimaryMetric("accuracy")
     """The figure by which peers and runs are compared, and its direction."""
 
     @abstractmethod
@@ -183,7 +183,7 @@ class NumpyTask(ABC):
     """A task without torch: its model is a flat vector. Options are arguments of `__init__`."""
 
     description: ClassVar[str] = ""
-    primary: ClassVar[PrimaryMetric] = PrimaryMetric("accuracy")
+    primary: PrimaryMetric = PrimaryMetric("accuracy")
     """As of `Task`."""
 
     @abstractmethod

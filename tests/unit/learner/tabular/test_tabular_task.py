@@ -76,10 +76,39 @@ def test_a_table_is_learnt_whatever_its_target(tmp_path: Path, target: str) -> N
     (after,) = made.run([(0, Evaluate(8, vector))])
     assert isinstance(before, Evaluated)
     assert isinstance(after, Evaluated)
-    assert after.metrics["loss"] < 0.75 * before.metrics["loss"]
+    figure = "rmse" if target == "number" else "loss"
+    assert after.own[figure] < 0.75 * before.own[figure]
+    assert not after.metrics  # There are no common test rows.
     if target == "number":
-        assert after.metrics["r2"] > 0.4
-        assert after.metrics["mae"] < 15  # In the target's own unit: its deviation is about 20.
+        assert after.own["r2"] > 0.4
+        assert after.own["mae"] < 15  # In the target's own unit: its deviation is about 20.
+
+
+def test_the_rows_that_a_table_marks_are_those_that_its_peer_is_measured_on(tmp_path: Path) -> None:
+    schema = write_sites(tmp_path / "sites", "boolean", extra="part")
+    made = learner(tmp_path, {"schema": schema, "metric": "auroc"})
+    assert [made.test_count(peer) for peer in range(3)] == [15, 18, 20]  # One row in four.
+    assert [made.sample_count(peer) for peer in range(3)] == [45, 52, 60]
+    assert made.primary.name == "auroc"
+    path = tmp_path / "sites" / "oslo.csv"
+    path.write_text(path.read_text().replace(",test", ",train"))
+    with pytest.raises(LearningError, match="marks none of its rows as test rows"):
+        learner(tmp_path, {"schema": schema})
+
+
+@pytest.mark.parametrize(
+    ("target", "metric", "larger"),
+    [("boolean", "brier", False), ("number", "r2", True), ("number", None, False)],
+)
+def test_the_metric_is_chosen_with_its_direction(
+    tmp_path: Path, target: str, metric: str | None, larger: bool
+) -> None:
+    schema = write_sites(tmp_path / "sites", target)
+    chosen = {} if metric is None else {"metric": metric}
+    primary = learner(tmp_path, {"schema": schema, **chosen}).primary
+    assert (primary.name, primary.larger_is_better) == (metric or "rmse", larger)
+    with pytest.raises(LearningError, match=r"is measured by .*, not 'f7'"):
+        learner(tmp_path, {"schema": schema, "metric": "f7"})
 
 
 def test_a_peer_has_the_rows_of_its_own_site_in_the_order_of_names(tmp_path: Path) -> None:
@@ -128,7 +157,7 @@ def test_members_compare_their_schema(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({}, "missing a required argument: 'schema'; its options are: schema, hidden"),
+        ({}, "missing a required argument: 'schema'; its options are: schema, hidden, metric"),
         ({"schema": "none.toml"}, r"cannot read the schema .*none\.toml"),
         ({"schema": 3}, "options.schema is a file's name or a table"),
         ({"schema": SCHEMA, "hidden": [0]}, "options.hidden: a width is a whole number"),
