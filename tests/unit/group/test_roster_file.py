@@ -264,17 +264,18 @@ def test_the_group_id_is_pinned() -> None:
 FORM = (
     b'{"averaging":{"algorithm":"cohorts","assumed_liars":0.1,"clip":8.0,"cohort_size"'
     b':2,"deadline_s":10.0,"grid":false,"masking":"none","weight_max":1000.0,"weights"'
-    b':"equal"},"format":1,"learning":{"options":{},"task":"digits","training":{"batch'
-    b'_size":32,"drop_last":false,"keep_moments":false,"learning_rate":0.1,"local":{"k'
-    b'ind":"plain"},"optimiser":{"kind":"sgd","momentum":0.0,"nesterov":false,"weight_'
-    b'decay":0.0},"sampling":"epoch","schedule":{"kind":"constant","warm_up":0}}},"mem'
-    b'bers":[{"commitment":"9b7b3d6fa38b138503d605a0f6cf248b68ba144290f1ffc363c2f4f8cb'
-    b'5898df","peer_id":"12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5"},{"comm'
-    b'itment":"9c0e3d6b0ffe50d5ef300594ef1a4378b117c2c55a264543c88401d3387f5bff","peer'
-    b'_id":"12D3KooWJWoaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq"}],"nonce":"5e5e5e5e5'
-    b'e5e5e5e5e5e5e5e5e5e5e5e","rounds":30,"seed":1}'
+    b':"equal"},"format":1,"learning":{"device":"cpu","dtype":"float32","held_out":0.2'
+    b',"options":{},"task":"digits","training":{"batch_size":32,"drop_last":false,"kee'
+    b'p_moments":false,"learning_rate":0.1,"local":{"kind":"plain"},"optimiser":{"kind'
+    b'":"sgd","momentum":0.0,"nesterov":false,"weight_decay":0.0},"sampling":"epoch","'
+    b'schedule":{"kind":"constant","warm_up":0}},"validation":0.0},"members":[{"commit'
+    b'ment":"9b7b3d6fa38b138503d605a0f6cf248b68ba144290f1ffc363c2f4f8cb5898df","peer_i'
+    b'd":"12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5"},{"commitment":"9c0e3d'
+    b'6b0ffe50d5ef300594ef1a4378b117c2c55a264543c88401d3387f5bff","peer_id":"12D3KooWJ'
+    b'WoaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq"}],"nonce":"5e5e5e5e5e5e5e5e5e5e5e5e'
+    b'5e5e5e5e","rounds":30,"seed":1}'
 )
-GROUP_ID = "26e9b501ca274150cf379ce7eb9cad120066b7f73eda6ea13b68e75979af0525"
+GROUP_ID = "433e68894f0a4121092056c9040ef48a6564267f9e68ea80549bcf7ab8f89314"
 
 
 @pytest.mark.parametrize(
