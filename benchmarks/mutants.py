@@ -77,12 +77,16 @@ PARTS = {
             # Without those that run many sessions under faults, which take half a minute.
             *(
                 f"tests/masked_sum/test_{name}.py"
-                for name in ("certificates", "group_sessions", "secrecy", "transcript")
+                for name in (
+                    *("attacks", "certificates", "covers", "deadlines", "first_hand"),
+                    *("group_faults", "group_sessions", "jobs", "outcomes"),
+                    *("secrecy", "session_journal", "transcript"),
+                )
             ),
             *(
                 f"tests/checks/test_{name}.py"
                 for name in (
-                    *("early_forgeries", "evidence", "limits_of_sums"),
+                    *("early_forgeries", "evidence", "fetches", "limits_of_sums"),
                     "session_forgeries",
                 )
             ),

@@ -226,6 +226,22 @@ def test_a_good_dealing_proves_nothing() -> None:
         bad_dealing(header_of(MEMBER), said(Advert), shares_of_seed())
 
 
+def shares_of_scalar() -> dict[int, tuple[bytes, bytes]]:
+    """What the others hold of the member's scalar, by holder."""
+    return {
+        holder: (b"", machine._sharing.shares[MEMBER][32:])
+        for holder, machine in session().machines.items()
+        if holder != MEMBER
+    }
+
+
+def test_shares_of_a_scalar_prove_something_only_where_it_is_not_that_of_the_key() -> None:
+    with pytest.raises(Unproven, match="the shares give the dealer's secret"):
+        bad_dealing(header_of(MEMBER), said(Advert), shares_of_scalar())
+    another = other(said(Advert), mask_key=said(Advert, OTHER).mask_key)
+    bad_dealing(header_of(MEMBER), another, shares_of_scalar())
+
+
 def test_shares_that_the_header_does_not_have_prove_nothing() -> None:
     shares = shares_of_seed() | {OTHER: (bytes(32), b"")}
     with pytest.raises(Unproven, match=f"the share of member {OTHER} is none of the header's"):

@@ -48,6 +48,13 @@ def test_owners_of_a_chunk() -> None:
         make_cohort(8, 1, owner_count=cohort.OWNERS_MAX + 1)
 
 
+@pytest.mark.parametrize("entries", [0, 2**40])
+def test_entries_of_no_vector(entries: int) -> None:
+    assert make_cohort(5, 2**40 - 1)[0].vector_entries == 2**40 - 1
+    with pytest.raises(cohort.RefusedCohort, match=f"a vector of {entries} entries"):
+        make_cohort(5, entries)
+
+
 def test_chunks_of_a_vector() -> None:
     """However long a vector is, its manifest fits in a frame."""
     longest = 2**40 - 1

@@ -312,6 +312,32 @@ def test_lost_signatures_are_asked_for_again() -> None:
     assert all(machine.signed is not None for machine in session.machines.values())
 
 
+def test_once_a_gatherer_is_gone_all_are_asked_once() -> None:
+    """And nobody, by who has the signatures."""
+
+    def mute(session: SessionDriver, _rank: int, action: Action) -> list[Action]:
+        is_it = isinstance(action, Send) and isinstance(action.message, MeanSignatures)
+        return [] if is_it and session.cohort.rank_of(action.receiver) == 0 else [action]  # type: ignore[union-attr]
+
+    session = driver(rewrite={GATHERER: mute}).run(until_s=2.5)
+
+    def asked(rank: int, gone: int) -> list[int | None]:
+        peer = session.cohort.members[gone]
+        actions = session.machines[rank].on_peer_down(session.now_s, peer)
+        return [
+            session.cohort.rank_of(it.receiver)
+            for it in actions
+            if isinstance(it, Send) and isinstance(it.message, Fetch)
+        ]
+
+    assert session.machines[0].signed is None
+    assert session.machines[1].signed is not None
+    assert asked(0, 7) == []
+    assert asked(0, GATHERER) == list(range(1, SIZE))
+    assert asked(0, 6) == []
+    assert asked(1, GATHERER) == asked(1, 6) == []
+
+
 def test_signatures_that_never_come_are_asked_for_so_often() -> None:
     asked: Counter[int] = Counter()
 
