@@ -10,7 +10,8 @@ from group_driver import GroupDriver, make_epoch
 from session_driver import SessionDriver, make_cohort
 from session_stage import SessionStage
 
-from p2pfl_gossip.actions import Action, Send, SendBulk
+from p2pfl_gossip.actions import Action, Send, SendBulk, Work
+from p2pfl_gossip.masked_sum.jobs import perform
 from p2pfl_gossip.masked_sum.messages import (
     Ack,
     Advert,
@@ -154,6 +155,28 @@ def test_a_sum_is_given_with_what_speaks_for_it(kind: str) -> None:
             else:
                 known = driver.machines[HOLDER]._summing.digests_of(chunk)
                 assert sorted(said) == [(it.member, chunk, header.digest) for it in known]
+
+
+@pytest.mark.parametrize("is_owned", [True, False])
+def test_a_members_own_chunk_is_given_twice_and_is_the_same_as_ever(is_owned: bool) -> None:
+    """One that it does not keep is masked again."""
+    driver = whole_session("cohort")
+    machine, desk = driver.machines[HOLDER], driver.desks[HOLDER]
+    owned = driver.cohort.owned_by(HOLDER, tuple(range(SIZE)))
+    chunk = next(it for it in range(driver.cohort.chunk_count) if (it in owned) == is_owned)
+    fetch = Fetch(driver.cohort.session, Wanted.CHUNK, chunk, HOLDER)
+    bodies: list[bytes] = []
+    for asker in (ASKER, ASKER, ASKER, THIRD):
+        actions = machine.on_message(driver.now_s, driver.cohort.members[asker], fetch)
+        assert any(isinstance(action, Work) for action in actions) <= (not is_owned)
+        for action in actions:
+            if isinstance(action, Work):
+                result = perform(action.job)
+                actions += desk.on_work_done(driver.now_s, action.ticket, result)
+            elif isinstance(action, SendBulk):
+                assert action.receiver == driver.cohort.members[asker]
+                bodies.append(b"".join(bytes(memoryview(it).cast("B")) for it in action.parts))
+    assert bodies == [driver.bodies[HOLDER, chunk][0]] * 3
 
 
 # --- what a leader's word rests on ---------------------------------------------------------------

@@ -406,3 +406,20 @@ def test_a_false_weight_voids_the_same_chunks_for_all(chunks: range, bits: int) 
     for machine in session.machines.values():
         assert machine.signed is None
     assert not [message for _, message in session.said if isinstance(message, MeanSignature)]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "bits", "void"),
+    [
+        (range(1), 1, dict.fromkeys(range(1), "other_weight")),
+        (range(1, SIZE), 1, dict.fromkeys(range(1), "other_weight")),
+        (range(SIZE // 2), 1, dict.fromkeys(range(SIZE // 2), "other_weight")),
+        (range(SIZE // 2), -1 % 2**32, dict.fromkeys(range(SIZE // 2, SIZE), "other_weight")),
+        (range(2), 0x80000000, dict.fromkeys(range(2), "out_of_range")),
+    ],
+)
+def test_the_weight_of_most_chunks_counts_and_of_as_many_the_lesser(
+    chunks: range, bits: int, void: dict[int, str]
+) -> None:
+    session = driver(lies={2: flip(chunks, bits)}).run()
+    assert [it.kept for it in session.summed().values()] == [void] * SIZE

@@ -79,7 +79,9 @@ LEADER_OF_GROUP = make("group").cohort.leader(0)
         ("group", Phase.REVEAL, 0, 1, SIZE, 0),
         ("group", Phase.REVEAL, 5, 6, SIZE, 0),
         ("group", Phase.AGREE, 5, LEADER_OF_GROUP, SIZE - 1, PATIENCE.gather_s * EARLIER_SHARE),
-        ("group", Phase.VOTE, 0, LEADER_OF_GROUP, SIZE, PATIENCE.gather_s * EARLIER_SHARE),
+        # First for what it may have said to others as leader, then for what it brought them.
+        ("group", Phase.VOTE, 6, LEADER_OF_GROUP, SIZE, PATIENCE.gather_s * EARLIER_SHARE),
+        ("group", Phase.VOTE, 0, LEADER_OF_GROUP, SIZE, 2 * PATIENCE.gather_s * EARLIER_SHARE),
     ],
 )
 def test_for_a_member_that_is_known_to_be_gone_nobody_waits(
@@ -283,3 +285,37 @@ def test_as_many_deputies_step_in_as_one_liar_in_three_takes(silent: int) -> Non
     }
     assert told == {(owners[-1] + 1 + place) % SIZE for place in range(driver.cohort.liars_max + 1)}
     assert len(driver.check_exact()) == SIZE
+
+
+def test_the_deputy_of_an_owner_that_is_alone_waits_for_no_word_of_it() -> None:
+    chunk, alone, unheard = 1, 1, 2
+    assert make("cohort").cohort.owners_of(chunk, tuple(range(SIZE))) == (alone, unheard)
+
+    def is_of_it(sender: int, _receiver: int, message: Any) -> bool:
+        return sender == alone and message.chunk == chunk
+
+    voted_s = PATIENCE.chunks_s + 2 * PATIENCE.gather_s
+    driver = Losing({Receipt: of(unheard), SumHeader: is_of_it, SumDigest: is_of_it})
+    driver.run(until_s=voted_s + SOON_S)
+    told = [
+        rank for rank, it in driver.said if isinstance(it, SumDigest | SumHeader) and it.chunk == 1
+    ]
+    assert set(told) == {unheard}
+
+
+def test_who_lacks_one_dealers_share_reveals_all_others() -> None:
+    """Of six that reveal, two lack the share of one each: t are left of every secret."""
+
+    def is_kept(sender: int, receiver: int, _message: Any) -> bool:
+        return (sender, receiver) in ((0, 5), (1, 6))
+
+    crash = CrashIn({4: (Phase.REVEAL, 0)})
+    driver = Losing({Share: is_kept}, before=crash, tells_down=True)
+    driver.run(until_s=PATIENCE.gather_s + 2 * SOON_S)
+    sums = driver.check_exact()
+    assert sorted(sums) == [0, 1, 2, 3, 5, 6]
+    assert {len(it.members) for it in sums.values()} == {SIZE}
+    assert [rank for rank in range(SIZE) if len(driver.machines[rank]._sharing.shares) < SIZE] == [
+        5,
+        6,
+    ]

@@ -2,18 +2,22 @@
 """What a member has at the end of a session, what it cost, and what it keeps of its secrets."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from group_driver import GroupDriver, make_epoch
 from session_driver import Patience, SessionDriver, make_cohort
 
-from p2pfl_gossip.actions import Job, RemoteProtocolError, Send
-from p2pfl_gossip.masked_sum.jobs import DecodeSum, DigestSum, MaskChunk, Rebuild, Unmask
+from p2pfl_gossip.actions import Action, Job, RemoteProtocolError, Send, SendBulk, Work
+from p2pfl_gossip.masked_sum.jobs import DecodeSum, DigestSum, MaskChunk, Rebuild, Unmask, perform
 from p2pfl_gossip.masked_sum.messages import (
     Ack,
+    Fetch,
     Receipt,
+    Reveal,
     SessionMessage,
     SumDigest,
     SumHeader,
@@ -147,3 +151,83 @@ def test_what_two_headers_lead_to_is_done_for_both() -> None:
     assert asked == [(Wanted.SUM, chunk) for chunk in chunks]
     assert len(chunks) == 2
     assert machine.on_header(driver.now_s) == []
+
+
+def before_any_sum(loses: Callable[[int, Any], bool] = lambda _receiver, _said: False) -> Any:
+    """A group's session in which all are to work out sums, and nobody hears of one.
+
+    Args:
+        loses: what else is lost: whether it is, by receiver and message.
+    """
+    driver = GroupDriver(*make_epoch(7, 40, patience=LONG), 1)
+    perform_action = driver.perform
+
+    def lose(rank: int, action: Action) -> None:
+        if isinstance(action, Send | SendBulk):
+            said = action.message if isinstance(action, Send) else action.header
+            receiver = driver.cohort.rank_of(action.receiver)
+            assert receiver is not None
+            if isinstance(said, SumDigest | SumHeader) or loses(receiver, said):
+                driver.said.append((rank, said))
+                return
+        perform_action(rank, action)
+
+    driver.perform = lose  # type: ignore[method-assign]
+    driver.run(until_s=10)
+    assert driver.machines[0].phase == Phase.REVEAL
+    return driver
+
+
+def ring_with_us_at(driver: Any, place: int) -> tuple[int, tuple[int, ...]]:
+    """A chunk of which we, member 0, are the owner or deputy of a place; and its ring."""
+    everybody = tuple(range(driver.cohort.size))
+    rings = ((it, driver.cohort.ring_of(it, everybody)) for it in range(driver.cohort.chunk_count))
+    return next((chunk, ring) for chunk, ring in rings if ring[place] == 0)
+
+
+def asked_for(actions: list[Action]) -> list[tuple[int, int]]:
+    """What members are asked for: kind and first number."""
+    sent = [it.message for it in actions if isinstance(it, Send)]
+    return [(it.what, it.first) for it in sent if isinstance(it, Fetch)]
+
+
+@pytest.mark.parametrize(("place", "is_called"), [(2, True), (3, True), (4, False)])
+def test_deputies_step_in_as_soon_as_an_owner_is_gone(place: int, is_called: bool) -> None:
+    """Two of them: with the other owner's word, if it comes, that is m + 1."""
+    driver = before_any_sum()
+    machine = driver.machines[0]
+    assert machine._revealing.masks is not None
+    chunk, ring = ring_with_us_at(driver, place)
+    asked = asked_for(machine.on_peer_down(driver.now_s, driver.cohort.members[ring[0]]))
+    assert ((Wanted.CHUNK, chunk) in asked) == is_called
+
+
+@pytest.mark.parametrize("is_back", [False, True])
+def test_a_deputy_that_was_called_stays_away_once_one_before_it_has_spoken(is_back: bool) -> None:
+    """It waits for shares; by the time that it has the masks it may not be needed any more."""
+    driver = before_any_sum(lambda receiver, said: receiver == 0 and isinstance(said, Reveal))
+    machine, peers = driver.machines[0], driver.cohort.members
+    chunk, (owner, _, deputy, *_) = ring_with_us_at(driver, 4)
+    for gone in (owner, deputy):
+        machine.on_peer_down(driver.now_s, peers[gone])
+    if is_back:
+        said = next(
+            it
+            for rank, it in driver.said
+            if rank != 0 and isinstance(it, SumDigest) and it.chunk == chunk
+        )
+        number = chunk.to_bytes(8, "little")
+        signature = driver.machines[deputy]._core.sign(b"sum", said.ballot, number, said.digest)
+        word = msgspec.structs.replace(said, member=deputy, signature=signature)
+        machine.on_message(driver.now_s, peers[deputy], word)
+    asked: list[tuple[int, int]] = []
+    for rank in (1, 2, 3, 4, 5, 6):
+        reveal = next(it for by, it in driver.said if by == rank and isinstance(it, Reveal))
+        actions = machine.on_message(driver.now_s, peers[rank], reveal)
+        for action in actions:
+            if isinstance(action, Work):
+                result = perform(action.job)
+                actions += driver.desks[0].on_work_done(driver.now_s, action.ticket, result)
+        asked += asked_for(actions)
+    assert machine._revealing.masks is not None
+    assert ((Wanted.CHUNK, chunk) in asked) == (not is_back)
