@@ -153,11 +153,9 @@ SENDERS = (
     _forged(
         "a chunk is its sender's, before the manifest",
         "exchange.py",
-        """if manifest is None and sender != header.member:
-            return None
-        """,
+        "if manifest is None and sender != header.member:",
         "ChunkHeader: sender another member",
-        new="",
+        new="if False:",
     ),
     _forged(
         "a stranger says nothing",
@@ -305,8 +303,8 @@ GROUPS = (
     Fault(
         "m + 1 leaders have their time",
         f"{SUMS}/core.py",
-        "is_there and self.turns_ended <= self.cohort.liars_max",
-        "is_there",
+        "is_last or self.turns_ended > self.cohort.liars_max",
+        "is_last",
         f"{_GROUP}after_m_plus_one_leaders_that_had_their_time_it_is_over",
     ),
     Fault(

@@ -177,7 +177,7 @@ _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
     (
         "gossip/p2pfl_gossip/masked_sum/exchange.py",
         "SERVES_MAX of a chunk",
-        "or self._served.get(key, 0) >= SERVES_MAX",
+        "self._served.get(key, 0) >= SERVES_MAX:",
         "",
         f"{SUMS}bodies_given_on_one_members_asking",
     ),

@@ -28,7 +28,7 @@ GROUP: dict[str, Any] = {
     "peers": 6,
     "rounds": 3,
     "learning": {"task": "integers"},
-    "averaging": {"algorithm": "cohorts", "cohort_size": 6, "masking": "real"},
+    "averaging": {"algorithm": "cohorts", "cohort_size": 6, "masking": "real", "clip": 65536.0},
     "faults": {"crash": {"probability": 0.2}},
     "evaluation": {"baselines": []},
 }
