@@ -76,7 +76,7 @@ def _lines(rows: Sequence[GainRow], primary: PrimaryMetric) -> str:
     bars_end = names_end + 110
     top, bottom = 52.0, 52.0 + PITCH * len(rows)
     right = WIDE - 24 - max(text_width(note) for note in notes)
-    x = Linear(*_ends(rows), bars_end + 34, right)
+    x = Linear(*_ends(rows, primary), bars_end + 34, right)
     most = max(row.train_rows for row in rows)
     parts = [
         text(0, top - 10, "peer", class_="title"),
@@ -115,7 +115,7 @@ def _columns(rows: Sequence[GainRow], primary: PrimaryMetric) -> str:
     """A column each, side by side: the gain above, the rows below."""
     shown = _spread(rows)
     height, strip = 400.0, 64.0
-    low, high = _ends(shown)
+    low, high = _ends(shown, primary)
     ticks = [gain_tick(primary, it) for it in Linear(low, high, 0, 1).ticks(6)]
     left = 14 + max(map(text_width, ticks))
     x = Linear(-0.5, len(shown) - 0.5, left, WIDE - 16)
@@ -157,7 +157,7 @@ def _columns(rows: Sequence[GainRow], primary: PrimaryMetric) -> str:
 
 def _scatter(rows: Sequence[GainRow], primary: PrimaryMetric) -> str:
     shown = _spread(rows)
-    low, high = span([0.0, *map(_gain, shown)])
+    low, high = _span([0.0, *map(_gain, shown)], primary)
     ticks = [gain_tick(primary, it) for it in Linear(low, high, 0, 1).ticks(6)]
     x = Log(*log_span([row.train_rows for row in shown]), 14 + max(map(text_width, ticks)), 476)
     y = Linear(low, high, 274, 44)
@@ -190,7 +190,7 @@ def _scatter(rows: Sequence[GainRow], primary: PrimaryMetric) -> str:
     )
 
 
-def _ends(rows: Sequence[GainRow]) -> tuple[float, float]:
+def _ends(rows: Sequence[GainRow], primary: PrimaryMetric) -> tuple[float, float]:
     """Return the ends of an axis of gains: it holds 0, all gains, and intervals within reason."""
     gains = [0.0, *map(_gain, rows)]
     halves = [
@@ -203,7 +203,13 @@ def _ends(rows: Sequence[GainRow]) -> tuple[float, float]:
     highs = [it for row in rows if (it := row.gain_high) is not None and math.isfinite(it)]
     low = max(min([*gains, *lows]), min(gains) - reach)
     high = min(max([*gains, *highs]), max(gains) + reach)
-    return span([low, high])
+    return _span([low, high], primary)
+
+
+def _span(values: Sequence[float], primary: PrimaryMetric) -> tuple[float, float]:
+    """Return round ends of an axis of gains; a share gains no more than all of it."""
+    most = 1.0 if primary.is_percentage else None
+    return span(values, floor=None if most is None else -most, top=most)
 
 
 def _whisker(x: Linear, y: float, row: GainRow, colour: str) -> str:

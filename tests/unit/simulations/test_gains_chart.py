@@ -102,6 +102,13 @@ def test_one_wide_interval_does_not_squeeze_all_others(make_run: RunMaker) -> No
     assert max(places) - min(places) > 60
 
 
+def test_a_share_gains_no_more_than_all_of_it(make_run: RunMaker) -> None:
+    gains = [gain(0, 0.5, 0.5), gain(1, -0.2, 0.1), gain(2, 0.1)]
+    ticks = {it for it in texts(drawn(gain_by_peer(gaining(make_run, *gains)))) if it[1:].isdigit()}
+    assert "+100" in ticks
+    assert "+150" not in ticks
+
+
 def test_axes_are_in_percent_for_shares_alone() -> None:
     assert metric_axis(ACCURACY).tick(0.875) == "87.5 %"
     assert (metric_axis(ACCURACY).floor, metric_axis(ACCURACY).top) == (0, 1)
