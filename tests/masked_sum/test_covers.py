@@ -33,6 +33,9 @@ Pairs = list[tuple[int, int]]
             [(1, 5), (2, 6)], 1, True, ((1,), (6,)), id="once no holder may go any more, givers go"
         ),
         pytest.param(
+            [(1, 2), (2, 1)], 9, False, ((1,), (1,)), id="of two that miss each other one stays"
+        ),
+        pytest.param(
             [(1, 6), (2, 5)], 0, False, ((), (5, 6)), id="those that go are told ascending"
         ),
         pytest.param(

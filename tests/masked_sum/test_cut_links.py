@@ -76,6 +76,21 @@ def test_both_ends_of_a_broken_link_are_in_the_sum(
     assert driver.first_ballot_s < driver.cohort.patience.chunks_s, "nobody waits for a deadline"
 
 
+@pytest.mark.parametrize("ends", [(0, 5), (5, 0)])
+def test_of_two_owners_of_one_chunk_one_stays(ends: tuple[int, int]) -> None:
+    """Nobody else has what each of them puts into the chunk."""
+    cohort = make_epoch(SIZE, 60)[0]
+    ring = cohort.ring(tuple(range(SIZE)))
+    assert (ring.index(ends[0]) - ring.index(ends[1])) % SIZE in (1, SIZE - 1)
+    driver = CutDriver(1, ends, Phase.CHUNK)
+    driver.run()
+    driver.check_safety()
+    sums = driver.check_exact()
+    assert sorted(sums) == list(range(SIZE))
+    assert [len(it.members) for it in sums.values()] == [SIZE - 1] * SIZE
+    assert all(chunk is not None for it in sums.values() for chunk in it.chunks)
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("dead", [0, 5])
 def test_owners_that_all_lack_a_chunk_do_not_wait_for_each_other(seed: int, dead: int) -> None:

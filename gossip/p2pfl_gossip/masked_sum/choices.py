@@ -36,9 +36,12 @@ def cover(
             by_giver[giver] = by_giver.get(giver, 0) + 1
         giver = max(by_giver, key=lambda rank: (by_giver[rank], -rank))
         droppable = [rank for rank in by_holder if may_drop_holder(rank, holders)]
-        holder = max(droppable, key=lambda rank: (by_holder[rank], -rank), default=-1)
+        # Who is out as a giver costs less as a holder: of two that miss each other, one stays.
+        holder = max(
+            droppable, key=lambda rank: (by_holder[rank], rank in givers, -rank), default=-1
+        )
         excess = by_holder[holder] - by_giver[giver] if holder >= 0 else -1
-        if excess > 0 or (excess == 0 and is_holder_cheaper):
+        if excess > 0 or (excess == 0 and (is_holder_cheaper or holder in givers)):
             holders.append(holder)
             pairs = [pair for pair in pairs if pair[0] != holder]
         else:
