@@ -7,7 +7,7 @@ on a thread of its own. What comes of them is told to the driver, on the event l
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from p2pfl.daemon.links import Links
@@ -109,7 +109,7 @@ class LoopHands:
         self._loop = asyncio.get_running_loop()
         self._began_s = self._loop.time()
         self._timers: dict[Ticket, asyncio.TimerHandle] = {}
-        self._jobs: dict[Ticket, asyncio.Future[Record]] = {}
+        self._jobs: dict[Ticket, Future[Record]] = {}
         self._bodies: dict[Ticket, asyncio.Task[None]] = {}
         self._learning = ThreadPoolExecutor(1, "learning")
         self._summing = ThreadPoolExecutor(SUMMING_THREADS, "summing")
@@ -211,15 +211,17 @@ class LoopHands:
         learns = isinstance(action.job, (Train, Evaluate))
         pool = self._learning if learns else self._summing
         ticket = action.ticket
-        future = self._loop.run_in_executor(pool, self._do, action.job)
-        self._jobs[ticket] = future
+        # The pool's own future: one of the loop is taken from the queue a turn of the loop later.
+        queued = self._jobs[ticket] = pool.submit(self._do, action.job)
+        future = asyncio.wrap_future(queued, loop=self._loop)
         future.add_done_callback(lambda done: self._job_ended(ticket, done))
 
     def _job_ended(self, ticket: Ticket, done: "asyncio.Future[Record]") -> None:
         if done.cancelled():
             return
-        self._jobs.pop(ticket, None)
         error = done.exception()
+        if self._jobs.pop(ticket, None) is None:
+            return  # It ran already when it was cancelled.
         result = done.result() if error is None else WorkFailed(_one_line(error))
         self._told.on_work_ended(ticket, result)
 

@@ -308,11 +308,12 @@ def test_learning_is_done_one_by_one_and_sums_beside_it() -> None:
 
 
 def test_a_job_that_was_cancelled_is_not_begun_and_not_told_of() -> None:
-    may_end = threading.Event()
+    may_end, has_begun = threading.Event(), threading.Semaphore(0)
     begun: list[Job] = []
 
     def work(job: Job) -> Record:
         begun.append(job)
+        has_begun.release()
         may_end.wait()
         return Evaluated({})
 
@@ -320,12 +321,13 @@ def test_a_job_that_was_cancelled_is_not_begun_and_not_told_of() -> None:
         try:
             for ticket in (1, 2, 3):
                 desk.hands.work(Work(ticket, Evaluate(ticket, VECTOR)))
-            await until(lambda: len(begun) == 1)
+            has_begun.acquire()
             for ticket in (1, 2):  # The first is under way, the second waits for the thread.
                 desk.hands.cancel_work(ticket)
             assert desk.hands.job_count == 1
         finally:
             may_end.set()
+        has_begun.acquire()  # The next one begins before the loop has turned.
         await until(lambda: ("work", 3, Evaluated({})) in desk.told)
         assert desk.told == [("work", 3, Evaluated({}))]
         assert [it.round for it in begun if isinstance(it, Evaluate)] == [1, 3]
