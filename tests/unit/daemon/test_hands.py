@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from driving import MemoryJournal, Notes, run, until
+from driving import DEADLINE_S, MemoryJournal, Notes, run, until
 from scripted import IDS
 
 from p2pfl.daemon.hands import SUMMING_THREADS, LoopHands
@@ -321,13 +321,14 @@ def test_a_job_that_was_cancelled_is_not_begun_and_not_told_of() -> None:
         try:
             for ticket in (1, 2, 3):
                 desk.hands.work(Work(ticket, Evaluate(ticket, VECTOR)))
-            has_begun.acquire()
+            assert has_begun.acquire(timeout=DEADLINE_S)
             for ticket in (1, 2):  # The first is under way, the second waits for the thread.
                 desk.hands.cancel_work(ticket)
             assert desk.hands.job_count == 1
         finally:
             may_end.set()
-        has_begun.acquire()  # The next one begins before the loop has turned.
+        # The next one begins before the loop has turned.
+        assert has_begun.acquire(timeout=DEADLINE_S)
         await until(lambda: ("work", 3, Evaluated({})) in desk.told)
         assert desk.told == [("work", 3, Evaluated({}))]
         assert [it.round for it in begun if isinstance(it, Evaluate)] == [1, 3]
