@@ -3,6 +3,7 @@
 from msgspec import field
 
 from p2pfl_gossip.actions import Event, Vector
+from p2pfl_gossip.own_state import NOTHING, Arrays
 
 
 class OpeningWaits(Event, frozen=True):
@@ -75,6 +76,7 @@ class RoundEnded(Event, frozen=True):
         complete: every part of the model was averaged over at least one other peer's, or
             nobody else was expected. A round that is not complete counts as lost in part.
         without_update: partners that said that their training of the round gave nothing.
+        own_state: what the peer keeps of its own beside `vector`; for measuring only, never logged.
     """
 
     round: int
@@ -83,6 +85,7 @@ class RoundEnded(Event, frozen=True):
     contributors: int
     complete: bool
     without_update: tuple[str, ...] = ()
+    own_state: Arrays = NOTHING
 
 
 class RoundLost(Event, frozen=True):

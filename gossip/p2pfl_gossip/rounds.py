@@ -215,6 +215,7 @@ class Rounds:
             outcome.contributors,
             outcome.complete,
             tuple(self._roster.peers[partner] for partner in silent),
+            self._own.arrays,
         )
         actions = [Report(ended), *self._keep_model()]
         return actions + self._evaluations.evaluate(round_, vector)

@@ -47,8 +47,8 @@ def make_baseline(path: Path, *, as_json: bool) -> None:
             def tell(done: int) -> None:
                 shown.update(f"trains alone: round {done} of {roster.rounds}")
 
-            vector = train_baseline(learner, place, roster.rounds, tell)
-        made = Baseline(vector, roster.rounds)
+            model = train_baseline(learner, place, roster.rounds, tell)
+        made = Baseline(model, roster.rounds)
         write_baseline(folder.baseline, learner, made)
     local = gain_of(learner, place, None, made).local
     rows = learner.sample_count(place), learner.test_count(place)

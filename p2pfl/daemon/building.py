@@ -13,9 +13,10 @@ from p2pfl.group.roster_charter import founding_epoch
 from p2pfl.group.roster_file import RosterFile, group_id
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import Learner, make_learner
+from p2pfl.learner.peer_models import PeerModel
 from p2pfl.store.keys import PeerKeys
 from p2pfl_crypto.identity import Identity
-from p2pfl_gossip.actions import Job, Vector
+from p2pfl_gossip.actions import Job
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.learning import Evaluate, Train, WorkFailed
 from p2pfl_gossip.ledger.charter import Epoch
@@ -246,7 +247,9 @@ def _timed(learner: Learner, place: int, job: Train) -> Record:
 
 
 def make_work(
-    learner: Learner, place: int, note: Callable[[int, Vector], None] = lambda _round, _vector: None
+    learner: Learner,
+    place: int,
+    note: Callable[[int, PeerModel], None] = lambda _round, _model: None,
 ) -> Callable[[Job], Record]:
     """Return what does the jobs of a peer.
 
@@ -260,7 +263,7 @@ def make_work(
         if isinstance(job, Train) and learner.fits_to_seconds:
             return _timed(learner, place, job)
         if isinstance(job, Evaluate):
-            note(job.round, job.vector)
+            note(job.round, PeerModel(job.vector, job.own))
         if isinstance(job, (Train, Evaluate)):
             return _learned(learner, place, job)
         return perform(job)

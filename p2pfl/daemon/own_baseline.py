@@ -3,7 +3,8 @@
 The latter is made on demand (`p2pfl peer baseline`), by the group's settings and for as many
 rounds, on the peer's own rows; it stays in the peer's folder, and nobody else learns of it.
 
-    DIR/baseline.safetensors   the model, one tensor "vector"; its metadata say of which task
+    DIR/baseline.safetensors   the model, a tensor "vector", and what it keeps of its own,
+                               tensors "own/..."; its metadata say of which task
 """
 
 import threading
@@ -18,24 +19,27 @@ from safetensors.numpy import save_file
 from p2pfl.daemon.errors import ServiceError
 from p2pfl.learner.gains import Gain, measure_gains
 from p2pfl.learner.learner import Learner
+from p2pfl.learner.peer_models import PeerModel
 from p2pfl.store.files import PRIVATE
-from p2pfl_gossip.actions import Vector
-from p2pfl_gossip.learning import Train, Trained
+from p2pfl_gossip.learning import Trained
 
 SEED = 1
 """Of the draws behind intervals: any would do, and the same interval is told each time."""
+
+OWN = "own/"
+"""Before the names of what a baseline keeps of its own."""
 
 
 class Baseline(NamedTuple):
     """A model trained alone, and for how many rounds."""
 
-    vector: Vector
+    model: PeerModel
     rounds: int
 
 
 def train_baseline(
     learner: Learner, place: int, rounds: int, tell: Callable[[int], None]
-) -> Vector:
+) -> PeerModel:
     """Train a peer's model on its own rows alone, with the group's settings.
 
     Args:
@@ -47,19 +51,18 @@ def train_baseline(
     Raises:
         ServiceError: no round gave a usable model.
     """
-    vector, failure, done = learner.initial_vector(), "", 0
+    model, failure, done = PeerModel(learner.initial_vector()), "", 0
     for round_number in range(rounds):
-        (result,) = learner.run(
-            [(place, Train(round_number, vector, f"{place}/baseline/train/{round_number}"))]
-        )
+        job = model.train(round_number, f"{place}/baseline/train/{round_number}")
+        (result,) = learner.run([(place, job)])
         if isinstance(result, Trained):
-            vector, done = result.vector, done + 1
+            model, done = PeerModel(result.vector, result.own), done + 1
         else:
             failure = getattr(result, "reason", "")
         tell(round_number + 1)
     if not done:
         raise ServiceError(f"training alone gave no usable model: {failure}")
-    return vector
+    return model
 
 
 def write_baseline(path: Path, learner: Learner, baseline: Baseline) -> None:
@@ -72,7 +75,10 @@ def write_baseline(path: Path, learner: Learner, baseline: Baseline) -> None:
     about = {"task": learner.description.digest.hex(), "rounds": str(baseline.rounds)}
     try:
         partial.touch(mode=PRIVATE)
-        save_file({"vector": np.ascontiguousarray(baseline.vector)}, partial, metadata=about)
+        tensors = {"vector": baseline.model.vector}
+        tensors |= {f"{OWN}{name}": it for name, it in baseline.model.own.items()}
+        arrays = {name: np.asarray(it, order="C") for name, it in tensors.items()}
+        save_file(arrays, partial, metadata=about)
         partial.chmod(PRIVATE)
         partial.rename(path)
     except (OSError, SafetensorError) as error:
@@ -92,14 +98,19 @@ def read_baseline(path: Path, learner: Learner) -> Baseline | None:
             about = file.metadata() or {}
             if about.get("task") != learner.description.digest.hex():
                 return None
-            vector: Vector = file.get_tensor("vector")
+            vector = file.get_tensor("vector")
+            own = {
+                name.removeprefix(OWN): file.get_tensor(name)
+                for name in file.keys()  # noqa: SIM118
+                if name.startswith(OWN)
+            }
             rounds = int(about["rounds"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         told = " ".join(str(error).split())
         raise ServiceError(f"{path} is broken ({told}): remove it, and train it again") from None
     if vector.shape != (learner.vector_length,):
         raise ServiceError(f"{path} is broken (another length): remove it, and train it again")
-    return Baseline(vector, rounds)
+    return Baseline(PeerModel(vector, own), rounds)
 
 
 class OwnGain:
@@ -110,13 +121,13 @@ class OwnGain:
 
     def __init__(self, learner: Learner, place: int, path: Path) -> None:
         self._learner, self._place, self._path = learner, place, path
-        self._joint: tuple[int, Vector] | None = None
+        self._joint: tuple[int, PeerModel] | None = None
         self._known: tuple[object, dict[str, Any]] | None = None
         self._lock = threading.Lock()
 
-    def note(self, round_number: int, vector: Vector) -> None:
+    def note(self, round_number: int, model: PeerModel) -> None:
         """Take the joint model that was evaluated last."""
-        self._joint = (round_number, vector)
+        self._joint = (round_number, model)
 
     def status(self) -> dict[str, Any]:
         """Return what `p2pfl peer status` shows of own test rows.
@@ -133,7 +144,7 @@ class OwnGain:
                 self._known = (key, self._measure(joint))
             return dict(self._known[1])
 
-    def _measure(self, joint: tuple[int, Vector] | None) -> dict[str, Any]:
+    def _measure(self, joint: tuple[int, PeerModel] | None) -> dict[str, Any]:
         learner, place, problem = self._learner, self._place, ""
         baseline: Baseline | None = None
         try:
@@ -162,7 +173,7 @@ class OwnGain:
 
 
 def gain_of(
-    learner: Learner, place: int, joint: tuple[int, Vector] | None, baseline: Baseline | None
+    learner: Learner, place: int, joint: tuple[int, PeerModel] | None, baseline: Baseline | None
 ) -> Gain:
     """Hold a joint model against a baseline on the peer's own test rows."""
     (gain,) = measure_gains(
@@ -171,7 +182,7 @@ def gain_of(
         0 if joint is None else joint[0],
         seed=SEED,
         joint=[None if joint is None else joint[1]],
-        local=[None if baseline is None else baseline.vector],
+        local=[None if baseline is None else baseline.model],
         pooled=None,
     )
     return gain

@@ -52,6 +52,8 @@ def recorder(folder: Path, sent: Callable[[], Sent]) -> Callable[[Event], None]:
     def record(event: Event) -> None:
         if isinstance(event, events.RoundEnded):
             np.save(_model(folder, event.round), event.vector)
+            own_state: dict[str, Any] = dict(event.own_state)
+            np.savez(_own_state(folder, event.round), **own_state)
         line = {
             "monotonic_s": time.monotonic(),
             "event": type(event).__name__,
@@ -91,12 +93,15 @@ class Recording:
         }
         if kind is events.RoundEnded:
             fields["vector"] = np.load(_model(self._folder, fields["round"]))
+            with np.load(_own_state(self._folder, fields["round"])) as own_state:
+                fields["own_state"] = dict(own_state)
         return Recorded(line["monotonic_s"], kind(**fields), Sent(**line["sent"]))
 
 
 def fields_of(event: Event) -> dict[str, Any]:
     """Return an event's fields by name, as JSON has them: bytes in hexadecimal, and no model."""
-    fields = {name: getattr(event, name) for name in event.__struct_fields__ if name != "vector"}
+    named = [name for name in event.__struct_fields__ if name not in ("vector", "own_state")]
+    fields = {name: getattr(event, name) for name in named}
     return {
         name: value.hex() if isinstance(value, bytes) else value for name, value in fields.items()
     }
@@ -104,3 +109,7 @@ def fields_of(event: Event) -> dict[str, Any]:
 
 def _model(folder: Path, round_: int) -> Path:
     return folder / MODELS / f"{round_}.npy"
+
+
+def _own_state(folder: Path, round_: int) -> Path:
+    return folder / MODELS / f"{round_}.npz"

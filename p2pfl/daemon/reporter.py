@@ -216,7 +216,7 @@ class Reporter:
             case events.RoundEnded():
                 silent = tuple(self._names.get(PeerId(it), it) for it in event.without_update)
                 figures = event.vector, event.expected, event.contributors, event.complete
-                return events.RoundEnded(event.round, *figures, silent)
+                return events.RoundEnded(event.round, *figures, silent, event.own_state)
             case events.MemberBlamed():
                 member = self._names.get(PeerId(event.member), event.member)
                 return events.MemberBlamed(event.round, event.session, member, event.fault)

@@ -13,9 +13,8 @@ import numpy.typing as npt
 from p2pfl.learner.engines.base import NotMeasurable
 from p2pfl.learner.learner import Learner, OwnReadings
 from p2pfl.learner.metrics import Float64s, PrimaryMetric
+from p2pfl.learner.peer_models import PeerModel
 from p2pfl.learner.streams import Integers, integers_below, raw_draws
-from p2pfl_gossip.actions import Vector
-from p2pfl_gossip.learning import Evaluate
 
 DRAWS = 1000
 """Of the rows, for a figure that is a mean over rows: the ends of an interval are then off by a
@@ -59,9 +58,9 @@ def measure_gains(
     round_number: int,
     *,
     seed: int,
-    joint: Sequence[Vector | None],
-    local: Sequence[Vector | None],
-    pooled: tuple[Learner, Vector] | None,
+    joint: Sequence[PeerModel | None],
+    local: Sequence[PeerModel | None],
+    pooled: tuple[Learner, PeerModel] | None,
 ) -> list[Gain]:
     """Hold each peer's models against each other on its own test rows.
 
@@ -70,7 +69,7 @@ def measure_gains(
         peers: indices.
         round_number: after which the models are, for people.
         seed: of the draws of rows.
-        joint: each peer's model made together; None where it has none.
+        joint: each peer's model made together, with its own state; None where it has none.
         local: each peer's own model; None where there is none.
         pooled: the learner of all rows, and its model; None where there is none.
     """
@@ -99,7 +98,7 @@ class _Reading(NamedTuple):
 
 
 def _read(
-    learner: Learner, peers: Sequence[int], models: Sequence[Vector | None], round_number: int
+    learner: Learner, peers: Sequence[int], models: Sequence[PeerModel | None], round_number: int
 ) -> list[_Reading | None]:
     """Run those models that there are, on rows of those peers that have any."""
     there = [
@@ -107,7 +106,7 @@ def _read(
         for place, (peer, model) in enumerate(zip(peers, models, strict=True))
         if model is not None and learner.test_count(peer)
     ]
-    done = learner.read([(peer, Evaluate(round_number, model)) for _, peer, model in there])
+    done = learner.read([(peer, model.evaluate(round_number)) for _, peer, model in there])
     found: list[_Reading | None] = [None] * len(peers)
     for (place, peer, _), readings in zip(there, done, strict=True):
         found[place] = _Reading(readings, learner.test_count(peer))

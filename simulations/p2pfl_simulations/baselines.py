@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from p2pfl.learner.learner import Learner
-from p2pfl_gossip.actions import Vector
-from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
+from p2pfl.learner.peer_models import PeerModel
+from p2pfl_gossip.learning import Evaluated, Trained, WorkFailed
 from p2pfl_simulations.batch import BATCH_JOBS
 from p2pfl_simulations.results.kept import Kept, mean_of
 from p2pfl_simulations.results.run import RoundRow
@@ -22,7 +22,7 @@ def local_only(
     peers: frozenset[int],
     rows: dict[int, RoundRow],
     tell: Tell,
-) -> dict[int, Vector]:
+) -> dict[int, PeerModel]:
     """Train evaluated peers alone, with the same steps; fill the rows' ``*_local_*``.
 
     Returns:
@@ -30,16 +30,16 @@ def local_only(
     """
     order, primary = sorted(peers), learner.primary
     kept = {peer: Kept(primary) for peer in order}
-    for round_, vectors in _train_alone(scenario, learner, order, rows, "local only", tell):
+    for round_, models in _train_alone(scenario, learner, order, rows, "local only", tell):
         row = rows[round_]
-        found = learner.evaluate([(peer, Evaluate(round_, vectors[peer])) for peer in order])
+        found = learner.evaluate([(peer, models[peer].evaluate(round_)) for peer in order])
         own, common = _figures(found, primary.name, "own"), _figures(found, primary.name, "metrics")
         row.own_local_mean, row.own_local_worst = mean_of(own), primary.worst(own)
         row.common_local_mean, row.common_local_worst = mean_of(common), primary.worst(common)
         validation = _figures(found, primary.name, "validation")
         for peer, figure in zip(order, validation, strict=True):
-            kept[peer].offer(vectors[peer], float(figure))
-    return {peer: it.vector for peer, it in kept.items() if it.vector is not None}
+            kept[peer].offer(models[peer], float(figure))
+    return {peer: it.model for peer, it in kept.items() if it.model is not None}
 
 
 def pooled(
@@ -48,7 +48,7 @@ def pooled(
     peers: frozenset[int],
     rows: dict[int, RoundRow],
     tell: Tell,
-) -> Vector | None:
+) -> PeerModel | None:
     """Train one model on all data, as `Learner.pooled` says; fill the rows' ``*_pooled*``.
 
     Args:
@@ -62,16 +62,16 @@ def pooled(
         the model that counts.
     """
     primary, kept, order = learner.primary, Kept(learner.primary), sorted(peers)
-    for round_, vectors in _train_alone(scenario, learner, [0], rows, "pooled", tell):
-        row, vector = rows[round_], vectors[0]
-        jobs = [(peer, Evaluate(round_, vector)) for peer in order]
+    for round_, models in _train_alone(scenario, learner, [0], rows, "pooled", tell):
+        row, model = rows[round_], models[0]
+        jobs = [(peer, model.evaluate(round_)) for peer in order]
         found = learner.evaluate(jobs, with_common=False)
         row.own_pooled_mean = mean_of(_figures(found, primary.name, "own"))
-        kept.offer(vector, mean_of(_figures(found, primary.name, "validation")))
+        kept.offer(model, mean_of(_figures(found, primary.name, "validation")))
         if learner.has_common:
-            common = _figures(learner.evaluate([(0, Evaluate(round_, vector))]), primary.name)
+            common = _figures(learner.evaluate([(0, model.evaluate(round_))]), primary.name)
             row.common_pooled = float(common[0])
-    return kept.vector
+    return kept.model
 
 
 def _figures(
@@ -93,20 +93,20 @@ def _train_alone(
     rows: dict[int, RoundRow],
     stage: str,
     tell: Tell,
-) -> Iterator[tuple[int, dict[int, Vector]]]:
+) -> Iterator[tuple[int, dict[int, PeerModel]]]:
     """Train peers without any exchange; yield their models after each evaluated round."""
-    vectors: dict[int, Vector] = dict.fromkeys(peers, learner.initial_vector())
+    models = dict.fromkeys(peers, PeerModel(learner.initial_vector()))
     for round_ in range(scenario.rounds):
         tell(stage, round_)
         for start in range(0, len(peers), BATCH_JOBS):
             batch = peers[start : start + BATCH_JOBS]
             jobs = [
-                (peer, Train(round_, vectors[peer], f"{scenario.seed}/{peer}/1/train/{round_}"))
+                (peer, models[peer].train(round_, f"{scenario.seed}/{peer}/1/train/{round_}"))
                 for peer in batch
             ]
             for peer, result in zip(batch, learner.run(jobs), strict=True):
                 if isinstance(result, Trained):  # Else it keeps its model, as a peer does.
-                    vectors[peer] = result.vector
+                    models[peer] = PeerModel(result.vector, result.own)
         is_evaluated = (round_ + 1) % scenario.evaluation.every == 0
         if round_ in rows and (is_evaluated or round_ + 1 == scenario.rounds):
-            yield round_, vectors
+            yield round_, models

@@ -7,7 +7,7 @@ import numpy as np
 
 from p2pfl.learner.gains import Mean, mean_gain, mean_pooled_gain, measure_gains
 from p2pfl.learner.learner import Learner
-from p2pfl_gossip.actions import Vector
+from p2pfl.learner.peer_models import PeerModel
 from p2pfl_simulations.results.run import GainRow, MeanGain
 from p2pfl_simulations.scenario import Scenario
 
@@ -33,9 +33,9 @@ def take_gains(
     scenario: Scenario,
     learner: Learner,
     *,
-    joint: Mapping[int, Vector],
-    local: Mapping[int, Vector],
-    pooled: tuple[Learner, Vector] | None,
+    joint: Mapping[int, PeerModel],
+    local: Mapping[int, PeerModel],
+    pooled: tuple[Learner, PeerModel] | None,
 ) -> Gains:
     """Measure each peer's models on its own test rows.
 

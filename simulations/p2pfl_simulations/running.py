@@ -12,6 +12,7 @@ import numpy as np
 from p2pfl.group.averaging import clip_of
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.metrics import PrimaryMetric
+from p2pfl.learner.peer_models import PeerModel
 from p2pfl_gossip.actions import Machine, Vector
 from p2pfl_gossip.learning import Evaluate, Evaluated
 from p2pfl_gossip.ledger.jobs import perform
@@ -128,7 +129,7 @@ def add_baselines(
     scenario: Scenario,
     learner: Learner,
     result: Run,
-    joint: Mapping[int, Vector],
+    joint: Mapping[int, PeerModel],
     tell: OnProgress,
 ) -> tuple[str, ...]:
     """Run the baselines that the scenario wants, into a run's rounds, and take the peers' gains.
@@ -139,8 +140,8 @@ def add_baselines(
     rows = {row.round: row for row in result.rounds}
     told = _teller(scenario, learner.primary, tell)
     left, peers = list(scenario.evaluation.baselines), evaluated_peers(scenario)
-    alone: Mapping[int, Vector] = {}
-    of_all: tuple[Learner, Vector] | None = None
+    alone: Mapping[int, PeerModel] = {}
+    of_all: tuple[Learner, PeerModel] | None = None
     try:
         if "local" in left:
             alone = local_only(scenario, learner, peers, rows, told)

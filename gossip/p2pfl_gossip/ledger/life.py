@@ -142,6 +142,7 @@ class Life:
             course,
         )
         self._settings, self._closed = settings, closed
+        self._own = own
         self._evaluations = Evaluations(settings, own, seat.desk.sub(self._finish_after))
         self._starting: Starting | None = None
         self.is_finished = False
@@ -297,7 +298,11 @@ class Life:
             if entry.height > height_before + 1:
                 seat.report(events.CaughtUp(height_before, entry.height - 1))
             round_, size = entry.height - 1, seat.epoch.size
-            seat.report(events.RoundEnded(round_, vector, size, len(members), complete=True))
+            seat.report(
+                events.RoundEnded(
+                    round_, vector, size, len(members), complete=True, own_state=self._own.arrays
+                )
+            )
             seat.actions += self._evaluations.evaluate(round_, vector)
         self.parts.course.on_raised(step)
         self.progress()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from p2pfl.group.averaging import clip_of
 from p2pfl.learner.learner import Learner, make_learner
+from p2pfl.learner.peer_models import PeerModel
 from p2pfl_gossip.actions import Event, Vector
 from p2pfl_gossip.events import RoundEnded, RoundStarted
 from p2pfl_gossip.learning import Evaluate
@@ -202,7 +203,7 @@ class _Launch:
             ledger=None if history is None else write_record(history),
         )
 
-    def models(self) -> dict[int, Vector]:
+    def models(self) -> dict[int, PeerModel]:
         """Return the model that counts of each evaluated peer."""
         return self._recorder.models()
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from p2pfl.learner.metrics import PrimaryMetric
-from p2pfl_gossip.actions import Vector
+from p2pfl.learner.peer_models import PeerModel
 
 
 @dataclass(slots=True)
@@ -14,16 +14,16 @@ class Kept:
     """The model that counts, of those that came: the best on validation rows, else the last."""
 
     primary: PrimaryMetric
-    vector: Vector | None = None
+    model: PeerModel | None = None
     best: float | None = None
 
-    def offer(self, vector: Vector, validation: float | None) -> None:
+    def offer(self, model: PeerModel, validation: float | None) -> None:
         """Take a model if it is the one that counts from now on."""
         if validation is None or np.isnan(validation):
             if self.best is None:
-                self.vector = vector
+                self.model = model
         elif self.best is None or self.primary.gain(validation, self.best) > 0:
-            self.vector, self.best = vector, validation
+            self.model, self.best = model, validation
 
 
 def mean_of(figures: npt.NDArray[np.float64]) -> float:

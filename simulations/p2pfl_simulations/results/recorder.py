@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from p2pfl.learner.metrics import PrimaryMetric
+from p2pfl.learner.peer_models import PeerModel
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event, Vector
 from p2pfl_simulations.results.kept import Kept, mean_of
@@ -99,7 +100,7 @@ class Recorder:
         self._on_progress = on_progress
         self._rounds: dict[int, _Round] = {}
         self._host_round = [0] * scenario.peers
-        self._ended: dict[tuple[int, int], tuple[float, int, int, int, Vector]] = {}
+        self._ended: dict[tuple[int, int], tuple[float, int, int, int, PeerModel]] = {}
         self._kept: dict[int, Kept] = {}
         self._world: Testbed
 
@@ -192,10 +193,10 @@ class Recorder:
             self._take_figures(state)
         return [self._rounds[round_].row for round_ in sorted(self._rounds)]
 
-    def models(self) -> dict[int, Vector]:
+    def models(self) -> dict[int, PeerModel]:
         """Return the model that counts of each peer that was evaluated, as `Kept` says."""
-        found = {peer: kept.vector for peer, kept in sorted(self._kept.items())}
-        return {peer: vector for peer, vector in found.items() if vector is not None}
+        found = {peer: kept.model for peer, kept in sorted(self._kept.items())}
+        return {peer: model for peer, model in found.items() if model is not None}
 
     def _take_figures(self, state: _Round) -> None:
         """Take mean and worst of the figures that have come."""
@@ -237,7 +238,7 @@ class Recorder:
                 event.contributors,
                 event.expected,
                 host.bytes_sent,
-                event.vector,
+                PeerModel(event.vector, event.own_state),
             )
         if row.ended == (self._count + 1) // 2:
             settled = self._rounds.get(event.round - SETTLED_ROUNDS)
@@ -256,9 +257,9 @@ class Recorder:
             state.own.append(event.own.get(name, np.nan))
         if event.metrics:
             state.common.append(event.metrics.get(name, np.nan))
-        virtual_s, contributors, expected, bytes_sent, vector = ended
+        virtual_s, contributors, expected, bytes_sent, model = ended
         kept = self._kept.setdefault(host.index, Kept(self._primary))
-        kept.offer(vector, event.validation.get(name))
+        kept.offer(model, event.validation.get(name))
         self.peers.append(
             PeerRow(
                 event.round,

@@ -15,6 +15,7 @@ from p2pfl.daemon.own_baseline import (
     write_baseline,
 )
 from p2pfl.learner.learner import Learner, make_learner
+from p2pfl.learner.peer_models import PeerModel
 from p2pfl.learner.settings import LearningSettings
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
 
@@ -44,12 +45,12 @@ def test_the_joint_model_is_held_against_the_one_trained_alone(tmp_path: Path) -
         learner.sample_count(5),
         learner.test_count(5),
     )
-    vector = train_baseline(learner, 5, ROUNDS, told.append)
+    trained = train_baseline(learner, 5, ROUNDS, told.append)
     assert told == [1, 2, 3]
-    write_baseline(path, learner, Baseline(vector, ROUNDS))
+    write_baseline(path, learner, Baseline(trained, ROUNDS))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     joint = learner.initial_vector()
-    gain.note(7, joint)
+    gain.note(7, PeerModel(joint))
     status = gain.status()
     assert status["primary"] == {
         "name": "accuracy",
@@ -57,14 +58,14 @@ def test_the_joint_model_is_held_against_the_one_trained_alone(tmp_path: Path) -
         "is_share": True,
     }
     assert status["joint"] == figure(learner, 5, joint)
-    assert status["local"] == figure(learner, 5, vector) > status["joint"]
+    assert status["local"] == figure(learner, 5, trained.vector) > status["joint"]
     assert status["gain"] == pytest.approx(status["joint"] - status["local"])
     assert status["low"] < status["gain"] < status["high"] < 0
     assert (status["round"], status["baseline_rounds"], status["problem"]) == (7, ROUNDS, "")
     # A newer model, or a newer baseline, is held against the other anew.
-    gain.note(8, vector)
+    gain.note(8, trained)
     assert gain.status()["gain"] == 0
-    write_baseline(path, learner, Baseline(joint, 1))
+    write_baseline(path, learner, Baseline(PeerModel(joint), 1))
     assert gain.status()["gain"] == pytest.approx(-status["gain"])
 
 
@@ -77,17 +78,17 @@ def test_it_is_trained_by_the_groups_settings_on_own_rows() -> None:
         assert isinstance(result, Trained)
         vector = result.vector
     trained = train_baseline(learner, 4, ROUNDS, lambda _: None)
-    assert trained.tobytes() == vector.tobytes()
+    assert trained.vector.tobytes() == vector.tobytes()
 
 
 def test_a_baseline_of_another_task_is_none_and_a_broken_one_is_told(tmp_path: Path) -> None:
     learner, path = learner_of(), tmp_path / "baseline.safetensors"
     assert read_baseline(path, learner) is None
-    write_baseline(path, learner, Baseline(learner.initial_vector(), 1))
+    write_baseline(path, learner, Baseline(PeerModel(learner.initial_vector()), 1))
     found = read_baseline(path, learner)
     assert found is not None
     assert found.rounds == 1
-    assert found.vector.tobytes() == learner.initial_vector().tobytes()
+    assert found.model.vector.tobytes() == learner.initial_vector().tobytes()
     assert read_baseline(path, learner_of(hidden=[5])) is None
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(ServiceError, match=r"baseline.safetensors is broken .*train it again"):

@@ -15,6 +15,7 @@ from p2pfl.learner.gains import (
 )
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.metrics import PrimaryMetric
+from p2pfl.learner.peer_models import PeerModel
 from p2pfl.learner.settings import LearningSettings
 from p2pfl_gossip.learning import Evaluate, Evaluated
 
@@ -56,7 +57,7 @@ def learner_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore
 
 
 def gains_of(learner: Learner, joint: list[float], local: list[float]) -> list[Gain]:
-    models = [np.array(it, np.float32) for it in (joint, local)]
+    models = [PeerModel(np.array(it, np.float32)) for it in (joint, local)]
     return measure_gains(
         learner,
         [0, 1],

@@ -71,6 +71,6 @@ def test_mean_worst_and_distance_are_each_what_they_are_called() -> None:
         assert [peer.common["loss"] for peer in recorder.peers] == [7.0] * 3
         assert [peer.own[primary.name] for peer in recorder.peers] == [0.5, 0.6, 0.9]
         assert [peer.validation for peer in recorder.peers] == [{primary.name: 0.1}] * 3
-        assert {peer: it.tolist() for peer, it in recorder.models().items()} == {
+        assert {peer: it.vector.tolist() for peer, it in recorder.models().items()} == {
             peer: it.tolist() for peer, it in enumerate(models)
         }
