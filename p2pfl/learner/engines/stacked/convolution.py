@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from p2pfl.learner.engines.stacked.program import NotStackable, Program, Saved, Value
+from p2pfl.learner.engines.stacked.program import NotStackable, Program, Saved, Value, tensor_name
 from p2pfl.learner.engines.stacked.step import Step, product
 
 PATCHES_MAX = 2**18
@@ -161,7 +161,10 @@ def read_convolution(program: Program, name: str, module: nn.Conv2d, value: Valu
     if len(value.shape) != 3 or value.shape[0] != module.in_channels:
         raise NotStackable(f"a convolution on rows of {list(value.shape)}")
     size = output_size(value.shape[1:], kernel, stride, padding)
-    weight, bias = f"{name}.weight", f"{name}.bias" if module.bias is not None else None
+    weight, bias = (
+        tensor_name(name, "weight"),
+        tensor_name(name, "bias") if module.bias is not None else None,
+    )
     return program.add(
         Convolution(weight, bias, kernel=kernel, stride=stride, padding=padding),
         program.turned(value, last=True),

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from p2pfl.learner.engines.stacked.program import NotStackable, Program, Saved, Value
+from p2pfl.learner.engines.stacked.program import NotStackable, Program, Saved, Value, tensor_name
 from p2pfl.learner.engines.stacked.step import Step
 
 
@@ -49,7 +49,7 @@ def read_embedding(program: Program, name: str, module: nn.Embedding, value: Val
         raise NotStackable("an embedding with max_norm, scale_grad_by_freq or sparse gradients")
     if value.number != 0:
         raise NotStackable("an embedding of something else than the batch")
-    weight = f"{name}.weight"
+    weight = tensor_name(name, "weight")
     return program.add(
         Embedding(weight, module.padding_idx),
         value,

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from p2pfl.learner.engines.stacked.program import NotStackable, Program, Saved, Value
+from p2pfl.learner.engines.stacked.program import NotStackable, Program, Saved, Value, tensor_name
 from p2pfl.learner.engines.stacked.step import Step, product
 
 
@@ -100,6 +100,6 @@ def add_linear(
 
 def read_linear(program: Program, name: str, module: nn.Linear, value: Value) -> Value:
     """Read an `nn.Linear`."""
-    bias = None if module.bias is None else f"{name}.bias"
+    bias = None if module.bias is None else tensor_name(name, "bias")
     widths = (module.in_features, module.out_features)
-    return add_linear(program, f"{name}.weight", bias, widths, value, is_transposed=True)
+    return add_linear(program, tensor_name(name, "weight"), bias, widths, value, is_transposed=True)

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from p2pfl.learner.engines.stacked.program import NotStackable, Program, Saved, Value
+from p2pfl.learner.engines.stacked.program import NotStackable, Program, Saved, Value, tensor_name
 from p2pfl.learner.engines.stacked.step import Step, product
 
 
@@ -218,8 +218,8 @@ def read_layer_norm(program: Program, name: str, module: nn.LayerNorm, value: Va
 
 
 def _affine(name: str, module: nn.Module) -> tuple[str | None, str | None, tuple[str, ...]]:
-    weight = f"{name}.weight" if getattr(module, "weight", None) is not None else None
-    bias = f"{name}.bias" if getattr(module, "bias", None) is not None else None
+    weight = tensor_name(name, "weight") if getattr(module, "weight", None) is not None else None
+    bias = tensor_name(name, "bias") if getattr(module, "bias", None) is not None else None
     return weight, bias, tuple(part for part in (weight, bias) if part is not None)
 
 

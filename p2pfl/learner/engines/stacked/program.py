@@ -12,6 +12,11 @@ Saved = Any
 """What a layer keeps from the way forward for the way back."""
 
 
+def tensor_name(module: str, part: str) -> str:
+    """Name a tensor of a module; a model that is one layer by itself has no name."""
+    return f"{module}.{part}" if module else part
+
+
 class Layer(Protocol):
     """One operation on stacked values. It keeps nothing itself: threads share it."""
 
