@@ -10,13 +10,15 @@ ASCII escaped, absent values left out, numbers as Python writes them (the shorte
 reads back the same). It holds
 
     format, nonce, rounds, seed, draw_seed if there is one,
-    learning, averaging: with every default spelt out,
+    learning, averaging: with every default spelt out; of learning all but its device,
     members: [{"peer_id": ..., "commitment": ... if there is one}, ...] in order of admission.
 
-Description, addresses and how often a peer evaluates or keeps its model are not in it: they may
-change, or differ, without another group. Nor are members' names, but in a group that keeps a
-ledger (averaging.algorithm = "group"): its charter names the members and how much each counts. A
-member's form there is {"peer_id", "name", "rows" if there are any}.
+Description, addresses, the device that models train on and how often a peer evaluates or keeps its
+model are not in it: they may change, or differ, without another group. A learning.dtype is in it,
+as every rule of training is: products in bfloat16 make updates that differ in the third digit.
+Members' names are not in it, but in a group that keeps a ledger (averaging.algorithm = "group"):
+its charter names the members and how much each counts. A member's form there is {"peer_id", "name",
+"rows" if there are any}.
 
 The nonce is drawn when the roster is made: the same members who begin anew are another group, whose
 sessions and signatures are none of the first. Identities are authenticated on every link, so a
@@ -257,6 +259,7 @@ def canonical_form(roster: RosterFile) -> bytes:
     """Return what the group id is the hash of."""
     agreed = {"format", "nonce", "rounds", "seed", "draw_seed", "learning", "averaging"}
     form = roster.model_dump(mode="json", exclude_none=True, include=agreed)
+    del form["learning"]["device"]  # Members on CPUs and on accelerators are one group.
     agreed_of_members = {"peer_id", "commitment"}
     if roster.keeps_ledger:
         agreed_of_members = {"peer_id", "name", "rows"}

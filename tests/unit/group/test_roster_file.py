@@ -264,18 +264,18 @@ def test_the_group_id_is_pinned() -> None:
 FORM = (
     b'{"averaging":{"algorithm":"cohorts","assumed_liars":0.1,"clip":8.0,"cohort_size"'
     b':2,"deadline_s":10.0,"grid":false,"masking":"none","weight_max":1000.0,"weights"'
-    b':"equal"},"format":1,"learning":{"device":"cpu","dtype":"float32","held_out":0.2'
-    b',"options":{},"task":"digits","training":{"batch_size":32,"drop_last":false,"kee'
-    b'p_moments":false,"learning_rate":0.1,"local":{"kind":"plain"},"optimiser":{"kind'
-    b'":"sgd","momentum":0.0,"nesterov":false,"weight_decay":0.0},"sampling":"epoch","'
-    b'schedule":{"kind":"constant","warm_up":0}},"validation":0.0},"members":[{"commit'
-    b'ment":"9b7b3d6fa38b138503d605a0f6cf248b68ba144290f1ffc363c2f4f8cb5898df","peer_i'
-    b'd":"12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5"},{"commitment":"9c0e3d'
-    b'6b0ffe50d5ef300594ef1a4378b117c2c55a264543c88401d3387f5bff","peer_id":"12D3KooWJ'
-    b'WoaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq"}],"nonce":"5e5e5e5e5e5e5e5e5e5e5e5e'
-    b'5e5e5e5e","rounds":30,"seed":1}'
+    b':"equal"},"format":1,"learning":{"dtype":"float32","held_out":0.2,"options":{},"'
+    b'task":"digits","training":{"batch_size":32,"drop_last":false,"keep_moments":fals'
+    b'e,"learning_rate":0.1,"local":{"kind":"plain"},"optimiser":{"kind":"sgd","moment'
+    b'um":0.0,"nesterov":false,"weight_decay":0.0},"sampling":"epoch","schedule":{"kin'
+    b'd":"constant","warm_up":0}},"validation":0.0},"members":[{"commitment":"9b7b3d6f'
+    b'a38b138503d605a0f6cf248b68ba144290f1ffc363c2f4f8cb5898df","peer_id":"12D3KooWK99'
+    b'VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5"},{"commitment":"9c0e3d6b0ffe50d5ef300'
+    b'594ef1a4378b117c2c55a264543c88401d3387f5bff","peer_id":"12D3KooWJWoaqZhDaoEFshF7'
+    b'Rh1bpY9ohihFhzcW6d69Lr2NASuq"}],"nonce":"5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e","roun'
+    b'ds":30,"seed":1}'
 )
-GROUP_ID = "433e68894f0a4121092056c9040ef48a6564267f9e68ea80549bcf7ab8f89314"
+GROUP_ID = "b4b4ca6aa69617719d6197df02f666613c525ae3a51709075bd51db7d2a30bec"
 
 
 @pytest.mark.parametrize(
@@ -285,6 +285,7 @@ GROUP_ID = "433e68894f0a4121092056c9040ef48a6564267f9e68ea80549bcf7ab8f89314"
         {"description": "another"},
         {"checkpoint_every": 5},
         {"evaluate_every": 0},
+        {"learning": {"device": "cuda"}},
         {"members": [member_document(0) | {"name": "x"}, member_document(1)]},
         {
             "members": [
@@ -307,6 +308,7 @@ def test_everything_else_makes_another_group() -> None:
         roster_document(2, nonce="5f" * 16),
         roster_document(2, draw_seed=DRAW_SEED),
         roster_document(2, learning={"task": "other"}),
+        roster_document(2, learning={"dtype": "bf16"}),
         roster_document(2, learning={"options": {"hidden": [64]}}),
         roster_document(2, learning={"training": {"learning_rate": 0.2}}),
         roster_document(2, learning={"partition": {"kind": "iid"}}),
