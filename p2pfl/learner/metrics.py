@@ -34,6 +34,17 @@ SHARES = frozenset(
 )
 """Figures in [0, 1] that people read as percentages."""
 
+TITLES = {
+    "auprc": "AUPRC",
+    "auroc": "AUROC",
+    "brier": "Brier score",
+    "c_index": "C-index",
+    "mae": "MAE",
+    "r2": "R²",
+    "rmse": "RMSE",
+}
+"""Figures whose name for people is not their own, with spaces for underscores."""
+
 IGNORED = -100
 """torch's mark of places that cross-entropy leaves out."""
 
@@ -68,9 +79,7 @@ class PrimaryMetric:
     @property
     def title(self) -> str:
         """Its name for people."""
-        short = {"auroc": "AUROC", "auprc": "AUPRC", "c_index": "C-index", "r2": "R²"}
-        upper = {"rmse": "RMSE", "mae": "MAE"}
-        return short.get(self.name) or upper.get(self.name) or self.name.replace("_", " ")
+        return TITLES.get(self.name) or self.name.replace("_", " ")
 
     def gain(self, figure: float, other: float) -> float:
         """Return by how much `figure` is better than `other`: above 0 it is, in any direction."""

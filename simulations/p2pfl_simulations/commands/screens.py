@@ -69,8 +69,7 @@ def show_result(console: Console, run: Run, folder: Path) -> None:
     if summary.common_mean is not None:
         console.print(_common_figures(summary))
     if others := _others(summary):
-        line = Text.assemble(("means, own test rows  ", "dim"), others)
-        console.print(Padding(line, (0, 0, 1, 2)))
+        console.print(Padding(others, (0, 0, 0, 2)))
     console.print(_costs(summary))
     _show_participation(console, run)
     console.print(Padding(Text(claim_sentence(run.scenario), style="dim"), (0, 0, 1, 2)))
@@ -141,10 +140,11 @@ def _show_gains(console: Console, run: Run) -> None:
     order = sorted(known, key=lambda row: (row.gain or 0.0, row.peer))
     shown = order[:LEAST_SHOWN]
     most = order[max(LEAST_SHOWN, len(order) - MOST_SHOWN) :]
-    table = _table()
     unit = " in %" if primary.is_percentage else ""
-    table.add_column(f"who gains, {primary.title}{unit}", overflow="fold")
-    for heading in ("rows", "test", "together", "alone", "pooled", "gain", "95% interval"):
+    # Eight columns: two spaces between them, in place of three, leave room for names in 80.
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
+    table.add_column("peer", overflow="fold", min_width=8)
+    for heading in ("trained", "tested", "together", "alone", "pooled", "gain", "95% interval"):
         table.add_column(heading, justify="right", no_wrap=True)
     styles = {LOSES: "red", GAINS: "green"}
 
@@ -164,6 +164,8 @@ def _show_gains(console: Console, run: Run) -> None:
         table.add_row(Text(f"{plural(between, 'other')}", style="dim"), *[""] * 7)
     for row in most:
         add(row)
+    told = f"who gains, {primary.title}{unit}{_direction(primary)}; own rows trained and tested on"
+    console.print(Padding(Text(told, style="dim"), (0, 0, 0, 2)))
     console.print(Padding(table, (0, 0, 0, 2)))
 
 
@@ -186,16 +188,21 @@ def _common_figures(summary: Summary) -> Padding:
     return Padding(table, (0, 0, 0, 2))
 
 
-def _others(summary: Summary) -> str:
-    """List the other figures: the mean over peers, each on its own test rows."""
-    told = []
-    for name, value in summary.own_figures.items():
-        if name != summary.primary.name:
-            metric = PrimaryMetric(name)
-            lacking = summary.own_undefined.get(name, 0)
-            note = f" (not defined for {plural(lacking, 'peer')})" if lacking else ""
-            told.append(f"{metric.title} {told_figure(metric, value)}{note}")
-    return ", ".join(told)
+def _others(summary: Summary) -> Table | None:
+    """Show the other figures: the mean over peers, each on its own test rows."""
+    names = [name for name in summary.own_figures if name != summary.primary.name]
+    if not names:
+        return None
+    table = _table()
+    table.add_column("other figures, own test rows")
+    table.add_column("mean", justify="right")
+    table.add_column("", style="dim")
+    for name in names:
+        metric = PrimaryMetric(name)
+        lacking = summary.own_undefined.get(name, 0)
+        note = f"not defined for {plural(lacking, 'peer')}" if lacking else ""
+        table.add_row(metric.title, told_figure(metric, summary.own_figures[name]), note)
+    return table
 
 
 def _table() -> Table:
