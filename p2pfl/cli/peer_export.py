@@ -22,7 +22,9 @@ def export_model(path: Path, file: Path) -> None:
             roster = read_roster(folder.roster_path(config))
             kept = kept_model(roster, folder.journal)
             place = config.task_dir or folder.roster_path(config).resolve().parent
-            model = name_model(roster.learning, kept.vector, seed=roster.seed, folder=place)
+            model = name_model(
+                roster.learning, kept.vector, kept.own, seed=roster.seed, folder=place
+            )
         model.write(file, {"task": roster.learning.task, **kept.metadata})
     except StoreError as error:
         raise BadInput(str(error)) from None

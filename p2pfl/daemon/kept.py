@@ -6,9 +6,10 @@ from pathlib import Path
 from p2pfl.daemon.errors import ServiceError
 from p2pfl.group.roster_file import RosterFile, group_id
 from p2pfl.store.journal import read_kept, read_kept_vector
-from p2pfl_gossip.actions import Vector
+from p2pfl_gossip.actions import LocalProtocolError, Vector
 from p2pfl_gossip.ledger.charter import NONE
 from p2pfl_gossip.ledger.standing import MODEL_PREFIX, STANDING_RECORD, read_standing
+from p2pfl_gossip.own_state import RECORD, Arrays, OwnState
 from p2pfl_gossip.records import MalformedFrame
 
 
@@ -18,11 +19,13 @@ class KeptModel:
 
     Attributes:
         vector: float32[d] or float64[d].
+        own: what the peer keeps of its own, of its last training.
         metadata: the round that it is of; the group, or the ledger's entry that certifies it and
-            the digest there.
+            the digest there; and whose the tensors are that do not travel.
     """
 
     vector: Vector
+    own: Arrays
     metadata: dict[str, str]
 
 
@@ -33,13 +36,20 @@ def kept_model(roster: RosterFile, journal: Path) -> KeptModel:
         ServiceError: it has none yet, or one that cannot be read.
         StoreError: there is no journal, or it is damaged.
     """
+    own = OwnState()
+    try:
+        own.restore(read_kept(journal, RECORD))
+    except LocalProtocolError as error:
+        raise ServiceError(f"the journal in {journal} cannot be read ({error})") from None
+    whose = {"not_travelling": "the peer's own" if own.arrays else "of the start"}
     if not roster.keeps_ledger:
         kept = read_kept(journal, "round").get("round")
         vector = None if kept is None else read_kept_vector(journal, "model")
         if kept is None or vector is None:
             raise ServiceError(NOTHING.format(journal=journal))
         rounds = str(int.from_bytes(kept, "little"))
-        return KeptModel(vector, {"group": group_id(roster).hex(), "round": rounds})
+        about = {"group": group_id(roster).hex(), "round": rounds}
+        return KeptModel(vector, own.arrays, about | whose)
     stored = read_kept(journal, STANDING_RECORD).get(STANDING_RECORD)
     try:
         record = None if stored is None else read_standing(stored)
@@ -51,7 +61,7 @@ def kept_model(roster: RosterFile, journal: Path) -> KeptModel:
     if vector is None:
         raise ServiceError(f"the journal in {journal} lacks the model of its head; ask again")
     entry = {"entry": record.head.entry.hex(), "certified": record.model.hex()}
-    return KeptModel(vector, {"round": str(record.head.round), **entry})
+    return KeptModel(vector, own.arrays, {"round": str(record.head.round), **entry, **whose})
 
 
 NOTHING = "{journal} has no model yet: no round has ended"

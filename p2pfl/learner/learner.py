@@ -26,6 +26,7 @@ from p2pfl.learner.tasks.registry import make_task
 from p2pfl_gossip.actions import Job, Vector
 from p2pfl_gossip.description import Description, Tensor, describe_tensor, fingerprint
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
+from p2pfl_gossip.own_state import NOTHING, Arrays
 
 
 class Beyond(NamedTuple):
@@ -74,7 +75,7 @@ class Learner:
         held_out: HeldOut,
         training: TrainingSettings,
         initial: Floats,
-        to_named: Callable[[Floats], NamedModel],
+        to_named: Callable[[Floats, Arrays], NamedModel],
         targets: Array,
         description: Description,
         blamed: Blamed,
@@ -105,14 +106,16 @@ class Learner:
         """Return the common start, float32[d], read-only: the same for the same seed."""
         return self._initial
 
-    def named(self, vector: Vector, peer: int = 0) -> NamedModel:
+    def named(self, vector: Vector, peer: int = 0, own: Arrays = NOTHING) -> NamedModel:
         """Return a model's tensors by name, as `load_state_dict` of the task's model takes them.
 
         Statistics of normalisation layers are those with which the model is measured: of this very
-        model on the rows of `peer`. A task without torch has one tensor, ``"model"``.
+        model on the rows of `peer`. Personal tensors are those in `own`, else those of the start; a
+        personal model is in place of the joint one. A task without torch has one tensor,
+        ``"model"``.
         """
-        self.run([(peer, Evaluate(0, vector))])  # It leaves such statistics in the module.
-        return self._to_named(vector.astype(np.float32))
+        self.run([(peer, Evaluate(0, vector, own))])  # It leaves such statistics in the module.
+        return self._to_named(vector.astype(np.float32), own)
 
     def count_beyond(self, vector: Vector, limit: float) -> dict[str, Beyond]:
         """Count a model's entries of magnitude above `limit`, by the tensors that have some."""
@@ -392,14 +395,14 @@ def make_learner(
         engine = NumpyEngine(task, data, test)
         tensors: tuple[Tensor, ...] = (describe_tensor("model", initial.shape, "float32"),)
         frozen = fingerprint(())
-        to_named: Callable[[Floats], NamedModel] = NamedModel.of_vector
+        to_named: Callable[[Floats, Arrays], NamedModel] = _without_names
     else:
         from p2pfl.learner.engines.choice import choose_engine
         from p2pfl.learner.engines.own_parts import own_parts
         from p2pfl.learner.engines.placement import find_placement
         from p2pfl.learner.engines.trial import fit_inputs, try_task
         from p2pfl.learner.models import make_model
-        from p2pfl.learner.vectors import named_model
+        from p2pfl.learner.naming import name_tensors
 
         placement = find_placement(settings.device, settings.dtype)
         model = make_model(task, seed=start_seed, blamed=blamed)
@@ -416,7 +419,7 @@ def make_learner(
             placement=placement,
         )
         initial, tensors, frozen = model.initial, model.tensors, model.frozen
-        to_named = partial(named_model, model.module, model.travelling)
+        to_named = partial(name_tensors, model)
         parts = own_parts(engine, initial, model.travelling.length, settings.training)
         if parts is not None:
             engine, initial, tensors = parts, parts.initial(), parts.described(tensors)
@@ -437,6 +440,10 @@ def make_learner(
         test is not None,
         partial(inputs_of, data, test, held_out, sources),
     )
+
+
+def _without_names(vector: Floats, _own: Arrays) -> NamedModel:
+    return NamedModel.of_vector(vector)
 
 
 def _require_plain(training: TrainingSettings, task: str) -> None:

@@ -258,6 +258,7 @@ class Simulation:
         world, scenario, learner = self.world, self._scenario, self._learner
         machines = list(self._honest_machines())
         peers = [running_peer(machine) for _, machine in machines]
+        own = self.recorder.own_states
         model = mean_model([peer.vector for peer in peers], learner.initial_vector())
         return Run(
             scenario=scenario,
@@ -273,7 +274,10 @@ class Simulation:
             model=model,
             named=learner.named(model),
             peer_models=(
-                {index: learner.named(running_peer(it).vector, index) for index, it in machines}
+                {
+                    index: learner.named(running_peer(it).vector, index, own.get(index, {}))
+                    for index, it in machines
+                }
                 if scenario.evaluation.keep_models
                 else {}
             ),

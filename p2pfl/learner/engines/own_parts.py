@@ -100,14 +100,10 @@ class OwnParts:
 
     def _whole(self, vector: Vector, own: Arrays) -> Floats:
         """Join what travels with the peer's own tensors."""
-        shared = vector[: self._travelling].astype(np.float32, copy=False)
-        if len(self._start) == self._travelling:
-            return shared
-        return np.concatenate([shared, own.get(PERSONAL, self._start[self._travelling :])])
+        return _whole(self._start, self._travelling, vector, own)
 
     def _used(self, job: Evaluate) -> Floats:
-        model = job.own.get(MODEL)
-        return self._whole(job.vector, job.own) if model is None else model
+        return used_model(self._start, self._travelling, job.vector, job.own)
 
     def _joint(self, training: Training, start: Floats) -> Training:
         job = training.job
@@ -173,6 +169,26 @@ class OwnParts:
         mean = (start[: self._travelling] - trained) / np.float32(way)
         found: Floats = (own - _control(job.vector) + mean).astype(np.float32)
         return found
+
+
+def used_model(start: Floats, travelling: int, vector: Vector, own: Arrays) -> Floats:
+    """Return all that trains of the model that a peer uses: its personal one, if it has one.
+
+    Args:
+        start: float32, all that trains, at its start; what travels comes first.
+        travelling: how many entries of it travel.
+        vector: what travels, and perhaps control variates.
+        own: what the peer keeps of its own.
+    """
+    model = own.get(MODEL)
+    return _whole(start, travelling, vector, own) if model is None else model
+
+
+def _whole(start: Floats, travelling: int, vector: Vector, own: Arrays) -> Floats:
+    shared = vector[:travelling].astype(np.float32, copy=False)
+    if len(start) == travelling:
+        return shared
+    return np.concatenate([shared, own.get(PERSONAL, start[travelling:])])
 
 
 def _control(vector: Vector) -> Floats:

@@ -181,7 +181,10 @@ class _Launch:
             model=model,
             named=learner.named(model),
             peer_models=(
-                {index: learner.named(it, index) for index, it in enumerate(self._models.latest)}
+                {
+                    index: learner.named(it, index, self._recorder.own_states.get(index, {}))
+                    for index, it in enumerate(self._models.latest)
+                }
                 if scenario.evaluation.keep_models
                 else {}
             ),

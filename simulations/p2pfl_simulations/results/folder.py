@@ -114,7 +114,9 @@ def write_run(
         for name in TABLES:
             parquet.write_table(table_of(run, name), folder / f"{name}.parquet")
         told = {"task": run.scenario.learning.task, "run": run.digest}
-        (run.named or NamedModel.of_vector(run.model)).write(folder / MODEL, told)
+        (run.named or NamedModel.of_vector(run.model)).write(
+            folder / MODEL, {**told, "not_travelling": "of the start"}
+        )
         _write_peer_models(run, folder / MODELS, told)
         if run.ledger is not None:
             (folder / LEDGER).write_bytes(run.ledger)
@@ -132,7 +134,10 @@ def _write_peer_models(run: Run, folder: Path, told: Mapping[str, str]) -> None:
     if run.peer_models:
         folder.mkdir()
     for index, model in run.peer_models.items():
-        model.write(folder / f"peer-{index}.safetensors", {**told, "peer": str(index)})
+        model.write(
+            folder / f"peer-{index}.safetensors",
+            {**told, "peer": str(index), "not_travelling": "the peer's own"},
+        )
 
 
 def read_run(folder: str | Path) -> Run:

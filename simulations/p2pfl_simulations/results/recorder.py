@@ -10,6 +10,7 @@ from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl.learner.peer_models import PeerModel
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event, Vector
+from p2pfl_gossip.own_state import Arrays
 from p2pfl_simulations.results.kept import Kept, mean_of
 from p2pfl_simulations.results.masked_sums import MaskedSums, MaskedSumTally
 from p2pfl_simulations.results.run import EventRow, PeerRow, RoundRow
@@ -86,6 +87,7 @@ class Recorder:
         liars: Mapping[int, str] | None = None,
     ) -> None:
         self.peers: list[PeerRow] = []
+        self.own_states: dict[int, Arrays] = {}  # Of each peer's last round.
         self._liars = dict(liars or {})
         self._count = scenario.peers - len(self._liars)
         self.events: list[EventRow] = [
@@ -222,6 +224,7 @@ class Recorder:
         self._world.is_over = bool(self._finished) and self._unfinished_online == 0
 
     def _round_ended(self, now_s: float, host: PeerHandle, event: events.RoundEnded) -> None:
+        self.own_states[host.index] = event.own_state
         state = self._of(event.round)
         if state.ended_by[host.index]:
             return  # A peer that restarts from an older checkpoint ends its rounds again.

@@ -39,6 +39,7 @@ def test_the_newest_model_is_written_with_the_names_of_its_tensors(p2pfl: P2pfl)
     assert model.vector().tobytes() == vector.tobytes()
     assert (metadata["task"], metadata["round"]) == ("digits", "7")
     assert len(metadata["group"]) == 64
+    assert metadata["not_travelling"] == "of the start"
     module = torch.nn.Sequential(torch.nn.Linear(64, 3), torch.nn.ReLU(), torch.nn.Linear(3, 10))
     module.load_state_dict(load_file("model.safetensors"))
     again = p2pfl("peer", "export", "berlin", "model.safetensors")

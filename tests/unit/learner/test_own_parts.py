@@ -16,6 +16,7 @@ import torch
 from p2pfl.learner.batches import BatchPlan
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import Learner, make_learner
+from p2pfl.learner.naming import name_model
 from p2pfl.learner.settings import LearningSettings, TrainingSettings
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
 
@@ -410,3 +411,28 @@ def test_a_result_is_the_same_bits_whoever_shares_the_call(
             }
         own = {peer: result.own for peer, result in enumerate(together)}
         vector = mean(together)
+
+
+@pytest.mark.parametrize("local", [{"kind": "plain"}, {"kind": "ditto", "pull": 0.1}])
+def test_a_peers_model_is_named_with_its_own_tensors(local: dict[str, Any], tmp_path: Path) -> None:
+    learner = made(tmp_path, "PersonalHead", local=local)
+    start = learner.initial_vector()
+    (result,) = trained(learner, [(0, Train(0, start, stream(0, 0)))])
+    alike, own = learner.named(result.vector), learner.named(result.vector, 0, result.own)
+    assert own.tensors.keys() == alike.tensors.keys()
+    assert np.array_equal(alike.tensors["3.bias"], learner.named(start).tensors["3.bias"])
+    whole = result.own["model" if local["kind"] == "ditto" else "personal"]
+    assert np.array_equal(own.tensors["3.bias"], whole[-10:])  # The head's bias comes last.
+    assert not np.array_equal(own.tensors["3.bias"], alike.tensors["3.bias"])
+    is_joint = np.array_equal(own.vector(), result.vector)
+    assert is_joint == (local["kind"] == "plain")
+    exported = name_model(
+        LearningSettings.model_validate(
+            {"task": "own_tasks:PersonalHead", "training": {"local": local}}
+        ),
+        result.vector,
+        result.own,
+        seed=7,
+        folder=tmp_path,
+    )
+    assert np.array_equal(exported.tensors["3.bias"], own.tensors["3.bias"])
