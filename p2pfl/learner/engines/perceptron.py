@@ -211,7 +211,7 @@ class PerceptronEngine:
     def _as_inputs(self, rows: Array) -> torch.Tensor:
         values = readable(rows)
         # Copied into torch's own memory, for the same reason.
-        inputs = values.reshape(len(values), -1).to(torch.float32, copy=True)
+        inputs = values.flatten(1).to(torch.float32, copy=True)
         if values.dtype == torch.uint8:
             inputs.mul_(self._data.scale).add_(self._data.offset)
         return inputs
