@@ -4,8 +4,9 @@ It goes by the module alone, whatever engine trains: the verdict is the same for
 task's own code raises is told with its file and line.
 """
 
-from collections.abc import Sequence
-from contextlib import suppress
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -125,7 +126,7 @@ class _Step:
             outputs = self.model.module(inputs)
         if type(self.task).loss is Task.loss:
             check_labels(outputs, train.targets, blamed.task, "train")
-        with blamed.faults(where):
+        with self._labels_told(outputs), blamed.faults(where):
             loss = self.task.loss(outputs, targets)
         loss = self._check_loss(loss, rows, where)
         with blamed.faults(where):
@@ -135,6 +136,20 @@ class _Step:
         with blamed.faults(where):
             gradients = torch.autograd.grad(loss, [tensors[it] for it in names], allow_unused=True)
         self._check_gradients(dict(zip(names, gradients, strict=True)), where)
+
+    @contextmanager
+    def _labels_told(self, outputs: Any) -> Iterator[None]:
+        """Name the row of a wrong label where cross-entropy, asked by an own loss, cannot take it.
+
+        An own loss may number classes anew first: only what cross-entropy itself refuses counts.
+        """
+        try:
+            yield
+        except LearningError as error:
+            frames = traceback.walk_tb(error.__cause__.__traceback__) if error.__cause__ else ()
+            if any(frame.f_code is Task.loss.__code__ for frame, _ in frames):
+                check_labels(outputs, self.data.train.targets, self.blamed.task, "train")
+            raise
 
     def _where(self) -> str:
         train, size = self.data.train, self.size
@@ -292,12 +307,18 @@ def _check_outputs(outputs: Any, count: int, task: str) -> None:
 
 
 def _rows(train: Rows, size: int) -> Array:
-    """Take rows from the first on; from one that lacks its target, where there is one."""
+    """Take rows from the first on; from one that lacks its target, where there is one.
+
+    Among them are the smallest and the largest label: one that no output answers is often rare.
+    """
     first = 0
     if train.targets.dtype.kind == "f":
         finite = np.isfinite(train.targets.reshape(len(train.targets), -1)).all(axis=1)
         first = int(finite.argmin())
-    return (first + np.arange(size)) % len(train.inputs)
+    rows = (first + np.arange(size)) % len(train.inputs)
+    if train.targets.dtype.kind in "iu" and train.targets.ndim == 1 and size > 2:
+        rows[-2:] = train.targets.argmin(), train.targets.argmax()
+    return rows
 
 
 def _first(train: Rows) -> Rows:

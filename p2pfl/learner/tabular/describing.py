@@ -6,6 +6,7 @@ deviation of every column, and the names of all categories.
 
 import datetime
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,12 +14,16 @@ from typing import Any
 import tomli_w
 
 from p2pfl.learner.errors import LearningError
+from p2pfl.learner.tabular.headers import SITE_FILE
 from p2pfl.learner.tabular.schema import CATEGORIES_MAX, MISSING
-from p2pfl.learner.tabular.sites import Site
+from p2pfl.learner.tabular.sites import Site, SiteFile
 
 BOOLEANS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"}, {"1", "0"})
 CATEGORIES_DRAFTED_MAX = 200
 """A column of more texts is no category, but free text or a number of a patient: it is left out."""
+
+
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
 
 
 @dataclass
@@ -34,18 +39,22 @@ class _Seen:
     high: float = -math.inf
     is_number: bool = True
     is_date: bool = True
+    with_comma: str = ""  # Where a number has a decimal comma first that its site does not tell.
 
-    def add(self, value: Any) -> None:
-        """Look at one more value."""
+    def add(self, value: Any, site: Site, number: int) -> None:
+        """Look at one more value, in row `number` of a site, as that site writes values."""
         text = "" if value is None or value != value else str(value).strip()
         if text in MISSING:
             self.missing += 1
             return
+        text = _as_all_write(text, site.words)
         self.count += 1
         if len(self.texts) <= CATEGORIES_MAX:
             self.texts.add(text)
         if self.is_number:
-            self._add_number(text)
+            if not self.with_comma and _has_decimal_comma(text):
+                self.with_comma = f"{site.table}, {site.unit} {number}"
+            self._add_number(text.replace(",", ".") if _has_decimal_comma(text) else text)
         self.is_date = self.is_date and _is_day(text)
 
     def _add_number(self, text: str) -> None:
@@ -96,7 +105,8 @@ def describe_tables(sites: Sequence[Site], *, target: str) -> str:
         target: the column to predict.
 
     Raises:
-        LearningError: a table cannot be read, or has no such column.
+        LearningError: a table cannot be read, has no such column, or has numbers with a decimal
+            comma that its site file does not tell.
     """
     names = sites[0].columns()
     if target not in names:
@@ -105,9 +115,15 @@ def describe_tables(sites: Sequence[Site], *, target: str) -> str:
         )
     seen = {name: _Seen() for name in names}
     for site in sites:
-        for _, values in site.rows(names):
+        for number, values in site.rows(names):
             for column, value in zip(seen.values(), values, strict=True):
-                column.add(value)
+                column.add(value, site, number)
+    for name, found in seen.items():
+        if found.is_number and found.with_comma:
+            raise LearningError(
+                f"{found.with_comma}, column {name!r}: a number with a decimal comma; say decimal ="
+                f' "," in a file NAME{SITE_FILE} beside that table (docs/tasks.md shows one)'
+            )
     return "\n".join(_lines(seen, target, sites)) + "\n"
 
 
@@ -131,6 +147,20 @@ def _lines(seen: dict[str, _Seen], target: str, sites: Sequence[Site]) -> Iterat
             continue
         yield f"[columns.{key}]  # {column.count} values, {column.missing} missing"
         yield tomli_w.dumps(drafted).strip()
+
+
+def _as_all_write(text: str, words: SiteFile) -> str:
+    """Return a text of a site as others write it: with a decimal point, days as ISO has them."""
+    if words.decimal == "," and _has_decimal_comma(text):
+        return text.replace(",", ".")
+    try:
+        return datetime.datetime.strptime(text, words.date_format).date().isoformat()
+    except ValueError:
+        return text
+
+
+def _has_decimal_comma(text: str) -> bool:
+    return "," in text and _DECIMAL_COMMA.fullmatch(text) is not None
 
 
 def _is_day(text: str) -> bool:

@@ -400,3 +400,16 @@ def test_rows_are_refused_alike_in_one_line(tmp_path: Path, body: str, told: str
     assert "\n" not in message
     if told.endswith(" ("):
         assert f"{tmp_path}/door_task.py, line " in message
+
+
+@pytest.mark.parametrize("row", [0, 25], ids=["in the first batch", "in another"])
+def test_a_label_is_named_by_its_row_where_an_own_loss_goes_on_to_cross_entropy(
+    tmp_path: Path, row: int
+) -> None:
+    body = (
+        f"def targets(self, y): y[{row}:{row + 1}] = 3; return y\n"
+        "def loss(self, o, t): return 2 * super().loss(o, t)"
+    )
+    for verdict in verdicts(tmp_path, body).values():
+        assert "class 3 in row" in verdict
+        assert "the model has 3 outputs" in verdict

@@ -53,6 +53,33 @@ def test_a_target_that_is_not_there_is_told(tmp_path: Path) -> None:
         describe_tables(find_sites(tmp_path), target="note")
 
 
+COMMAS = """\
+age;seen;died
+61,5;03.01.2024;yes
+40;04.02.2024;no
+"""
+
+
+def test_a_site_is_described_as_its_site_file_says(tmp_path: Path) -> None:
+    (tmp_path / "lyon.csv").write_text(COMMAS)
+    (tmp_path / "lyon.site.toml").write_text(
+        'file = "lyon.csv"\ndecimal = ","\ndate_format = "%d.%m.%Y"\n'
+    )
+    (tmp_path / "oslo.csv").write_text("age,seen,died\n30.5,2024-01-01,no\n50,2024-05-01,yes\n")
+    schema = make_schema(
+        tomllib.loads(describe_tables(find_sites(tmp_path), target="died")), source="drafted"
+    )
+    age: Any = schema.columns["age"]
+    assert age.range == (30.5, 61.5)
+    assert [it.type for it in schema.columns.values()] == ["number", "date", "boolean"]
+
+
+def test_decimal_commas_that_no_site_file_tells_are_no_texts(tmp_path: Path) -> None:
+    (tmp_path / "lyon.csv").write_text(COMMAS)
+    with pytest.raises(LearningError, match=r"lyon\.csv, line 2, column 'age': .*NAME\.site\.toml"):
+        describe_tables(find_sites(tmp_path), target="died")
+
+
 SCHEMA = make_schema(
     {
         "target": "y",
