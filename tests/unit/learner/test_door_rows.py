@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from door_tasks import ENGINES, made, trained, verdicts
 
+from p2pfl_gossip.learning import Evaluate, Evaluated
+
 PLAIN = "pass"
 
 SAME_AS_PLAIN = {
@@ -413,3 +415,14 @@ def test_a_label_is_named_by_its_row_where_an_own_loss_goes_on_to_cross_entropy(
     for verdict in verdicts(tmp_path, body).values():
         assert "class 3 in row" in verdict
         assert "the model has 3 outputs" in verdict
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_model_is_measured_on_common_rows_alone_where_peers_hold_none_out(
+    tmp_path: Path, engine: str
+) -> None:
+    learner = made(tmp_path, "pass", engine)
+    (figures,) = learner.run([(0, Evaluate(0, learner.initial_vector()))])
+    assert isinstance(figures, Evaluated), figures
+    assert "accuracy" in figures.metrics
+    assert figures.own == {}
