@@ -7,7 +7,7 @@ import torch
 Held: TypeAlias = dict[str, torch.Tensor | None]
 
 
-class Snapshot:
+class ModuleSnapshot:
     """All parameters and buffers of a module: the objects, and their values."""
 
     def __init__(self, module: torch.nn.Module) -> None:

@@ -12,8 +12,7 @@ from p2pfl.cli.quantities import data_size, duration, plural
 from p2pfl_simulations import running
 from p2pfl_simulations.commands.live import InPlaceDisplay, make_display
 from p2pfl_simulations.results import folder as folders
-from p2pfl_simulations.results.run import Run as Record
-from p2pfl_simulations.results.run import time_name
+from p2pfl_simulations.results.run import RunResult, time_name
 from p2pfl_simulations.results.summary import Summary, summarise
 from p2pfl_simulations.results.tables import TABLES, TableName, table_of
 from p2pfl_simulations.results.verdict import headline, verdict
@@ -27,7 +26,7 @@ class MissingPandas(ImportError):
     """pandas is not installed; all but `Run.frame` does without."""
 
 
-class Run(Record):
+class Run(RunResult):
     """The result of a run, with its tables as data frames; a notebook shows it in a few lines."""
 
     __slots__ = ()
@@ -128,7 +127,7 @@ def read_run(folder: Path | str) -> Run:
     return _held(folders.read_run(folder))
 
 
-def _held(record: Record) -> Run:
+def _held(record: RunResult) -> Run:
     return Run(**{field.name: getattr(record, field.name) for field in dataclasses.fields(record)})
 
 

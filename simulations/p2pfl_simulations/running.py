@@ -43,7 +43,7 @@ from p2pfl_simulations.once import Once
 from p2pfl_simulations.results.losses import LossWatcher, in_order
 from p2pfl_simulations.results.participation import participation_rows
 from p2pfl_simulations.results.recorder import Recorder
-from p2pfl_simulations.results.run import ParticipationRow, RoundRow, Run
+from p2pfl_simulations.results.run import ParticipationRow, RoundRow, RunResult
 from p2pfl_simulations.running_peer import running_peer
 from p2pfl_simulations.scenario import Scenario, masking_of
 from p2pfl_simulations.stopwatch import Stopwatch
@@ -81,7 +81,7 @@ def run(
     threads: int | None = None,
     progress: OnProgress | None = None,
     is_checked: bool = False,
-) -> Run:
+) -> RunResult:
     """Simulate a scenario.
 
     Args:
@@ -128,7 +128,7 @@ def run(
 def add_baselines(
     scenario: Scenario,
     learner: Learner,
-    result: Run,
+    result: RunResult,
     joint: Mapping[int, PeerModel],
     tell: OnProgress,
 ) -> tuple[str, ...]:
@@ -253,14 +253,14 @@ class Simulation:
         for checker in self._checkers:
             checker.on_end(self.world.queue.now_s)
 
-    def result(self) -> Run:
+    def result(self) -> RunResult:
         """Gather the result of what has run."""
         world, scenario, learner = self.world, self._scenario, self._learner
         machines = list(self._honest_machines())
         peers = [running_peer(machine) for _, machine in machines]
         own = self.recorder.own_states
         model = mean_model([peer.vector for peer in peers], learner.initial_vector())
-        return Run(
+        return RunResult(
             scenario=scenario,
             primary=learner.primary,
             rounds=self.recorder.rows(),

@@ -13,7 +13,7 @@ import pytest
 
 from p2pfl.learner.learner import make_learner
 from p2pfl_simulations import batch
-from p2pfl_simulations.results.run import Run
+from p2pfl_simulations.results.run import RunResult
 from p2pfl_simulations.running import Simulation, run
 from p2pfl_simulations.scenario import make_scenario
 from p2pfl_simulations.trace import Body, Trace, TraceKind
@@ -56,7 +56,7 @@ DIGITS: dict[str, Any] = {
 }
 
 
-def _tables(result: Run) -> Any:
+def _tables(result: RunResult) -> Any:
     """Return all that a run yields but how long it took here."""
     return (
         result.digest,
@@ -71,7 +71,7 @@ def _tables(result: Run) -> Any:
 
 def _simulate(
     document: dict[str, Any], change: Callable[[Simulation], None] = lambda _: None, **options: Any
-) -> Run:
+) -> RunResult:
     scenario = make_scenario(document)
     learner = make_learner(
         scenario.learning, peer_count=scenario.peers, seed=scenario.seed, folder=None, **options

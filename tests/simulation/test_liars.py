@@ -13,7 +13,7 @@ from p2pfl_simulations.group import founding_epoch
 from p2pfl_simulations.liars.liar import LyingPeer
 from p2pfl_simulations.liars.planting import Liars
 from p2pfl_simulations.liars.registry import shipped_liars
-from p2pfl_simulations.results.run import Run
+from p2pfl_simulations.results.run import RunResult
 from p2pfl_simulations.running import Simulation
 
 PEERS, LIAR = 6, 2
@@ -38,7 +38,7 @@ def document(liars: Any, **settings: Any) -> dict[str, Any]:
     }
 
 
-def simulate(liars: Any, *, folder: Path | None = None, **settings: Any) -> Run:
+def simulate(liars: Any, *, folder: Path | None = None, **settings: Any) -> RunResult:
     """Run with all checkers, and demand that all honest peers finish."""
     scenario = make_scenario(document(liars, **settings))
     learner = make_learner(scenario.learning, peer_count=PEERS, seed=1, folder=None)
@@ -49,7 +49,7 @@ def simulate(liars: Any, *, folder: Path | None = None, **settings: Any) -> Run:
 
 
 @pytest.fixture(scope="module")
-def honest() -> Run:
+def honest() -> RunResult:
     return simulate(None)
 
 
@@ -58,7 +58,7 @@ GROUPS = [name for name, liar in shipped_liars().items() if liar.in_groups is no
 
 
 @pytest.fixture(scope="module")
-def honest_group() -> Run:
+def honest_group() -> RunResult:
     return simulate(None, averaging=GROUP)
 
 
@@ -71,7 +71,7 @@ def first_leader() -> int:
 
 
 @pytest.mark.parametrize("strategy", GROUPS)
-def test_honest_members_finish_beside_a_liar(strategy: str, honest_group: Run) -> None:
+def test_honest_members_finish_beside_a_liar(strategy: str, honest_group: RunResult) -> None:
     lied = simulate({"strategy": strategy, "peers": [first_leader()]}, averaging=GROUP)
     assert lied.digest != honest_group.digest, "the liar does nothing"
     assert all(row.ended == PEERS - 1 for row in lied.rounds)
@@ -88,7 +88,7 @@ def test_a_strategy_that_finds_nothing_to_lie_about_is_refused(strategy: str, wh
 
 
 @pytest.mark.parametrize("strategy", COHORTS)
-def test_honest_peers_finish_beside_a_liar(strategy: str, honest: Run) -> None:
+def test_honest_peers_finish_beside_a_liar(strategy: str, honest: RunResult) -> None:
     lied = simulate({"strategy": strategy, "peers": [LIAR]})
     assert lied.digest != honest.digest, "the liar does nothing"
     assert [event.detail for event in lied.events if event.kind == "liar"] == [strategy]
@@ -97,7 +97,7 @@ def test_honest_peers_finish_beside_a_liar(strategy: str, honest: Run) -> None:
     assert all(row.ended + row.lost == PEERS - 1 for row in lied.rounds)
 
 
-def test_a_liar_that_does_not_lie_yet_is_as_if_it_were_honest(honest: Run) -> None:
+def test_a_liar_that_does_not_lie_yet_is_as_if_it_were_honest(honest: RunResult) -> None:
     # A run ends with its last honest peer: so the one that lies is not the last to finish.
     first = next(event.peer for event in honest.events if event.kind == "finished")
     silent = simulate({"strategy": "silence", "peers": [first], "from_round": 4})
@@ -137,7 +137,7 @@ class NoLiar:
 '''
 
 
-def test_an_own_liar_is_imported_by_name(tmp_path: Path, honest: Run) -> None:
+def test_an_own_liar_is_imported_by_name(tmp_path: Path, honest: RunResult) -> None:
     (tmp_path / "own_liars.py").write_text(OWN)
     lied = simulate({"strategy": "own_liars:Teller", "peers": [1]}, folder=tmp_path)
     assert lied.digest != honest.digest

@@ -19,7 +19,7 @@ from p2pfl.learner.errors import Blamed, LearningError
 from p2pfl.learner.labels import check_labels
 from p2pfl.learner.metrics import check_metrics
 from p2pfl.learner.models import Model
-from p2pfl.learner.snapshots import Snapshot
+from p2pfl.learner.snapshots import ModuleSnapshot
 from p2pfl.learner.tasks.base import Array, Data, Rows, Task
 from p2pfl.learner.vectors import module_tensors
 
@@ -57,7 +57,7 @@ def _as_type(rows: Rows, kind: type[np.generic]) -> Rows:
 
 def _takes(module: torch.nn.Module, data: Data) -> bool:
     rows = np.arange(TYPE_ROWS) % len(data.train.inputs)
-    snapshot, taken = Snapshot(module), False
+    snapshot, taken = ModuleSnapshot(module), False
     with one_torch_thread(), torch.random.fork_rng(devices=[]), torch.no_grad():
         module.eval()
         with suppress(Exception, SystemExit):
@@ -89,7 +89,7 @@ def try_task(
     Raises:
         LearningError: the task's rows, model, loss or metrics do not fit each other.
     """
-    module, snapshot = model.module, Snapshot(model.module)
+    module, snapshot = model.module, ModuleSnapshot(model.module)
     try:
         with one_torch_thread(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -255,7 +255,7 @@ class _Step:
                 )
 
 
-def _check_constants(model: Model, snapshot: Snapshot, blamed: Blamed) -> None:
+def _check_constants(model: Model, snapshot: ModuleSnapshot, blamed: Blamed) -> None:
     """Refuse tensors that are named as travelling, and that no step changes."""
     tensors = module_tensors(model.module)
     for entry in model.layout.entries:

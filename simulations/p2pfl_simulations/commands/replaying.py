@@ -12,7 +12,7 @@ from p2pfl_simulations.commands.errors import input_errors
 from p2pfl_simulations.commands.interrupts import Interrupts
 from p2pfl_simulations.commands.simulating import run_scenario
 from p2pfl_simulations.results.folder import SCENARIO, read_run, read_task_folder
-from p2pfl_simulations.results.run import SIMULATED, Run
+from p2pfl_simulations.results.run import SIMULATED, RunResult
 from p2pfl_simulations.results.summary import summarise
 
 BASELINES = ("unfinished", "local_mean", "local_worst", "pooled")
@@ -61,7 +61,7 @@ def replay_run(folder: Path, *, as_json: bool, quiet: bool) -> int:
     return 0 if same and not figures else DIFFERENT
 
 
-def different_figures(before: Run, after: Run) -> dict[str, tuple[Any, Any]]:
+def different_figures(before: RunResult, after: RunResult) -> dict[str, tuple[Any, Any]]:
     """Return the figures of the summary that differ, without how long the machine took.
 
     Baselines that were cut off are not compared.
@@ -85,8 +85,8 @@ def different_entries(
 
 def _show(
     console: Console,
-    before: Run,
-    after: Run,
+    before: RunResult,
+    after: RunResult,
     figures: Mapping[str, tuple[Any, Any]],
     machine: Mapping[str, tuple[Any, Any]],
 ) -> None:

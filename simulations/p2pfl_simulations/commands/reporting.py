@@ -24,7 +24,7 @@ from p2pfl_simulations.results.comparability import warnings_of
 from p2pfl_simulations.results.contest import Contest
 from p2pfl_simulations.results.folder import REPORT, read_run, summary_document
 from p2pfl_simulations.results.repetitions import repetitions_of
-from p2pfl_simulations.results.run import Run
+from p2pfl_simulations.results.run import RunResult
 from p2pfl_simulations.results.summary import method_name, summarise
 
 
@@ -46,7 +46,9 @@ def report_runs(
         _compare(folders, runs, out or Path("comparison.html"), charts=charts, as_json=as_json)
 
 
-def _report_one(folder: Path, run: Run, page: Path, *, charts: Path | None, as_json: bool) -> None:
+def _report_one(
+    folder: Path, run: RunResult, page: Path, *, charts: Path | None, as_json: bool
+) -> None:
     drawings = run_drawings(run)
     _write(page, render_report(run, drawings))
     _save(drawings, charts)
@@ -58,7 +60,7 @@ def _report_one(folder: Path, run: Run, page: Path, *, charts: Path | None, as_j
 
 def _compare(
     folders: Sequence[Path],
-    runs: Sequence[Run],
+    runs: Sequence[RunResult],
     page: Path,
     *,
     charts: Path | None,
@@ -83,7 +85,7 @@ def _compare(
     console.print(f"  comparison  [bold]{page}[/]", soft_wrap=True, highlight=False)
 
 
-def _documents(folders: Sequence[Path], runs: Sequence[Run]) -> list[dict[str, object]]:
+def _documents(folders: Sequence[Path], runs: Sequence[RunResult]) -> list[dict[str, object]]:
     return [
         {"folder": str(folder), **summary_document(run)}
         for folder, run in zip(folders, runs, strict=True)
@@ -96,7 +98,7 @@ def _names(folders: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
-def _with_methods(runs: Mapping[str, Run]) -> Sequence[str]:
+def _with_methods(runs: Mapping[str, RunResult]) -> Sequence[str]:
     """Call each run first by how it averaged, where that differs throughout."""
     methods = [method_name(run.scenario) for run in runs.values()]
     if len(set(methods)) < len(methods):

@@ -17,7 +17,7 @@ from p2pfl_simulations.commands.errors import VIOLATED
 from p2pfl_simulations.results.claims import claim_sentence
 from p2pfl_simulations.results.masked_sums import MaskedSums
 from p2pfl_simulations.results.participation import overdue_sentence
-from p2pfl_simulations.results.run import GAINS, LOSES, GainRow, Run, time_name
+from p2pfl_simulations.results.run import GAINS, LOSES, GainRow, RunResult, time_name
 from p2pfl_simulations.results.summary import (
     Summary,
     loss_sentences,
@@ -45,7 +45,7 @@ def show_violation(violation: Violation) -> int:
     return VIOLATED
 
 
-def show_result(console: Console, run: Run, folder: Path) -> None:
+def show_result(console: Console, run: RunResult, folder: Path) -> None:
     """Show what a run reached, against both baselines, what it cost, and where its report is."""
     summary = summarise(run)
     console.print()
@@ -83,7 +83,7 @@ def show_result(console: Console, run: Run, folder: Path) -> None:
     )
 
 
-def _show_participation(console: Console, run: Run) -> None:
+def _show_participation(console: Console, run: RunResult) -> None:
     """Show who is in few of a group's models; one line where all are in nearly all."""
     rows = run.participation
     if not rows:
@@ -131,7 +131,7 @@ def _own_figures(summary: Summary) -> Padding:
     return Padding(table, (0, 0, 0, 2))
 
 
-def _show_gains(console: Console, run: Run) -> None:
+def _show_gains(console: Console, run: RunResult) -> None:
     """Show who gains and who loses: those that gain least first; the others stay in the page."""
     known = [row for row in run.gains if row.gain is not None]
     if not known:

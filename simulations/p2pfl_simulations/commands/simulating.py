@@ -15,7 +15,7 @@ from p2pfl_simulations.commands.live import make_display
 from p2pfl_simulations.commands.screens import show_result, show_violation
 from p2pfl_simulations.report import render_report
 from p2pfl_simulations.results.folder import claim_folder, summary_document, write_run
-from p2pfl_simulations.results.run import Run
+from p2pfl_simulations.results.run import RunResult
 from p2pfl_simulations.scenario import Scenario, find_scenario, load_scenario
 
 
@@ -59,7 +59,7 @@ def simulate_scenario(
 
 def run_scenario(
     scenario: Scenario, task_folder: Path | None, *, is_checked: bool = False, quiet: bool
-) -> Run:
+) -> RunResult:
     """Run a scenario with a live display."""
     from p2pfl_simulations.running import run
 

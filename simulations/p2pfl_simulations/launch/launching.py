@@ -22,7 +22,7 @@ from p2pfl_simulations.launch.testbed import ProcessTestbed
 from p2pfl_simulations.results.losses import LossWatcher, in_order
 from p2pfl_simulations.results.participation import participation_rows
 from p2pfl_simulations.results.recorder import Recorder
-from p2pfl_simulations.results.run import PROCESSES, ParticipationRow, RoundRow, Run
+from p2pfl_simulations.results.run import PROCESSES, ParticipationRow, RoundRow, RunResult
 from p2pfl_simulations.running import (
     OnProgress,
     add_baselines,
@@ -56,7 +56,7 @@ def launch(
     task_folder: Path | None,
     progress: OnProgress,
     is_checked: bool = False,
-) -> Run:
+) -> RunResult:
     """Run each peer of a scenario in a process of its own, on this machine.
 
     Args:
@@ -156,7 +156,7 @@ class _Launch:
             self._testbed.end()
         return False
 
-    def result(self, stopwatch: Stopwatch) -> Run:
+    def result(self, stopwatch: Stopwatch) -> RunResult:
         """Gather the result of what has run."""
         scenario, learner, testbed = self._scenario, self._learner, self._testbed
         roster = make_roster(scenario)
@@ -167,7 +167,7 @@ class _Launch:
             histories = read_ledgers(host.folder for host in testbed.hosts)
         history = furthest(histories)
         model = mean_model(self._models.latest, learner.initial_vector())
-        return Run(
+        return RunResult(
             scenario=scenario,
             primary=learner.primary,
             rounds=self._recorder.rows(),

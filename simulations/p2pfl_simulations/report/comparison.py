@@ -23,7 +23,7 @@ from p2pfl_simulations.results.repetitions import (
     interval_of,
     repetitions_of,
 )
-from p2pfl_simulations.results.run import Run
+from p2pfl_simulations.results.run import RunResult
 from p2pfl_simulations.results.summary import Summary, summarise
 
 Figure: TypeAlias = Callable[[Summary], float | None]
@@ -31,7 +31,7 @@ Written: TypeAlias = Callable[[float | None], str]
 
 
 def render_comparison(
-    runs: Mapping[str, Run], drawings: Mapping[str, Drawing] | None = None
+    runs: Mapping[str, RunResult], drawings: Mapping[str, Drawing] | None = None
 ) -> str:
     """Write a page that compares runs, given by the names they are shown with.
 

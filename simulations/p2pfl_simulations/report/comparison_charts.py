@@ -10,13 +10,13 @@ from p2pfl_simulations.report.figures import Rows
 from p2pfl_simulations.report.lines import NARROW, WIDE, Chart, Line, Point
 from p2pfl_simulations.report.metric_axis import metric_axis
 from p2pfl_simulations.results.repetitions import Interval, Repetitions, interval_of, repetitions_of
-from p2pfl_simulations.results.run import RoundRow, Run, time_name
+from p2pfl_simulations.results.run import RoundRow, RunResult, time_name
 
 COLOURS = 8  # In the style sheet; a ninth line has the first colour again, dashed.
 DISTANCE = "distance to the mean model (L2, log scale)"
 
 
-def comparison_drawings(runs: Mapping[str, Run]) -> dict[str, Drawing]:
+def comparison_drawings(runs: Mapping[str, RunResult]) -> dict[str, Drawing]:
     """Draw all charts of a comparison, by name, of runs by the names they are shown with."""
     groups = repetitions_of(runs)
     mean, worst = (f"{compared_rows(groups)}_{figure}" for figure in ("mean", "worst"))
@@ -47,22 +47,22 @@ def common_time(groups: Sequence[Repetitions]) -> str:
     return "time" if others else first
 
 
-def _round(_: Run, row: RoundRow) -> float:
+def _round(_: RunResult, row: RoundRow) -> float:
     return row.round + 1.0
 
 
-def _virtual_s(_: Run, row: RoundRow) -> float:
+def _virtual_s(_: RunResult, row: RoundRow) -> float:
     return row.virtual_s
 
 
-def _sent_per_peer(run: Run, row: RoundRow) -> float:
+def _sent_per_peer(run: RunResult, row: RoundRow) -> float:
     return row.bytes_sent / run.scenario.peers
 
 
 def _chart(
     name: str,
     groups: Sequence[Repetitions],
-    x: Callable[[Run, RoundRow], float],
+    x: Callable[[RunResult, RoundRow], float],
     figure: str,
     *,
     x_title: str,
@@ -109,7 +109,7 @@ def _chart(
 def _line(
     group: Repetitions,
     index: int,
-    x: Callable[[Run, RoundRow], float],
+    x: Callable[[RunResult, RoundRow], float],
     figure: str,
     *,
     is_wide: bool,
@@ -130,7 +130,7 @@ def _line(
 
 
 def _over_seeds(
-    group: Repetitions, x: Callable[[Run, RoundRow], float], figure: str
+    group: Repetitions, x: Callable[[RunResult, RoundRow], float], figure: str
 ) -> tuple[list[float], list[Interval]]:
     """Return the places on the x axis, means of those of the seeds, and intervals of a figure.
 

@@ -9,7 +9,7 @@ from p2pfl_simulations.report.bars import histogram
 from p2pfl_simulations.report.drawing import Drawing, by_round
 from p2pfl_simulations.report.lines import NARROW, Chart, Line, Point, ascending
 from p2pfl_simulations.report.metric_axis import metric_axis
-from p2pfl_simulations.results.run import RoundRow, Run
+from p2pfl_simulations.results.run import RoundRow, RunResult
 
 Rows: TypeAlias = Literal["own", "common"]
 """Which test rows: each peer's own, or those that are common to all."""
@@ -27,12 +27,12 @@ COLUMNS: dict[Rows, Sequence[str]] = {"own": OWN, "common": COMMON}
 """Of the tables behind charts: as in `rounds.parquet`."""
 
 
-def rows_of(run: Run) -> Rows:
+def rows_of(run: RunResult) -> Rows:
     """Say which test rows a run's main charts are of: own ones, where peers have them."""
     return "own" if any(row.own_mean is not None for row in run.rounds) else "common"
 
 
-def figures_over_rounds(run: Run, on: Rows) -> Drawing:
+def figures_over_rounds(run: RunResult, on: Rows) -> Drawing:
     """Draw a run's figures on some test rows against the round."""
     rows = _measured(run, on)
     name, axis = lines_name(run), metric_axis(run.primary)
@@ -71,7 +71,7 @@ def figures_over_rounds(run: Run, on: Rows) -> Drawing:
     )
 
 
-def figures_over_bytes(run: Run) -> Drawing:
+def figures_over_bytes(run: RunResult) -> Drawing:
     """Draw the figures against what a peer had sent by then; the baselines send nothing."""
     on = rows_of(run)
     rows = _measured(run, on)
@@ -113,7 +113,7 @@ def figures_over_bytes(run: Run) -> Drawing:
     return Drawing("figures-over-bytes", picture, columns, numbers)
 
 
-def consensus_over_rounds(run: Run) -> Drawing:
+def consensus_over_rounds(run: RunResult) -> Drawing:
     """Draw how far the peers' models are from their mean, on a logarithmic axis."""
     rows = [row for row in run.rounds if row.consensus_distance is not None]
     picture = Chart(
@@ -135,7 +135,7 @@ def consensus_over_rounds(run: Run) -> Drawing:
     return Drawing("agreement", picture, columns, by_round(rows, columns[1:]))
 
 
-def final_figures(run: Run) -> dict[int, float]:
+def final_figures(run: RunResult) -> dict[int, float]:
     """Return each peer's primary figure when it was last evaluated."""
     name, on = run.primary.name, rows_of(run)
     found: dict[int, float] = {}
@@ -146,7 +146,7 @@ def final_figures(run: Run) -> dict[int, float]:
     return found
 
 
-def peers_at_the_end(run: Run) -> Drawing:
+def peers_at_the_end(run: RunResult) -> Drawing:
     """Draw where the peers ended, against where they would be alone and pooled."""
     on = rows_of(run)
     rows = _measured(run, on)
@@ -177,14 +177,14 @@ def peers_at_the_end(run: Run) -> Drawing:
     return Drawing("peers-at-the-end", picture, ("peer", run.primary.name), sorted(final.items()))
 
 
-def lines_name(run: Run) -> str:
+def lines_name(run: RunResult) -> str:
     """Name the peers' lines: FedAvg is no gossip, and a run may average nothing."""
     if isinstance(run.scenario.averaging, FedAvgSettings):
         return "FedAvg"
     return "Peers" if isinstance(run.scenario.averaging, NoAveragingSettings) else "Gossip"
 
 
-def _measured(run: Run, on: Rows) -> list[RoundRow]:
+def _measured(run: RunResult, on: Rows) -> list[RoundRow]:
     return [row for row in run.rounds if getattr(row, f"{on}_mean") is not None]
 
 

@@ -16,7 +16,7 @@ from p2pfl_simulations.report.lines import NARROW, WIDE
 from p2pfl_simulations.report.metric_axis import gain_tick, gain_unit
 from p2pfl_simulations.report.svg import element, number, picture, text, text_width, title
 from p2pfl_simulations.report.timeline import legend
-from p2pfl_simulations.results.run import EVEN, GAINS, LOSES, GainRow, Run
+from p2pfl_simulations.results.run import EVEN, GAINS, LOSES, GainRow, RunResult
 
 NAMED_MAX = 50  # Peers with a line each; more stand side by side.
 PITCH = 19.0  # Of one such line.
@@ -43,7 +43,7 @@ COLUMNS = (
 )
 
 
-def gain_by_peer(run: Run) -> Drawing:
+def gain_by_peer(run: RunResult) -> Drawing:
     """Draw each peer's gain with its interval, the least first, and its rows."""
     known = sorted_gains(run)
     rows = [[getattr(row, name) for name in COLUMNS] for row in known]
@@ -53,7 +53,7 @@ def gain_by_peer(run: Run) -> Drawing:
     return Drawing("gain-by-peer", draw(known, run.primary), COLUMNS, rows)
 
 
-def gain_against_rows(run: Run) -> Drawing:
+def gain_against_rows(run: RunResult) -> Drawing:
     """Draw each peer's gain over the number of rows that it trains on."""
     known = sorted_gains(run)
     if len(known) < 2:
@@ -63,7 +63,7 @@ def gain_against_rows(run: Run) -> Drawing:
     return Drawing("gain-against-rows", _scatter(known, run.primary), names, rows)
 
 
-def sorted_gains(run: Run) -> list[GainRow]:
+def sorted_gains(run: RunResult) -> list[GainRow]:
     """Return the peers whose gain is known, those that gain least first."""
     known = [row for row in run.gains if row.gain is not None and math.isfinite(row.gain)]
     return sorted(known, key=lambda row: (_gain(row), row.peer))

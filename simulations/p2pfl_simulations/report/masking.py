@@ -8,11 +8,11 @@ from p2pfl_simulations.report.drawing import Drawing, by_round
 from p2pfl_simulations.report.page import box, key_values, section
 from p2pfl_simulations.results.claims import claim_sentence
 from p2pfl_simulations.results.masked_sums import MaskedSums
-from p2pfl_simulations.results.run import Run
+from p2pfl_simulations.results.run import RunResult
 from p2pfl_simulations.scenario import masking_of
 
 
-def masked_sums_section(run: Run, drawing: Drawing) -> str:
+def masked_sums_section(run: RunResult, drawing: Drawing) -> str:
     """Write how the cohorts' masked sums ended; nothing where averaging is plain.
 
     Args:
@@ -64,7 +64,7 @@ def _by_name(counts: dict[str, int]) -> str:
     return f"{total:,} ({named})"
 
 
-def masked_sums_by_round(run: Run) -> Drawing:
+def masked_sums_by_round(run: RunResult) -> Drawing:
     """Draw how the sums of each round ended; nothing where averaging is plain."""
     if run.masked_sums is None:
         return Drawing("masked-sums", "")

@@ -5,10 +5,10 @@ from html import escape
 from p2pfl.cli.quantities import count, percent
 from p2pfl_simulations.report.page import section, table
 from p2pfl_simulations.results.participation import overdue_sentence
-from p2pfl_simulations.results.run import ParticipationRow, Run
+from p2pfl_simulations.results.run import ParticipationRow, RunResult
 
 
-def participation_section(run: Run) -> str:
+def participation_section(run: RunResult) -> str:
     """Write each member's share of the models; nothing where there is no group."""
     rows = run.participation
     if not rows:

@@ -18,10 +18,10 @@ from p2pfl_simulations.report.heatmap import label_heatmap
 from p2pfl_simulations.report.lines import NARROW, Chart, Line
 from p2pfl_simulations.report.masking import masked_sums_by_round
 from p2pfl_simulations.report.timeline import absences, fault_timeline, online_over_time
-from p2pfl_simulations.results.run import Run, file_stem, time_name
+from p2pfl_simulations.results.run import RunResult, file_stem, time_name
 
 
-def run_drawings(run: Run) -> dict[str, Drawing]:
+def run_drawings(run: RunResult) -> dict[str, Drawing]:
     """Draw all charts of a run, by name; those that it has nothing for are empty.
 
     Their files' names begin with the run's name and seed.
@@ -45,7 +45,7 @@ def run_drawings(run: Run) -> dict[str, Drawing]:
     return {it.name: dataclasses.replace(it, name=f"{stem}-{it.name}") for it in drawings}
 
 
-def _online(run: Run) -> Drawing:
+def _online(run: RunResult) -> Drawing:
     if not absences(run):
         return Drawing("peers-online", "")
     points = online_over_time(run)
@@ -66,7 +66,7 @@ def _online(run: Run) -> Drawing:
     return Drawing("peers-online", picture, ("time_s", "online"), points)
 
 
-def _losses(run: Run) -> Drawing:
+def _losses(run: RunResult) -> Drawing:
     picture = stacked_bars(
         "Peers that lost a round, by round",
         [

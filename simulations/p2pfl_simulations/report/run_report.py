@@ -21,13 +21,13 @@ from p2pfl_simulations.report.page import box, figure, key_values, page, pair, s
 from p2pfl_simulations.report.participation import participation_section
 from p2pfl_simulations.report.protection import protection
 from p2pfl_simulations.report.run_charts import run_drawings
-from p2pfl_simulations.results.run import SIMULATED, Run
+from p2pfl_simulations.results.run import SIMULATED, RunResult
 from p2pfl_simulations.results.summary import Summary, summarise, unfinished_sentence
 from p2pfl_simulations.results.verdict import headline, mood_of, verdict
 from p2pfl_simulations.scenario import Scenario
 
 
-def render_report(run: Run, drawings: Mapping[str, Drawing] | None = None) -> str:
+def render_report(run: RunResult, drawings: Mapping[str, Drawing] | None = None) -> str:
     """Write the report of one run: one HTML file with everything in it.
 
     Args:
@@ -92,7 +92,7 @@ def render_report(run: Run, drawings: Mapping[str, Drawing] | None = None) -> st
 ON: dict[Rows, str] = {"own": "each on its own test rows", "common": "on the common test rows"}
 
 
-def _gains(run: Run, drawing: Drawing) -> str:
+def _gains(run: RunResult, drawing: Drawing) -> str:
     """Write who gains and who loses."""
     unknown = sum(row.gain is None for row in run.gains)
     lead = (
@@ -105,7 +105,7 @@ def _gains(run: Run, drawing: Drawing) -> str:
     return section("Who gains by joining", lead, box(drawing))
 
 
-def _over_rounds(run: Run, drawn: Mapping[str, Drawing]) -> Iterator[str]:
+def _over_rounds(run: RunResult, drawn: Mapping[str, Drawing]) -> Iterator[str]:
     """Write the figures over rounds: on the peers' own test rows, then on the common ones."""
     title = _capital(run.primary.title)
     shaded = (
@@ -129,7 +129,7 @@ def _capital(title: str) -> str:
     return title[:1].upper() + title[1:]
 
 
-def _header(run: Run, summary: Summary) -> str:
+def _header(run: RunResult, summary: Summary) -> str:
     world = "Simulated run" if run.world == SIMULATED else "Run of real processes"
     kicker = (
         f"{world} · {summary.name} · task {run.scenario.learning.task} · {summary.method}"
@@ -166,7 +166,7 @@ def _some_peers(peers: list[int], most: int = 12) -> str:
     return f"peer{'s' if len(peers) > 1 else ''} {named}{more}"
 
 
-def _tiles(run: Run, summary: Summary) -> Iterator[tuple[str, str, str]]:
+def _tiles(run: RunResult, summary: Summary) -> Iterator[tuple[str, str, str]]:
     on, primary = rows_of(run), summary.primary
     mean, worst = getattr(summary, f"{on}_mean"), getattr(summary, f"{on}_worst")
     local, local_worst = getattr(summary, f"{on}_local_mean"), getattr(summary, f"{on}_local_worst")
@@ -220,7 +220,7 @@ def _faults(drawing: Drawing) -> str:
     return section("Faults", "No peer went offline and no round was lost in this run.", "\n")
 
 
-def _exchange_heading(run: Run) -> tuple[str, str]:
+def _exchange_heading(run: RunResult) -> tuple[str, str]:
     if cohorts_of(run.neighbours) is not None:
         return "Cohorts of the last round", "Who averaged with whom; every round draws new cohorts."
     return "Exchange in the last round", "Who averaged with whom."
@@ -267,7 +267,7 @@ def _setting(value: Any) -> str:
     return str(value)
 
 
-def _reproduction(run: Run) -> str:
+def _reproduction(run: RunResult) -> str:
     environment = [(str(key), str(value)) for key, value in run.environment.items()]
     counters = [
         (key.replace("_", " "), _setting(round(value, 3))) for key, value in run.counters.items()

@@ -9,7 +9,7 @@ from p2pfl_simulations.report.axes import Linear, TimeAxis
 from p2pfl_simulations.report.drawing import Cell, Drawing
 from p2pfl_simulations.report.lines import WIDE, Point
 from p2pfl_simulations.report.svg import element, number, picture, point, text, text_width, title
-from p2pfl_simulations.results.run import EventRow, Run, time_name
+from p2pfl_simulations.results.run import EventRow, RunResult, time_name
 
 ROWS_MAX = 96  # Strips; with more peers, one strip shows several.
 STRIPS_MAX = 3000  # Absences drawn one by one; more are shaded.
@@ -35,7 +35,7 @@ class Absence:
     cause: str
 
 
-def absences(run: Run) -> list[Absence]:
+def absences(run: RunResult) -> list[Absence]:
     """Pair each peer's `offline` with its next `online`; the run's end closes what is open."""
     gone: dict[int, EventRow] = {}
     found = []
@@ -49,7 +49,7 @@ def absences(run: Run) -> list[Absence]:
     return [absence for absence in found if absence.end_s > absence.start_s]
 
 
-def partitions(run: Run) -> list[tuple[float, float]]:
+def partitions(run: RunResult) -> list[tuple[float, float]]:
     """Return the times in which the network was in parts."""
     starts = [event.virtual_s for event in run.events if event.kind == "partition"]
     ends = [event.virtual_s for event in run.events if event.kind == "healed"]
@@ -59,7 +59,7 @@ def partitions(run: Run) -> list[tuple[float, float]]:
     ]
 
 
-def online_over_time(run: Run) -> list[Point]:
+def online_over_time(run: RunResult) -> list[Point]:
     """Count the peers online, as steps over virtual time."""
     changes: Counter[float] = Counter()
     for absence in absences(run):
@@ -74,7 +74,7 @@ def online_over_time(run: Run) -> list[Point]:
     return [*points, (run.virtual_s, float(online))]
 
 
-def fault_timeline(run: Run) -> Drawing:
+def fault_timeline(run: RunResult) -> Drawing:
     """Draw a strip for each peer, or for a few peers where there are many."""
     away, split = absences(run), partitions(run)
     marked = [event for event in run.events if event.kind in MARKS and event.peer >= 0]
@@ -90,7 +90,7 @@ def fault_timeline(run: Run) -> Drawing:
 
 
 def _timeline(
-    run: Run,
+    run: RunResult,
     away: Sequence[Absence],
     split: Sequence[tuple[float, float]],
     marked: Sequence[EventRow],

@@ -5,9 +5,9 @@ from itertools import combinations
 from typing import TypeAlias
 
 from p2pfl_simulations.results.repetitions import Repetitions
-from p2pfl_simulations.results.run import Run
+from p2pfl_simulations.results.run import RunResult
 
-Look: TypeAlias = Callable[[Run], object]
+Look: TypeAlias = Callable[[RunResult], object]
 
 NAMES_MAX = 3  # Of runs that have one value; of more, the number is told.
 
@@ -66,7 +66,7 @@ def warnings_of(groups: Sequence[Repetitions]) -> list[str]:
     return [warning for warning in found if warning]
 
 
-def _told(name: str, look: Look, why: str, runs: Mapping[str, Run]) -> str:
+def _told(name: str, look: Look, why: str, runs: Mapping[str, RunResult]) -> str:
     """Say that runs differ in one thing, with who has which; what is not known differs in none."""
     having: dict[str, list[str]] = {}
     for run_name, run in runs.items():

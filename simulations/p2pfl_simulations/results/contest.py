@@ -11,7 +11,7 @@ from p2pfl_simulations.results.repetitions import (
     interval_of,
     paired,
 )
-from p2pfl_simulations.results.run import Run
+from p2pfl_simulations.results.run import RunResult
 from p2pfl_simulations.results.summary import Summary
 
 TIE = 0.01
@@ -109,6 +109,6 @@ class Contest:
         scale = 1.0 if self.primary.is_percentage else abs(mine.mean)
         return abs(mine.mean - theirs.mean) >= TIE * scale
 
-    def _of(self, run: Run, figure: str) -> float | None:
+    def _of(self, run: RunResult, figure: str) -> float | None:
         value: float | None = getattr(self._summaries[self._names[id(run)]], f"{self.on}_{figure}")
         return value

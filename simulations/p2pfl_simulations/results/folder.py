@@ -28,7 +28,7 @@ from p2pfl_simulations.results.run import (
     ParticipationRow,
     PeerRow,
     RoundRow,
-    Run,
+    RunResult,
     file_stem,
 )
 from p2pfl_simulations.results.summary import summarise
@@ -89,7 +89,7 @@ def claim_folder(folder: Path | None, scenario: Scenario) -> Path:
 
 
 def write_run(
-    run: Run,
+    run: RunResult,
     folder: str | Path,
     *,
     page: str | None = None,
@@ -130,7 +130,7 @@ def write_run(
     return folder
 
 
-def _write_peer_models(run: Run, folder: Path, told: Mapping[str, str]) -> None:
+def _write_peer_models(run: RunResult, folder: Path, told: Mapping[str, str]) -> None:
     if run.peer_models:
         folder.mkdir()
     for index, model in run.peer_models.items():
@@ -140,7 +140,7 @@ def _write_peer_models(run: Run, folder: Path, told: Mapping[str, str]) -> None:
         )
 
 
-def read_run(folder: str | Path) -> Run:
+def read_run(folder: str | Path) -> RunResult:
     """Read a run back from its folder.
 
     Raises:
@@ -152,7 +152,7 @@ def read_run(folder: str | Path) -> Run:
         population = _read_table(folder, "population").to_pydict()
         labels = population["label_counts"]
         named, _ = read_model(folder / MODEL)
-        return Run(
+        return RunResult(
             scenario=read_scenario(folder),
             primary=PrimaryMetric(**summary["primary"]),
             inputs=Inputs(**summary["inputs"]) if summary.get("inputs") else None,
@@ -264,7 +264,7 @@ def scenario_toml(scenario: Scenario, task_folder: Path | None = None) -> str:
     return tomli_w.dumps(document)
 
 
-def summary_document(run: Run) -> dict[str, Any]:
+def summary_document(run: RunResult) -> dict[str, Any]:
     """Return what `summary.json` holds: the figures, the counters and the environment."""
     document = {
         "format": FORMAT,
@@ -277,7 +277,7 @@ def summary_document(run: Run) -> dict[str, Any]:
     return {key: _json_value(value) for key, value in document.items()}
 
 
-def _summary_json(run: Run, task_folder: Path | None) -> str:
+def _summary_json(run: RunResult, task_folder: Path | None) -> str:
     document = summary_document(run)
     document["task_folder"] = str(task_folder.resolve()) if task_folder is not None else None
     return json.dumps(document, indent=2, allow_nan=False) + "\n"

@@ -8,10 +8,10 @@ from itertools import takewhile
 from statistics import NormalDist, fmean, stdev
 from typing import TypeAlias
 
-from p2pfl_simulations.results.run import Run
+from p2pfl_simulations.results.run import RunResult
 from p2pfl_simulations.results.summary import method_name
 
-Look: TypeAlias = Callable[[Run], float | None]
+Look: TypeAlias = Callable[[RunResult], float | None]
 
 CONFIDENCE = 0.95
 INTERVAL_FROM = 3
@@ -47,10 +47,10 @@ class Repetitions:
     """
 
     name: str
-    runs: Mapping[str, Run]
+    runs: Mapping[str, RunResult]
 
     @property
-    def first(self) -> Run:
+    def first(self) -> RunResult:
         """One of the runs, for what they have in common."""
         return next(iter(self.runs.values()))
 
@@ -89,9 +89,9 @@ def t_quantile(degrees: int) -> float:
     return float(sum(term / degrees**power for power, term in enumerate(terms)))
 
 
-def repetitions_of(runs: Mapping[str, Run]) -> list[Repetitions]:
+def repetitions_of(runs: Mapping[str, RunResult]) -> list[Repetitions]:
     """Put runs together that differ in their seed alone, and name what each of them is."""
-    groups: dict[str, dict[str, Run]] = {}
+    groups: dict[str, dict[str, RunResult]] = {}
     for name, run in runs.items():
         groups.setdefault(_without_seed(run), {})[name] = run
     found = list(groups.values())
@@ -112,7 +112,7 @@ def repetitions_of(runs: Mapping[str, Run]) -> list[Repetitions]:
     ]
 
 
-def _title(group: Mapping[str, Run]) -> str:
+def _title(group: Mapping[str, RunResult]) -> str:
     """Name repetitions by what their names begin with; else by their scenario."""
     names = list(group)
     if len(names) == 1:
@@ -123,7 +123,7 @@ def _title(group: Mapping[str, Run]) -> str:
     return same.rstrip("-_. 0123456789") or next(iter(group.values())).scenario.name
 
 
-def _without_seed(run: Run) -> str:
+def _without_seed(run: RunResult) -> str:
     """Write down all that repetitions have in common."""
     same = {"seed": 1, "name": "same", "description": ""}
     inputs = run.inputs

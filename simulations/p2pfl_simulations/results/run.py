@@ -212,7 +212,7 @@ class LossRow:
 
 
 @dataclass(slots=True)
-class Run:
+class RunResult:
     """The result of one simulated run.
 
     Attributes:

@@ -24,7 +24,7 @@ from p2pfl_simulations.results.run import (
     MeanGain,
     ParticipationRow,
     RoundRow,
-    Run,
+    RunResult,
 )
 from p2pfl_simulations.scenario import Scenario
 
@@ -63,7 +63,7 @@ class Summary:
         interrupted: whether the run was ended early.
         unfinished: baselines that were cut off.
         digest: of the trace; empty where there is none.
-        world: as `Run` has it.
+        world: as `RunResult` has it.
         seen: what others saw of a peer's model, in a few words.
         masked_sums: what masked sums did; None where averaging is plain.
         draw: the odds that a cohort draws more liars than it bears; None where averaging is plain.
@@ -125,7 +125,7 @@ class Summary:
     losses: list[LossRow] = field(default_factory=list)
 
 
-def summarise(run: Run) -> Summary:
+def summarise(run: RunResult) -> Summary:
     """Take the figures that people compare from a run."""
     evaluated = evaluated_rounds(run)
     last = evaluated[-1] if evaluated else None
@@ -251,7 +251,7 @@ def method_name(scenario: Scenario) -> str:
     return {"fedavg": "FedAvg with a server", "none": "no averaging"}[averaging.algorithm]
 
 
-def evaluated_rounds(run: Run) -> list[RoundRow]:
+def evaluated_rounds(run: RunResult) -> list[RoundRow]:
     """Return the rounds with a measured primary metric, on own or on common test rows."""
     return [
         row
@@ -264,13 +264,13 @@ def _finite(number: float | None) -> float | None:
     return number if number is not None and math.isfinite(number) else None
 
 
-def _mean_and_worst(run: Run, model: str) -> tuple[float | None, float | None]:
+def _mean_and_worst(run: RunResult, model: str) -> tuple[float | None, float | None]:
     """Return mean and worst of a model's figures over the peers, each on its own test rows."""
     found = np.array([value for row in run.gains if (value := getattr(row, model)) is not None])
     return (float(found.mean()), run.primary.worst(found)) if len(found) else (None, None)
 
 
-def _own_figures(run: Run) -> tuple[dict[str, float], dict[str, int]]:
+def _own_figures(run: RunResult) -> tuple[dict[str, float], dict[str, int]]:
     """Return the mean of each figure over the peers' last evaluations, and who cannot tell it."""
     last = {row.peer: row.own for row in run.peers if row.own}
     names = sorted({name for figures in last.values() for name in figures})

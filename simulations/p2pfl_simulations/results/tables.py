@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_type_hints
 
 import pyarrow as pa
 
-from p2pfl_simulations.results.run import EventRow, GainRow, PeerRow, RoundRow, Run
+from p2pfl_simulations.results.run import EventRow, GainRow, PeerRow, RoundRow, RunResult
 
 TableName: TypeAlias = Literal["rounds", "peers", "events", "gains", "population"]
 TABLES: tuple[TableName, ...] = get_args(TableName)
@@ -19,7 +19,7 @@ RowT = TypeVar("RowT", RoundRow, PeerRow, EventRow, GainRow)
 _ARROW_TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string()}
 
 
-def table_of(run: Run, name: TableName) -> pa.Table:
+def table_of(run: RunResult, name: TableName) -> pa.Table:
     """Return one of a run's tables; docs/simulate.md tells of its columns."""
     if name == "rounds":
         return _table(RoundRow, run.rounds)
@@ -93,7 +93,7 @@ def _schema(row: type[RowT]) -> pa.Schema:
     return pa.schema(columns)
 
 
-def _population(run: Run) -> pa.Table:
+def _population(run: RunResult) -> pa.Table:
     peers = len(run.sample_counts)
     absent: list[list[int] | None] = [None] * peers
     neighbours = [list(row) for row in run.neighbours] or absent

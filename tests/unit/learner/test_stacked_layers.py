@@ -10,7 +10,7 @@ from torch import nn
 
 from p2pfl.learner.engines.stacked.program import NotStackable, Program
 from p2pfl.learner.engines.stacked.reading import READERS, read
-from p2pfl.learner.engines.stacked.step import Memory, Models, Step
+from p2pfl.learner.engines.stacked.step import Memory, Models, StackStep
 from p2pfl.learner.engines.threads import one_torch_thread
 from p2pfl.learner.vectors import VectorLayout
 
@@ -222,7 +222,7 @@ class Stack:
         models, chosen = self.make(len(peers)), list(peers)
         models.flat.copy_(self.start[chosen])
         generators = [torch.Generator().manual_seed(100 + peer) for peer in peers]
-        step = Step(
+        step = StackStep(
             models,
             0,
             self.inputs[chosen],
@@ -243,7 +243,7 @@ def gradient_for(stack: Stack, seed: int) -> torch.Tensor:
         models = stack.make(1)
         generators = [torch.Generator().manual_seed(0)]
         arguments = (stack.inputs[:1], stack.weights[:1], stack.sizes[:1], generators)
-        step = Step(models, 0, *arguments, Memory(stack.dtype))
+        step = StackStep(models, 0, *arguments, Memory(stack.dtype))
         shape = stack.program.forward(step)[0].shape
     torch.manual_seed(seed)
     upstream = torch.randn(len(stack.sizes), *shape[1:], dtype=stack.dtype)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from p2pfl.learner.metrics import PrimaryMetric
-from p2pfl_simulations.results.run import EventRow, GainRow, MeanGain, PeerRow, RoundRow, Run
+from p2pfl_simulations.results.run import EventRow, GainRow, MeanGain, PeerRow, RoundRow, RunResult
 from p2pfl_simulations.scenario import make_scenario
 
-RunMaker = Callable[..., Run]
+RunMaker = Callable[..., RunResult]
 
 
 def make_example(
@@ -24,7 +24,7 @@ def make_example(
     gain: float = 0.25,
     faults_of_world: dict[str, Any] | None = None,
     **scenario: Any,
-) -> Run:
+) -> RunResult:
     """Make a run whose curves rise as real ones do; `gain` is that of gossip over local only."""
     rng = Random(f"{seed}/run")
     document = {
@@ -109,7 +109,7 @@ def make_example(
         [rng.randint(0, 3) if rng.random() < 0.6 else rng.randint(10, 60) for _ in range(10)]
         for _ in range(peers)
     ]
-    return Run(
+    return RunResult(
         scenario=make_scenario(document),
         primary=PrimaryMetric(),
         rounds=rows,

@@ -10,14 +10,14 @@ from test_report import assert_readable
 
 from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl_simulations.report import render_comparison, render_report, run_drawings
-from p2pfl_simulations.results.run import RoundRow, Run
+from p2pfl_simulations.results.run import RoundRow, RunResult
 
 FIGURES = [name for name in RoundRow.__slots__ if name.startswith(("own_", "common_"))]
 R2 = PrimaryMetric("r2")
 RMSE = PrimaryMetric("rmse", larger_is_better=False)
 
 
-def with_metric(run: Run, primary: PrimaryMetric, scale: float, shift: float) -> Run:
+def with_metric(run: RunResult, primary: PrimaryMetric, scale: float, shift: float) -> RunResult:
     """Measure a run by another metric: each figure is stretched and moved."""
 
     def moved(value: float | None) -> float | None:

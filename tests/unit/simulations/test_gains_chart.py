@@ -14,7 +14,7 @@ from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl_simulations.report.drawing import Drawing
 from p2pfl_simulations.report.gains import gain_against_rows, gain_by_peer
 from p2pfl_simulations.report.metric_axis import gain_tick, metric_axis
-from p2pfl_simulations.results.run import GainRow, Run
+from p2pfl_simulations.results.run import GainRow, RunResult
 
 ACCURACY = PrimaryMetric()
 RMSE = PrimaryMetric("rmse", larger_is_better=False)
@@ -26,8 +26,8 @@ def gain(peer: int, value: float | None, half: float | None = 0.05, rows: int = 
     return GainRow(peer, f"peer-{peer}", rows, 10, 0.9, 0.9, 0.9, value, *ends)
 
 
-def gaining(make_run: RunMaker, *gains: GainRow, primary: PrimaryMetric = ACCURACY) -> Run:
-    run: Run = make_run(peers=max(2, len(gains)), rounds=1, cohort_size=2)
+def gaining(make_run: RunMaker, *gains: GainRow, primary: PrimaryMetric = ACCURACY) -> RunResult:
+    run: RunResult = make_run(peers=max(2, len(gains)), rounds=1, cohort_size=2)
     run.gains, run.primary = list(gains), primary
     return run
 

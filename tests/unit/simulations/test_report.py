@@ -15,7 +15,7 @@ from p2pfl_simulations.report.graph import cohorts_of, exchange_picture
 from p2pfl_simulations.report.heatmap import columns_of
 from p2pfl_simulations.report.svg import text_width
 from p2pfl_simulations.report.timeline import Absence, absences, online_over_time, partitions
-from p2pfl_simulations.results.run import PROCESSES, EventRow, Run
+from p2pfl_simulations.results.run import PROCESSES, EventRow, RunResult
 
 SIZES = {"title": 12.5, "label": 12.5, "small": 10.5}
 
@@ -264,12 +264,12 @@ def test_many_columns_are_a_fair_sample() -> None:
 
 
 def test_comparisons_name_the_winner_or_a_tie(make_run: RunMaker) -> None:
-    def ending(mean: float, **scenario: object) -> Run:
+    def ending(mean: float, **scenario: object) -> RunResult:
         run = make_run(rounds=2, **scenario)
         run.rounds[-1].own_mean, run.gains = mean, []
         return run
 
-    def unmeasured() -> Run:
+    def unmeasured() -> RunResult:
         run = make_run(rounds=1)
         run.rounds[0].own_mean = run.rounds[0].common_mean = None
         run.gains = []

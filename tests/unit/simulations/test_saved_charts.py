@@ -20,7 +20,7 @@ from p2pfl_simulations.report import (
 )
 from p2pfl_simulations.report.standalone import standalone
 from p2pfl_simulations.report.svg import element, picture
-from p2pfl_simulations.results.run import Run
+from p2pfl_simulations.results.run import RunResult
 
 SVG = "{http://www.w3.org/2000/svg}"
 CHARTS = {
@@ -132,7 +132,7 @@ def test_what_was_not_measured_is_an_empty_cell(make_run: RunMaker) -> None:
 
 
 def test_files_are_written_to_a_folder(make_run: RunMaker, tmp_path: Path) -> None:
-    run: Run = make_run(name="a/b: c")
+    run: RunResult = make_run(name="a/b: c")
     written = save_drawings(run_drawings(run).values(), tmp_path / "new" / "folder")
     assert {path.name for path in written} == {
         f"a-b--c-3-{chart}.{ending}" for chart in CHARTS for ending in ("svg", "csv")

@@ -9,10 +9,10 @@ from rich.console import Console
 
 from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl_simulations.commands.screens import show_result
-from p2pfl_simulations.results.run import GainRow, Run
+from p2pfl_simulations.results.run import GainRow, RunResult
 
 
-def screen(run: Run, width: int) -> list[str]:
+def screen(run: RunResult, width: int) -> list[str]:
     shown = io.StringIO()
     show_result(Console(file=shown, width=width), run, Path("runs/by-hand"))
     return shown.getvalue().splitlines()

@@ -9,7 +9,7 @@ from p2pfl.learner.engines.stacked.norms import read_layer_norm
 from p2pfl.learner.engines.stacked.pointwise import read_activation
 from p2pfl.learner.engines.stacked.program import NotStackable, Program, Saved, Value
 from p2pfl.learner.engines.stacked.shaping import Sum
-from p2pfl.learner.engines.stacked.step import Step
+from p2pfl.learner.engines.stacked.step import StackStep
 
 
 class Attention:
@@ -25,7 +25,7 @@ class Attention:
     def __init__(self, heads: int, dropout: float) -> None:
         self._heads, self._dropout = heads, dropout
 
-    def forward(self, step: Step, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+    def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """Attend: [peers, rows, tokens, width]."""
         (x,) = inputs
         peers, rows, tokens, width = x.shape[0], x.shape[1], x.shape[2], x.shape[3] // 3
@@ -46,7 +46,7 @@ class Attention:
         )
 
     def backward(
-        self, step: Step, saved: Saved, gradient: torch.Tensor, *, wanted: bool
+        self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
     ) -> tuple[torch.Tensor | None, ...]:
         """Return the gradient of queries, keys and values side by side."""
         if not wanted:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from p2pfl.learner.engines.stacked.program import NotStackable, Program, Saved, Value, tensor_name
-from p2pfl.learner.engines.stacked.step import Step, product
+from p2pfl.learner.engines.stacked.step import StackStep, product
 
 PATCHES_MAX = 2**18
 """Entries of patches at one time, 1 MB: they are read by the product while still in the cache."""
@@ -42,7 +42,7 @@ class Convolution:
         self._weight, self._bias = weight, bias
         self._kernel, self._stride, self._padding = kernel, stride, padding
 
-    def forward(self, step: Step, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+    def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """Convolve."""
         x = self._padded(inputs[0])
         windows, height, width = self._windows(x)
@@ -57,7 +57,7 @@ class Convolution:
         return y.view(peers, outputs, height, width, rows), x
 
     def backward(
-        self, step: Step, saved: Saved, gradient: torch.Tensor, *, wanted: bool
+        self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
     ) -> tuple[torch.Tensor | None, ...]:
         """Give the gradients of weight and bias; return that of the input."""
         x: torch.Tensor = saved
@@ -119,7 +119,7 @@ class Convolution:
 
 
 def _patches(
-    step: Step, windows: torch.Tensor, *, copied: bool = True
+    step: StackStep, windows: torch.Tensor, *, copied: bool = True
 ) -> Iterator[tuple[int, int, torch.Tensor]]:
     """Yield (first, last, patches [last - first, channels * kernel, places]) of a few peers."""
     peers, channels, kernel_height, kernel_width, height, width, rows = windows.shape

@@ -4,11 +4,11 @@ import torch
 from torch import nn
 
 from p2pfl.learner.engines.stacked.program import Program, Saved, Value
-from p2pfl.learner.engines.stacked.step import Step
+from p2pfl.learner.engines.stacked.step import StackStep
 
 
 def draw_mask(
-    step: Step, probability: float, shape: tuple[int, ...], *, rows_second: bool = False
+    step: StackStep, probability: float, shape: tuple[int, ...], *, rows_second: bool = False
 ) -> torch.Tensor:
     """Draw masks [peers, rows, *shape], scaled; 0 in padded rows.
 
@@ -31,7 +31,7 @@ def draw_mask(
     return masks
 
 
-class Dropout:
+class DropoutLayer:
     """Sets entries to zero at random, and scales the others.
 
     Args:
@@ -47,7 +47,7 @@ class Dropout:
         self._probability, self._shape, self._last = probability, shape, last
         self._rows_second = rows_second
 
-    def forward(self, step: Step, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+    def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """Draw a mask, and multiply by it."""
         mask = draw_mask(step, self._probability, self._shape, rows_second=self._rows_second)
         if self._last:
@@ -55,7 +55,7 @@ class Dropout:
         return inputs[0] * mask, mask
 
     def backward(
-        self, step: Step, saved: Saved, gradient: torch.Tensor, *, wanted: bool
+        self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
     ) -> tuple[torch.Tensor | None, ...]:
         """Return the gradient of the input."""
         return (gradient * saved if wanted else None,)
@@ -73,5 +73,5 @@ def add_dropout(
     if probability == 0:
         return value
     program.draws = True
-    layer = Dropout(probability, value.shape, last=value.last, rows_second=rows_second)
+    layer = DropoutLayer(probability, value.shape, last=value.last, rows_second=rows_second)
     return program.add(layer, value, shape=value.shape, last=value.last)

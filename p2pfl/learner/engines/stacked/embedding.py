@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from p2pfl.learner.engines.stacked.program import NotStackable, Program, Saved, Value, tensor_name
-from p2pfl.learner.engines.stacked.step import Step
+from p2pfl.learner.engines.stacked.step import StackStep
 
 
 class Embedding:
@@ -18,7 +18,7 @@ class Embedding:
     def __init__(self, weight: str, padding: int | None) -> None:
         self._weight, self._padding = weight, padding
 
-    def forward(self, step: Step, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+    def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """Take them."""
         words = inputs[0].reshape(step.peers, -1)
         table = step.parameters[self._weight]
@@ -28,7 +28,7 @@ class Embedding:
         return torch.stack(found).view(*inputs[0].shape, table.shape[2]), words
 
     def backward(
-        self, step: Step, saved: Saved, gradient: torch.Tensor, *, wanted: bool
+        self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
     ) -> tuple[torch.Tensor | None, ...]:
         """Give the gradient of the table."""
         if step.trains(self._weight):

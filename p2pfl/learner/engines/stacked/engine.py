@@ -12,7 +12,7 @@ from p2pfl.learner.engines.chunks import Block, blocks_of, in_chunks, padded
 from p2pfl.learner.engines.one_by_one import ModuleEngine
 from p2pfl.learner.engines.stacked.program import NotStackable
 from p2pfl.learner.engines.stacked.reading import read
-from p2pfl.learner.engines.stacked.step import Memory, Models, Step
+from p2pfl.learner.engines.stacked.step import Memory, Models, StackStep
 from p2pfl.learner.engines.threads import Workers, one_torch_thread
 from p2pfl.learner.optimisers import Optimiser
 from p2pfl.learner.streams import seed_of
@@ -183,7 +183,7 @@ class StackedEngine:
         index = torch.from_numpy(block.index)
         inputs = self._batch(index)
         weights = torch.from_numpy(block.weights)
-        step = Step(models, block.first, inputs, weights, block.sizes, generators, memory)
+        step = StackStep(models, block.first, inputs, weights, block.sizes, generators, memory)
         outputs, saved = self._program.forward(step)
         targets = self._targets[index]
         if self._has_own_loss or outputs.dim() != 3 or targets.dim() != 2:

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from p2pfl.learner.engines.stacked.program import NotStackable, Program, Saved, Value, tensor_name
-from p2pfl.learner.engines.stacked.step import Step, product
+from p2pfl.learner.engines.stacked.step import StackStep, product
 
 
 class LinearRowsFirst:
@@ -19,7 +19,7 @@ class LinearRowsFirst:
     def __init__(self, weight: str, bias: str | None, *, is_transposed: bool) -> None:
         self._weight, self._bias, self._is_transposed = weight, bias, is_transposed
 
-    def forward(self, step: Step, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+    def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """Multiply all rows, and tokens, of a peer by its weight."""
         (x,) = inputs
         weight = step.parameters[self._weight]
@@ -30,7 +30,7 @@ class LinearRowsFirst:
         return y.view(*x.shape[:-1], weight.shape[1]), (flat, x.shape)
 
     def backward(
-        self, step: Step, saved: Saved, gradient: torch.Tensor, *, wanted: bool
+        self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
     ) -> tuple[torch.Tensor | None, ...]:
         """Give the gradients of weight and bias; return that of the input."""
         x, shape = saved
@@ -53,7 +53,7 @@ class LinearRowsLast:
     def __init__(self, weight: str, bias: str | None, *, is_transposed: bool) -> None:
         self._weight, self._bias, self._is_transposed = weight, bias, is_transposed
 
-    def forward(self, step: Step, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+    def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """Multiply each peer's weight by its rows."""
         (x,) = inputs
         y = product(step.parameters[self._weight], x)
@@ -62,7 +62,7 @@ class LinearRowsLast:
         return y, x
 
     def backward(
-        self, step: Step, saved: Saved, gradient: torch.Tensor, *, wanted: bool
+        self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
     ) -> tuple[torch.Tensor | None, ...]:
         """Give the gradients of weight and bias; return that of the input."""
         if step.trains(self._weight):

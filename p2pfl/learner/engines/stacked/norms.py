@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from p2pfl.learner.engines.stacked.program import NotStackable, Program, Saved, Value, tensor_name
-from p2pfl.learner.engines.stacked.step import Step, product
+from p2pfl.learner.engines.stacked.step import StackStep, product
 
 
 class GroupNormalisation:
@@ -20,7 +20,7 @@ class GroupNormalisation:
     def __init__(self, weight: str | None, bias: str | None, groups: int, epsilon: float) -> None:
         self._weight, self._bias, self._groups, self._epsilon = weight, bias, groups, epsilon
 
-    def forward(self, step: Step, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+    def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """Normalise, scale and shift."""
         (x,) = inputs
         peers, channels, rows = x.shape[0], x.shape[1], x.shape[-1]
@@ -41,7 +41,7 @@ class GroupNormalisation:
         return y.view(x.shape), (centred, inverse, scale)
 
     def backward(
-        self, step: Step, saved: Saved, gradient: torch.Tensor, *, wanted: bool
+        self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
     ) -> tuple[torch.Tensor | None, ...]:
         """Give the gradients of scale and shift; return that of the input."""
         centred, inverse, scale = saved
@@ -91,7 +91,7 @@ class BatchNormalisation:
     def __init__(self, weight: str | None, bias: str | None, epsilon: float) -> None:
         self._weight, self._bias, self._epsilon = weight, bias, epsilon
 
-    def forward(self, step: Step, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+    def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """Normalise, scale and shift."""
         (x,) = inputs
         peers, channels, rows = x.shape[0], x.shape[1], x.shape[-1]
@@ -112,7 +112,7 @@ class BatchNormalisation:
         return y.view(x.shape), (centred, inverse, scale)
 
     def backward(
-        self, step: Step, saved: Saved, gradient: torch.Tensor, *, wanted: bool
+        self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
     ) -> tuple[torch.Tensor | None, ...]:
         """Give the gradients of scale and shift; return that of the input."""
         centred, inverse, scale = saved
@@ -152,7 +152,7 @@ class LayerNormalisation:
         self._weight, self._bias, self._shape = weight, bias, list(shape)
         self._epsilon = epsilon
 
-    def forward(self, step: Step, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+    def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """Normalise, scale and shift."""
         x = inputs[0].contiguous()
         y, mean, inverse = torch.native_layer_norm(x, self._shape, None, None, self._epsilon)
@@ -165,7 +165,7 @@ class LayerNormalisation:
         return y.view(x.shape), (x, mean, inverse, normal)
 
     def backward(
-        self, step: Step, saved: Saved, gradient: torch.Tensor, *, wanted: bool
+        self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
     ) -> tuple[torch.Tensor | None, ...]:
         """Give the gradients of scale and shift; return that of the input."""
         x, mean, inverse, normal = saved

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from p2pfl.learner.engines.stacked.program import Program, Saved, Value
-from p2pfl.learner.engines.stacked.step import Step
+from p2pfl.learner.engines.stacked.step import StackStep
 
 LANES = 32
 """Entries that a vector loop does at once, at most. Those that are left over at the end of a tensor
@@ -30,14 +30,14 @@ class Pointwise:
     def __init__(self, forward: Forward, backward: Backward, *, keeps_output: bool) -> None:
         self._forward, self._backward, self._keeps_output = forward, backward, keeps_output
 
-    def forward(self, step: Step, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+    def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """Apply it."""
         (x,) = inputs
         y = _in_lanes(self._forward, x)
         return y, (y if self._keeps_output else x)
 
     def backward(
-        self, step: Step, saved: Saved, gradient: torch.Tensor, *, wanted: bool
+        self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
     ) -> tuple[torch.Tensor | None, ...]:
         """Return the gradient of the input."""
         return (_in_lanes(self._backward, gradient, saved) if wanted else None,)

@@ -8,7 +8,7 @@ from torch import nn
 
 from p2pfl.learner.engines.stacked.convolution import output_size
 from p2pfl.learner.engines.stacked.program import NotStackable, Program, Saved, Value
-from p2pfl.learner.engines.stacked.step import Step
+from p2pfl.learner.engines.stacked.step import StackStep
 
 Pair = tuple[int, int]
 
@@ -53,7 +53,7 @@ class _Pooling:
 class MaxPooling(_Pooling):
     """The largest; of equal ones the first gets the gradient, as in torch."""
 
-    def forward(self, step: Step, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+    def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """Take the maximum of each window."""
         wide = self._wide(inputs[0], -math.inf)
         largest: torch.Tensor | None = None
@@ -66,7 +66,7 @@ class MaxPooling(_Pooling):
         return largest, (wide, largest)
 
     def backward(
-        self, step: Step, saved: Saved, gradient: torch.Tensor, *, wanted: bool
+        self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
     ) -> tuple[torch.Tensor | None, ...]:
         """Return the gradient of the input."""
         if not wanted:
@@ -84,7 +84,7 @@ class MaxPooling(_Pooling):
 class AveragePooling(_Pooling):
     """The mean, zeros of the padding counted."""
 
-    def forward(self, step: Step, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+    def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """Take the mean of each window."""
         wide = self._wide(inputs[0], 0.0)
         total: torch.Tensor | None = None
@@ -94,7 +94,7 @@ class AveragePooling(_Pooling):
         return total.div_(math.prod(self._kernel)), wide.shape
 
     def backward(
-        self, step: Step, saved: Saved, gradient: torch.Tensor, *, wanted: bool
+        self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
     ) -> tuple[torch.Tensor | None, ...]:
         """Return the gradient of the input."""
         if not wanted:

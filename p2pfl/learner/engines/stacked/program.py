@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import torch
 
-from p2pfl.learner.engines.stacked.step import Step
+from p2pfl.learner.engines.stacked.step import StackStep
 from p2pfl.learner.errors import LearningError
 
 Saved = Any
@@ -20,11 +20,11 @@ def tensor_name(module: str, part: str) -> str:
 class Layer(Protocol):
     """One operation on stacked values. It keeps nothing itself: threads share it."""
 
-    def forward(self, step: Step, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+    def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """Return the output, and what `backward` needs."""
 
     def backward(
-        self, step: Step, saved: Saved, gradient: torch.Tensor, *, wanted: bool
+        self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
     ) -> tuple[torch.Tensor | None, ...]:
         """Give the gradients of parameters to `step`; return those of the inputs, if wanted."""
 
@@ -96,7 +96,7 @@ class Program:
             return value
         return self.add(Turn(last), value, shape=value.shape, last=last)
 
-    def forward(self, step: Step) -> tuple[torch.Tensor, list[Saved]]:
+    def forward(self, step: StackStep) -> tuple[torch.Tensor, list[Saved]]:
         """Return the output of the last layer for the batch, and what `backward` needs."""
         values: list[torch.Tensor] = [step.inputs]
         saved = []
@@ -106,7 +106,7 @@ class Program:
             saved.append(kept)
         return values[self.output.number], saved
 
-    def backward(self, step: Step, saved: list[Saved], gradient: torch.Tensor) -> None:
+    def backward(self, step: StackStep, saved: list[Saved], gradient: torch.Tensor) -> None:
         """Give the gradients of all parameters to `step`, by that of the output."""
         gradients: list[torch.Tensor | None] = [None] * len(self.values)
         gradients[self.output.number] = gradient
@@ -129,12 +129,12 @@ class Turn:
     def __init__(self, last: bool) -> None:
         self._last = last
 
-    def forward(self, step: Step, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+    def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """Copy the input into the other order."""
         return self._moved(inputs[0], self._last), None
 
     def backward(
-        self, step: Step, saved: Saved, gradient: torch.Tensor, *, wanted: bool
+        self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
     ) -> tuple[torch.Tensor | None, ...]:
         """Copy the gradient back."""
         return (self._moved(gradient, not self._last) if wanted else None,)

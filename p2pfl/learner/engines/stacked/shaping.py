@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from p2pfl.learner.engines.stacked.program import NotStackable, Program, Saved, Value
-from p2pfl.learner.engines.stacked.step import Step
+from p2pfl.learner.engines.stacked.step import StackStep
 
 
 class Reshape:
@@ -21,17 +21,17 @@ class Reshape:
     def __init__(self, before: tuple[int, ...], after: tuple[int, ...], *, last: bool) -> None:
         self._before, self._after, self._last = before, after, last
 
-    def forward(self, step: Step, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+    def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """View the input."""
         return self._shaped(step, inputs[0], self._after), None
 
     def backward(
-        self, step: Step, saved: Saved, gradient: torch.Tensor, *, wanted: bool
+        self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
     ) -> tuple[torch.Tensor | None, ...]:
         """View the gradient."""
         return (self._shaped(step, gradient, self._before) if wanted else None,)
 
-    def _shaped(self, step: Step, x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    def _shaped(self, step: StackStep, x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
         if self._last:
             return x.reshape(step.peers, *shape, step.rows)
         return x.reshape(step.peers, step.rows, *shape)
@@ -40,12 +40,12 @@ class Reshape:
 class Sum:
     """The sum of two values of one shape, as of a residual connection."""
 
-    def forward(self, step: Step, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+    def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """Add."""
         return inputs[0] + inputs[1], None
 
     def backward(
-        self, step: Step, saved: Saved, gradient: torch.Tensor, *, wanted: bool
+        self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
     ) -> tuple[torch.Tensor | None, ...]:
         """Return the gradient for both."""
         return gradient, gradient
@@ -57,12 +57,12 @@ class Scale:
     def __init__(self, factor: float) -> None:
         self._factor = factor
 
-    def forward(self, step: Step, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+    def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """Multiply."""
         return inputs[0] * self._factor, None
 
     def backward(
-        self, step: Step, saved: Saved, gradient: torch.Tensor, *, wanted: bool
+        self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
     ) -> tuple[torch.Tensor | None, ...]:
         """Multiply the gradient."""
         return (gradient * self._factor if wanted else None,)
@@ -74,14 +74,14 @@ class AddParameter:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def forward(self, step: Step, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+    def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """Add it to every row."""
         (x,) = inputs
         parameter = step.parameters[self._name].reshape(step.peers, 1, *x.shape[2:])
         return x + parameter, None
 
     def backward(
-        self, step: Step, saved: Saved, gradient: torch.Tensor, *, wanted: bool
+        self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
     ) -> tuple[torch.Tensor | None, ...]:
         """Give the parameter's gradient; pass on the input's."""
         if step.trains(self._name):
@@ -92,12 +92,12 @@ class AddParameter:
 class MeanOverTokens:
     """The mean over the first axis of a row: [peers, rows, tokens, width]."""
 
-    def forward(self, step: Step, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+    def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """Take the mean."""
         return inputs[0].sum(2).div_(inputs[0].shape[2]), inputs[0].shape
 
     def backward(
-        self, step: Step, saved: Saved, gradient: torch.Tensor, *, wanted: bool
+        self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
     ) -> tuple[torch.Tensor | None, ...]:
         """Spread the gradient over all tokens."""
         if not wanted:
@@ -111,12 +111,12 @@ class OneToken:
     def __init__(self, place: int) -> None:
         self._place = place
 
-    def forward(self, step: Step, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+    def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """Take it."""
         return inputs[0][:, :, self._place].contiguous(), inputs[0].shape
 
     def backward(
-        self, step: Step, saved: Saved, gradient: torch.Tensor, *, wanted: bool
+        self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
     ) -> tuple[torch.Tensor | None, ...]:
         """Give the gradient to it alone."""
         if not wanted:

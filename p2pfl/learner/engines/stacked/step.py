@@ -69,7 +69,7 @@ class Models:
         return self._views[key]
 
 
-class Step:
+class StackStep:
     """One step of neighbouring models.
 
     Args:

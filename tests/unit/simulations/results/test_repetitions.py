@@ -17,13 +17,13 @@ from p2pfl_simulations.results.repetitions import (
     repetitions_of,
     t_quantile,
 )
-from p2pfl_simulations.results.run import PROCESSES, Run
+from p2pfl_simulations.results.run import PROCESSES, RunResult
 from p2pfl_simulations.results.summary import summarise
 
 INPUTS = Inputs(train="a1", test="b2", split="c3", code="p2pfl-peer 1")
 
 
-def seeded(make_run: RunMaker, seed: int, mean: float | None = None, **scenario: Any) -> Run:
+def seeded(make_run: RunMaker, seed: int, mean: float | None = None, **scenario: Any) -> RunResult:
     """Make a run that is told apart by its seed alone, with a mean at the end."""
     run = make_run(rounds=2, seed=seed, **scenario)
     run.inputs = dataclasses.replace(INPUTS, test=f"t{seed}", split=f"s{seed}")
@@ -32,11 +32,11 @@ def seeded(make_run: RunMaker, seed: int, mean: float | None = None, **scenario:
     return run
 
 
-def told(**runs: Run) -> list[str]:
+def told(**runs: RunResult) -> list[str]:
     return warnings_of(repetitions_of(runs))
 
 
-def contest_of(**runs: Run) -> Contest:
+def contest_of(**runs: RunResult) -> Contest:
     """Hold runs against each other by what their last round says."""
     summaries = {
         name: dataclasses.replace(
@@ -86,7 +86,7 @@ def test_runs_of_one_scenario_are_together_whatever_they_are_called(make_run: Ru
 
 
 def test_scenarios_of_one_method_are_called_by_their_folders(make_run: RunMaker) -> None:
-    def named(**runs: Run) -> list[str]:
+    def named(**runs: RunResult) -> list[str]:
         return [group.name for group in repetitions_of(runs)]
 
     slow: dict[str, Any] = {"learning": {"task": "digits", "training": {"learning_rate": 0.01}}}
@@ -183,7 +183,7 @@ def test_a_seed_that_comes_twice_and_an_older_folder_are_told(make_run: RunMaker
 def test_a_lead_must_be_more_than_luck(make_run: RunMaker) -> None:
     dsgd: dict[str, Any] = {"averaging": {"algorithm": "dsgd"}}
 
-    def runs(ours: list[float], theirs: list[float]) -> dict[str, Run]:
+    def runs(ours: list[float], theirs: list[float]) -> dict[str, RunResult]:
         return {
             **{f"a{n}": seeded(make_run, n, mean) for n, mean in enumerate(ours)},
             **{f"b{n}": seeded(make_run, n, mean, **dsgd) for n, mean in enumerate(theirs)},

@@ -6,7 +6,7 @@ import pytest
 from example_runs import RunMaker
 
 from p2pfl.learner.metrics import PrimaryMetric
-from p2pfl_simulations.results.run import GainRow, MeanGain, Run
+from p2pfl_simulations.results.run import GainRow, MeanGain, RunResult
 from p2pfl_simulations.results.summary import summarise
 from p2pfl_simulations.results.verdict import headline, mood_of, verdict
 
@@ -26,7 +26,7 @@ def test_figures_are_of_the_last_evaluated_round(make_run: RunMaker) -> None:
     assert summary.peer_rounds == 5 * 16
 
 
-def outcome(run: Run, *intervals: tuple[float, float, float]) -> None:
+def outcome(run: RunResult, *intervals: tuple[float, float, float]) -> None:
     """Give a run's peers gains, each with its interval."""
     run.gains = [
         GainRow(peer, f"peer-{peer}", 40, 10, 0.8, 0.7, 0.9, *figures)
