@@ -27,7 +27,7 @@ ORACLES = (
 
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "cohorts": {"cohort_size": 4, "masking": "none"},
-    "masked cohorts": {"algorithm": "cohorts", "cohort_size": 6},
+    "masked cohorts": {"algorithm": "cohorts", "cohort_size": 6, "clip": 65536.0},
     "dsgd": {"topology": {"kind": "ring"}},
     "epidemic": {"fanout": 3},
     "push-sum": {"topology": {"kind": "exponential"}},
