@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import _csv
 
 DELIMITERS = (",", ";", "\t", "|")
-LINE_BYTES_MAX = 16 * 1024 * 1024
-"""Of a first line; a longer one is no header."""
+HEADER_CHARACTERS_MAX = 16 * 1024 * 1024
+"""Of a first line with its end; a longer one is no header."""
 
 
 def delimited_columns(path: Path, *, delimiter: str | None, encoding: str) -> list[str]:
@@ -48,8 +48,9 @@ def _opened(
 ) -> Iterator["_csv.Reader"]:
     encoding = _checked_encoding(path, encoding)
     try:
+        header = _first_line(path, encoding)
         with path.open(encoding=encoding, newline="") as file:
-            chosen = delimiter or _find_delimiter(path, columns, encoding)
+            chosen = delimiter or _find_delimiter(path, columns, header)
             reader = csv.reader(file, delimiter=chosen, strict=True)
             try:
                 yield reader
@@ -117,11 +118,20 @@ def _checked_encoding(path: Path, encoding: str) -> str:
     return "utf-8-sig" if name == "utf-8" else name
 
 
-def _find_delimiter(path: Path, columns: Sequence[str], encoding: str) -> str:
+def _first_line(path: Path, encoding: str) -> str:
+    with path.open(encoding=encoding, newline="") as file:
+        line = file.readline(HEADER_CHARACTERS_MAX + 1)
+    if len(line) > HEADER_CHARACTERS_MAX:
+        raise LearningError(
+            f"{path}: its first line has more than {HEADER_CHARACTERS_MAX} characters; it is to"
+            " have the names of the columns, and each row a line of its own"
+        )
+    return line
+
+
+def _find_delimiter(path: Path, columns: Sequence[str], line: str) -> str:
     if path.suffix == ".tsv":
         return "\t"
-    with path.open(encoding=encoding, newline="") as file:
-        line = file.readline(LINE_BYTES_MAX)
 
     def found(delimiter: str) -> tuple[int, int]:
         try:

@@ -39,6 +39,7 @@ class _Seen:
     high: float = -math.inf
     is_number: bool = True
     is_date: bool = True
+    days: tuple[str, str] | None = None  # First and last; `texts` may not have all of them.
     with_comma: str = ""  # Where a number has a decimal comma first that its site does not tell.
 
     def add(self, value: Any, site: Site, number: int) -> None:
@@ -56,6 +57,9 @@ class _Seen:
                 self.with_comma = f"{site.table}, {site.unit} {number}"
             self._add_number(text.replace(",", ".") if _has_decimal_comma(text) else text)
         self.is_date = self.is_date and _is_day(text)
+        if self.is_date:
+            first, last = self.days or (text, text)
+            self.days = min(first, text), max(last, text)
 
     def _add_number(self, text: str) -> None:
         try:
@@ -86,9 +90,8 @@ class _Seen:
                 "deviation": _short(math.sqrt(self.squares / self.count)),
             }
             rule = "drop" if is_target else "mean"
-        elif self.is_date:
-            days = sorted(self.texts)
-            first, last = map(datetime.date.fromisoformat, (days[0], days[-1]))
+        elif self.is_date and self.days:
+            first, last = map(datetime.date.fromisoformat, self.days)
             drafted, rule = {"type": "date", "range": [first, last]}, "mean"
         elif len(self.texts) <= CATEGORIES_DRAFTED_MAX:
             drafted, rule = {"type": "category", "categories": sorted(self.texts)}, "drop"

@@ -234,7 +234,7 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
     except OSError as error:
         raise LearningError(f"cannot read {what} {path}: {error.strerror}") from None
     if len(content) > SCHEMA_BYTES_MAX:
-        raise LearningError(f"{path} is longer than {SCHEMA_BYTES_MAX} bytes, and no {what}")
+        raise LearningError(f"{path} is longer than {SCHEMA_BYTES_MAX} bytes, too long for {what}")
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError:

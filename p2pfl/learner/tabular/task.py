@@ -114,8 +114,12 @@ def make_tabular(
     Raises:
         LearningError: there is no such schema, or an option is wrong.
     """
-    if not isinstance(hidden, (list, tuple)) or len(hidden) > LAYERS_MAX:
+    if not isinstance(hidden, (list, tuple)):
         raise LearningError(f"options.hidden lists the widths of the hidden layers, not {hidden!r}")
+    if len(hidden) > LAYERS_MAX:
+        raise LearningError(
+            f"options.hidden lists {len(hidden)} hidden layers; at most {LAYERS_MAX} are made"
+        )
     for width in hidden:
         if type(width) is not int or not 0 < width <= WIDTH_MAX:
             raise LearningError(
