@@ -1,6 +1,7 @@
 # mypy: disable-error-code="attr-defined"
 """Each named limit of the learner, made small: as much is done at once, and no more."""
 
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from p2pfl.learner import partitions
+from p2pfl.learner import arrays, partitions
 from p2pfl.learner.engines import one_by_one, perceptron, perceptron_step, vmap
 from p2pfl.learner.engines.stacked import convolution, engine, step
 from p2pfl.learner.engines.stacked.program import NotStackable
+from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import Learner, make_learner
-from p2pfl.learner.settings import LearningSettings
+from p2pfl.learner.settings import GroupsPartition, LearningSettings
 from p2pfl_gossip.learning import Evaluate, Evaluated
 
 TASKS = """
@@ -86,6 +88,35 @@ def test_labels_that_are_counted() -> None:
     assert counts is not None
     assert len(counts[0]) == partitions.LABELS_MAX
     assert partitions.count_labels(both, np.array([0, partitions.LABELS_MAX])) is None
+
+
+def test_groups_of_a_peer_that_are_named() -> None:
+    def named(groups: int) -> tuple[str, ...] | None:
+        return partitions.make_partition(
+            GroupsPartition(kind="groups", column="ward"),
+            targets=np.zeros(groups, np.int64),
+            columns={"ward": np.arange(groups)},
+            peer_count=1,
+            seed=1,
+        ).names
+
+    all_of_them = " and ".join(f"ward {it}" for it in range(partitions.NAMED_MAX))
+    assert named(partitions.NAMED_MAX) == (all_of_them,)
+    assert named(partitions.NAMED_MAX + 1) == (f"{all_of_them} ...",)
+
+
+@pytest.mark.parametrize("kind", ["tensor", "matrix"])
+def test_bytes_of_a_sparse_matrix_as_an_array(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dense(rows: int) -> Any:
+        ones = np.ones((rows, 8), np.float32)
+        held = torch.from_numpy(ones).to_sparse() if kind == "tensor" else None
+        values = importlib.import_module("scipy.sparse").csr_array(ones) if held is None else held
+        return arrays.as_numbers(values, "inputs", "").array
+
+    monkeypatch.setattr(arrays, "DENSE_BYTES_MAX", 4 * 8 * 4)
+    assert dense(4).tolist() == np.ones((4, 8)).tolist()
+    with pytest.raises(LearningError, match="inputs are a sparse matrix of 5 x 8, which would"):
+        dense(5)
 
 
 def test_rows_of_one_forward_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,9 +239,14 @@ def test_peers_and_bytes_of_one_chunk_of_layers(
     made = learner(tmp_path, "Gelu")
     train(made)
     assert chunks == [2, 2]
-    monkeypatch.setattr(engine, "CHUNK_BYTES_MAX", 2 * per_peer - 1)
-    with pytest.raises(NotStackable, match="fills a core's caches"):
-        engine.StackedEngine(
+
+
+def test_peers_that_are_worth_a_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: Any = learner(tmp_path, "Gelu")
+    least = engine.CHUNK_PEERS_MIN * made._engine._bytes_a_peer(20)
+
+    def make() -> engine.StackedEngine:
+        return engine.StackedEngine(
             made._engine._task,
             made._engine._alone._module,
             made._engine._layout,
@@ -220,6 +256,12 @@ def test_peers_and_bytes_of_one_chunk_of_layers(
             alone=made._engine._alone,
             workers=made._engine._workers,
         )
+
+    monkeypatch.setattr(engine, "CHUNK_BYTES_MAX", least)
+    assert make()._chunk_peers == engine.CHUNK_PEERS_MIN
+    monkeypatch.setattr(engine, "CHUNK_BYTES_MAX", least - 1)
+    with pytest.raises(NotStackable, match="fills a core's caches"):
+        make()
 
 
 def test_patches_at_one_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from p2pfl.store import checkpoints
 from p2pfl.store.errors import DamagedJournal, StoreError
-from p2pfl.store.journal import Store, read_kept_vector
+from p2pfl.store.journal import READS_MAX, Store, read_kept_vector
 
 MODEL = np.arange(6, dtype=np.float32)
 
@@ -41,3 +42,31 @@ def test_a_vector_that_is_not_as_it_was_written_is_refused(tmp_path: Path) -> No
         path.unlink()
         with pytest.raises(DamagedJournal, match="is missing"):
             read_kept_vector(folder, "model")
+
+
+def test_a_writer_that_is_always_faster_is_not_read_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newer vector takes the place of the one that was just looked up, time after time."""
+    folder = tmp_path / "journal"
+    read = checkpoints.Checkpoints.read
+    reads = overtaken = 0
+
+    def overtake(kept: checkpoints.Checkpoints, name: str) -> object:
+        nonlocal reads
+        reads += 1
+        if reads <= overtaken:
+            store.persist({"model": MODEL + reads})
+        return read(kept, name)
+
+    with Store.open(folder) as store:
+        store.persist({"model": MODEL})
+        monkeypatch.setattr(checkpoints.Checkpoints, "read", overtake)
+        overtaken = READS_MAX - 1
+        found = read_kept_vector(folder, "model")
+        assert found is not None
+        assert found.tolist() == (MODEL + READS_MAX - 1).tolist()
+        reads, overtaken = 0, READS_MAX
+        with pytest.raises(DamagedJournal, match="is missing"):
+            read_kept_vector(folder, "model")
+        assert reads == READS_MAX

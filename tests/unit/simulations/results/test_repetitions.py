@@ -9,7 +9,7 @@ from example_runs import RunMaker
 
 from p2pfl.learner.inputs import Inputs
 from p2pfl.learner.metrics import PrimaryMetric
-from p2pfl_simulations.results.comparability import warnings_of
+from p2pfl_simulations.results.comparability import NAMES_MAX, warnings_of
 from p2pfl_simulations.results.contest import Contest
 from p2pfl_simulations.results.repetitions import (
     interval_of,
@@ -178,6 +178,31 @@ def test_a_seed_that_comes_twice_and_an_older_folder_are_told(make_run: RunMaker
     old = seeded(make_run, 1)
     old.inputs = None
     assert "Of a it is not known on which rows" in told(a=old, b=seeded(make_run, 2))[-1]
+
+
+def test_of_many_runs_the_number_is_told(make_run: RunMaker) -> None:
+    def early(count: int) -> str:
+        runs = {f"run{seed}": seeded(make_run, seed) for seed in range(count)}
+        for run in runs.values():
+            run.interrupted = True
+        (warning,) = told(**runs)
+        return warning
+
+    names = ", ".join(f"run{seed}" for seed in range(NAMES_MAX))
+    assert early(NAMES_MAX).startswith(f"Ended early: {names}. ")
+    assert early(NAMES_MAX + 1).startswith(f"Ended early: run0 and {NAMES_MAX} others. ")
+
+
+def test_of_many_pairs_without_a_common_seed_the_first_are_told(make_run: RunMaker) -> None:
+    methods: list[dict[str, Any]] = [
+        {"algorithm": "dsgd"},
+        {"algorithm": "epidemic", "fanout": 2},
+        {"algorithm": "epidemic", "fanout": 3},
+        {"algorithm": "epidemic", "fanout": 4},
+    ]
+    runs = {f"run{n}": seeded(make_run, n, averaging=it) for n, it in enumerate(methods)}
+    assert len(repetitions_of(runs)) == 4  # Six pairs.
+    assert len([it for it in told(**runs) if "no seed in common" in it]) == NAMES_MAX
 
 
 def test_a_lead_must_be_more_than_luck(make_run: RunMaker) -> None:
