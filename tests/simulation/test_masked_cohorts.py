@@ -153,8 +153,10 @@ def test_late_members_do_not_make_all_cohorts_late() -> None:
 
 def test_what_is_cut_to_size_is_counted() -> None:
     skewed = {"kind": "quantity", "alpha": 0.5, "minimum_rows": 4}
-    learning = {**scenario()["learning"], "partition": skewed}
-    averaging = scenario(masking="modelled", weights="samples", weight_max=50.0, clip=0.05)
+    # The start is within the clip, or it would be refused; what such steps make of it is not.
+    training = {"steps": 2, "learning_rate": 1.0}
+    learning = {**scenario()["learning"], "partition": skewed, "training": training}
+    averaging = scenario(masking="modelled", weights="samples", weight_max=50.0, clip=0.18)
     result = simulate(rounds=1, learning=learning, averaging=averaging["averaging"])
     assert result.masked_sums is not None
     assert result.masked_sums.weights_capped == sum(rows > 50 for rows in result.sample_counts)
