@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from fetch_world import FetchWorld, Giver, a_model
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from p2pfl_gossip.actions import PeerId, RemoteProtocolError, SetTimer, Work
@@ -128,6 +128,7 @@ class Mistreated:
 
 @settings(max_examples=30, deadline=None)
 @given(st.booleans(), st.lists(st.tuples(st.sampled_from(LIARS), INPUTS), max_size=40))
+@example(True, [(LIARS[1], ("begin", 4, 1)), (LIARS[1], ("bytes", 1, False))])
 def test_an_honest_holder_is_enough_after_anything(
     is_listed: bool, said: list[tuple[PeerId, Any]]
 ) -> None:
@@ -150,7 +151,8 @@ def test_an_honest_holder_is_enough_after_anything(
     for peer in LIARS:
         world.do(_sent_by_nobody(fetch.on_peer_down(world.now_s, peer)))
     for ticket, job in mistreated.jobs.items():
-        world.do(mistreated.desk.on_work_done(world.now_s, ticket, perform(job)))
+        done = mistreated.desk.on_work_done(world.now_s, ticket, perform(job))
+        world.do(_sent_by_nobody(done))  # Who lied is disconnected.
     world.add(0)
     world.run().require_whole()
 
