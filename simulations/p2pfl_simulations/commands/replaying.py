@@ -15,7 +15,24 @@ from p2pfl_simulations.results.folder import SCENARIO, read_run, read_task_folde
 from p2pfl_simulations.results.run import SIMULATED, RunResult
 from p2pfl_simulations.results.summary import summarise
 
-BASELINES = ("unfinished", "local_mean", "local_worst", "pooled")
+BASELINES = (
+    "unfinished",
+    "gained",
+    "lost_by_joining",
+    "even",
+    "unknown",
+    "mean_gain",
+    "pooled_gain",
+    "worst",
+    "own_local_mean",
+    "own_local_worst",
+    "own_pooled_mean",
+    "common_local_mean",
+    "common_local_worst",
+    "common_pooled",
+)
+"""Figures of a summary that rest on what the run is held against."""
+
 MEASURED = ("wall_s", "cpu_s")  # Of the machine, not of the result.
 
 

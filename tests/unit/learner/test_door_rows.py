@@ -73,17 +73,26 @@ SAME_AS_PLAIN = {
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, dict[str, float]]]:
-    """What each engine makes of the rows as float32 and int64."""
+    """What each way to train makes of the rows as float32 and int64."""
     folder = tmp_path_factory.mktemp("plain")
-    return {engine: trained(made(folder, PLAIN, engine)) for engine in ENGINES}
+    learners = {engine: made(folder, PLAIN, engine) for engine in ENGINES}
+    return {f"{engine}, {it.batching}": trained(it) for engine, it in learners.items()}
 
 
 @pytest.mark.parametrize("body", SAME_AS_PLAIN.values(), ids=SAME_AS_PLAIN)
 def test_rows_give_the_bits_that_plain_arrays_give(
     tmp_path: Path, body: str, plain: dict[str, tuple[bytes, dict[str, float]]]
 ) -> None:
-    for engine, expected in plain.items():
-        assert trained(made(tmp_path, body, engine)) == expected
+    compared = 0
+    for engine in ENGINES:
+        learner = made(tmp_path, body, engine)
+        result = trained(learner)
+        # A model with hooks is not read layer by layer: what trains it rounds in another way.
+        expected = plain.get(f"{engine}, {learner.batching}")
+        if expected is not None:
+            assert result == expected
+            compared += 1
+    assert compared >= 2
 
 
 TAKEN = {

@@ -27,8 +27,10 @@ def test_an_example_runs_and_learns(
     assert made.vector_length == length
     last = run(scenario, folder=folder).rounds[-1]
     assert last.round == scenario.rounds - 1
-    assert last.common_averaged is not None
-    assert last.common_averaged > accuracy
+    # Tables hold each member's own test rows, and no common ones.
+    reached = last.own_mean if name == "tables" else last.common_averaged
+    assert reached is not None
+    assert reached > accuracy
 
 
 def test_the_documentation_names_what_a_task_may_define() -> None:

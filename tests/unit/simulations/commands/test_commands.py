@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from calling import P2pfl
 
+from p2pfl_simulations.commands.replaying import BASELINES, MEASURED
 from p2pfl_simulations.results.folder import read_run
+from p2pfl_simulations.results.summary import Summary
 from p2pfl_simulations.scenario import load_scenario
 
 COMMAND = [sys.executable, "-m", "p2pfl.cli.main"]
@@ -19,7 +21,7 @@ def test_simulate_writes_a_run_and_shows_what_it_brought(p2pfl: P2pfl) -> None:
     ended = p2pfl("simulate", "quick")
     assert ended.code == 0
     for shown in (
-        "8 peers reach",
+        "Of 8 peers",
         "plain cohorts of 4",
         "the models of their partners, in the clear",
         "averaged model",
@@ -41,7 +43,7 @@ def test_simulate_writes_a_run_and_shows_what_it_brought(p2pfl: P2pfl) -> None:
     assert not run.interrupted
     report = Path("runs/quick-1/report.html").read_text()
     assert report.startswith("<!doctype html>")
-    assert "8 peers reach" in report
+    assert "Of 8 peers" in report
 
 
 def test_json_is_for_programs_and_quiet_is_quiet(p2pfl: P2pfl) -> None:
@@ -258,6 +260,10 @@ def test_ctrl_c_keeps_and_reports_what_has_run(tmp_path: Path) -> None:
     assert run.interrupted
     assert 1 <= len(run.rounds) < 100_000
     assert "ended early" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_what_a_replay_leaves_out_are_figures_of_a_summary() -> None:
+    assert {*BASELINES, *MEASURED} <= set(Summary.__slots__)
 
 
 def test_a_run_whose_baselines_were_cut_off_is_whole(p2pfl: P2pfl, tmp_path: Path) -> None:

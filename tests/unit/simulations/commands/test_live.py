@@ -40,7 +40,7 @@ def test_a_terminal_shows_the_run_as_it_goes(tmp_path: Path) -> None:
         assert re.search(rf"{stage} +\S+ +(round \d+ of 30|waits)", text)
     assert re.search(r"accuracy +\d+\.\d % mean +\d+\.\d % worst +[▁-█]+", text)
     assert re.search(r"network +\d of 8 online +\S+ KB sent", text)
-    assert "8 peers reach" in text
+    assert "Of 8 peers" in text
     # The cursor is shown again.
     assert shown.rfind(b"\x1b[?25h") > shown.rfind(b"\x1b[?25l")
 
