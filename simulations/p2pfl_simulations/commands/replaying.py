@@ -24,6 +24,13 @@ BASELINES = (
     "mean_gain",
     "pooled_gain",
     "worst",
+    # With the gains each peer's last model is measured; without them, those of the last round.
+    "test_rows",
+    "own_mean",
+    "own_worst",
+    "own_figures",
+    "own_undefined",
+    "confusion",
     "own_local_mean",
     "own_local_worst",
     "own_pooled_mean",
