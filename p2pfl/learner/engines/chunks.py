@@ -1,13 +1,15 @@
 """How jobs of many peers are put into stacks, and which rows each step of a stack takes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from p2pfl.learner.engines.base import Training, draw_rows
+from p2pfl.learner.engines.threads import Workers
 from p2pfl.learner.streams import Integers
 from p2pfl.learner.tasks.base import Floats
+from p2pfl_gossip.learning import Trained, WorkFailed
 from p2pfl_gossip.memory import ALIGNMENT_BYTES
 
 ALIGN = ALIGNMENT_BYTES // 4
@@ -29,6 +31,23 @@ def in_chunks(trainings: Sequence[Training], peers_max: int) -> list[list[int]]:
         key=lambda i: (-trainings[i].plan.steps, -trainings[i].plan.row_count),
     )
     return [order[first : first + peers_max] for first in range(0, len(order), peers_max)]
+
+
+def train_in_chunks(
+    workers: Workers,
+    trainings: Sequence[Training],
+    peers_max: int,
+    train: Callable[[Sequence[Training]], list[Trained | WorkFailed]],
+) -> list[Trained | WorkFailed]:
+    """Have workers train chunks of at most so many jobs; return the results in the jobs' order."""
+    chunks = in_chunks(trainings, peers_max)
+    done = workers.map(lambda chunk: train([trainings[i] for i in chunk]), chunks)
+    results = {
+        i: result
+        for chunk, part in zip(chunks, done, strict=True)
+        for i, result in zip(chunk, part, strict=True)
+    }
+    return [results[i] for i in range(len(trainings))]
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from p2pfl.learner.engines.base import (
     OutputReadings,
     Outputs,
     Training,
-    draw_rows,
     failed_training,
 )
-from p2pfl.learner.engines.perceptron_step import StackedPerceptrons, padded, scratch_bytes
+from p2pfl.learner.engines.chunks import blocks_of, train_in_chunks
+from p2pfl.learner.engines.perceptron_step import StackedPerceptrons, scratch_bytes
 from p2pfl.learner.engines.threads import Workers
 from p2pfl.learner.tasks.base import Array, Data, Floats, Rows, Task
 from p2pfl.learner.vectors import readable
@@ -100,22 +100,9 @@ class PerceptronEngine:
 
     def train(self, trainings: Sequence[Training]) -> list[Trained | WorkFailed]:
         """Train, in chunks of jobs that take about as many steps."""
-        order = sorted(
-            range(len(trainings)),
-            key=lambda i: (-trainings[i].plan.steps, -trainings[i].plan.row_count),
-        )
-        share = -(-len(order) // self._workers.count)
-        size = max(1, min(self._chunk_peers, share))
-        chunks = [order[first : first + size] for first in range(0, len(order), size)]
-        done = self._workers.map(
-            lambda chunk: self._train_chunk([trainings[i] for i in chunk]), chunks
-        )
-        results = {
-            i: result
-            for chunk, part in zip(chunks, done, strict=True)
-            for i, result in zip(chunk, part, strict=True)
-        }
-        return [results[i] for i in range(len(trainings))]
+        share = -(-len(trainings) // self._workers.count)
+        peers_max = max(1, min(self._chunk_peers, share))
+        return train_in_chunks(self._workers, trainings, peers_max, self._train_chunk)
 
     def evaluate(self, evaluations: Sequence[Evaluation]) -> list[OutputReadings]:
         """Run model after model: with this many rows one model alone fills a product."""
@@ -145,29 +132,11 @@ class PerceptronEngine:
         stack = self._stack()
         stack.load([training.job.vector for training in chunk])
         rates = np.array([training.rate for training in chunk], np.float32)
-        runs = draw_rows(chunk)
         losses = np.zeros((len(chunk), chunk[0].plan.steps), np.float32)
-        taken = [0] * len(runs)
-        for step in range(losses.shape[1]):
-            blocks: dict[int, list[int]] = {}  # Runs by padded rows of this step's batches.
-            for number, run in enumerate(runs):
-                if run.plan.steps > step:
-                    blocks.setdefault(padded(run.plan.sizes[step]), []).append(number)
-            for rows, numbers in blocks.items():
-                # Neighbours go into one product; others would need their models moved.
-                for together in _neighbours(numbers):
-                    first, last = runs[together[0]].first, runs[together[-1]].last
-                    index = np.empty((last - first, rows), np.int64)
-                    weights = np.zeros((last - first, rows), np.float32)
-                    for number in together:
-                        run, size = runs[number], runs[number].plan.sizes[step]
-                        own, start = slice(run.first - first, run.last - first), taken[number]
-                        index[own, :size] = run.rows[:, start : start + size]
-                        index[own, size:] = run.rows[:, start : start + 1]
-                        weights[own, :size] = 1 / size
-                        taken[number] += size
-                    each = stack.step(first, index, weights, rates[first:last])
-                    losses[first:last, step] = (each * weights).sum(axis=1)
+        for step, block in blocks_of(chunk):
+            models = slice(block.first, block.first + len(block.index))
+            each = stack.step(block.first, block.index, block.weights, rates[models])
+            losses[models, step] = (each * block.weights).sum(axis=1)
         return self._results(chunk, stack, losses)
 
     def _results(
@@ -227,14 +196,3 @@ class PerceptronEngine:
                 at = middle + above
             outputs.append(values.numpy())
         return np.concatenate(outputs)
-
-
-def _neighbours(numbers: Sequence[int]) -> list[list[int]]:
-    """Split rising numbers where one is left out."""
-    groups: list[list[int]] = []
-    for number in numbers:
-        if groups and groups[-1][-1] == number - 1:
-            groups[-1].append(number)
-        else:
-            groups.append([number])
-    return groups

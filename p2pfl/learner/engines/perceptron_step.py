@@ -22,21 +22,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from p2pfl.learner.engines.chunks import padded
 from p2pfl.learner.streams import Integers
 from p2pfl.learner.tasks.base import Array, Floats
 from p2pfl_gossip.actions import Vector
-from p2pfl_gossip.memory import ALIGNMENT_BYTES, aligned
+from p2pfl_gossip.memory import aligned
 
-ALIGN = ALIGNMENT_BYTES // 4
 VIEWS_MAX = 64  # Kept of each kind; with skewed data the shapes of batches are many.
 
 _BatchViews: TypeAlias = tuple[list[torch.Tensor], list[torch.Tensor], torch.Tensor, torch.Tensor]
 _LayerViews: TypeAlias = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]
-
-
-def padded(count: int) -> int:
-    """Round up to a multiple of 16."""
-    return -(-count // ALIGN) * ALIGN
 
 
 def scratch_bytes(widths: Sequence[int], rows_max: int, *, momentum: bool) -> int:

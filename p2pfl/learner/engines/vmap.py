@@ -23,9 +23,9 @@ from p2pfl.learner.engines.base import (
     draw_rows,
     failed_training,
 )
+from p2pfl.learner.engines.chunks import ALIGN, train_in_chunks
 from p2pfl.learner.engines.flat import has_convolution
 from p2pfl.learner.engines.one_by_one import ModuleEngine, as_inputs
-from p2pfl.learner.engines.perceptron_step import ALIGN
 from p2pfl.learner.engines.threads import Workers, one_torch_thread
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.optimisers import PER_ENTRY, Optimiser, State, kept_moments
@@ -107,23 +107,7 @@ class VmapEngine:
 
     def train(self, trainings: Sequence[Training]) -> list[Trained | WorkFailed]:
         """Train, in stacks of jobs that take about as many steps."""
-        order = sorted(
-            range(len(trainings)),
-            key=lambda i: (-trainings[i].plan.steps, -trainings[i].plan.row_count),
-        )
-        stacks = [
-            order[first : first + self._peers_max]
-            for first in range(0, len(order), self._peers_max)
-        ]
-        done = self._workers.map(
-            lambda stack: self._train_stack([trainings[i] for i in stack]), stacks
-        )
-        results = {
-            i: result
-            for stack, part in zip(stacks, done, strict=True)
-            for i, result in zip(stack, part, strict=True)
-        }
-        return [results[i] for i in range(len(trainings))]
+        return train_in_chunks(self._workers, trainings, self._peers_max, self._train_stack)
 
     def evaluate(self, evaluations: Sequence[Evaluation]) -> list[OutputReadings]:
         """Run model after model."""

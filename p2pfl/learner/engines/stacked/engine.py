@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from p2pfl.learner.engines.base import Evaluation, OutputReadings, Training, failed_training
-from p2pfl.learner.engines.chunks import Block, blocks_of, in_chunks, padded
+from p2pfl.learner.engines.chunks import Block, blocks_of, padded, train_in_chunks
 from p2pfl.learner.engines.one_by_one import ModuleEngine
 from p2pfl.learner.engines.stacked.program import NotStackable
 from p2pfl.learner.engines.stacked.reading import read
@@ -94,16 +94,8 @@ class StackedEngine:
     def train(self, trainings: Sequence[Training]) -> list[Trained | WorkFailed]:
         """Train, in chunks of jobs that take about as many steps."""
         share = -(-len(trainings) // self._workers.count)
-        chunks = in_chunks(trainings, max(1, min(self._chunk_peers, share)))
-        done = self._workers.map(
-            lambda chunk: self._train_chunk([trainings[i] for i in chunk]), chunks
-        )
-        results = {
-            i: result
-            for chunk, part in zip(chunks, done, strict=True)
-            for i, result in zip(chunk, part, strict=True)
-        }
-        return [results[i] for i in range(len(trainings))]
+        peers_max = max(1, min(self._chunk_peers, share))
+        return train_in_chunks(self._workers, trainings, peers_max, self._train_chunk)
 
     def evaluate(self, evaluations: Sequence[Evaluation]) -> list[OutputReadings]:
         """Measure model after model."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from p2pfl.learner.engines.chunks import ALIGN
+from p2pfl.learner.engines.chunks import ALIGN, padded
 from p2pfl.learner.vectors import VectorLayout
 
 VIEWS_MAX = 64  # Kept of each thread: with skewed data the neighbours that step together are many.
@@ -144,7 +144,7 @@ def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     count = rows * columns
     if count % ALIGN == 0 and rows > 1 and columns > 1:
         return torch.bmm(left, right)
-    stride = -(-count // ALIGN) * ALIGN
+    stride = padded(count)
     result = left.new_empty(peers, stride)[:, :count].view(peers, rows, columns)
     for one, other, target in zip(left, right, result, strict=True):
         torch.mm(one, other, out=target)
