@@ -9,11 +9,23 @@ from typing import Any
 
 import numpy as np
 
+from p2pfl_crypto.governance import GovernanceKey
+from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Action, CancelTimer, Persist, Send, SetTimer, Vector
 from p2pfl_gossip.desk import Desk
+from p2pfl_gossip.ledger.approvals import Approval, Says, approval_of
 from p2pfl_gossip.ledger.certificates import gather, sign
-from p2pfl_gossip.ledger.charter import NONE, Charter, CharterMember, Epoch, encode_charter
+from p2pfl_gossip.ledger.charter import (
+    FOREVER,
+    NONE,
+    Bounds,
+    Charter,
+    CharterMember,
+    Epoch,
+    Governance,
+    encode_charter,
+)
 from p2pfl_gossip.ledger.entries import (
     VERSION,
     Entry,
@@ -63,17 +75,49 @@ def identity_of(number: int) -> Identity:
     return Identity(number.to_bytes(32, "little"))
 
 
+def governor_of(number: int, place: int = 0) -> Identity:
+    """The governance keys of a number; it may have several."""
+    return Identity(hash_parts(b"p2pfl/test-gov", bytes([number, place])))
+
+
+def governance_of(number: int, *, keys: int = 1, threshold: int | None = None) -> Governance:
+    """A member's governance keys in a charter."""
+    public = [governor_of(number, place).public_key for place in range(keys)]
+    encoded = tuple(GovernanceKey("ed25519", key).encoded for key in public)
+    return Governance(keys if threshold is None else threshold, encoded)
+
+
+def member_of(number: int) -> CharterMember:
+    """The member of a number."""
+    key, governance = identity_of(number).public_key, governance_of(number)
+    return CharterMember(key, f"m{number}", f"c{number}", 1.0 + number, governance)
+
+
+def bounds_of() -> Bounds:
+    """Bounds that allow running changes of `charter_of`."""
+    return Bounds(30, 4.0, 8.0, 40.0, 1.0, 4.0, running=True)
+
+
+def approval_by(
+    signer: Identity, charter: Charter, *, says: int = Says.APPROVE, until: int = FOREVER
+) -> Approval:
+    """What a key, a peer's or a governance one, says of a charter."""
+    key = GovernanceKey("ed25519", signer.public_key)
+    return approval_of(charter.digest(), says, key, until, signer.sign)
+
+
+def approvals_by(charter: Charter, numbers: Iterable[int]) -> list[Approval]:
+    """Approvals by the first governance keys of members."""
+    return [approval_by(governor_of(number), charter) for number in numbers]
+
+
 def charter_of(numbers: Iterable[int], **fields: Any) -> Charter:
     """A charter of members with the identities of these numbers."""
-    members = tuple(
-        CharterMember(identity_of(number).public_key, f"m{number}", 1.0 + number)
-        for number in numbers
-    )
     known: dict[str, Any] = {
-        "version": 1,
+        "version": 2,
         "nonce": bytes(31) + b"n",
         "present": NONE,
-        "members": members,
+        "members": tuple(member_of(number) for number in numbers),
         "rounds": 20,
         "clip": 8.0,
         "patience_s": PATIENCE_S,
@@ -81,7 +125,14 @@ def charter_of(numbers: Iterable[int], **fields: Any) -> Charter:
         "progress_s": PROGRESS_S,
         "retries": 8,
         "state": (item_of(0.0),),
-        "agreed": bytes(32),
+        "not_before": 0,
+        "until": FOREVER,
+        "notice_s": 7 * 86400,
+        "bounds": Bounds(),
+        "start": None,
+        "succeeds": None,
+        "terms": bytes(32),
+        "running": bytes(32),
     }
     return Charter(**known | fields)
 

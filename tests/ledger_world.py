@@ -9,11 +9,20 @@ from typing import Any
 
 import numpy as np
 
+from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Event, Job, Vector
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
-from p2pfl_gossip.ledger.charter import NONE, Charter, CharterMember, Epoch
+from p2pfl_gossip.ledger.charter import (
+    FOREVER,
+    NONE,
+    Bounds,
+    Charter,
+    CharterMember,
+    Epoch,
+    Governance,
+)
 from p2pfl_gossip.ledger.jobs import perform
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.states import digest_state
@@ -38,6 +47,18 @@ def identity_of(index: int) -> Identity:
     return Identity(hash_parts(b"p2pfl/test-id", index.to_bytes(8, "little")))
 
 
+def governor_of(index: int) -> Identity:
+    """Give a member its governance key."""
+    return Identity(hash_parts(b"p2pfl/test-gov", index.to_bytes(8, "little")))
+
+
+def member_of(index: int, weight: float = 1.0) -> CharterMember:
+    """Write a member."""
+    key = GovernanceKey("ed25519", governor_of(index).public_key).encoded
+    name = f"m{index}"
+    return CharterMember(identity_of(index).public_key, name, name, weight, Governance(1, (key,)))
+
+
 def first_model(entries: int) -> Vector:
     """Return the first state's model."""
     model = np.linspace(-1, 1, entries, dtype=np.float32)
@@ -56,11 +77,11 @@ def make_charter(
 ) -> Charter:
     """Write a charter of members, named by their index."""
     fields: dict[str, Any] = {
-        "version": 1,
+        "version": 2,
         "nonce": bytes(32),
         "present": present,
         "members": tuple(
-            CharterMember(identity_of(index).public_key, f"m{index}", weight)
+            member_of(index, weight)
             for index, weight in zip(members, weights or [1.0] * len(members), strict=True)
         ),
         "rounds": rounds,
@@ -70,7 +91,14 @@ def make_charter(
         "progress_s": RELAY_S / 4,
         "retries": 8,
         "state": (digest_state("model", first_model(entries)).item,),
-        "agreed": bytes(32),
+        "not_before": 0,
+        "until": FOREVER,
+        "notice_s": 100,
+        "bounds": Bounds(100, 1.0, 1000.0, 100.0, RELAY_S, 10 * RELAY_S, running=True),
+        "start": None,
+        "succeeds": None,
+        "terms": bytes(32),
+        "running": bytes(32),
     }
     return Charter(**(fields | changes))
 

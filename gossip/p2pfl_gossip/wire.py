@@ -24,8 +24,9 @@ from p2pfl_gossip.masked_sum.messages import MASKED_SUM_MESSAGES
 from p2pfl_gossip.opening import OPENING_MESSAGES
 from p2pfl_gossip.records import Codec
 
-FRAME_BYTES_MAX = 64 * 1024
-"""Of one message; models travel as bulk bodies. The largest is a bitmap of a cohort of 1,024."""
+FRAME_BYTES_MAX = 256 * 1024
+"""Of one message; models travel as bulk bodies. The largest are charters with their approvals and
+texts, of 128 members with four keys each; all others take less than 64 KiB."""
 
 MESSAGES = (
     Status

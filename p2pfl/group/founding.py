@@ -4,8 +4,19 @@ from collections.abc import Sequence
 
 from p2pfl.group.settings import GroupSettings
 from p2pfl_gossip.actions import Vector
-from p2pfl_gossip.ledger.charter import NONE, Charter, CharterMember, Epoch
+from p2pfl_gossip.ledger.charter import (
+    CHARTER_VERSION,
+    FOREVER,
+    NONE,
+    Bounds,
+    Charter,
+    CharterMember,
+    Epoch,
+)
 from p2pfl_gossip.ledger.states import digest_state
+
+NOTICE_S = 7 * 86400
+"""How long a member has to object to other keys for it."""
 
 
 def found(
@@ -15,9 +26,10 @@ def found(
     nonce: bytes,
     rounds: int,
     initial: Vector,
-    agreed: bytes,
+    terms: bytes,
+    bounds: Bounds | None = None,
 ) -> Epoch:
-    """Found a group.
+    """Found a group whose charter is not written by hand: by its roster, or in a simulation.
 
     Args:
         settings: how it averages.
@@ -26,14 +38,15 @@ def found(
             group.
         rounds: models that are to come of it.
         initial: float32[d], the first state's model.
-        agreed: digest of all else that members agree on, 32 bytes.
+        terms: digest of all else that members agree on, 32 bytes.
+        bounds: of what peers may change; nothing if not given.
 
     Raises:
         RefusedCharter: such a group cannot be; the message says why.
     """
     return Epoch.founded(
         Charter(
-            version=1,
+            version=CHARTER_VERSION,
             nonce=nonce,
             present=NONE,
             members=tuple(members),
@@ -44,6 +57,13 @@ def found(
             progress_s=settings.said_every_s,
             retries=settings.retries,
             state=(digest_state("model", initial).item,),
-            agreed=agreed,
+            not_before=0,
+            until=FOREVER,
+            notice_s=NOTICE_S,
+            bounds=bounds or Bounds(),
+            start=None,
+            succeeds=None,
+            terms=terms,
+            running=NONE,
         )
     )

@@ -43,20 +43,20 @@ def founding_epoch(
     if settings.weights == "samples":
         counts = sample_counts or [member.rows or 0 for member in roster.members]
         weights = [float(count) for count in counts]
-    agreed = hash_parts(
+    terms = hash_parts(
         b"p2pfl/agreed", canonical_form(roster), description.layout, description.code
     )
     try:
         return found(
             settings,
             members=[
-                CharterMember(public_key_of(member.peer_id), member.name, weight)
+                CharterMember(public_key_of(member.peer_id), member.name, member.name, weight)
                 for member, weight in zip(roster.members, weights, strict=True)
             ],
             nonce=hash_parts(b"p2pfl/founders", bytes.fromhex(roster.nonce)),
             rounds=roster.rounds,
             initial=initial,
-            agreed=agreed,
+            terms=terms,
         )
     except RefusedCharter as error:
         raise RosterError(str(error)) from None

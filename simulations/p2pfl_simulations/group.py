@@ -15,12 +15,13 @@ from p2pfl.group.averaging import (
 from p2pfl.group.cohort_sizes import with_cohort_size
 from p2pfl.group.founding import found
 from p2pfl.group.settings import GroupSettings
+from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Job, Vector
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.learning import Train
-from p2pfl_gossip.ledger.charter import CharterMember, Epoch, RefusedCharter
+from p2pfl_gossip.ledger.charter import CharterMember, Epoch, Governance, RefusedCharter
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.roster import Roster
@@ -37,6 +38,18 @@ def make_identity(seed: int, index: int) -> Identity:
     return Identity(
         hash_parts(b"p2pfl/sim-id", seed.to_bytes(8, "little"), index.to_bytes(8, "little"))
     )
+
+
+def make_governor(seed: int, index: int) -> Identity:
+    """Give a member of a group its governance key, by the seed."""
+    return Identity(
+        hash_parts(b"p2pfl/sim-gov", seed.to_bytes(8, "little"), index.to_bytes(8, "little"))
+    )
+
+
+def governance_key(seed: int, index: int) -> bytes:
+    """Return that key's public half, as charters have it."""
+    return GovernanceKey("ed25519", make_governor(seed, index).public_key).encoded
 
 
 def draw_seed(seed: int) -> bytes:
@@ -120,12 +133,14 @@ def founding_epoch(
     members = [
         CharterMember(
             make_identity(scenario.seed, index).public_key,
-            f"peer-{index}",
-            float(sample_count(index)) if by_samples else 1.0,
+            name=f"peer-{index}",
+            controller=f"peer-{index}",
+            weight=float(sample_count(index)) if by_samples else 1.0,
+            governance=Governance(1, (governance_key(scenario.seed, index),)),
         )
         for index in range(scenario.peers)
     ]
-    agreed = scenario.learning.model_dump_json(exclude={"data_dir"}).encode()
+    terms = scenario.learning.model_dump_json(exclude={"data_dir"}).encode()
     try:
         return found(
             settings,
@@ -133,7 +148,7 @@ def founding_epoch(
             nonce=hash_parts(b"p2pfl/sim-group", scenario.seed.to_bytes(8, "little")),
             rounds=scenario.rounds,
             initial=initial,
-            agreed=hash_parts(b"p2pfl/sim-agreed", agreed),
+            terms=hash_parts(b"p2pfl/sim-agreed", terms),
         )
     except RefusedCharter as error:
         raise ScenarioError(f"averaging: {error}") from None

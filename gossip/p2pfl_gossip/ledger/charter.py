@@ -1,18 +1,27 @@
 """The charter, as far as the machine goes by it, and the epoch in which one holds.
 
 A charter is what the members of a group agree on. Its versions are the epochs of the group. All
-that the ledger's rules need stands here; whatever else people agree on (the task, how it is learnt,
-who may see what) is in `agreed` by its digest, so that no two charters of one digest differ in it.
-Who approved a charter is none of its text: one charter has one digest.
+that the ledger's rules need stands here. What else people agree on is here by two digests, so that
+no two charters of one digest differ in it: `running` of what t peers may change (how it is learnt),
+`terms` of all the rest (the task, documents, who may see what). Who approved a charter is none of
+its text (approvals.py): one charter has one digest.
+
+Dates are for those who name a charter, or give updates under it. History never asks for them.
 """
 
 import math
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from p2pfl_crypto.governance import (
+    KEY_BYTES_MAX,
+    KEY_BYTES_MIN,
+    GovernanceKey,
+    InvalidGovernance,
+)
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import PeerId, peer_id_of
-from p2pfl_gossip.ledger.states import StateItem
+from p2pfl_gossip.ledger.states import Head, StateItem
 from p2pfl_gossip.masked_sum.cohort import (
     COHORT_SIZE_MAX,
     COHORT_SIZE_MIN,
@@ -26,15 +35,32 @@ from p2pfl_gossip.records import (
     Message,
     TextForm,
     UInt32,
+    UInt63,
 )
 
-CHARTER_BYTES_MAX = 32 * 1024
-"""Of the canonical bytes: 128 members take some 15 KB."""
+CHARTER_VERSION = 2
+
+CHARTER_BYTES_MAX = 96 * 1024
+"""Of the canonical bytes: 128 members with a key each take some 25 KB, with the longest names and
+as many keys as there may be 90 KB."""
+
+GOVERNANCE_KEYS_MAX = 512
+"""Of all members: four for each of 128; of one member it may be more."""
+
+KEYS_OF_ONE_MAX = 7
+"""Governance keys of one member."""
+
+FOREVER = 2**63 - 1
+"""In place of a date: of what does not end."""
 
 NONE = bytes(32)
 """In place of a digest: there is none."""
 
+NEW_STATE = Head(0, 0, NONE)
+"""In place of an entry that is gone back to: a state that is in no history."""
+
 Key = Annotated[bytes, ByteSize(min_length=32, max_length=32)]
+KeyBytes = Annotated[bytes, ByteSize(min_length=KEY_BYTES_MIN, max_length=KEY_BYTES_MAX)]
 Name = Annotated[str, TextForm(max_length=64)]
 
 
@@ -42,18 +68,71 @@ class RefusedCharter(ValueError):
     """A charter cannot be; the message says why."""
 
 
+class Governance(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """By which keys a member approves what is to change.
+
+    Attributes:
+        threshold: how many of them it takes.
+        keys: `GovernanceKey.encoded` of each. None where a group cannot be changed by its members:
+            in a simulation, or one that a roster founded.
+    """
+
+    threshold: UInt32 = 0
+    keys: Annotated[tuple[KeyBytes, ...], ByteSize(max_length=KEYS_OF_ONE_MAX)] = ()
+
+
 class CharterMember(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A member.
 
     Attributes:
         key: its peer's Ed25519 key.
-        name: what people call it; no two members' are the same.
+        name: what people call it; no two members' are the same. Who has the same name in the next
+            charter is the same member.
+        controller: who decides for it; all its members have one vote together.
         weight: how much its updates count against others', above 0. All members see it.
+        governance: its keys for changes.
     """
 
     key: Key
     name: Name
+    controller: Name
     weight: float = 1.0
+    governance: Governance = Governance()
+
+
+class Bounds(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """How far a running change may go. By default none may be made.
+
+    Attributes:
+        rounds_max: the most heights.
+        clip_min, clip_max: of S.
+        patience_s_max: the longest patience.
+        relay_s_min, relay_s_max: of the relay time.
+        running: whether `Charter.running` may be another. How far it may go is for people: the
+            bounds are in the charter's terms, and each operator's approval looks at them.
+    """
+
+    rounds_max: UInt32 = 0
+    clip_min: float = 0.0
+    clip_max: float = 0.0
+    patience_s_max: float = 0.0
+    relay_s_min: float = 0.0
+    relay_s_max: float = 0.0
+    running: bool = False
+
+
+class Succeeds(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Which group a new one succeeds, that could certify nothing any more.
+
+    Attributes:
+        group: its name.
+        charter: digest of its last charter.
+        head: the entry from whose state the new group begins.
+    """
+
+    group: Digest
+    charter: Digest
+    head: Head
 
 
 class Charter(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=150):
@@ -61,7 +140,8 @@ class Charter(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
 
     Attributes:
         version: of this form.
-        nonce: of the founders' random bytes, so that a group is never founded twice.
+        nonce: of the founders' random bytes, so that a group is never founded twice. In a later
+            charter it says nothing.
         present: digest of the charter that this one replaces; zeros in the founding one.
         members: in the order of admission; a member's rank is its place here.
         rounds: heights that the group goes to.
@@ -70,8 +150,18 @@ class Charter(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
         relay_s: how long an answer of another member may take.
         progress_s: how often a member that works says so.
         retries: updates beyond the first that a member spends from one model.
-        state: what is trained: the items of the first state, `model` first.
-        agreed: digest of all else that members agree on.
+        state: what is trained: the items of the first state, `model` first; of the state that
+            `start` names, where the epoch does not go on from what is there.
+        not_before, until: seconds since 1970 between which the charter may come, and updates may
+            be given.
+        notice_s: how long a charter waits, from when a member first sees it, that gives another
+            member other keys without its own word.
+        bounds: of running changes.
+        start: None to go on; an entry that ended an epoch, to go back to its state; NEW_STATE for
+            a new first state. Heights begin again with it.
+        succeeds: the group that this one succeeds; in a founding charter only.
+        terms: digest of what else members agree on.
+        running: digest of what else peers may change.
     """
 
     version: UInt32
@@ -85,7 +175,14 @@ class Charter(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
     progress_s: float
     retries: UInt32
     state: Annotated[tuple[StateItem, ...], ByteSize(min_length=1, max_length=8)]
-    agreed: Digest
+    not_before: UInt63
+    until: UInt63
+    notice_s: UInt63
+    bounds: Bounds
+    start: Head | None
+    succeeds: Succeeds | None
+    terms: Digest
+    running: Digest
 
     def digest(self) -> bytes:
         """Name this charter: H("p2pfl/charter", canonical bytes)."""
@@ -112,6 +209,105 @@ def read_charter(encoded: bytes) -> Charter:
     return charter
 
 
+def peer_governance_key(key: bytes) -> GovernanceKey:
+    """Return a peer's key in the form of governance keys, as approvals have it.
+
+    Raises:
+        RefusedCharter: it is no Ed25519 key in order.
+    """
+    try:
+        return GovernanceKey("ed25519", key)
+    except InvalidGovernance as error:
+        raise RefusedCharter(str(error)) from None
+
+
+def _require(charter: Charter) -> None:
+    """Check all that a charter says by itself, or raise RefusedCharter."""
+    n = len(charter.members)
+    if charter.version != CHARTER_VERSION:
+        raise RefusedCharter(f"version {charter.version} of charters is not known")
+    if not COHORT_SIZE_MIN <= n <= COHORT_SIZE_MAX:
+        raise RefusedCharter(
+            f"a group has {COHORT_SIZE_MIN} to {COHORT_SIZE_MAX} members, not {n}: fewer would"
+            " show each other's updates, more gossip in cohorts"
+        )
+    if len({member.key for member in charter.members}) != n:
+        raise RefusedCharter("a member's key comes twice")
+    _require_names(charter)
+    _require_numbers(charter)
+    _require_governance(charter)
+    if charter.state[0].name != "model":
+        raise RefusedCharter("the first item of a state is the model")
+
+
+def _require_names(charter: Charter) -> None:
+    names = [member.name for member in charter.members]
+    for name in (*names, *(member.controller for member in charter.members)):
+        if not name.isprintable() or name != name.strip() or not name:
+            raise RefusedCharter(f"{name!r} is no name: it must be text that can be printed")
+    for name in names:
+        if names.count(name) > 1:
+            raise RefusedCharter(f"two members are called {name}")
+
+
+def _require_numbers(charter: Charter) -> None:
+    for what, number in (
+        ("clip", charter.clip),
+        ("relay_s", charter.relay_s),
+        ("progress_s", charter.progress_s),
+        *((f"weight of {member.name}", member.weight) for member in charter.members),
+    ):
+        if not 0 < number < math.inf:
+            raise RefusedCharter(f"{what} is {number}; it must be above 0")
+    if not 0 <= charter.patience_s < math.inf:
+        raise RefusedCharter(f"patience_s is {charter.patience_s}; it must be 0 or more")
+    if charter.not_before >= charter.until:
+        raise RefusedCharter("the charter is over before it begins: until must be after not_before")
+    bounds = charter.bounds
+    for what, lowest, highest in (
+        ("clip", bounds.clip_min, bounds.clip_max),
+        ("relay_s", bounds.relay_s_min, bounds.relay_s_max),
+        ("patience_s", 0.0, bounds.patience_s_max),
+    ):
+        if not 0 <= lowest <= highest < math.inf:
+            raise RefusedCharter(f"the bounds of {what} are {lowest} to {highest}")
+
+
+def _require_governance(charter: Charter) -> None:
+    """Check that each key has one use and one owner.
+
+    A key and its negative are one: who has the secret of one signs for both.
+    """
+    owners: dict[bytes, str] = {}
+    for member in charter.members:
+        owners[peer_governance_key(member.key).unsigned] = f"the peer of {member.name}"
+    count = 0
+    for member in charter.members:
+        governance = member.governance
+        count += len(governance.keys)
+        if governance.threshold > len(governance.keys) or (
+            governance.keys and not governance.threshold
+        ):
+            raise RefusedCharter(
+                f"{member.name}: {governance.threshold} of {len(governance.keys)} keys is no"
+                " threshold"
+            )
+        for encoded in governance.keys:
+            try:
+                key = GovernanceKey.read(encoded)
+            except InvalidGovernance as error:
+                raise RefusedCharter(f"{member.name}: {error}") from None
+            if key.unsigned in owners:
+                raise RefusedCharter(
+                    f"{member.name}: key {key.fingerprint} is also that of {owners[key.unsigned]}"
+                )
+            owners[key.unsigned] = member.name
+    if count > GOVERNANCE_KEYS_MAX:
+        raise RefusedCharter(
+            f"a charter has at most {GOVERNANCE_KEYS_MAX} governance keys, not {count}"
+        )
+
+
 @dataclass(frozen=True)
 class Epoch(Ranked):
     """A charter in force, and its place among the charters of its group.
@@ -135,41 +331,13 @@ class Epoch(Ranked):
     _ranks: dict[PeerId, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        charter = self.charter
-        n = len(charter.members)
-        if not COHORT_SIZE_MIN <= n <= COHORT_SIZE_MAX:
-            raise RefusedCharter(
-                f"a group has {COHORT_SIZE_MIN} to {COHORT_SIZE_MAX} members, not {n}: fewer would"
-                " show each other's updates, more gossip in cohorts"
-            )
-        keys = tuple(member.key for member in charter.members)
-        if len(set(keys)) != n:
-            raise RefusedCharter("a member's key comes twice")
-        names = [member.name for member in charter.members]
-        for name in names:
-            if not name.isprintable() or name != name.strip() or not name:
-                raise RefusedCharter(f"{name!r} is no name: it must be text that can be printed")
-            if names.count(name) > 1:
-                raise RefusedCharter(f"two members are called {name}")
-        for what, number in (
-            ("clip", charter.clip),
-            ("relay_s", charter.relay_s),
-            ("progress_s", charter.progress_s),
-            *((f"weight of {member.name}", member.weight) for member in charter.members),
-        ):
-            if not 0 < number < math.inf:
-                raise RefusedCharter(f"{what} is {number}; it must be above 0")
-        if not 0 <= charter.patience_s < math.inf:
-            raise RefusedCharter(f"patience_s is {charter.patience_s}; it must be 0 or more")
-        if charter.version != 1:
-            raise RefusedCharter(f"version {charter.version} of charters is not known")
-        if charter.state[0].name != "model":
-            raise RefusedCharter("the first item of a state is the model")
-        object.__setattr__(self, "digest", charter.digest())
+        _require(self.charter)
+        keys = tuple(member.key for member in self.charter.members)
+        object.__setattr__(self, "digest", self.charter.digest())
         object.__setattr__(self, "keys", keys)
         members = tuple(peer_id_of(key) for key in keys)
         object.__setattr__(self, "members", members)
-        object.__setattr__(self, "weights", tuple(member.weight for member in charter.members))
+        object.__setattr__(self, "weights", tuple(member.weight for member in self.charter.members))
         object.__setattr__(self, "_ranks", {peer: rank for rank, peer in enumerate(members)})
 
     @classmethod
@@ -177,12 +345,20 @@ class Epoch(Ranked):
         """Return the first epoch of the group that a charter founds."""
         if charter.present != NONE:
             raise RefusedCharter("a founding charter replaces none")
+        if charter.start is not None:
+            raise RefusedCharter("a founding charter goes back to no entry: its state is the first")
         return cls(charter.digest(), 0, charter)
 
     def followed_by(self, charter: Charter) -> "Epoch":
         """Return the epoch that comes after this one with a charter that replaces it."""
         if charter.present != self.digest:
             raise RefusedCharter("the charter replaces another one than that in force")
+        if charter.succeeds is not None:
+            raise RefusedCharter("only a founding charter succeeds another group")
+        if charter.start is None and charter.state != self.charter.state:
+            raise RefusedCharter(
+                "the charter has another first state: it must say that it starts from it"
+            )
         return Epoch(self.group, self.number + 1, charter)
 
     @property

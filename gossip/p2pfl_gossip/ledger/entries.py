@@ -12,6 +12,7 @@ from typing import Annotated
 
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip.ledger.charter import NONE, Epoch
+from p2pfl_gossip.ledger.states import Head as Head
 from p2pfl_gossip.ledger.states import StateItem
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MAX
 from p2pfl_gossip.records import ByteSize, Codec, Digest, Message, Record, UInt32, UInt63
@@ -31,19 +32,6 @@ class Kind(IntEnum):
     """A sum of updates: a height more."""
     EMPTY = 1
     """No sum: it carries a charter, or makes final what is before it."""
-
-
-class Head(Message, frozen=True, array_like=True, forbid_unknown_fields=True, order=True):
-    """Names an entry; of two the later one is greater."""
-
-    epoch: UInt32
-    round: UInt63
-    entry: Digest
-
-    @property
-    def place(self) -> tuple[int, int]:
-        """Epoch and round, by which heads are ordered."""
-        return self.epoch, self.round
 
 
 class Strike(Message, frozen=True, array_like=True, forbid_unknown_fields=True):

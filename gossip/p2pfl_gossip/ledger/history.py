@@ -18,7 +18,7 @@ CLOSING_PREFIX = "ledger/closing/"
 FINAL_RECORD = "ledger/final"
 FOUNDING_RECORD = "ledger/charter"
 
-_RECORD_BYTES_MAX = 128 * 1024  # A certificate, a charter and a proof, each of 128 members.
+_RECORD_BYTES_MAX = 512 * 1024  # A certificate, a charter and a proof, each of 128 members.
 
 _CODEC = Codec(EntryCertificate | Closing | Finality, frame_bytes_max=_RECORD_BYTES_MAX)
 

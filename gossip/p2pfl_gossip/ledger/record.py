@@ -36,7 +36,7 @@ RECORD_FILE = "ledger.bin"
 
 MARK = b"p2pfl ledger 1\n\0"
 
-ITEM_BYTES_MAX = 128 * 1024
+ITEM_BYTES_MAX = 256 * 1024
 """A certificate, a charter and a proof, each of 128 members."""
 
 _LENGTH_BYTES = 4

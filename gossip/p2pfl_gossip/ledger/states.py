@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from p2pfl_crypto.hashing import DIGEST_BYTES, body_digest, hash_parts
 from p2pfl_gossip.actions import Job, LocalProtocolError, Vector
-from p2pfl_gossip.records import Digest, Message, Range, Record, TextForm
+from p2pfl_gossip.records import Digest, Message, Range, Record, TextForm, UInt32, UInt63
 
 STATE_CHUNK_BYTES = 2**20
 """Small enough that a liar wastes little and that a few members share a model of 100 MB evenly;
@@ -60,6 +60,19 @@ class StateItem(Message, frozen=True, array_like=True, forbid_unknown_fields=Tru
     def is_list(self, chunk_digests: bytes) -> bool:
         """Tell whether these are the digests of the item's chunks, 32 bytes each, in order."""
         return self.digest == item_digest(self.name, self.dtype, self.length, chunk_digests)
+
+
+class Head(Message, frozen=True, array_like=True, forbid_unknown_fields=True, order=True):
+    """Names an entry; of two the later one is greater."""
+
+    epoch: UInt32
+    round: UInt63
+    entry: Digest
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Epoch and round, by which heads are ordered."""
+        return self.epoch, self.round
 
 
 class StateJob(Job, frozen=True):

@@ -62,14 +62,16 @@ def test_a_group_has_5_to_128_members(peers: int, what: str) -> None:
 def test_a_founding_charter_says_what_the_settings_do() -> None:
     settings = GroupSettings(clip=3.0, patience_s=7.0, deadline_s=2.0, retries=4)
     members = [
-        CharterMember(Identity(hash_parts(b"test", bytes([i]))).public_key, f"m{i}", 1.0 + i)
+        CharterMember(
+            Identity(hash_parts(b"test", bytes([i]))).public_key, f"m{i}", f"m{i}", 1.0 + i
+        )
         for i in range(5)
     ]
     fields: dict[str, Any] = {
         "members": members,
         "rounds": 9,
         "initial": np.zeros(10, np.float32),
-        "agreed": bytes(32),
+        "terms": bytes(32),
     }
     epoch = found(settings, nonce=bytes(32), **fields)
     charter = epoch.charter

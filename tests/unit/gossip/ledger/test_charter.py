@@ -6,14 +6,22 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ledger_group import LedgerGroup, charter_of, identity_of, item_of
+from ledger_group import LedgerGroup, charter_of, governance_of, governor_of, identity_of, item_of
 
+from p2pfl_crypto.governance import GovernanceKey
+from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.ledger.charter import (
     CHARTER_BYTES_MAX,
+    GOVERNANCE_KEYS_MAX,
+    KEYS_OF_ONE_MAX,
+    NEW_STATE,
+    Bounds,
     Charter,
     CharterMember,
     Epoch,
+    Governance,
     RefusedCharter,
+    Succeeds,
     encode_charter,
     read_charter,
 )
@@ -37,7 +45,10 @@ def test_a_charter_has_a_largest_size() -> None:
         StateItem(f"s{'x' * 31}"[:31] + chr(97 + i), "float32", 9, bytes(32)) for i in range(7)
     ]
     members = tuple(
-        CharterMember(identity_of(i).public_key, "é" * 61 + f"{i:03}") for i in range(1, 129)
+        CharterMember(
+            identity_of(i).public_key, "é" * 61 + f"{i:03}", "é" * 64, 1.0, governance_of(i, keys=4)
+        )
+        for i in range(1, 129)
     )
     charter = charter_of((), members=members, state=tuple(items))
     assert len(encode_charter(charter)) <= CHARTER_BYTES_MAX
@@ -85,7 +96,13 @@ def test_no_charter_at_all_is_refused() -> None:
         ({"patience_s": -0.5}, "patience_s is -0.5"),
         ({"patience_s": math.nan}, "patience_s is nan"),
         ({"patience_s": math.inf}, "patience_s is inf"),
-        ({"version": 2}, "version 2"),
+        ({"version": 3}, "version 3"),
+        ({"until": 0}, "over before it begins"),
+        ({"not_before": 9, "until": 9}, "over before it begins"),
+        ({"bounds": Bounds(clip_min=2.0, clip_max=1.0)}, "bounds of clip"),
+        ({"bounds": Bounds(relay_s_min=-1.0)}, "bounds of relay_s"),
+        ({"bounds": Bounds(patience_s_max=math.inf)}, "bounds of patience_s"),
+        ({"bounds": Bounds(clip_max=math.nan)}, "bounds of clip"),
         ({"state": (StateItem("momentum", "float32", 6, bytes(32)),)}, "first item"),
     ],
 )
@@ -142,6 +159,104 @@ def test_no_two_members_have_one_name() -> None:
     odd = replaced(charter.members[4], name="m1")
     with pytest.raises(RefusedCharter, match="two members are called m1"):
         Epoch.founded(replaced(charter, members=(*charter.members[:4], odd)))
+
+
+def with_first(charter: Charter, **fields: Any) -> Charter:
+    """The same charter, its first member with other fields."""
+    return replaced(charter, members=(replaced(charter.members[0], **fields), *charter.members[1:]))
+
+
+def key_of(identity: Identity) -> bytes:
+    return GovernanceKey("ed25519", identity.public_key).encoded
+
+
+def turned(encoded: bytes) -> bytes:
+    """The negative of an Ed25519 key."""
+    return encoded[:-1] + bytes([encoded[-1] ^ 0x80])
+
+
+OWN, PEERS, OTHERS = (
+    key_of(governor_of(1)),
+    key_of(identity_of(2)),
+    key_of(governor_of(2)),
+)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "keys", "why"),
+    [
+        (0, (OWN,), "0 of 1 keys is no threshold"),
+        (2, (OWN,), "2 of 1 keys is no threshold"),
+        (1, (), "1 of 0 keys is no threshold"),
+        (2, (OWN, OWN), "also that of m1"),
+        (2, (OWN, turned(OWN)), "also that of m1"),
+        (1, (PEERS,), "also that of the peer of m2"),
+        (1, (turned(PEERS),), "also that of the peer of m2"),
+        (1, (key_of(identity_of(1)),), "also that of the peer of m1"),
+        (1, (OTHERS,), "m2: key .* is also that of m1"),
+        (1, (b"\x01" + bytes(32),), "m1: an Ed25519 key is a point"),
+        (1, (b"\x02" + b"\x02" + b"\xff" * 32,), "m1: a P-256 key is a point"),
+        (1, (b"\x03" + bytes(32),), "no kind of key"),
+    ],
+)
+def test_a_governance_key_has_one_use_and_one_owner(
+    threshold: int, keys: tuple[bytes, ...], why: str
+) -> None:
+    """None stands for two members, nor for a peer; a threshold can be met."""
+    charter = with_first(charter_of(range(1, 6)), governance=Governance(threshold, keys))
+    with pytest.raises(RefusedCharter, match=why):
+        Epoch.founded(charter)
+
+
+def test_a_member_has_a_few_keys() -> None:
+    """Seven; and a charter four for each of the most members that it may have."""
+    most = with_first(charter_of(range(1, 6)), governance=governance_of(1, keys=KEYS_OF_ONE_MAX))
+    Epoch.founded(read_charter(encode_charter(most)))
+    more = with_first(most, governance=governance_of(1, keys=KEYS_OF_ONE_MAX + 1))
+    with pytest.raises(MalformedFrame):
+        read_charter(encode_charter(more))
+    many = charter_of(range(1, 129))
+    members = tuple(
+        replaced(member, governance=governance_of(n, keys=4))
+        for n, member in enumerate(many.members, 1)
+    )
+    assert GOVERNANCE_KEYS_MAX == 128 * 4
+    Epoch.founded(replaced(many, members=members))
+    with pytest.raises(RefusedCharter, match="at most 512 governance keys, not 513"):
+        Epoch.founded(
+            with_first(replaced(many, members=members), governance=governance_of(1, keys=5))
+        )
+
+
+def test_a_peers_key_is_one() -> None:
+    """Not a point of low order, by which one signature is of every message."""
+    with pytest.raises(RefusedCharter, match="prime-order"):
+        Epoch.founded(with_first(charter_of(range(1, 6)), key=bytes(32)))
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", " x"])
+def test_a_controller_has_a_name(name: str) -> None:
+    with pytest.raises(RefusedCharter, match="is no name"):
+        Epoch.founded(with_first(charter_of(range(1, 6)), controller=name))
+
+
+def test_a_charter_goes_on_or_says_where_it_begins() -> None:
+    """Another first state without a word would be another model by accident."""
+    group = LedgerGroup(5)
+    other = group.next_charter(state=(item_of(5.0),))
+    with pytest.raises(RefusedCharter, match="must say that it starts from it"):
+        group.epoch.followed_by(other)
+    group.epoch.followed_by(replaced(other, start=NEW_STATE))
+    with pytest.raises(RefusedCharter, match="its state is the first"):
+        Epoch.founded(charter_of(range(1, 6), start=NEW_STATE))
+
+
+def test_only_a_founding_charter_succeeds_a_group() -> None:
+    group = LedgerGroup(5)
+    succeeds = Succeeds(bytes(32), bytes(32), NEW_STATE)
+    Epoch.founded(charter_of(range(1, 6), succeeds=succeeds))
+    with pytest.raises(RefusedCharter, match="only a founding charter"):
+        group.epoch.followed_by(group.next_charter(succeeds=succeeds))
 
 
 def test_a_charter_founds_or_follows() -> None:
@@ -233,7 +348,7 @@ def test_the_digest_names_every_field() -> None:
     others = [
         replaced(charter, **{name: value})
         for name, value in {
-            "version": 2,
+            "version": 3,
             "nonce": bytes(32),
             "present": b"p" * 32,
             "members": charter.members[:4],
@@ -244,7 +359,14 @@ def test_the_digest_names_every_field() -> None:
             "progress_s": 1.0,
             "retries": 1,
             "state": (item_of(1.0),),
-            "agreed": b"a" * 32,
+            "not_before": 1,
+            "until": 2,
+            "notice_s": 1,
+            "bounds": Bounds(1),
+            "start": NEW_STATE,
+            "succeeds": Succeeds(bytes(32), bytes(32), NEW_STATE),
+            "terms": b"a" * 32,
+            "running": b"a" * 32,
         }.items()
     ]
     assert len(others) == len(Charter.__struct_fields__)

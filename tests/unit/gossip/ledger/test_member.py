@@ -3,7 +3,7 @@
 from functools import partial
 
 import pytest
-from ledger_group import LedgerGroup, identity_of, item_of, model_of
+from ledger_group import LedgerGroup, governance_of, identity_of, item_of, model_of
 from ledger_world import LedgerWorld
 from one_member import EMPTY, GROUP, LEADER, PEERS, OneMember
 
@@ -183,7 +183,10 @@ def test_sessions_of_one_round_before_still_help() -> None:
 def test_the_largest_end_of_an_epoch_can_be_kept() -> None:
     """128 members with the longest names, in both charters."""
     keys = [identity_of(number).public_key for number in range(1, 129)]
-    members = [CharterMember(key, f"{'é' * 61}{number:03}") for number, key in enumerate(keys)]
+    members = [
+        CharterMember(key, f"{'é' * 61}{n:03}", "é" * 64, 1.0, governance_of(n, keys=4))
+        for n, key in enumerate(keys)
+    ]
     group = LedgerGroup(128, members=tuple(members))
     book = History(group.epoch)
     charter = group.next_charter(rounds=30)
