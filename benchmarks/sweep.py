@@ -78,10 +78,11 @@ def main() -> int:
 def sweep(seeds: range, jobs: int, *, ledger: bool) -> int:
     """Run all seeds, and report now and then."""
     kinds: Counter[str] = Counter()
-    failed, events, cpu_s = 0, 0, 0.0
+    failed, events, sessions, cpu_s = 0, 0, 0, 0.0
     for outcome in run_all(seeds, jobs, "", ledger=ledger):
         kinds += outcome.kinds
         events += outcome.events
+        sessions += outcome.sessions
         cpu_s += outcome.cpu_s
         if outcome.violation:
             failed += 1
@@ -91,7 +92,7 @@ def sweep(seeds: range, jobs: int, *, ledger: bool) -> int:
             print(
                 f"{done} seeds from {seeds.start} on, {failed} with a violation;"
                 f" {cpu_s:.0f} CPU seconds, {3600 * done / cpu_s:,.0f} seeds a CPU hour,"
-                f" {events:,} events",
+                f" {events:,} events, {sessions:,} sessions of masked sums",
                 flush=True,
             )
     width = max(map(len, kinds), default=0)

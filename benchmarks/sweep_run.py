@@ -18,6 +18,7 @@ from p2pfl.group.settings import GroupSettings
 from p2pfl.learner.learner import make_learner
 from p2pfl_gossip.actions import Event, Job
 from p2pfl_gossip.catch_up import FETCH_DEADLINES
+from p2pfl_gossip.events import MaskedSumEnded
 from p2pfl_gossip.learning import Train, WorkFailed
 from p2pfl_gossip.ledger.sessions import SESSION_RELAYS
 from p2pfl_gossip.masked_sum.cohort import liars_max_of
@@ -74,6 +75,20 @@ class _End:
         self.world.is_over = False  # type: ignore[attr-defined]
 
 
+class _Sessions:
+    """Counts sessions of masked sums by their names: each ends once for each of its members."""
+
+    def __init__(self) -> None:
+        self.names: set[bytes] = set()
+
+    def on_report(self, now_s: float, host: SimulatedHost, event: Event) -> None:
+        if isinstance(event, MaskedSumEnded):
+            self.names.add(event.session)
+
+    def on_incident(self, now_s: float, host: SimulatedHost | None, kind: str, detail: str) -> None:
+        pass
+
+
 class Sweep:
     """The world of one seed."""
 
@@ -89,14 +104,14 @@ class Sweep:
         self._is_group = scenario.averaging.algorithm == "group"
         self._certifies = Certifies(certified_within(scenario.peers))
         certifies = (self._certifies,) if self._is_group else ()
-        self.end = _End(self.all_finish)
+        self.end, self.sessions = _End(self.all_finish), _Sessions()
         self.simulation = Simulation(
             scenario,
             learner,
             lambda _: None,
             worker=unlucky if drawn.failing else None,
             checkers=(*all_checkers(), *certifies, self.all_finish),
-            observers=(self.end,),
+            observers=(self.sessions, self.end),
         )
         self.world = self.end.world = self.simulation.world
 
@@ -177,6 +192,7 @@ class Outcome:
         violation: what did not hold, with the line that replays it; or empty.
         cpu_s: processor seconds.
         events: that the world handled.
+        sessions: of masked sums that ended, each counted once.
     """
 
     seed: int
@@ -184,13 +200,14 @@ class Outcome:
     violation: str
     cpu_s: float
     events: int
+    sessions: int
 
 
 def run_seed(seed: int, plant: str = "", *, ledger: bool = False) -> Outcome:
     """Run one seed, of a group if so asked, with a fault planted in the product if one is named."""
     started = time.process_time()
     drawn = draw_group(seed) if ledger else draw(seed)
-    violation, events = "", 0
+    violation, events, sessions = "", 0, 0
     # Push-sum may run away where a peer is cut off for long; only its liveness is looked at.
     is_wild = drawn.scenario.averaging.algorithm == "push-sum"
     try:
@@ -200,7 +217,7 @@ def run_seed(seed: int, plant: str = "", *, ledger: bool = False) -> Outcome:
         ):
             sweep = Sweep(drawn)
             sweep.run()
-            events = sweep.world.queue.processed
+            events, sessions = sweep.world.queue.processed, len(sweep.sessions.names)
     except Violation as error:
         violation = str(error)
     except Exception as error:
@@ -218,4 +235,5 @@ def run_seed(seed: int, plant: str = "", *, ledger: bool = False) -> Outcome:
             f"seed {seed} ({scenario.averaging.algorithm}, {scenario.peers} peers{lies}):"
             f" {violation}; replay: ./scripts/bench sweep --from {seed} --seeds 1{planted}"
         )
-    return Outcome(seed, drawn.kinds(), violation, time.process_time() - started, events)
+    spent_s = time.process_time() - started
+    return Outcome(seed, drawn.kinds(), violation, spent_s, events, sessions)
