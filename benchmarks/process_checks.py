@@ -14,7 +14,8 @@ from p2pfl.daemon.building import founding_of
 from p2pfl.daemon.recording import Recorded, Recording
 from p2pfl.group.roster_file import RosterFile
 from p2pfl.learner.learner import Learner
-from p2pfl.store.journal import Records, Store
+from p2pfl.store.journal import Store
+from p2pfl.store.journal_file import Records
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.ledger.entries import EntryStep

@@ -12,7 +12,7 @@ from rich.table import Table
 from p2pfl.cli.errors import DIFFERENT, BadInput
 from p2pfl.daemon.config import PeerFolder
 from p2pfl.store.errors import StoreError
-from p2pfl.store.journal import has_journal, read_kept
+from p2pfl.store.reading import has_journal, read_kept
 from p2pfl_gossip.ledger.charter import NONE, Epoch
 from p2pfl_gossip.ledger.entries import Entry, EntryStep, Kind, out_of
 from p2pfl_gossip.ledger.history import History

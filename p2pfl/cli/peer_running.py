@@ -29,8 +29,8 @@ from p2pfl.daemon.errors import RunsTwice
 from p2pfl.daemon.logs import describe_line
 from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl.store.errors import FolderLocked, StoreError
-from p2pfl.store.journal import is_locked
 from p2pfl.store.keys import PeerKeys
+from p2pfl.store.reading import is_locked
 
 WATCH_EVERY_S = 1.0
 STOP_WAIT_S = 45.0  # Longer than a peer takes that ends its round first.

@@ -20,8 +20,8 @@ from p2pfl.daemon.links import NOT_YET, UP, check_protocol, protocol_prefix
 from p2pfl.daemon.views import Views
 from p2pfl.group.roster_file import RosterFile, group_id, read_roster
 from p2pfl.libp2p import Host, InvalidMultiaddr, Keeper, PeerEvent, PeerUp, Stream
-from p2pfl.store.journal import locked
 from p2pfl.store.keys import PeerKeys
+from p2pfl.store.reading import locked
 from p2pfl_crypto.identity import PeerId
 
 LINGER_S = 10.0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from p2pfl.daemon.errors import ServiceError
 from p2pfl.group.roster_file import RosterFile, group_id
-from p2pfl.store.journal import read_kept, read_kept_vector
+from p2pfl.store.reading import read_kept, read_kept_vector
 from p2pfl_gossip.actions import LocalProtocolError, Vector
 from p2pfl_gossip.ledger.charter import NONE
 from p2pfl_gossip.ledger.standing import MODEL_PREFIX, STANDING_RECORD, read_standing

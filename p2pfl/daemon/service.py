@@ -41,7 +41,8 @@ from p2pfl.group.lossy import Lossy
 from p2pfl.group.roster_file import RosterFile, group_id, read_roster
 from p2pfl.learner.learner import Learner
 from p2pfl.libp2p import Host
-from p2pfl.store.journal import Records, Store
+from p2pfl.store.journal import Store
+from p2pfl.store.journal_file import Records
 from p2pfl.store.keys import PeerKeys
 from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip import events

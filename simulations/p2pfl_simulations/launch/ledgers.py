@@ -5,7 +5,7 @@ from pathlib import Path
 
 from p2pfl.daemon.config import PeerFolder
 from p2pfl.store.errors import StoreError
-from p2pfl.store.journal import read_kept
+from p2pfl.store.reading import read_kept
 from p2pfl_gossip.ledger.history import FOUNDING_RECORD, History
 from p2pfl_gossip.ledger.participation import entries_of
 from p2pfl_gossip.ledger.record import DamagedRecord, read_record, record_from_journal

@@ -14,7 +14,8 @@ from ledger_group import LedgerGroup, two_epochs
 from p2pfl.cli import ledgers
 from p2pfl.cli.ledgers import NAMES_SHOWN_MAX
 from p2pfl.store.errors import DamagedJournal, StoreError
-from p2pfl.store.journal import Store, has_journal, read_kept
+from p2pfl.store.journal import Store
+from p2pfl.store.reading import has_journal, read_kept
 from p2pfl_gossip.ledger.entries import EntryStep
 from p2pfl_gossip.ledger.history import History, founding_record
 from p2pfl_gossip.ledger.record import RECORD_FILE, write_record

@@ -21,7 +21,8 @@ from safetensors.numpy import load_file, save_file
 from p2pfl import shortages
 from p2pfl.store import checkpoints
 from p2pfl.store.errors import DamagedJournal, FolderLocked, StoreError
-from p2pfl.store.journal import BeforeStep, Store
+from p2pfl.store.journal import Store
+from p2pfl.store.journal_file import BeforeStep
 
 MODEL = np.linspace(-1, 1, 50, dtype=np.float32)
 

@@ -7,7 +7,8 @@ import pytest
 
 from p2pfl.store import checkpoints
 from p2pfl.store.errors import DamagedJournal, StoreError
-from p2pfl.store.journal import READS_MAX, Store, read_kept_vector
+from p2pfl.store.journal import Store
+from p2pfl.store.reading import READS_MAX, read_kept_vector
 
 MODEL = np.arange(6, dtype=np.float32)
 
