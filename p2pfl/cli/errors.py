@@ -16,6 +16,7 @@ class BadInput(Exception):
 @contextmanager
 def peer_errors() -> Iterator[None]:
     """Turn what a peer's libraries raise for wrong input into `BadInput`."""
+    from p2pfl.charter.errors import PaperError
     from p2pfl.daemon.config import ConfigError
     from p2pfl.daemon.errors import ControlError, MembershipError, ServiceError
     from p2pfl.group.averaging import AveragingError
@@ -35,6 +36,7 @@ def peer_errors() -> Iterator[None]:
         KeyFileError,
         LearningError,
         MembershipError,
+        PaperError,
         RosterError,
         ServiceError,
         TopologyError,

@@ -9,7 +9,13 @@ from typing import Annotated
 
 import typer
 
-from p2pfl.cli import ledger_commands, peer_commands, roster_commands, task_commands
+from p2pfl.cli import (
+    charter_commands,
+    ledger_commands,
+    peer_commands,
+    roster_commands,
+    task_commands,
+)
 from p2pfl.cli.errors import INTERRUPTED, WRONG_INPUT, BadInput
 from p2pfl.cli.options import JsonOption
 from p2pfl.cli.plugins import CommandGroup
@@ -27,6 +33,7 @@ app = typer.Typer(
 
 app.add_typer(peer_commands.app, name="peer")
 app.add_typer(roster_commands.app, name="roster")
+app.add_typer(charter_commands.app, name="charter")
 app.add_typer(ledger_commands.app, name="ledger")
 app.add_typer(task_commands.app, name="task")
 

@@ -6,13 +6,8 @@ from pathlib import Path
 
 from p2pfl.cli.errors import BadInput
 from p2pfl.daemon.config import PeerConfig, PeerFolder
-from p2pfl.store.keys import (
-    PeerKeys,
-    read_keys,
-    read_passphrase,
-    read_public_keys,
-    require_passphrase,
-)
+from p2pfl.store.keys import PeerKeys, read_keys, read_public_keys
+from p2pfl.store.passphrases import read_passphrase, require_passphrase
 
 
 def read_keys_of(folder: Path, config: PeerConfig) -> PeerKeys:
@@ -33,6 +28,20 @@ def read_keys_of(folder: Path, config: PeerConfig) -> PeerKeys:
             f" passphrase_file in {PeerFolder(folder).config}"
         )
     return read_keys(path, passphrase=getpass(f"Passphrase of {path}: ").encode())
+
+
+def ask_passphrase(path: Path) -> bytes:
+    """Ask for the passphrase of a key file.
+
+    Raises:
+        BadInput: there is nobody to ask.
+    """
+    if not sys.stdin.isatty():
+        raise BadInput(
+            f"{path} is sealed, and there is no terminal to ask for its passphrase: use"
+            " --passphrase-file"
+        )
+    return getpass(f"Passphrase of {path}: ").encode()
 
 
 def ask_new_passphrase() -> bytes:

@@ -11,7 +11,8 @@ from p2pfl.daemon.config import PeerConfig, PeerFolder, read_config, write_confi
 from p2pfl.group.cards import CardError, Member, is_unspecified, write_card
 from p2pfl.group.documents import check_document
 from p2pfl.libp2p.multiaddr import InvalidMultiaddr, Multiaddr, parse_multiaddr
-from p2pfl.store.keys import generate_keys, read_passphrase, read_public_keys, write_keys
+from p2pfl.store.keys import generate_keys, read_public_keys, write_keys
+from p2pfl.store.passphrases import read_passphrase
 
 
 def make_peer_folder(

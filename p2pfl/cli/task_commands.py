@@ -75,19 +75,23 @@ def mock(
     name="try",
     epilog="Examples:\n\n"
     "[bold]p2pfl task try my_task.py:MyTask[/]\n\n"
-    "[bold]p2pfl task try patients.toml --data sites/berlin.csv --set hidden=[32,16][/]",
+    "[bold]p2pfl task try patients.toml --data sites/berlin.csv --set hidden=[32,16][/]\n\n"
+    "[bold]p2pfl task try readmissions.bundle[/]",
 )
 def try_task(
     task: Annotated[
         str,
         typer.Argument(
-            metavar="TASK", help="my_task.py:MyTask, a schema, or the name of a built-in task."
+            metavar="TASK",
+            help="my_task.py:MyTask, a schema, a bundle, or the name of a built-in task.",
         ),
     ],
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data", metavar="DIR", help="Where its data are; of a schema, made up if not given."
+            "--data",
+            metavar="DIR",
+            help="Where its data are; if not given, made-up rows of a schema or a bundle.",
         ),
     ] = None,
     settings: Annotated[
@@ -105,3 +109,69 @@ def try_task(
     from p2pfl.cli.task_trying import try_once
 
     try_once(task, data=data, options=settings or [], as_json=json)
+
+
+@app.command(
+    epilog="Example:  [bold]p2pfl task pack readmissions readmissions.bundle"
+    " --task readmissions:Readmissions[/]"
+)
+def pack(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Code, schema, mock/ with made-up rows, requirements.txt."
+        ),
+    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")],
+    task: Annotated[
+        str,
+        typer.Option("--task", metavar="T", help="my_task:MyTask, or tabular with a schema."),
+    ],
+) -> None:
+    """Pack what a group runs into one file, whose digest its members agree on."""
+    from p2pfl.cli.bundles import pack_bundle
+
+    pack_bundle(folder, file, task)
+
+
+@app.command(epilog="Example:  [bold]p2pfl task show readmissions.bundle --peer berlin[/]")
+def show(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle.")],
+    peer: Annotated[
+        Path | None,
+        typer.Option(
+            "--peer", metavar="DIR", help="Show what differs from what was approved there before."
+        ),
+    ] = None,
+    file: Annotated[
+        str | None, typer.Option("--file", metavar="NAME", help="Print one of its files.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what is in a bundle, and what has changed since the last one that was approved."""
+    from p2pfl.cli.bundles import show_bundle
+
+    show_bundle(bundle, peer, name=file, as_json=json)
+
+
+@app.command(epilog="Example:  [bold]p2pfl task approve readmissions.bundle berlin[/]")
+def approve(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle.")],
+    peer: Annotated[Path, typer.Argument(metavar="DIR", help="A peer's folder.")],
+    digest: Annotated[
+        str | None,
+        typer.Option(
+            "--digest",
+            metavar="D",
+            help="The first 16 digits of its digest, or more, as you have them from the charter;"
+            " asked at the terminal if not given.",
+        ),
+    ] = None,
+) -> None:
+    """Try a bundle on its made-up rows, and note that this peer may run it.
+
+    Read it first: a task runs with the peer's rights and sees your rows.
+    """
+    from p2pfl.cli.bundles import approve_bundle
+
+    approve_bundle(bundle, peer, digest=digest)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from p2pfl.charter.bundles import MOCK, Bundle, read_bundle
 from p2pfl.cli.errors import BadInput, peer_errors
 from p2pfl.cli.overrides import parse_overrides
 from p2pfl.cli.quantities import count, data_size, duration
@@ -28,8 +29,44 @@ MASKED_ENTRY_BYTES = 4
 
 def try_once(task: str, *, data: Path | None, options: Sequence[str], as_json: bool) -> None:
     """Make a task, train and measure it once, and print what there is to know."""
+    if task.endswith(".bundle"):
+        told = _tried_bundle(Path(task), data, parse_overrides(options))
+    else:
+        told = _tried_loose(task, data, parse_overrides(options))
+    if as_json:
+        print(json.dumps(told, indent=2))
+        return
+    _show(told)
+
+
+def _tried_bundle(path: Path, data: Path | None, options: dict[str, Any]) -> dict[str, Any]:
     with peer_errors():
-        name, folder, given = _named(task, parse_overrides(options))
+        return try_bundle(read_bundle(path), path, data=data, options=options)
+
+
+def try_bundle(
+    bundle: Bundle, path: Path, *, data: Path | None, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Try a bundle on its made-up rows, or on others; return what there is to know.
+
+    Raises:
+        LearningError: it does not run.
+        BadInput: there are no rows to try it on.
+    """
+    if data is None and not bundle.has_mock_rows:
+        raise BadInput(f"{path} has no made-up rows in {MOCK}/ to try it on; give --data")
+    with tempfile.TemporaryDirectory() as folder:
+        bundle.unpack(Path(folder))
+        rows = Path(folder) / MOCK if data is None else data
+        told = _tried(bundle.manifest.task, Path(folder), options, rows)
+    if data is None:
+        told["rows from"] = f"{path.name}: made-up rows"
+    return told
+
+
+def _tried_loose(task: str, data: Path | None, options: dict[str, Any]) -> dict[str, Any]:
+    with peer_errors():
+        name, folder, given = _named(task, options)
         if data is None and name == "tabular":
             with tempfile.TemporaryDirectory() as made_up:
                 data = Path(made_up) / "mock.csv"
@@ -38,10 +75,7 @@ def try_once(task: str, *, data: Path | None, options: Sequence[str], as_json: b
             told["rows from"] = f"{MOCK_ROWS} made-up rows"
         else:
             told = _tried(name, folder, given, data)
-    if as_json:
-        print(json.dumps(told, indent=2))
-        return
-    _show(told)
+    return told
 
 
 def _named(task: str, options: dict[str, Any]) -> tuple[str, Path, dict[str, Any]]:

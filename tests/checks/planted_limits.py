@@ -301,14 +301,14 @@ _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
         f"{DAEMON}members_of_the_largest_group",
     ),
     (
-        "p2pfl/store/keys.py",
-        "_FILE_BYTES_MAX",
-        "if len(content) > _FILE_BYTES_MAX:",
+        "p2pfl/store/passphrases.py",
+        "PRIVATE_FILE_BYTES_MAX",
+        "if len(content) > PRIVATE_FILE_BYTES_MAX:",
         "if False:",
         f"{DAEMON}bytes_of_a_key_file",
     ),
     (
-        "p2pfl/store/keys.py",
+        "p2pfl/store/passphrases.py",
         "_PASSPHRASE_BYTES_MAX",
         "if not 0 < len(passphrase) <= _PASSPHRASE_BYTES_MAX:",
         "if not passphrase:",

@@ -23,10 +23,10 @@ from p2pfl.group.cards import Member
 from p2pfl.group.roster_file import faults, make_roster
 from p2pfl.libp2p import Host
 from p2pfl.libp2p.errors import StreamReset
-from p2pfl.store import keys, lock
+from p2pfl.store import lock, passphrases
 from p2pfl.store.errors import FolderLocked, KeyFileError
-from p2pfl.store.keys import read_passphrase, require_passphrase
 from p2pfl.store.lock import FolderLock
+from p2pfl.store.passphrases import read_passphrase, require_passphrase
 from p2pfl_gossip import wire
 from p2pfl_gossip.actions import SendBulk
 from p2pfl_gossip.catch_up import ModelHeader
@@ -50,18 +50,18 @@ def test_bytes_of_a_sockets_path() -> None:
 
 
 def test_bytes_of_a_passphrase() -> None:
-    require_passphrase(b"x" * keys._PASSPHRASE_BYTES_MAX)
+    require_passphrase(b"x" * passphrases._PASSPHRASE_BYTES_MAX)
     with pytest.raises(ValueError, match="a passphrase has 1 to 1024 bytes, not 1025"):
-        require_passphrase(b"x" * (keys._PASSPHRASE_BYTES_MAX + 1))
+        require_passphrase(b"x" * (passphrases._PASSPHRASE_BYTES_MAX + 1))
 
 
 def test_bytes_of_a_key_file(tmp_path: Path) -> None:
     path = tmp_path / "passphrase"
     path.touch(0o600)
-    path.write_bytes(b"x" * keys._FILE_BYTES_MAX)
+    path.write_bytes(b"x" * passphrases.PRIVATE_FILE_BYTES_MAX)
     with pytest.raises(KeyFileError, match="a passphrase has 1 to 1024 bytes"):
         read_passphrase(path)
-    path.write_bytes(b"x" * (keys._FILE_BYTES_MAX + 1))
+    path.write_bytes(b"x" * (passphrases.PRIVATE_FILE_BYTES_MAX + 1))
     with pytest.raises(KeyFileError, match="is too long for a"):
         read_passphrase(path)
 

@@ -12,7 +12,8 @@ from calling import P2pfl
 from peer_groups import make_group, set_fault
 
 from p2pfl.store.journal import Store
-from p2pfl.store.keys import INTERACTIVE, generate_keys, read_keys, write_keys
+from p2pfl.store.keys import generate_keys, read_keys, write_keys
+from p2pfl.store.passphrases import INTERACTIVE
 from p2pfl_gossip.description import (
     DESCRIPTION_RECORD,
     Description,

@@ -9,16 +9,14 @@ import pytest
 
 from p2pfl.store.errors import KeyFileError, StoreError
 from p2pfl.store.keys import (
-    INTERACTIVE,
     PeerKeys,
     PublicKeys,
-    SealCost,
     generate_keys,
     read_keys,
-    read_passphrase,
     read_public_keys,
     write_keys,
 )
+from p2pfl.store.passphrases import INTERACTIVE, SealCost, read_passphrase
 from p2pfl_crypto.draw_seed import commit_draw
 from p2pfl_crypto.identity import Identity
 

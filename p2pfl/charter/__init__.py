@@ -1,0 +1,1 @@
+"""What members of a group agree on: keys that approve, charters, the files that carry them."""
