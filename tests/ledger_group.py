@@ -5,6 +5,7 @@ ones; `Bench` is the seat of one member, with its timers.
 """
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,18 @@ import numpy as np
 from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity
-from p2pfl_gossip.actions import Action, CancelTimer, Persist, Send, SetTimer, Vector
+from p2pfl_gossip.actions import (
+    Action,
+    CancelTimer,
+    Event,
+    Persist,
+    Report,
+    Send,
+    SetTimer,
+    Vector,
+)
 from p2pfl_gossip.desk import Desk
-from p2pfl_gossip.ledger.approvals import Approval, Says, approval_of
+from p2pfl_gossip.ledger.approvals import Approval, Says, approval_of, in_order
 from p2pfl_gossip.ledger.certificates import gather, sign
 from p2pfl_gossip.ledger.charter import (
     FOREVER,
@@ -25,6 +35,7 @@ from p2pfl_gossip.ledger.charter import (
     Epoch,
     Governance,
     encode_charter,
+    peer_governance_key,
 )
 from p2pfl_gossip.ledger.entries import (
     VERSION,
@@ -46,6 +57,7 @@ from p2pfl_gossip.ledger.messages import (
     GroupAdvert,
     GroupList,
     Named,
+    Parcel,
     Rest,
     entry_statement,
     head_statement,
@@ -135,6 +147,25 @@ def charter_of(numbers: Iterable[int], **fields: Any) -> Charter:
         "running": bytes(32),
     }
     return Charter(**known | fields)
+
+
+@cache
+def _signers() -> dict[bytes, Identity]:
+    """All keys that a test may have in a charter, by their encoding."""
+    identities = [identity_of(number) for number in range(300)]
+    identities += [governor_of(number, place) for number in range(160) for place in range(5)]
+    return {
+        GovernanceKey("ed25519", identity.public_key).encoded: identity for identity in identities
+    }
+
+
+def approved_by_all(present: Charter, charter: Charter) -> tuple[Approval, ...]:
+    """Approvals of a charter by every key that it, or the one before it, has."""
+    keys: dict[bytes, None] = {}
+    for member in (*present.members, *charter.members):
+        keys |= dict.fromkeys(member.governance.keys)
+        keys[peer_governance_key(member.key).encoded] = None
+    return in_order([approval_by(_signers()[key], charter) for key in keys])
 
 
 class LedgerGroup:
@@ -299,12 +330,27 @@ class LedgerGroup:
             return Finality(head, *gather(self.epoch, signatures))
         return Finality(head, self.epoch.pack(ranks), b"".join(signatures.values()))
 
+    def approvals(self, charter: Charter) -> tuple[Approval, ...]:
+        """Approvals of a charter that follows, by all keys that it or the present one has."""
+        return approved_by_all(self.epoch.charter, charter)
+
+    def parcel(self, charter: Charter, **fields: Any) -> Parcel:
+        """A charter that follows, with all approvals, or with other fields."""
+        known: dict[str, Any] = {
+            "charter": encode_charter(charter),
+            "terms": b"",
+            "running": b"",
+            "approvals": self.approvals(charter),
+        }
+        return Parcel(**known | fields)
+
     def closing(self, entry: Entry, charter: Charter) -> Closing:
         """The end of the epoch, by an entry that carries this charter."""
         proof = self.finality(EntryStep(entry).head)
         return Closing(
             self.certificate(entry),
             encode_charter(charter),
+            self.approvals(charter),
             entry.round + 1,
             proof.signers,
             proof.signatures,
@@ -388,6 +434,7 @@ class Bench:
         self.timers: dict[int, float] = {}
         self.sent: list[tuple[int, Message]] = []
         self.persisted: list[Persist] = []
+        self.events: list[Event] = []
         self.seat.begin(now_s)
 
     def do(self, act: Callable[[], object]) -> None:
@@ -422,5 +469,7 @@ class Bench:
                 self.sent.append((rank, action.message))
             elif isinstance(action, Persist):
                 self.persisted.append(action)
+            elif isinstance(action, Report):
+                self.events.append(action.event)
             else:
                 raise AssertionError(f"not foreseen: {action}")

@@ -4,7 +4,7 @@ Training adds to the model a vector that is the peer's own, so that a test can t
 whose updates are in it, and how often.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Event, Job, Vector
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
+from p2pfl_gossip.ledger.approvals import Approval, Says, approval_of, in_order
 from p2pfl_gossip.ledger.charter import (
     FOREVER,
     NONE,
@@ -22,9 +23,12 @@ from p2pfl_gossip.ledger.charter import (
     CharterMember,
     Epoch,
     Governance,
+    encode_charter,
 )
 from p2pfl_gossip.ledger.jobs import perform
 from p2pfl_gossip.ledger.member import GroupMember
+from p2pfl_gossip.ledger.messages import Parcel
+from p2pfl_gossip.ledger.proposals import HostWord
 from p2pfl_gossip.ledger.states import digest_state
 from p2pfl_gossip.peer_state import PeerSettings, State
 from p2pfl_gossip.records import Record
@@ -57,6 +61,19 @@ def member_of(index: int, weight: float = 1.0) -> CharterMember:
     key = GovernanceKey("ed25519", governor_of(index).public_key).encoded
     name = f"m{index}"
     return CharterMember(identity_of(index).public_key, name, name, weight, Governance(1, (key,)))
+
+
+def approval_by(signer: Identity, charter: Charter, says: int = Says.APPROVE) -> Approval:
+    """What a key says of a charter."""
+    key = GovernanceKey("ed25519", signer.public_key)
+    return approval_of(charter.digest(), says, key, FOREVER, signer.sign)
+
+
+def parcel_of(charter: Charter, members: Iterable[int], peers: Iterable[int] = ()) -> Parcel:
+    """Write a charter's parcel, approved by governance keys of members and by peers' keys."""
+    said = [approval_by(governor_of(index), charter) for index in members]
+    said += [approval_by(identity_of(index), charter) for index in peers]
+    return Parcel(encode_charter(charter), b"", b"", in_order(said))
 
 
 def first_model(entries: int) -> Vector:
@@ -213,6 +230,35 @@ class LedgerWorld:
         member = getattr(machine, "inner", machine)  # A liar is wrapped around one.
         assert isinstance(member, GroupMember)
         return member
+
+    def approve(
+        self, charter: Charter, members: Sequence[int], signers: Sequence[int] | None = None
+    ) -> None:
+        """Have members' hosts let a charter come; the first hands it in with its approvals.
+
+        It is approved by the governance keys of `signers`, of all if not given, and by all peers'
+        keys that are in it or in the first charter.
+        """
+        hosts = range(len(self.hosts)) if signers is None else signers
+        named = {member.key for member in (*self.charter.members, *charter.members)}
+        known = [index for index in hosts if identity_of(index).public_key in named]
+        peers = [i for i in range(len(self.hosts)) if identity_of(i).public_key in named]
+        parcel = parcel_of(charter, known, peers)
+        for index in members:
+            if index == members[0]:
+                self.propose(index, parcel)
+            due = (*self.member(index).proposals.word.due, charter.digest())
+            self.hear(index, due=due)
+
+    def propose(self, index: int, parcel: Parcel) -> None:
+        """Hand a parcel to a member, now."""
+        now_s = self.queue.now_s
+        self.hosts[index].queue.push(self.member(index).propose(now_s, parcel))
+
+    def hear(self, index: int, **word: Any) -> None:
+        """Have a member's host say something, now."""
+        actions = self.member(index).hear_host(self.queue.now_s, HostWord(**word))
+        self.hosts[index].queue.push(actions)
 
     @property
     def alive(self) -> list[int]:

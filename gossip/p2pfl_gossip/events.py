@@ -170,6 +170,22 @@ class EpochBegun(Event, frozen=True):
     members: int
 
 
+class CharterProposed(Event, frozen=True):
+    """A charter that is to follow has come, or more was said of it.
+
+    Attributes:
+        charter: its digest.
+        kind: ``"running"`` or ``"founding"``.
+        approved: members whose word counts.
+        missing: what is still wanted, counted in lines; 0 if it is enough.
+    """
+
+    charter: bytes
+    kind: str
+    approved: int
+    missing: int
+
+
 class MaskedSumEnded(Event, frozen=True):
     """A session of a masked sum has ended for this peer.
 

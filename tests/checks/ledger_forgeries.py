@@ -17,10 +17,17 @@ from typing import Any
 
 from fingerprints import fingerprint
 from forging import all_messages, forgeries
-from ledger_group import identity_of
+from ledger_group import approvals_by, identity_of
 from one_member import EMPTY, GROUP, LEADER, PEERS, OneMember
 
 from p2pfl_gossip.actions import Action, Command, Disconnect, PeerId, RemoteProtocolError, Send
+from p2pfl_gossip.ledger.approvals import in_order
+from p2pfl_gossip.ledger.charter import (
+    charter_digest,
+    encode_charter,
+    running_digest,
+    terms_digest,
+)
 from p2pfl_gossip.ledger.evidence import evidence_digest, evidence_of_adverts
 from p2pfl_gossip.ledger.messages import (
     AdvertRequest,
@@ -34,8 +41,12 @@ from p2pfl_gossip.ledger.messages import (
     GroupAdvert,
     GroupList,
     HeldOfAsker,
+    HeldParcel,
     HeldRequest,
     LedgerMessage,
+    Parcel,
+    ParcelRequest,
+    ParcelsHeld,
     Progress,
     entry_statement,
     head_statement,
@@ -67,12 +78,35 @@ def _holding_evidence() -> OneMember:
     return one
 
 
-CHARTER = GROUP.next_charter(rounds=30)
+CHARTER = GROUP.next_charter(
+    rounds=30, terms=terms_digest(b"terms"), running=running_digest(b"running")
+)
 LAST = GROUP.empty_entry(GROUP.first, 1, CHARTER.digest())
 PROOF = evidence_of_adverts(
     GROUP.epoch, GROUP.advert(OTHER, 1), GROUP.advert(OTHER, 1, key=b"k" * 32)
 )
 SUM = GROUP.sum_entry(GROUP.first, 1)
+
+PARCEL = Parcel(
+    encode_charter(CHARTER), b"terms", b"running", in_order(approvals_by(CHARTER, (2, 3)))
+)
+
+
+def _asking() -> OneMember:
+    one = OneMember().advertised()
+    held = tuple(
+        HeldParcel(charter_digest(charter), bytes(32))
+        for charter in (PARCEL.charter, *(it.charter for _, it in forgeries(PARCEL)))
+    )
+    one.message(SENDER, ParcelsHeld(0, tuple(dict.fromkeys(held))))
+    return one
+
+
+def _holding_parcel() -> OneMember:
+    one = OneMember().advertised()
+    one.do(one.member.propose(one.now_s, PARCEL))
+    return one
+
 
 RIGS: dict[type[LedgerMessage], Callable[[], Rig]] = {
     AdvertRequest: lambda: Rig(_all_here(), AdvertRequest(0, 1, b"\x03")),
@@ -96,6 +130,11 @@ RIGS: dict[type[LedgerMessage], Callable[[], Rig]] = {
         HeldOfAsker(0, GROUP.advert(0, 3), GROUP.entry_signature(0, SUM)),
     ),
     HeldRequest: lambda: Rig(OneMember().advertised(SENDER), HeldRequest(0, GROUP.first.head)),
+    Parcel: lambda: Rig(_asking(), PARCEL),
+    ParcelRequest: lambda: Rig(_holding_parcel(), ParcelRequest(CHARTER.digest())),
+    ParcelsHeld: lambda: Rig(
+        OneMember().advertised(), ParcelsHeld(0, (HeldParcel(CHARTER.digest(), bytes(32)),))
+    ),
     Progress: lambda: Rig(OneMember().advertised(), Progress(0, 1)),
 }
 

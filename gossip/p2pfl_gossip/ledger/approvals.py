@@ -29,6 +29,7 @@ from p2pfl_gossip.ledger.charter import (
     Charter,
     CharterMember,
     Epoch,
+    Governance,
     KeyBytes,
     RefusedCharter,
     peer_governance_key,
@@ -449,6 +450,46 @@ def check_succession(
         tuple(missing),
         objected=_objected(words, digest, (before, charter)),
     )
+
+
+def has_signed(governance: Governance, charter: bytes, approvals: Iterable[Approval]) -> bool:
+    """Whether a member's governance keys have signed a charter; the approvals were checked."""
+    keys = {
+        approval.key
+        for approval in approvals
+        if (approval.charter, approval.says) == (charter, Says.APPROVE)
+    }
+    return sum(key in keys for key in governance.keys) >= max(1, governance.threshold)
+
+
+def approvers(charter: Charter, approvals: Iterable[Approval]) -> tuple[str, ...]:
+    """Name the members of a charter a key of which, a peer's too, approves something."""
+    keys = {approval.key for approval in approvals if approval.says == Says.APPROVE}
+    return _names(
+        member
+        for member in charter.members
+        if not keys.isdisjoint((*member.governance.keys, peer_governance_key(member.key).encoded))
+    )
+
+
+def consents_among(charter: Charter, approvals: Iterable[Approval]) -> list[Approval]:
+    """Return what the members of a charter in force say for it; some may sign late.
+
+    Its approvals may have come from keys that it replaced, too: these say nothing in it.
+
+    Raises:
+        RefusedApproval: one is not its key's.
+    """
+    digest = charter.digest()
+    keys = {key for member in charter.members for key in member.governance.keys}
+    found = [
+        approval
+        for approval in approvals
+        if (approval.charter, approval.says) == (digest, Says.APPROVE) and approval.key in keys
+    ]
+    for approval in found:
+        require_signed(approval)
+    return found
 
 
 def _require_one_use(present: Charter, following: Charter) -> None:

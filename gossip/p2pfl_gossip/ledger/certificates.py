@@ -10,6 +10,7 @@ from functools import lru_cache
 from p2pfl_crypto.identity import Identity, InvalidIdentity
 from p2pfl_crypto.statements import sign_statement, verify_statement
 from p2pfl_gossip.actions import RemoteProtocolError
+from p2pfl_gossip.ledger.approvals import RefusedApproval, check_amendment, in_order
 from p2pfl_gossip.ledger.charter import NONE, Epoch, RefusedCharter, read_charter
 from p2pfl_gossip.ledger.entries import VERSION, Entry, EntryStep, Kind
 from p2pfl_gossip.ledger.messages import (
@@ -126,7 +127,11 @@ def require_final(epoch: Epoch, proof: Finality) -> None:
 
 
 def require_closing(epoch: Epoch, closing: Closing) -> Epoch:
-    """Check the end of this epoch, and return the one that follows."""
+    """Check the end of this epoch, and return the one that follows.
+
+    t peers' keys alone end no epoch: they may leak, once a group is over. Its charter needs its
+    approvals too.
+    """
     entry = closing.certificate.entry
     require_certificate(epoch, closing.certificate)
     try:
@@ -136,6 +141,14 @@ def require_closing(epoch: Epoch, closing: Closing) -> Epoch:
         raise RemoteProtocolError("bad_charter") from None
     if entry.next_charter == NONE or following.digest != entry.next_charter:
         raise RemoteProtocolError("other_charter")
+    try:
+        standing = check_amendment(epoch.charter, charter, closing.approvals)
+    except (RefusedApproval, RefusedCharter):
+        raise RemoteProtocolError("bad_approval") from None
+    if closing.approvals != in_order(closing.approvals):
+        raise RemoteProtocolError("bad_approval")
+    if not standing.is_enough:
+        raise RemoteProtocolError("not_approved")
     if closing.round != entry.round + 1:
         raise RemoteProtocolError("wrong_round")
     head = EntryStep(entry).head

@@ -186,7 +186,22 @@ class Charter(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
 
     def digest(self) -> bytes:
         """Name this charter: H("p2pfl/charter", canonical bytes)."""
-        return hash_parts(b"p2pfl/charter", encode_charter(self))
+        return charter_digest(encode_charter(self))
+
+
+def charter_digest(encoded: bytes) -> bytes:
+    """Name a charter by its canonical bytes."""
+    return hash_parts(b"p2pfl/charter", encoded)
+
+
+def terms_digest(text: bytes) -> bytes:
+    """Name what `Charter.terms` is the digest of."""
+    return hash_parts(b"p2pfl/terms", text)
+
+
+def running_digest(text: bytes) -> bytes:
+    """Name what `Charter.running` is the digest of."""
+    return hash_parts(b"p2pfl/running", text)
 
 
 _CODEC = Codec(Charter | None, frame_bytes_max=CHARTER_BYTES_MAX)

@@ -5,7 +5,7 @@ left, once t members have advertised it and its sum has failed. What is trained 
 not to a round: it goes into the next round that is made from that head, once.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -32,6 +32,7 @@ from p2pfl_gossip.ledger.jobs import MakeModel, MakeUpdate, ModelMade, UpdateMad
 from p2pfl_gossip.ledger.messages import GroupAdvert, Rest, head_statement
 from p2pfl_gossip.ledger.participation import Cause, why_out
 from p2pfl_gossip.ledger.patience import MemberPatience
+from p2pfl_gossip.ledger.proposals import Proposals
 from p2pfl_gossip.ledger.seat import Seat
 from p2pfl_gossip.ledger.sessions import Sessions, SumEnded
 from p2pfl_gossip.ledger.signing import Signing
@@ -76,7 +77,7 @@ class Course:
         evidence: who was proven to lie.
         own: what we keep of our own from training to training.
         streams: names the random streams of our training.
-        charters: digests of approved charters that replace the present one.
+        proposals: charters that may follow, and whether our own keys and our host have us rest.
         progressed: is called where time alone has moved us.
 
     Attributes:
@@ -101,7 +102,7 @@ class Course:
         own: OwnState,
         *,
         streams: str,
-        charters: Collection[bytes],
+        proposals: Proposals,
         progressed: Callable[[], None],
     ) -> None:
         self._seat, self._standing, self._history, self._heads = seat, standing, history, heads
@@ -109,7 +110,7 @@ class Course:
         self._signing, self._sessions, self._streams = signing, sessions, streams
         self._evidence, self._own = evidence, own
         self._made: tuple[SumEnded, ModelMade] | None = None  # Waits for evidence.
-        self._charters, self._progressed = charters, progressed
+        self._proposals, self._progressed = proposals, progressed
         self.stage = Stage.STARTING
         self.round = 0
         self.gathering: Gathering | None = None
@@ -204,6 +205,8 @@ class Course:
             return Rest.FINISHED
         if self.is_paused:
             return Rest.PAUSED
+        if self._proposals.rest != Rest.NONE:
+            return self._proposals.rest
         if self._standing.spends_from(self._history.head.head) > epoch.charter.retries:
             return Rest.SPENT
         if self._failed_round == self.round:
@@ -292,7 +295,7 @@ class Course:
             member=seat.rank,
             head=head,
             head_signature=seat.sign(b"head", head_statement(epoch, self.round, head)),
-            charter=min(self._charters, default=NONE),
+            charter=min(self._proposals.named, default=NONE),
             rest=rest,
             spends=0,
             named=self._evidence.named(out_of(epoch, self._history.head.entry)),
@@ -331,7 +334,7 @@ class Course:
         # Who failed to train for this round is to try again in the next one.
         if self.rest() in (Rest.NONE, Rest.TRAINING):
             return True
-        return bool(self._charters) or not self._history.is_final(self._history.head.head)
+        return bool(self._proposals.named) or not self._history.is_final(self._history.head.head)
 
     # --- what may have become possible ------------------------------------------------------
 
@@ -412,7 +415,7 @@ class Course:
         own, update = listed.adverts.get(seat.rank), self._update
         if own is None or own != self._standing.record.advert or update is None:
             return
-        if update.base.head != listed.base.head:
+        if update.base.head != listed.base.head or self._proposals.rest != Rest.NONE:
             return
         assert self.gathering is not None
         self._sessions.begin(listed, self.gathering.leaders, update.vector, self._heads.vector)

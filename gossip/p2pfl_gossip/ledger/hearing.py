@@ -24,6 +24,9 @@ from p2pfl_gossip.ledger.messages import (
     HeldOfAsker,
     HeldRequest,
     LedgerMessage,
+    Parcel,
+    ParcelRequest,
+    ParcelsHeld,
     Progress,
 )
 
@@ -68,6 +71,9 @@ class Hearing:
             Finality: self._on_final,
             EvidenceRequest: self._on_evidence_request,
             Evidence: self._on_evidence,
+            ParcelsHeld: self._life.succession.proposals.on_held,
+            ParcelRequest: self._life.succession.proposals.on_request,
+            Parcel: self._life.succession.proposals.on_parcel,
         }
 
     def on_message(self, sender: PeerId, rank: int | None, message: LedgerMessage) -> None:

@@ -11,7 +11,6 @@ from p2pfl_gossip import events
 from p2pfl_gossip.actions import Action, LocalProtocolError, Vector
 from p2pfl_gossip.evaluations import Evaluations
 from p2pfl_gossip.ledger.adverts import Adverts
-from p2pfl_gossip.ledger.charter import Charter
 from p2pfl_gossip.ledger.course import Course, Stage
 from p2pfl_gossip.ledger.entries import EntryStep, Kind
 from p2pfl_gossip.ledger.evidence import EvidenceBook, evidence_of_entries, evidence_of_sums
@@ -23,8 +22,10 @@ from p2pfl_gossip.ledger.messages import (
     EntrySignature,
     Evidence,
     HeldOfAsker,
+    Parcel,
 )
 from p2pfl_gossip.ledger.patience import MemberPatience
+from p2pfl_gossip.ledger.proposals import HostWord
 from p2pfl_gossip.ledger.seat import Seat
 from p2pfl_gossip.ledger.sessions import Sessions, SumEnded
 from p2pfl_gossip.ledger.shelf import Shelf
@@ -111,6 +112,7 @@ class Life:
         evidence = EvidenceBook(seat, sessions.name_of)
         evidence.restore(records)
         self.succession = Succession(seat, history)
+        self.succession.proposals.restore(records)
         own = OwnState()
         own.restore(records)
         course = Course(
@@ -125,7 +127,7 @@ class Life:
             evidence,
             own,
             streams=streams,
-            charters=self.succession.charters,
+            proposals=self.succession.proposals,
             progressed=self.progress,
         )
         self.parts = Parts(
@@ -217,9 +219,14 @@ class Life:
             self.parts.seat.report(events.Paused(self.parts.history.head.entry.height))
         self.progress()
 
-    def approve(self, charter: Charter) -> None:
-        """Take a charter that was approved, and that replaces the present one."""
-        self.succession.approve(charter)
+    def propose(self, parcel: Parcel) -> None:
+        """Take a charter that is to follow, or what was said of one; pass it on."""
+        self.succession.proposals.propose(parcel)
+        self.progress()
+
+    def hear_host(self, word: HostWord) -> None:
+        """Take what only the host knows."""
+        self.succession.proposals.hear(word)
         self.progress()
 
     # --- what follows -----------------------------------------------------------------------

@@ -28,14 +28,15 @@ from p2pfl_gossip.actions import (
 )
 from p2pfl_gossip.desk import Desk, DeskMachine
 from p2pfl_gossip.inbound import Inbound
-from p2pfl_gossip.ledger.charter import Charter, Epoch
+from p2pfl_gossip.ledger.charter import Epoch
 from p2pfl_gossip.ledger.course import Stage
 from p2pfl_gossip.ledger.fetching import StateFetch
 from p2pfl_gossip.ledger.hearing import Hearing
 from p2pfl_gossip.ledger.history import History, founding_record
 from p2pfl_gossip.ledger.life import Life
-from p2pfl_gossip.ledger.messages import LedgerMessage
+from p2pfl_gossip.ledger.messages import LedgerMessage, Parcel
 from p2pfl_gossip.ledger.participation import Cause
+from p2pfl_gossip.ledger.proposals import HostWord, Proposals
 from p2pfl_gossip.ledger.seat import Seat
 from p2pfl_gossip.ledger.sessions import last_spent_round
 from p2pfl_gossip.ledger.standing import Standing
@@ -197,15 +198,37 @@ class GroupMember(DeskMachine):
             life.pause(is_paused=command is Command.PAUSE)
         return seat.take()
 
-    def approve(self, now_s: float, charter: Charter) -> list[Action]:
-        """Take a charter that was approved, and that replaces the present one.
+    def propose(self, now_s: float, parcel: Parcel) -> list[Action]:
+        """Take a charter that is to follow, or what keys said of it or of the one in force.
+
+        Others are told of it, and fetch it. It comes once it has enough approvals, and the hosts of
+        m + 1 listed members have let it come (`hear_host`).
 
         Raises:
-            RefusedCharter: it cannot be the next.
+            MalformedFrame: it is no charter.
+            RefusedCharter: it cannot follow the one in force.
+            RefusedApproval: an approval is none.
         """
+        life = self._started
+        if self._has_left:
+            return []
         seat = self._begin(now_s)
-        self._started.approve(charter)
+        life.propose(parcel)
         return seat.take()
+
+    def hear_host(self, now_s: float, word: HostWord) -> list[Action]:
+        """Take what only the host knows: it is to say so again after each start."""
+        life = self._started
+        if self._has_left:
+            return []
+        seat = self._begin(now_s)
+        life.hear_host(word)
+        return seat.take()
+
+    @property
+    def proposals(self) -> Proposals:
+        """Charters that may follow, and the one in force, with what was said of them."""
+        return self._started.succession.proposals
 
     def _begin(self, now_s: float) -> Seat:
         seat = self._started.parts.seat

@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import Annotated
 
 from p2pfl_crypto.hashing import hash_parts
+from p2pfl_gossip.ledger.approvals import APPROVALS_MAX, Approval
 from p2pfl_gossip.ledger.charter import CHARTER_BYTES_MAX, Epoch
 from p2pfl_gossip.ledger.entries import Bitmap, Entry, Head
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MAX
@@ -27,6 +28,15 @@ EVIDENCE_NAMED_MAX = 8
 Key = Annotated[bytes, ByteSize(min_length=32, max_length=32)]
 Signatures = Annotated[bytes, ByteSize(max_length=64 * COHORT_SIZE_MAX)]
 DigestOfEachMember = Annotated[bytes, ByteSize(max_length=32 * COHORT_SIZE_MAX)]
+TEXT_BYTES_MAX = 24 * 1024
+"""Of one text beside a charter: with a charter and approvals of the largest group it fits in a
+frame. What is longer is in it by its digest."""
+
+PARCELS_MAX = 2 * COHORT_SIZE_MAX + 1
+"""Of which one message tells: two proposals of each member, and the charter in force."""
+
+ApprovalsOfCharter = Annotated[tuple[Approval, ...], ByteSize(max_length=APPROVALS_MAX)]
+Text = Annotated[bytes, ByteSize(max_length=TEXT_BYTES_MAX)]
 CharterBytes = Annotated[bytes, ByteSize(max_length=CHARTER_BYTES_MAX)]
 
 
@@ -197,6 +207,7 @@ class Closing(LedgerMessage, frozen=True, tag=159):
     Attributes:
         certificate: of the entry.
         charter: canonical bytes of the next charter.
+        approvals: of it: enough.
         round: of the adverts that name the entry: one after the entry's.
         signers: t members of the old epoch.
         signatures: theirs, of kind ``head``.
@@ -204,6 +215,7 @@ class Closing(LedgerMessage, frozen=True, tag=159):
 
     certificate: EntryCertificate
     charter: CharterBytes
+    approvals: ApprovalsOfCharter
     round: UInt63
     signers: Bitmap
     signatures: Signatures
@@ -305,6 +317,46 @@ class EvidenceRequest(LedgerMessage, frozen=True, tag=164):
     digests: Annotated[tuple[Digest, ...], ByteSize(max_length=EVIDENCE_NAMED_MAX)]
 
 
+class Parcel(LedgerMessage, frozen=True, tag=167):
+    """A charter that may follow or is in force, its texts, and what keys said of it.
+
+    Attributes:
+        charter: its canonical bytes.
+        terms, running: the texts that its digests name; empty where they are not there.
+        approvals: in order.
+    """
+
+    charter: CharterBytes
+    terms: Text
+    running: Text
+    approvals: ApprovalsOfCharter
+
+
+class ParcelRequest(LedgerMessage, frozen=True, tag=168):
+    """Asks for the parcel of a charter."""
+
+    charter: Digest
+
+
+class HeldParcel(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Names a parcel, and what is in it.
+
+    Attributes:
+        charter: the charter's digest.
+        said: over the approvals, and over which texts are there.
+    """
+
+    charter: Digest
+    said: Digest
+
+
+class ParcelsHeld(LedgerMessage, frozen=True, tag=169):
+    """The sender holds these parcels, in its epoch."""
+
+    epoch: UInt32
+    held: Annotated[tuple[HeldParcel, ...], ByteSize(max_length=PARCELS_MAX)]
+
+
 LEDGER_MESSAGES = (
     GroupAdvert
     | GroupList
@@ -319,6 +371,9 @@ LEDGER_MESSAGES = (
     | Finality
     | Evidence
     | EvidenceRequest
+    | Parcel
+    | ParcelRequest
+    | ParcelsHeld
 )
 """All that the wire must know of the ledger, beside models and masked sums."""
 

@@ -331,6 +331,7 @@ def require_follows(epoch: Epoch, base: EntryStep, entry: Entry) -> None:
 
 
 _WHY = {
+    "bad_approval": "an approval of its next charter is none",
     "bad_bitmap": "it names members that there are not",
     "bad_charter": "its next charter is none that can follow",
     "bad_signature": "a signature is not its member's",
@@ -341,6 +342,7 @@ _WHY = {
     "no_charter": "a record begins with a charter",
     "no_sum": "it names no list, ballot or sum",
     "nothing_above": "there are no entries above the ends of epochs, or above the gap",
+    "not_approved": "its next charter was not approved by enough of its members",
     "not_a_quorum": "not exactly t members signed it",
     "not_empty": "it is an entry without a sum, and differs from its base",
     "other_base": "it does not follow the entry before it",

@@ -6,34 +6,26 @@ entry, or one that descends from it, as its head.
 """
 
 from p2pfl_gossip.ledger.certificates import gather
-from p2pfl_gossip.ledger.charter import NONE, Charter, encode_charter
+from p2pfl_gossip.ledger.charter import NONE, encode_charter
 from p2pfl_gossip.ledger.entries import EntryStep
 from p2pfl_gossip.ledger.gathering import finality_of
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.messages import Closing, Finality, GroupAdvert
+from p2pfl_gossip.ledger.proposals import Proposals
 from p2pfl_gossip.ledger.seat import Seat
 
 
 class Succession:
-    """What is to follow the present epoch.
+    """What follows the present epoch.
 
     Attributes:
-        charters: approved ones that replace the present one, by their digest.
+        proposals: charters that may follow.
     """
 
     def __init__(self, seat: Seat, history: History) -> None:
         self._seat, self._history = seat, history
         self._shown: Closing | None = None
-        self.charters: dict[bytes, Charter] = {}
-
-    def approve(self, charter: Charter) -> None:
-        """Take a charter that was approved.
-
-        Raises:
-            RefusedCharter: it cannot be the next.
-        """
-        following = self._history.epoch.followed_by(charter)
-        self.charters[following.digest] = charter
+        self.proposals = Proposals(seat, history)
 
     def on_closing(self, closing: Closing) -> bool:
         """Take the end of the present epoch; return whether it is new to us.
@@ -72,9 +64,9 @@ class Succession:
     def begin(self, closing: Closing) -> None:
         """Begin the epoch that a proof opens, and take our place in it."""
         self._shown = None
-        self.charters.clear()
         self._seat.keep(self._history.close_epoch(closing))
         self._seat.enter(self._history.epoch)
+        self.proposals.begin_epoch()
 
     def _own(self) -> Closing | None:
         """Make the proof of a charter that we hold ourselves, and of a final entry of ours."""
@@ -84,8 +76,14 @@ class Succession:
         step, certificate = history.step(final.head), history.certificate(final.head)
         if step is None or certificate is None or step.entry.next_charter == NONE:
             return None
-        charter = self.charters.get(step.entry.next_charter)
-        if charter is None:
+        proposal = self.proposals.approved(step.entry.next_charter)
+        if proposal is None:
             return None
-        text, round_ = encode_charter(charter), final.head.round + 1
-        return Closing(certificate, text, round_, final.signers, final.signatures)
+        return Closing(
+            certificate,
+            encode_charter(proposal.charter),
+            proposal.approvals,
+            final.head.round + 1,
+            final.signers,
+            final.signatures,
+        )

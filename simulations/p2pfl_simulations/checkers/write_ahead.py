@@ -24,6 +24,7 @@ from p2pfl_gossip.catch_up import (
 )
 from p2pfl_gossip.comparison import DescriptionRequest, Present
 from p2pfl_gossip.description import DescriptionPage
+from p2pfl_gossip.ledger.charter import NONE
 from p2pfl_gossip.ledger.messages import (
     AdvertRequest,
     CertificateRequest,
@@ -37,8 +38,12 @@ from p2pfl_gossip.ledger.messages import (
     GroupList,
     HeldOfAsker,
     HeldRequest,
+    Parcel,
+    ParcelRequest,
+    ParcelsHeld,
     Progress,
 )
+from p2pfl_gossip.ledger.proposals import PARCEL_PREFIX
 from p2pfl_gossip.ledger.standing import (
     STANDING_RECORD,
     StandingRecord,
@@ -173,6 +178,13 @@ def _is_advertised(disk: _Disk, advert: GroupAdvert) -> bool:
     return advert.member != disk.index or advert == own
 
 
+def _is_named_kept(disk: _Disk, advert: GroupAdvert) -> bool:
+    """Whether the disk has the charter that we name, for those that are to follow it."""
+    if advert.member != disk.index or advert.charter == NONE:
+        return True
+    return f"{PARCEL_PREFIX}{advert.charter.hex()}" in disk.records
+
+
 def _is_entry_kept(disk: _Disk, message: EntrySignature) -> bool:
     """Whether the disk has what we signed, and the model that it leads to."""
     if message.member != disk.index:
@@ -198,6 +210,7 @@ ACKED = _of_own(Step.ACKED, lambda it: bytes(it.tau2), "what was acknowledged")
 SPENT = _of_own(Step.SPENT, lambda it: bytes(it.tau2), "that the vector is spent")
 VOTED = _of_own(Step.VOTED, lambda it: bytes(it.ballot), "what was voted for")
 ADVERTISED = Promise("its advert", _is_advertised)
+NAMED = Promise("the charter that it names", _is_named_kept)
 ENTRY_KEPT = Promise("the entry that it signs, and its model", _is_entry_kept)
 COUNTED = Promise("that it gives an update", _is_counted)
 SIGNED = _of_own(Step.SIGNED, lambda it: bytes(it.digest), "which mean was signed")
@@ -238,7 +251,7 @@ PROMISES: dict[type[Message], tuple[Promise, ...]] = {
     StateChunks: (),
     ChunksCancel: (),
     # Of a group's ledger.
-    GroupAdvert: (INCARNATION, ADVERTISED),
+    GroupAdvert: (INCARNATION, ADVERTISED, NAMED),
     EntrySignature: (INCARNATION, ENTRY_KEPT),
     GroupList: (INCARNATION,),
     AdvertRequest: (INCARNATION,),
@@ -251,6 +264,9 @@ PROMISES: dict[type[Message], tuple[Promise, ...]] = {
     Evidence: (INCARNATION,),
     EvidenceRequest: (INCARNATION,),
     Finality: (INCARNATION,),
+    Parcel: (INCARNATION,),
+    ParcelRequest: (INCARNATION,),
+    ParcelsHeld: (INCARNATION,),
     # Of a masked sum.
     Advert: (INCARNATION, BEGUN),
     AdvertList: (BEGUN,),

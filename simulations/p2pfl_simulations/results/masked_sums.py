@@ -35,6 +35,9 @@ PHASES: dict[str, tuple[type[Message], ...]] = {
         ledger.HeldOfAsker,
         ledger.Evidence,
         ledger.EvidenceRequest,
+        ledger.Parcel,
+        ledger.ParcelRequest,
+        ledger.ParcelsHeld,
     ),
     "models": (
         states.StateRequest,

@@ -3,23 +3,20 @@
 from collections.abc import Callable, Sequence
 
 import pytest
-from ledger_world import LedgerWorld, make_charter
+from ledger_world import LedgerWorld, first_model, make_charter, parcel_of
 
 from p2pfl_gossip import events
+from p2pfl_gossip.ledger import proposals
 from p2pfl_gossip.ledger.charter import Charter, RefusedCharter
 from p2pfl_gossip.ledger.entries import Kind
 from p2pfl_gossip.peer_state import State
+from p2pfl_simulations.checkers.base import Violation, Watched
+from p2pfl_simulations.checkers.write_ahead import WriteAhead
 
 
 def approve(group: LedgerWorld, charter: Charter, members: Sequence[int]) -> Callable[[], None]:
-    """Return what gives a charter to members, as their operators would."""
-
-    def give() -> None:
-        for index in members:
-            actions = group.member(index).approve(group.queue.now_s, charter)
-            group.hosts[index].queue.push(actions)
-
-    return give
+    """Return what has members' hosts let an approved charter come; the first hands it in."""
+    return lambda: group.approve(charter, members)
 
 
 def successor(group: LedgerWorld, members: Sequence[int], **changes: object) -> Charter:
@@ -89,12 +86,8 @@ def test_of_charters_at_once_one_comes_and_the_others_are_void(count: int) -> No
 
     def give_all() -> None:
         for index in range(7):
-            for charter in charters:
-                try:
-                    actions = group.member(index).approve(group.queue.now_s, charter)
-                except RefusedCharter:
-                    continue  # It is in the next epoch: this one replaces no charter any more.
-                group.hosts[index].queue.push(actions)
+            due = tuple(charter.digest() for charter in charters)
+            group.hear(index, due=due)
 
     group.run(400.0, at=[*at, (14.0, give_all)])
     digests = {group.member(index).epoch.digest for index in range(7)}
@@ -131,8 +124,40 @@ def test_a_charter_that_replaces_another_one_is_refused() -> None:
     group = LedgerWorld(5, rounds=2)
     group.start()
     group.run(5.0)
+    charter = make_charter(range(5), present=bytes([7]) * 32)
     with pytest.raises(RefusedCharter, match="replaces another one"):
-        group.member(0).approve(5.0, make_charter(range(5), present=bytes([7]) * 32))
+        group.member(0).propose(5.0, parcel_of(charter, range(5)))
+
+
+@pytest.mark.parametrize("is_kept", [True, False], ids=["kept", "not kept"])
+def test_a_charter_is_kept_before_it_is_named(
+    monkeypatch: pytest.MonkeyPatch, is_kept: bool
+) -> None:
+    """Whoever names it must still have it after a crash: perhaps nobody else does."""
+    if not is_kept:
+        monkeypatch.setattr(proposals, "_key", lambda _digest: "elsewhere")
+    checker = WriteAhead()
+    group = LedgerWorld(5, rounds=3, checkers=(checker,))
+    charter = successor(group, range(5), rounds=4)
+    checker.start(
+        Watched(
+            peers=[host.peer_id for host in group.hosts],
+            liars=frozenset(),
+            initial=first_model(64),
+            rounds=4,
+            has_cohorts=False,
+            hides_models=True,
+            partners_of=lambda _index, _round: (),
+            is_group=True,
+        )
+    )
+    group.start()
+    if is_kept:
+        group.run(100.0, at=[(4.0, approve(group, charter, range(5)))])
+        require_epoch(group, range(5), charter.digest())
+        return
+    with pytest.raises(Violation, match="sends GroupAdvert before it has recorded the charter"):
+        group.run(100.0, at=[(4.0, approve(group, charter, range(5)))])
 
 
 @pytest.mark.parametrize("seed", range(4))

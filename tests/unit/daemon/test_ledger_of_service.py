@@ -40,12 +40,7 @@ def test_who_is_named_by_no_charter_any_more_is_told_so() -> None:
     successor = make_charter(range(5), present=group.epoch.digest, rounds=8)
     group.start()
 
-    def approve() -> None:
-        for index in range(5):
-            actions = group.member(index).approve(group.queue.now_s, successor)
-            group.hosts[index].queue.push(actions)
-
-    group.run(400.0, at=[(9.0, approve)])
+    group.run(400.0, at=[(9.0, lambda: group.approve(successor, range(5)))])
     records = records_of(group, 5)
     assert any(key.startswith("ledger/closing/") for key in records)
     with pytest.raises(ServiceError, match="present charter does not name this peer"):

@@ -14,12 +14,14 @@ from p2pfl_gossip import wire
 from p2pfl_gossip.averaging.cohort_averaging import MeanHeader, PartHeader
 from p2pfl_gossip.catch_up import Status
 from p2pfl_gossip.description import Fingerprint, Source, Tensor
+from p2pfl_gossip.ledger.approvals import Approval
 from p2pfl_gossip.ledger.entries import Entry, Feature, Head, Strike
 from p2pfl_gossip.ledger.messages import (
     AdvertAndHead,
     EntryCertificate,
     EntrySignature,
     GroupAdvert,
+    HeldParcel,
     Named,
     TwoAdverts,
     TwoEntries,
@@ -42,12 +44,14 @@ LEDGER_RECORDS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
         AdvertAndHead,
+        Approval,
         Entry,
         EntryCertificate,
         EntrySignature,
         Feature,
         GroupAdvert,
         Head,
+        HeldParcel,
         Named,
         StateItem,
         Strike,

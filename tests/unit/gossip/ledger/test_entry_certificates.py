@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ledger_group import LedgerGroup, two_epochs
+from ledger_group import LedgerGroup, identity_of, two_epochs
 
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.ledger.certificates import (
@@ -312,6 +312,23 @@ def test_an_epoch_ends_by_proof_alone() -> None:
     refused("not_a_quorum", require_closing, EPOCH, replaced(CLOSING, signers=b"\x0f"))
     for round_ in (4, 6, 2**63 - 1):
         refused("wrong_round", require_closing, EPOCH, replaced(CLOSING, round=round_))
+
+
+def test_an_epoch_ends_by_its_charters_approvals_too() -> None:
+    """t peers' keys, which may leak once a group is over, give it no other charter."""
+    said = CLOSING.approvals
+    by_peers = [it for it in said if it.key in {b"\x01" + key for key in EPOCH.keys}]
+    assert len(by_peers) == EPOCH.size
+    for few in ((), tuple(by_peers), said[1:]):
+        closing = replaced(CLOSING, approvals=few)
+        if few == said[1:]:
+            require_closing(EPOCH, closing)  # One may be silent.
+        else:
+            refused("not_approved", require_closing, EPOCH, closing)
+    false = replaced(said[0], signature=bytes(64))
+    refused("bad_approval", require_closing, EPOCH, replaced(CLOSING, approvals=(false, *said)))
+    stranger = replaced(said[0], key=b"\x01" + identity_of(99).public_key)
+    refused("bad_approval", require_closing, EPOCH, replaced(CLOSING, approvals=(*said, stranger)))
 
 
 def test_members_of_another_epoch_close_nothing() -> None:
