@@ -4,6 +4,7 @@ The interval is a bootstrap over rows (Efron, 1979), paired: both models are mea
 drawn rows, so what makes a row hard for both of them falls out.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from p2pfl.learner.engines.base import NotMeasurable
+from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import Learner, OwnReadings
 from p2pfl.learner.metrics import Float64s, PrimaryMetric
 from p2pfl.learner.peer_models import PeerModel
@@ -159,13 +161,24 @@ def _drawn(
         differences = (ours - theirs) if primary.larger_is_better else (theirs - ours)
         found: Float64s = differences[_draw(stream, DRAWS, one.row_count)].mean(axis=1)
         return found
-    gains = [
-        primary.gain(
-            one.readings.figures(rows)[primary.name], two.readings.figures(rows)[primary.name]
-        )
-        for rows in _draw(stream, DRAWS_OF_OTHERS, one.row_count)
-    ]
-    return np.array(gains)
+    drawn = _draw(stream, DRAWS_OF_OTHERS, one.row_count)
+    return np.array(
+        [
+            primary.gain(*(_drawn_figure(primary.name, it, rows) for it in (one, two)))
+            for rows in drawn
+        ]
+    )
+
+
+def _drawn_figure(name: str, reading: _Reading, rows: Integers) -> float:
+    """Return a figure of some rows; NaN where the task's metrics refuse them.
+
+    An area under a curve may raise where all drawn rows are of one class: such a draw says nothing.
+    """
+    try:
+        return reading.readings.figures(rows)[name]
+    except LearningError:
+        return math.nan
 
 
 def _are_of(values: Float64s, figure: float) -> bool:

@@ -113,8 +113,12 @@ class Learner:
         model on the rows of `peer`. Personal tensors are those in `own`, else those of the start; a
         personal model is in place of the joint one. A task without torch has one tensor,
         ``"model"``.
+
+        Raises:
+            LearningError: the task's own code raised.
         """
-        self.run([(peer, Evaluate(0, vector, own))])  # It leaves such statistics in the module.
+        with self._blamed.faults():  # It leaves such statistics in the module.
+            self._engine.evaluate([self._evaluation(peer, Evaluate(0, vector, own), True)])
         return self._to_named(vector.astype(np.float32), own)
 
     def count_beyond(self, vector: Vector, limit: float) -> dict[str, Beyond]:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from p2pfl_simulations.notebook import Run, read_run, run
+    from p2pfl_simulations.results.run import EndedEarly
     from p2pfl_simulations.running import RunProgress
     from p2pfl_simulations.scenario import Scenario, ScenarioError, load_scenario, make_scenario
 
 __all__ = [
+    "EndedEarly",
     "Run",
     "RunProgress",
     "Scenario",
@@ -22,7 +24,13 @@ __all__ = [
     "run",
 ]
 
-_HOMES = {"Run": "notebook", "RunProgress": "running", "read_run": "notebook", "run": "notebook"}
+_HOMES = {
+    "EndedEarly": "results.run",
+    "Run": "notebook",
+    "RunProgress": "running",
+    "read_run": "notebook",
+    "run": "notebook",
+}
 
 
 def __getattr__(name: str) -> Any:

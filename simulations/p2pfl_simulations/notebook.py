@@ -8,11 +8,12 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2pfl.cli.quantities import data_size, duration, plural
+from p2pfl.cli.quantities import data_size, duration
 from p2pfl_simulations import running
 from p2pfl_simulations.commands.live import InPlaceDisplay, make_display
 from p2pfl_simulations.results import folder as folders
-from p2pfl_simulations.results.run import RunResult, time_name
+from p2pfl_simulations.results.cautions import cautions
+from p2pfl_simulations.results.run import EndedEarly, RunResult, time_name
 from p2pfl_simulations.results.summary import Summary, summarise
 from p2pfl_simulations.results.tables import TABLES, TableName, table_of
 from p2pfl_simulations.results.verdict import headline, verdict
@@ -64,17 +65,15 @@ class Run(RunResult):
             time_name(summary.world): duration(summary.virtual_s),
             "wall time": duration(summary.wall_s),
         }
-        if summary.failed:
-            facts["failed trainings"] = plural(summary.failed, "training")
         rows = "".join(
             f'<tr><td style="text-align:left">{escape(name)}</td>'
             f'<td style="text-align:left">{escape(value)}</td></tr>'
             for name, value in facts.items()
         )
-        told = "This run was ended early. " if summary.interrupted else ""
+        told = [*cautions(self, summary), verdict(summary)]
         return (
             f"<div><strong>{escape(headline(summary))}</strong>"
-            f"<p>{escape(told + verdict(summary))}</p>"
+            f"{''.join(f'<p>{escape(it)}</p>' for it in told)}"
             f"<table><tbody>{rows}</tbody></table></div>"
         )
 
@@ -102,19 +101,23 @@ def run(
         The result; partial, and `interrupted`, if KeyboardInterrupt came during the run.
 
     Raises:
+        EndedEarly: the task's code raised when rounds had ended already: `run` has these.
         LearningError: the task, its data or the partition cannot be had.
         ScenarioError: the settings do not fit each other.
         Violation: something that must hold does not.
         ValueError: less than one thread.
     """
     with _shown(scenario, progress) as tell:
-        result = running.run(
-            scenario,
-            folder=None if folder is None else Path(folder),
-            threads=threads,
-            progress=tell,
-            is_checked=is_checked,
-        )
+        try:
+            result = running.run(
+                scenario,
+                folder=None if folder is None else Path(folder),
+                threads=threads,
+                progress=tell,
+                is_checked=is_checked,
+            )
+        except EndedEarly as error:
+            raise EndedEarly(_held(error.run)) from error
     return _held(result)
 
 

@@ -1,7 +1,8 @@
 """Runs a scenario: builds the peers and their world, runs them, and gathers what came of it."""
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from p2pfl.group.averaging import clip_of
+from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl.learner.peer_models import PeerModel
@@ -43,7 +45,7 @@ from p2pfl_simulations.once import Once
 from p2pfl_simulations.results.losses import LossWatcher, in_order
 from p2pfl_simulations.results.participation import participation_rows
 from p2pfl_simulations.results.recorder import Recorder
-from p2pfl_simulations.results.run import ParticipationRow, RoundRow, RunResult
+from p2pfl_simulations.results.run import EndedEarly, ParticipationRow, RoundRow, RunResult
 from p2pfl_simulations.running_peer import running_peer
 from p2pfl_simulations.scenario import Scenario, masking_of
 from p2pfl_simulations.stopwatch import Stopwatch
@@ -95,6 +97,7 @@ def run(
         The result; partial, and `interrupted`, if KeyboardInterrupt came during the run.
 
     Raises:
+        EndedEarly: the task's code raised when rounds had ended already: `run` has these.
         LearningError: the task, its data or the partition cannot be had.
         ScenarioError: the settings do not fit each other.
         Violation: something that must hold does not.
@@ -113,36 +116,51 @@ def run(
     )
     checkers = checkers_of(scenario) if is_checked else ()
     simulation = Simulation(scenario, learner, tell, folder=folder, checkers=checkers)
-    interrupted = simulation.run()
+    error = None
+    try:
+        interrupted = simulation.run()
+    except LearningError as raised:
+        interrupted, error = True, raised
     result = simulation.result()
-    result.interrupted = interrupted or len(result.rounds) < scenario.rounds
-    result.unfinished = (
-        tuple(scenario.evaluation.baselines)
-        if interrupted
-        else add_baselines(scenario, learner, result, simulation.recorder.models(), tell)
-    )
+    if error is not None:
+        if not result.rounds:
+            raise error
+        result.failure = str(error)
+    complete_run(scenario, learner, result, simulation.recorder.models(), tell, interrupted)
     result.wall_s, result.cpu_s = stopwatch.wall_s(), stopwatch.cpu_s()
+    if result.failure:
+        raise EndedEarly(result)
     return result
 
 
-def add_baselines(
+def complete_run(
     scenario: Scenario,
     learner: Learner,
     result: RunResult,
     joint: Mapping[int, PeerModel],
     tell: OnProgress,
-) -> tuple[str, ...]:
-    """Run the baselines that the scenario wants, into a run's rounds, and take the peers' gains.
+    interrupted: bool,
+) -> None:
+    """Note what ended a run early; else hold it against its baselines.
 
-    Returns:
-        Those that KeyboardInterrupt cut off.
+    Args:
+        scenario: what was run.
+        learner: trains and measures.
+        result: of the peers' rounds; its baselines and gains are put in.
+        joint: the model that counts of each evaluated peer.
+        tell: is told of progress.
+        interrupted: whether the peers did not come to their end.
     """
+    result.interrupted = interrupted or len(result.rounds) < scenario.rounds
+    if interrupted or result.failure:
+        result.unfinished = tuple(scenario.evaluation.baselines)
+        return
     rows = {row.round: row for row in result.rounds}
     told = _teller(scenario, learner.primary, tell)
     left, peers = list(scenario.evaluation.baselines), evaluated_peers(scenario)
     alone: Mapping[int, PeerModel] = {}
     of_all: tuple[Learner, PeerModel] | None = None
-    try:
+    with _kept_so_far(result):
         if "local" in left:
             alone = local_only(scenario, learner, peers, rows, told)
             left.remove("local")
@@ -151,12 +169,23 @@ def add_baselines(
             model = pooled(scenario, everybody, peers, rows, told)
             of_all = None if model is None else (everybody, model)
             left.remove("pooled")
-        gains = take_gains(scenario, learner, joint=joint, local=alone, pooled=of_all)
-        result.gains, result.confusion = gains.rows, gains.confusion
-        result.mean_gain, result.pooled_gain = gains.mean, gains.pooled
+    result.unfinished = tuple(left)
+    if "local" not in left:
+        with _kept_so_far(result):
+            gains = take_gains(scenario, learner, joint=joint, local=alone, pooled=of_all)
+            result.gains, result.confusion = gains.rows, gains.confusion
+            result.mean_gain, result.pooled_gain = gains.mean, gains.pooled
+
+
+@contextmanager
+def _kept_so_far(result: RunResult) -> Iterator[None]:
+    """Let Ctrl-C, or an error of the task's, end what is in the block: what has run is kept."""
+    try:
+        yield
     except KeyboardInterrupt:
-        pass  # What has run is kept.
-    return tuple(left)
+        pass
+    except LearningError as error:
+        result.failure = result.failure or str(error)
 
 
 class Simulation:
@@ -191,6 +220,7 @@ class Simulation:
         self._scenario, self._learner, self._tell = scenario, learner, tell
         self._checkers = tuple(checkers)
         self._stopwatch = Stopwatch()
+        self._is_under_way, self._failure = False, ""
         learner.require_start_within(clip_of(scenario.averaging))
         roster, initial = make_roster(scenario), learner.initial_vector()
         queue = EventQueue()
@@ -238,13 +268,20 @@ class Simulation:
         self.faults.start(self.world)
 
     def run(self) -> bool:
-        """Run to the end; return whether KeyboardInterrupt came first."""
+        """Run to the end; return whether KeyboardInterrupt came first.
+
+        Raises:
+            LearningError: the task's own code raised.
+        """
+        self._is_under_way = True
         try:
             with self._workshop:
                 self.world.start()
                 self.world.run(self._scenario.time_limit_s)
         except KeyboardInterrupt:
             return True
+        finally:
+            self._is_under_way = False
         self.end_checks()
         return False
 
@@ -254,16 +291,27 @@ class Simulation:
             checker.on_end(self.world.queue.now_s)
 
     def result(self) -> RunResult:
-        """Gather the result of what has run."""
+        """Gather the result of what has run; `failure` says what could not be measured in it."""
         world, scenario, learner = self.world, self._scenario, self._learner
         machines = list(self._honest_machines())
         peers = [running_peer(machine) for _, machine in machines]
         own = self.recorder.own_states
         model = mean_model([peer.vector for peer in peers], learner.initial_vector())
+        rows, named, peer_models = self.recorder.rows(), None, {}
+        try:
+            named = learner.named(model)
+            if scenario.evaluation.keep_models:
+                peer_models = {
+                    index: learner.named(running_peer(it).vector, index, own.get(index, {}))
+                    for index, it in machines
+                }
+        except LearningError as error:
+            self._failure = self._failure or str(error)
         return RunResult(
             scenario=scenario,
             primary=learner.primary,
-            rounds=self.recorder.rows(),
+            rounds=rows,
+            failure=self._failure,
             peers=self.recorder.peers,
             events=in_order(self.recorder.events, self._losses.events),
             losses=self._losses.rows(),
@@ -272,15 +320,8 @@ class Simulation:
             neighbours=self._neighbours(),
             digest=world.trace.hexdigest(),
             model=model,
-            named=learner.named(model),
-            peer_models=(
-                {
-                    index: learner.named(running_peer(it).vector, index, own.get(index, {}))
-                    for index, it in machines
-                }
-                if scenario.evaluation.keep_models
-                else {}
-            ),
+            named=named,
+            peer_models=peer_models,
             interrupted=False,
             virtual_s=world.queue.now_s,
             wall_s=self._stopwatch.wall_s(),
@@ -335,7 +376,14 @@ class Simulation:
         ]
 
     def _figure(self, round_: int, vector: Vector) -> float:
-        return common_figure(self._workshop.do(0, Evaluate(round_, vector)), self._learner.primary)
+        try:
+            result = self._workshop.do(0, Evaluate(round_, vector))
+        except LearningError as error:
+            if self._is_under_way:
+                raise
+            self._failure = self._failure or str(error)  # The rounds before it are whole.
+            return float("nan")
+        return common_figure(result, self._learner.primary)
 
     def _on_round(self, row: RoundRow) -> None:
         self._tell(

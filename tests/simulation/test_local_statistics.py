@@ -11,8 +11,9 @@ from p2pfl.learner.errors import LearningError
 from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
 from p2pfl_gossip.events import MaskedSumEnded
 from p2pfl_simulations import make_scenario, run
+from p2pfl_simulations.results.cautions import loss_sentences
 from p2pfl_simulations.results.folder import read_run, write_run
-from p2pfl_simulations.results.summary import loss_sentences, summarise
+from p2pfl_simulations.results.summary import summarise
 
 TASK = """
 import numpy as np

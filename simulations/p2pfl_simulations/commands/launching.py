@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from p2pfl.cli.errors import INTERRUPTED
+from p2pfl.cli.errors import INTERRUPTED, BadInput
 from p2pfl.cli.overrides import parse_overrides
 from p2pfl_simulations.checkers import Violation
 from p2pfl_simulations.commands.errors import input_errors
@@ -17,7 +17,7 @@ from p2pfl_simulations.launch.launching import launch, require_launchable
 from p2pfl_simulations.launch.testbed import left_out
 from p2pfl_simulations.report import render_report
 from p2pfl_simulations.results.folder import claim_folder, summary_document, write_run
-from p2pfl_simulations.results.run import PROCESSES
+from p2pfl_simulations.results.run import PROCESSES, EndedEarly
 from p2pfl_simulations.scenario import find_scenario, load_scenario
 
 PEERS = "peers"
@@ -56,6 +56,8 @@ def launch_scenario(
                     progress=display.show,
                     is_checked=is_checked,
                 )
+        except EndedEarly as error:
+            run = error.run
         except Violation as violation:
             return show_violation(violation)
         interrupts.held = True
@@ -68,4 +70,6 @@ def launch_scenario(
         print(json.dumps({"folder": str(folder), **summary_document(run)}, indent=2))
     else:
         show_result(Console(), run, folder)
+    if run.failure:
+        raise BadInput(f"{run.failure}; the peers' logs are in {peers_folder}")
     return INTERRUPTED if interrupts.came else 0

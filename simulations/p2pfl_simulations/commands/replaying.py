@@ -57,6 +57,11 @@ def replay_run(folder: Path, *, as_json: bool, quiet: bool) -> int:
             f"{folder} is of real processes, and no two such runs are alike: p2pfl simulate"
             f" {folder / SCENARIO} runs its scenario in the simulated world"
         )
+    if before.failure:
+        raise BadInput(
+            f"{folder} was ended by an error ({before.failure}): mend it, and simulate"
+            f" {folder / SCENARIO} again"
+        )
     if before.interrupted and before.virtual_s < before.scenario.time_limit_s:
         raise BadInput(
             f"{folder} was interrupted: its digest covers what had run by then, which a replay"
@@ -68,6 +73,8 @@ def replay_run(folder: Path, *, as_json: bool, quiet: bool) -> int:
     if interrupts.came:
         Console(stderr=True).print("Interrupted: nothing was compared.")
         return INTERRUPTED
+    if after.failure:
+        raise BadInput(after.failure)
     same = before.digest == after.digest
     figures = different_figures(before, after)
     machine = different_entries(before.environment, after.environment)

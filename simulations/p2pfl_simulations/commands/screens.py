@@ -14,16 +14,12 @@ from p2pfl.cli.quantities import count, data_size, duration, percent, plural, sc
 from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl_simulations.checkers import Violation
 from p2pfl_simulations.commands.errors import VIOLATED
+from p2pfl_simulations.results.cautions import cautions
 from p2pfl_simulations.results.claims import claim_sentence
 from p2pfl_simulations.results.masked_sums import MaskedSums
 from p2pfl_simulations.results.participation import overdue_sentence
 from p2pfl_simulations.results.run import GAINS, LOSES, GainRow, RunResult, time_name
-from p2pfl_simulations.results.summary import (
-    Summary,
-    loss_sentences,
-    summarise,
-    unfinished_sentence,
-)
+from p2pfl_simulations.results.summary import Summary, summarise
 from p2pfl_simulations.results.verdict import headline, verdict
 
 SHARE_SHOWN = 0.9
@@ -51,17 +47,7 @@ def show_result(console: Console, run: RunResult, folder: Path) -> None:
     console.print()
     console.print(Text(headline(summary), style="bold"))
     console.print(Text(verdict(summary)))
-    if summary.interrupted:
-        ended = f"Ended early, after {summary.rounds_ended} of {summary.rounds} rounds."
-        console.print(Text(ended, style="yellow"))
-    elif summary.unfinished:
-        console.print(Text(unfinished_sentence(summary), style="yellow"))
-    if summary.failed:
-        named = sorted({event.peer for event in run.events if event.kind == "training_failed"})
-        peers = ", ".join(map(str, named[:12])) + (" ..." if len(named) > 12 else "")
-        failed = f"Training gave no usable model {summary.failed} times (peers {peers})."
-        console.print(Text(failed, style="yellow"))
-    for told in loss_sentences(summary.losses):
+    for told in cautions(run, summary):
         console.print(Text(told, style="yellow"))
     if summary.own_mean is not None:
         console.print(_own_figures(summary))

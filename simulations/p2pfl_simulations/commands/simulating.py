@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from p2pfl.cli.errors import INTERRUPTED
+from p2pfl.cli.errors import INTERRUPTED, BadInput
 from p2pfl.cli.overrides import parse_overrides
 from p2pfl_simulations.checkers import Violation
 from p2pfl_simulations.commands.errors import input_errors
@@ -15,7 +15,7 @@ from p2pfl_simulations.commands.live import make_display
 from p2pfl_simulations.commands.screens import show_result, show_violation
 from p2pfl_simulations.report import render_report
 from p2pfl_simulations.results.folder import claim_folder, summary_document, write_run
-from p2pfl_simulations.results.run import RunResult
+from p2pfl_simulations.results.run import EndedEarly, RunResult
 from p2pfl_simulations.scenario import Scenario, find_scenario, load_scenario
 
 
@@ -28,7 +28,11 @@ def simulate_scenario(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Simulate a scenario, write its run folder, and show the result; return the exit code."""
+    """Simulate a scenario, write its run folder, and show the result; return the exit code.
+
+    Raises:
+        BadInput: also where the task's code raised in the midst of it; the folder is there.
+    """
     overrides = parse_overrides(settings)
     with input_errors():
         scenario = load_scenario(name_or_path, overrides)
@@ -54,14 +58,19 @@ def simulate_scenario(
         print(json.dumps({"folder": str(folder), **summary_document(run)}, indent=2))
     else:
         show_result(Console(), run, folder)
+    if run.failure:
+        raise BadInput(run.failure)
     return INTERRUPTED if interrupts.came else 0
 
 
 def run_scenario(
     scenario: Scenario, task_folder: Path | None, *, is_checked: bool = False, quiet: bool
 ) -> RunResult:
-    """Run a scenario with a live display."""
+    """Run a scenario with a live display; what had run, if an error ended it."""
     from p2pfl_simulations.running import run
 
-    with input_errors(), make_display(scenario, quiet=quiet) as display:
-        return run(scenario, folder=task_folder, progress=display.show, is_checked=is_checked)
+    try:
+        with input_errors(), make_display(scenario, quiet=quiet) as display:
+            return run(scenario, folder=task_folder, progress=display.show, is_checked=is_checked)
+    except EndedEarly as error:
+        return error.run

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from p2pfl.group.averaging import clip_of
+from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.peer_models import PeerModel
 from p2pfl_gossip.actions import Event, Vector
@@ -22,11 +23,17 @@ from p2pfl_simulations.launch.testbed import ProcessTestbed
 from p2pfl_simulations.results.losses import LossWatcher, in_order
 from p2pfl_simulations.results.participation import participation_rows
 from p2pfl_simulations.results.recorder import Recorder
-from p2pfl_simulations.results.run import PROCESSES, ParticipationRow, RoundRow, RunResult
+from p2pfl_simulations.results.run import (
+    PROCESSES,
+    EndedEarly,
+    ParticipationRow,
+    RoundRow,
+    RunResult,
+)
 from p2pfl_simulations.running import (
     OnProgress,
-    add_baselines,
     common_figure,
+    complete_run,
     environment,
     gossip_progress,
     mean_model,
@@ -70,6 +77,8 @@ def launch(
         The result; partial, and `interrupted`, if KeyboardInterrupt came during the run.
 
     Raises:
+        EndedEarly: a process ended by itself, or the task's code raised, when rounds had ended
+            already: `run` has these.
         LaunchError: a process ended by itself.
         LearningError, RosterError: the scenario cannot be run.
         Violation: something that must hold does not.
@@ -89,15 +98,20 @@ def launch(
     launched = _Launch(scenario, learner, testbed, progress)
     if is_checked:
         launched.check()
-    interrupted = launched.run()
+    error = None
+    try:
+        interrupted = launched.run()
+    except LaunchError as raised:
+        interrupted, error = True, raised
     run = launched.result(stopwatch)
-    run.interrupted = interrupted or len(run.rounds) < scenario.rounds
-    run.unfinished = (
-        tuple(scenario.evaluation.baselines)
-        if interrupted
-        else add_baselines(scenario, learner, run, launched.models(), progress)
-    )
+    if error is not None:
+        if not run.rounds:
+            raise error
+        run.failure = str(error)
+    complete_run(scenario, learner, run, launched.models(), progress, interrupted)
     run.wall_s, run.cpu_s = stopwatch.wall_s(), stopwatch.cpu_s()
+    if run.failure:
+        raise EndedEarly(run)
     return run
 
 
@@ -113,6 +127,7 @@ class _Launch:
         self._recorder = Recorder(scenario, learner.primary, self._figure, self._on_round)
         self._recorder.start(testbed)
         self._losses = LossWatcher(learner, scenario.averaging)
+        self._failure = ""
         self._models = _Models(learner.initial_vector(), scenario.peers)
         faults = scenario.faults.model_copy(
             update={
@@ -167,10 +182,22 @@ class _Launch:
             histories = read_ledgers(host.folder for host in testbed.hosts)
         history = furthest(histories)
         model = mean_model(self._models.latest, learner.initial_vector())
+        rows, named, peer_models = self._recorder.rows(), None, {}
+        own = self._recorder.own_states
+        try:
+            named = learner.named(model)
+            if scenario.evaluation.keep_models:
+                peer_models = {
+                    index: learner.named(it, index, own.get(index, {}))
+                    for index, it in enumerate(self._models.latest)
+                }
+        except LearningError as error:
+            self._failure = self._failure or str(error)
         return RunResult(
             scenario=scenario,
             primary=learner.primary,
-            rounds=self._recorder.rows(),
+            rounds=rows,
+            failure=self._failure,
             peers=self._recorder.peers,
             events=in_order(self._recorder.events, self._losses.events),
             losses=self._losses.rows(),
@@ -179,15 +206,8 @@ class _Launch:
             neighbours=[make_peer(peer).partners(scenario.rounds - 1) for peer in peers],
             digest="",
             model=model,
-            named=learner.named(model),
-            peer_models=(
-                {
-                    index: learner.named(it, index, self._recorder.own_states.get(index, {}))
-                    for index, it in enumerate(self._models.latest)
-                }
-                if scenario.evaluation.keep_models
-                else {}
-            ),
+            named=named,
+            peer_models=peer_models,
             interrupted=False,
             virtual_s=testbed.queue.now_s,
             wall_s=stopwatch.wall_s(),
@@ -211,7 +231,11 @@ class _Launch:
         return self._recorder.models()
 
     def _figure(self, round_: int, vector: Vector) -> float:
-        (result,) = self._learner.run([(0, Evaluate(round_, vector))])
+        try:
+            (result,) = self._learner.run([(0, Evaluate(round_, vector))])
+        except LearningError as error:  # The peers go on, and so does their record.
+            self._failure = self._failure or str(error)
+            return float("nan")
         return common_figure(result, self._learner.primary)
 
     def _on_round(self, row: RoundRow) -> None:

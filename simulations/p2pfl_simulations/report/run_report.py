@@ -21,8 +21,9 @@ from p2pfl_simulations.report.page import box, figure, key_values, page, pair, s
 from p2pfl_simulations.report.participation import participation_section
 from p2pfl_simulations.report.protection import protection
 from p2pfl_simulations.report.run_charts import run_drawings
+from p2pfl_simulations.results.cautions import cautions
 from p2pfl_simulations.results.run import SIMULATED, RunResult
-from p2pfl_simulations.results.summary import Summary, summarise, unfinished_sentence
+from p2pfl_simulations.results.summary import Summary, summarise
 from p2pfl_simulations.results.verdict import headline, mood_of, verdict
 from p2pfl_simulations.scenario import Scenario
 
@@ -143,27 +144,8 @@ def _header(run: RunResult, summary: Summary) -> str:
     ]
     if run.scenario.description:
         parts.append(f'<p class="about">{escape(run.scenario.description.strip())}</p>')
-    if summary.interrupted:
-        parts.append(
-            f'<p class="warning">This run was ended early, after {summary.rounds_ended} of'
-            f" {plural(summary.rounds, 'round')}: all figures are of that part.</p>"
-        )
-    elif summary.unfinished:
-        parts.append(f'<p class="warning">{escape(unfinished_sentence(summary))}</p>')
-    if summary.failed:
-        names = sorted({event.peer for event in run.events if event.kind == "training_failed"})
-        which = f": {_some_peers(names)}" if names else ""
-        parts.append(
-            f'<p class="warning">Training gave no usable model {plural(summary.failed, "time")}'
-            f"{which}. Those rounds went on without these updates.</p>"
-        )
+    parts += [f'<p class="warning">{escape(it)}</p>' for it in cautions(run, summary)]
     return f"<header>\n{''.join(parts)}\n</header>"
-
-
-def _some_peers(peers: list[int], most: int = 12) -> str:
-    named = ", ".join(str(peer) for peer in peers[:most])
-    more = f" and {len(peers) - most} more" if len(peers) > most else ""
-    return f"peer{'s' if len(peers) > 1 else ''} {named}{more}"
 
 
 def _tiles(run: RunResult, summary: Summary) -> Iterator[tuple[str, str, str]]:

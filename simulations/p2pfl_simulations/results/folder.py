@@ -171,6 +171,7 @@ def read_run(folder: str | Path) -> RunResult:
             named=named,
             interrupted=bool(summary["interrupted"]),
             unfinished=tuple(summary.get("unfinished", ())),
+            failure=str(summary.get("failure", "")),
             virtual_s=float(summary["virtual_s"]),
             wall_s=float(summary["wall_s"]),
             cpu_s=float(summary["cpu_s"]),

@@ -211,6 +211,18 @@ class LossRow:
     limit: float
 
 
+class EndedEarly(Exception):
+    """An error ended a run in the midst of it: one line for people, and what had run by then.
+
+    Attributes:
+        run: the result until then; its `failure` is the line.
+    """
+
+    def __init__(self, run: "RunResult") -> None:
+        super().__init__(run.failure)
+        self.run = run
+
+
 @dataclass(slots=True)
 class RunResult:
     """The result of one simulated run.
@@ -229,8 +241,10 @@ class RunResult:
         neighbours: for the last round, each peer's exchange partners, for the picture.
         digest: hexadecimal digest of the trace: event order and every byte that travelled.
         model: float32[d], the average of the last models of all peers.
-        interrupted: whether Ctrl-C or the time limit ended the run early.
-        unfinished: baselines that Ctrl-C cut off: their figures are of a part of the rounds.
+        interrupted: whether Ctrl-C, the time limit or an error ended the run early.
+        unfinished: baselines that Ctrl-C or an error cut off: their figures are of a part of the
+            rounds.
+        failure: the error that ended the run or its baselines early, one line; empty if none did.
         virtual_s, wall_s, cpu_s: durations; the latter two are of the machine, not of the result.
         counters: events, frames, bytes, timers, training jobs, batches ..., by name.
         batching: how training was batched, one line.
@@ -266,6 +280,7 @@ class RunResult:
     world: str = SIMULATED
     masked_sums: MaskedSums | None = None
     unfinished: tuple[str, ...] = ()
+    failure: str = ""
     participation: list[ParticipationRow] | None = None
     ledger: bytes | None = None
     losses: list[LossRow] = field(default_factory=list)

@@ -2,12 +2,10 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from p2pfl.cli.quantities import plural
 from p2pfl.group.cohort_sizes import with_cohort_size
 from p2pfl.group.settings import CohortSettings, DsgdSettings, GroupSettings, PushSumSettings
 from p2pfl.learner.metrics import PrimaryMetric
@@ -62,6 +60,7 @@ class Summary:
             whose training failed.
         interrupted: whether the run was ended early.
         unfinished: baselines that were cut off.
+        failure: the error that did so, one line; empty if none did.
         digest: of the trace; empty where there is none.
         world: as `RunResult` has it.
         seen: what others saw of a peer's model, in a few words.
@@ -115,6 +114,7 @@ class Summary:
     failed: int
     interrupted: bool
     unfinished: tuple[str, ...]
+    failure: str
     digest: str
     world: str
     seen: str
@@ -191,6 +191,7 @@ def summarise(run: RunResult) -> Summary:
         failed=sum(row.failed for row in run.rounds),
         interrupted=run.interrupted,
         unfinished=run.unfinished,
+        failure=run.failure,
         digest=run.digest,
         world=run.world,
         seen=seen(run.scenario),
@@ -200,36 +201,6 @@ def summarise(run: RunResult) -> Summary:
         participation=run.participation,
         losses=run.losses,
     )
-
-
-def loss_sentences(losses: Sequence[LossRow]) -> list[str]:
-    """Say what was lost of models and updates, a sentence for each kind, the largest named."""
-    told = []
-    for kind, remedy in _REMEDIES.items():
-        rows = [row for row in losses if row.kind == kind]
-        if not rows:
-            continue
-        worst = max(rows, key=lambda row: row.largest)
-        where = f" of {worst.tensor}" if worst.tensor else ""
-        others = f" and {plural(len(rows) - 1, 'tensor')} more" if len(rows) > 1 else ""
-        peers = plural(max(row.peers for row in rows), "peer")
-        times = sum(row.times for row in rows)
-        size = f", up to {worst.largest:.3g} where {worst.limit:g} counts" if worst.largest else ""
-        what = _LOST[kind].format(where=where + others)
-        told.append(f"{what} at {peers}, {times} times{size}: {remedy}.")
-    return told
-
-
-_LOST = {
-    "values_clipped": "Values{where} were cut to the clip",
-    "weight_capped": "Rows beyond averaging.weight_max did not count",
-    "update_shrunk": "Updates, most{where}, were shrunk to the clip",
-}
-_REMEDIES = {
-    "values_clipped": "raise averaging.clip, or keep such tensors local",
-    "weight_capped": "raise averaging.weight_max if they are to count in full",
-    "update_shrunk": "train less in a round, or raise averaging.clip",
-}
 
 
 def method_name(scenario: Scenario) -> str:
@@ -283,9 +254,3 @@ def _own_figures(run: RunResult) -> tuple[dict[str, float], dict[str, int]]:
         if len(known) < len(found):
             undefined[name] = len(found) - len(known)
     return means, undefined
-
-
-def unfinished_sentence(summary: Summary) -> str:
-    """Say which baselines were cut off, of a run that was not."""
-    names = " and ".join({"local": "local only"}.get(it, it) for it in summary.unfinished)
-    return f"The peers ran all rounds; what they are held against was cut off: {names}."

@@ -94,7 +94,7 @@ def test_a_notebook_shows_a_run_in_a_few_safe_lines(make_run: RunMaker, tmp_path
 def test_an_interrupted_run_says_so(make_run: RunMaker, tmp_path: Path) -> None:
     made = make_run()
     made.interrupted = True
-    assert "ended early" in read_run(write_run(made, tmp_path / "run"))._repr_html_()
+    assert "Ended early" in read_run(write_run(made, tmp_path / "run"))._repr_html_()
 
 
 def test_progress_is_shown_in_a_notebook_and_nowhere_else_unless_asked_for(

@@ -1,21 +1,28 @@
 """Reports: one file that needs nothing else, whose labels can be read."""
 
+import io
 import math
 import re
 from collections.abc import Iterator
+from html import escape
 from itertools import combinations
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from example_runs import RunMaker
+from rich.console import Console
 
 from p2pfl.learner.metrics import PrimaryMetric
+from p2pfl_simulations.commands.screens import show_result
 from p2pfl_simulations.report import render_comparison, render_report
 from p2pfl_simulations.report.graph import cohorts_of, exchange_picture
 from p2pfl_simulations.report.heatmap import columns_of
 from p2pfl_simulations.report.svg import text_width
 from p2pfl_simulations.report.timeline import Absence, absences, online_over_time, partitions
-from p2pfl_simulations.results.run import PROCESSES, EventRow, RunResult
+from p2pfl_simulations.results.cautions import cautions
+from p2pfl_simulations.results.run import PROCESSES, EventRow, LossRow, RunResult
+from p2pfl_simulations.results.summary import summarise
 
 SIZES = {"title": 12.5, "label": 12.5, "small": 10.5}
 
@@ -155,7 +162,7 @@ def test_nothing_measured_at_all(make_run: RunMaker) -> None:
     run.interrupted = True
     page = render_report(run)
     assert "no figure was measured" in page
-    assert "This run was ended early, after 0 of 2 rounds" in page
+    assert "Ended early, after 0 of 2 rounds." in page
 
 
 def test_text_of_the_user_is_escaped(make_run: RunMaker) -> None:
@@ -170,7 +177,41 @@ def test_failed_training_names_the_peers(make_run: RunMaker) -> None:
     run = make_run()
     run.rounds[3].failed = 1
     run.events.append(EventRow(9.0, "training_failed", 7, 3, "loss is not finite"))
-    assert "Training gave no usable model 1 time: peer 7." in render_report(run)
+    run.events.append(EventRow(9.5, "evaluation_failed", 5, 3, "no class 2"))
+    page = render_report(run)
+    assert (
+        "Training gave no usable model 1 time (peer 7), and the rounds went on without these"
+        " updates. First: loss is not finite."
+    ) in page
+    assert "A model could not be measured 1 time (peer 5)" in page
+
+
+def test_the_page_says_what_was_lost_and_why_it_ended_as_the_screen_does(
+    make_run: RunMaker,
+) -> None:
+    run = make_run(rounds=2)
+    run.interrupted, run.failure = True, "task 'm:T': KeyError: 'x' (m.py, line 7)"
+    run.losses = [
+        LossRow("values_clipped", "fc.weight", 3, 17, 41.5, 8.0),
+        LossRow("weight_capped", "", 1, 2, 0.0, 100.0),
+    ]
+    shown = io.StringIO()
+    show_result(Console(file=shown, width=300), run, Path("here"))
+    told = cautions(run, summarise(run))
+    assert told == [
+        "Ended early, after 2 of 2 rounds: task 'm:T': KeyError: 'x' (m.py, line 7)",
+        (
+            "Values of fc.weight were cut to the clip at 3 peers, 17 times, up to 41.5 where 8"
+            " counts: raise averaging.clip, or keep such tensors local."
+        ),
+        (
+            "Rows beyond averaging.weight_max did not count at 1 peer, 2 times: raise"
+            " averaging.weight_max if they are to count in full."
+        ),
+    ]
+    for sentence in told:
+        assert f'<p class="warning">{escape(sentence)}</p>' in render_report(run)
+        assert sentence in shown.getvalue()
 
 
 @pytest.mark.parametrize(

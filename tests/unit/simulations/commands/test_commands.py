@@ -259,7 +259,7 @@ def test_ctrl_c_keeps_and_reports_what_has_run(tmp_path: Path) -> None:
     run = read_run(tmp_path / "run")
     assert run.interrupted
     assert 1 <= len(run.rounds) < 100_000
-    assert "ended early" in (tmp_path / "run" / "report.html").read_text()
+    assert "Ended early" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_what_a_replay_leaves_out_are_figures_of_a_summary() -> None:

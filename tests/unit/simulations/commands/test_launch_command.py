@@ -15,6 +15,7 @@ from p2pfl_gossip.actions import Action, Report
 from p2pfl_gossip.events import RoundEnded
 from p2pfl_simulations.checkers.agreement import OneMean
 from p2pfl_simulations.checkers.base import Violation
+from p2pfl_simulations.results.folder import read_run
 
 SMALL = (
     "--processes",
@@ -59,6 +60,44 @@ def test_a_launch_tells_of_real_time_and_no_digest_and_is_not_replayed(p2pfl: P2
         "p2pfl: run is of real processes, and no two such runs are alike: p2pfl simulate"
         " run/scenario.toml runs its scenario in the simulated world\n"
     )
+
+
+DYING = """
+import os
+from p2pfl.learner.tasks.integers import Integers
+
+class Dying(Integers):
+    steps = 0
+    def step(self, vector, inputs, targets, rate):
+        if os.getcwd().endswith("peer-1"):
+            Dying.steps += 1
+            if Dying.steps > self.after:
+                os._exit(7)
+        return super().step(vector, inputs, targets, rate)
+    def __init__(self, after=0):
+        super().__init__()
+        self.after = after
+"""
+
+
+def test_a_peer_that_dies_late_leaves_a_run_of_what_there_was(p2pfl: P2pfl) -> None:
+    Path("dying.py").write_text(DYING)
+    Path("dying.toml").write_text("peers = 2\nrounds = 8\n[learning]\ntask = 'dying:Dying'\n")
+    settings = ("--set", "learning.training={steps=1}", *SMALL[2:4], *SMALL[6:])
+    ended = p2pfl("launch", "dying.toml", "--out", "run", *settings,
+                  "--set", "learning.options.after=3")  # fmt: skip
+    assert ended.code == 2
+    line = "peer-1 has ended by itself: exit code 7"
+    assert f"p2pfl: {line}; the peers' logs are in run/peers\n" in ended.err
+    found = read_run("run")
+    assert (found.failure, found.interrupted) == (line, True)
+    assert [row.round for row in found.rounds if row.own_mean is not None][:2] == [0, 1]
+    assert line in " ".join(ended.out.split())
+    assert line in Path("run/report.html").read_text()
+    ended = p2pfl("launch", "dying.toml", "--out", "at-once", *settings)
+    assert ended.code == 2
+    assert f"p2pfl: {line}" in ended.err
+    assert [it.name for it in Path("at-once").iterdir()] == ["peers"]
 
 
 def test_a_launch_counts_masked_sums_as_a_simulation_does(p2pfl: P2pfl) -> None:

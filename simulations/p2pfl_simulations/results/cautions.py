@@ -1,0 +1,76 @@
+"""What whoever reads a run's figures must know first: screen, page and notebook say it alike."""
+
+import textwrap
+from collections.abc import Sequence
+
+from p2pfl.cli.quantities import plural
+from p2pfl_simulations.results.run import EventRow, LossRow, RunResult
+from p2pfl_simulations.results.summary import Summary
+
+PEERS_NAMED = 12
+REASON_CHARACTERS_MAX = 200
+
+
+def cautions(run: RunResult, summary: Summary) -> list[str]:
+    """Say in a sentence or two each what was cut short, failed or lost; most runs have none."""
+    found = [
+        early_sentence(summary),
+        _failed(run, "training_failed", "Training gave no usable model", "without these updates"),
+        _failed(run, "evaluation_failed", "A model could not be measured", "and are not counted"),
+        *loss_sentences(run.losses),
+    ]
+    return [sentence for sentence in found if sentence]
+
+
+def early_sentence(summary: Summary) -> str:
+    """Say what was ended early, and why; empty where nothing was."""
+    ended, by_error = summary.rounds_ended, f": {summary.failure}" if summary.failure else "."
+    if summary.interrupted:
+        return f"Ended early, after {ended} of {plural(summary.rounds, 'round')}{by_error}"
+    if not summary.unfinished and not summary.failure:
+        return ""
+    names = " and ".join({"local": "local only"}.get(it, it) for it in summary.unfinished)
+    told = f"cut off, {names}" if names else "not measured to the end"
+    return f"The peers ran all rounds; what they are held against was {told}{by_error}"
+
+
+def _failed(run: RunResult, kind: str, what: str, then: str) -> str:
+    """Say how often something failed, at whom, and why it did first."""
+    events: Sequence[EventRow] = [event for event in run.events if event.kind == kind]
+    if not events:
+        return ""
+    peers = sorted({event.peer for event in events})
+    named = ", ".join(map(str, peers[:PEERS_NAMED])) + (" ..." if len(peers) > PEERS_NAMED else "")
+    reason = textwrap.shorten(events[0].detail, REASON_CHARACTERS_MAX, placeholder=" ...")
+    times, who = plural(len(events), "time"), "peer" if len(peers) == 1 else "peers"
+    return f"{what} {times} ({who} {named}), and the rounds went on {then}. First: {reason}."
+
+
+def loss_sentences(losses: Sequence[LossRow]) -> list[str]:
+    """Say what was lost of models and updates, a sentence for each kind, the largest named."""
+    told = []
+    for kind, remedy in _REMEDIES.items():
+        rows = [row for row in losses if row.kind == kind]
+        if not rows:
+            continue
+        worst = max(rows, key=lambda row: row.largest)
+        where = f" of {worst.tensor}" if worst.tensor else ""
+        others = f" and {plural(len(rows) - 1, 'tensor')} more" if len(rows) > 1 else ""
+        peers = plural(max(row.peers for row in rows), "peer")
+        times = plural(sum(row.times for row in rows), "time")
+        size = f", up to {worst.largest:.3g} where {worst.limit:g} counts" if worst.largest else ""
+        what = _LOST[kind].format(where=where + others)
+        told.append(f"{what} at {peers}, {times}{size}: {remedy}.")
+    return told
+
+
+_LOST = {
+    "values_clipped": "Values{where} were cut to the clip",
+    "weight_capped": "Rows beyond averaging.weight_max did not count",
+    "update_shrunk": "Updates, most{where}, were shrunk to the clip",
+}
+_REMEDIES = {
+    "values_clipped": "raise averaging.clip, or keep such tensors local",
+    "weight_capped": "raise averaging.weight_max if they are to count in full",
+    "update_shrunk": "train less in a round, or raise averaging.clip",
+}
