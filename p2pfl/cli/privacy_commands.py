@@ -1,0 +1,79 @@
+"""`p2pfl privacy ...`: what it accepts. Nothing heavy is imported here (see main.py)."""
+
+from typing import Annotated
+
+import typer
+
+from p2pfl.cli.options import JsonOption
+
+app = typer.Typer(
+    help="Plan differential privacy. No run is private yet: rounds do not add noise so far.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "[bold]p2pfl privacy plan --members 16 --rows 16000 --rate 1/16 --rounds 200 --epsilon 2"
+    " --drops .02[/]\n\n"
+    "[bold]p2pfl privacy plan --members 16 --rows 16000 --rate 1/16 --rounds 200 --noise 1.5[/]"
+    "  which epsilon?\n\n"
+    "[bold]p2pfl privacy plan --members 16 --rows 16000 --rate 1/16 --noise 1.5 --epsilon 4[/]"
+    "  how many rounds?"
+)
+def plan(
+    members: Annotated[int, typer.Option(help="Members of the group, 5 to 128.")],
+    rows: Annotated[int | None, typer.Option(help="Rows of all members together.")] = None,
+    rate: Annotated[
+        str, typer.Option(metavar="P", help="Chance of each row to be in a round's lot: 1/16.")
+    ] = "1",
+    rounds: Annotated[
+        int | None, typer.Option(help="Rounds, with those that come to nothing.")
+    ] = None,
+    epsilon: Annotated[float | None, typer.Option(help="What may be claimed.")] = None,
+    noise: Annotated[float | None, typer.Option(help="Deviation of the noise, in clips.")] = None,
+    delta: Annotated[
+        float | None, typer.Option(help="Of epsilon: at most 1 in 10 times the rows; 1e-5 or less.")
+    ] = None,
+    drops: Annotated[float, typer.Option(help="Chance of a member to be away in a round.")] = 0.0,
+    least: Annotated[
+        int | None, typer.Option(help="Members that must be in a sum; worked out from drops.")
+    ] = None,
+    colluding: Annotated[
+        int | None, typer.Option(help="Members that may collude; all that may lie.")
+    ] = None,
+    parameters: Annotated[int | None, typer.Option(help="Of the model.")] = None,
+    unit: Annotated[str, typer.Option(help="What is protected: record or member.")] = "record",
+    trust: Annotated[
+        str, typer.Option(help="coalition: all but those that collude add noise; or nobody.")
+    ] = "coalition",
+    steps: Annotated[int, typer.Option(help="Local steps a round, if nobody is trusted.")] = 1,
+    json: JsonOption = False,
+) -> None:
+    """Work out a plan: give two of --epsilon, --noise and --rounds; the third is found.
+
+    It says what each adversary can learn, in figures and in words.
+    """
+    from p2pfl.cli.privacy_plans import show_plan
+
+    show_plan(
+        {
+            "members": members,
+            "rows": rows,
+            "rate": rate,
+            "rounds": rounds,
+            "epsilon": epsilon,
+            "noise": noise,
+            "delta": delta,
+            "drops": drops,
+            "least": least,
+            "colluding": colluding,
+            "entries": parameters,
+            "unit": unit,
+            "trust": trust,
+            "steps": steps,
+        },
+        as_json=json,
+    )

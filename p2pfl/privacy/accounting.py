@@ -1,0 +1,176 @@
+"""Epsilon of releases, by two accountants that must not contradict each other.
+
+The figure is that of privacy loss distributions. It is held against Renyi divergences, which are
+computed by other formulas and other code, from both sides:
+
+- **not above**: both are upper bounds, and the engine's is the tighter; so it is at most the other,
+  but for what it rounds up. If it is not, it is computed again in finer steps.
+- **not below**: any delta(epsilon) that is claimed bounds the second moment of the likelihood
+  ratio, E[(P/Q)^2] <= 1 + 2 * integral over epsilon >= 0 of delta (e^epsilon + e^(-2 epsilon)).
+  (The second derivative of t^2 is 2: write t^2 as an integral of hockey sticks, and bound those
+  below 1 by the other direction's.) The true moment is known exactly, so a claim that is too small
+  for it is refuted.
+
+**Integers and real noise.** The engine's noise is real; ours is integers. A real Gaussian of
+variance sigma^2 - 1/12, rounded, has the variance sigma^2 and is post-processed real noise. From
+the discrete Gaussian it differs by a relative entropy of 1.45e-6 / sigma^8 an entry (computed for
+sigma = 2 to 16, where it tends to 1 / 691,200; the leading term is that of the fourth cumulant of
+rounding, -1/120). So by Pinsker's inequality d entries in T releases part them by at most
+8.6e-4 sqrt(d T) / sigma^4, and delta grows by 1 + e^epsilon times that. (The same without the 1/12
+is sqrt(d T / 1152) / sigma^2: some 10^7 times as much, and more than delta itself for large models
+and large epsilon.) `RESERVED` of delta is kept for it and for the tables' distance.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from p2pfl.privacy.errors import AccountantsDisagree, PrivacyError
+from p2pfl.privacy.loss_distributions import LossDistribution, lose, require_engine
+from p2pfl.privacy.releases import Releases
+from p2pfl.privacy.renyi import ORDERS, divergences, epsilon_of
+from p2pfl_crypto.discrete_gaussian import DRAW_DISTANCE
+
+Floats = npt.NDArray[np.float64]
+
+RESERVED = 1e-3
+"""The part of delta that is kept for the difference of integers and real noise, and for tables."""
+
+ENGINE_EPSILON_MAX = 20.0
+"""Above, only Renyi divergences count: they hold of integers as they are."""
+
+_STEPS = 500  # Losses are rounded up to an epsilon's part of so many; never coarser than _COARSE.
+_COARSE, _FINE = 1e-3, 1e-5
+_FINER = (1.0, 0.1)  # Intervals that are tried, in the first one.
+_AGREES = 1.001  # Of epsilons, and of moments: for what is rounded.
+_PROFILE_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Account:
+    """What releases cost.
+
+    Attributes:
+        delta: as asked for; the figures are for all of it.
+        epsilon: an upper bound.
+        renyi_epsilon: by Renyi divergences.
+        by_engine: whether `epsilon` is the engine's, or by Renyi divergences.
+        losses: the engine's distribution, if it is.
+    """
+
+    delta: float
+    epsilon: float
+    renyi_epsilon: float
+    by_engine: bool
+    losses: LossDistribution | None
+
+    def detection(self, false_alarms: float) -> float:
+        """Return the largest share of units that are there and are found.
+
+        Args:
+            false_alarms: share of those that are not there and are accused, in (0, 1).
+
+        Returns:
+            By the best test that there is, for any prior knowledge: min over epsilon of
+            delta(epsilon) + e^epsilon false_alarms, and of 1 - e^-epsilon (1 - delta -
+            false_alarms) (Dong, Roth, Su, "Gaussian Differential Privacy", 2022, proposition 2.5).
+        """
+        if self.losses is None:
+            epsilons, deltas = np.array([self.epsilon]), np.array([self.delta])
+        else:
+            epsilons = np.linspace(0, 2 * self.epsilon + 1, 400)
+            deltas = self.losses.deltas(epsilons)
+        caught = deltas + np.exp(epsilons) * false_alarms
+        other = 1 - np.exp(-epsilons) * np.maximum(0, 1 - deltas - false_alarms)
+        return float(min(1.0, caught.min(), other.min()))
+
+    def advantage(self) -> float:
+        """Return the largest difference of those found and those accused wrongly: delta(0)."""
+        if self.losses is None:
+            return 1.0
+        return float(self.losses.deltas(np.array([0.0]))[0])
+
+
+def account(releases: Sequence[Releases], delta: float) -> Account:
+    """Work out epsilon of releases at the floor of their noise.
+
+    Raises:
+        PrivacyError: delta is not in (0, 1), or there are no releases.
+        EngineMissing: the extra is not installed.
+        AccountantsDisagree: the two contradict each other.
+    """
+    if not 0 < delta < 1:
+        raise PrivacyError(f"delta is above 0 and below 1, not {delta}")
+    if not releases:
+        raise PrivacyError("there is nothing to account for: no releases")
+    require_engine()
+    divergence = divergences(releases)
+    for_engine = delta * (1 - RESERVED)
+    renyi = epsilon_of(divergence, for_engine)
+    if renyi > ENGINE_EPSILON_MAX:
+        return Account(delta, renyi, renyi, False, None)
+    interval = min(_COARSE, max(_FINE, renyi / _STEPS))
+    epsilon = math.inf
+    for finer in _FINER:
+        losses = lose(releases, interval=interval * finer)
+        epsilon = losses.epsilon(for_engine)
+        if epsilon <= _AGREES * renyi + interval * finer:
+            require_moment(losses, releases)
+            return Account(delta, epsilon, renyi, True, losses)
+    raise AccountantsDisagree(
+        f"epsilon is {epsilon:.4g} by loss distributions and at most {renyi:.4g} by Renyi"
+        " divergences: one of the two accountants is wrong; please report these settings"
+    )
+
+
+def require_moment(losses: LossDistribution, releases: Sequence[Releases]) -> None:
+    """Refute loss distributions that are too small for the releases' exact second moment.
+
+    Raises:
+        AccountantsDisagree: they are.
+    """
+    second = float(divergences(releases)[ORDERS.index(2)])
+    # Where the tail of the second moment is: a loss of three times its mean, and eight deviations.
+    reach = 3 * second + 8 * math.sqrt(2 * second) + 1
+    epsilons = np.linspace(0, reach, _PROFILE_STEPS)
+    deltas = losses.deltas(epsilons)
+    bound = 1 + 2 * float(
+        np.trapezoid(deltas * (np.exp(epsilons) + np.exp(-2 * epsilons)), epsilons)
+    )
+    if math.exp(second) > 1 + _AGREES * (bound - 1) + 1e-9:
+        raise AccountantsDisagree(
+            f"loss distributions allow a second moment of {bound:.6g}, and it is"
+            f" {math.exp(second):.6g}: one of the two accountants is wrong; please report these"
+            " settings"
+        )
+
+
+def integer_distance(*, entries: int, releases: int, variance: float, draws: int) -> float:
+    """Return how far integers and their tables are from real noise, in statistical distance.
+
+    Args:
+        entries: d.
+        releases: T.
+        variance: of the noise that counts, h sigma_m^2.
+        draws: of noise an entry and release: the members that draw.
+    """
+    rounding = 8.6e-4 * math.sqrt(entries * releases) / variance**2
+    return rounding + DRAW_DISTANCE * entries * releases * draws
+
+
+def require_reserve(distance: float, epsilon: float, delta: float) -> None:
+    """Make sure that what was reserved of delta pays for that distance.
+
+    Raises:
+        PrivacyError: it does not.
+    """
+    needed = (1 + math.exp(min(epsilon, 700))) * distance
+    if epsilon <= ENGINE_EPSILON_MAX and needed > RESERVED * delta:
+        raise PrivacyError(
+            f"the difference of integers and real noise costs {needed:.2g} of a delta of"
+            f" {delta:.2g}, more than one part in {1 / RESERVED:.0f}; take a larger delta, fewer"
+            " rounds or a smaller model"
+        )

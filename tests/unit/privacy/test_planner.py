@@ -1,0 +1,170 @@
+"""Plans: the design's example, the inverse questions, and what is refused."""
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+
+from p2pfl.privacy.accounting import account
+from p2pfl.privacy.claims import in_words
+from p2pfl.privacy.errors import PrivacyError
+from p2pfl.privacy.mechanisms import UNITS_PER_NOISE, Mechanism, Trust, Unit
+from p2pfl.privacy.planner import Question, default_delta, make_plan, points_lost, rate_units_of
+from p2pfl.privacy.presence import least_present, liars_max, quorum, refused_share
+from p2pfl_crypto.private_encoding import LotEncoding, MemberEncoding
+
+ASKED = Question(members=16, rows=10_000, rate=Fraction(1, 16), rounds=200, epsilon=2.0, drops=0.02)
+
+
+def test_the_design_pages_example() -> None:
+    """Source: the design's plan and its table of adversaries."""
+    plan = make_plan(replace(ASKED, entries=101_770))
+    mechanism = plan.mechanism
+    assert mechanism.noise == pytest.approx(2.0, abs=0.005)
+    assert (mechanism.least, mechanism.colluding, mechanism.shares) == (15, 5, 10)
+    assert mechanism.share == pytest.approx(0.63, abs=0.005)
+    assert 0.998 * 2 < plan.epsilon <= 2 < plan.renyi_epsilon < 2.3
+    lines = [
+        (claim.shares, round(claim.epsilon, 1), claim.is_the_claim) for claim in plan.claims[:3]
+    ]
+    assert lines == [(15, 1.5, False), (14, 1.6, False), (10, 2.0, True)]
+    captured, own = plan.claims[3:]
+    assert (captured.shares, round(captured.epsilon)) == (1, 17)
+    assert (own.shares, own.epsilon, own.found) == (0, math.inf, 1.0)
+    assert plan.claims[2].found == pytest.approx(0.033, abs=5e-4)
+    assert plan.kin.replaced == pytest.approx(3.8, abs=0.05)
+    assert plan.kin.with_two_rows == pytest.approx(4.4, abs=0.05)
+    assert plan.refused == pytest.approx(0.04, abs=0.001)
+    assert in_words(plan.claims[2], "row") == (
+        "If 5 colluding members may accuse 10 in 1,000 rows that are not in the data, they find at"
+        " most 33 in 1,000 that are."
+    )
+
+
+def test_noise_to_signal_and_what_would_lower_it() -> None:
+    plan = make_plan(replace(ASKED, entries=101_770))
+    # rho = z sqrt(n / h) sqrt(d) / (p rows).
+    expected = plan.mechanism.noise * math.sqrt(1.6 * 101_770) / 625
+    assert plan.noise_to_signal == pytest.approx(expected)
+    assert len(plan.advice) == 2
+    assert points_lost(expected) == "0 to 3"
+    more = replace(ASKED, rows=int(plan.advice[0].split()[0].replace(",", "")), entries=101_770)
+    assert make_plan(more).noise_to_signal == pytest.approx(1, rel=0.02)
+
+
+def test_the_inverse_questions_lead_back() -> None:
+    asked = replace(ASKED, epsilon=None, noise=1.5)
+    epsilon = make_plan(asked).epsilon
+    again = make_plan(replace(asked, epsilon=epsilon, rounds=None))
+    assert again.rounds == 200
+    more = again.mechanism.releases(201)
+    assert account([more], 1e-5).epsilon > epsilon
+    noise = make_plan(replace(asked, epsilon=epsilon, noise=None)).mechanism.noise
+    assert noise == pytest.approx(1.5, rel=2e-3)
+
+
+def test_who_trusts_nobody_counts_steps_and_no_shares() -> None:
+    plan = make_plan(replace(ASKED, epsilon=None, noise=3.0, trust=Trust.NOBODY, steps=4))
+    assert plan.mechanism.releases(200).count == 800
+    assert plan.mechanism.share == plan.mechanism.noise == 3.0
+    assert [(claim.shares, claim.is_the_claim) for claim in plan.claims] == [(1, True), (0, False)]
+    assert plan.claims[0].epsilon == plan.epsilon
+
+
+def test_whole_members_have_no_lots() -> None:
+    asked = Question(members=96, unit=Unit.MEMBER, rounds=50, epsilon=8.0, drops=0.05)
+    plan = make_plan(asked)
+    assert plan.mechanism.releases(50).takes_all
+    assert isinstance(plan.mechanism.encoding(650, 1.0), MemberEncoding)
+    assert plan.kin.with_two_rows is None
+
+
+def test_encodings_are_those_of_the_mechanism() -> None:
+    mechanism = Mechanism(Unit.RECORD, Trust.COALITION, 16, 5, 15, 2**28, 2 * UNITS_PER_NOISE)
+    encoding = mechanism.encoding(101_770, 1.0)
+    assert isinstance(encoding, LotEncoding)
+    assert encoding.member_count == 16
+    # The noise of ten members is at least two sensitivities, and hardly more.
+    sigma = math.sqrt(10 * mechanism.width.variance)
+    assert 2 <= sigma / encoding.sensitivity < 2.00001
+    alone = replace(mechanism, trust=Trust.NOBODY)
+    assert alone.encoding(101_770, 1.0).member_count == 1
+    with pytest.raises(PrivacyError, match="more than one part in 16"):
+        replace(mechanism, noise_units=200 * UNITS_PER_NOISE).encoding(10**8, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("members", "drops", "least"),
+    [(16, 0.02, 15), (30, 0.02, 28), (16, 0.0, 16), (16, 0.5, 11), (128, 0.05, 117), (5, 0.02, 4)],
+)
+def test_least_present(members: int, drops: float, least: int) -> None:
+    """The largest that refuses at most 5% of rounds, by adding up all patterns of absence."""
+    found = least_present(members, drops)
+    if members <= 16:
+
+        def refused(least: int) -> float:
+            return sum(
+                math.comb(members, k) * drops ** (members - k) * (1 - drops) ** k
+                for k in range(least)
+            )
+
+        assert found == max(
+            (k for k in range(quorum(members), members + 1) if refused(k) <= 0.05),
+            default=quorum(members),
+        )
+    assert found == least
+
+
+def test_refused_shares_are_the_design_pages() -> None:
+    found = [refused_share(16, 15, drops) for drops in (0.02, 0.05, 0.1)]
+    assert [round(share, 2) for share in found] == [0.04, 0.19, 0.49]
+    assert [liars_max(n) for n in (5, 16, 30, 128)] == [1, 5, 9, 42]
+
+
+@pytest.mark.parametrize(
+    ("rows", "delta"), [(None, 1e-5), (10_000, 1e-5), (16_000, 6e-6), (10**6, 1e-7)]
+)
+def test_default_delta(rows: int | None, delta: float) -> None:
+    assert default_delta(rows) == pytest.approx(delta)
+
+
+def test_rates_are_rounded_up() -> None:
+    assert rate_units_of(Fraction(1, 16)) == 2**28
+    assert rate_units_of(Fraction(1, 3)) * 3 == 2**32 + 2
+    assert rate_units_of(Fraction(1)) == 2**32
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"noise": 1.0}, "give two of epsilon, noise and rounds"),
+        ({"epsilon": None}, "give two of"),
+        ({"rows": None}, "how many rows"),
+        ({"rows": 15}, "some have none"),
+        ({"delta": 2e-5}, "too large for 10,000 rows: it is at most"),
+        ({"delta": 0.0}, "delta is above 0"),
+        ({"epsilon": 21.0}, "at most 20, not 21"),
+        ({"epsilon": 0.0}, "epsilon is above 0"),
+        ({"rounds": 0}, "rounds are 1 to"),
+        ({"rounds": None, "noise": 0.1}, "noise is 0.3 to 1000 clips, not 0.1"),
+        ({"rounds": None, "noise": 0.3, "epsilon": 0.1}, "a single round costs"),
+        ({"epsilon": 1e-6}, "no noise up to 1000 clips"),
+        ({"members": 4}, "5 to 128 members, not 4"),
+        ({"members": 129}, "5 to 128 members, not 129"),
+        ({"drops": 1.0}, "below 1, not 1.0"),
+        ({"rate": Fraction(0)}, "a rate is above 0"),
+        ({"rate": Fraction(3, 2)}, "a rate is above 0"),
+        ({"least": 10}, "11 to 16 of 16, not 10"),
+        ({"least": 17}, "11 to 16 of 16, not 17"),
+        ({"colluding": 6}, "0 to 5 of 16, not 6"),
+        ({"members": 5, "colluding": 1, "least": 4, "steps": 2}, "take 1, or trust nobody"),
+        ({"unit": Unit.MEMBER}, "who is in a sum is public"),
+        ({"unit": Unit.MEMBER, "rate": Fraction(1), "trust": Trust.NOBODY}, "others' noise"),
+        ({"entries": 0}, "a model has parameters"),
+        ({"entries": 10**11}, "more than one part in 16"),
+    ],
+)
+def test_refusals(change: dict[str, object], message: str) -> None:
+    with pytest.raises(PrivacyError, match=message):
+        make_plan(replace(ASKED, **change))  # type: ignore[arg-type]
