@@ -186,6 +186,18 @@ class CharterProposed(Event, frozen=True):
     missing: int
 
 
+class MemberDeparted(Event, frozen=True):
+    """A member's own governance keys say that it leaves, or that its peer's key is revoked.
+
+    Attributes:
+        member: its peer; it may be ours.
+        is_revoked: whether only the peer's key is: the member may come back with another.
+    """
+
+    member: str
+    is_revoked: bool
+
+
 class MaskedSumEnded(Event, frozen=True):
     """A session of a masked sum has ended for this peer.
 

@@ -19,6 +19,7 @@ UINT32_MAX = 2**32 - 1
 RECORDS: dict[str, str] = {
     "JournalRecord": "lies on our own disk and never travels",
     "KeptArrays": "lies on our own disk and never travels",
+    "Departure": "travels within Evidence",
     "AdvertAndHead": "travels within Evidence",
     "Charter": "travels as bytes, within a Closing; its forgeries are in tests/unit/gossip/ledger",
     "Entry": "travels within an EntryCertificate",

@@ -1,7 +1,10 @@
-"""Evidence: proofs that a member lied, which anybody can check, and who is out for them.
+"""Evidence: proofs that a member lied or departs, which anybody can check; who is out for them.
 
 An honest member says one thing in each of its places: one advert a round, with one head; one entry
 signature a round; one sum of a chunk. Two different ones prove a lie, to everybody.
+
+A departure is no lie: a member's own governance keys say that it leaves, or that its peer's key was
+stolen. It needs nobody's leave for that, and takes the same way.
 
 Members name in their adverts what they hold. What m + 1 of the listed adverts name, somebody honest
 holds, who checked it and gives it. So who is out is a function of the list, the same for all, and a
@@ -12,16 +15,24 @@ members need not hold the same proof; and a liar that makes ever new ones agains
 by digest would invite that) moves nothing: what was named stays here to be given.
 """
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip.actions import RemoteProtocolError, Vector
+from p2pfl_gossip.ledger.approvals import (
+    Approval,
+    RefusedApproval,
+    Says,
+    in_order,
+    require_signed,
+)
 from p2pfl_gossip.ledger.certificates import require_entry_signature, verify_of
 from p2pfl_gossip.ledger.charter import Epoch
 from p2pfl_gossip.ledger.entries import Entry, Strike, out_of
 from p2pfl_gossip.ledger.messages import (
     EVIDENCE_NAMED_MAX,
     AdvertAndHead,
+    Departure,
     EntrySignature,
     Evidence,
     EvidenceRequest,
@@ -67,6 +78,41 @@ def evidence_of_sums(epoch: Epoch, round_: int, one: SumDigest, other: SumDigest
     """Make a proof of two sums that one member signed for one chunk."""
     one, other = sorted((one, other), key=lambda said: said.digest)
     return Evidence(epoch.number, round_, one.member, TwoSums(one, other))
+
+
+def evidence_of_departure(epoch: Epoch, words: Iterable[Approval]) -> Evidence:
+    """Make a proof of what a member's own governance keys say of the charter in force.
+
+    Args:
+        epoch: in force.
+        words: LEAVE or REVOKE, of one member; of more than its threshold, the first ones.
+
+    Raises:
+        RefusedApproval: they do not say so; the message says why.
+    """
+    said = in_order(words)
+    owners = [
+        rank
+        for rank, member in enumerate(epoch.charter.members)
+        if said and all(word.key in member.governance.keys for word in said)
+    ]
+    if not owners:
+        raise RefusedApproval("they are not the words of one member's governance keys")
+    member = epoch.charter.members[owners[0]]
+    threshold = member.governance.threshold
+    if len(said) < threshold:
+        raise RefusedApproval(f"{member.name}: {len(said)} of {threshold} keys have signed")
+    words = said[:threshold]
+    evidence = Evidence(epoch.number, 0, owners[0], Departure(words))
+    try:
+        _require_departure(epoch, evidence, words)
+    except RemoteProtocolError as error:
+        why = {
+            "other_charter": "it is said of another charter than that in force",
+            "no_departure": "leaving and revoking are said each by itself",
+        }
+        raise RefusedApproval(why.get(error.reason, "a signature is not its key's")) from None
+    return evidence
 
 
 def evidence_of_heads(
@@ -130,6 +176,28 @@ def require_evidence(epoch: Epoch, evidence: Evidence, session_of: SessionOf) ->
         case TwoSums(one, other):
             _require_two(one.digest, other.digest)
             _require_sums(epoch, evidence, one, other, session_of(evidence.round))
+        case Departure(words):
+            _require_departure(epoch, evidence, words)
+
+
+def _require_departure(epoch: Epoch, evidence: Evidence, words: tuple[Approval, ...]) -> None:
+    """Check that so many of a member's governance keys as it takes say one thing."""
+    if evidence.round or evidence.member >= epoch.size:
+        raise RemoteProtocolError("other_place")
+    governance = epoch.charter.members[evidence.member].governance
+    if words != in_order(words) or len(words) != governance.threshold:
+        raise RemoteProtocolError("not_its_threshold")
+    if any(word.charter != epoch.digest for word in words):
+        raise RemoteProtocolError("other_charter")
+    if words[0].says not in (Says.LEAVE, Says.REVOKE) or len({word.says for word in words}) > 1:
+        raise RemoteProtocolError("no_departure")
+    for word in words:
+        if word.key not in governance.keys:
+            raise RemoteProtocolError("not_its_key")
+        try:
+            require_signed(word)
+        except RefusedApproval:
+            raise RemoteProtocolError("bad_signature") from None
 
 
 def _require_two(one: bytes, other: bytes) -> None:
@@ -243,8 +311,13 @@ class EvidenceBook:
         self._held.clear()
 
     def holds(self, member: int) -> bool:
-        """Whether there is a proof that a member lied."""
+        """Whether there is a proof why a member is out."""
         return member in self._held
+
+    def departure(self, member: int) -> Evidence | None:
+        """Return what a member's own keys said of its leaving, if they did."""
+        held = self._held.get(member)
+        return held[1] if held is not None and isinstance(held[1].proof, Departure) else None
 
     def note(self, evidence: Evidence) -> bool:
         """Keep a proof that we found ourselves, of statements that were checked.

@@ -7,6 +7,7 @@ from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.askings import Askings
 from p2pfl_gossip.ledger.certificates import require_advert
+from p2pfl_gossip.ledger.course import Stage
 from p2pfl_gossip.ledger.entries import out_of
 from p2pfl_gossip.ledger.evidence import evidence_of_adverts, evidence_of_heads
 from p2pfl_gossip.ledger.life import Life
@@ -178,6 +179,8 @@ class Hearing:
 
     def _take_lists_ahead(self) -> None:
         seat, course = self._seat, self._parts.course
+        if course.stage is Stage.LEFT:
+            return
         for round_ in [key for key in self._lists_ahead if key <= course.round]:
             for rank, message in self._lists_ahead.pop(round_).items():
                 gathering = course.gathering

@@ -4,21 +4,28 @@ Whatever comes, `progress` does all that it has made possible: a higher head, th
 entry is final, another epoch, the next step of the round, the end.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Action, LocalProtocolError, Vector
 from p2pfl_gossip.evaluations import Evaluations
 from p2pfl_gossip.ledger.adverts import Adverts
+from p2pfl_gossip.ledger.approvals import Approval, Says
 from p2pfl_gossip.ledger.course import Course, Stage
 from p2pfl_gossip.ledger.entries import EntryStep, Kind
-from p2pfl_gossip.ledger.evidence import EvidenceBook, evidence_of_entries, evidence_of_sums
+from p2pfl_gossip.ledger.evidence import (
+    EvidenceBook,
+    evidence_of_departure,
+    evidence_of_entries,
+    evidence_of_sums,
+)
 from p2pfl_gossip.ledger.heads import Heads
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.messages import (
     CertificateRequest,
     Closing,
+    Departure,
     EntrySignature,
     Evidence,
     HeldOfAsker,
@@ -154,6 +161,10 @@ class Life:
     def start(self) -> None:
         """Ask others what they hold of ours, or for the way to an epoch that we are of."""
         parts = self.parts
+        departure = parts.evidence.departure(parts.seat.rank)
+        if departure is not None:  # Of an earlier life: a peer that has stopped does not begin.
+            self.tell_of(departure)
+            return
         parts.seat.work(DigestState("model", parts.heads.vector), self._on_digested)
         if parts.seat.is_member:
             self._check_start()
@@ -288,10 +299,27 @@ class Life:
         if self.parts.evidence.note(evidence):
             self.tell_of(evidence)
 
+    def depart(self, words: Sequence[Approval]) -> None:
+        """Take a member's own word that it leaves, or that its peer's key is revoked; tell all.
+
+        Raises:
+            RefusedApproval: it is none.
+        """
+        evidence = evidence_of_departure(self.parts.seat.epoch, words)
+        if self.parts.evidence.note(evidence):
+            self.parts.seat.broadcast(evidence)
+            self.tell_of(evidence)
+
     def tell_of(self, evidence: Evidence) -> None:
-        """Show whom a proof that we keep is against."""
+        """Show whom a proof that we keep is about; stop, if our own keys say so of us."""
         seat = self.parts.seat
         member = seat.epoch.members[evidence.member]
+        if isinstance(evidence.proof, Departure):
+            is_revoked = evidence.proof.words[0].says == Says.REVOKE
+            seat.report(events.MemberDeparted(member, is_revoked=is_revoked))
+            if evidence.member == seat.rank:
+                self.leave()
+            return
         seat.report(events.MemberBlamed(evidence.round, bytes(32), member, evidence.fault))
 
     def _on_spent(self) -> None:

@@ -12,7 +12,7 @@ or simulated ones. This module has the inputs.
 - succession.py leads from one epoch to the next.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from p2pfl_gossip.actions import (
 )
 from p2pfl_gossip.desk import Desk, DeskMachine
 from p2pfl_gossip.inbound import Inbound
+from p2pfl_gossip.ledger.approvals import Approval
 from p2pfl_gossip.ledger.charter import Epoch
 from p2pfl_gossip.ledger.course import Stage
 from p2pfl_gossip.ledger.fetching import StateFetch
@@ -214,6 +215,28 @@ class GroupMember(DeskMachine):
             return []
         seat = self._begin(now_s)
         life.propose(parcel)
+        return seat.take()
+
+    def depart(self, now_s: float, words: Sequence[Approval]) -> list[Action]:
+        """Take a member's own word that it leaves, or that its peer's key is revoked.
+
+        All are told. If it is of ourselves, we stop, for good. Who is told of others goes on: the
+        next list names whoever departed out, and the next charter goes on without it.
+
+        Args:
+            now_s: the time.
+            words: of its governance keys, LEAVE or REVOKE, of the charter in force.
+
+        Raises:
+            RefusedApproval: they do not say so.
+        """
+        life = self._started
+        if self._has_left:
+            return []
+        seat = self._begin(now_s)
+        life.depart(words)
+        if not self._has_left:
+            life.progress()
         return seat.take()
 
     def hear_host(self, now_s: float, word: HostWord) -> list[Action]:

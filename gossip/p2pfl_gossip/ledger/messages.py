@@ -8,7 +8,7 @@ from typing import Annotated
 
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip.ledger.approvals import APPROVALS_MAX, Approval
-from p2pfl_gossip.ledger.charter import CHARTER_BYTES_MAX, Epoch
+from p2pfl_gossip.ledger.charter import CHARTER_BYTES_MAX, KEYS_OF_ONE_MAX, Epoch
 from p2pfl_gossip.ledger.entries import Bitmap, Entry, Head
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MAX
 from p2pfl_gossip.masked_sum.messages import SumDigest
@@ -288,13 +288,30 @@ class TwoSums(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
     other: SumDigest
 
 
+class Departure(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=5):
+    """A member's own governance keys say that it leaves, or that its peer's key is revoked.
+
+    Attributes:
+        words: as many as its threshold, in order, all LEAVE or all REVOKE, of the charter in force.
+    """
+
+    words: Annotated[tuple[Approval, ...], ByteSize(min_length=1, max_length=KEYS_OF_ONE_MAX)]
+
+
 class Evidence(LedgerMessage, frozen=True, tag=163):
-    """A proof that a member of an epoch lied, which anybody can check, whoever brings it."""
+    """A proof why a member of an epoch is out, which anybody can check, whoever brings it.
+
+    Attributes:
+        epoch: the epoch.
+        round: of the lie; 0 of a departure.
+        member: its rank.
+        proof: that it lied, or that it departs.
+    """
 
     epoch: UInt32
     round: UInt63
     member: UInt32
-    proof: TwoAdverts | AdvertAndHead | TwoEntries | TwoSums
+    proof: TwoAdverts | AdvertAndHead | TwoEntries | TwoSums | Departure
 
     @property
     def fault(self) -> str:
@@ -307,6 +324,7 @@ FAULTS = {
     AdvertAndHead: "two_heads",
     TwoEntries: "two_entries",
     TwoSums: "two_sums",
+    Departure: "departure",
 }
 
 

@@ -97,25 +97,26 @@ def participation(
         history: what is certified; where it has a gap, the table begins above it.
         causes: why members were out of the latest sum, as the one who asks saw it.
     """
-    found: dict[PeerId, tuple[int, int, int, int]] = {}  # In, of, last, out for.
+    # By name, which stays when a member's peer gets another key: in, of, last, out for.
+    found: dict[str, tuple[int, int, int, int]] = {}
     newest: Entry | None = None
     for entry in entries_of(history):
         if entry.kind != Kind.SUM:
             continue
         newest, epoch = entry, history.epochs[entry.epoch]
         inside = set(epoch.unpack(entry.members) or ())
-        for rank, peer in enumerate(epoch.members):
-            count, of, last, out_for = found.get(peer, (0, 0, 0, 0))
+        for rank, member in enumerate(epoch.charter.members):
+            count, of, last, out_for = found.get(member.name, (0, 0, 0, 0))
             if rank in inside:
-                found[peer] = count + 1, of + 1, entry.height, 0
+                found[member.name] = count + 1, of + 1, entry.height, 0
             else:
-                found[peer] = count, of + 1, last, out_for + 1
+                found[member.name] = count, of + 1, last, out_for + 1
     present = history.epoch
     out = out_of(present, history.head.entry)
     shares = []
     for rank, peer in enumerate(present.members):
         member = present.charter.members[rank]
-        count, of, last, out_for = found.get(peer, (0, 0, 0, 0))
+        count, of, last, out_for = found.get(member.name, (0, 0, 0, 0))
         cause = None
         if newest is not None and out_for:
             cause = Cause.OUT if rank in out else (causes or {}).get(peer)

@@ -18,6 +18,7 @@ from p2pfl_gossip.ledger.approvals import Approval
 from p2pfl_gossip.ledger.entries import Entry, Feature, Head, Strike
 from p2pfl_gossip.ledger.messages import (
     AdvertAndHead,
+    Departure,
     EntryCertificate,
     EntrySignature,
     GroupAdvert,
@@ -45,6 +46,7 @@ LEDGER_RECORDS: dict[str, Any] = {
     for kind in (
         AdvertAndHead,
         Approval,
+        Departure,
         Entry,
         EntryCertificate,
         EntrySignature,
