@@ -76,8 +76,6 @@ class MemberForm(SettingsTable):
     governance: Governance
     contact: Annotated[str, Field(max_length=TEXT_CHARACTERS_MAX)] | None = None
     """Whom to call. Only a salted digest of it goes into the charter."""
-    contact_digest: Digest | None = None
-    """In place of a contact that was erased."""
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> "MemberForm":
@@ -86,8 +84,6 @@ class MemberForm(SettingsTable):
             dialled_addresses(self.addresses, PeerId(self.peer_id))
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from None
-        if self.contact is not None and self.contact_digest is not None:
-            raise ValueError(f"{self.name}: contact and contact_digest exclude each other")
         return self
 
     @property
@@ -161,6 +157,11 @@ def reveal(folder: Path, draft: bytes) -> bytes:
         shown = _Founding(format=1, secret=file.secret, shown_for=draft.hex())
         _write_founding(folder, shown, is_new=False)
     return bytes.fromhex(file.secret)
+
+
+def draft_nonce(commitments: Sequence[bytes]) -> bytes:
+    """Return the nonce of a draft: H("p2pfl/commits", commitment of each founder)."""
+    return hash_parts(b"p2pfl/commits", *commitments)
 
 
 def founders_nonce(draft: bytes, secrets: Sequence[bytes]) -> bytes:

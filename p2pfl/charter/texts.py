@@ -24,9 +24,9 @@ from p2pfl.group.cards import ADDRESSES_MAX, Digest, PeerName
 from p2pfl.learner.settings import SettingsTable, Share, TrainingSettings
 from p2pfl_crypto.hashing import hash_parts
 
-TERMS_BYTES_MAX = 64 * 1024
-RUNNING_BYTES_MAX = 64 * 1024
-"""128 members with four addresses each take some 30 KB."""
+TERMS_BYTES_MAX = 24 * 1024
+RUNNING_BYTES_MAX = 24 * 1024
+"""What peers pass on. 128 members with two addresses each take some 15 KB."""
 
 TEXT_CHARACTERS_MAX = 10_000
 """Of one free text: a page or two. What is longer is a document."""
@@ -86,10 +86,11 @@ class Terms(SettingsTable):
     """What the members' weights in the charter are, for people."""
     retention_days: Annotated[int, Field(ge=1, le=36_525)] = 3650
     """How long members keep the record."""
+    bounds: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """How far operators may change a running setting, such as `training.learning_rate`: from the
+    first number to the second."""
     under: Digest | None = None
     """The charter of the frame group, for a study of some of its members."""
-    commitments: dict[PeerName, Digest] = Field(default_factory=dict)
-    """In a founding charter: each founder's to its 16 random bytes."""
     contacts: dict[PeerName, Digest] = Field(default_factory=dict)
     """Salted digests of whom to call at each member."""
 
@@ -151,10 +152,32 @@ def read_running(encoded: bytes) -> Running:
     return _read(encoded, Running)
 
 
+def beyond_bounds(terms: Terms, before: Running, after: Running) -> list[str]:
+    """Return what a running change changes that the terms in force leave to governance keys.
+
+    Addresses and how often models are measured are free; what else is changed must be a number
+    within its bounds.
+    """
+    old, new, found = flat(before), flat(after), []
+    for name in sorted({*old, *new}):
+        if old.get(name) == new.get(name) or name.partition(".")[0] in _FREE:
+            continue
+        value: Any = new.get(name)
+        bounds = terms.bounds.get(name)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if bounds is None or not is_number:
+            found.append(f"{name} may not be changed by operators")
+        elif not bounds[0] <= value <= bounds[1]:
+            found.append(f"{name} may be {bounds[0]:g} to {bounds[1]:g}, not {value:g}")
+    return found
+
+
 def flat(table: Terms | Running) -> dict[str, Any]:
     """Return every setting by its dotted name, for people to compare."""
     return dict(_flatten(table.model_dump(mode="json", exclude_none=True), ""))
 
+
+_FREE = frozenset(("addresses", "evaluate_every"))
 
 _OF: dict[type, tuple[str, int]] = {
     Terms: ("terms", TERMS_BYTES_MAX),

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from p2pfl.cli.options import JsonOption
+
 app = typer.Typer(
     help="Found a group and change it: keys, drafts, signatures, amendments. All of it works"
     " offline.",
@@ -127,3 +129,275 @@ def card(
         weight=weight,
         contact=contact,
     )
+
+
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A charter file.")]
+KeyOption = Annotated[
+    Path | None, typer.Option("--key", metavar="FILE", help="The governance key to sign with.")
+]
+PeerOption = Annotated[
+    Path | None,
+    typer.Option("--peer", metavar="DIR", help="Sign with the key of the peer in this folder."),
+]
+ActsOption = Annotated[
+    Path | None,
+    typer.Option("--acts", metavar="DIR", help="Note the act in this peer's folder."),
+]
+
+
+@app.command(
+    epilog="Example:  [bold]p2pfl charter draft group.toml group.charter --card a/member.toml"
+    " --card b/member.toml ...[/]"
+)
+def draft(
+    toml: Annotated[Path, typer.Argument(metavar="TOML", help="What the group agrees on.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file, NAME.charter.")],
+    cards: Annotated[
+        list[Path], typer.Option("--card", metavar="CARD", help="A founder's card; one for each.")
+    ],
+) -> None:
+    """Draft the charter that founds a group, of a TOML and the founders' cards."""
+    from p2pfl.cli.charters import draft_charter
+
+    draft_charter(toml, cards, file)
+
+
+@app.command(epilog="Example:  [bold]p2pfl charter reveal group.charter berlin[/]")
+def reveal(
+    file: FileArgument,
+    peer: Annotated[Path, typer.Argument(metavar="PEER", help="A founder's peer.")],
+) -> None:
+    """Show the random bytes that a founder has committed to, for this draft and no other."""
+    from p2pfl.cli.charters import reveal_bytes
+
+    reveal_bytes(file, peer)
+
+
+@app.command(epilog="Example:  [bold]p2pfl charter gather group.charter from-*.charter[/]")
+def gather(
+    file: FileArgument,
+    others: Annotated[
+        list[Path], typer.Argument(metavar="OTHER...", help="Copies of it that came back.")
+    ],
+) -> None:
+    """Take what others have shown and signed in their copies into one file."""
+    from p2pfl.cli.charters import gather_files
+
+    gather_files(file, others)
+
+
+@app.command(
+    epilog="Example:  [bold]p2pfl charter sign group.charter --key director.key"
+    " --phrase 'nine words ...'[/]"
+)
+def sign(
+    file: FileArgument,
+    key: KeyOption = None,
+    peer: PeerOption = None,
+    passphrase_file: PassphraseOption = None,
+    phrase: Annotated[
+        str | None,
+        typer.Option(
+            "--phrase",
+            metavar="WORDS",
+            help="The nine words that all founders have read to each other; asked if not given.",
+        ),
+    ] = None,
+    acts: ActsOption = None,
+) -> None:
+    """Sign a founding charter. Every key in it signs: each governance key, and each peer's."""
+    from p2pfl.cli.charters import sign_founding
+
+    sign_founding(
+        file, key=key, peer=peer, passphrase_file=passphrase_file, phrase=phrase, acts_of=acts
+    )
+
+
+@app.command(epilog="Example:  [bold]p2pfl charter show group.charter --toml > next.toml[/]")
+def show(
+    file: FileArgument,
+    toml: Annotated[
+        bool, typer.Option("--toml", help="Only its TOML: where an amendment begins.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Show all that a charter says, its phrase, and who has signed."""
+    from p2pfl.cli.charters import show_charter
+
+    show_charter(file, as_toml=toml, as_json=json)
+
+
+@app.command(epilog="Example:  [bold]p2pfl charter diff group.charter next.charter[/]")
+def diff(
+    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="A charter file.")],
+    after: Annotated[Path, typer.Argument(metavar="AFTER", help="Another one.")],
+) -> None:
+    """Say in words what changes, which class of change it is, and who must still sign."""
+    from p2pfl.cli.charters import diff_charters
+
+    diff_charters(before, after)
+
+
+@app.command(epilog="Example:  [bold]p2pfl charter erase group.charter[/]")
+def erase(file: FileArgument) -> None:
+    """Take free texts and contacts out of a charter file; the charter stays the same."""
+    from p2pfl.cli.charters import erase_texts
+
+    erase_texts(file)
+
+
+@app.command(
+    epilog="Example:  [bold]p2pfl charter propose next.toml next.charter --present charters[/]"
+)
+def propose(
+    toml: Annotated[Path, typer.Argument(metavar="TOML", help="All that is to hold then.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file, NAME.charter.")],
+    present: Annotated[
+        Path,
+        typer.Option(
+            "--present", metavar="FILE", help="The charter in force, or a folder of charters."
+        ),
+    ],
+) -> None:
+    """Propose a charter that is to follow the one in force."""
+    from p2pfl.cli.amendments import propose_charter
+
+    propose_charter(toml, present, file)
+
+
+PresentOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--present",
+        metavar="FILE",
+        help="The charter in force, or a folder of charters; by default, the proposal's folder.",
+    ),
+]
+DaysOption = Annotated[
+    int,
+    typer.Option("--days", metavar="N", min=1, max=365, help="How long the word holds."),
+]
+
+
+@app.command(epilog="Example:  [bold]p2pfl charter approve charters/next.charter --key my.key[/]")
+def approve(
+    file: FileArgument,
+    key: KeyOption = None,
+    peer: PeerOption = None,
+    present: PresentOption = None,
+    passphrase_file: PassphraseOption = None,
+    days: DaysOption = 30,
+    acts: ActsOption = None,
+) -> None:
+    """Approve a proposal: by a governance key, or by the peer's where it is a running change."""
+    from p2pfl.cli.amendments import approve_charter
+    from p2pfl_gossip.ledger.approvals import Says
+
+    approve_charter(
+        file,
+        says=Says.APPROVE,
+        present=present,
+        key=key,
+        peer=peer,
+        passphrase_file=passphrase_file,
+        days=days,
+        acts_of=acts,
+    )
+
+
+@app.command(epilog="Example:  [bold]p2pfl charter reject charters/next.charter --key my.key[/]")
+def reject(
+    file: FileArgument,
+    key: KeyOption = None,
+    present: PresentOption = None,
+    passphrase_file: PassphraseOption = None,
+    days: DaysOption = 30,
+    acts: ActsOption = None,
+) -> None:
+    """Object to a proposal. An old key stops the replacement of its member's keys so."""
+    from p2pfl.cli.amendments import approve_charter
+    from p2pfl_gossip.ledger.approvals import Says
+
+    approve_charter(
+        file,
+        says=Says.OBJECT,
+        present=present,
+        key=key,
+        peer=None,
+        passphrase_file=passphrase_file,
+        days=days,
+        acts_of=acts,
+    )
+
+
+OwnKeyOption = Annotated[
+    Path, typer.Option("--key", metavar="FILE", help="One of one's own governance keys.")
+]
+
+
+@app.command(epilog="Example:  [bold]p2pfl charter leave group.charter --key my.key[/]")
+def leave(
+    file: FileArgument,
+    key: OwnKeyOption,
+    passphrase_file: PassphraseOption = None,
+    acts: ActsOption = None,
+) -> None:
+    """Leave the group. It needs nobody's consent."""
+    from p2pfl.cli.amendments import say_of_present
+    from p2pfl_gossip.ledger.approvals import Says
+
+    say_of_present(file, says=Says.LEAVE, key=key, passphrase_file=passphrase_file, acts_of=acts)
+
+
+@app.command(epilog="Example:  [bold]p2pfl charter revoke group.charter --key my.key[/]")
+def revoke(
+    file: FileArgument,
+    key: OwnKeyOption,
+    passphrase_file: PassphraseOption = None,
+    acts: ActsOption = None,
+) -> None:
+    """Revoke the key of one's own peer: whoever has it counts for nothing from then on."""
+    from p2pfl.cli.amendments import say_of_present
+    from p2pfl_gossip.ledger.approvals import Says
+
+    say_of_present(file, says=Says.REVOKE, key=key, passphrase_file=passphrase_file, acts_of=acts)
+
+
+@app.command(epilog="Example:  [bold]p2pfl charter status charters --member berlin[/]")
+def status(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder of charter files, or one of them.")
+    ],
+    member: Annotated[
+        str | None, typer.Option("--member", metavar="NAME", help="Say what waits for this one.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the charter in force, what waits for whose approval, and dates that come near."""
+    from p2pfl.cli.amendments import show_status
+
+    show_status(folder, name=member, as_json=json)
+
+
+@app.command(epilog="Example:  [bold]p2pfl charter verify charters[/]")
+def verify(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Charter files, or folders of them.")
+    ],
+) -> None:
+    """Check charters from the founding on, offline; name the first fault (exit code 2)."""
+    from p2pfl.cli.amendments import verify_charters
+
+    verify_charters(paths)
+
+
+@app.command(epilog="Example:  [bold]p2pfl charter dossier charters > dossier.md[/]")
+def dossier(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder of charter files, or one of them.")
+    ],
+) -> None:
+    """Print the facts for a record of processing, an impact assessment, a technical file."""
+    from p2pfl.cli.dossiers import print_dossier
+
+    print_dossier(folder)

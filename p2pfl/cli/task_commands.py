@@ -112,6 +112,36 @@ def try_task(
 
 
 @app.command(
+    epilog="Example:  [bold]p2pfl task begin readmissions.bundle start.safetensors --seed 7[/]"
+)
+def begin(
+    task: Annotated[
+        str,
+        typer.Argument(
+            metavar="TASK",
+            help="my_task.py:MyTask, a schema, a bundle, or the name of a built-in task.",
+        ),
+    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")],
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="Where its data are, if it needs some."),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="S", min=0, help="Another seed is another start.")
+    ] = 1,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="KEY=VALUE", help="An option of the task."),
+    ] = None,
+) -> None:
+    """Make the model that a group begins with: once, for all its members."""
+    from p2pfl.cli.task_trying import write_begin
+
+    write_begin(task, file, data=data, options=settings or [], seed=seed)
+
+
+@app.command(
     epilog="Example:  [bold]p2pfl task pack readmissions readmissions.bundle"
     " --task readmissions:Readmissions[/]"
 )

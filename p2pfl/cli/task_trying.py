@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from p2pfl.charter.bundles import MOCK, Bundle, read_bundle
+from p2pfl.charter.first_states import write_first_state
 from p2pfl.cli.errors import BadInput, peer_errors
 from p2pfl.cli.overrides import parse_overrides
 from p2pfl.cli.quantities import count, data_size, duration
@@ -78,6 +79,28 @@ def _tried_loose(task: str, data: Path | None, options: dict[str, Any]) -> dict[
     return told
 
 
+def write_begin(
+    task: str, file: Path, *, data: Path | None, options: Sequence[str], seed: int
+) -> None:
+    """Write the first state of a task to a new file."""
+    with peer_errors(), tempfile.TemporaryDirectory() as made:
+        given = parse_overrides(options)
+        if task.endswith(".bundle"):
+            bundle = read_bundle(Path(task))
+            bundle.unpack(Path(made))
+            name, folder = bundle.manifest.task, Path(made)
+            if data is None and bundle.has_mock_rows:
+                data = folder / MOCK
+        else:
+            name, folder, given = _named(task, given)
+            if data is None and name == "tabular":
+                data = Path(made) / "mock.csv"
+                _mock(folder / given["schema"], data)
+        learner = _learner(name, folder, given, data, seed=seed)[0]
+        item = write_first_state(file, learner.initial_vector())
+    print(f"wrote {file}: {count(item.length)} numbers, {item.digest.hex()}")
+
+
 def _named(task: str, options: dict[str, Any]) -> tuple[str, Path, dict[str, Any]]:
     """Return a task's name, the folder that it is read from, and its options."""
     if task.endswith(".toml"):
@@ -101,6 +124,12 @@ def _mock(schema: Path, table: Path) -> None:
 
 
 def _tried(name: str, folder: Path, options: dict[str, Any], data: Path | None) -> dict[str, Any]:
+    return _facts(*_learner(name, folder, options, data, seed=1))
+
+
+def _learner(
+    name: str, folder: Path, options: dict[str, Any], data: Path | None, *, seed: int
+) -> "tuple[Learner, LearningSettings]":
     from p2pfl.learner.learner import make_learner
     from p2pfl.learner.settings import LearningSettings, TrainingSettings
 
@@ -110,8 +139,7 @@ def _tried(name: str, folder: Path, options: dict[str, Any], data: Path | None) 
         data_dir=None if data is None else data.resolve(),
         training=TrainingSettings(steps=STEPS),
     )
-    learner = make_learner(settings, peer_count=1, seed=1, folder=folder)
-    return _facts(learner, settings)
+    return make_learner(settings, peer_count=1, seed=seed, folder=folder), settings
 
 
 def _facts(learner: "Learner", settings: "LearningSettings") -> dict[str, Any]:

@@ -110,7 +110,6 @@ def test_the_nonce_takes_all_bytes_in_order() -> None:
         ({"weight": float("nan")}, "finite number"),
         ({"controller": " x"}, "controller"),
         ({"controller": "x" * 65}, "at most 64"),
-        ({"contact": "a", "contact_digest": "00" * 32}, "exclude each other"),
         ({"governance": {"threshold": 1, "keys": []}}, "at least 1 item"),
         ({"governance": {"threshold": 2, "keys": KEYS[:1]}}, "threshold is 2"),
         ({"governance": {"threshold": 1, "keys": [KEYS[0], KEYS[0]]}}, "is there twice"),

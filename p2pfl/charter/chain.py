@@ -1,0 +1,151 @@
+"""The charters of a group in their order, and what waits beside them.
+
+Whoever has the files can check them without the group: the founding charter carries the signature
+of each key in it, and each later one what it takes to change the one before. Which of two charters
+that are both approved came into force, only the ledger says.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pfl.charter.charter_file import SUFFIX, CharterFile, merged, read_file
+from p2pfl.charter.errors import PaperError
+from p2pfl_gossip.ledger.approvals import ApprovalStanding
+
+FILES_MAX = 4096
+"""Charter files in one folder: one a day for a decade."""
+
+ABOUT_TO_END_DAYS = (60, 30, 7)
+"""How long before a date people are warned."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A charter that is not in force.
+
+    Attributes:
+        file: with what keys have said of it.
+        standing: how far its approval is.
+    """
+
+    file: CharterFile
+    standing: ApprovalStanding
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The charters of one group.
+
+    Attributes:
+        files: from the founding one to the last that is approved and has no rival.
+        standings: of each.
+        waiting: those that name the last one and are not in force, or not for certain.
+        drafts: founding charters that are not signed by all yet.
+    """
+
+    files: tuple[CharterFile, ...]
+    standings: tuple[ApprovalStanding, ...]
+    waiting: tuple[Waiting, ...]
+    drafts: tuple[CharterFile, ...] = ()
+
+    @property
+    def present(self) -> CharterFile:
+        """The charter that holds, as far as these files say.
+
+        Raises:
+            PaperError: there is none: the group is not founded yet.
+        """
+        if not self.files:
+            raise PaperError("there is no charter that all founders have signed")
+        return self.files[-1]
+
+    def find(self, digest: bytes) -> CharterFile | None:
+        """Return one of the charters in force once, by its name."""
+        return next((file for file in self.files if file.digest == digest), None)
+
+
+def read_folder(folder: Path) -> list[CharterFile]:
+    """Read all charter files of a folder.
+
+    Raises:
+        PaperError: one of them cannot be read, or is damaged.
+    """
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix == SUFFIX)
+    except OSError as error:
+        raise PaperError(f"cannot read {folder}: {error.strerror}") from None
+    if len(paths) > FILES_MAX:
+        raise PaperError(f"{folder} has more than {FILES_MAX} charter files; move some away")
+    return [read_file(path) for path in paths]
+
+
+def chain_of(files: Iterable[CharterFile]) -> Chain:
+    """Put charters of one group in their order.
+
+    Raises:
+        PaperError: they are of several groups, or one of them follows from none that is here.
+    """
+    known: dict[bytes, CharterFile] = {}
+    for file in files:
+        name = file.draft_digest if file.is_founding else file.digest
+        known[name] = merged(known[name], file) if name in known else file
+    drafts = [file for file in known.values() if file.is_draft]
+    started = [file for file in known.values() if file.is_founding and not file.is_draft]
+    rest = [file for file in known.values() if not file.is_founding]
+    if len(started) > 1:
+        names = " and ".join(file.digest.hex()[:16] for file in started)
+        raise PaperError(f"these are charters of {len(started)} groups: {names}")
+    if not started:
+        if rest:
+            raise PaperError("the founding charter is missing: amendments alone prove nothing")
+        return Chain((), (), (), tuple(drafts))
+    standing = started[0].founding_standing()
+    if not standing.is_enough:
+        if rest:
+            raise PaperError("the founding charter is not signed by all, and there are amendments")
+        return Chain((), (), (), (*drafts, started[0]))
+    return _followed(started[0], standing, rest, tuple(drafts))
+
+
+def _followed(
+    founding: CharterFile,
+    standing: ApprovalStanding,
+    rest: list[CharterFile],
+    drafts: tuple[CharterFile, ...],
+) -> Chain:
+    files, standings = [founding], [standing]
+    while True:
+        present = files[-1]
+        children = [file for file in rest if file.charter.present == present.digest]
+        rest = [file for file in rest if file not in children]
+        waiting = [Waiting(file, file.standing_after(present)) for file in children]
+        followers = {file.charter.present for file in rest}
+        approved = [it for it in waiting if it.standing.is_enough]
+        # Of two that are approved, that one came into force which another one follows.
+        taken = [it for it in approved if len(approved) == 1 or it.file.digest in followers]
+        if len(taken) != 1:
+            if rest:
+                raise PaperError(
+                    f"charter {rest[0].digest.hex()[:16]} follows"
+                    f" {rest[0].charter.present.hex()[:16]}, which is not here or not approved"
+                )
+            return Chain(tuple(files), tuple(standings), tuple(waiting), drafts)
+        files.append(taken[0].file)
+        standings.append(taken[0].standing)
+
+
+def days_left(until: int, now_s: int) -> int:
+    """Return the whole days until a date; negative once it is over."""
+    return (until - now_s) // 86_400
+
+
+def date_warning(what: str, until: int, now_s: int) -> str | None:
+    """Warn of a date that comes near, or is over; None where there is time."""
+    left = days_left(until, now_s)
+    if until <= now_s:
+        return f"{what} is over since {-left} days: no update is given under it"
+    for days in sorted(ABOUT_TO_END_DAYS):
+        if left < days:
+            return f"{what} ends in {left} days (warning of {days} days)"
+    return None

@@ -1,0 +1,320 @@
+"""`p2pfl charter propose | approve | reject | leave | revoke | status | verify`."""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from p2pfl.charter.chain import Chain, chain_of, date_warning, days_left, read_folder
+from p2pfl.charter.charter_file import CharterFile, read_file, write_file
+from p2pfl.charter.differences import changes
+from p2pfl.charter.errors import PaperError
+from p2pfl.charter.form import DAY_S, moment, read_form
+from p2pfl.charter.making import amend
+from p2pfl.charter.texts import beyond_bounds
+from p2pfl.cli.approving import add_word, note_act, print_standing, signing_of
+from p2pfl.cli.errors import BadInput, peer_errors
+from p2pfl.cli.quantities import plural
+from p2pfl_crypto.governance import GovernanceKey
+from p2pfl_gossip.ledger.approvals import Approval, ApprovalStanding, Says, kind_of_change
+
+
+def propose_charter(toml: Path, present: Path, file: Path) -> None:
+    """Draft a charter that is to follow the present one, of a TOML that says all of it."""
+    with peer_errors():
+        before = _in_force(present)
+        proposed = amend(read_form(toml), before, now_s=int(time.time()), entropy=os.urandom)
+        lines = changes(before, proposed)
+        if not lines:
+            raise BadInput(f"{toml} says what {present} says: nothing would change")
+        standing = proposed.standing_after(before)
+        _require_within(before, proposed, standing)
+        write_file(file, proposed, is_new=True)
+    print(f"wrote {file}: {proposed.digest.hex()}")
+    print("\n".join(f"  {line}" for line in lines))
+    print(f"class      {standing.kind}")
+    print_standing(standing)
+
+
+def approve_charter(
+    file: Path,
+    *,
+    says: Says,
+    present: Path | None,
+    key: Path | None,
+    peer: Path | None,
+    passphrase_file: Path | None,
+    days: int,
+    acts_of: Path | None,
+) -> None:
+    """Approve a proposal, or object to it, with a governance key or the peer's."""
+    now_s = int(time.time())
+    with peer_errors():
+        proposed = read_file(file)
+        if proposed.is_founding:
+            raise BadInput(f"{file} founds a group: sign it with p2pfl charter sign")
+        before = _present_of(file, proposed, present)
+        standing = proposed.standing_after(before)
+        if says is Says.APPROVE:
+            _require_time(file, proposed, now_s)
+            _require_within(before, proposed, standing)
+        members = [*before.charter.members, *proposed.charter.members]
+        signing = signing_of(members, key, peer, passphrase_file)
+        _require_right_key(before, proposed, standing, signing.key, signing.name, says)
+        until = min(now_s + days * DAY_S, proposed.charter.until)
+        signed = add_word(proposed, proposed.digest, says, signing, until)
+        standing = signed.standing_after(before)
+        write_file(file, signed)
+        if (folder := acts_of or peer) is not None:
+            act = "charter approved" if says is Says.APPROVE else "charter objected to"
+            note_act(folder, act, {"charter": signed.digest.hex(), "key": signing.text})
+    word = "approved" if says is Says.APPROVE else "objected to"
+    print(f"{word} {file} as {signing.name} with {signing.text}")
+    print(f"  it holds until {moment(until):%Y-%m-%d}, unless the charter is in force before")
+    print_standing(standing)
+
+
+def say_of_present(
+    file: Path,
+    *,
+    says: Says,
+    key: Path,
+    passphrase_file: Path | None,
+    acts_of: Path | None,
+) -> None:
+    """Leave the group, or revoke one's own peer key: one's own governance keys are enough."""
+    with peer_errors():
+        present = _in_force(file)
+        signing = signing_of(present.charter.members, key, None, passphrase_file)
+        signed = add_word(present, present.digest, says, signing, present.charter.until)
+        member = next(it for it in present.charter.members if it.name == signing.name)
+        said = {it.key for it in signed.words(says)} & set(member.governance.keys)
+        write_file(file, signed)
+        if acts_of is not None:
+            act = "group left" if says is Says.LEAVE else "peer key revoked"
+            note_act(acts_of, act, {"charter": present.digest.hex(), "key": signing.text})
+    what = "leaves the group" if says is Says.LEAVE else "takes its peer's key back"
+    wanted = member.governance.threshold - len(said)
+    if wanted > 0:
+        print(f"signed with {signing.text}: {wanted} more of its keys and {member.name} {what}")
+        return
+    print(f"{member.name} {what}: hand {file} to any member; it needs nobody's consent")
+
+
+def show_status(folder: Path, *, name: str | None, as_json: bool) -> None:
+    """Show the charter in force, what waits for whom, and dates that come near."""
+    now_s = int(time.time())
+    with peer_errors():
+        chain = chain_of(read_folder(folder) if folder.is_dir() else [read_file(folder)])
+        if not chain.files:
+            _show_founding(chain, as_json=as_json)
+            return
+        present = chain.present
+        warnings = list(_warnings(chain, now_s))
+        waits = [
+            {
+                "charter": it.file.digest.hex(),
+                "class": it.standing.kind,
+                "approved": list(it.standing.approved),
+                "missing": list(it.standing.missing),
+                "objected": list(it.standing.objected),
+                "changes": changes(present, it.file),
+                "waits_for_me": name is not None and _waits_for(present, it.file, name),
+            }
+            for it in chain.waiting
+        ]
+    if as_json:
+        told = {
+            "group": chain.files[0].digest.hex(),
+            "charter": present.digest.hex(),
+            "epochs": len(chain.files),
+            "until": present.charter.until,
+            "days_left": days_left(present.charter.until, now_s),
+            "waiting": waits,
+            "warnings": warnings,
+        }
+        print(json.dumps(told, indent=2))
+        return
+    print(f"group      {chain.files[0].digest.hex()}")
+    print(f"charter    {present.digest.hex()}, {plural(len(chain.files) - 1, 'amendment')}")
+    print(f"until      {moment(present.charter.until):%Y-%m-%d}")
+    for it, told_of in zip(chain.waiting, waits, strict=True):
+        print(f"proposal   {it.file.digest.hex()[:16]}, {it.standing.kind}")
+        for line in changes(present, it.file):
+            print(f"           {line}")
+        print_standing(it.standing)
+        if told_of["waits_for_me"]:
+            print(f"           it waits for {name}")
+    for warning in warnings:
+        print(f"warning    {warning}")
+
+
+def verify_charters(paths: Sequence[Path]) -> None:
+    """Check charters from the founding on, offline; say what each changed and who approved it."""
+    with peer_errors():
+        files: list[CharterFile] = []
+        for path in paths:
+            files += read_folder(path) if path.is_dir() else [read_file(path)]
+        chain = chain_of(files)
+        present = chain.present
+    print(f"group {chain.files[0].digest.hex()}")
+    before: CharterFile | None = None
+    for number, (file, standing) in enumerate(zip(chain.files, chain.standings, strict=True)):
+        print(f"epoch {number}: charter {file.digest.hex()}, {standing.kind}")
+        print(f"  approved by {', '.join(standing.approved)}")
+        for line in () if before is None else changes(before, file):
+            print(f"  {line}")
+        before = file
+    for it in chain.waiting:
+        print(f"not in force: charter {it.file.digest.hex()}")
+    count = plural(len(present.charter.members), "member")
+    print(f"all in order: {count}, {plural(len(chain.files), 'charter')}")
+
+
+# --- what may be said -----------------------------------------------------------------------------
+
+
+def _require_within(before: CharterFile, after: CharterFile, standing: ApprovalStanding) -> None:
+    if standing.kind != "running":
+        return
+    faults = beyond_bounds(before.terms, before.running, after.running)
+    if faults:
+        raise BadInput(
+            f"{faults[0]}: widen bounds.settings in the same charter, which governance keys then"
+            " approve"
+        )
+
+
+def _require_time(file: Path, proposed: CharterFile, now_s: int) -> None:
+    if proposed.charter.until <= now_s:
+        date = f"{moment(proposed.charter.until):%Y-%m-%d}"
+        raise BadInput(f"{file} would be over since {date}: propose one that ends later")
+
+
+def _require_right_key(
+    before: CharterFile,
+    proposed: CharterFile,
+    standing: ApprovalStanding,
+    key: GovernanceKey,
+    name: str,
+    says: Says,
+) -> None:
+    """Refuse a word that would count for nothing."""
+    old = {it.name: it for it in before.charter.members}
+    new = {it.name: it for it in proposed.charter.members}
+    is_governance = any(
+        key.encoded in it.governance.keys for it in (old.get(name), new.get(name)) if it is not None
+    )
+    if says is Says.OBJECT:
+        if not is_governance:
+            raise BadInput("governance keys object; that of a peer counts for running changes only")
+        return
+    if standing.kind == "running" and is_governance:
+        raise BadInput(
+            "this is a running change: the peers' keys approve it: --peer DIR in place of --key"
+        )
+    if standing.kind == "founding" and not is_governance:
+        is_new = name not in old or old[name].key != key.public
+        if not (name in new and is_new):
+            raise BadInput("governance keys approve this change: --key FILE in place of --peer")
+
+
+def _in_force(path: Path) -> CharterFile:
+    """Read a charter that can be amended: a file, or the one in force of a folder."""
+    if path.is_dir():
+        return chain_of(read_folder(path)).present
+    file = read_file(path)
+    if file.is_founding:
+        standing = file.founding_standing()
+        if not standing.is_enough:
+            raise BadInput(f"{path} is not signed by all founders: {standing.missing[0]}")
+    return file
+
+
+def _present_of(path: Path, proposed: CharterFile, given: Path | None) -> CharterFile:
+    if given is not None:
+        candidates = read_folder(given) if given.is_dir() else [read_file(given)]
+    else:
+        candidates = read_folder(path.parent)
+    for file in candidates:
+        if file.digest == proposed.charter.present:
+            return file
+    where = given or path.resolve().parent
+    raise PaperError(
+        f"{path} follows the charter {proposed.charter.present.hex()[:16]}, which is not in"
+        f" {where}: name the one in force with --present"
+    )
+
+
+def _waits_for(present: CharterFile, proposed: CharterFile, name: str) -> bool:
+    kind = kind_of_change(present.charter, proposed.charter)
+    said = {it.key for it in proposed.words(Says.APPROVE, Says.OBJECT)}
+    for member in present.charter.members:
+        if member.name != name:
+            continue
+        if kind == "running":
+            return GovernanceKey("ed25519", member.key).encoded not in said
+        return len(said & set(member.governance.keys)) < member.governance.threshold
+    return any(
+        key not in said
+        for member in proposed.charter.members
+        if member.name == name
+        for key in member.governance.keys
+    )
+
+
+def _warnings(chain: Chain, now_s: int) -> Iterator[str]:
+    present = chain.present
+    if warning := date_warning("the charter", present.charter.until, now_s):
+        yield warning
+    if present.charter.not_before > now_s:
+        yield f"the charter holds from {moment(present.charter.not_before):%Y-%m-%d} on"
+    for it in present.terms.documents:
+        of = "the group" if it.of is None else it.of
+        if it.until is not None and (
+            warning := date_warning(f"the document {it.kind} of {of}", it.until, now_s)
+        ):
+            yield warning
+    for kind in present.terms.require:
+        holders = [
+            it.of
+            for it in present.terms.documents
+            if it.kind == kind and (it.until is None or it.until > now_s)
+        ]
+        if None not in holders:
+            lacking = [it.name for it in present.charter.members if it.name not in holders]
+            if lacking:
+                yield f"the document {kind} is missing for {', '.join(lacking)}"
+    for waiting in chain.waiting:
+        for approval in _unheld(waiting.file, now_s):
+            fingerprint = GovernanceKey.read(approval.key).fingerprint
+            yield f"the word of key {fingerprint} on {waiting.file.digest.hex()[:16]} is over"
+
+
+def _unheld(file: CharterFile, now_s: int) -> list[Approval]:
+    return [it for it in file.approvals if it.until <= now_s]
+
+
+def _show_founding(chain: Chain, *, as_json: bool) -> None:
+    drafts = list(chain.drafts)
+    if as_json:
+        told = [
+            {
+                "draft": file.digest.hex(),
+                "missing": [] if file.is_draft else list(file.founding_standing().missing),
+            }
+            for file in drafts
+        ]
+        print(json.dumps({"group": None, "drafts": told}, indent=2))
+        return
+    if not drafts:
+        raise BadInput("there is no charter here")
+    for file in drafts:
+        print(f"founding   {file.digest.hex()}")
+        if file.is_draft:
+            pairs = zip(file.charter.members, file.shown, strict=True)
+            waits = [member.name for member, secret in pairs if not secret]
+            print(f"missing    the random bytes of {', '.join(waits)}")
+        else:
+            print_standing(file.founding_standing())
