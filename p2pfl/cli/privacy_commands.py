@@ -1,5 +1,6 @@
 """`p2pfl privacy ...`: what it accepts. Nothing heavy is imported here (see main.py)."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -7,7 +8,7 @@ import typer
 from p2pfl.cli.options import JsonOption
 
 app = typer.Typer(
-    help="Plan differential privacy. No run is private yet: rounds do not add noise so far.",
+    help="Plan differential privacy and keep budgets. No run is private yet: rounds add no noise.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -77,3 +78,70 @@ def plan(
         },
         as_json=json,
     )
+
+
+LedgerPath = Annotated[
+    Path, typer.Argument(metavar="LEDGER", help="The data set's ledger: a file beside the data.")
+]
+AnchorPath = Annotated[
+    Path,
+    typer.Option(
+        "--anchor",
+        metavar="FILE",
+        help="What tells a restored ledger: a file that no backup of the data takes.",
+    ),
+]
+
+
+@app.command(
+    name="open",
+    epilog="Example:  [bold]p2pfl privacy open data/budget --anchor /var/lib/p2pfl/wards.anchor"
+    " --dataset wards --epsilon 4[/]",
+)
+def open_budget(
+    path: LedgerPath,
+    anchor: AnchorPath,
+    dataset: Annotated[str, typer.Option(help="What it is of, for people.")],
+    epsilon: Annotated[float, typer.Option(help="What all groups together may cost.")],
+    delta: Annotated[float, typer.Option(help="Of epsilon.")] = 1e-5,
+) -> None:
+    """Open a data set's budget: what its owner allows, over all groups that it joins."""
+    from p2pfl.cli.privacy_budgets import open_budget as make
+
+    make(path, anchor, dataset=dataset, epsilon=epsilon, delta=delta)
+
+
+@app.command()
+def ledger(path: LedgerPath, json: JsonOption = False) -> None:
+    """Show all records of a data set's budget; the chain is checked first."""
+    from p2pfl.cli.privacy_budgets import show_records
+
+    show_records(path, as_json=json)
+
+
+@app.command(
+    epilog="Exit codes: 0 it is where its anchor says; 1 it is not, so nothing can be spent;"
+    " 2 there is none."
+)
+def status(path: LedgerPath, anchor: AnchorPath, json: JsonOption = False) -> None:
+    """Show what is reserved, spent and left of a data set's budget."""
+    from p2pfl.cli.privacy_budgets import show_status
+
+    raise typer.Exit(show_status(path, anchor, as_json=json))
+
+
+@app.command()
+def forfeit(
+    path: LedgerPath,
+    anchor: AnchorPath,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Count every charter ever joined in full, after a ledger was restored from a backup.
+
+    No charter goes on; what is left of the budget is for new ones. Without an anchor nothing is.
+    """
+    from p2pfl.cli.privacy_budgets import forfeit_budget
+
+    if not yes:
+        typer.confirm("Every charter counts in full and ends. Go on?", abort=True)
+    forfeit_budget(path, anchor)

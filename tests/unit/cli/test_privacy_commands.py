@@ -1,9 +1,12 @@
-"""`p2pfl privacy plan`: for people, for programs, and refusals in one line."""
+"""`p2pfl privacy`: plans and budgets, for people, for programs, and refusals in one line."""
 
 import json
+from pathlib import Path
 
 import pytest
 from calling import P2pfl
+
+from p2pfl.privacy.budget.ledger import open_ledger
 
 ASKED = [
     *("--members", "16", "--rows", "10000", "--rate", "1/16"),
@@ -52,3 +55,66 @@ def test_a_plan_for_programs(p2pfl: P2pfl) -> None:
 def test_refusals_are_one_line(p2pfl: P2pfl, arguments: list[str], message: str) -> None:
     ended = p2pfl("privacy", "plan", *ASKED, *arguments)
     assert (ended.code, ended.err) == (2, f"p2pfl: {message}\n")
+
+
+@pytest.fixture
+def budget(p2pfl: P2pfl, tmp_path: Path) -> tuple[Path, Path]:
+    """A ledger with one charter, and its anchor."""
+    path, anchor = tmp_path / "data" / "budget", tmp_path / "safe" / "anchor"
+    path.parent.mkdir()
+    anchor.parent.mkdir()
+    figures = ("--dataset", "wards", "--epsilon", "4")
+    ended = p2pfl("privacy", "open", str(path), "--anchor", str(anchor), *figures)
+    assert (ended.code, ended.err) == (0, "")
+    made = open_ledger(path, anchor)
+    made.reserve("a" * 64, rate_units=2**28, noise=3.0, steps=1, rounds=5)
+    made.spend("a" * 64, epoch=1, round=1, session=0)
+    return path, anchor
+
+
+def test_a_budget_is_shown(p2pfl: P2pfl, budget: tuple[Path, Path]) -> None:
+    path, anchor = budget
+    text = " ".join(p2pfl("privacy", "status", str(path), "--anchor", str(anchor)).out.split())
+    assert "wards: epsilon 4 at delta 1e-05, of which" in text
+    assert "aaaaaaaaaaaa open 5 1 4" in text
+    ended = p2pfl("privacy", "status", str(path), "--anchor", str(anchor), "--json")
+    status = json.loads(ended.out)
+    assert status["usable"] is True
+    assert [(one["spent"], one["left"]) for one in status["charters"]] == [(1, 4)]
+    records = json.loads(p2pfl("privacy", "ledger", str(path), "--json").out)
+    assert [record["record"] for record in records] == ["opened", "reserved", "spent"]
+    shown = " ".join(p2pfl("privacy", "ledger", str(path)).out.split())
+    assert "3 spent aaaaaaaaaaaa epoch 1, round 1, session 0" in shown
+
+
+def test_a_restored_budget_is_told_refused_and_forfeited(
+    p2pfl: P2pfl, budget: tuple[Path, Path]
+) -> None:
+    path, anchor = budget
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
+    ended = p2pfl("privacy", "status", str(path), "--anchor", str(anchor))
+    assert ended.code == 1
+    assert "it was restored from a backup" in " ".join(ended.out.split())
+    ended = p2pfl("privacy", "forfeit", str(path), "--anchor", str(anchor), "--yes")
+    assert (ended.code, ended.err) == (0, "")
+    assert "every charter counts in full" in ended.out
+    text = " ".join(p2pfl("privacy", "status", str(path), "--anchor", str(anchor)).out.split())
+    assert "aaaaaaaaaaaa forfeited 5 0 0" in text
+
+
+def test_budget_refusals_are_one_line(p2pfl: P2pfl, budget: tuple[Path, Path]) -> None:
+    path, anchor = budget
+    beside = path.with_name("anchor")
+    ended = p2pfl("privacy", "status", str(path), "--anchor", str(beside))
+    assert ended.code == 2
+    assert ended.err.startswith(f"p2pfl: {beside} lies beside the ledger, so a backup would take")
+    missing = path.with_name("none")
+    ended = p2pfl("privacy", "ledger", str(missing))
+    assert (ended.code, ended.err) == (
+        2,
+        f"p2pfl: cannot read {missing}: No such file or directory\n",
+    )
+    again = ("--anchor", str(anchor), "--dataset", "wards", "--epsilon", "4")
+    ended = p2pfl("privacy", "open", str(path), *again)
+    assert ended.code == 2
+    assert "is there already" in ended.err

@@ -1,0 +1,495 @@
+"""A dataset's ledger on disk, beside the data, and its anchor somewhere else.
+
+The ledger is a file of lines (see `records`), only ever appended to. A record counts once it is on
+the disk; only then may the byte leave that it speaks of. Whoever fails to write one stops: `spend`
+raises, and no vector leaves.
+
+**The anchor** is a small file outside what is backed up with the data. It says how long the ledger
+was and what its last digest was. A ledger that is behind its anchor was restored from a backup: it
+is refused until somebody forfeits, which counts every charter in full, those that only the anchor
+remembers too. Without an anchor the whole budget is forfeited. If both are restored together, or
+run twice from a copy, this file cannot tell.
+
+| fault | outcome |
+|---|---|
+| the disk is full, or flushing fails | that call raises, and all later ones until it is reopened |
+| power fails in the middle of a line | the line was never told to be there: it is cut off |
+| power fails between ledger and anchor | the ledger is ahead: no harm; the anchor follows |
+| a line is changed, left out or put in | refused, naming the line |
+| an older ledger is restored | refused, until it is forfeited |
+| another ledger under the same anchor | refused |
+| the anchor is missing | refused, until it is forfeited |
+| the anchor lies beside the ledger | refused: a backup would take both |
+| two processes at once | one waits for the other; each sees what the other wrote |
+"""
+
+import fcntl
+import os
+import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from p2pfl.privacy.accounting import account
+from p2pfl.privacy.budget.book import Book, BudgetRefused, Standing, State
+from p2pfl.privacy.budget.records import (
+    NAME_CHARACTERS_MAX,
+    START,
+    Closed,
+    DamagedLedger,
+    Forfeited,
+    Opened,
+    Presumed,
+    Record,
+    Reserved,
+    Returned,
+    Spent,
+    encode,
+    read_line,
+)
+from p2pfl.privacy.errors import PrivacyError
+from p2pfl.privacy.releases import Releases
+from p2pfl.privacy.renyi import best_order
+from p2pfl.store.files import PRIVATE, create_file, replace_file
+
+LEDGER_BYTES_MAX = 256 * 1024 * 1024  # A million spends: more than any budget has.
+ANCHOR_BYTES_MAX = 1024
+ID_BYTES = 16
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+
+class RestoredLedger(PrivacyError):
+    """A ledger is not where its anchor says: restored, replaced, or without an anchor."""
+
+
+class Anchor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is kept outside the backup.
+
+    Attributes:
+        ledger: the ledger's own number.
+        length: how many records it had.
+        head: digest of the last of them.
+        in_full: divergence of all charters ever joined, each counted in full.
+    """
+
+    ledger: str
+    length: int
+    head: str
+    in_full: float
+
+
+@dataclass
+class _Read:
+    """What a file holds: whole lines, and how many bytes they take."""
+
+    book: Book
+    records: list[Record]
+    digests: list[bytes]
+    size: int
+
+
+class BudgetLedger:
+    """One dataset's ledger, open. Made by `create` or `open_ledger`.
+
+    Calls block for as long as the disk takes. Not for two threads at once; other processes may use
+    the same file.
+    """
+
+    def __init__(self, path: Path, anchor: Path, read: _Read) -> None:
+        self._path, self._anchor, self._read = path, anchor, read
+        self._is_broken = False
+
+    @property
+    def book(self) -> Book:
+        """What the records add up to; to read, not to change."""
+        return self._read.book
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """All records, in order."""
+        return tuple(self._read.records)
+
+    @property
+    def head(self) -> str:
+        """Digest of the last record, in hex."""
+        return self._read.digests[-1].hex()
+
+    def reserve(
+        self, charter: str, *, rate_units: int, noise: float, steps: int, rounds: int
+    ) -> Standing:
+        """Reserve all rounds of a charter that is to be joined; what is reserved stays as it is.
+
+        Args:
+            charter: its digest, 64 hexadecimal digits.
+            rate_units: p as a multiple of 2^-32.
+            noise: z that is counted on, at the floor.
+            steps: releases a round.
+            rounds: T, spares too.
+
+        Raises:
+            BudgetRefused: it does not fit; the message says what would.
+            PrivacyError: a figure is out of range, or the record cannot be written.
+        """
+        if not _DIGEST.fullmatch(charter):
+            raise PrivacyError("a charter is named by its digest, 64 hexadecimal digits")
+        with self._locked():
+            known = self.book.charters.get(charter)
+            if known is None:
+                cost = account(
+                    [Releases(rate_units, noise, rounds * steps)], self.book.opened.delta
+                )
+                self._append(
+                    self.book.reservation(
+                        charter,
+                        rate_units=rate_units,
+                        noise=noise,
+                        steps=steps,
+                        rounds=rounds,
+                        epsilon=cost.epsilon,
+                    )
+                )
+                return self.book.charters[charter]
+            same = known.reserved
+            if (same.rate_units, same.noise, same.steps, same.rounds) != (
+                *(rate_units, noise),
+                *(steps, rounds),
+            ):
+                raise BudgetRefused(
+                    f"charter {charter[:12]} was reserved with other figures; one of the two is not"
+                    " its plan"
+                )
+            return known
+
+    def spend(self, charter: str, *, epoch: int, round: int, session: int) -> None:
+        """Write that a vector is about to leave; its first byte may, once this has returned.
+
+        Raises:
+            BudgetRefused: there is no such reservation, it is over, all its rounds are spent, or
+                this session is.
+            PrivacyError: the record cannot be written: nothing may leave.
+        """
+        with self._locked():
+            self._append(Spent(charter, epoch, round, session))
+
+    def give_back(self, charter: str, *, epoch: int, round: int, session: int, proof: str) -> None:
+        """Write that a certificate names a sum's members, and we are not among them.
+
+        Args:
+            charter: its digest.
+            epoch: of the spend.
+            round: of the spend.
+            session: of the spend.
+            proof: digest of the certificate, which the caller has checked.
+
+        Raises:
+            BudgetRefused: that was not spent.
+            PrivacyError: the record cannot be written.
+        """
+        with self._locked():
+            self._append(Returned(charter, epoch, round, session, proof))
+
+    def presume(
+        self,
+        charter: str,
+        *,
+        epoch: int,
+        first: int,
+        last: int,
+        certified_without: Collection[int] = (),
+    ) -> None:
+        """Charge every round that may have been sent and forgotten, if there are any.
+
+        Args:
+            charter: its digest.
+            epoch: of the rounds.
+            first: the first after the last that the journal has.
+            last: the round that is entered now.
+            certified_without: rounds whose certified members we are not among.
+
+        Raises:
+            BudgetRefused: the charter has no reservation, or is over.
+            PrivacyError: the record cannot be written.
+        """
+        excused = sum(first <= number <= last for number in set(certified_without))
+        count = last - first + 1 - excused
+        if count > 0:
+            with self._locked():
+                self._append(Presumed(charter, epoch, first, last, count))
+
+    def close(self, charter: str, *, proof: str) -> None:
+        """Free what a charter has not spent.
+
+        Args:
+            charter: its digest.
+            proof: digest of the proof that its last entry is final, which the caller has checked.
+
+        Raises:
+            BudgetRefused: the charter has no reservation, or is forfeited.
+            PrivacyError: the record cannot be written.
+        """
+        with self._locked():
+            known = self.book.charters.get(charter)
+            if known is None or known.state is not State.CLOSED:
+                self._append(Closed(charter, proof))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the file, and know all that others have written to it."""
+        if self._is_broken:
+            raise PrivacyError(f"{self._path} could not be written before; open it again")
+        with _lock(self._path):
+            read = _read_file(self._path)
+            _require_not_restored(self._path, read, _read_anchor(self._anchor))
+            self._read = read
+            yield
+
+    def _append(self, record: Record) -> None:
+        """Check a record, write it, flush it, move the anchor."""
+        line, digest = encode(record, self._read.digests[-1])
+        if self._read.size + len(line) > LEDGER_BYTES_MAX:
+            raise PrivacyError(f"{self._path} is full: it has {LEDGER_BYTES_MAX} bytes")
+        self.book.take(record)
+        self._is_broken = True  # Until all is on the disk.
+        try:
+            _write_at(self._path, self._read.size, line)
+            self._read.records.append(record)
+            self._read.digests.append(digest)
+            self._read.size += len(line)
+            _write_anchor(self._anchor, self._read)
+        except OSError as error:
+            raise PrivacyError(
+                f"cannot write {error.filename or self._path}: {error.strerror}; nothing leaves"
+                " before it can be"
+            ) from error
+        self._is_broken = False
+
+
+def create(
+    path: Path, anchor: Path, *, dataset: str, epsilon: float, delta: float, entropy: bytes
+) -> BudgetLedger:
+    """Make a ledger and its anchor.
+
+    Args:
+        path: of the ledger, beside the data.
+        anchor: of the anchor, where no backup of the data goes.
+        dataset: what it is of, for people.
+        epsilon: what the owner allows over all charters.
+        delta: of epsilon.
+        entropy: 16 bytes, the ledger's own number.
+
+    Raises:
+        PrivacyError: one of the two is there already, they lie in one folder, or cannot be made;
+            the name or the budget is out of range.
+    """
+    _require_apart(path, anchor)
+    if not 0 < len(dataset) <= NAME_CHARACTERS_MAX or not dataset.isprintable():
+        raise PrivacyError(f"a data set's name has 1 to {NAME_CHARACTERS_MAX} printable characters")
+    if len(entropy) != ID_BYTES:
+        raise PrivacyError(f"a ledger's number has {ID_BYTES} bytes, not {len(entropy)}")
+    if not (0 < epsilon < float("inf") and 0 < delta < 1):
+        raise PrivacyError(
+            f"a budget has a positive epsilon and a delta below 1, not {epsilon:g}, {delta:g}"
+        )
+    opened = Opened(entropy.hex(), dataset, epsilon, delta, best_order(epsilon, delta))
+    line, digest = encode(opened, START)
+    read = _Read(Book(opened), [opened], [digest], len(line))
+    try:
+        if anchor.exists():
+            raise PrivacyError(f"{anchor} is there already, of another ledger; name another place")
+        create_file(path, line)
+        _write_anchor(anchor, read)
+    except OSError as error:
+        raise PrivacyError(f"cannot make {error.filename or path}: {error.strerror}") from error
+    return BudgetLedger(path, anchor, read)
+
+
+def open_ledger(path: Path, anchor: Path) -> BudgetLedger:
+    """Open a ledger.
+
+    Raises:
+        DamagedLedger: it is not as it was written.
+        RestoredLedger: it is behind its anchor, or has none.
+        PrivacyError: it cannot be read.
+    """
+    _require_apart(path, anchor)
+    with _lock(path):
+        read = _read_file(path)
+        _require_not_restored(path, read, _read_anchor(anchor))
+    return BudgetLedger(path, anchor, read)
+
+
+def read_records(path: Path) -> BudgetLedger:
+    """Read a ledger to look at it: its chain is checked, its anchor is not.
+
+    Raises:
+        DamagedLedger: it is not as it was written.
+        PrivacyError: it cannot be read.
+    """
+    return BudgetLedger(path, path, _read_file(path))
+
+
+def forfeit(path: Path, anchor: Path) -> BudgetLedger:
+    """Count every charter in full, and go on from the ledger that is here.
+
+    Raises:
+        DamagedLedger: the ledger is not as it was written.
+        PrivacyError: it cannot be read or written, or the anchor is that of another ledger.
+    """
+    _require_apart(path, anchor)
+    with _lock(path):
+        read = _read_file(path)
+        known = _read_anchor(anchor)
+        book = read.book
+        if known is None:
+            lost = max(book.budget, book.charged_in_full)
+        elif known.ledger != book.opened.ledger:
+            raise PrivacyError(f"{anchor} is the anchor of another ledger; name this one's")
+        else:
+            lost = max(known.in_full, book.charged_in_full)
+        line, digest = encode(Forfeited(lost), read.digests[-1])
+        book.take(Forfeited(lost))
+        try:
+            _write_at(path, read.size, line)
+            read.records.append(Forfeited(lost))
+            read.digests.append(digest)
+            read.size += len(line)
+            _write_anchor(anchor, read)
+        except OSError as error:
+            raise PrivacyError(
+                f"cannot write {error.filename or path}: {error.strerror}"
+            ) from error
+    return BudgetLedger(path, anchor, read)
+
+
+def _require_apart(path: Path, anchor: Path) -> None:
+    if anchor.resolve().is_relative_to(path.resolve().parent):
+        raise PrivacyError(
+            f"{anchor} lies beside the ledger, so a backup would take both; name a place that is"
+            " not backed up with the data"
+        )
+
+
+def _require_not_restored(path: Path, read: _Read, anchor: Anchor | None) -> None:
+    remedy = "; p2pfl privacy forfeit counts every charter in full and goes on"
+    if anchor is None:
+        raise RestoredLedger(f"the anchor of {path} is missing{remedy}")
+    if anchor.ledger != read.book.opened.ledger:
+        raise RestoredLedger(f"the anchor of {path} is that of another ledger: one was replaced")
+    if anchor.length > len(read.digests):
+        raise RestoredLedger(
+            f"{path} has {len(read.digests)} records and had {anchor.length}: it was restored from"
+            f" a backup{remedy}"
+        )
+    if read.digests[anchor.length - 1].hex() != anchor.head:
+        raise RestoredLedger(
+            f"record {anchor.length} of {path} is not the one that was there: it was restored from"
+            f" a backup and then used{remedy}"
+        )
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Wait for other processes; the lock ends with this one in any way."""
+    try:
+        descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, PRIVATE)
+    except OSError as error:
+        raise PrivacyError(f"cannot lock {path}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _read_file(path: Path) -> _Read:
+    """Read all whole lines; the rest of one that was never finished does not count."""
+    try:
+        if path.stat().st_size > LEDGER_BYTES_MAX + ANCHOR_BYTES_MAX:
+            raise DamagedLedger(f"{path} is larger than any ledger")
+        content = path.read_bytes()
+    except OSError as error:
+        raise PrivacyError(f"cannot read {path}: {error.strerror}") from error
+    *lines, rest = content.split(b"\n")
+    records: list[Record] = []
+    digests: list[bytes] = []
+    book: Book | None = None
+    try:
+        for number, line in enumerate(lines, 1):
+            record, digest = read_line(line, digests[-1] if digests else START, number)
+            if book is None:
+                if not isinstance(record, Opened):
+                    raise DamagedLedger("the first record does not open it")
+                book = Book(record)
+            else:
+                book.take(record)
+            records.append(record)
+            digests.append(digest)
+    except DamagedLedger as error:
+        raise DamagedLedger(f"{path}: {error}") from error
+    except PrivacyError as error:
+        raise DamagedLedger(f"{path}: line {len(digests) + 1} cannot follow: {error}") from error
+    if book is None:
+        raise DamagedLedger(f"{path}: there is no whole record")
+    return _Read(book, records, digests, len(content) - len(rest))
+
+
+def _write_at(path: Path, size: int, line: bytes) -> None:
+    """Cut off what was never finished, append, flush."""
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.ftruncate(descriptor, size)
+        os.lseek(descriptor, size, os.SEEK_SET)
+        left = memoryview(line)
+        while left:
+            left = left[os.write(descriptor, left) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_anchor(path: Path, read: _Read) -> None:
+    opened = read.book.opened
+    anchor = Anchor(
+        opened.ledger, len(read.digests), read.digests[-1].hex(), read.book.charged_in_full
+    )
+    replace_file(path, msgspec.json.encode(anchor) + b"\n", mode=PRIVATE)
+
+
+def _read_anchor(path: Path) -> Anchor | None:
+    """Read an anchor; None if there is none.
+
+    Raises:
+        PrivacyError: it is there, and no anchor.
+    """
+    with suppress(FileNotFoundError):
+        try:
+            with path.open("rb") as file:
+                content = file.read(ANCHOR_BYTES_MAX + 1)
+            anchor = msgspec.json.decode(content, type=Anchor)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise PrivacyError(f"cannot read {path}: {error.strerror}") from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise PrivacyError(f"{path} is no anchor of a ledger: {error}") from error
+        if len(content) > ANCHOR_BYTES_MAX or anchor.length < 1:
+            raise PrivacyError(f"{path} is no anchor of a ledger")
+        return anchor
+    return None
+
+
+__all__ = [
+    "Anchor",
+    "BudgetLedger",
+    "BudgetRefused",
+    "DamagedLedger",
+    "Reserved",
+    "RestoredLedger",
+    "create",
+    "forfeit",
+    "open_ledger",
+    "read_records",
+]
