@@ -103,6 +103,8 @@ class Draw:
         found["fault: loss"] += scenario.network.loss > 0
         found["fault: failed trainings"] += self.failing > 0
         found["fault: none"] += not self.is_faulty
+        for change in scenario.changes:
+            found[f"change: {change.kind}"] += 1
         for liars in faults.liars:
             lie = liars.arguments.get("lie") or liars.arguments.get("claims")
             found[f"liar: {liars.strategy}{f' ({lie})' if lie else ''}"] += 1

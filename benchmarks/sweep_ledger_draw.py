@@ -5,7 +5,7 @@ from typing import Any
 
 from sweep_draw import DISKS, LATENCIES, Draw, draw_faults
 
-from p2pfl_gossip.masked_sum.cohort import liars_max_of
+from p2pfl_gossip.masked_sum.cohort import liars_max_of, threshold_of
 from p2pfl_simulations.scenario import make_scenario
 
 STRATEGIES: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -94,7 +94,43 @@ def draw_group(seed: int) -> Draw:
         faults["backups"] = {"every_s": rng.uniform(0.2, 3), "probability": rng.uniform(0.1, 0.7)}
     if lies:
         faults["liars"] = _liars(rng, peers)
+    if rng.random() < 0.6:
+        document["changes"] = _changes(rng, peers, heal_s, faults.get("liars", []))
     return Draw(make_scenario(document), True, heal_s, failing)
+
+
+def _changes(
+    rng: Random, peers: int, heal_s: float, liars: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Draw what operators do: as many leave or sign late as the group bears beside its liars."""
+    lying = [peer for entry in liars for peer in entry["peers"]]
+    spare = peers - threshold_of(peers) - len(lying)
+    honest = [peer for peer in range(peers) if peer not in lying]
+    changes: list[dict[str, Any]] = []
+    for _ in range(rng.randint(1, 3)):
+        kind = rng.choice(["extend", "extend", "amend", "amend", "leave", "revoke", "lapse"])
+        change: dict[str, Any] = {"kind": kind, "at_s": rng.uniform(0, 1.2 * heal_s)}
+        if kind == "extend":
+            change["rounds"] = rng.randint(1, 2)
+        elif kind == "lapse":
+            # Over before the network heals: then models are to come within a few rounds.
+            change["at_s"] = rng.uniform(0, heal_s / 2)
+            change["duration_s"] = rng.uniform(0, heal_s / 2)
+            change["peers"] = rng.choice([[], rng.sample(honest, 2)])
+        elif kind == "amend":
+            change["duration_s"] = rng.uniform(0, heal_s)
+            change["peers"] = rng.sample(honest, min(spare, rng.randint(0, 2))) if spare else []
+            spare -= len(change["peers"])
+        else:
+            if spare < 1:
+                continue
+            change["peers"] = [rng.choice(honest)]
+            spare -= 1
+        changes.append(change)
+    if peers > 5 and not lying and spare and rng.random() < 0.3:
+        # One fewer, and as many as before may be away.
+        changes.append({"kind": "expel", "at_s": rng.uniform(0, heal_s), "peers": [peers - 1]})
+    return changes
 
 
 def _liars(rng: Random, peers: int) -> list[dict[str, Any]]:

@@ -67,9 +67,15 @@ class _End:
         self.stops = False
         self._all_finish = all_finish
         self.world: object
+        self.simulation: Simulation
 
     def on_report(self, now_s: float, host: SimulatedHost, event: Event) -> None:
-        self.world.is_over = self.stops and self._all_finish.is_met  # type: ignore[attr-defined]
+        self.look()
+
+    def look(self) -> None:
+        """End the world, if nothing more is to come."""
+        is_met = self._all_finish.is_met and self.simulation.operators.is_done
+        self.world.is_over = self.stops and is_met  # type: ignore[attr-defined]
 
     def on_incident(self, now_s: float, host: SimulatedHost | None, kind: str, detail: str) -> None:
         self.world.is_over = False  # type: ignore[attr-defined]
@@ -112,7 +118,9 @@ class Sweep:
             worker=unlucky if drawn.failing else None,
             checkers=(*all_checkers(), *certifies, self.all_finish),
             observers=(self.sessions, self.end),
+            settled=self.end.look,
         )
+        self.end.simulation = self.simulation
         self.world = self.end.world = self.simulation.world
 
     def run(self) -> None:
@@ -126,12 +134,14 @@ class Sweep:
         if self._is_group:
             self._certifies.begin()
         self.end.stops = True
-        world.is_over = self.all_finish.is_met
+        self.end.look()
         world.run(max(world.queue.now_s, drawn.heal_s) + self.time_to_finish_s())
         if not drawn.is_faulty and not self._is_group:  # A group's timers never end.
             self.end.stops = world.is_over = False  # What is on its way counts as well.
             world.run(math.inf)
         self.simulation.end_checks()
+        if not self.simulation.operators.is_done:
+            raise Violation("what the operators wanted has not come about")
         if not drawn.is_faulty and masking_of(drawn.scenario) == "none":
             formula = BytesAsFormula(drawn.scenario, lambda: world.bytes_sent)
             formula.start(self.all_finish.watched)
@@ -170,7 +180,10 @@ class Sweep:
         persisting_s = 0.0 if scenario.disk.kind == "none" else PERSISTS_A_ROUND * PERSIST_S_MAX
         waiting_s = averaging.patience_s + (SESSION_RELAYS + 10) * relay_s
         round_s = training_s + waiting_s + persisting_s + SLACK_S
-        return (scenario.rounds + 2) * certified_within(scenario.peers) * round_s
+        more = sum(change.rounds for change in scenario.changes)
+        tries = scenario.rounds + more + 2 + 3 * len(scenario.changes)
+        late_s = sum(change.at_s + change.duration_s for change in scenario.changes)
+        return late_s + tries * certified_within(scenario.peers) * round_s
 
 
 def certified_within(members: int) -> int:

@@ -21,7 +21,7 @@ from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Job, Vector
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.learning import Train
-from p2pfl_gossip.ledger.charter import CharterMember, Epoch, Governance, RefusedCharter
+from p2pfl_gossip.ledger.charter import Bounds, CharterMember, Epoch, Governance, RefusedCharter
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.roster import Roster
@@ -31,6 +31,9 @@ from p2pfl_simulations.masking import SeededEntropy, SimulatedCohorts, Simulated
 from p2pfl_simulations.modelled import ModelledCohorts, ModelledGroupSum
 from p2pfl_simulations.running_peer import RunningPeer
 from p2pfl_simulations.scenario import Scenario, ScenarioError, masking_of
+
+ROUNDS_MAX = 2**31
+"""Of a simulated group, by its peers' word: a plan may give it any number."""
 
 
 def make_identity(seed: int, index: int) -> Identity:
@@ -149,6 +152,7 @@ def founding_epoch(
             rounds=scenario.rounds,
             initial=initial,
             terms=hash_parts(b"p2pfl/sim-agreed", terms),
+            bounds=Bounds(rounds_max=ROUNDS_MAX),
         )
     except RefusedCharter as error:
         raise ScenarioError(f"averaging: {error}") from None

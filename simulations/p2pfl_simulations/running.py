@@ -42,6 +42,7 @@ from p2pfl_simulations.masking import MaskingWorker
 from p2pfl_simulations.modelled import perform_modelled
 from p2pfl_simulations.network import Network
 from p2pfl_simulations.once import Once
+from p2pfl_simulations.operators import Operators
 from p2pfl_simulations.results.losses import LossWatcher, in_order
 from p2pfl_simulations.results.participation import participation_rows
 from p2pfl_simulations.results.recorder import Recorder
@@ -199,11 +200,13 @@ class Simulation:
         checkers: watch what happens.
         observers: are told what happens, after the recorder and the faults.
         worker: does the learner's jobs in its place.
+        settled: is called once what operators planned has come about.
 
     Attributes:
         world: the world.
         recorder: keeps the tables.
         faults: what goes wrong.
+        operators: what members' operators do.
     """
 
     def __init__(
@@ -216,6 +219,7 @@ class Simulation:
         checkers: Sequence[Checker] = (),
         observers: Sequence[RunWatcher] = (),
         worker: Worker | None = None,
+        settled: Callable[[], None] = lambda: None,
     ) -> None:
         self._scenario, self._learner, self._tell = scenario, learner, tell
         self._checkers = tuple(checkers)
@@ -266,6 +270,10 @@ class Simulation:
             checker.start(watched)
         self.recorder.start(self.world)
         self.faults.start(self.world)
+        self._settled = settled
+        self.operators = Operators(scenario, liars.indices, self._on_settled)
+        self.world.is_awaited = lambda: not self.operators.is_done
+        self.operators.start(self.world)
 
     def run(self) -> bool:
         """Run to the end; return whether KeyboardInterrupt came first.
@@ -284,6 +292,11 @@ class Simulation:
             self._is_under_way = False
         self.end_checks()
         return False
+
+    def _on_settled(self) -> None:
+        """End the run, if the peers have finished and only operators had something to do."""
+        self.recorder.look()
+        self._settled()
 
     def end_checks(self) -> None:
         """Have checkers look at the whole run; raises `Violation`."""

@@ -255,6 +255,26 @@ class PlannedFault(SettingsTable):
         return self
 
 
+class PlannedChange(SettingsTable):
+    """What operators of a group's members do, at a time that is given.
+
+    `"extend"`: t peers give the group more rounds. `"amend"`: governance keys change the charter,
+    and some sign later. `"expel"`: the last peer goes on without. `"leave"`, `"revoke"`: peers go
+    by their own keys. `"lapse"`: peers' calendars say that the charter's time is over, for a while.
+    """
+
+    kind: Literal["extend", "amend", "expel", "leave", "revoke", "lapse"]
+    """Which of them."""
+    at_s: Seconds
+    """When, in virtual time."""
+    peers: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Who leaves, is expelled, or signs later; whose charter lapses: all, if none is named."""
+    duration_s: Seconds = 0.0
+    """How long a charter has lapsed, or until those that sign later do."""
+    rounds: Annotated[int, Field(ge=0)] = 0
+    """How many more."""
+
+
 class NetworkPartition(SettingsTable):
     """A time in which the network falls into parts that cannot reach each other, then heals."""
 
@@ -344,6 +364,8 @@ class Scenario(SettingsTable):
     compute: ComputeSettings = ComputeSettings()
     disk: DiskSettings = DiskSettings()
     faults: FaultSettings = FaultSettings()
+    changes: tuple[PlannedChange, ...] = ()
+    """What the operators of a group's members do."""
     evaluation: EvaluationSettings = EvaluationSettings()
 
     @model_validator(mode="before")
@@ -369,6 +391,13 @@ class Scenario(SettingsTable):
             for index in indices:
                 if index >= self.peers:
                     raise ValueError(f"faults.{where}: there is no peer {index} among {self.peers}")
+        for change in self.changes:
+            if not isinstance(self.averaging, GroupSettings):
+                raise ValueError("changes: only a group has a charter")
+            if any(index >= self.peers for index in change.peers):
+                raise ValueError(f"changes: there is no such peer among {self.peers}")
+            if change.kind == "expel" and change.peers != (self.peers - 1,):
+                raise ValueError("changes: the last peer is expelled, and no other")
         if len(set(named)) != len(named):
             raise ValueError("faults.liars: a peer lies by two strategies")
         return self

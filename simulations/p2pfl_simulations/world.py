@@ -97,6 +97,7 @@ class World:
         # Links broken by one of their ends, with the first call that was planned afterwards: what
         # was planned before it, to arrive over the link, is lost.
         self._broken: dict[tuple[int, int], int] = {}
+        self.is_awaited: Callable[[], bool] = lambda: False
 
     # --- running ----------------------------------------------------------------------------
 
@@ -107,7 +108,7 @@ class World:
 
     @is_over.setter
     def is_over(self, is_over: bool) -> None:
-        self.queue.is_stopped = is_over
+        self.queue.is_stopped = is_over and not self.is_awaited()
 
     @property
     def frames_sent(self) -> int:

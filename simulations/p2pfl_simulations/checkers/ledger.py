@@ -8,7 +8,7 @@ from typing import Any
 
 from p2pfl_gossip import wire
 from p2pfl_gossip.actions import Action, Persist, Report, Send, Vector
-from p2pfl_gossip.events import Finished, RoundEnded
+from p2pfl_gossip.events import EpochBegun, Finished, Left, RoundEnded
 from p2pfl_gossip.ledger.entries import Entry, EntryStep, Head
 from p2pfl_gossip.ledger.history import ENTRY_PREFIX
 from p2pfl_gossip.ledger.messages import EntryCertificate, EntrySignature, GroupAdvert, Rest
@@ -297,8 +297,11 @@ class Certifies(Checker):
                 head = read_standing(stored).head
                 if head is not None:
                     self._certified = max(self._certified, head.round)
-        elif isinstance(action, Report) and isinstance(action.event, Finished):
-            self._finished[host] = None
+        elif isinstance(action, Report):
+            if isinstance(action.event, Finished | Left):
+                self._finished[host] = None
+            elif isinstance(action.event, EpochBegun):
+                self._finished.pop(host, None)  # There may be more to do.
 
 
 def ledger_checkers() -> tuple[Checker, ...]:

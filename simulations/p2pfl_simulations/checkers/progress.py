@@ -6,7 +6,7 @@ import numpy as np
 
 from p2pfl_gossip.actions import Action, Persist, Report, SendBulk, Vector
 from p2pfl_gossip.catch_up import ModelHeader
-from p2pfl_gossip.events import CaughtUp, Finished, RoundEnded, RoundStarted
+from p2pfl_gossip.events import CaughtUp, Finished, Left, RoundEnded, RoundStarted
 from p2pfl_simulations.checkers.base import Checker, Violation, Watched, fingerprint
 
 
@@ -119,7 +119,7 @@ class AllFinish(Checker):
         """Note where each one is."""
         if host in self._under_way and isinstance(action, Report):
             event = action.event
-            if isinstance(event, Finished):
+            if isinstance(event, Finished | Left):  # A member that left, or was expelled.
                 del self._under_way[host]
             elif isinstance(event, RoundStarted | RoundEnded):
                 ended = "has ended" if isinstance(event, RoundEnded) else "is in"

@@ -136,13 +136,12 @@ class Recorder:
                 self._note(now_s, host, "training_failed", event.round, event.reason)
             case events.EvaluationFailed():
                 self._note(now_s, host, "evaluation_failed", event.round, event.reason)
-            case events.Finished():
-                self._note(now_s, host, "finished", event.round, "")
+            case events.Finished() | events.Left():
+                word = "finished" if isinstance(event, events.Finished) else "left"
+                self._note(now_s, host, word, event.round, "")
                 if host.index not in self._finished:
                     self._finished.add(host.index)
                     self._count_unfinished(-host.is_online)
-            case events.Left():
-                self._note(now_s, host, "left", event.round, "")
             case _:
                 self._note_masked_sum(now_s, host, event)
 
@@ -217,6 +216,10 @@ class Recorder:
             return
         state.row.consensus_distance = spread.consensus_distance()
         state.row.common_averaged = self._figure_of(state.row.round, spread.mean())
+
+    def look(self) -> None:
+        """End the run, if all have finished that are online."""
+        self._count_unfinished(0)
 
     def _count_unfinished(self, change: int) -> None:
         self._unfinished_online += change

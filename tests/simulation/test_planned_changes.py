@@ -1,0 +1,128 @@
+"""What operators do by plan in simulated groups: it comes about, and checkers find nothing."""
+
+from typing import Any
+
+import pytest
+
+from p2pfl.learner.learner import make_learner
+from p2pfl_gossip.events import EpochBegun, Left, MemberDeparted
+from p2pfl_gossip.ledger.member import GroupMember
+from p2pfl_gossip.ledger.record import read_record, write_record
+from p2pfl_simulations.checkers import all_checkers
+from p2pfl_simulations.checkers.progress import AllFinish
+from p2pfl_simulations.running import Simulation
+from p2pfl_simulations.scenario import ScenarioError, make_scenario
+
+
+class Reports:
+    """Keeps what peers report, by index; ends the world once `is_over` says so."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[int, Any]] = []
+
+    def on_report(self, now_s: float, host: Any, event: Any) -> None:
+        self.events.append((host.index, event))
+
+    def on_incident(self, now_s: float, host: Any, kind: str, detail: str) -> None:
+        """Nothing."""
+
+    def of(self, kind: type) -> list[int]:
+        return sorted({index for index, event in self.events if isinstance(event, kind)})
+
+
+def simulate(changes: list[dict[str, Any]], **more: Any) -> tuple[Simulation, Reports]:
+    scenario = make_scenario(
+        {
+            "seed": 5,
+            "peers": 7,
+            "rounds": 4,
+            "learning": {"task": "integers"},
+            "averaging": {"algorithm": "group", "clip": 65536.0, "masking": "modelled"},
+            "evaluation": {"baselines": []},
+            "changes": changes,
+            "time_limit_s": 400.0,
+        }
+        | more
+    )
+    learner = make_learner(scenario.learning, peer_count=7, seed=5, folder=None)
+    reports = Reports()
+    checkers = (*all_checkers(), AllFinish())
+    simulation = Simulation(
+        scenario, learner, lambda _: None, checkers=checkers, observers=(reports,)
+    )
+    simulation.run()
+    assert simulation.operators.is_done
+    return simulation, reports
+
+
+def member(simulation: Simulation, index: int = 0) -> GroupMember:
+    machine = simulation.world.hosts[index].machine
+    assert isinstance(machine, GroupMember)
+    return machine
+
+
+def test_operators_do_nothing_without_a_plan() -> None:
+    simulation, reports = simulate([])
+    assert reports.of(EpochBegun) == []
+    assert member(simulation).round == 4
+
+
+def test_peers_give_a_group_more_rounds_after_its_end() -> None:
+    simulation, reports = simulate([{"kind": "extend", "at_s": 200.0, "rounds": 3}])
+    assert reports.of(EpochBegun) == list(range(7))
+    assert member(simulation).round == 7
+
+
+def test_who_signs_later_takes_part_later() -> None:
+    changes = [{"kind": "amend", "at_s": 1.0, "peers": [5], "duration_s": 30.0}]
+    simulation, reports = simulate(changes, rounds=30)
+    assert reports.of(EpochBegun) == list(range(7))
+    assert member(simulation, 5).proposals.rest == 0
+
+
+def test_one_leaves_another_is_expelled_and_the_record_is_in_order() -> None:
+    changes = [
+        {"kind": "leave", "at_s": 1.0, "peers": [2]},
+        {"kind": "expel", "at_s": 6.0, "peers": [6]},
+    ]
+    simulation, reports = simulate(changes, rounds=12)
+    assert {2, 6} <= set(reports.of(Left))
+    assert 2 in reports.of(MemberDeparted)
+    history = member(simulation).history
+    assert [epoch.size for epoch in history.epochs] == [7, 6]
+    assert read_record(write_record(history)).head.head == history.head.head
+
+
+def test_a_group_rests_while_its_charter_has_lapsed() -> None:
+    lapse = [{"kind": "lapse", "at_s": 1.0, "duration_s": 60.0}]
+    simulation, _ = simulate(lapse, rounds=3)
+    assert member(simulation).round == 3
+
+
+def test_a_plan_is_the_same_each_time() -> None:
+    changes = [
+        {"kind": "extend", "at_s": 2.0, "rounds": 2},
+        {"kind": "amend", "at_s": 2.5},
+        {"kind": "revoke", "at_s": 4.0, "peers": [1]},
+    ]
+    digests = {simulate(changes)[0].world.trace.hexdigest() for _ in range(2)}
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "why"),
+    [
+        ({"kind": "leave", "at_s": 1.0, "peers": [7]}, {}, "no such peer"),
+        ({"kind": "expel", "at_s": 1.0, "peers": [3]}, {}, "the last peer is expelled"),
+        (
+            {"kind": "extend", "at_s": 1.0, "rounds": 1},
+            {"averaging": {"algorithm": "dsgd", "topology": {"kind": "ring"}}},
+            "only a group has a charter",
+        ),
+    ],
+)
+def test_plans_that_cannot_be_are_refused(
+    change: dict[str, Any], more: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(ScenarioError, match=why):
+        simulate([change], **more)
