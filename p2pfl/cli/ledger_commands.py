@@ -56,3 +56,47 @@ def verify(path: LedgerPath, json: JsonOption = False) -> None:
     from p2pfl.cli.ledgers import verify_ledger
 
     raise typer.Exit(verify_ledger(path, as_json=json))
+
+
+@app.command(epilog="Example:  [bold]p2pfl ledger export berlin > record.jsonl[/]")
+def export(path: LedgerPath) -> None:
+    """Print a record as JSON Lines: charters, entries, who took part. It is checked first."""
+    from p2pfl.cli.exporting import export_ledger
+
+    export_ledger(path)
+
+
+@app.command(
+    epilog="Examples:\n\n[bold]p2pfl ledger anchor berlin --service https://tsa.example[/]\n\n"
+    "[bold]p2pfl ledger anchor berlin[/], and with the answer: "
+    "[bold]p2pfl ledger anchor berlin --answer answer.tsr[/]"
+)
+def anchor(
+    peer: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a peer.")],
+    service: Annotated[
+        str | None,
+        typer.Option("--service", metavar="URL", help="A time-stamp service (RFC 3161)."),
+    ] = None,
+    answer: Annotated[
+        Path | None,
+        typer.Option("--answer", metavar="FILE", help="The answer of one, taken by hand."),
+    ] = None,
+) -> None:
+    """Have the newest entry and the operator's acts time-stamped; without options: a request."""
+    from p2pfl.cli.anchoring import anchor_ledger
+
+    anchor_ledger(peer, service=service, answer=answer)
+
+
+@app.command(epilog="Example:  [bold]p2pfl ledger anchors berlin --root tsa-root.pem[/]")
+def anchors(
+    peer: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a peer.")],
+    root: Annotated[
+        Path,
+        typer.Option("--root", metavar="FILE", help="The service's root certificates, PEM."),
+    ],
+) -> None:
+    """Check all time stamps of a record: when it was there at the latest (exit code 1 if not)."""
+    from p2pfl.cli.anchoring import show_anchors
+
+    raise typer.Exit(show_anchors(peer, root))

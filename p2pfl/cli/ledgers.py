@@ -40,7 +40,7 @@ NAMES_SHOWN_MAX = 4
 def show_ledger(path: Path, *, as_json: bool, last: int | None) -> None:
     """Show the record at a path."""
     try:
-        history = read_record(_read(path))
+        history = read_record(read_ledger(path))
     except DamagedRecord as error:
         raise BadInput(f"{path} is damaged: {error}") from None
     if as_json:
@@ -51,7 +51,7 @@ def show_ledger(path: Path, *, as_json: bool, last: int | None) -> None:
 
 def verify_ledger(path: Path, *, as_json: bool) -> int:
     """Check the record at a path, tell what was found, and return the exit code."""
-    data = _read(path)
+    data = read_ledger(path)
     try:
         history = read_record(data)
     except DamagedRecord as error:
@@ -100,7 +100,7 @@ def _count(number: int, one: str, many: str) -> str:
 # --- reading ------------------------------------------------------------------------------------
 
 
-def _read(path: Path) -> bytes:
+def read_ledger(path: Path) -> bytes:
     """Read the record of a run's folder, of a peer's folder or journal, or of a file."""
     try:
         if path.is_dir():

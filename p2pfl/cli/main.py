@@ -12,6 +12,7 @@ import typer
 from p2pfl.cli import (
     charter_commands,
     ledger_commands,
+    model_commands,
     peer_commands,
     privacy_commands,
     roster_commands,
@@ -36,6 +37,7 @@ app.add_typer(peer_commands.app, name="peer")
 app.add_typer(roster_commands.app, name="roster")
 app.add_typer(charter_commands.app, name="charter")
 app.add_typer(ledger_commands.app, name="ledger")
+app.add_typer(model_commands.app, name="model")
 app.add_typer(task_commands.app, name="task")
 app.add_typer(privacy_commands.app, name="privacy")
 

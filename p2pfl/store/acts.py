@@ -79,6 +79,19 @@ def read_acts(folder: Path) -> tuple[list[Act], str]:
         raise StoreError(f"cannot read {path}: {error.strerror}") from None
 
 
+def chain_digests(folder: Path) -> list[str]:
+    """Return the chain's digest before the first act, and after each.
+
+    Raises:
+        StoreError: as of `read_acts`.
+    """
+    acts, _ = read_acts(folder)
+    digests = [_START]
+    for act in acts:
+        digests.append(_digest(_line(act, digests[-1])))
+    return digests
+
+
 def _line(act: Act, before: str) -> bytes:
     document = {
         "act": act.name,
