@@ -5,7 +5,7 @@ from pathlib import Path
 
 from p2pfl.daemon.errors import ServiceError
 from p2pfl.group.roster_file import RosterFile, group_id
-from p2pfl.store.reading import read_kept, read_kept_vector
+from p2pfl.store.reading import READS_MAX, read_kept, read_kept_vector
 from p2pfl_gossip.actions import LocalProtocolError, Vector
 from p2pfl_gossip.ledger.charter import NONE
 from p2pfl_gossip.ledger.standing import MODEL_PREFIX, STANDING_RECORD, read_standing
@@ -30,17 +30,30 @@ class KeptModel:
 
 
 def kept_model(roster: RosterFile, journal: Path) -> KeptModel:
-    """Read the newest model that a peer's journal has.
+    """Read the newest model that a peer's journal has, with the own state that belongs to it.
+
+    A running peer writes both at once. So the own state is read before and after the model: if it
+    is another then, the model may be as well, and both are read again.
 
     Raises:
         ServiceError: it has none yet, or one that cannot be read.
         StoreError: there is no journal, or it is damaged.
     """
-    own = OwnState()
-    try:
-        own.restore(read_kept(journal, RECORD))
-    except LocalProtocolError as error:
-        raise ServiceError(f"the journal in {journal} cannot be read ({error})") from None
+    for _ in range(READS_MAX):
+        before = read_kept(journal, RECORD)
+        own = OwnState()
+        try:
+            own.restore(before)
+        except LocalProtocolError as error:
+            raise ServiceError(f"the journal in {journal} cannot be read ({error})") from None
+        model = _model_with(roster, journal, own)
+        if read_kept(journal, RECORD) == before:
+            return model
+    raise ServiceError(f"the journal in {journal} changes while it is read; ask again")
+
+
+def _model_with(roster: RosterFile, journal: Path, own: OwnState) -> KeptModel:
+    """Read the newest model, and put own state beside it."""
     whose = {"not_travelling": "the peer's own" if own.arrays else "of the start"}
     if not roster.keeps_ledger:
         kept = read_kept(journal, "round").get("round")

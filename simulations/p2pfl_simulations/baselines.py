@@ -29,7 +29,7 @@ def local_only(
         the model that counts of each peer, as `Kept` says.
     """
     order, primary = sorted(peers), learner.primary
-    kept = {peer: Kept(primary) for peer in order}
+    kept: dict[int, Kept[PeerModel]] = {peer: Kept(primary) for peer in order}
     for round_, models in _train_alone(scenario, learner, order, rows, "local only", tell):
         row = rows[round_]
         found = learner.evaluate([(peer, models[peer].evaluate(round_)) for peer in order])
@@ -61,7 +61,8 @@ def pooled(
     Returns:
         the model that counts.
     """
-    primary, kept, order = learner.primary, Kept(learner.primary), sorted(peers)
+    primary, order = learner.primary, sorted(peers)
+    kept: Kept[PeerModel] = Kept(primary)
     for round_, models in _train_alone(scenario, learner, [0], rows, "pooled", tell):
         row, model = rows[round_], models[0]
         jobs = [(peer, model.evaluate(round_)) for peer in order]

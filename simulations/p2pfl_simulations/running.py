@@ -127,7 +127,8 @@ def run(
         if not result.rounds:
             raise error
         result.failure = str(error)
-    complete_run(scenario, learner, result, simulation.recorder.models(), tell, interrupted)
+    joint = simulation.recorder.models()
+    complete_run(scenario, learner, result, joint, tell, interrupted)
     result.wall_s, result.cpu_s = stopwatch.wall_s(), stopwatch.cpu_s()
     if result.failure:
         raise EndedEarly(result)
@@ -306,18 +307,15 @@ class Simulation:
     def result(self) -> RunResult:
         """Gather the result of what has run; `failure` says what could not be measured in it."""
         world, scenario, learner = self.world, self._scenario, self._learner
-        machines = list(self._honest_machines())
-        peers = [running_peer(machine) for _, machine in machines]
-        own = self.recorder.own_states
-        model = mean_model([peer.vector for peer in peers], learner.initial_vector())
+        vectors = [running_peer(machine).vector for _, machine in self._honest_machines()]
+        model = mean_model(vectors) if self.recorder.has_model else None
         rows, named, peer_models = self.recorder.rows(), None, {}
         try:
-            named = learner.named(model)
-            if scenario.evaluation.keep_models:
-                peer_models = {
-                    index: learner.named(running_peer(it).vector, index, own.get(index, {}))
-                    for index, it in machines
-                }
+            named = None if model is None else learner.named(model)
+            peer_models = {
+                index: learner.named(it.vector, index, it.own)
+                for index, it in sorted(self.recorder.last_models.items())
+            }
         except LearningError as error:
             self._failure = self._failure or str(error)
         return RunResult(
@@ -491,11 +489,11 @@ def _teller(
     return tell_stage
 
 
-def mean_model(vectors: list[Vector], otherwise: Vector) -> Vector:
-    """Average models in float64, in order."""
+def mean_model(vectors: Sequence[Vector]) -> Vector | None:
+    """Average models in float64, in order; None of none."""
     if not vectors:
-        return otherwise
-    total = np.zeros(len(otherwise))
+        return None
+    total = np.zeros(len(vectors[0]))
     for vector in vectors:
         total += vector
     return (total / len(vectors)).astype(np.float32)

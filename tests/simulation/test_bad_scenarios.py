@@ -159,7 +159,7 @@ def test_a_loss_that_is_nan_names_its_peer_and_the_run_goes_on_without_its_updat
     ]
     assert all("loss became nan" in event.detail for event in failures)
     assert not result.interrupted
-    assert all(math.isfinite(value) for value in result.model.tolist())
+    assert all(math.isfinite(value) for value in result.require_model().tolist())
     assert len(result.peers) == 6 * rounds
 
 

@@ -63,7 +63,7 @@ def _tables(result: RunResult) -> Any:
         repr(result.rounds),
         repr(result.peers),
         repr(result.events),
-        result.model.tobytes(),
+        result.require_model().tobytes(),
         result.virtual_s,
         result.neighbours,
     )
@@ -86,7 +86,7 @@ def _simulate(
 def test_a_run_in_integers_has_the_same_digest_on_any_machine(case: dict[str, Any]) -> None:
     result = run(make_scenario(case["scenario"]))
     assert result.digest == case["digest"]
-    assert result.model[:4].tolist() == case["model_begins"]
+    assert result.require_model()[:4].tolist() == case["model_begins"]
     assert [row.ended for row in result.rounds] == case["ended"]
 
 
@@ -104,7 +104,7 @@ def test_another_process_with_another_hash_seed_gives_the_same_run() -> None:
         "import json, sys\n"
         "from p2pfl_simulations import make_scenario, run\n"
         "result = run(make_scenario(json.load(sys.stdin)))\n"
-        "print(result.digest, result.virtual_s, result.model.tobytes().hex())\n"
+        "print(result.digest, result.virtual_s, result.require_model().tobytes().hex())\n"
     )
     for hash_seed in ("0", "1", "4242"):
         done = subprocess.run(
@@ -117,7 +117,7 @@ def test_another_process_with_another_hash_seed_gives_the_same_run() -> None:
         )
         digest, virtual_s, model = done.stdout.split()
         assert (digest, float(virtual_s)) == (here.digest, here.virtual_s)
-        assert model == here.model.tobytes().hex()
+        assert model == here.require_model().tobytes().hex()
 
 
 def test_results_do_not_depend_on_threads_or_on_who_shares_a_batch(

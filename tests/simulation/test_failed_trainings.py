@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from p2pfl.group.settings import NoAveragingSettings
 from p2pfl_simulations import make_scenario, run
+from p2pfl_simulations.results.folder import read_run, write_run
 
 TASK = """
 import numpy as np
@@ -59,7 +61,39 @@ def test_a_failed_training_is_in_no_mean(
     # A group divides by the weight of all members that its ledger does not say are out, so that
     # nobody's influence grows when others stay away: there, no update is a step of nothing.
     expected = 5 / 3 if averaging["algorithm"] == "group" else 2.0
-    np.testing.assert_allclose(result.model, expected, atol=0.01)
+    np.testing.assert_allclose(result.require_model(), expected, atol=0.01)
     assert all(row.failed for row in result.rounds)  # A group may try a round again.
     (failed,) = [row for row in result.losses if row.kind == "training_failed"]
     assert (failed.peers, failed.times) == (1, sum(row.failed for row in result.rounds))
+
+
+@pytest.mark.parametrize("failing", [2, 3])
+def test_a_run_without_any_sum_has_no_common_model_and_says_so(
+    tmp_path: Path, failing: int
+) -> None:
+    """Five of six must stay for a sum. The mean of starts and of what some trained is no model."""
+    (tmp_path / "uncounted.py").write_text(TASK.replace("site == 3", f"site >= {6 - failing}"))
+    sys.modules.pop("uncounted", None)
+    scenario = make_scenario(
+        {
+            "peers": 6,
+            "rounds": 2,
+            "learning": {
+                "task": "uncounted:Count",
+                "partition": {"kind": "groups", "column": "site"},
+            },
+            "averaging": {"algorithm": "cohorts", "cohort_size": 6, "masking": "real"},
+        }
+    )
+    result = run(scenario, folder=tmp_path)
+    assert result.model is None
+    assert result.gains == []
+    html = result._repr_html_()
+    assert "No common model: in 2 rounds of 6 peers no two models were averaged." in html
+    assert f"Training gave no usable model {2 * failing} times" in html
+    folder = write_run(result, tmp_path / "run")
+    assert not (folder / "model.safetensors").exists()
+    assert read_run(folder).model is None
+    nobody = NoAveragingSettings(algorithm="none")
+    alone = run(scenario.model_copy(update={"averaging": nobody}), folder=tmp_path)
+    assert alone.model is not None  # Nobody wanted models to be averaged: their mean is asked for.

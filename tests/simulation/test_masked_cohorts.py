@@ -44,7 +44,7 @@ def test_masked_cohorts_end_with_the_means_of_plain_ones() -> None:
     # The mean's error of each round is at most 1.5 n C / sum(q_w), with q_w = Q = (2^31 - 1) / n
     # each; training in between may stretch what went before, here by less than 2 a round.
     bound = 1.5 * 6 * CLIP / (2**31 - 1)
-    assert np.abs(masked.model - plain.model).max() <= bound * (1 + 2 + 4)
+    assert np.abs(masked.require_model() - plain.require_model()).max() <= bound * (1 + 2 + 4)
 
 
 def test_weights_are_private_and_count() -> None:
@@ -54,8 +54,8 @@ def test_weights_are_private_and_count() -> None:
     masked = run(make_scenario({**scenario(masking="real", **weights), "learning": learning}))
     plain = run(make_scenario({**scenario(masking="none", **weights), "learning": learning}))
     alike = run(make_scenario({**scenario(masking="none"), "learning": learning}))
-    assert np.abs(masked.model - plain.model).max() < 1e-4
-    assert np.abs(masked.model - alike.model).max() > 1e-3
+    assert np.abs(masked.require_model() - plain.require_model()).max() < 1e-4
+    assert np.abs(masked.require_model() - alike.require_model()).max() > 1e-3
 
 
 def test_no_trained_model_travels_in_the_open(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,11 @@ class WithHeads(Opposed):
 
 @pytest.mark.parametrize(
     ("task", "local"),
-    [("WithHeads", {"kind": "plain"}), ("Opposed", {"kind": "ditto", "pull": 0.1})],
+    [
+        ("WithHeads", {"kind": "plain"}),
+        ("Opposed", {"kind": "ditto", "pull": 0.1}),
+        ("WithHeads", {"kind": "ditto", "pull": 0.1}),
+    ],
 )
 @pytest.mark.parametrize("averaging", ["cohorts", "group"])
 def test_gains_and_baselines_are_of_models_with_their_own_parts(

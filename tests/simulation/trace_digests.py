@@ -17,7 +17,7 @@ def main() -> None:
     for case in document["runs"]:
         result = run(make_scenario(case["scenario"]))
         case["digest"] = result.digest
-        case["model_begins"] = result.model[:4].tolist()
+        case["model_begins"] = result.require_model()[:4].tolist()
         case["ended"] = [row.ended for row in result.rounds]
     PATH.write_text(json.dumps(document, indent=2) + "\n")
 

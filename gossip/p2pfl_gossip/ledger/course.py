@@ -255,8 +255,7 @@ class Course:
         if made.is_zero:
             self._fail(head, "it changed nothing")
             return
-        self._own.take(self._left)
-        self._seat.keep(self._own.records())
+        self._own.take(self._left)  # It is kept with the next model: the two belong together.
         clip = self._seat.epoch.charter.clip
         if made.norm > clip:
             shrunk = events.UpdateShrunk(head.entry.height, made.norm, clip, made.update)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip.actions import Action, Vector
-from p2pfl_gossip.ledger.entries import EntryStep, Head
+from p2pfl_gossip.ledger.entries import EntryStep, Head, Kind
 from p2pfl_gossip.ledger.fetching import StateFetch
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.messages import (
@@ -23,6 +23,7 @@ from p2pfl_gossip.ledger.seat import Seat
 from p2pfl_gossip.ledger.shelf import Shelf
 from p2pfl_gossip.ledger.standing import Standing
 from p2pfl_gossip.ledger.states import StateItem
+from p2pfl_gossip.own_state import OwnState
 
 
 class Raised(Protocol):
@@ -41,6 +42,7 @@ class Heads:
         history: what we hold; its head is raised here.
         shelf: gives models to others.
         vector: float32[d], the head's model.
+        own: what we keep of our own; it is kept with each model that a sum gave.
         raised: is called with each higher head.
 
     Attributes:
@@ -54,11 +56,12 @@ class Heads:
         history: History,
         shelf: Shelf,
         vector: Vector,
+        own: OwnState,
         raised: Raised,
     ) -> None:
         self._seat, self._standing, self._history = seat, standing, history
         self._shelf, self._raised = shelf, raised
-        self.vector = vector
+        self.vector, self._own = vector, own
         self._fetch: tuple[EntryStep, EntryCertificate, StateFetch] | None = None
         self._later: tuple[EntryStep, EntryCertificate, PeerId | None] | None = None
         self._asked_s: dict[int, float] = {}
@@ -128,7 +131,9 @@ class Heads:
         history = self._history
         kept, height_before = history.add(step, certificate), history.head.entry.height
         history.head, self.vector = step, vector
-        self._seat.actions.append(self._standing.certify(step, vector, dict(kept)))
+        is_sum = step.entry.kind == Kind.SUM
+        kept_with_it = {**kept, **(self._own.records() if is_sum else {})}
+        self._seat.actions.append(self._standing.certify(step, vector, kept_with_it))
         signed = [signed.entry.state[0].digest for signed in self._standing.record.signed]
         self._shelf.keep_only([step.entry.state[0].digest, *signed])
         self._raised(step, vector, height_before)

@@ -99,7 +99,9 @@ class Life:
         closed: Callable[[], None],
     ) -> None:
         adverts, patience, shelf = Adverts(seat), MemberPatience(seat), Shelf(seat.desk.sub())
-        heads = Heads(seat, standing, history, shelf, vector, self._on_raised)
+        own = OwnState()
+        own.restore(records)
+        heads = Heads(seat, standing, history, shelf, vector, own, self._on_raised)
         signing = Signing(
             seat,
             standing,
@@ -120,8 +122,6 @@ class Life:
         evidence.restore(records)
         self.succession = Succession(seat, history)
         self.succession.proposals.restore(records)
-        own = OwnState()
-        own.restore(records)
         course = Course(
             seat,
             standing,

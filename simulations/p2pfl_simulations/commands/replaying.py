@@ -13,32 +13,7 @@ from p2pfl_simulations.commands.interrupts import Interrupts
 from p2pfl_simulations.commands.simulating import run_scenario
 from p2pfl_simulations.results.folder import SCENARIO, read_run, read_task_folder
 from p2pfl_simulations.results.run import SIMULATED, RunResult
-from p2pfl_simulations.results.summary import summarise
-
-BASELINES = (
-    "unfinished",
-    "gained",
-    "lost_by_joining",
-    "even",
-    "unknown",
-    "mean_gain",
-    "pooled_gain",
-    "worst",
-    # With the gains each peer's last model is measured; without them, those of the last round.
-    "test_rows",
-    "own_mean",
-    "own_worst",
-    "own_figures",
-    "own_undefined",
-    "confusion",
-    "own_local_mean",
-    "own_local_worst",
-    "own_pooled_mean",
-    "common_local_mean",
-    "common_local_worst",
-    "common_pooled",
-)
-"""Figures of a summary that rest on what the run is held against."""
+from p2pfl_simulations.results.summary import Summary, summarise, without_baselines
 
 MEASURED = ("wall_s", "cpu_s")  # Of the machine, not of the result.
 
@@ -97,10 +72,13 @@ def different_figures(before: RunResult, after: RunResult) -> dict[str, tuple[An
 
     Baselines that were cut off are not compared.
     """
-    left_out = {*MEASURED, "digest", *(BASELINES if before.unfinished else ())}
-    names = [name for name in summarise(before).__slots__ if name not in left_out]
-    figures = ({name: getattr(summarise(run), name) for name in names} for run in (before, after))
-    return different_entries(*figures)
+    runs = (before, after)
+    if before.unfinished:
+        runs = (without_baselines(before), without_baselines(after))
+    left_out = {*MEASURED, "digest"}
+    summaries = [summarise(run) for run in runs]
+    names = [name for name in Summary.__slots__ if name not in left_out]
+    return different_entries(*({name: getattr(it, name) for name in names} for it in summaries))
 
 
 def different_entries(

@@ -181,16 +181,14 @@ class _Launch:
         if scenario.averaging.algorithm == "group":
             histories = read_ledgers(host.folder for host in testbed.hosts)
         history = furthest(histories)
-        model = mean_model(self._models.latest, learner.initial_vector())
+        model = mean_model(self._models.latest) if self._recorder.has_model else None
         rows, named, peer_models = self._recorder.rows(), None, {}
-        own = self._recorder.own_states
         try:
-            named = learner.named(model)
-            if scenario.evaluation.keep_models:
-                peer_models = {
-                    index: learner.named(it, index, own.get(index, {}))
-                    for index, it in enumerate(self._models.latest)
-                }
+            named = None if model is None else learner.named(model)
+            peer_models = {
+                index: learner.named(it.vector, index, it.own)
+                for index, it in sorted(self._recorder.last_models.items())
+            }
         except LearningError as error:
             self._failure = self._failure or str(error)
         return RunResult(

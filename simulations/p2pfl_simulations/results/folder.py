@@ -114,9 +114,10 @@ def write_run(
         for name in TABLES:
             parquet.write_table(table_of(run, name), folder / f"{name}.parquet")
         told = {"task": run.scenario.learning.task, "run": run.digest}
-        (run.named or NamedModel.of_vector(run.model)).write(
-            folder / MODEL, {**told, "not_travelling": "of the start"}
-        )
+        if run.model is not None:
+            (run.named or NamedModel.of_vector(run.model)).write(
+                folder / MODEL, {**told, "not_travelling": "of the start"}
+            )
         _write_peer_models(run, folder / MODELS, told)
         if run.ledger is not None:
             (folder / LEDGER).write_bytes(run.ledger)
@@ -151,7 +152,7 @@ def read_run(folder: str | Path) -> RunResult:
     try:
         population = _read_table(folder, "population").to_pydict()
         labels = population["label_counts"]
-        named, _ = read_model(folder / MODEL)
+        named = read_model(folder / MODEL)[0] if summary.get("has_model", True) else None
         return RunResult(
             scenario=read_scenario(folder),
             primary=PrimaryMetric(**summary["primary"]),
@@ -167,7 +168,7 @@ def read_run(folder: str | Path) -> RunResult:
             label_counts=None if all(row is None for row in labels) else labels,
             neighbours=[tuple(row) for row in population["neighbours"] if row is not None],
             digest=str(summary["digest"]),
-            model=named.vector(),
+            model=None if named is None else named.vector(),
             named=named,
             interrupted=bool(summary["interrupted"]),
             unfinished=tuple(summary.get("unfinished", ())),

@@ -1,23 +1,26 @@
 """Which of a peer's models counts, and means of figures of which some are not known."""
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from p2pfl.learner.metrics import PrimaryMetric
-from p2pfl.learner.peer_models import PeerModel
+
+ModelT = TypeVar("ModelT")
+"""A model, or what is known of one."""
 
 
 @dataclass(slots=True)
-class Kept:
+class Kept(Generic[ModelT]):
     """The model that counts, of those that came: the best on validation rows, else the last."""
 
     primary: PrimaryMetric
-    model: PeerModel | None = None
+    model: ModelT | None = None
     best: float | None = None
 
-    def offer(self, model: PeerModel, validation: float | None) -> None:
+    def offer(self, model: ModelT, validation: float | None) -> None:
         """Take a model if it is the one that counts from now on."""
         if validation is None or np.isnan(validation):
             if self.best is None:

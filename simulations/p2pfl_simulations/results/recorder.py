@@ -10,7 +10,6 @@ from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl.learner.peer_models import PeerModel
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event, Vector
-from p2pfl_gossip.own_state import Arrays
 from p2pfl_simulations.results.kept import Kept, mean_of
 from p2pfl_simulations.results.masked_sums import MaskedSums, MaskedSumTally
 from p2pfl_simulations.results.run import EventRow, PeerRow, RoundRow
@@ -87,7 +86,8 @@ class Recorder:
         liars: Mapping[int, str] | None = None,
     ) -> None:
         self.peers: list[PeerRow] = []
-        self.own_states: dict[int, Arrays] = {}  # Of each peer's last round.
+        self.last_models: dict[int, PeerModel] = {}  # Where the scenario keeps them.
+        self._had_partners = self._was_averaged = False
         self._liars = dict(liars or {})
         self._count = scenario.peers - len(self._liars)
         self.events: list[EventRow] = [
@@ -103,7 +103,7 @@ class Recorder:
         self._rounds: dict[int, _Round] = {}
         self._host_round = [0] * scenario.peers
         self._ended: dict[tuple[int, int], tuple[float, int, int, int, PeerModel]] = {}
-        self._kept: dict[int, Kept] = {}
+        self._kept: dict[int, Kept[PeerModel]] = {}
         self._world: Testbed
 
     def start(self, world: Testbed) -> None:
@@ -194,8 +194,18 @@ class Recorder:
             self._take_figures(state)
         return [self._rounds[round_].row for round_ in sorted(self._rounds)]
 
+    @property
+    def has_model(self) -> bool:
+        """Whether there is a common model: models were averaged, if only once, or none were to be.
+
+        Without, peers have what each trained by itself, and a mean of that is nobody's model.
+        """
+        return self._was_averaged or not self._had_partners
+
     def models(self) -> dict[int, PeerModel]:
         """Return the model that counts of each peer that was evaluated, as `Kept` says."""
+        if not self.has_model:
+            return {}
         found = {peer: kept.model for peer, kept in sorted(self._kept.items())}
         return {peer: model for peer, model in found.items() if model is not None}
 
@@ -227,7 +237,10 @@ class Recorder:
         self._world.is_over = bool(self._finished) and self._unfinished_online == 0
 
     def _round_ended(self, now_s: float, host: PeerHandle, event: events.RoundEnded) -> None:
-        self.own_states[host.index] = event.own_state
+        self._had_partners = self._had_partners or event.expected > 1
+        self._was_averaged = self._was_averaged or event.contributors > 1
+        if self._scenario.evaluation.keep_models:
+            self.last_models[host.index] = PeerModel(event.vector, event.own_state)
         state = self._of(event.round)
         if state.ended_by[host.index]:
             return  # A peer that restarts from an older checkpoint ends its rounds again.

@@ -231,7 +231,8 @@ class RunResult:
         scenario: as resolved.
         primary: the metric by which models are compared, and its direction.
         rounds, peers, events: the tables.
-        gains: what each evaluated peer gains by joining; empty where nothing was measured.
+        gains: what each evaluated peer gains by joining; empty where that was not measured, or
+            there is no common model.
         mean_gain: of joint over local, over peers; None where it is not known.
         pooled_gain: of pooled over joint, over peers; None where it is not known.
         confusion: of the joint models on all peers' own test rows, int[class][guess]; None where
@@ -240,7 +241,8 @@ class RunResult:
         label_counts: int[peers][classes], or None where the task has no labels.
         neighbours: for the last round, each peer's exchange partners, for the picture.
         digest: hexadecimal digest of the trace: event order and every byte that travelled.
-        model: float32[d], the average of the last models of all peers.
+        model: float32[d], the average of the last models of all peers; None where models were to be
+            averaged and never were, since then there is no common model.
         interrupted: whether Ctrl-C, the time limit or an error ended the run early.
         unfinished: baselines that Ctrl-C or an error cut off: their figures are of a part of the
             rounds.
@@ -269,7 +271,7 @@ class RunResult:
     label_counts: list[list[int]] | None
     neighbours: list[tuple[int, ...]]
     digest: str
-    model: Vector
+    model: Vector | None
     interrupted: bool
     virtual_s: float
     wall_s: float
@@ -291,3 +293,13 @@ class RunResult:
     pooled_gain: MeanGain | None = None
     confusion: list[list[int]] | None = None
     inputs: Inputs | None = None
+
+    def require_model(self) -> Vector:
+        """Return the common model.
+
+        Raises:
+            ValueError: models were to be averaged, and never were: there is none.
+        """
+        if self.model is None:
+            raise ValueError("this run has no common model: in none of its rounds was one made")
+        return self.model

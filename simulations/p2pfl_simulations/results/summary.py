@@ -2,7 +2,9 @@
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from p2pfl.group.settings import CohortSettings, DsgdSettings, GroupSettings, Pu
 from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl_gossip.draw_risk import MALICIOUS, DrawRisk
 from p2pfl_simulations.results.claims import draw_of, seen
+from p2pfl_simulations.results.kept import Kept
 from p2pfl_simulations.results.masked_sums import MaskedSums
 from p2pfl_simulations.results.run import (
     EVEN,
@@ -21,6 +24,7 @@ from p2pfl_simulations.results.run import (
     LossRow,
     MeanGain,
     ParticipationRow,
+    PeerRow,
     RoundRow,
     RunResult,
 )
@@ -44,9 +48,13 @@ class Summary:
         pooled_gain: as `mean_gain`, of pooled over joint.
         worst: the peer whose gain is the least, by name; None where none is known.
         test_rows: of all peers, their own.
-        own_mean, own_worst, own_local_mean, own_local_worst, own_pooled_mean: the primary metric,
-            each peer on its own test rows.
-        own_figures: each of the task's figures, its mean over peers that can tell it.
+        has_model: whether there is a common model; without, no figure is one of joining.
+        own_mean, own_worst: the primary metric of the joint model, each peer on its own test rows:
+            of its model that counts, the last or the best on validation rows, over all peers that
+            were ever evaluated.
+        own_local_mean, own_local_worst, own_pooled_mean: the same of the baselines, where gains
+            were measured.
+        own_figures: each of the task's figures as `own_mean`, over peers that can tell it.
         own_undefined: of each figure, how many peers cannot tell it, where any cannot.
         confusion: of the joint models, on all peers' own test rows, [class][guess].
         common_mean, common_worst, common_averaged, common_local_mean, common_local_worst,
@@ -87,6 +95,7 @@ class Summary:
     pooled_gain: MeanGain | None
     worst: GainRow | None
     test_rows: int
+    has_model: bool
     own_mean: float | None
     own_worst: float | None
     own_local_mean: float | None
@@ -138,14 +147,14 @@ def summarise(run: RunResult) -> Summary:
     def figure(name: str) -> float | None:
         return _finite(getattr(last, name)) if last else None
 
-    own_figures, own_undefined = _own_figures(run)
-    own = {
-        "joint": (figure("own_mean"), figure("own_worst")),
-        "local": (figure("own_local_mean"), figure("own_local_worst")),
-        "pooled": (figure("own_pooled_mean"), None),
-    }
-    if run.gains:  # Of all peers, where a round is of those that ended it.
-        own = {name: _mean_and_worst(run, name) for name in own}
+    def joint(name: str) -> float | None:
+        return None if run.model is None else figure(name)
+
+    counted = _counted(run)
+    own_figures, own_undefined = _own_figures(counted)
+    own_mean, own_worst = _mean_and_worst(run, [it.get(run.primary.name) for it in counted])
+    local_mean, local_worst = _mean_and_worst(run, [row.local for row in run.gains])
+    pooled_mean, _ = _mean_and_worst(run, [row.pooled for row in run.gains])
 
     return Summary(
         name=run.scenario.name,
@@ -164,17 +173,18 @@ def summarise(run: RunResult) -> Summary:
         pooled_gain=run.pooled_gain,
         worst=min(known, key=lambda row: (row.gain or 0.0, row.peer), default=None),
         test_rows=sum(row.test_rows for row in run.gains),
-        own_mean=own["joint"][0],
-        own_worst=own["joint"][1],
-        own_local_mean=own["local"][0],
-        own_local_worst=own["local"][1],
-        own_pooled_mean=own["pooled"][0],
+        has_model=run.model is not None,
+        own_mean=own_mean,
+        own_worst=own_worst,
+        own_local_mean=local_mean,
+        own_local_worst=local_worst,
+        own_pooled_mean=pooled_mean,
         own_figures=own_figures,
         own_undefined=own_undefined,
         confusion=run.confusion,
-        common_mean=figure("common_mean"),
-        common_worst=figure("common_worst"),
-        common_averaged=figure("common_averaged"),
+        common_mean=joint("common_mean"),
+        common_worst=joint("common_worst"),
+        common_averaged=joint("common_averaged"),
         common_local_mean=figure("common_local_mean"),
         common_local_worst=figure("common_local_worst"),
         common_pooled=figure("common_pooled"),
@@ -235,22 +245,51 @@ def _finite(number: float | None) -> float | None:
     return number if number is not None and math.isfinite(number) else None
 
 
-def _mean_and_worst(run: RunResult, model: str) -> tuple[float | None, float | None]:
-    """Return mean and worst of a model's figures over the peers, each on its own test rows."""
-    found = np.array([value for row in run.gains if (value := getattr(row, model)) is not None])
+def without_baselines(run: RunResult) -> RunResult:
+    """Return a run without all that rests on what it is held against: the peers' own part."""
+    columns: dict[str, Any] = dict.fromkeys(
+        [it.name for it in fields(RoundRow) if "local" in it.name or "pooled" in it.name]
+    )
+    rows = [replace(row, **columns) for row in run.rounds]
+    return replace(
+        run,
+        rounds=rows,
+        unfinished=(),
+        gains=[],
+        mean_gain=None,
+        pooled_gain=None,
+        confusion=None,
+    )
+
+
+def _counted(run: RunResult) -> list[dict[str, float]]:
+    """Return each peer's own figures of its model that counts, as `Kept` says."""
+    if run.model is None:
+        return []
+    kept: dict[int, Kept[PeerRow]] = {}
+    for row in run.peers:
+        if row.own:
+            of_peer = kept.setdefault(row.peer, Kept(run.primary))
+            of_peer.offer(row, row.validation.get(run.primary.name))
+    return [it.model.own for _, it in sorted(kept.items()) if it.model is not None]
+
+
+def _mean_and_worst(
+    run: RunResult, figures: Sequence[float | None]
+) -> tuple[float | None, float | None]:
+    """Return mean and worst of the figures that are known."""
+    found = np.array([it for it in figures if _finite(it) is not None])
     return (float(found.mean()), run.primary.worst(found)) if len(found) else (None, None)
 
 
-def _own_figures(run: RunResult) -> tuple[dict[str, float], dict[str, int]]:
-    """Return the mean of each figure over the peers' last evaluations, and who cannot tell it."""
-    last = {row.peer: row.own for row in run.peers if row.own}
-    names = sorted({name for figures in last.values() for name in figures})
+def _own_figures(counted: Sequence[dict[str, float]]) -> tuple[dict[str, float], dict[str, int]]:
+    """Return the mean of each figure over the peers, and how many cannot tell it."""
+    names = sorted({name for figures in counted for name in figures})
     means, undefined = {}, {}
     for name in names:
-        found = [figures.get(name, math.nan) for _, figures in sorted(last.items())]
-        known = [figure for figure in found if math.isfinite(figure)]
+        known = [it for figures in counted if (it := _finite(figures.get(name))) is not None]
         if known:
             means[name] = sum(known) / len(known)
-        if len(known) < len(found):
-            undefined[name] = len(found) - len(known)
+        if len(known) < len(counted):
+            undefined[name] = len(counted) - len(known)
     return means, undefined

@@ -18,6 +18,9 @@ def mood_of(summary: Summary) -> str:
 def headline(summary: Summary) -> str:
     """Say in one sentence whom the run served, and what was reached."""
     peers, primary = plural(summary.peers, "peer"), summary.primary
+    if not summary.has_model:
+        rounds = plural(summary.rounds_ended, "round")
+        return f"No common model: in {rounds} of {peers} no two models were averaged."
     known = summary.gained + summary.lost_by_joining + summary.even
     if known:
         counts = (
@@ -42,6 +45,8 @@ def headline(summary: Summary) -> str:
 def verdict(summary: Summary) -> str:
     """Say whether it was worth it, to whom least, and what pooling would add."""
     primary, mean = summary.primary, summary.mean_gain
+    if not summary.has_model:
+        return "Each peer has what it trained by itself, so there is nothing to gain by joining."
     if summary.own_mean is None and summary.common_mean is None:
         return "Nothing can be said about the worth of this run."
     sentences = []

@@ -1,14 +1,21 @@
 """`p2pfl peer export`: from a journal to a file that torch loads."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from calling import P2pfl
 from safetensors.torch import load_file
 
+from p2pfl.daemon import kept
+from p2pfl.daemon.errors import ServiceError
+from p2pfl.group.roster_file import read_roster
 from p2pfl.learner.model_files import read_model
 from p2pfl.store.journal import Store
+from p2pfl.store.reading import read_kept_vector
+from p2pfl_gossip.own_state import OwnState
 
 
 def member(p2pfl: P2pfl) -> Path:
@@ -46,6 +53,37 @@ def test_the_newest_model_is_written_with_the_names_of_its_tensors(p2pfl: P2pfl)
     assert (again.code, again.err) == (
         2, "p2pfl: model.safetensors is there already; name a new file\n"
     )  # fmt: skip
+
+
+def test_a_model_is_never_read_with_the_own_state_of_another_round(
+    p2pfl: P2pfl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The peer ends a round while its journal is read: both are read again."""
+    folder = member(p2pfl)
+    roster = read_roster(folder / "roster.toml")
+
+    def records(round_: int) -> dict[str, Any]:
+        own = OwnState()
+        own.take({"personal": np.full(3, round_, np.float32)})
+        vector = np.full(235, round_, np.float32)
+        return {"round": round_.to_bytes(8, "little"), "model": vector, **own.records()}
+
+    with Store.open(folder / "journal") as store:
+        store.persist(records(1))
+        ended = iter((2, 3))
+
+        def read(journal: Path, key: str) -> Any:
+            if (round_ := next(ended, None)) is not None:
+                store.persist(records(round_))
+            return read_kept_vector(journal, key)
+
+        monkeypatch.setattr(kept, "read_kept_vector", read)
+        model = kept.kept_model(roster, folder / "journal")
+        assert model.metadata["round"] == "3"
+        assert model.vector[0] == model.own["personal"][0] == 3
+        ended = iter(range(4, 100))
+        with pytest.raises(ServiceError, match="changes while it is read; ask again"):
+            kept.kept_model(roster, folder / "journal")
 
 
 def test_what_cannot_be_exported_is_told_in_one_line(p2pfl: P2pfl) -> None:

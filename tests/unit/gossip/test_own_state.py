@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from one_member import OneMember
+from one_member import EMPTY, GROUP, OneMember
 from one_peer import OnePeer
 
 from p2pfl_gossip import own_state, wire
@@ -65,10 +65,15 @@ def test_a_restart_goes_on_with_what_was_kept_with_the_model() -> None:
     assert given(peer) == told(arrays(2.0))
 
 
-def test_a_member_of_a_ledger_keeps_it_and_goes_on_with_it() -> None:
+def test_a_member_of_a_ledger_keeps_it_with_the_model_that_it_belongs_to() -> None:
+    """In the journal lie the start and nothing, then the next model and what its training left."""
     member = OneMember().begun()
     assert given(member) == {}
     member.done(Train, trained(arrays(1.0), length=member.length))
+    assert own_state.RECORD not in member.records
+    member.message(1, GROUP.certificate(EMPTY.entry))  # It has the start's model.
+    assert own_state.RECORD not in member.records
+    member.message(1, GROUP.certificate(GROUP.sum_entry(EMPTY, 2, value=0.0)))
     restored = OwnState()
     restored.restore(member.records)
     assert told(dict(restored.arrays)) == told(arrays(1.0))

@@ -281,6 +281,31 @@ def test_a_personal_model_is_that_of_ditto(name: str, tmp_path: Path) -> None:
             at[peer], own[peer] = result.vector, result.own
 
 
+def test_a_personal_model_is_anchored_to_the_joint_one_with_the_peers_own_head(
+    tmp_path: Path,
+) -> None:
+    """Ditto where a head is personal: what it is pulled towards has the head trained beside it."""
+    learner = made(tmp_path, "PersonalHead", local={"kind": "ditto", "pull": 0.7})
+    plain = made(tmp_path, "PersonalHead")
+    vector: Any = learner.initial_vector()
+    own: Any = {}
+    joint: Any = {}
+    loop, start = Loop(learner, 0), full_start(tmp_path, "PersonalHead")
+    loop.put(start)
+    for round_ in range(3):
+        head = {name: start[name] for name in ("3.weight", "3.bias")}
+        if round_:
+            head = {n: learner.named(vector, 0, joint).tensors[n].astype(float) for n in head}
+        anchor = entries_of(learner, vector) | head
+        (result,) = trained(learner, [(0, Train(round_, vector, stream(0, round_), own))])
+        (without,) = trained(plain, [(0, Train(round_, vector, stream(0, round_), joint))])
+        loop.descend(f"{stream(0, round_)}/personal", 0.05, partial(_pull, anchor))
+        used = learner.named(result.vector, 0, result.own).tensors
+        assert close(loop.take(), {name: it.astype(float) for name, it in used.items()}, 5e-5)
+        assert np.abs(result.vector - without.vector).max() < 2e-6
+        vector, own, joint = result.vector, result.own, without.own
+
+
 # --- SCAFFOLD -----------------------------------------------------------------------------------
 
 

@@ -307,13 +307,14 @@ def test_many_columns_are_a_fair_sample() -> None:
 def test_comparisons_name_the_winner_or_a_tie(make_run: RunMaker) -> None:
     def ending(mean: float, **scenario: object) -> RunResult:
         run = make_run(rounds=2, **scenario)
-        run.rounds[-1].own_mean, run.gains = mean, []
+        for row in run.peers:
+            row.own = {"accuracy": mean}
         return run
 
     def unmeasured() -> RunResult:
         run = make_run(rounds=1)
         run.rounds[0].own_mean = run.rounds[0].common_mean = None
-        run.gains = []
+        run.peers, run.gains = [], []
         return run
 
     page = render_comparison({"small": ending(0.8), "large": ending(0.9, peers=20)})

@@ -25,6 +25,8 @@ def test_a_peer_that_gains_or_loses_takes_one_line(
 ) -> None:
     run = make_run(peers=6, rounds=1, cohort_size=2)
     run.primary = primary
+    for peer in run.peers:
+        peer.own = {primary.name: 0.9}
     figures = (0.9231, 0.1234, 1.0)
     run.gains = [
         GainRow(peer, f"peer-10{peer}", 1200, 1000, *figures, gain, gain - 0.1001, gain + 0.1001)

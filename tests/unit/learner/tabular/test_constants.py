@@ -107,7 +107,7 @@ def test_a_real_masked_sum_keeps_the_digits_that_constants_need() -> None:
     schema = read_schema(folder / "patients.toml")
     found, wanted = (
         make_schema(with_constants(schema, it.astype(np.float32)), source="s").columns
-        for it in (ended.model, exact)
+        for it in (ended.require_model(), exact)
     )
     for name in ("age", "creatinine"):
         ours: Any = found[name]

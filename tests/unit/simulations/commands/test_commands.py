@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from calling import P2pfl
+from example_runs import RunMaker
 
-from p2pfl_simulations.commands.replaying import BASELINES, MEASURED
+from p2pfl_simulations.commands.replaying import MEASURED, different_figures
 from p2pfl_simulations.results.folder import read_run
 from p2pfl_simulations.results.summary import Summary
 from p2pfl_simulations.scenario import load_scenario
@@ -262,8 +263,21 @@ def test_ctrl_c_keeps_and_reports_what_has_run(tmp_path: Path) -> None:
     assert "Ended early" in (tmp_path / "run" / "report.html").read_text()
 
 
-def test_what_a_replay_leaves_out_are_figures_of_a_summary() -> None:
-    assert {*BASELINES, *MEASURED} <= set(Summary.__slots__)
+def test_of_a_run_whose_baselines_were_cut_off_the_peers_own_part_is_compared(
+    make_run: RunMaker,
+) -> None:
+    assert {*MEASURED} <= set(Summary.__slots__)
+    before, after = make_run(), make_run()
+    assert different_figures(before, after) == {}
+    before.gains, before.mean_gain, before.pooled_gain = [], None, None
+    before.rounds[-1].common_pooled = None
+    assert {"mean_gain", "own_local_mean", "common_pooled"} <= different_figures(
+        before, after
+    ).keys()
+    before.unfinished = ("local", "pooled")
+    assert different_figures(before, after) == {}
+    after.peers[-1].own["accuracy"] += 0.1
+    assert {"own_mean", "own_figures"} <= different_figures(before, after).keys()
 
 
 def test_a_run_whose_baselines_were_cut_off_is_whole(p2pfl: P2pfl, tmp_path: Path) -> None:

@@ -37,8 +37,8 @@ def test_a_run_survives_the_round_trip(make_run: RunMaker, tmp_path: Path) -> No
     assert read.environment == run.environment
     assert (read.digest, read.interrupted, read.batching) == (run.digest, True, run.batching)
     assert (read.virtual_s, read.wall_s, read.cpu_s) == (run.virtual_s, run.wall_s, run.cpu_s)
-    np.testing.assert_array_equal(read.model, run.model)
-    assert read.model.dtype == np.float32
+    np.testing.assert_array_equal(read.require_model(), run.require_model())
+    assert read.require_model().dtype == np.float32
 
 
 def test_a_run_without_labels_rounds_or_faults(make_run: RunMaker, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_the_summary_is_strict_json_and_the_model_is_safetensors(
     assert summary["digest"] == run.digest
     assert summary["consensus_distance"] is None
     assert summary["counters"]["rate"] is None
-    assert load_file(folder / "model.safetensors")["model"].shape == run.model.shape
+    assert load_file(folder / "model.safetensors")["model"].shape == run.require_model().shape
 
 
 def test_models_have_the_names_of_their_tensors_and_peers_theirs_on_demand(
@@ -116,12 +116,12 @@ def test_models_have_the_names_of_their_tensors_and_peers_theirs_on_demand(
     written = load_file(folder / "model.safetensors")
     shapes = {"0.weight": (4, 64), "0.bias": (4,), "2.weight": (10, 4), "2.bias": (10,)}
     assert {name: it.shape for name, it in written.items()} == shapes
-    assert read_run(folder).model.tobytes() == result.model.tobytes()
+    assert read_run(folder).require_model().tobytes() == result.require_model().tobytes()
     models = [read_model(folder / "models" / f"peer-{it}.safetensors") for it in range(3)]
     assert [metadata["peer"] for _, metadata in models] == ["0", "1", "2"]
     assert {metadata["run"] for _, metadata in models} == {result.digest}
     mean = np.mean([model.vector() for model, _ in models], axis=0, dtype=np.float64)
-    assert np.allclose(mean, result.model, atol=1e-6)
+    assert np.allclose(mean, result.require_model(), atol=1e-6)
 
 
 def test_a_folder_that_holds_something_is_refused_and_left_alone(

@@ -7,23 +7,62 @@ from example_runs import RunMaker
 
 from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl_simulations.results.run import GainRow, MeanGain, RunResult
-from p2pfl_simulations.results.summary import summarise
+from p2pfl_simulations.results.summary import summarise, without_baselines
 from p2pfl_simulations.results.verdict import headline, mood_of, verdict
 
 
 def test_figures_are_of_the_last_evaluated_round(make_run: RunMaker) -> None:
     run = make_run(peers=16, rounds=5)
     run.rounds[4].own_mean = run.rounds[4].common_mean = None
-    run.rounds[4].own_local_mean = 0.99
-    run.gains = []
+    run.rounds[4].common_local_mean = 0.99
     summary = summarise(run)
     assert summary.evaluated_round == 4
-    assert summary.own_mean == run.rounds[3].own_mean
-    assert summary.own_local_mean == run.rounds[3].own_local_mean
+    assert summary.common_mean == run.rounds[3].common_mean
+    assert summary.common_local_mean == run.rounds[3].common_local_mean
     assert summary.bytes_per_peer == 5 * 20_000
     assert summary.online == run.rounds[4].online
     assert summary.lost == sum(row.lost for row in run.rounds)
     assert summary.peer_rounds == 5 * 16
+
+
+def test_own_figures_are_of_each_peers_model_that_counts_with_gains_or_without(
+    make_run: RunMaker,
+) -> None:
+    """The last one that was measured, be it of an earlier round; or the best on validation rows."""
+    run = make_run(peers=3, rounds=3, cohort_size=3)
+    figures = {0: (0.1, 0.2, 0.9), 1: (0.3, 0.8, 0.5), 2: (0.4, 0.7, None)}
+    run.peers = [row for row in run.peers if figures[row.peer][row.round] is not None]
+    for row in run.peers:
+        row.own = {"accuracy": figures[row.peer][row.round] or 0.0, "auroc": row.round / 4}
+    with_gains = summarise(run)
+    assert with_gains.own_mean == pytest.approx((0.9 + 0.5 + 0.7) / 3)
+    assert with_gains.own_worst == 0.5
+    assert with_gains.own_figures["auroc"] == pytest.approx((0.5 + 0.5 + 0.25) / 3)
+    assert with_gains.own_local_mean is not None
+    run.rounds[-1].own_mean = run.rounds[-1].own_local_mean = 0.123
+    bare = summarise(without_baselines(run))
+    assert (bare.own_mean, bare.own_worst) == (with_gains.own_mean, with_gains.own_worst)
+    assert bare.own_figures == with_gains.own_figures
+    assert bare.own_local_mean is None
+    assert run.rounds[-1].own_local_mean == 0.123
+    for row in run.peers:
+        row.validation = {"accuracy": 1 - row.own["accuracy"]}
+    assert summarise(run).own_mean == pytest.approx((0.1 + 0.3 + 0.4) / 3)
+
+
+def test_a_run_in_which_no_models_were_averaged_claims_nothing(make_run: RunMaker) -> None:
+    run = make_run(peers=6, cohort_size=6, rounds=2)
+    run.model, run.gains, run.mean_gain, run.pooled_gain = None, [], None, None
+    summary = summarise(run)
+    assert not summary.has_model
+    assert (summary.own_mean, summary.own_worst, summary.own_figures) == (None, None, {})
+    assert headline(summary) == (
+        "No common model: in 2 rounds of 6 peers no two models were averaged."
+    )
+    assert "nothing to gain by joining" in verdict(summary)
+    assert mood_of(summary) == ""
+    with pytest.raises(ValueError, match="has no common model"):
+        run.require_model()
 
 
 def outcome(run: RunResult, *intervals: tuple[float, float, float]) -> None:
@@ -107,10 +146,13 @@ def test_the_headline_counts_whom_the_run_served(make_run: RunMaker) -> None:
         " measured, each on test rows of its own."
     )
     run.gains, run.mean_gain = [], None
-    run.rounds[0].own_mean = 0.889
+    for row in run.peers:
+        row.own = {"accuracy": 0.889}
     assert headline(summarise(run)) == (
         "6 peers reach 88.9 % (accuracy), each on test rows of its own."
     )
+    for row in run.peers:
+        row.own = {}
     run.rounds[0].own_mean, run.rounds[0].common_mean = None, 0.75
     assert headline(summarise(run)) == ("6 peers reach 75.0 % (accuracy), on one common test set.")
     assert "No peer has test rows of its own (learning.held_out)" in verdict(summarise(run))
@@ -121,6 +163,8 @@ def test_the_headline_counts_whom_the_run_served(make_run: RunMaker) -> None:
 def test_figures_of_another_direction_are_told_in_their_unit(make_run: RunMaker) -> None:
     run = make_run(peers=3, cohort_size=3, rounds=1)
     run.primary = PrimaryMetric("rmse", larger_is_better=False)
+    for row in run.peers:
+        row.own = {"rmse": 0.6 + row.peer / 10}
     outcome(run, (12.3, 1.0, 20.0), (-4.5, -6.0, -3.0))
     run.mean_gain, run.pooled_gain = MeanGain(4.0, 1.0, 7.0), None
     summary = summarise(run)
