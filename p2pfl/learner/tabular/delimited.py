@@ -5,7 +5,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.tabular.headers import check_header, own_words
@@ -17,10 +17,14 @@ DELIMITERS = (",", ";", "\t", "|")
 HEADER_CHARACTERS_MAX = 16 * 1024 * 1024
 """Of a first line with its end; a longer one is no header."""
 
+ROW_CHARACTERS_MAX = 16 * 1024 * 1024
+"""Of a row with all lines that its quotes hold together: far more than a row of numbers has, and
+little enough to be read whole."""
+
 
 def delimited_columns(path: Path, *, delimiter: str | None, encoding: str) -> list[str]:
     """Return the names in a CSV file's first line; see `delimited_rows`."""
-    with _opened(path, (), delimiter, encoding) as reader:
+    with _opened(path, (), delimiter, encoding) as (reader, _):
         return _names(path, reader)
 
 
@@ -38,22 +42,51 @@ def delimited_rows(
     Raises:
         LearningError: it cannot be read; one line that names file, line and remedy.
     """
-    with _opened(path, columns, delimiter, encoding) as reader:
-        yield from _rows(path, columns, reader)
+    with _opened(path, columns, delimiter, encoding) as (reader, lines):
+        yield from _rows(path, columns, reader, lines)
+
+
+class _Lines:
+    """Lines of a file for a CSV reader, of bounded length, and so many for one row."""
+
+    def __init__(self, path: Path, file: TextIO) -> None:
+        self._path, self._file = path, file
+        self._number = self._row_characters = 0
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = self._file.readline(ROW_CHARACTERS_MAX + 1)
+        if not line:
+            raise StopIteration
+        self._number += 1
+        self._row_characters += len(line)
+        if self._row_characters > ROW_CHARACTERS_MAX:
+            raise LearningError(
+                f"{self._path}, line {self._number}: a row has more than {ROW_CHARACTERS_MAX:,}"
+                " characters; each row is to be a line of its own, and a quote is to be closed"
+            )
+        return line
+
+    def end_row(self) -> None:
+        """Begin to count anew, as a row is whole."""
+        self._row_characters = 0
 
 
 @contextmanager
 def _opened(
     path: Path, columns: Sequence[str], delimiter: str | None, encoding: str
-) -> Iterator["_csv.Reader"]:
+) -> Iterator[tuple["_csv.Reader", "_Lines"]]:
     encoding = _checked_encoding(path, encoding)
     try:
         header = _first_line(path, encoding)
         with path.open(encoding=encoding, newline="") as file:
             chosen = delimiter or _find_delimiter(path, columns, header)
-            reader = csv.reader(file, delimiter=chosen, strict=True)
+            lines = _Lines(path, file)
+            reader = csv.reader(lines, delimiter=chosen, strict=True)
             try:
-                yield reader
+                yield reader, lines
             except csv.Error as error:
                 raise LearningError(f"{path}, line {reader.line_num}: {error}") from None
     except OSError as error:
@@ -74,13 +107,15 @@ def _names(path: Path, reader: "_csv.Reader") -> list[str]:
 
 
 def _rows(
-    path: Path, columns: Sequence[str], reader: "_csv.Reader"
+    path: Path, columns: Sequence[str], reader: "_csv.Reader", lines: _Lines
 ) -> Iterator[tuple[int, Sequence[str]]]:
     names = _names(path, reader)
     places = check_header(path, columns, names)
     count = 0
     first = reader.line_num + 1
+    lines.end_row()
     for values in reader:
+        lines.end_row()
         number, first = first, reader.line_num + 1
         if not values:
             continue  # A blank line.

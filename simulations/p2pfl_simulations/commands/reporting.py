@@ -10,7 +10,7 @@ from rich.text import Text
 
 from p2pfl.cli.errors import BadInput
 from p2pfl_simulations.commands.errors import input_errors
-from p2pfl_simulations.commands.screens import show_comparison, show_result
+from p2pfl_simulations.commands.screens import show_comparison, show_repetitions, show_result
 from p2pfl_simulations.report import (
     Drawing,
     compared_rows,
@@ -80,6 +80,7 @@ def _compare(
     contest = Contest(groups, summaries, compared_rows(groups))
     console.print(Text(contest.headline, style="bold"))
     show_comparison(console, _with_methods(named), list(summaries.values()))
+    show_repetitions(console, groups, summaries)
     for warning in warnings:
         console.print(Padding(Text(warning, style="yellow"), (0, 0, 1, 2)))
     console.print(f"  comparison  [bold]{page}[/]", soft_wrap=True, highlight=False)

@@ -18,6 +18,7 @@ from p2pfl_simulations.results.cautions import cautions
 from p2pfl_simulations.results.claims import claim_sentence
 from p2pfl_simulations.results.masked_sums import MaskedSums
 from p2pfl_simulations.results.participation import overdue_sentence
+from p2pfl_simulations.results.repetitions import Interval, Repetitions, interval_of
 from p2pfl_simulations.results.run import GAINS, LOSES, GainRow, RunResult, time_name
 from p2pfl_simulations.results.summary import Summary, summarise
 from p2pfl_simulations.results.verdict import headline, verdict
@@ -55,10 +56,12 @@ def show_result(console: Console, run: RunResult, folder: Path) -> None:
     if summary.common_mean is not None:
         console.print(_common_figures(summary))
     if others := _others(summary):
-        console.print(Padding(others, (0, 0, 0, 2)))
+        console.print(_part(others))
     console.print(_costs(summary))
     _show_participation(console, run)
-    console.print(Padding(Text(claim_sentence(run.scenario), style="dim"), (0, 0, 1, 2)))
+    if claim := claim_sentence(run.scenario):
+        console.print(Padding(Text(claim, style="dim"), (1, 0, 0, 2)))
+    console.print()
     for name, value in (("training", run.batching), ("digest", summary.digest[:32])):
         if value:  # Processes have no digest.
             console.print(Text.assemble((f"  {name:<20}", "dim"), value))
@@ -81,10 +84,10 @@ def _show_participation(console: Console, run: RunResult) -> None:
     least_text = f"every member is in {percent(least)} of {count(rows[0].heights)} models or more"
     if not low:
         console.print(
-            Padding(Text.assemble(("took part         ", "dim"), least_text), (0, 0, 1, 2))
+            Padding(Text.assemble(("took part           ", "dim"), least_text), (0, 0, 0, 2))
         )
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    table = _table()
     for heading in ("took part", "models", "share", "last in", "why out, last"):
         table.add_column(heading, justify="left" if heading == "took part" else "right")
     for row in low[:ROWS_SHOWN]:
@@ -94,10 +97,10 @@ def _show_participation(console: Console, run: RunResult) -> None:
     others = len(rows) - min(len(low), ROWS_SHOWN)
     if others:
         table.add_row(Text(f"{count(others)} others", style="dim"), "", "", "", "")
-    console.print(Padding(table, (0, 0, 0, 2)))
+    console.print(_part(table))
     warning = overdue_sentence(rows)
     if warning:
-        console.print(Padding(Text(warning, style="yellow"), (0, 0, 1, 2)))
+        console.print(Padding(Text(warning, style="yellow"), (1, 0, 0, 2)))
 
 
 def _own_figures(summary: Summary) -> Padding:
@@ -114,7 +117,7 @@ def _own_figures(summary: Summary) -> Padding:
     for name, mean, worst, style in rows:
         shown = "" if worst is None else told_figure(primary, worst)
         table.add_row(name, told_figure(primary, mean), shown, style=style)
-    return Padding(table, (0, 0, 0, 2))
+    return _part(table)
 
 
 def _show_gains(console: Console, run: RunResult) -> None:
@@ -128,7 +131,7 @@ def _show_gains(console: Console, run: RunResult) -> None:
     most = order[max(LEAST_SHOWN, len(order) - MOST_SHOWN) :]
     unit = " in %" if primary.is_percentage else ""
     # Eight columns: two spaces between them, in place of three, leave room for names in 80.
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
+    table = _table(padding=(0, 1, 0, 0))
     table.add_column("peer", overflow="fold", min_width=8)
     for heading in ("trained", "tested", "together", "alone", "pooled", "gain", "95% interval"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -151,8 +154,8 @@ def _show_gains(console: Console, run: RunResult) -> None:
     for row in most:
         add(row)
     told = f"who gains, {primary.title}{unit}{_direction(primary)}; own rows trained and tested on"
-    console.print(Padding(Text(told, style="dim"), (0, 0, 0, 2)))
-    console.print(Padding(table, (0, 0, 0, 2)))
+    console.print(Padding(Text(told, style="dim"), (1, 0, 0, 2)))
+    console.print(_part(table))
 
 
 def _common_figures(summary: Summary) -> Padding:
@@ -171,7 +174,7 @@ def _common_figures(summary: Summary) -> Padding:
         if mean is not None:
             shown = "" if worst is None else told_figure(primary, worst)
             table.add_row(name, told_figure(primary, mean), shown)
-    return Padding(table, (0, 0, 0, 2))
+    return _part(table)
 
 
 def _others(summary: Summary) -> Table | None:
@@ -191,8 +194,19 @@ def _others(summary: Summary) -> Table | None:
     return table
 
 
-def _table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+def _table(padding: tuple[int, int, int, int] = (0, 2, 0, 1)) -> Table:
+    return Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        header_style="dim",
+        padding=padding,
+    )
+
+
+def _part(shown: Table) -> Padding:
+    """Set a part of the screen off by one blank line."""
+    return Padding(shown, (1, 0, 0, 3))
 
 
 def _direction(primary: PrimaryMetric) -> str:
@@ -215,7 +229,7 @@ def _costs(summary: Summary) -> Padding:
         rows.insert(1, ("masked sums", _masked_sums(summary.masked_sums)))
     for name, value in rows:
         grid.add_row(Text(f"{name:<17}", style="dim"), value)
-    return Padding(grid, (0, 0, 0, 2))
+    return Padding(grid, (1, 0, 0, 2))
 
 
 def _masked_sums(sums: MaskedSums) -> str:
@@ -254,6 +268,53 @@ def show_comparison(console: Console, names: Sequence[str], summaries: Sequence[
     for name, summary in zip(names, summaries, strict=True):
         table.add_row(name, *(cell(summary) for _, cell, _ in shown))
     console.print(table)
+
+
+def show_repetitions(
+    console: Console, groups: Sequence[Repetitions], summaries: Mapping[str, Summary]
+) -> None:
+    """Show scenarios that were run with several seeds: means over seeds, and how sure they are."""
+    if all(len(group.runs) == 1 for group in groups):
+        return
+    columns: list[tuple[str, Callable[[Summary], float | None], bool]] = [
+        ("gain", lambda s: None if s.mean_gain is None else s.mean_gain.mean, True),
+        ("mean", lambda s: s.own_mean, False),
+        ("worst", lambda s: s.own_worst, False),
+        ("common", lambda s: s.common_mean, False),
+    ]
+    table = _table(padding=(0, 1, 0, 1))
+    table.add_column("over seeds", overflow="fold", min_width=16)
+    for heading in ("seeds", *(heading for heading, *_ in columns)):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for group in groups:
+        found = (
+            interval_of(look(summaries[name]) for name in group.runs) for _, look, _ in columns
+        )
+        cells = [
+            told_over_seeds(group.first.primary, interval, is_gain=is_gain)
+            for interval, (_, _, is_gain) in zip(found, columns, strict=True)
+        ]
+        table.add_row(group.name, count(len(set(group.seeds))), *cells)
+    console.print(_part(table))
+    told = "± is half of the 95% interval of the mean over seeds; of two seeds, both figures."
+    console.print(Padding(Text(told, style="dim"), (0, 0, 1, 3)))
+
+
+def told_over_seeds(primary: PrimaryMetric, interval: Interval | None, *, is_gain: bool) -> str:
+    """Write a mean over seeds with its interval; of two seeds, the two figures."""
+    if interval is None:
+        return "–"
+
+    def told(value: float) -> str:
+        text = told_gain(primary, value) if is_gain else told_figure(primary, value)
+        return text.removesuffix(" points").removesuffix(" %")
+
+    if interval.half is not None:
+        half = told_figure(primary, interval.half).removesuffix(" %")
+        return f"{told(interval.mean)} ± {half}"
+    if interval.count == 1:
+        return told(interval.mean)
+    return f"{told(interval.low)}, {told(interval.high)}"
 
 
 def _common_time(summaries: Sequence[Summary]) -> str:

@@ -1,6 +1,7 @@
 """The screen at a run's end, as wide as a terminal is."""
 
 import io
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ from example_runs import RunMaker
 from rich.console import Console
 
 from p2pfl.learner.metrics import PrimaryMetric
-from p2pfl_simulations.commands.screens import show_result
-from p2pfl_simulations.results.run import GainRow, RunResult
+from p2pfl_simulations.commands.screens import COMMON, show_repetitions, show_result
+from p2pfl_simulations.results.repetitions import repetitions_of
+from p2pfl_simulations.results.run import GainRow, MeanGain, RunResult
+from p2pfl_simulations.results.summary import summarise
 
 
 def screen(run: RunResult, width: int) -> list[str]:
@@ -52,3 +55,38 @@ def test_other_figures_stand_below_each_other_each_by_its_name(make_run: RunMake
     assert ["Brier", "score", "0.126"] in lines
     assert ["calibration", "error", "15.4", "%"] in lines
     assert ["AUROC", "75.0", "%", "not", "defined", "for", "1", "peer"] in lines
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_parts_of_the_screen_are_one_blank_line_apart(make_run: RunMaker, width: int) -> None:
+    lines = [it.strip() for it in screen(make_run(peers=6, rounds=2, cohort_size=2), width)]
+    headings = ("accuracy, own test rows", "who gains", COMMON, "other figures", "others saw")
+    for heading in headings:
+        (at,) = [place for place, it in enumerate(lines) if it.startswith(heading)]
+        assert lines[at - 1] == ""
+        assert lines[at - 2] != ""
+    assert not any(one == other == "" for one, other in pairwise(lines))
+
+
+def test_several_seeds_have_an_interval_and_two_have_both_figures(make_run: RunMaker) -> None:
+    def seeded(seed: int, own: float, cohort_size: int) -> RunResult:
+        run = make_run(peers=6, rounds=2, seed=seed, cohort_size=cohort_size)
+        run.mean_gain = MeanGain(own - 0.8, None, None)
+        for row in run.peers:
+            row.own = {"accuracy": own}
+        return run
+
+    three = {f"three-{seed}": seeded(seed, own, 3) for seed, own in enumerate([0.88, 0.9, 0.92])}
+    two = {f"two-{seed}": seeded(seed, own, 2) for seed, own in enumerate([0.75, 0.85])}
+    shown = io.StringIO()
+    runs = three | two
+    summaries = {name: summarise(run) for name, run in runs.items()}
+    groups = repetitions_of(runs)
+    show_repetitions(Console(file=shown, width=80), groups, summaries)
+    # Student's t at 0.975 for two degrees, 4.303, times 0.02 over the root of 3: 5.0 points.
+    assert "3   +10.0 ± 5.0   90.0 ± 5.0   90.0 ± 5.0" in shown.getvalue()
+    assert "2    −5.0, +5.0   75.0, 85.0   75.0, 85.0" in shown.getvalue()
+    assert max(map(len, shown.getvalue().splitlines())) <= 80
+    single = io.StringIO()
+    show_repetitions(Console(file=single), repetitions_of({"a": three["three-0"]}), summaries)
+    assert single.getvalue() == ""

@@ -184,3 +184,23 @@ def test_days_that_are_known_by_heart(tmp_path: Path, monkeypatch: pytest.Monkey
     found = read_values(site, dated).columns["d"]
     assert (found - found[0]).tolist() == [0, 1, 2, 0, 1, 2]
     assert parsed == [*days, days[-1]]
+
+
+def test_a_row_of_a_table_is_of_bounded_length(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One line without end, and lines without end that quotes make one row of."""
+    monkeypatch.setattr(delimited, "ROW_CHARACTERS_MAX", 12)
+    file = tmp_path / "berlin.csv"
+
+    def read(text: str) -> list[tuple[int, Any]]:
+        file.write_text(text)
+        return list(delimited.delimited_rows(file, ["a", "b"], delimiter=None, encoding="utf-8"))
+
+    assert read("a,b\n" + "1,123456789\n" * 9)[-1] == (10, ["1", "123456789"])
+    assert read('a,b\n1,"2\n3\n4"\n')[0] == (2, ["1", "2\n3\n4"])
+    too_long = r"berlin\.csv, line {}: a row has more than 12 characters; each row is to be"
+    with pytest.raises(LearningError, match=too_long.format(3)):
+        read("a,b\n1,2\n1,1234567890\n")
+    with pytest.raises(LearningError, match=too_long.format(10)):
+        read('a,b\n1,"2' + "\n" * 100)
