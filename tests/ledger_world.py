@@ -25,6 +25,7 @@ from p2pfl_gossip.ledger.charter import (
     Governance,
     encode_charter,
 )
+from p2pfl_gossip.ledger.entries import EntryStep, first_entry
 from p2pfl_gossip.ledger.jobs import perform
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.messages import Parcel
@@ -220,6 +221,11 @@ class LedgerWorld:
             observers=(self.watcher,),
             checkers=checkers,
         )
+
+    @property
+    def epoch_first(self) -> EntryStep:
+        """The entry of height 0."""
+        return EntryStep(first_entry(self.epoch))
 
     @property
     def hosts(self) -> list[SimulatedHost]:

@@ -69,6 +69,11 @@ class OwnState:
         )
         return {RECORD: _CODEC.encode(KeptArrays(form))}
 
+    def forget(self) -> dict[str, bytes | Vector | None]:
+        """Have none any more; return what is to be kept of that."""
+        self.arrays = NOTHING
+        return {RECORD: None}
+
     def restore(self, records: Mapping[str, bytes | Vector]) -> None:
         """Go on from what an earlier incarnation kept.
 

@@ -14,6 +14,7 @@ from p2pfl_gossip import events
 from p2pfl_gossip.actions import LocalProtocolError, PeerId, Ticket, Vector
 from p2pfl_gossip.learning import Train, Trained
 from p2pfl_gossip.ledger.adverts import Adverts, ready
+from p2pfl_gossip.ledger.beginnings import Beginnings
 from p2pfl_gossip.ledger.charter import NONE
 from p2pfl_gossip.ledger.entries import (
     VERSION,
@@ -21,6 +22,7 @@ from p2pfl_gossip.ledger.entries import (
     EntryStep,
     Kind,
     empty_entry,
+    height_from,
     out_of,
     weight_in_force,
 )
@@ -70,6 +72,7 @@ class Course:
         standing: what we said.
         history: what is certified.
         heads: our head, and its model.
+        beginnings: the model that takes its place, where an epoch starts anew.
         adverts: of all members.
         patience: with each member.
         signing: of entries.
@@ -94,6 +97,7 @@ class Course:
         standing: Standing,
         history: History,
         heads: Heads,
+        beginnings: Beginnings,
         adverts: Adverts,
         patience: MemberPatience,
         signing: Signing,
@@ -106,6 +110,7 @@ class Course:
         progressed: Callable[[], None],
     ) -> None:
         self._seat, self._standing, self._history, self._heads = seat, standing, history, heads
+        self._beginnings = beginnings
         self._adverts, self._patience = adverts, patience
         self._signing, self._sessions, self._streams = signing, sessions, streams
         self._evidence, self._own = evidence, own
@@ -123,6 +128,11 @@ class Course:
         self._is_lost = self._is_timed = False
         self._may_lag = False  # Whether the higher head of others was waited for in vain.
         self._told_height = -1
+
+    @property
+    def _base(self) -> Vector | None:
+        """The model that our updates are from; None while it is not here."""
+        return self._beginnings.vector if self._history.begins_anew else self._heads.vector
 
     # --- rounds -----------------------------------------------------------------------------
 
@@ -153,7 +163,7 @@ class Course:
 
     def _prepare(self) -> None:
         """Advertise for the round: at once, if we rest or have an update; else train for it."""
-        if self._waits_for_head():
+        if self._waits_for_base() or self._waits_for_head():
             return
         rest, head = self.rest(), self._history.head
         if self._update is not None and self._update.base.head != head.head:
@@ -165,6 +175,20 @@ class Course:
             self._advertise(Rest.NONE)
         else:
             self._train()
+
+    def _waits_for_base(self) -> bool:
+        """Say nothing yet, as the model that the epoch starts from is on its way."""
+        if self._base is not None or self._may_lag or not self._beginnings.is_coming:
+            return False
+        self._wait_a_while()
+        return True
+
+    def _wait_a_while(self) -> None:
+        seat = self._seat
+        self.stage = Stage.TRAINING
+        self._stop_training()
+        self._patience.begin(self.round)
+        seat.set_timer("head", seat.now_s + seat.epoch.charter.relay_s, self._on_head_due)
 
     def _waits_for_head(self) -> bool:
         """Say nothing yet, as our head is about to be raised.
@@ -182,15 +206,12 @@ class Course:
         ]
         if self._may_lag or len(higher) <= seat.epoch.liars_max:
             return False
-        self.stage = Stage.TRAINING
-        self._stop_training()
-        self._patience.begin(self.round)
-        seat.set_timer("head", seat.now_s + seat.epoch.charter.relay_s, self._on_head_due)
+        self._wait_a_while()
         return True
 
     def _on_head_due(self) -> None:
         """Go on with the head that we have, unless a model is on its way."""
-        self._may_lag = not self._heads.is_coming
+        self._may_lag = not (self._heads.is_coming or self._beginnings.is_coming)
         self._prepare()
 
     def rest(self) -> Rest:
@@ -201,8 +222,10 @@ class Course:
             return Rest.START
         if entry.epoch == epoch.number and entry.next_charter != NONE:
             return Rest.CHARTER
-        if entry.height >= epoch.charter.rounds:
+        if self._history.height >= epoch.charter.rounds:
             return Rest.FINISHED
+        if self._base is None:
+            return Rest.STATE
         if self.is_paused:
             return Rest.PAUSED
         if self._proposals.rest != Rest.NONE:
@@ -222,12 +245,13 @@ class Course:
             if self._training[1].head == head.head:
                 return  # What is trained belongs to the head.
             self._stop_training()
-        height = head.entry.height
+        height, base = self._history.height, self._base
+        assert base is not None
         if height != self._told_height:
             self._told_height = height
             seat.report(events.RoundStarted(height))
         stream = f"{self._streams}/train/{self.round}"
-        job = Train(height, self._heads.vector, stream, self._own.arrays)
+        job = Train(height, base, stream, self._own.arrays)
         ticket = seat.work(job, self._on_trained, self._on_training_failed)
         self._training = (ticket, head)
         self._patience.begin(self.round)
@@ -243,9 +267,11 @@ class Course:
             raise LocalProtocolError(f"training ended with {type(result).__name__}")
         assert self._training is not None
         head, seat = self._training[1], self._seat
-        seat.report(events.AveragingStarted(head.entry.height, result.loss))
+        seat.report(events.AveragingStarted(self._history.height, result.loss))
         self._left = result.own
-        job = MakeUpdate(self._heads.vector, result.vector, seat.epoch.charter.clip)
+        base = self._base
+        assert base is not None
+        job = MakeUpdate(base, result.vector, seat.epoch.charter.clip)
         self._training = (seat.work(job, self._on_update), head)
 
     def _on_update(self, made: UpdateMade) -> None:
@@ -258,7 +284,7 @@ class Course:
         self._own.take(self._left)  # It is kept with the next model: the two belong together.
         clip = self._seat.epoch.charter.clip
         if made.norm > clip:
-            shrunk = events.UpdateShrunk(head.entry.height, made.norm, clip, made.update)
+            shrunk = events.UpdateShrunk(self._history.height, made.norm, clip, made.update)
             self._seat.report(shrunk)
         self._update = Update(made.update, head)
         self._prepare()
@@ -270,7 +296,7 @@ class Course:
         self._fail(head, reason)
 
     def _fail(self, head: EntryStep, reason: str) -> None:
-        self._seat.report(events.TrainingFailed(head.entry.height, reason))
+        self._seat.report(events.TrainingFailed(self._history.height, reason))
         self._failed_round = self.round
         self._advertise(Rest.TRAINING)
 
@@ -322,6 +348,7 @@ class Course:
             self._seat.broadcast(advert)
         self._signing.repeat(self.round)
         self._heads.fill_gap()
+        self._beginnings.look()
         self._repeat_later()
         self._progressed()
 
@@ -396,7 +423,7 @@ class Course:
 
     def _lose(self, reason: str) -> None:
         if self.has_advertised and self.stage is Stage.AVERAGING:
-            self._seat.report(events.RoundLost(self._history.head.entry.height, reason))
+            self._seat.report(events.RoundLost(self._history.height, reason))
 
     # --- lists and sums ---------------------------------------------------------------------
 
@@ -408,8 +435,8 @@ class Course:
             step = EntryStep(
                 empty_entry(seat.epoch, listed.message.round, listed.base, listed.next_charter)
             )
-            if listed.base.head == self._history.head.head:
-                self._signing.sign(step, self._heads.vector)
+            if listed.base.head == self._history.head.head and self._base is not None:
+                self._signing.sign(step, self._base)
             return
         own, update = listed.adverts.get(seat.rank), self._update
         if own is None or own != self._standing.record.advert or update is None:
@@ -417,7 +444,8 @@ class Course:
         if update.base.head != listed.base.head or self._proposals.rest != Rest.NONE:
             return
         assert self.gathering is not None
-        self._sessions.begin(listed, self.gathering.leaders, update.vector, self._heads.vector)
+        assert self._base is not None
+        self._sessions.begin(listed, self.gathering.leaders, update.vector, self._base)
 
     def on_spent(self) -> None:
         """Our update has left us: it is in no other session, ever."""
@@ -471,7 +499,7 @@ class Course:
             epoch=epoch.number,
             charter=epoch.digest,
             round=listed.message.round,
-            height=base.height + 1,
+            height=height_from(epoch, base) + 1,
             base=listed.base.head,
             listed=listed.tau1,
             ballot=sums.ballot,
@@ -521,6 +549,20 @@ class Course:
         elif not self.has_advertised:
             self._seat.cancel_timer("head")
             self._prepare()
+
+    def begin_anew(self) -> None:
+        """Forget what is of the model before: the present epoch starts from another one."""
+        self._stop_training()
+        self._update = None
+        self._seat.keep(self._own.forget())
+        self._told_height = -1
+
+    def on_base(self) -> None:
+        """Go on: the model that the epoch starts from is here."""
+        if self.stage is not Stage.STARTING and self.round and not self.has_advertised:
+            self._seat.cancel_timer("head")
+            self._prepare()
+        self._progressed()
 
     def stop(self) -> None:
         """Give up all that is under way, for good."""

@@ -140,11 +140,22 @@ def first_entry(epoch: Epoch) -> Entry:
     )
 
 
+def begins_anew(epoch: Epoch, base: Entry) -> bool:
+    """Whether a list of this epoch starts from its charter's state, and not from its base's."""
+    return base.epoch < epoch.number and epoch.charter.start is not None
+
+
+def height_from(epoch: Epoch, base: Entry) -> int:
+    """Return the sums up to a base, as a list of this epoch counts them."""
+    return 0 if begins_anew(epoch, base) else base.height
+
+
 def empty_entry(epoch: Epoch, round_: int, base: EntryStep, next_charter: bytes) -> Entry:
     """Return the entry of an empty list: a function of epoch, round, base and next charter.
 
-    In the first entry of a new epoch nobody is out and nobody has strikes: those were members of
-    another charter.
+    Where an epoch starts anew, its charter's state takes the place of the base's, and heights begin
+    again. In the first entry of a new epoch nobody is out and nobody has strikes: those were
+    members of another charter.
     """
     entry, same = base.entry, base.entry.epoch == epoch.number
     return Entry(
@@ -154,14 +165,14 @@ def empty_entry(epoch: Epoch, round_: int, base: EntryStep, next_charter: bytes)
         epoch=epoch.number,
         charter=epoch.digest,
         round=round_,
-        height=entry.height,
+        height=height_from(epoch, entry),
         base=base.head,
         listed=NONE,
         ballot=NONE,
         sums=NONE,
         members=epoch.pack(()),
         weight=0.0,
-        state=entry.state,
+        state=epoch.charter.state if begins_anew(epoch, entry) else entry.state,
         next_charter=next_charter,
         out=entry.out if same else epoch.pack(()),
         strikes=entry.strikes if same else (),

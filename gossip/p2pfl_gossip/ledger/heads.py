@@ -129,13 +129,14 @@ class Heads:
 
     def _raise(self, step: EntryStep, certificate: EntryCertificate, vector: Vector) -> None:
         history = self._history
-        kept, height_before = history.add(step, certificate), history.head.entry.height
+        kept, height_before = history.add(step, certificate), history.height
         history.head, self.vector = step, vector
         is_sum = step.entry.kind == Kind.SUM
         kept_with_it = {**kept, **(self._own.records() if is_sum else {})}
         self._seat.actions.append(self._standing.certify(step, vector, kept_with_it))
         signed = [signed.entry.state[0].digest for signed in self._standing.record.signed]
-        self._shelf.keep_only([step.entry.state[0].digest, *signed])
+        record = self._standing.record
+        self._shelf.keep_only([step.entry.state[0].digest, *signed, *record.kept])
         self._raised(step, vector, height_before)
 
     def hold(self, item: StateItem, vector: Vector, chunk_digests: bytes) -> None:

@@ -8,8 +8,14 @@ from typing import TypeVar
 
 from p2pfl_gossip.actions import RemoteProtocolError, Vector
 from p2pfl_gossip.ledger.certificates import require_certificate, require_closing, require_final
-from p2pfl_gossip.ledger.charter import Epoch, encode_charter
-from p2pfl_gossip.ledger.entries import EntryStep, Head, first_entry
+from p2pfl_gossip.ledger.charter import NEW_STATE, Charter, Epoch, encode_charter
+from p2pfl_gossip.ledger.entries import (
+    EntryStep,
+    Head,
+    begins_anew,
+    first_entry,
+    height_from,
+)
 from p2pfl_gossip.ledger.messages import Closing, EntryCertificate, Finality
 from p2pfl_gossip.records import Codec, MalformedFrame
 
@@ -47,6 +53,16 @@ class History:
     def epoch(self) -> Epoch:
         """The epoch that has begun last."""
         return self.epochs[-1]
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether the present epoch starts from its charter's state, and our head is before it."""
+        return begins_anew(self.epoch, self.head.entry)
+
+    @property
+    def height(self) -> int:
+        """Sums up to our head, as the present epoch counts them."""
+        return height_from(self.epoch, self.head.entry)
 
     @property
     def first(self) -> EntryStep:
@@ -129,12 +145,27 @@ class History:
 
     def check_closing(self, closing: Closing) -> Closing:
         """Check the end of the present epoch, or raise RemoteProtocolError."""
-        require_closing(self.epoch, closing)
+        self.require_start(require_closing(self.epoch, closing).charter)
         return closing
+
+    def require_start(self, charter: Charter) -> None:
+        """Check that a charter goes back, if at all, to the state at an end of an epoch.
+
+        Raises:
+            RemoteProtocolError: it does not.
+        """
+        if charter.start in (None, NEW_STATE):
+            return
+        ends = [EntryStep(closing.certificate.entry) for closing in self._closings.values()]
+        for end in (self._first, *ends):
+            if charter.start == end.head and charter.state == end.entry.state:
+                return
+        raise RemoteProtocolError("bad_start")
 
     def close_epoch(self, closing: Closing) -> dict[str, bytes]:
         """Check the end of the present epoch, and begin the next; return what is to be kept."""
         following = require_closing(self.epoch, closing)
+        self.require_start(following.charter)
         step = EntryStep(closing.certificate.entry)
         kept = self.add(step, closing.certificate)
         self._closings[self.epoch.number] = closing

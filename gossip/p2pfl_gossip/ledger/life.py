@@ -12,6 +12,7 @@ from p2pfl_gossip.actions import Action, LocalProtocolError, Vector
 from p2pfl_gossip.evaluations import Evaluations
 from p2pfl_gossip.ledger.adverts import Adverts
 from p2pfl_gossip.ledger.approvals import Approval, Says
+from p2pfl_gossip.ledger.beginnings import Beginnings
 from p2pfl_gossip.ledger.course import Course, Stage
 from p2pfl_gossip.ledger.entries import EntryStep, Kind
 from p2pfl_gossip.ledger.evidence import (
@@ -59,6 +60,7 @@ class Parts:
     patience: MemberPatience
     shelf: Shelf
     heads: Heads
+    beginnings: Beginnings
     signing: Signing
     sessions: Sessions
     evidence: EvidenceBook
@@ -75,6 +77,7 @@ class Life:
         vector: float32[d], the head's model.
         records: all that was kept.
         settings: how often we evaluate.
+        first: float32[d], the model of the group's first state.
         streams: names the random streams of our training in this life.
         session_type: the machine of masked sums.
         closed: is called once nothing more is done.
@@ -94,6 +97,7 @@ class Life:
         records: dict[str, bytes | Vector],
         *,
         settings: PeerSettings,
+        first: Vector,
         streams: str,
         session_type: type[GroupSum],
         closed: Callable[[], None],
@@ -122,11 +126,14 @@ class Life:
         evidence.restore(records)
         self.succession = Succession(seat, history)
         self.succession.proposals.restore(records)
+        beginnings = Beginnings(seat, standing, history, shelf, first, self._on_base, self._on_kept)
+        self.succession.proposals.holds_model = beginnings.holds
         course = Course(
             seat,
             standing,
             history,
             heads,
+            beginnings,
             adverts,
             patience,
             signing,
@@ -145,6 +152,7 @@ class Life:
             patience,
             shelf,
             heads,
+            beginnings,
             signing,
             sessions,
             evidence,
@@ -219,7 +227,7 @@ class Life:
         seat = self.parts.seat
         self.parts.course.stop()
         self._closed()
-        seat.report(events.Left(self.parts.history.head.entry.height))
+        seat.report(events.Left(self.parts.history.height))
 
     # --- what is asked of us ----------------------------------------------------------------
 
@@ -227,13 +235,24 @@ class Life:
         """Give no more updates, or give them again."""
         self.parts.course.is_paused = is_paused
         if is_paused:
-            self.parts.seat.report(events.Paused(self.parts.history.head.entry.height))
+            self.parts.seat.report(events.Paused(self.parts.history.height))
         self.progress()
 
     def propose(self, parcel: Parcel) -> None:
         """Take a charter that is to follow, or what was said of one; pass it on."""
         self.succession.proposals.propose(parcel)
         self.progress()
+
+    def give_model(self, vector: Vector) -> None:
+        """Take a model that a charter starts from."""
+        self.parts.beginnings.take(vector)
+
+    def _on_kept(self) -> None:
+        self.succession.proposals.review()
+        self.progress()
+
+    def _on_base(self) -> None:
+        self.parts.course.on_base()
 
     def hear_host(self, word: HostWord) -> None:
         """Take what only the host knows."""
@@ -248,6 +267,7 @@ class Life:
         if parts.course.stage is Stage.LEFT:
             return
         parts.heads.settle()
+        parts.beginnings.settle()
         head = parts.history.head.head
         self.succession.note_final(parts.adverts.of_round(head.round + 1))
         closing = self.succession.next()
@@ -261,6 +281,9 @@ class Life:
         parts, seat = self.parts, self.parts.seat
         was_member = seat.is_member
         self.succession.begin(closing)
+        parts.beginnings.begin_epoch(parts.heads.vector)
+        if parts.history.begins_anew:
+            parts.course.begin_anew()
         for part in (
             parts.adverts,
             parts.signing,
@@ -345,12 +368,12 @@ class Life:
     def _finish(self) -> None:
         """Report the end, once the last sum is final and the last figures are there."""
         history = self.parts.history
-        entry = history.head.entry
-        if self.is_finished or entry.height < self.parts.seat.epoch.charter.rounds:
+        height = history.height
+        if self.is_finished or height < self.parts.seat.epoch.charter.rounds:
             return
         if history.is_final(history.head.head) and not self._evaluations.under_way:
             self.is_finished = True
-            self.parts.seat.report(events.Finished(entry.height))
+            self.parts.seat.report(events.Finished(height))
 
     def _finish_after(self, now_s: float, actions: list[Action]) -> list[Action]:
         seat = self.parts.seat

@@ -112,7 +112,7 @@ class GroupMember(DeskMachine):
     @property
     def round(self) -> int:
         """Heights done."""
-        return self._life.parts.history.head.entry.height if self._life else 0
+        return self._life.parts.history.height if self._life else 0
 
     @property
     def vector(self) -> Vector:
@@ -176,6 +176,7 @@ class GroupMember(DeskMachine):
             standing.models.get(standing.record.model, self._initial),
             kept,
             settings=self._settings,
+            first=self._initial,
             streams=f"{self._seed}/{incarnation}",
             session_type=self._session_type,
             closed=self._close,
@@ -239,6 +240,23 @@ class GroupMember(DeskMachine):
             life.progress()
         return seat.take()
 
+    def give_model(self, now_s: float, vector: Vector) -> list[Action]:
+        """Take the model that a charter starts from; others fetch it of us, once that is in force.
+
+        The last few are kept, with those that epochs ended with. A charter that starts from a model
+        that we do not keep we do not name.
+
+        Args:
+            now_s: the time.
+            vector: float32[d], read-only from now on.
+        """
+        life = self._started
+        if self._has_left:
+            return []
+        seat = self._begin(now_s)
+        life.give_model(vector)
+        return seat.take()
+
     def hear_host(self, now_s: float, word: HostWord) -> list[Action]:
         """Take what only the host knows: it is to say so again after each start."""
         life = self._started
@@ -295,12 +313,26 @@ class GroupMember(DeskMachine):
 
     def _on_state_message(self, sender: PeerId, message: StateMessage) -> None:
         parts = self._started.parts
-        seat, fetch = parts.seat, parts.heads.fetch
+        seat, fetch = parts.seat, self._fetch_of(message.digest)
         if isinstance(message, (StateRequest, ChunksRequest, ChunksCancel)):
             seat.actions += parts.shelf.on_message(seat.now_s, sender, message)
-        elif fetch is not None and message.digest == parts.heads.fetched_digest:
+        elif fetch is not None:
             seat.actions += fetch.on_message(seat.now_s, sender, message)
             self._started.progress()
+
+    @property
+    def _fetches(self) -> list[StateFetch | None]:
+        """What is being fetched: the model of a head, the one that an epoch starts from."""
+        parts = self._started.parts
+        return [parts.heads.fetch, parts.beginnings.fetch]
+
+    def _fetch_of(self, digest: bytes) -> StateFetch | None:
+        """Return the fetch of a model, if it is under way."""
+        parts = self._started.parts
+        if parts.heads.fetch is not None and parts.heads.fetched_digest == digest:
+            return parts.heads.fetch
+        beginnings = parts.beginnings
+        return beginnings.fetch if beginnings.item.digest == digest else None
 
     # --- bodies -----------------------------------------------------------------------------
 
@@ -325,9 +357,8 @@ class GroupMember(DeskMachine):
     def _begin_chunks(
         self, sender: PeerId, bulk: int, header: StateChunks
     ) -> tuple[bool, list[Action]]:
-        seat, heads = self._started.parts.seat, self._started.parts.heads
-        fetch = heads.fetch
-        if fetch is None or heads.fetched_digest != header.digest:
+        seat, fetch = self._started.parts.seat, self._fetch_of(header.digest)
+        if fetch is None:
             return False, []  # Of a model that we need no more.
         is_wanted, actions = fetch.on_bulk_begin(seat.now_s, sender, bulk, header)
         if is_wanted:
@@ -341,7 +372,7 @@ class GroupMember(DeskMachine):
         if fetch is None:
             self._inbound.chunk(bulk, chunk)
             return []
-        if fetch is not self._started.parts.heads.fetch:
+        if fetch not in self._fetches:
             return []
         seat = self._begin(now_s)
         actions = fetch.on_bulk_chunk(now_s, sender, bulk, chunk)
@@ -356,7 +387,7 @@ class GroupMember(DeskMachine):
         """Take the end of a body."""
         seat, fetch = self._begin(now_s), self._fetching.pop(bulk, None)
         if fetch is not None:
-            if fetch is self._started.parts.heads.fetch:
+            if fetch in self._fetches:
                 seat.actions += fetch.on_bulk_end(now_s, sender, bulk)
         else:
             header, body = self._inbound.end(bulk)
@@ -371,7 +402,7 @@ class GroupMember(DeskMachine):
         if fetch is None:
             self._inbound.lost(bulk)
             return []
-        if fetch is not self._started.parts.heads.fetch:
+        if fetch not in self._fetches:
             return []
         seat = self._begin(now_s)
         seat.actions += fetch.on_bulk_lost(now_s, sender, bulk)
@@ -396,6 +427,8 @@ class GroupMember(DeskMachine):
             return []
         seat.gone[rank] = None
         parts.heads.on_peer_down(peer)
+        if parts.beginnings.fetch is not None:
+            seat.actions += parts.beginnings.fetch.on_peer_down(now_s, peer)
         parts.sessions.on_peer_down(peer)
         self._started.progress()
         return seat.take()

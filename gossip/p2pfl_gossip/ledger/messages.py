@@ -67,6 +67,8 @@ class Rest(IntEnum):
     """The charter's time is over."""
     TRAINING = 9
     """Its training gave nothing."""
+    STATE = 10
+    """It lacks the model that the epoch starts from."""
 
 
 class Named(Message, frozen=True, array_like=True, forbid_unknown_fields=True):

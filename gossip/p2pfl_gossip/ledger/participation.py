@@ -54,6 +54,8 @@ class Cause(StrEnum):
     """The charter's time is over."""
     TRAINING = "training"
     """Its training gave nothing."""
+    STATE = "state"
+    """It lacked the model that the epoch starts from."""
 
 
 _RESTS = {int(rest): Cause(rest.name.lower()) for rest in Rest if rest != Rest.NONE}

@@ -139,6 +139,7 @@ class Proposals:
     Attributes:
         named: charters that our adverts may name, by digest: approved, and let come by our host.
         word: what our host said last.
+        holds_model: whether we keep a model that a charter may start from.
     """
 
     def __init__(self, seat: Seat, history: History) -> None:
@@ -151,6 +152,7 @@ class Proposals:
         self._signed: bool | None = None
         self.named: dict[bytes, Charter] = {}
         self.word = HostWord()
+        self.holds_model: Callable[[bytes], bool] = lambda _digest: True
         self._present = self._parcel_of_present()
 
     # --- what stands ------------------------------------------------------------------------
@@ -288,6 +290,13 @@ class Proposals:
         if known is self._present:
             said = in_order(consents_among(present, said))
         else:
+            try:
+                self._history.require_start(charter)
+            except RemoteProtocolError:
+                raise RefusedCharter(
+                    "the charter goes back to an entry that is no end of an epoch, or names another"
+                    " state than that entry's"
+                ) from None
             standing = check_amendment(present, charter, said)
             backer = known.backer if known else self._backer(present, said)
             if not backer:
@@ -328,12 +337,19 @@ class Proposals:
         del self._open[digest]
         self._seat.keep({_key(digest): None})
 
+    def review(self) -> None:
+        """See again what our adverts may name: a model has come."""
+        self._name()
+
     def _name(self) -> None:
         self.named.clear()
         for digest, proposal in self._open.items():
-            standing = proposal.standing
-            if digest in self.word.due and standing is not None and standing.is_enough:
-                self.named[digest] = proposal.charter
+            standing, charter = proposal.standing, proposal.charter
+            if digest not in self.word.due or standing is None or not standing.is_enough:
+                continue
+            # Of the m + 1 that name it one is honest: so somebody can give the model to all.
+            if charter.start is None or self.holds_model(charter.state[0].digest):
+                self.named[digest] = charter
 
     # --- telling ----------------------------------------------------------------------------
 

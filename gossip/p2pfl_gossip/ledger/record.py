@@ -23,6 +23,7 @@ from p2pfl_gossip.ledger.entries import (
     Head,
     Kind,
     empty_entry,
+    height_from,
     out_of,
     weight_in_force,
 )
@@ -315,7 +316,7 @@ def require_follows(epoch: Epoch, base: EntryStep, entry: Entry) -> None:
     out, members = out_of(epoch, before), epoch.unpack(entry.members) or ()
     if carried != NONE:
         raise RemoteProtocolError("sum_after_charter")
-    if entry.height != before.height + 1 or entry.height > epoch.charter.rounds:
+    if entry.height != height_from(epoch, before) + 1 or entry.height > epoch.charter.rounds:
         raise RemoteProtocolError("wrong_height")
     if len(members) < epoch.threshold or out.intersection(members):
         raise RemoteProtocolError("wrong_members")
@@ -334,6 +335,7 @@ _WHY = {
     "bad_approval": "an approval of its next charter is none",
     "bad_bitmap": "it names members that there are not",
     "bad_charter": "its next charter is none that can follow",
+    "bad_start": "its next charter goes back to what is no end of an epoch",
     "bad_signature": "a signature is not its member's",
     "bad_signatures": "a signature is missing, or one is too many",
     "base_ahead_of_round": "it is of an earlier round than its base",

@@ -17,6 +17,9 @@ MODEL_PREFIX = "ledger/model/"
 SIGNED_MAX = 8
 """Signed entries whose models are kept until one of them, or a later one, is certified."""
 
+KEPT_MAX = 4
+"""Models of ends of epochs, and of starts: a group goes back to one of the last few, if at all."""
+
 _RECORD_BYTES_MAX = 256 * 1024  # Nine entries at most, of 16 KB each.
 
 
@@ -40,6 +43,7 @@ class StandingRecord(Message, frozen=True, array_like=True, forbid_unknown_field
         spent_from: the entry from whose model it gave updates last.
         spends: how many.
         spent_round: the last round in which it gave one.
+        kept: models that an epoch ended with, or may start from, the latest last.
     """
 
     advert: GroupAdvert | None = None
@@ -51,6 +55,7 @@ class StandingRecord(Message, frozen=True, array_like=True, forbid_unknown_field
     spent_from: Digest = NONE
     spends: UInt32 = 0
     spent_round: UInt63 = 0
+    kept: tuple[Digest, ...] = ()
 
 
 _CODEC = Codec(StandingRecord | None, frame_bytes_max=_RECORD_BYTES_MAX)
@@ -90,7 +95,7 @@ class Standing:
             if key.startswith(MODEL_PREFIX) and not isinstance(value, bytes):
                 self.models[bytes.fromhex(key.removeprefix(MODEL_PREFIX))] = value
         wanted = [signed.entry.state[0].digest for signed in self._record.signed]
-        for digest in (self._record.model, *wanted):
+        for digest in (self._record.model, *wanted, *self._record.kept):
             if digest not in (NONE, *self.models):
                 raise MalformedFrame(f"the journal lacks the model {digest.hex()[:16]}")
 
@@ -172,6 +177,16 @@ class Standing:
             spent_from=head.entry, spends=self.spends_from(head) + 1, spent_round=round_
         )
 
+    def keep_model(self, digest: bytes, vector: Vector) -> Persist:
+        """Keep a model that an epoch ended with, or may start from; the oldest goes."""
+        record = self._record
+        kept = (*(known for known in record.kept if known != digest), digest)[-KEPT_MAX:]
+        records: dict[str, bytes | Vector | None] = {}
+        if digest not in self.models:
+            self.models[digest] = vector
+            records[model_key(digest)] = vector
+        return self._write(records, kept=kept)
+
     def sit_out(self, round_: int) -> Persist:
         """Say nothing new until an entry above a round is certified."""
         return self._write(sits_out=max(round_, self._record.sits_out, 1))
@@ -195,7 +210,8 @@ class Standing:
         self._record = record = replaced(self._record, **changed)
         kept = dict(records or {})
         wanted = [signed.entry.state[0].digest for signed in record.signed]
-        for digest in [digest for digest in self.models if digest not in (record.model, *wanted)]:
+        wanted += [record.model, *record.kept]
+        for digest in [digest for digest in self.models if digest not in wanted]:
             del self.models[digest]
             kept[model_key(digest)] = None
         return Persist({STANDING_RECORD: _CODEC.encode(record), **kept})

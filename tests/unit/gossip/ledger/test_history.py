@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ledger_group import LedgerGroup, two_epochs
+from ledger_group import LedgerGroup, item_of, two_epochs
 
 from p2pfl_gossip.actions import RemoteProtocolError
-from p2pfl_gossip.ledger.charter import NONE
+from p2pfl_gossip.ledger.charter import NEW_STATE, NONE
 from p2pfl_gossip.ledger.entries import EntryStep, Head
 from p2pfl_gossip.ledger.history import (
     CLOSING_PREFIX,
@@ -19,6 +19,7 @@ from p2pfl_gossip.ledger.history import (
     History,
     entry_key,
 )
+from p2pfl_gossip.ledger.record import require_follows
 from p2pfl_gossip.records import MalformedFrame, replaced
 
 
@@ -230,3 +231,45 @@ def test_an_epoch_is_a_value() -> None:
     """Nobody changes one that has begun."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         GROUP.epoch.number = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("is_end", [True, False], ids=["an end", "no end"])
+def test_an_epoch_starts_from_no_entry_but_an_end(is_end: bool) -> None:
+    """And from the state of that entry; whoever shows another end is refused."""
+    group = LedgerGroup(5)
+    history = group.history(1, 3)
+    start = history.first if is_end else history.head
+    charter = group.next_charter(start=start.head, state=start.entry.state)
+    closing = group.closing(group.empty_entry(history.head, 4, charter.digest()), charter)
+    if is_end:
+        history.check_closing(closing)
+        history.close_epoch(closing)
+        assert (history.begins_anew, history.height) == (True, 0)
+        return
+    for act in (history.check_closing, history.close_epoch):
+        with pytest.raises(RemoteProtocolError, match="bad_start"):
+            act(closing)
+    assert history.epoch.number == 0
+
+
+def test_the_first_list_of_an_epoch_that_starts_anew_is_from_its_state() -> None:
+    """Whatever its base, one with a sum too; after it the epoch goes on as any."""
+    group = LedgerGroup(5)
+    history = group.history(1, 3)
+    charter = group.next_charter(start=NEW_STATE, state=(item_of(9.0),))
+    last = group.sum_entry(history.head, 4, next_charter=charter.digest())
+    history.close_epoch(group.closing(last, charter))
+    closing = history.closings(0)[0]
+    history.head = EntryStep(closing.certificate.entry)
+    assert history.head.entry.height == 3
+    new = group.following(charter)
+    empty = new.empty_entry(history.head, 6)
+    assert (empty.height, empty.state) == (0, charter.state)
+    added = new.sum_entry(history.head, 6, height=1)
+    require_follows(new.epoch, history.head, added)
+    for false in (new.sum_entry(history.head, 6, height=4), replaced(empty, height=3)):
+        with pytest.raises(RemoteProtocolError):
+            require_follows(new.epoch, history.head, false)
+    new.extend(history, added)
+    assert (history.begins_anew, history.height) == (False, 1)
+    require_follows(new.epoch, history.head, new.sum_entry(history.head, 7))
