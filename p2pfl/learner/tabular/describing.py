@@ -124,8 +124,9 @@ def describe_tables(sites: Sequence[Site], *, target: str) -> str:
     for name, found in seen.items():
         if found.is_number and found.with_comma:
             raise LearningError(
-                f"{found.with_comma}, column {name!r}: a number with a decimal comma; say decimal ="
-                f' "," in a file NAME{SITE_FILE} beside that table (docs/tasks.md shows one)'
+                f"{found.with_comma}, column {name!r}: a number with a decimal comma; write two"
+                f' lines into a file NAME{SITE_FILE} beside that table: file = "NAME.csv" and'
+                ' decimal = ","'
             )
     return "\n".join(_lines(seen, target, sites)) + "\n"
 

@@ -46,5 +46,8 @@ def _missing(source: Path, wanted: str, found: Sequence[str], free: Sequence[str
         )
     else:
         more = ", ..." if len(found) > NAMES_SHOWN else ""
-        hint = f"; it has {', '.join(found[:NAMES_SHOWN])}{more}"
+        hint = (
+            f"; it has {', '.join(found[:NAMES_SHOWN])}{more}. Where nobody there knows it, add it"
+            " without values"
+        )
     return LearningError(f"{source} has no column {wanted!r}{hint}")

@@ -52,7 +52,7 @@ class SiteFile(SettingsTable):
     @model_validator(mode="after")
     def _names_one_source(self) -> "SiteFile":
         if (self.file is None) == (self.query is None):
-            raise ValueError("give either file or query")
+            raise ValueError('give either file or query, such as file = "berlin.csv"')
         if self.url is not None and self.query is None:
             raise ValueError("url takes a query")
         if len(set(self.rename.values())) < len(self.rename):

@@ -100,7 +100,11 @@ def test_one_row_is_the_same_however_it_is_written(
     [
         ("", "", r"berlin\.csv is empty: its first line has no names"),
         (f"{HEADER}\n", "", r"berlin\.csv has a first line, but no rows"),
-        ("age,sex,admitted,smoker\n70,f,2021-03-04,no\n", "", "has no column 'died'; it has age"),
+        (
+            "age,sex,admitted,smoker\n70,f,2021-03-04,no\n",
+            "",
+            "smoker. Where nobody there knows it, add it",
+        ),
         (f"Age{HEADER[3:]}\n{ROW}\n", "", r'berlin\.site\.toml: rename = \{ "Age" = "age" \}'),
         (f"{HEADER},age\n{ROW},7\n", "", "has 2 columns 'age'; rename or remove"),
         (f"{HEADER}\n{ROW}\n{ROW},8\n", "", r"berlin\.csv, line 3: 6 values, but .* 5 columns"),
@@ -131,6 +135,7 @@ def test_one_row_is_the_same_however_it_is_written(
         (ROW, 'file = "berlin.csv"\nencoding = "klingon"', "there is no encoding 'klingon'"),
         (ROW, 'file = "berlin.csv"\ndecimals = ","', "decimals is not a known key; did you mean"),
         (ROW, 'file = "berlin.csv"\nquery = "SELECT 1"', "give either file or query"),
+        (ROW, 'decimal = ","', 'file or query, such as file = "berlin.csv"'),
     ],
 )
 def test_bad_tables_are_refused_in_one_line(
