@@ -31,39 +31,64 @@ REBUILD_SHARES = 3.3
 """Rebuilding a secret costs that many times what making one of its shares' terms does, a share."""
 
 
+def deal_s(members: int, threshold: int, costs: MaskingCosts) -> float:
+    """Return how long it takes to deal shares to members, with all signatures of a session."""
+    return (
+        2 * (members - 1) * costs.agreement_s
+        + 2 * members * threshold * costs.share_s
+        + SIGNATURES_A_MEMBER * (members - 1) * costs.signature_s
+    )
+
+
+def mask_s(entries: int, masks: int, costs: MaskingCosts) -> float:
+    """Return how long it takes to encode, mask and hash entries."""
+    return entries * (masks + ENCODE_MASKS + DIGEST_MASKS) * costs.entry_s
+
+
+def digest_s(entries: int, costs: MaskingCosts) -> float:
+    """Return how long it takes to hash entries."""
+    return entries * DIGEST_MASKS * costs.entry_s
+
+
+def rebuild_s(shares: int, agreements: int, costs: MaskingCosts) -> float:
+    """Return how long it takes to rebuild secrets from shares, and to agree on masks anew."""
+    return shares * REBUILD_SHARES * costs.share_s + agreements * costs.agreement_s
+
+
+def unmask_s(entries: int, masks: int, bodies: int, costs: MaskingCosts) -> float:
+    """Return how long it takes to sum masked entries, take masks away and hash the sum."""
+    return entries * (masks + ADD_MASKS * bodies + DIGEST_MASKS) * costs.entry_s
+
+
+def decode_s(entries: int, costs: MaskingCosts) -> float:
+    """Return how long it takes to decode a sum."""
+    return entries * DECODE_MASKS * costs.entry_s
+
+
 def protocol_job_s(job: Job, costs: MaskingCosts) -> float | None:
     """Return how long a job takes on a peer of speed 1, or None if it is one of learning."""
     match job:
         case Deal():
-            members = len(job.members)
-            return (
-                2 * (members - 1) * costs.agreement_s
-                + 2 * members * job.threshold * costs.share_s
-                + SIGNATURES_A_MEMBER * (members - 1) * costs.signature_s
-            )
+            return deal_s(len(job.members), job.threshold, costs)
         case Spend():
             return 0.0
         case MaskChunk():
-            masks = len(job.streams) + ENCODE_MASKS + DIGEST_MASKS
-            return len(job.entries) * masks * costs.entry_s
+            return mask_s(len(job.entries), len(job.streams), costs)
         case DigestChunk() | DigestSum():
-            return len(job.body) * DIGEST_MASKS * costs.entry_s
+            return digest_s(len(job.body), costs)
         case Rebuild():
             held = sum(map(len, job.seeds.values())) + sum(map(len, job.scalars.values()))
-            agreements = len(job.scalars) * (1 + len(job.seeds))
-            return held * REBUILD_SHARES * costs.share_s + agreements * costs.agreement_s
+            return rebuild_s(held, len(job.scalars) * (1 + len(job.seeds)), costs)
         case Unmask():
-            masks = len(job.masks) + ADD_MASKS * len(job.bodies) + DIGEST_MASKS
-            return len(job.bodies[0]) * masks * costs.entry_s
+            return unmask_s(len(job.bodies[0]), len(job.masks), len(job.bodies), costs)
         case DecodeSum():
-            return len(job.body) * DECODE_MASKS * costs.entry_s
+            return decode_s(len(job.body), costs)
         case MakeUpdate():
             return len(job.base) * UPDATE_MASKS * costs.entry_s
         case MakeModel():
             return len(job.base) * (APPLY_MASKS + DIGEST_MASKS) * costs.entry_s
         case DigestState():
-            return len(job.vector) * DIGEST_MASKS * costs.entry_s
+            return digest_s(len(job.vector), costs)
         case DigestChunks():
-            entries = sum(map(len, job.chunks)) // ENTRY_BYTES
-            return entries * DIGEST_MASKS * costs.entry_s
+            return digest_s(sum(map(len, job.chunks)) // ENTRY_BYTES, costs)
     return None

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from random import Random
 
 import numpy as np
+import numpy.typing as npt
 
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_simulations.scenario import Distribution
@@ -23,29 +24,35 @@ def array_stream(seed: int, purpose: str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
 
 
-def sampler(distribution: Distribution, rng: np.random.Generator) -> Callable[[], float]:
-    """Return a function that draws a duration in seconds."""
+def drawer(
+    distribution: Distribution, rng: np.random.Generator
+) -> Callable[[int], npt.NDArray[np.float64]]:
+    """Return a function that draws so many durations in seconds at once."""
     match distribution.kind:
         case "constant":
             mean_s = distribution.mean_s or 0.0
-            return lambda: mean_s
+            return lambda count: np.full(count, mean_s)
         case "uniform":
             low_s, high_s = distribution.low_s or 0.0, distribution.high_s or 0.0
-            return _in_blocks(lambda: rng.uniform(low_s, high_s, BLOCK))
+            return lambda count: rng.uniform(low_s, high_s, count)
         case "exponential":
             mean_s = distribution.mean_s or 0.0
-            return _in_blocks(lambda: rng.exponential(mean_s, BLOCK))
+            return lambda count: rng.exponential(mean_s, count)
         case "lognormal":
             median_s, sigma = distribution.median_s or 1.0, distribution.sigma or 0.0
-            return _in_blocks(lambda: median_s * rng.lognormal(0.0, sigma, BLOCK))
+            return lambda count: median_s * rng.lognormal(0.0, sigma, count)
 
 
-def _in_blocks(draw: Callable[[], np.ndarray]) -> Callable[[], float]:
-    block: list[float] = []
+def sampler(distribution: Distribution, rng: np.random.Generator) -> Callable[[], float]:
+    """Return a function that draws a duration in seconds."""
+    if distribution.kind == "constant":
+        mean_s = distribution.mean_s or 0.0
+        return lambda: mean_s
+    draw, block = drawer(distribution, rng), list[float]()
 
     def sample() -> float:
         if not block:
-            block.extend(draw().tolist()[::-1])
+            block.extend(draw(BLOCK).tolist()[::-1])
         return block.pop()
 
     return sample

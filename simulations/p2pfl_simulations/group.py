@@ -25,12 +25,15 @@ from p2pfl_gossip.ledger.charter import Bounds, CharterMember, Epoch, Governance
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.roster import Roster
+from p2pfl_simulations.board import Board
 from p2pfl_simulations.costs import protocol_job_s
-from p2pfl_simulations.draws import stream
+from p2pfl_simulations.draws import array_stream, drawer, stream
 from p2pfl_simulations.masking import SeededEntropy, SimulatedCohorts, SimulatedGroupSum
-from p2pfl_simulations.modelled import ModelledCohorts, ModelledGroupSum
 from p2pfl_simulations.running_peer import RunningPeer
 from p2pfl_simulations.scenario import Scenario, ScenarioError, masking_of
+from p2pfl_simulations.whole_machines import WholeCohorts, WholeGroupSum
+from p2pfl_simulations.whole_member import WholeMember
+from p2pfl_simulations.whole_sums import WholeSums
 
 ROUNDS_MAX = 2**31
 """Of a simulated group, by its peers' word: a plan may give it any number."""
@@ -63,6 +66,10 @@ def draw_seed(seed: int) -> bytes:
 def make_roster(scenario: Scenario) -> Roster:
     """Admit all peers, in order."""
     return Roster(make_identity(scenario.seed, index).peer_id for index in range(scenario.peers))
+
+
+WAVE_DRAWS = 1000
+"""Latencies whose mean is how long a wave of what members say to all is open."""
 
 
 class MakePeer(Protocol):
@@ -162,11 +169,13 @@ def make_members(scenario: Scenario, founding: Epoch, initial: Vector) -> MakePe
     """Return what makes the members of a scenario's group."""
     evaluated = evaluated_peers(scenario)
     entropy = SeededEntropy(scenario.seed)
-    session_type = ModelledGroupSum if masking_of(scenario) == "modelled" else SimulatedGroupSum
+    is_modelled = masking_of(scenario) == "modelled"
+    member_type = WholeMember if is_modelled else GroupMember
+    session_type = WholeGroupSum if is_modelled else SimulatedGroupSum
 
     def make_member(index: int, desk: Desk | None = None) -> RunningPeer:
         every = scenario.evaluation.every if index in evaluated else 0
-        return GroupMember(
+        return member_type(
             founding=founding,
             identity=make_identity(scenario.seed, index),
             initial=initial,
@@ -208,13 +217,35 @@ def averaging_maker(scenario: Scenario, roster: Roster, initial: Vector) -> Make
         group_id=hash_parts(b"p2pfl/sim-group", seed),
         identity_of=lambda index: make_identity(scenario.seed, index),
         entropy_of=entropy.of,
-        masked_cohorts={"real": SimulatedCohorts, "modelled": ModelledCohorts},
+        masked_cohorts={"real": SimulatedCohorts, "modelled": WholeCohorts},
     )
     try:
         averaging = with_cohort_size(scenario.averaging, scenario.peers, scenario.rounds)
         return make_averaging(averaging, group)
     except AveragingError as error:
         raise ScenarioError(f"averaging: {error}") from None
+
+
+def whole_sums(scenario: Scenario, speeds: "Speeds") -> WholeSums:
+    """Return what does the modelled sums of a scenario whose sessions nothing goes wrong in."""
+    return WholeSums(
+        scenario.compute.masking,
+        slowed=speeds.slowed_s,
+        draw_latencies=drawer(
+            scenario.network.latency, array_stream(scenario.seed, "latency of whole sums")
+        ),
+        bytes_per_s=scenario.network.bandwidth_bytes_per_s,
+    )
+
+
+def board_of(scenario: Scenario) -> Board | None:
+    """Return the board of a modelled group; elsewhere each frame travels by itself."""
+    settings = scenario.averaging
+    if not isinstance(settings, GroupSettings) or settings.masking != "modelled":
+        return None
+    draw = drawer(scenario.network.latency, array_stream(scenario.seed, "latency of waves"))
+    wait_s = float(np.mean(draw(WAVE_DRAWS)))
+    return Board(wait_s=wait_s, progress_s=settings.said_every_s, draw_latencies=draw)
 
 
 class Speeds:
@@ -246,7 +277,13 @@ class Speeds:
 
         A masked sum's by its size, training by its steps; an evaluation counts as one step.
         """
-        least_s = self._least_s(peer, job)
+        return self._jittered(self._least_s(peer, job))
+
+    def slowed_s(self, peer: int, least_s: float) -> float:
+        """Draw how long what takes a peer of speed 1 so long takes this one."""
+        return self._jittered(least_s * self._slowness[peer])
+
+    def _jittered(self, least_s: float) -> float:
         return least_s * (1 + self._jitter * self._jitter_rng.random()) if self._jitter else least_s
 
     def _least_s(self, peer: int, job: Job) -> float:

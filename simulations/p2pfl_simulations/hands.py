@@ -17,6 +17,7 @@ from p2pfl_gossip.actions import (
     Work,
 )
 from p2pfl_gossip.records import Message
+from p2pfl_simulations.board import KINDS, Board
 from p2pfl_simulations.disk import Disks
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.host import SimulatedHost
@@ -33,6 +34,7 @@ class Surroundings(Protocol):
     network: Network
     disks: Disks
     observers: Sequence[RunWatcher]
+    board: Board | None
 
     def encode(self, message: Message) -> bytes:
         """Encode a message."""
@@ -96,6 +98,12 @@ class SimulatedHands:
         frame = world.encode(action.message)
         if action.ticket is not None:
             world.tell_sent(host, action.ticket, host.is_online)
+        elif (
+            world.board is not None
+            and type(action.message) in KINDS
+            and world.board.post(host, receiver, action.message, frame)
+        ):
+            return
         if not (host.is_online and receiver.index in host.links) and not world.link(host, receiver):
             return
         world.count_sent(host, action.message, len(frame))

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from hashlib import shake_256
 
-from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import InvalidIdentity
 from p2pfl_crypto.statements import verify_statement
 from p2pfl_gossip.actions import Job, RemoteProtocolError
@@ -39,12 +39,9 @@ class SeededEntropy:
 
         def draw(count: int) -> bytes:
             nonlocal drawn
-            blocks = []
-            for _ in range(-(-count // 32)):
-                place = f"{self._seed}/{index}/{life}/{drawn}".encode()
-                blocks.append(hash_parts(b"p2pfl/sim-secret", place))
-                drawn += 1
-            return b"".join(blocks)[:count]
+            place = f"p2pfl/sim-secret/{self._seed}/{index}/{life}/{drawn}"
+            drawn += 1
+            return shake_256(place.encode()).digest(count)
 
         return draw
 

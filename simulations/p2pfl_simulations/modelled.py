@@ -3,9 +3,10 @@
 The machines are those of a real masked sum (masked_sum/machine.py), and so is everything that they
 do: phases, deadlines, leaders, frames and bodies with all their bytes, what a dropout costs, the
 fixed-point encoding with its rounding. Replaced by stand-ins of the same sizes are keys, shares,
-seals, signatures, digests and masks. So a modelled run has the events, bytes and models of the real
-one with the same seed, bit for bit, at a fraction of the processor time, and hides nothing: bodies
-travel without masks. Virtual durations are of the real jobs in both (costs.py).
+seals, signatures, digests and masks. So message by message a modelled session has the events, bytes
+and sums of the real one with the same seed, bit for bit, and hides nothing: bodies travel without
+masks. Virtual durations are of the real jobs in both (costs.py). Where nothing goes wrong, the
+messages are not even said: whole_machines.py.
 
 No liar is modelled: whoever checks a stand-in finds it in order. Nothing outside of simulations
 can make these machines.
@@ -17,7 +18,6 @@ from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.masks import Mask, add_vectors
 from p2pfl_crypto.sealing import NONCE_BYTES, TAG_BYTES
 from p2pfl_gossip.actions import Job, RemoteProtocolError
-from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
 from p2pfl_gossip.ledger.jobs import perform
 from p2pfl_gossip.masked_sum.cohort import SessionMembers
 from p2pfl_gossip.masked_sum.core import Core
@@ -89,12 +89,6 @@ class ModelledGroupSum(GroupSum):
     """A group's masked sum without cryptography."""
 
     core_type = ModelledCore
-
-
-class ModelledCohorts(MaskedCohorts):
-    """Masked cohorts without cryptography: nothing is hidden from anybody."""
-
-    session_type = ModelledSum
 
 
 def perform_modelled(job: Job) -> Record:

@@ -32,10 +32,12 @@ from p2pfl_simulations.faults import FaultInjector
 from p2pfl_simulations.gains import take_gains
 from p2pfl_simulations.group import (
     Speeds,
+    board_of,
     evaluated_peers,
     make_identity,
     make_peers,
     make_roster,
+    whole_sums,
 )
 from p2pfl_simulations.liars.planting import Liars
 from p2pfl_simulations.masking import MaskingWorker
@@ -263,6 +265,8 @@ class Simulation:
             workshop=self._workshop,
             duration_s=speeds.duration_s,
             disks=Disks(scenario.disk, seed=scenario.seed),
+            shared_jobs=whole_sums(scenario, speeds),
+            board=board_of(scenario),
             observers=(self.recorder, self.faults, self._losses, *observers),
             checkers=self._checkers,
         )

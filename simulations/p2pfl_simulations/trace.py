@@ -30,6 +30,8 @@ class TraceKind(IntEnum):
     ONLINE = 6
     OFFLINE = 7
     PERSISTED = 8  # By a disk that takes time.
+    SUM = 9  # Of a whole session that is modelled at once.
+    WAVE = 10  # Of what many say to all.
 
 
 class Trace:

@@ -26,8 +26,9 @@ from p2pfl_gossip.actions import (
     Work,
 )
 from p2pfl_gossip.learning import WorkFailed
-from p2pfl_gossip.records import MalformedFrame, Message
+from p2pfl_gossip.records import MalformedFrame, Message, Record
 from p2pfl_simulations.batch import Workshop
+from p2pfl_simulations.board import Board
 from p2pfl_simulations.checkers.base import Checker, told_of_actions, told_of_inputs
 from p2pfl_simulations.disk import Disks
 from p2pfl_simulations.event_queue import EventQueue
@@ -35,12 +36,17 @@ from p2pfl_simulations.hands import SimulatedHands
 from p2pfl_simulations.host import SimulatedHost
 from p2pfl_simulations.network import Network, Transfer
 from p2pfl_simulations.scenario import DiskSettings
+from p2pfl_simulations.shared_jobs import SharedJob, SharedJobs
 from p2pfl_simulations.testbed import RunWatcher
 from p2pfl_simulations.trace import Body, Trace, TraceKind
 
 # A member of an enumeration is looked up through its metaclass, which takes as long as decoding a
 # small frame; so the two that are traced at nearly every event are names of their own.
 _FRAME, _TIMER = TraceKind.FRAME, TraceKind.TIMER
+
+COMMON_FRAMES_MAX = 4096
+"""Frames that were sent to many and are remembered with what they say: of 1,000 peers that speak to
+their cohorts at one time, and few more."""
 
 LINKS_MAX = 64
 """Links that a host keeps; the oldest is closed for a new one."""
@@ -57,6 +63,8 @@ class World:
         workshop: does the machines' jobs; None where they ask for none.
         duration_s: how long a host's job takes in virtual time.
         disks: how long records take to be durable; no time if not given.
+        shared_jobs: does the jobs that hosts do together; None where they ask for none.
+        board: has what many say to all heard in waves; None where each frame travels by itself.
         observers: are told what happens.
         checkers: see every input and action; without any, they cost nothing.
     """
@@ -71,6 +79,8 @@ class World:
         workshop: Workshop | None = None,
         duration_s: Callable[[int, Job], float] = lambda _index, _job: 0.0,
         disks: Disks | None = None,
+        shared_jobs: SharedJobs | None = None,
+        board: Board | None = None,
         observers: Sequence[RunWatcher] = (),
         checkers: Sequence[Checker] = (),
     ) -> None:
@@ -86,12 +96,20 @@ class World:
             host.queue = ActionQueue(SimulatedHands(self, host))
         self._make_machine = make_machine
         self._workshop, self._duration_s = workshop, duration_s
+        self._shared_jobs = shared_jobs
+        if shared_jobs is not None:
+            shared_jobs.start(self)
+        self.board = board
+        if board is not None:
+            board.start(self)
         self.observers: Sequence[RunWatcher] = tuple(observers)
         self._checkers = tuple(checkers)
         self._bulk = 0
         self._last_body = Body(())
         self._last_message: Message | None = None
         self._last_frame = b""
+        # Frames that were sent to more than one host, with what they say once that was decoded.
+        self._common: dict[bytes, Message | None] = {}
         self._input_checkers = told_of_inputs(self._checkers)
         self._action_checkers: dict[type, tuple[Checker, ...]] = {}
         # Links broken by one of their ends, with the first call that was planned afterwards: what
@@ -164,6 +182,7 @@ class World:
         for index in host.links:
             self.hosts[index].links.pop(host.index, None)
         host.links.clear()
+        self._tell_of_fault(host)
         self.trace.add(self.queue.now_s, TraceKind.OFFLINE, host.index, 0)
         for observer in self.observers:
             observer.on_incident(self.queue.now_s, host, "offline", detail)
@@ -206,6 +225,7 @@ class World:
     def split(self, parts: list[int] | None) -> None:
         """Let hosts reach only those of the same part of the network; None heals it."""
         self.network.split(parts)
+        self._tell_of_fault()
         kind, detail = (
             ("healed", "") if parts is None else ("partition", f"{len(set(parts))} parts")
         )
@@ -228,6 +248,10 @@ class World:
         """Bring the fault that was planned."""
         host.actions_left = 0
         host.strike(host)
+
+    def _tell_of_fault(self, *hosts: SimulatedHost) -> None:
+        if self._shared_jobs is not None:
+            self._shared_jobs.on_fault(*hosts)
 
     def _start_machine(self, host: SimulatedHost) -> None:
         host.machine = self._make_machine(host.index)
@@ -279,7 +303,20 @@ class World:
         """Encode a message once for all that it is sent to, one after the other."""
         if self._last_message is not message:
             self._last_message, self._last_frame = message, wire.encode(message)
+        elif self._last_frame not in self._common:
+            if len(self._common) >= COMMON_FRAMES_MAX:
+                self._common.clear()
+            self._common[self._last_frame] = None
         return self._last_frame
+
+    def _decode(self, frame: bytes) -> Message:
+        """Decode a frame: one that was sent to many once for all of them."""
+        if frame not in self._common:
+            return wire.decode_untrusted(frame)
+        message = self._common[frame]
+        if message is None:
+            message = self._common[frame] = wire.decode_untrusted(frame)
+        return message
 
     def body_of(self, parts: Iterable[Buffer]) -> Body:
         """Take a body once for all that it is sent to, one after the other."""
@@ -297,22 +334,36 @@ class World:
         else:
             frames[kind], sizes[kind] = 1, size_bytes
 
+    def count_all_sent(
+        self, host: SimulatedHost, kind: type[Message], frames: int, size_bytes: int
+    ) -> None:
+        """Count messages of one type that a host has sent, with their bodies, all at once."""
+        self._frames_by_kind[kind] = self._frames_by_kind.get(kind, 0) + frames
+        self._bytes_by_kind[kind] = self._bytes_by_kind.get(kind, 0) + size_bytes
+        host.bytes_sent += size_bytes
+
     def tell_sent(self, host: SimulatedHost, ticket: Ticket, ok: bool) -> None:
         """Tell a host how a sending ended, after what is due already."""
         self.queue.call_at(self.queue.now_s, self._sent_due, host, host.life, ticket, ok)
 
     def start_job(self, host: SimulatedHost, action: Work) -> None:
         """Take a host's job; its end comes after its duration."""
-        assert self._workshop is not None, "a machine asks for work, and there is no workshop"
         host.jobs[action.ticket] = None
+        if isinstance(action.job, SharedJob):
+            assert self._shared_jobs is not None, "a machine shares a job, and nobody does it"
+            self._shared_jobs.take(host, action.ticket, action.job)
+            return
+        assert self._workshop is not None, "a machine asks for work, and there is no workshop"
         self._workshop.start((host.index, host.life, action.ticket), action.job)
         at_s = self.queue.now_s + self._duration_s(host.index, action.job)
         self.queue.call_at(at_s, self._work_due, host, host.life, action.ticket)
 
     def cancel_job(self, host: SimulatedHost, ticket: Ticket) -> None:
         """Forget a host's job."""
-        assert self._workshop is not None
         host.jobs.pop(ticket, None)
+        if self._shared_jobs is not None:
+            self._shared_jobs.cancel(host, ticket)
+        assert self._workshop is not None
         self._workshop.cancel((host.index, host.life, ticket))
 
     # --- uplinks ------------------------------------------------------------------------------
@@ -358,6 +409,15 @@ class World:
 
     # --- inputs -----------------------------------------------------------------------------
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether checkers are to see each message."""
+        return bool(self._checkers)
+
+    def is_open_to_all(self, receiver: SimulatedHost) -> bool:
+        """Whether nothing keeps what others send from a host."""
+        return self.network.is_whole and receiver.is_online and not self._broken
+
     def deliver(
         self, sender: SimulatedHost, receiver: SimulatedHost, session: int, frame: bytes
     ) -> None:
@@ -371,7 +431,7 @@ class World:
         self.trace.add(now_s, _FRAME, receiver.index, sender.index, frame)
         self.counters["frames"] += 1
         try:
-            message = wire.decode_untrusted(frame)
+            message = self._decode(frame)
             if self._checkers:
                 self._tell_checkers(receiver, "on_message", sender.peer_id, message)
             actions = receiver.machine.on_message(now_s, sender.peer_id, message)  # type: ignore[union-attr]  # It is online.
@@ -422,13 +482,19 @@ class World:
         host.queue.push(host.machine.on_timer(now_s, ticket))
 
     def _work_due(self, host: SimulatedHost, life: int, ticket: Ticket) -> None:
-        if host.life != life or not host.queue.take_work(ticket):
-            return
-        assert self._workshop is not None
+        if host.life == life and host.queue.take_work(ticket):
+            assert self._workshop is not None
+            self._work_ended(host, ticket, self._workshop.result((host.index, life, ticket)))
+
+    def end_shared(self, host: SimulatedHost, life: int, ticket: Ticket, result: Record) -> None:
+        """Tell a host how a job ended that it did with others, if it still waits for that."""
+        if host.life == life and host.queue.take_work(ticket):
+            self._work_ended(host, ticket, result)
+
+    def _work_ended(self, host: SimulatedHost, ticket: Ticket, result: Record) -> None:
         assert host.machine is not None
         del host.jobs[ticket]
         now_s = self.queue.now_s
-        result = self._workshop.result((host.index, life, ticket))
         self.trace.add(now_s, TraceKind.WORK, host.index, ticket)
         self.counters["jobs"] += 1
         if isinstance(result, WorkFailed):
@@ -498,6 +564,7 @@ class World:
 
     def break_link(self, host: SimulatedHost, other: SimulatedHost) -> None:
         """End a link, if it stands, and all that is on its way over it; both ends are told."""
+        self._tell_of_fault(host, other)
         if host.links.pop(other.index, 0) is not None:
             return
         other.links.pop(host.index, None)

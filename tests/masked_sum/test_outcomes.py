@@ -87,8 +87,8 @@ def test_nothing_of_the_vector_is_kept_once_it_is_over() -> None:
     driver = SessionDriver(*make_cohort(SIZE, ENTRIES), 1).run()
     for machine in driver.machines.values():
         masking = machine._masking
-        assert len(masking._vector) == 0
-        assert masking._vector.base is None  # Else the whole of it would be kept.
+        assert len(masking.vector) == 0
+        assert masking.vector.base is None  # Else the whole of it would be kept.
         for kept in (masking.headers, masking._queue, masking._idle_streams, masking._masks):
             assert not kept
         assert masking._rounding_key == b""

@@ -4,6 +4,8 @@ An honest member advertises once a round, and its rounds grow. Of each member th
 kept: others repeat theirs until a round is over, so that what was dropped comes again.
 """
 
+from collections.abc import Mapping
+
 from p2pfl_gossip.ledger.charter import NONE
 from p2pfl_gossip.ledger.entries import Head
 from p2pfl_gossip.ledger.messages import GroupAdvert, Rest
@@ -25,40 +27,75 @@ class Adverts:
         # By round, member and digest; the first that came is the first.
         self._of: dict[int, dict[int, dict[bytes, GroupAdvert]]] = {}
         self._latest: dict[int, GroupAdvert] = {}
-        # What is asked at every message, and changes with an advert only.
+        # What is asked at every message. Of latest rounds there are few at a time.
+        self._counts: dict[int, int] = {}
         self._first_of: dict[int, dict[int, GroupAdvert]] = {}
-        self._sorted_rounds: list[int] | None = None
-        self._reached_by: dict[int, int] = {}
 
     def clear(self) -> None:
         """Forget all: another epoch has begun."""
-        self._of.clear()
-        self._latest.clear()
-        self._forget_answers()
-
-    def _forget_answers(self) -> None:
-        self._first_of.clear()
-        self._reached_by.clear()
-        self._sorted_rounds = None
+        for kept in (self._of, self._latest, self._counts, self._first_of):
+            kept.clear()
 
     def take(self, advert: GroupAdvert, digest: bytes) -> GroupAdvert | None:
         """Keep an advert that was checked; return an earlier one that it contradicts."""
-        of_round = self._of.setdefault(advert.round, {})
-        versions = of_round.setdefault(advert.member, {})
+        round_, member = advert.round, advert.member
+        versions = self._of.setdefault(round_, {}).setdefault(member, {})
         if digest in versions or len(versions) >= VERSIONS_MAX:
             return None
         other = next(iter(versions.values()), None)
         versions[digest] = advert
-        self._forget_answers()
-        latest = self._latest.get(advert.member)
-        if latest is None or latest.round < advert.round:
-            self._latest[advert.member] = advert
-        rounds = [round_ for round_ in self._of if advert.member in self._of[round_]]
+        if other is None:
+            self._first_of.pop(round_, None)
+        latest = self._latest.get(member)
+        if latest is None or latest.round < round_:
+            self._latest[member] = advert
+            self._counts[round_] = self._counts.get(round_, 0) + 1
+            if latest is not None:
+                self._forget_count(latest.round)
+        if len(self._of) > ROUNDS_KEPT:
+            self._forget_old(member)
+        return other
+
+    def _forget_old(self, member: int) -> None:
+        rounds = [round_ for round_ in self._of if member in self._of[round_]]
         for old in sorted(rounds)[:-ROUNDS_KEPT]:
-            del self._of[old][advert.member]
+            del self._of[old][member]
+            self._first_of.pop(old, None)
             if not self._of[old]:
                 del self._of[old]
-        return other
+
+    def take_all(self, round_: int, adverts: Mapping[int, tuple[bytes, GroupAdvert]]) -> bool:
+        """Keep adverts of one round that were checked, by member, with their digests.
+
+        Return False, and keep none, if one contradicts an earlier one.
+        """
+        of_round = self._of.setdefault(round_, {})
+        known = [member for member in adverts if member in of_round]
+        if any(adverts[member][0] not in of_round[member] for member in known):
+            return False
+        counts, new = self._counts, 0
+        for member, (digest, advert) in adverts.items():
+            if member in of_round:
+                continue
+            of_round[member] = {digest: advert}
+            latest = self._latest.get(member)
+            if latest is None or latest.round < round_:
+                self._latest[member] = advert
+                new += 1
+                if latest is not None:
+                    self._forget_count(latest.round)
+        if new:
+            counts[round_] = counts.get(round_, 0) + new
+        self._first_of.pop(round_, None)
+        if len(self._of) > ROUNDS_KEPT:
+            for member in adverts:
+                self._forget_old(member)
+        return True
+
+    def _forget_count(self, round_: int) -> None:
+        self._counts[round_] -= 1
+        if not self._counts[round_]:
+            del self._counts[round_]
 
     def holds(self, round_: int, member: int, digest: bytes) -> bool:
         """Whether an advert was taken."""
@@ -86,19 +123,23 @@ class Adverts:
         latest = self._latest.get(member)
         return latest.round if latest else 0
 
+    def count_of(self, round_: int) -> int:
+        """Count the members of which an advert of a round is here."""
+        return len(self._of.get(round_, ()))
+
     def reached(self, round_: int) -> int:
         """Count the members that advertised for a round or a later one."""
-        count = self._reached_by.get(round_)
-        if count is None:
-            count = sum(advert.round >= round_ for advert in self._latest.values())
-            self._reached_by[round_] = count
-        return count
+        return sum(count for of, count in self._counts.items() if of >= round_)
 
     def round_of_others(self, count: int) -> int:
         """Return the highest round that so many other members have reached; 0 for none."""
-        if self._sorted_rounds is None:
-            self._sorted_rounds = sorted(map(self.round_of, self._seat.others), reverse=True)
-        return self._sorted_rounds[count - 1] if len(self._sorted_rounds) >= count else 0
+        own = self._latest.get(self._seat.rank)
+        missing = count
+        for round_ in sorted(self._counts, reverse=True):
+            missing -= self._counts[round_] - (own is not None and own.round == round_)
+            if missing <= 0:
+                return round_
+        return 0
 
     def forget_before(self, round_: int) -> None:
         """Drop rounds that nobody may ask for any more; the latest of each member stay known."""

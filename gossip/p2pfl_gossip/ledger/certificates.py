@@ -62,9 +62,10 @@ def require_advert(epoch: Epoch, advert: GroupAdvert) -> None:
         raise RemoteProtocolError("wrong_epoch")
     if head.epoch > advert.epoch or head.round >= advert.round:
         raise RemoteProtocolError("head_ahead_of_round")
-    members = [named.member for named in advert.named]
-    if members != sorted(set(members)) or any(member >= epoch.size for member in members):
-        raise RemoteProtocolError("bad_evidence")
+    if advert.named:
+        members = [named.member for named in advert.named]
+        if members != sorted(set(members)) or any(member >= epoch.size for member in members):
+            raise RemoteProtocolError("bad_evidence")
     verify_of(epoch, advert.member, b"advert", advert.signature, advert.digest(epoch))
     statement = head_statement(epoch, advert.round, head)
     verify_of(epoch, advert.member, b"head", advert.head_signature, statement)

@@ -11,6 +11,7 @@ Dates are for those who name a charter, or give updates under it. History never 
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Annotated
 
 from p2pfl_crypto.governance import (
@@ -52,6 +53,9 @@ KEYS_OF_ONE_MAX = 7
 
 FOREVER = 2**63 - 1
 """In place of a date: of what does not end."""
+
+LEADERS_KEPT = 16
+"""Orders of leaders that are remembered: of the rounds that are under way."""
 
 NONE = bytes(32)
 """In place of a digest: there is none."""
@@ -386,14 +390,17 @@ class Epoch(Ranked):
 
         The order of H("p2pfl/leader", group, epoch, round, key): nobody chooses its place in it.
         """
-        place = (
-            self.group,
-            self.number.to_bytes(8, "little"),
-            round_.to_bytes(8, "little"),
-        )
-        order = [
-            (hash_parts(b"p2pfl/leader", *place, self.keys[rank]), rank)
-            for rank in range(self.size)
-            if rank not in out
-        ]
-        return tuple(rank for _, rank in sorted(order))
+        return _leaders(self.group, self.number, round_, self.keys, out)
+
+
+@lru_cache(maxsize=LEADERS_KEPT)
+def _leaders(
+    group: bytes, epoch: int, round_: int, keys: tuple[bytes, ...], out: frozenset[int]
+) -> tuple[int, ...]:
+    place = (group, epoch.to_bytes(8, "little"), round_.to_bytes(8, "little"))
+    order = [
+        (hash_parts(b"p2pfl/leader", *place, key), rank)
+        for rank, key in enumerate(keys)
+        if rank not in out
+    ]
+    return tuple(rank for _, rank in sorted(order))

@@ -413,7 +413,8 @@ class Course:
         seat = self._seat
         if gathering.listed is not None or gathering.began_s is None:
             return False
-        if any(
+        missing = seat.epoch.size - self._adverts.reached(self.round)
+        if missing > len(seat.gone) or any(
             self._adverts.round_of(member) < self.round
             for member in seat.others
             if member not in seat.gone
@@ -524,7 +525,7 @@ class Course:
         seat, epoch = self._seat, self._seat.epoch
         adverts = self._adverts.of_round(listed.message.round)
         self.causes = {}
-        for rank in range(epoch.size):
+        for rank in [rank for rank in range(epoch.size) if rank not in members]:
             cause = why_out(
                 rank,
                 members=members,

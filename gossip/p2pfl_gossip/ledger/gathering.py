@@ -100,6 +100,13 @@ class Gathering:
         return self._leaders
 
     @property
+    def needs_each(self) -> bool:
+        """Whether any advert may be the one that we wait for: as leader, and to follow a list."""
+        if self.listed is not None:
+            return False
+        return bool(self._lists) or self._leader(self._turn) == self._seat.rank
+
+    @property
     def gather_s(self) -> float:
         """How long a turn is."""
         charter = self._seat.epoch.charter
@@ -303,7 +310,7 @@ class Gathering:
         base = self._history.step(next(iter(heads)))
         if base is None or not self._may_be(message.kind, base, adverts):
             return None
-        if any(rank in out_of(epoch, base.entry) for rank in adverts):
+        if not out_of(epoch, base.entry).isdisjoint(adverts):
             return None
         return Listed(
             message=message,

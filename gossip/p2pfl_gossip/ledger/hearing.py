@@ -49,6 +49,7 @@ class Hearing:
         self._life, self._parts, self._seat = life, life.parts, life.parts.seat
         self._lists_ahead: dict[int, dict[int, GroupList]] = {}
         self._answered_s: dict[int, float] = {}
+        self._is_of_note = True  # Whether the message at hand may have made something possible.
         relay_s = self._seat.epoch.charter.relay_s
         self._certificates = Askings(relay_s, CERTIFICATES_MAX)
         self._starts, self._adverts, self._proofs = (
@@ -79,6 +80,7 @@ class Hearing:
 
     def on_message(self, sender: PeerId, rank: int | None, message: LedgerMessage) -> None:
         """Take a message of a member; `rank` is None for one of another epoch."""
+        self._is_of_note = True
         from_all = self._from_all.get(type(message))
         if from_all is not None:
             from_all(sender, rank, message)
@@ -86,8 +88,14 @@ class Hearing:
             raise RemoteProtocolError("unexpected_message")
         elif rank is not None:  # Who was a member has no say in this epoch.
             self._from_members[type(message)](rank, message)
+        if self._is_of_note:
+            self.go_on()
+
+    def go_on(self) -> None:
+        """Do what messages have made possible."""
         self._life.progress()
-        self._take_lists_ahead()
+        if self._lists_ahead:
+            self._take_lists_ahead()
 
     # --- the way to a higher head -----------------------------------------------------------
 
@@ -147,11 +155,32 @@ class Hearing:
             other = adverts.take(advert, digest)
             if other is not None:
                 self._life.accuse(evidence_of_adverts(epoch, other, advert))
+            self._is_of_note = self._is_advert_of_note(advert)
         if rank == advert.member:
-            head = self._parts.history.head.entry
-            self._parts.evidence.on_advert(advert, out_of(epoch, head))
+            if advert.named:
+                head = self._parts.history.head.entry
+                self._parts.evidence.on_advert(advert, out_of(epoch, head))
             heads.compare(rank, advert)
             self._answer(rank, advert)
+
+    def _is_advert_of_note(self, advert: GroupAdvert) -> bool:
+        """Whether anything follows from a new advert: of those of a round, few make a difference.
+
+        Those are the one that makes t, those behind it until our head is final, those from which on
+        all are here, and with a list or as the leader each. What was passed over is seen at the
+        next message, or by the clock.
+        """
+        adverts, course, epoch = self._parts.adverts, self._parts.course, self._seat.epoch
+        gathering, history = course.gathering, self._parts.history
+        if gathering is None or advert.round != course.round or not course.has_advertised:
+            return True
+        count = adverts.count_of(advert.round)
+        if count == epoch.threshold or adverts.reached(advert.round) != count:
+            return True
+        is_final = history.final is not None and history.final.head == history.head.head
+        if count > epoch.threshold and not is_final:
+            return True
+        return count + len(self._seat.gone) >= epoch.size or gathering.needs_each
 
     def _answer(self, rank: int, advert: GroupAdvert) -> None:
         """Help a member on that is active where we are not any more."""
@@ -203,6 +232,7 @@ class Hearing:
             gathering.answer(rank, message)
 
     def _on_progress(self, rank: int, message: Progress) -> None:
+        self._is_of_note = False  # It can only have us wait longer.
         if message.epoch == self._seat.epoch.number:
             self._parts.patience.on_progress(rank)
 
@@ -211,7 +241,7 @@ class Hearing:
             raise RemoteProtocolError("not_your_signature")
         if message.epoch != self._seat.epoch.number:
             return
-        self._parts.signing.on_signature(message)
+        self._is_of_note = self._parts.signing.on_signature(message)
         own = self._parts.standing.signed(message.round)
         if own is not None and own.said.entry != message.entry:
             # One of us has false sums: whoever signed both of a chunk is named by that.

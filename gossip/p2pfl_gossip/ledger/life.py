@@ -269,7 +269,8 @@ class Life:
         parts.heads.settle()
         parts.beginnings.settle()
         head = parts.history.head.head
-        self.succession.note_final(parts.adverts.of_round(head.round + 1))
+        if parts.adverts.count_of(head.round + 1) >= parts.seat.epoch.threshold:
+            self.succession.note_final(parts.adverts.of_round(head.round + 1))
         closing = self.succession.next()
         if closing is not None:
             self._begin_epoch(closing)

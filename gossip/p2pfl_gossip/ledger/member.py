@@ -289,8 +289,7 @@ class GroupMember(DeskMachine):
             return []
         rank = self._rank_of(sender)
         if isinstance(message, SessionMessage):
-            if rank is not None:
-                self._started.parts.sessions.on_message(sender, rank, message)
+            if rank is not None and self._started.parts.sessions.on_message(sender, rank, message):
                 self._started.progress()
         elif isinstance(message, LedgerMessage):
             self._hearing.on_message(sender, rank, message)

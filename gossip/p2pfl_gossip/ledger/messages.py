@@ -4,6 +4,7 @@ All statements name group, epoch and round in what is signed, so that none passe
 """
 
 from enum import IntEnum
+from functools import cached_property, lru_cache
 from typing import Annotated
 
 from p2pfl_crypto.hashing import hash_parts
@@ -24,6 +25,9 @@ from p2pfl_gossip.records import (
 
 EVIDENCE_NAMED_MAX = 8
 """Named in one advert; each about another member, so that a liar fills one place."""
+
+STATEMENTS_KEPT = 64
+"""Nearly all members say the same of one round: its head, and its entry."""
 
 Key = Annotated[bytes, ByteSize(min_length=32, max_length=32)]
 Signatures = Annotated[bytes, ByteSize(max_length=64 * COHORT_SIZE_MAX)]
@@ -78,7 +82,7 @@ class Named(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     digest: Digest
 
 
-class GroupAdvert(LedgerMessage, frozen=True, tag=152):
+class GroupAdvert(LedgerMessage, frozen=True, dict=True, tag=152):
     """A member is ready for a round; it says so once a round, and its heads never fall.
 
     Attributes:
@@ -110,10 +114,21 @@ class GroupAdvert(LedgerMessage, frozen=True, tag=152):
 
     def digest(self, epoch: Epoch) -> bytes:
         """What is signed, as kind ``advert``; lists name the advert by it."""
+        group, digests = epoch.group, self._digests
+        if group not in digests:
+            digests[group] = self._digest_in(group)
+        return digests[group]
+
+    @cached_property
+    def _digests(self) -> dict[bytes, bytes]:
+        """The digest, once it was asked for; an advert is of one group."""
+        return {}
+
+    def _digest_in(self, group: bytes) -> bytes:
         head = self.head
         return hash_parts(
             b"p2pfl/grp-advert",
-            epoch.group,
+            group,
             _number(self.epoch),
             _number(self.round),
             _number(self.member),
@@ -400,10 +415,15 @@ LEDGER_MESSAGES = (
 
 def head_statement(epoch: Epoch, round_: int, head: Head) -> bytes:
     """What a member says of its head in its one advert of a round."""
+    return _head_statement(epoch.group, epoch.number, round_, head)
+
+
+@lru_cache(maxsize=STATEMENTS_KEPT)
+def _head_statement(group: bytes, epoch: int, round_: int, head: Head) -> bytes:
     return hash_parts(
         b"p2pfl/head",
-        epoch.group,
-        _number(epoch.number),
+        group,
+        _number(epoch),
         _number(round_),
         _number(head.epoch) + _number(head.round) + head.entry,
     )
@@ -411,7 +431,12 @@ def head_statement(epoch: Epoch, round_: int, head: Head) -> bytes:
 
 def entry_statement(epoch: Epoch, round_: int, entry: bytes) -> bytes:
     """What a member says that signs an entry; the round too, so that nobody gives it another."""
-    return hash_parts(b"p2pfl/signed", epoch.group, _number(epoch.number), _number(round_), entry)
+    return _entry_statement(epoch.group, epoch.number, round_, entry)
+
+
+@lru_cache(maxsize=STATEMENTS_KEPT)
+def _entry_statement(group: bytes, epoch: int, round_: int, entry: bytes) -> bytes:
+    return hash_parts(b"p2pfl/signed", group, _number(epoch), _number(round_), entry)
 
 
 def list_statement(epoch: Epoch, listed: GroupList) -> bytes:

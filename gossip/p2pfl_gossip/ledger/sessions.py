@@ -105,6 +105,7 @@ class Sessions:
         self._round = 0
         self._secrets: tuple[int, Secrets] | None = None
         self._names: dict[bytes, int] = {}
+        self._form: EpochCohort | None = None  # Of the epoch, by which its sessions are named.
         self._sessions: dict[int, _Session] = {}
         self._early: dict[int, dict[int, list[tuple[PeerId, SessionMessage]]]] = {}
 
@@ -127,7 +128,10 @@ class Sessions:
 
     def name_of(self, round_: int) -> bytes:
         """Name the session of a round."""
-        return self._cohort(round_, tuple(range(self._seat.epoch.size))).session
+        epoch = self._seat.epoch
+        if self._form is None or self._form.epoch != epoch.number:
+            self._form = self._cohort(0, tuple(range(epoch.size)))
+        return self._form.name_of(round_)
 
     def _cohort(self, round_: int, leaders: tuple[int, ...]) -> EpochCohort:
         epoch = self._seat.epoch
@@ -231,35 +235,42 @@ class Sessions:
         self._settle()
         return self._seat.take()
 
-    def _settle(self) -> None:
+    def _settle(self) -> bool:
+        """Tell what has come of sessions; return whether there was anything."""
+        has_told = False
         for round_, session in list(self._sessions.items()):
             machine = session.machine
             if not session.is_spent and machine.is_spent:
-                session.is_spent = True
+                session.is_spent = has_told = True
                 self._spent()
-            outcome = machine.outcome
             if session.is_told:
-                self._tell_late_blames(round_, session)
-            if outcome is None or session.is_told:
-                continue
-            session.is_told, session.blamed = True, len(machine.blames)
-            self._report(round_, session, outcome)
-            cohort = session.cohort
-            self._ended(
-                SumEnded(
-                    session.listed,
-                    session.base,
-                    cohort.encoding,
-                    tuple(cohort.entries_of(chunk) for chunk in range(cohort.chunk_count)),
-                    outcome if isinstance(outcome, Sums) else None,
-                    outcome.blames,
-                )
-            )
+                has_told |= self._tell_late_blames(round_, session)
+            elif machine.outcome is not None:
+                has_told = True
+                self._tell_outcome(round_, session, machine.outcome)
+        return has_told
 
-    def _tell_late_blames(self, round_: int, session: _Session) -> None:
-        for blame in session.machine.blames[session.blamed :]:
+    def _tell_outcome(self, round_: int, session: _Session, outcome: Sums | Aborted) -> None:
+        session.is_told, session.blamed = True, len(session.machine.blames)
+        self._report(round_, session, outcome)
+        cohort = session.cohort
+        self._ended(
+            SumEnded(
+                session.listed,
+                session.base,
+                cohort.encoding,
+                tuple(cohort.entries_of(chunk) for chunk in range(cohort.chunk_count)),
+                outcome if isinstance(outcome, Sums) else None,
+                outcome.blames,
+            )
+        )
+
+    def _tell_late_blames(self, round_: int, session: _Session) -> bool:
+        late = session.machine.blames[session.blamed :]
+        for blame in late:
             session.blamed += 1
             self._blamed(round_, blame)
+        return bool(late)
 
     def compare(self, round_: int, rank: int) -> None:
         """Ask a member that came to another entry by which digests it took its sums; once."""
@@ -290,20 +301,25 @@ class Sessions:
 
     # --- what arrives -----------------------------------------------------------------------
 
-    def on_message(self, sender: PeerId, rank: int, message: SessionMessage) -> None:
-        """Take a message of a session, or raise RemoteProtocolError and change nothing."""
+    def on_message(self, sender: PeerId, rank: int, message: SessionMessage) -> bool:
+        """Take a message of a session, or raise RemoteProtocolError and change nothing.
+
+        Returns:
+            Whether its end, or a blame, was told of.
+        """
         round_ = self._names.get(message.session)
         if round_ is None:
-            return
+            return False
         session = self._sessions.get(round_)
         if session is not None:
             self._take(session.machine.on_message(self._seat.now_s, sender, message))
-            self._settle()
-        elif round_ >= self._round:
+            return self._settle()
+        if round_ >= self._round:
             early = self._early.setdefault(round_, {}).setdefault(rank, [])
             if len(early) >= EARLY_MESSAGES_MAX:
                 raise RemoteProtocolError("too_early")
             early.append((sender, message))
+        return False
 
     def body_bytes(self, sender: PeerId, header: SessionMessage) -> int | None:
         """Return the size of a body, or None if it is not wanted."""

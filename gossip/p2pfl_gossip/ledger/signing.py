@@ -1,6 +1,6 @@
 """Entry signatures: ours, once a round, and those of others, until t make a certificate."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.ledger.certificates import gather, require_entry_signature
@@ -42,10 +42,12 @@ class Signing:
         self._seat, self._standing, self._history = seat, standing, history
         self._certified, self._lacking, self._contradicted = certified, lacking, contradicted
         self._said: dict[int, dict[int, EntrySignature]] = {}  # By member, then by round.
+        self._by_entry: dict[Head, dict[int, bytes]] = {}  # The same, by entry and member.
 
     def clear(self) -> None:
         """Forget all: another epoch has begun."""
         self._said.clear()
+        self._by_entry.clear()
 
     def sign(self, step: EntryStep, vector: Vector) -> None:
         """Sign an entry that we have worked out, if we may, and say so to all."""
@@ -60,44 +62,69 @@ class Signing:
         seat.broadcast(said)
         self._count(said)
 
-    def on_signature(self, message: EntrySignature) -> None:
-        """Take a member's own signature, or raise RemoteProtocolError."""
+    def on_signature(self, message: EntrySignature) -> bool:
+        """Take a member's own signature, or raise RemoteProtocolError.
+
+        Returns:
+            Whether anything follows from it.
+        """
         of_member = self._said.get(message.member, {})
         known = of_member.get(message.round)
         if known is not None and known.entry == message.entry:
-            return
+            return False
         require_entry_signature(self._seat.epoch, message)
         if known is not None:
             self._contradicted(known, message)
-            return
+            return True
         self._keep(message)
-        self._count(message)
+        return self._count(message)
+
+    def on_signatures(self, head: Head, messages: Collection[EntrySignature]) -> bool:
+        """Take members' own signatures of an entry, each of which was checked.
+
+        Return False, and take none, if one contradicts an earlier one.
+        """
+        signatures, new = self._by_entry.setdefault(head, {}), []
+        for message in messages:
+            if message.member in signatures:
+                continue
+            if head.round in self._said.get(message.member, ()):
+                return False
+            new.append(message)
+        for message in new:
+            self._keep(message)
+        if new:
+            self._count(new[-1])
+        return True
 
     def _keep(self, message: EntrySignature) -> None:
         of_member = self._said.setdefault(message.member, {})
         of_member[message.round] = message
-        for old in sorted(of_member)[:-ROUNDS_KEPT]:
-            del of_member[old]
+        head = _entry_of(message)
+        self._by_entry.setdefault(head, {})[message.member] = message.signature
+        if len(of_member) > ROUNDS_KEPT:
+            forgotten = of_member.pop(min(of_member))
+            signatures = self._by_entry[_entry_of(forgotten)]
+            del signatures[message.member]
+            if not signatures:
+                del self._by_entry[_entry_of(forgotten)]
 
-    def _count(self, message: EntrySignature) -> None:
-        head = Head(message.epoch, message.round, message.entry)
+    def _count(self, message: EntrySignature) -> bool:
+        head = _entry_of(message)
         if head.place <= self._history.head.head.place:
-            return
+            return False
         signatures = self._of(head)
         if len(signatures) < self._seat.epoch.threshold:
-            return
+            return False
         own = self._standing.signed(head.round)
         if own is not None and own.said.entry == head.entry:
             self._certified(EntryCertificate(own.entry, *gather(self._seat.epoch, signatures)))
         else:
             self._lacking(head, tuple(sorted(signatures)))
+        return True
 
     def _of(self, head: Head) -> dict[int, bytes]:
-        return {
-            member: said[head.round].signature
-            for member, said in self._said.items()
-            if head.round in said and said[head.round].entry == head.entry
-        }
+        return self._by_entry.get(head, {})
 
     def signers(self, head: Head) -> tuple[int, ...]:
         """Return who signed an entry, as far as we heard, ascending."""
@@ -116,3 +143,8 @@ class Signing:
             is_lately = round_ - REPEATED_ROUNDS <= entry.round <= round_
             if is_lately and self._history.certificate(head) is None:
                 self._seat.broadcast(signed.said)
+
+
+def _entry_of(message: EntrySignature) -> Head:
+    """Name the entry that a signature is of."""
+    return Head(message.epoch, message.round, message.entry)

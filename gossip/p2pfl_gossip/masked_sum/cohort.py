@@ -30,6 +30,8 @@ has fewer chunks than the cohort has members, and in each round other members ow
 SPREAD_CHUNKS = 8
 """A vector however short is spread over so many members, or over all if they are fewer: no two of
 them hold all of it."""
+MEMBERS_KEPT = 64
+"""Lists of members whose keys are kept: a group has one an epoch, and each round names it anew."""
 BITMAPS_KEPT = 256
 """Bitmaps whose ranks are remembered: a session has a few, and reads each some hundred times."""
 OWNERS_MAX = 4
@@ -178,7 +180,7 @@ class SessionMembers(Ranked, ABC):
             )
         if n > COHORT_SIZE_MAX:
             raise RefusedCohort(f"a cohort of {n}: at most {COHORT_SIZE_MAX}; use a grid")
-        ranks = {member: rank for rank, member in enumerate(self.members)}
+        ranks, keys = _places_and_keys(self.members)
         if len(ranks) != n:
             raise RefusedCohort("a member comes twice")
         if not 2 <= self.owner_count <= min(OWNERS_MAX, n):
@@ -194,7 +196,6 @@ class SessionMembers(Ranked, ABC):
         object.__setattr__(self, "chunk_count", count)
         object.__setattr__(self, "_first_place", first)
         object.__setattr__(self, "_ranks", ranks)
-        keys = tuple(public_key_of(member) for member in self.members)
         object.__setattr__(self, "public_keys", keys)
         object.__setattr__(self, "session", self._name())
 
@@ -305,3 +306,10 @@ class Cohort(SessionMembers):
 def _ranks_in(bitmap: bytes, size: int) -> tuple[int, ...]:
     bits = int.from_bytes(bitmap, "little")
     return tuple(rank for rank in range(size) if bits >> rank & 1)
+
+
+@lru_cache(maxsize=MEMBERS_KEPT)
+def _places_and_keys(members: tuple[PeerId, ...]) -> tuple[dict[PeerId, int], tuple[bytes, ...]]:
+    """Return the rank of each member, and their keys; neither is to be changed."""
+    ranks = {member: rank for rank, member in enumerate(members)}
+    return ranks, tuple(public_key_of(member) for member in members)

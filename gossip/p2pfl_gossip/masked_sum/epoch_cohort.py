@@ -66,11 +66,15 @@ class EpochCohort(SessionMembers):
             raise RefusedCohort(str(error)) from None
 
     def _name(self) -> bytes:
+        return self.name_of(self.round)
+
+    def name_of(self, round_: int) -> bytes:
+        """Name the session of a round of this epoch."""
         return group_session_id(
             group=self.group,
             epoch=self.epoch,
             charter=self.charter,
-            round_number=self.round,
+            round_number=round_,
             members=self.public_keys,
             vector_entries=self.vector_entries,
             chunk_count=self.chunk_count,

@@ -33,6 +33,8 @@ class Masking:
 
     Attributes:
         is_giving: whether there is a vector.
+        vector: what is given; empty if there is nothing.
+        weight: ours.
         clipped: entries of our vector that lay beyond the clip.
         headers: signed digests of the chunks that were masked so far, by chunk.
     """
@@ -49,8 +51,8 @@ class Masking:
         self._core, self._secrets = core, secrets
         self._sharing, self._agreement = sharing, agreement
         self.is_giving = vector is not None
-        self._vector = np.empty(0, np.float32) if vector is None else vector
-        self._weight = weight
+        self.vector = np.empty(0, np.float32) if vector is None else vector
+        self.weight = weight
         self.clipped = 0
         self.headers: dict[int, ChunkHeader] = {}
         self._masks: tuple[Mask, ...] = ()
@@ -91,7 +93,7 @@ class Masking:
                 key = pair_mask_key(dealt.pair_keys[other], tau2, rank, other)
                 masks.append(Mask(key, 1 if other > rank else -1))
         self._masks = tuple(masks)
-        jobs = MASK_JOBS_MAX if len(self._vector) >= SECOND_JOB_ENTRIES else 1
+        jobs = MASK_JOBS_MAX if len(self.vector) >= SECOND_JOB_ENTRIES else 1
         self._idle_streams = [MaskStreams(masks) for _ in range(jobs)]
         # Of the session, not of tau2: the secret is of this session alone, in which one vector is
         # masked once. So the rounding does not depend on keys that others drew.
@@ -121,8 +123,8 @@ class Masking:
     def _job(self, chunk: int, streams: MaskStreams) -> MaskChunk:
         return MaskChunk(
             encoding=self._core.cohort.encoding,
-            entries=self._vector[self._core.cohort.entries_of(chunk)],
-            weight=self._weight,
+            entries=self.vector[self._core.cohort.entries_of(chunk)],
+            weight=self.weight,
             rounding_key=self._rounding_key,
             streams=streams,
             tau2=self._agreement.tau2,
@@ -173,7 +175,7 @@ class Masking:
 
     def forget(self) -> None:
         """Drop all masks and the vector, and mask nothing again."""
-        self._vector = self._vector[:0].copy()
+        self.vector = self.vector[:0].copy()
         self.headers.clear()
         self._queue.clear()
         self._idle_streams.clear()

@@ -344,7 +344,7 @@ class Session(ABC, Generic[LastPhase]):
             self._entered = core.phase
             match core.phase:
                 case phases.DEAL:
-                    self._sharing.start()
+                    self._begin_dealing()
                 case phases.AGREE:
                     self._agreement.start()
                 case phases.CHUNK:
@@ -356,6 +356,10 @@ class Session(ABC, Generic[LastPhase]):
                 case phases.DONE:
                     self._on_done()
             self._take_early()
+
+    def _begin_dealing(self) -> None:
+        """Have our shares dealt: all keys of U1 are here. A simulation may know a shorter way."""
+        self._sharing.start()
 
     def _take_early(self) -> None:
         core = self._core

@@ -165,3 +165,35 @@ def test_each_answer_follows_each_advert() -> None:
     assert adverts.reached(5) == 6
     adverts.clear()
     assert (adverts.reached(5), adverts.round_of_others(1), adverts.of_round(5)) == (0, 0, {})
+
+
+def all_of(*adverts: GroupAdvert) -> dict[int, tuple[bytes, GroupAdvert]]:
+    """Adverts of one round, as many of them are taken together."""
+    return {advert.member: (advert.digest(GROUP.epoch), advert) for advert in adverts}
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 7)), max_size=30))
+def test_many_adverts_are_kept_as_each_by_itself_is(said: list[tuple[int, int]]) -> None:
+    """Round by round, in the order in which they were first said."""
+    one_by_one, together = fresh(), fresh()
+    for round_, heard in itertools.groupby(said, key=lambda it: it[1]):
+        adverts = {member: GROUP.advert(member, round_) for member, _ in heard}
+        for advert in adverts.values():
+            take(one_by_one, advert)
+        assert together.take_all(round_, all_of(*adverts.values()))
+    for round_ in range(9):
+        assert together.of_round(round_) == one_by_one.of_round(round_)
+        assert together.count_of(round_) == len(one_by_one.of_round(round_))
+        assert together.reached(round_) == one_by_one.reached(round_)
+    for count in range(1, 7):
+        assert together.round_of_others(count) == one_by_one.round_of_others(count)
+
+
+def test_of_many_adverts_none_is_kept_where_one_contradicts() -> None:
+    """So that each is heard by itself, and the lie is told."""
+    adverts = fresh()
+    take(adverts, GROUP.advert(2, 5))
+    others = [GROUP.advert(1, 5), GROUP.advert(2, 5, key=b"k" * 32)]
+    assert not adverts.take_all(5, all_of(*others))
+    assert adverts.count_of(5) == 1
+    assert adverts.round_of(1) == 0

@@ -178,3 +178,25 @@ def test_what_is_not_certified_is_said_again() -> None:
     signer.history.add(STEP, GROUP.certificate(ENTRY))
     signer.do(partial(signer.signing.repeat, 3))
     assert signer.take_sent(EntrySignature) == []
+
+
+def test_many_signatures_make_a_certificate_at_once() -> None:
+    """As each by itself would; those that were known already count once."""
+    signer = Signer()
+    signer.sign(ENTRY)
+    signer.hear(2, ENTRY)
+    few = [GROUP.entry_signature(rank, ENTRY) for rank in (1, 2, 3)]
+    assert signer.signing.on_signatures(STEP.head, few)
+    assert signer.certified == []
+    assert signer.signing.on_signatures(STEP.head, [GROUP.entry_signature(6, ENTRY)])
+    require_certificate(GROUP.epoch, signer.certified[0])
+    assert signer.signing.signers(STEP.head) == (0, 1, 2, 3, 6)
+
+
+def test_of_many_signatures_none_is_taken_where_one_contradicts() -> None:
+    """So that each is heard by itself, and the lie is told."""
+    signer = Signer()
+    signer.hear(2, GROUP.sum_entry(GROUP.first, 3, value=9.0))
+    many = [GROUP.entry_signature(rank, ENTRY) for rank in (1, 2, 3)]
+    assert not signer.signing.on_signatures(STEP.head, many)
+    assert signer.signing.signers(STEP.head) == ()
