@@ -28,9 +28,6 @@ from p2pfl_simulations.trace import Trace, TraceKind
 Said: TypeAlias = GroupAdvert | EntrySignature | Progress
 KINDS = (GroupAdvert, EntrySignature, Progress)
 
-LINKS_MAX = 64
-"""As in a world: links that a host keeps. Who has as many takes up no other here."""
-
 PROGRESS_SHARE = 0.25
 """Of the interval at which those at work say so: how long a wave of that is open. A member counts
 as at work for three intervals after its word."""
@@ -60,6 +57,9 @@ class BoardWorld(Protocol):
     @property
     def is_watched(self) -> bool:
         """Whether checkers are to see each message."""
+
+    def has_room_for_links(self, host: SimulatedHost) -> bool:
+        """Whether a host keeps fewer links than it may."""
 
     def link(self, host: SimulatedHost, receiver: SimulatedHost) -> bool:
         """Note a link to whom a host sends."""
@@ -177,8 +177,8 @@ class Board:
     def _note_links(self, post: _Post) -> None:
         """Note whom a host exchanges frames with, as far as it keeps so many links."""
         sender, world = post.sender, self._world
-        for index in post.sessions if len(sender.links) < LINKS_MAX else ():
-            if index not in sender.links:
+        for index in post.sessions:
+            if index not in sender.links and world.has_room_for_links(sender):
                 world.link(sender, world.hosts[index])
 
     def _deliver(self, receiver: SimulatedHost, wave: Wave) -> None:

@@ -532,6 +532,10 @@ class World:
 
     # --- links ------------------------------------------------------------------------------
 
+    def has_room_for_links(self, host: SimulatedHost) -> bool:
+        """Whether a host keeps fewer links than it may."""
+        return len(host.links) < LINKS_MAX
+
     def link(self, host: SimulatedHost, receiver: SimulatedHost) -> bool:
         """Note a link to whom a host sends; False where its own network is gone."""
         if not host.is_online:

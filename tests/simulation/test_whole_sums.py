@@ -1,17 +1,25 @@
 """Whole modelled sessions: what comes of them is what comes of all their messages."""
 
+from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from p2pfl_gossip.ledger.entries import Entry
+from p2pfl_gossip.ledger.messages import Progress
 from p2pfl_gossip.ledger.record import read_record
 from p2pfl_gossip.records import replaced
 from p2pfl_simulations import Run, make_scenario, run
+from p2pfl_simulations.event_queue import EventQueue
+from p2pfl_simulations.group import make_identity
 from p2pfl_simulations.host import SimulatedHost
+from p2pfl_simulations.network import Network
+from p2pfl_simulations.scenario import MaskingCosts, NetworkSettings
 from p2pfl_simulations.shared_jobs import SharedJob
-from p2pfl_simulations.whole_sums import WholeSums
+from p2pfl_simulations.whole_sums import BROKEN_MAX, WholeSums, _Session
+from p2pfl_simulations.world import COMMON_FRAMES_MAX, World
 
 AWAY: dict[str, Any] = {
     "planned": [
@@ -143,8 +151,10 @@ def test_a_fault_within_a_session_has_its_members_say_everything(
     assert entries[0] == before[0]
     members = [entry.members for entry in entries]
     everybody = before[0].members
-    if kind == "link":  # What one does not bring to the other, a third one does.
-        assert members == [everybody] * 4
+    if kind == "link":  # What one does not bring to the other, a third one does; but no shares.
+        one_out = [bytes([everybody[0] & ~(1 << rank)]) for rank in (3, 5)]
+        assert members[1] in (everybody, *one_out)
+        assert [members[0], *members[2:]] == [everybody] * 3
     elif kind != "partition":
         assert members[1] != everybody
     assert len(entries) == 4
@@ -168,3 +178,33 @@ def test_links_that_lose_and_slow_members_have_everything_said() -> None:
     assert "sums_whole" not in late.counters
     real = simulate("real", faults=slow, compute={"step_s": 1e-7})
     assert participation_of(late) == participation_of(real)
+
+
+def test_a_world_remembers_few_of_the_frames_that_many_get() -> None:
+    queue = EventQueue()
+    network = Network(NetworkSettings(), peer_count=1, seed=0, queue=queue)
+    peer = make_identity(0, 0).peer_id
+    world = World(peer_ids=[peer], make_machine=_no_machine, network=network, queue=queue)
+    for round_ in range(COMMON_FRAMES_MAX + 10):
+        message = Progress(0, round_)
+        assert world.encode(message) == world.encode(message)  # To a second host.
+        assert 0 < len(world._common) <= COMMON_FRAMES_MAX
+
+
+def _no_machine(_index: int) -> Any:
+    raise AssertionError("nobody is started here")
+
+
+def test_few_broken_sessions_are_remembered() -> None:
+    sums = WholeSums(
+        MaskingCosts(),
+        slowed=lambda _peer, least_s: least_s,
+        draw_latencies=np.zeros,
+        bytes_per_s=1.0,
+    )
+    sums.start(SimpleNamespace(counters=Counter()))  # type: ignore[arg-type]  # All it needs here.
+    names = [(number.to_bytes(32, "little"), b"") for number in range(BROKEN_MAX + 2)]
+    for name in names:
+        sums._open[name] = _Session({})
+        sums._break(name)
+    assert list(sums._broken) == names[2:]

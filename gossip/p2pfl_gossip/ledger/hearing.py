@@ -1,7 +1,7 @@
 """What a member does with each message of the ledger: whose it is, of which epoch and round."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip.actions import RemoteProtocolError
@@ -42,6 +42,10 @@ CERTIFICATES_MAX = 64
 """The same for certificates: who fills a gap in its history asks for one after another."""
 
 
+Heard: TypeAlias = bool | None
+"""What a message leads to: False where it can have made nothing possible."""
+
+
 class Hearing:
     """Takes messages, for one member's `Life`."""
 
@@ -49,14 +53,13 @@ class Hearing:
         self._life, self._parts, self._seat = life, life.parts, life.parts.seat
         self._lists_ahead: dict[int, dict[int, GroupList]] = {}
         self._answered_s: dict[int, float] = {}
-        self._is_of_note = True  # Whether the message at hand may have made something possible.
         relay_s = self._seat.epoch.charter.relay_s
         self._certificates = Askings(relay_s, CERTIFICATES_MAX)
         self._starts, self._adverts, self._proofs = (
             Askings(relay_s, ASKINGS_MAX) for _ in range(3)
         )
         # From anybody who is or was a member: they may be behind, or ahead.
-        self._from_all: dict[type[LedgerMessage], Callable[[PeerId, int | None, Any], None]] = {
+        self._from_all: dict[type[LedgerMessage], Callable[[PeerId, int | None, Any], Heard]] = {
             EntryCertificate: self._on_certificate,
             Closing: self._on_closing,
             CertificateRequest: self._on_request,
@@ -64,7 +67,7 @@ class Hearing:
             HeldRequest: self._on_held_request,
         }
         # From members of the present epoch alone.
-        self._from_members: dict[type[LedgerMessage], Callable[[int, Any], None]] = {
+        self._from_members: dict[type[LedgerMessage], Callable[[int, Any], Heard]] = {
             GroupList: self._on_list,
             AdvertRequest: self._on_advert_request,
             Progress: self._on_progress,
@@ -80,15 +83,15 @@ class Hearing:
 
     def on_message(self, sender: PeerId, rank: int | None, message: LedgerMessage) -> None:
         """Take a message of a member; `rank` is None for one of another epoch."""
-        self._is_of_note = True
+        is_of_note: bool | None = None
         from_all = self._from_all.get(type(message))
         if from_all is not None:
-            from_all(sender, rank, message)
+            is_of_note = from_all(sender, rank, message)
         elif type(message) not in self._from_members:
             raise RemoteProtocolError("unexpected_message")
         elif rank is not None:  # Who was a member has no say in this epoch.
-            self._from_members[type(message)](rank, message)
-        if self._is_of_note:
+            is_of_note = self._from_members[type(message)](rank, message)
+        if is_of_note is not False:
             self.go_on()
 
     def go_on(self) -> None:
@@ -141,27 +144,28 @@ class Hearing:
 
     # --- rounds -----------------------------------------------------------------------------
 
-    def _on_advert(self, sender: PeerId, rank: int | None, advert: GroupAdvert) -> None:
-        epoch, heads = self._seat.epoch, self._parts.heads
+    def _on_advert(self, sender: PeerId, rank: int | None, advert: GroupAdvert) -> bool:
+        epoch, heads, is_of_note = self._seat.epoch, self._parts.heads, True
         if advert.epoch > epoch.number:
             self._ask_way(sender)
-            return
+            return True
         if advert.epoch < epoch.number or rank is None:
             heads.show(sender, advert.head)
-            return
+            return True
         digest, adverts = advert.digest(epoch), self._parts.adverts
         if not adverts.holds(advert.round, advert.member, digest):
             require_advert(epoch, advert)
             other = adverts.take(advert, digest)
             if other is not None:
                 self._life.accuse(evidence_of_adverts(epoch, other, advert))
-            self._is_of_note = self._is_advert_of_note(advert)
+            is_of_note = self._is_advert_of_note(advert)
         if rank == advert.member:
             if advert.named:
                 head = self._parts.history.head.entry
                 self._parts.evidence.on_advert(advert, out_of(epoch, head))
             heads.compare(rank, advert)
             self._answer(rank, advert)
+        return is_of_note
 
     def _is_advert_of_note(self, advert: GroupAdvert) -> bool:
         """Whether anything follows from a new advert: of those of a round, few make a difference.
@@ -231,21 +235,22 @@ class Hearing:
         if gathering.round == message.round and self._adverts.may_answer(self._seat.now_s, rank):
             gathering.answer(rank, message)
 
-    def _on_progress(self, rank: int, message: Progress) -> None:
-        self._is_of_note = False  # It can only have us wait longer.
+    def _on_progress(self, rank: int, message: Progress) -> bool:
         if message.epoch == self._seat.epoch.number:
             self._parts.patience.on_progress(rank)
+        return False  # It can only have us wait longer.
 
-    def _on_entry_signature(self, rank: int, message: EntrySignature) -> None:
+    def _on_entry_signature(self, rank: int, message: EntrySignature) -> bool:
         if message.member != rank:
             raise RemoteProtocolError("not_your_signature")
         if message.epoch != self._seat.epoch.number:
-            return
-        self._is_of_note = self._parts.signing.on_signature(message)
+            return False
+        is_of_note = self._parts.signing.on_signature(message)
         own = self._parts.standing.signed(message.round)
         if own is not None and own.said.entry != message.entry:
             # One of us has false sums: whoever signed both of a chunk is named by that.
             self._parts.sessions.compare(message.round, rank)
+        return is_of_note
 
     # --- evidence ---------------------------------------------------------------------------
 
