@@ -76,7 +76,7 @@ def participation_of(result: Run) -> list[tuple[str, int, int]]:
 
 def same_but_for_keys(one: Run, other: Run) -> None:
     """The same models, entries and table; entries but for what follows from keys."""
-    assert np.array_equal(one.model, other.model)
+    assert np.array_equal(one.require_model(), other.require_model())
     entries = [[without_keys(entry) for entry in entries_of(it)] for it in (one, other)]
     assert entries[0] == entries[1]
     assert participation_of(one) == participation_of(other)
@@ -202,7 +202,7 @@ def test_few_broken_sessions_are_remembered() -> None:
         draw_latencies=np.zeros,
         bytes_per_s=1.0,
     )
-    sums.start(SimpleNamespace(counters=Counter()))  # type: ignore[arg-type]  # All it needs here.
+    sums.start(SimpleNamespace(counters=Counter()))  # All it needs here.
     names = [(number.to_bytes(32, "little"), b"") for number in range(BROKEN_MAX + 2)]
     for name in names:
         sums._open[name] = _Session({})
