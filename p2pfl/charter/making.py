@@ -5,7 +5,7 @@ from typing import Any
 
 from p2pfl.charter.bundles import read_bundle
 from p2pfl.charter.cards import MemberCard, MemberForm, draft_nonce
-from p2pfl.charter.charter_file import Beside, CharterFile, refusals
+from p2pfl.charter.charter_file import Beside, CharterFile
 from p2pfl.charter.errors import PaperError
 from p2pfl.charter.first_states import read_first_state
 from p2pfl.charter.form import (
@@ -39,7 +39,6 @@ from p2pfl_gossip.ledger.charter import (
     Bounds,
     Charter,
     CharterMember,
-    Epoch,
     Governance,
     Succeeds,
 )
@@ -117,7 +116,7 @@ def amend(form: CharterForm, present: CharterFile, *, now_s: int, entropy: Entro
     """
     if present.is_draft:
         raise PaperError("the present charter is still a draft: change the draft itself")
-    if form.succeeds is not None:
+    if form.succeeds not in (None, form_of(present).succeeds):
         raise PaperError("succeeds is for the founding of a new group")
     state, begin = present.charter.state, form.begin
     if begin is None:
@@ -130,10 +129,7 @@ def amend(form: CharterForm, present: CharterFile, *, now_s: int, entropy: Entro
     else:
         digest = bytes.fromhex(begin.state)
         state = (StateItem("model", "float32", begin.length, digest), *state[1:])
-    file = _made(form, form.members, state, present, commitments=(), now_s=now_s, entropy=entropy)
-    with refusals():
-        Epoch(NONE, 0, present.charter).followed_by(file.charter)
-    return file
+    return _made(form, form.members, state, present, commitments=(), now_s=now_s, entropy=entropy)
 
 
 def _made(
@@ -181,7 +177,7 @@ def _made(
             running=True,
         ),
         start=_start(form.begin),
-        succeeds=_succeeds(form),
+        succeeds=_succeeds(form) if present is None else None,
         terms=terms_digest(terms),
         running=running_digest(running),
     )

@@ -73,6 +73,10 @@ def approve_charter(
     print(f"{word} {file} as {signing.name} with {signing.text}")
     print(f"  it holds until {moment(until):%Y-%m-%d}, unless the charter is in force before")
     print_standing(standing)
+    if over := len(_unheld(signed, now_s)):
+        print(
+            f"warning    {plural(over, 'word')} counted here ended before today: ask for new ones"
+        )
 
 
 def say_of_present(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from consortium import (
     DAY_S,
@@ -20,8 +21,10 @@ from consortium import (
     revealed,
     signed,
 )
+from safetensors.numpy import save_file
 
 from p2pfl.charter import charter_file
+from p2pfl.charter.bundles import bundle_of, pack
 from p2pfl.charter.charter_file import (
     Beside,
     CharterFile,
@@ -32,9 +35,11 @@ from p2pfl.charter.charter_file import (
     write_file,
 )
 from p2pfl.charter.errors import PaperError
+from p2pfl.charter.first_states import read_first_state, write_first_state
 from p2pfl.charter.form import form_toml, make_form, read_form
 from p2pfl.charter.making import amend, form_of, found
-from p2pfl.charter.texts import encode_text, terms_digest
+from p2pfl.charter.texts import encode_text, running_digest, terms_digest
+from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip.ledger.approvals import Says
 from p2pfl_gossip.ledger.charter import NONE
 from p2pfl_gossip.records import Codec, replaced
@@ -384,3 +389,80 @@ def test_words_are_kept_in_order_and_once(tmp_path: Path) -> None:
     assert one == file.with_words([*words[::-1], *words])
     assert isinstance(one, CharterFile)
     assert one.words(Says.OBJECT) == ()
+
+
+def test_a_body_in_another_form_is_refused(tmp_path: Path) -> None:
+    """The same fields, in an encoding that is longer than need be."""
+    content = encode_file(founded(tmp_path))
+    body = content[20:-32]
+    assert body[0] == 0x97  # An array of seven, in one byte.
+    longer = b"\xdc\x00\x07" + body[1:]
+    length = len(longer).to_bytes(4, "little")
+    forged = content[:16] + length + longer + hash_parts(b"p2pfl/parcel", longer)
+    with pytest.raises(PaperError, match="it is not in its canonical form"):
+        decode_file(forged)
+
+
+def test_addresses_are_of_the_members(tmp_path: Path) -> None:
+    file = founded(tmp_path)
+    addresses = dict(file.running.addresses)
+    for others in (
+        {name: it for name, it in addresses.items() if name != "oslo"},
+        addresses | {"bergen": addresses["oslo"]},
+    ):
+        running = encode_text(file.running.model_copy(update={"addresses": others}))
+        charter = replaced(file.charter, running=running_digest(running))
+        with pytest.raises(PaperError, match="the addresses are of other members"):
+            replace(file, running_bytes=running, charter=charter)
+
+
+def test_a_bundle_is_that_of_the_task(tmp_path: Path) -> None:
+    folder = tmp_path / "task"
+    folder.mkdir()
+    (folder / "task.py").write_text("class Mine: ...\n")
+    content = pack(folder, "task:Mine")
+    (tmp_path / "task.bundle").write_bytes(content)
+    start = str(tmp_path / "start.safetensors")
+    task = {"name": "task:Mine", "bundle": str(tmp_path / "task.bundle"), "first_state": start}
+    assert drafted(tmp_path, task=task).terms.task.bundle == bundle_of(content).digest
+    with pytest.raises(PaperError, match="is the bundle of task:Mine, not task:Yours"):
+        drafted(tmp_path, task=task | {"name": "task:Yours"})
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"model": np.array([1.0, np.nan], np.float32)},
+        {"model": np.array([np.inf], np.float32)},
+        {"model": np.zeros(0, np.float32)},
+        {"model": np.zeros((2, 2), np.float32)},
+        {"model": np.zeros(2, np.float64)},
+        {"weights": np.zeros(2, np.float32)},
+        {"model": np.zeros(2, np.float32), "more": np.zeros(2, np.float32)},
+    ],
+)
+def test_what_is_no_first_state_is_refused(
+    tmp_path: Path, tensors: dict[str, np.ndarray[Any, Any]]
+) -> None:
+    path = tmp_path / "start.safetensors"
+    save_file(tensors, path)
+    with pytest.raises(PaperError, match="is no first state"):
+        read_first_state(path)
+
+
+def test_a_first_state_is_made_once(tmp_path: Path) -> None:
+    path, vector = tmp_path / "start.safetensors", np.arange(3, dtype=np.float32)
+    item = write_first_state(path, vector)
+    read, again = read_first_state(path)
+    assert (read.tobytes(), again) == (vector.tobytes(), item)
+    with pytest.raises(PaperError, match="a first state is made once"):
+        write_first_state(path, vector)
+    with pytest.raises(PaperError, match="values that are no numbers"):
+        write_first_state(tmp_path / "other", np.array([np.nan], np.float32))
+
+
+def test_a_group_that_succeeds_another_can_be_amended(tmp_path: Path) -> None:
+    names = {"group": "11" * 32, "charter": "22" * 32, "entry": "33" * 32}
+    group = founded(tmp_path, succeeds=names | {"epoch": 0, "round": 1})
+    assert group.charter.succeeds is not None
+    assert amended(group, rounds=50).charter.succeeds is None

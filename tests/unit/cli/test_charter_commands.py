@@ -379,3 +379,16 @@ def test_before_all_have_signed_nothing_can_be_changed(five: P2pfl) -> None:
     fails(five("charter", "verify", "group.charter"), "no charter that all founders have signed")
     as_json = json.loads(goes(five("charter", "show", "group.charter", "--json")))
     assert as_json["phrase"] == phrase()
+
+
+def test_words_that_are_over_are_told(five: P2pfl, monkeypatch: pytest.MonkeyPatch) -> None:
+    found(five)
+    propose(five, "Who comes back", "Who must come back")
+    approve = ("charter", "approve", "charters/next.charter", *PASSPHRASE)
+    assert "warning" not in goes(five(*approve, "--key", "oslo.key", "--days", "2"))
+    later = time.time() + 3 * 86_400
+    monkeypatch.setattr(time, "time", lambda: later)
+    told = goes(five(*approve, "--key", "lyon.key"))
+    assert "warning    1 word counted here ended before today: ask for new ones" in told
+    assert "is over" in goes(five("charter", "status", "charters"))
+    assert "warning" not in goes(five(*approve, "--key", "oslo.key"))
