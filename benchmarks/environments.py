@@ -53,6 +53,8 @@ ENVIRONMENTS = {
         alone=("flwr==1.42.0",),
         with_torch=False,
     ),
+    # It asks for opt-einsum and SciPy besides; nothing else of what it asks for is needed.
+    "opacus": Environment(("opt-einsum>=3.3", "scipy"), alone=("opacus==1.6.0",)),
     "gossipy": Environment(("gossipy-dfl==0.0.1", "torchvision")),
 }
 
