@@ -194,7 +194,7 @@ def _others(summary: Summary) -> Table | None:
     return table
 
 
-def _table(padding: tuple[int, int, int, int] = (0, 2, 0, 1)) -> Table:
+def _table(padding: tuple[int, int, int, int] = (0, 1, 0, 1)) -> Table:
     return Table(
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -282,7 +282,7 @@ def show_repetitions(
         ("worst", lambda s: s.own_worst, False),
         ("common", lambda s: s.common_mean, False),
     ]
-    table = _table(padding=(0, 1, 0, 1))
+    table = _table()
     table.add_column("over seeds", overflow="fold", min_width=16)
     for heading in ("seeds", *(heading for heading, *_ in columns)):
         table.add_column(heading, justify="right", no_wrap=True)

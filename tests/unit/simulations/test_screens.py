@@ -60,6 +60,7 @@ def test_other_figures_stand_below_each_other_each_by_its_name(make_run: RunMake
 @pytest.mark.parametrize("width", [80, 120])
 def test_parts_of_the_screen_are_one_blank_line_apart(make_run: RunMaker, width: int) -> None:
     lines = [it.strip() for it in screen(make_run(peers=6, rounds=2, cohort_size=2), width)]
+    assert any(it.startswith("accuracy, own test rows     mean   worst peer") for it in lines)
     headings = ("accuracy, own test rows", "who gains", COMMON, "other figures", "others saw")
     for heading in headings:
         (at,) = [place for place, it in enumerate(lines) if it.startswith(heading)]
