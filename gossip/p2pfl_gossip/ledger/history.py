@@ -4,11 +4,19 @@ What it holds is checked once, when it comes, and kept for good: each entry with
 each charter with the proof by which its epoch began.
 """
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from p2pfl_gossip.actions import RemoteProtocolError, Vector
+from p2pfl_gossip.ledger.approvals import Approval, ApprovalStanding, check_succession
 from p2pfl_gossip.ledger.certificates import require_certificate, require_closing, require_final
-from p2pfl_gossip.ledger.charter import NEW_STATE, Charter, Epoch, encode_charter
+from p2pfl_gossip.ledger.charter import (
+    NEW_STATE,
+    Charter,
+    Epoch,
+    RefusedCharter,
+    encode_charter,
+)
 from p2pfl_gossip.ledger.entries import (
     EntryStep,
     Head,
@@ -175,6 +183,28 @@ class History:
         self.final = Finality(step.head, closing.signers, closing.signatures)
         kept[FINAL_RECORD] = _CODEC.encode(self.final)
         return kept
+
+    def check_successor(self, charter: Charter, approvals: Sequence[Approval]) -> ApprovalStanding:
+        """Say how far the founding of a group is that succeeds this one, which lost too many.
+
+        Args:
+            charter: the founding one of the new group.
+            approvals: of it.
+
+        Raises:
+            RefusedCharter: it does not begin with a state that this group has certified.
+            RefusedApproval: an approval is not what it must be.
+        """
+        succeeds = charter.succeeds
+        if succeeds is None or succeeds.group != self.epoch.group:
+            raise RefusedCharter("the charter succeeds another group, or none")
+        standing = check_succession(self.epoch.charter, charter, approvals)
+        step = self.step(succeeds.head)
+        if step is None:
+            raise RefusedCharter("the record does not hold the entry that the charter begins with")
+        if charter.state != step.entry.state:
+            raise RefusedCharter("the charter names another state than that of its entry")
+        return standing
 
     # --- what is kept -----------------------------------------------------------------------
 

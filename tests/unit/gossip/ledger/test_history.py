@@ -7,10 +7,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ledger_group import LedgerGroup, item_of, two_epochs
+from ledger_group import (
+    LedgerGroup,
+    approval_by,
+    approvals_by,
+    charter_of,
+    identity_of,
+    item_of,
+    two_epochs,
+)
 
 from p2pfl_gossip.actions import RemoteProtocolError
-from p2pfl_gossip.ledger.charter import NEW_STATE, NONE
+from p2pfl_gossip.ledger.charter import NEW_STATE, NONE, RefusedCharter, Succeeds
 from p2pfl_gossip.ledger.entries import EntryStep, Head
 from p2pfl_gossip.ledger.history import (
     CLOSING_PREFIX,
@@ -273,3 +281,31 @@ def test_the_first_list_of_an_epoch_that_starts_anew_is_from_its_state() -> None
     new.extend(history, added)
     assert (history.begins_anew, history.height) == (False, 1)
     require_follows(new.epoch, history.head, new.sum_entry(history.head, 7))
+
+
+def test_a_group_that_lost_too_many_has_a_successor() -> None:
+    """It begins with a state that the old one certified; two thirds of all its members approve."""
+    group = LedgerGroup(7)
+    history = group.history(1, 3)
+    head = history.head
+    succeeds = Succeeds(group.epoch.group, group.epoch.digest, head.head)
+    charter = charter_of(range(1, 6), nonce=b"2" * 32, succeeds=succeeds, state=head.entry.state)
+    said = [*approvals_by(charter, range(1, 6))]
+    said += [approval_by(identity_of(number), charter) for number in range(1, 6)]
+    assert history.check_successor(charter, said).is_enough
+    assert not history.check_successor(charter, said[1:]).is_enough
+    for false, why in (
+        (replaced(charter, succeeds=None), "succeeds another group, or none"),
+        (replaced(charter, succeeds=replaced(succeeds, group=b"g" * 32)), "another group, or none"),
+        (
+            replaced(charter, succeeds=replaced(succeeds, charter=b"c" * 32)),
+            "another charter of it",
+        ),
+        (
+            replaced(charter, succeeds=replaced(succeeds, head=Head(0, 3, b"e" * 32))),
+            "does not hold the entry",
+        ),
+        (replaced(charter, state=(item_of(77.0),)), "another state than that of its entry"),
+    ):
+        with pytest.raises(RefusedCharter, match=why):
+            history.check_successor(false, [])
