@@ -21,17 +21,13 @@ from typing import Annotated
 from p2pfl.charter.cards import FOUNDER_BYTES, commit, draft_nonce, founders_nonce
 from p2pfl.charter.errors import PaperError
 from p2pfl.charter.texts import (
-    RUNNING_BYTES_MAX,
     SALT_BYTES,
-    TERMS_BYTES_MAX,
     TEXT_CHARACTERS_MAX,
     Running,
     Terms,
     read_running,
     read_terms,
-    running_digest,
     salted_digest,
-    terms_digest,
 )
 from p2pfl.store.files import SHARED, create_file, replace_file
 from p2pfl_crypto.hashing import DIGEST_BYTES, hash_parts
@@ -57,7 +53,10 @@ from p2pfl_gossip.ledger.charter import (
     RefusedCharter,
     encode_charter,
     read_charter,
+    running_digest,
+    terms_digest,
 )
+from p2pfl_gossip.ledger.messages import TEXT_BYTES_MAX
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MAX
 from p2pfl_gossip.records import (
     ByteSize,
@@ -98,8 +97,8 @@ class Beside(Message, frozen=True, array_like=True, forbid_unknown_fields=True, 
 
 class _Body(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     charter: Annotated[bytes, ByteSize(max_length=CHARTER_BYTES_MAX)]
-    terms: Annotated[bytes, ByteSize(max_length=TERMS_BYTES_MAX)]
-    running: Annotated[bytes, ByteSize(max_length=RUNNING_BYTES_MAX)]
+    terms: Annotated[bytes, ByteSize(max_length=TEXT_BYTES_MAX)]
+    running: Annotated[bytes, ByteSize(max_length=TEXT_BYTES_MAX)]
     commitments: Annotated[tuple[Digest, ...], ByteSize(max_length=COHORT_SIZE_MAX)]
     shown: Annotated[
         tuple[Annotated[bytes, ByteSize(max_length=FOUNDER_BYTES)], ...],

@@ -26,9 +26,7 @@ from p2pfl.charter.texts import (
     TaskTerms,
     Terms,
     encode_text,
-    running_digest,
     salted_digest,
-    terms_digest,
 )
 from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_crypto.identity import peer_id_of, public_key_of
@@ -41,6 +39,8 @@ from p2pfl_gossip.ledger.charter import (
     CharterMember,
     Governance,
     Succeeds,
+    running_digest,
+    terms_digest,
 )
 from p2pfl_gossip.ledger.states import Head, StateItem
 

@@ -23,10 +23,7 @@ from p2pfl.explaining import explain
 from p2pfl.group.cards import ADDRESSES_MAX, Digest, PeerName
 from p2pfl.learner.settings import SettingsTable, Share, TrainingSettings
 from p2pfl_crypto.hashing import hash_parts
-
-TERMS_BYTES_MAX = 24 * 1024
-RUNNING_BYTES_MAX = 24 * 1024
-"""What peers pass on. 128 members with two addresses each take some 15 KB."""
+from p2pfl_gossip.ledger.messages import TEXT_BYTES_MAX
 
 TEXT_CHARACTERS_MAX = 10_000
 """Of one free text: a page or two. What is longer is a document."""
@@ -106,16 +103,6 @@ class Running(SettingsTable):
     ]
 
 
-def terms_digest(encoded: bytes) -> bytes:
-    """Digest canonical terms, as a charter names them."""
-    return hash_parts(b"p2pfl/terms", encoded)
-
-
-def running_digest(encoded: bytes) -> bytes:
-    """Digest canonical running settings, as a charter names them."""
-    return hash_parts(b"p2pfl/running", encoded)
-
-
 def salted_digest(salt: bytes, text: str) -> str:
     """Digest a free text under its salt, in hexadecimal."""
     return hash_parts(b"p2pfl/salted", salt, text.encode()).hex()
@@ -180,8 +167,8 @@ def flat(table: Terms | Running) -> dict[str, Any]:
 _FREE = frozenset(("addresses", "evaluate_every"))
 
 _OF: dict[type, tuple[str, int]] = {
-    Terms: ("terms", TERMS_BYTES_MAX),
-    Running: ("running settings", RUNNING_BYTES_MAX),
+    Terms: ("terms", TEXT_BYTES_MAX),
+    Running: ("running settings", TEXT_BYTES_MAX),
 }
 
 _Table = TypeVar("_Table", Terms, Running)

@@ -16,10 +16,10 @@ from p2pfl.charter.texts import (
     flat,
     read_running,
     read_terms,
-    running_digest,
     salted_digest,
-    terms_digest,
 )
+from p2pfl_gossip.ledger.charter import running_digest, terms_digest
+from p2pfl_gossip.ledger.messages import TEXT_BYTES_MAX
 
 TERMS: dict[str, Any] = {
     "name": "readmissions",
@@ -129,7 +129,7 @@ def test_what_is_no_terms_is_refused(encoded: bytes, fault: str) -> None:
 
 def test_bytes_of_terms_and_running_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = encode_text(Terms.model_validate(TERMS))
-    assert texts.TERMS_BYTES_MAX == texts.RUNNING_BYTES_MAX == 24576
+    assert TEXT_BYTES_MAX == 24576
     monkeypatch.setitem(texts._OF, Terms, ("terms", len(whole)))
     read_terms(encode_text(Terms.model_validate(TERMS)))
     monkeypatch.setitem(texts._OF, Terms, ("terms", len(whole) - 1))
