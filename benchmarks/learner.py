@@ -84,6 +84,78 @@ class Encoder(nn.Module):
         return result
 
 
+class LowRank(nn.Module):
+    """A frozen linear layer plus a trained product of two thin matrices (Hu et al., 2021)."""
+
+    def __init__(self, width: int, rank: int) -> None:
+        super().__init__()
+        self.base = nn.Linear(width, width)
+        self.down = nn.Linear(width, rank, bias=False)
+        self.up = nn.Linear(rank, width, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.base(x)
+        return y + self.up(self.down(x)) * 2.0
+
+
+class BertLayer(nn.Module):
+    """A layer of BERT whose queries and values are adapted."""
+
+    def __init__(self, width: int, heads: int, wide: int, drop: float, rank: int) -> None:
+        super().__init__()
+        self.heads, self.drop = heads, drop
+        self.query, self.value = LowRank(width, rank), LowRank(width, rank)
+        self.key, self.out = nn.Linear(width, width), nn.Linear(width, width)
+        self.first_norm, self.last_norm = nn.LayerNorm(width, 1e-12), nn.LayerNorm(width, 1e-12)
+        self.wide, self.narrow = nn.Linear(width, wide), nn.Linear(wide, width)
+        self.dropout = nn.Dropout(drop)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows, tokens, width = x.shape
+
+        def split(y: torch.Tensor) -> torch.Tensor:
+            return y.view(rows, tokens, self.heads, -1).transpose(1, 2)
+
+        y = nn.functional.scaled_dot_product_attention(
+            split(self.query(x)),
+            split(self.key(x)),
+            split(self.value(x)),
+            dropout_p=self.drop if self.training else 0.0,
+        )
+        y = y.transpose(1, 2).reshape(rows, tokens, width)
+        x = self.first_norm(self.dropout(self.out(y)) + x)
+        y = self.narrow(nn.functional.gelu(self.wide(x)))
+        result: torch.Tensor = self.last_norm(self.dropout(y) + x)
+        return result
+
+
+class Bert(nn.Module):
+    """A small BERT (Devlin et al., 2019), as libraries write it; adapters and the head train."""
+
+    def __init__(self, *, drop: float = 0.0) -> None:
+        super().__init__()
+        self.words = nn.Embedding(WORDS, 32, padding_idx=0)
+        self.places, self.kinds = nn.Embedding(TOKENS, 32), nn.Embedding(2, 32)
+        self.norm, self.dropout = nn.LayerNorm(32, 1e-12), nn.Dropout(drop)
+        self.layers = nn.ModuleList(BertLayer(32, 4, 64, drop, 4) for _ in range(2))
+        self.pooler, self.head = nn.Linear(32, 32), nn.Linear(32, 2)
+        self.requires_grad_(False)
+        for layer in self.layers:
+            for part in (layer.query, layer.value):
+                part.down.requires_grad_(True)
+                part.up.requires_grad_(True)
+        self.head.requires_grad_(True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        places = torch.arange(x.shape[1])
+        y = self.words(x) + self.kinds(torch.zeros_like(x)) + self.places(places)
+        y = self.dropout(self.norm(y))
+        for layer in self.layers:
+            y = layer(y)
+        result: torch.Tensor = self.head(self.dropout(torch.tanh(self.pooler(y[:, 0]))))
+        return result
+
+
 def strided(
     norm: Callable[[int], nn.Module] = lambda _: nn.Identity(), drop: float = 0.0
 ) -> nn.Module:
@@ -121,6 +193,8 @@ MODELS: dict[str, tuple[type[Pictures], Callable[[], nn.Module]]] = {
     "transformer": (Texts, Encoder),
     "transformer, dropout": (Texts, lambda: Encoder(dropout=0.1)),
     "transformer, adapter": (Texts, lambda: Encoder(adapted=True)),
+    "BERT, LoRA": (Texts, Bert),
+    "BERT, LoRA, dropout": (Texts, lambda: Bert(drop=0.1)),
 }
 
 
@@ -209,6 +283,7 @@ class Case:
             data=self.data,
             test=self.data.test,
             training=self.training,
+            row_counts=[len(training.rows) for training in self.trainings],
             threads=1,
         )
         return found

@@ -275,7 +275,7 @@ class Learner:
         elif training.steps is not None:
             training = training.model_copy(update={"steps": training.steps * self.peer_count})
         return Learner(
-            self._engine,
+            self._engine.one_at_a_time(),
             replace(self._held_out, training=pool(self._partition)),
             training,
             self._initial,
@@ -419,6 +419,7 @@ def make_learner(
             data=data,
             test=test,
             training=settings.training,
+            row_counts=[held_out.training.row_count(peer) for peer in range(peer_count)],
             threads=threads,
             placement=placement,
         )

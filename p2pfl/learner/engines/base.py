@@ -130,6 +130,9 @@ class Engine(Protocol):
     def evaluate(self, evaluations: Sequence[Evaluation]) -> Sequence[Readings]:
         """Run models on test rows, and return what they gave in the same order."""
 
+    def one_at_a_time(self) -> "Engine":
+        """Return the engine for jobs of which there is never more than one at a time."""
+
 
 @dataclass(frozen=True)
 class JobGroup:

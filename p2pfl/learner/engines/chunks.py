@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
+from p2pfl.learner.batches import BatchPlan
 from p2pfl.learner.engines.base import Training, draw_rows
 from p2pfl.learner.engines.threads import Workers
 from p2pfl.learner.streams import Integers
@@ -20,17 +22,28 @@ def padded(count: int) -> int:
     return -(-count // ALIGN) * ALIGN
 
 
-def in_chunks(trainings: Sequence[Training], peers_max: int) -> list[list[int]]:
+def in_chunks(plans: Sequence[BatchPlan], peers_max: int) -> list[list[int]]:
     """Split jobs, by their places, into chunks of those that take about as many steps.
 
     Within a chunk those with more steps, then with more rows, come first: so those that still have
     steps to do are neighbours, and those of equal plans too.
     """
-    order = sorted(
-        range(len(trainings)),
-        key=lambda i: (-trainings[i].plan.steps, -trainings[i].plan.row_count),
-    )
+    order = sorted(range(len(plans)), key=lambda i: (-plans[i].steps, -plans[i].row_count))
     return [order[first : first + peers_max] for first in range(0, len(order), peers_max)]
+
+
+def mean_block(plans: Sequence[BatchPlan], peers_max: int) -> float:
+    """Return how many models a block has in the mean, where all jobs are done in one call.
+
+    It goes by shapes alone: how often several models can take a step at once.
+    """
+    blocks = 0
+    for places in in_chunks(plans, peers_max):
+        chunk = [plans[place] for place in places]
+        for step in range(chunk[0].steps):
+            rows = [padded(plan.sizes[step]) for plan in chunk if plan.steps > step]
+            blocks += sum(one != other for one, other in pairwise([0, *rows]))
+    return sum(plan.steps for plan in plans) / blocks
 
 
 def train_in_chunks(
@@ -40,7 +53,7 @@ def train_in_chunks(
     train: Callable[[Sequence[Training]], list[Trained | WorkFailed]],
 ) -> list[Trained | WorkFailed]:
     """Have workers train chunks of at most so many jobs; return the results in the jobs' order."""
-    chunks = in_chunks(trainings, peers_max)
+    chunks = in_chunks([training.plan for training in trainings], peers_max)
     done = workers.map(lambda chunk: train([trainings[i] for i in chunk]), chunks)
     results = {
         i: result

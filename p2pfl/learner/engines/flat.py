@@ -4,8 +4,6 @@ An optimiser then touches one tensor instead of each, and gradients are gathered
 is what keeps one model after the other as fast as a loop with `torch.optim`, or faster.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
@@ -148,13 +146,3 @@ class FlatModule:
 
     def _current_buffers(self) -> dict[str, torch.Tensor]:
         return dict(self.module.named_buffers(remove_duplicate=False))
-
-
-def has_convolution(module: torch.nn.Module) -> bool:
-    """Tell whether a module has a convolution, of which a stack by vmap is slower than a loop.
-
-    vmap makes one grouped convolution of many, whose kernels are slower than those of single ones,
-    and change bits with the number of groups.
-    """
-    kinds: Sequence[type[torch.nn.Module]] = (torch.nn.modules.conv._ConvNd,)
-    return any(isinstance(part, tuple(kinds)) for part in module.modules())

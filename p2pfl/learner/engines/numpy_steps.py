@@ -68,6 +68,10 @@ class NumpyEngine:
         with np.errstate(all="ignore"):  # What is not finite is told as such.
             return [self._train(training) for training in trainings]
 
+    def one_at_a_time(self) -> "NumpyEngine":
+        """See `Engine`."""
+        return self
+
     def evaluate(self, evaluations: Sequence[Evaluation]) -> list[VectorReadings]:
         """Return models, to be measured."""
         return [VectorReadings(self._task, self._data, self._test, it) for it in evaluations]

@@ -87,6 +87,10 @@ class ModuleEngine:
         with one_torch_thread(), self._placement.forked():
             return [self._train(training) for training in trainings]
 
+    def one_at_a_time(self) -> "ModuleEngine":
+        """See `Engine`."""
+        return self
+
     def evaluate(self, evaluations: Sequence[Evaluation]) -> list[OutputReadings]:
         """Run model after model."""
         with one_torch_thread(), self._placement.forked(), torch.no_grad():

@@ -45,6 +45,7 @@ class OwnParts:
     ) -> None:
         self.batching = engine.batching
         self._engine, self._start, self._travelling = engine, start, travelling
+        self._training = training
         self._has_controls = isinstance(training.local, Scaffold)
         self._has_model = isinstance(training.local, Ditto)
         self._outer = None if training.outer is None else OuterSteps(training.outer)
@@ -80,6 +81,11 @@ class OwnParts:
                 start, outer = begun[place]
                 results.append(self._parted(training, start, result, personal.get(place), outer))
         return results
+
+    def one_at_a_time(self) -> "OwnParts":
+        """See `Engine`."""
+        engine = self._engine.one_at_a_time()
+        return OwnParts(engine, self._start, self._travelling, self._training)
 
     def evaluate(self, evaluations: Sequence[Evaluation]) -> Any:
         """Measure what each peer uses: its personal model, if it has one."""

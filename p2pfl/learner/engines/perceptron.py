@@ -104,6 +104,10 @@ class PerceptronEngine:
         peers_max = max(1, min(self._chunk_peers, share))
         return train_in_chunks(self._workers, trainings, peers_max, self._train_chunk)
 
+    def one_at_a_time(self) -> "PerceptronEngine":
+        """See `Engine`."""
+        return self
+
     def evaluate(self, evaluations: Sequence[Evaluation]) -> list[OutputReadings]:
         """Run model after model: with this many rows one model alone fills a product."""
         return self._workers.map(self._evaluate, evaluations)

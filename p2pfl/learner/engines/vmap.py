@@ -1,38 +1,36 @@
-"""Many models of any module in one batched step, by torch.func's vmap over gradients.
+"""Many models of any module in one batched step: vmap of the forward pass, autograd around it.
+
+Batches are padded to a multiple of 16 rows; losses, and so gradients, are of the real rows alone.
+The backward pass is that of the batched operations, without vmap.
 
 Operations on stacked tensors may choose their kernels by the size of the stack, so that a result
-would depend on who shares it. A trial, for each number of rows that a batch has, finds whether that
-changes bits; then the models take such a step one after the other. A trial's outcome goes by
-shapes, not by data or time, so it is the same in every run. A module with a convolution is never
-stacked so.
+would depend on who shares it. A trial, for each padded size of a batch, finds whether that changes
+bits; then the models take such a step one after the other. A trial's outcome goes by shapes, not by
+data or time, so it is the same in every run.
 """
 
 import copy
 import threading
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import vmap
 
-from p2pfl.learner.engines.base import (
-    Evaluation,
-    JobGroup,
-    OutputReadings,
-    Training,
-    draw_rows,
-    failed_training,
-)
-from p2pfl.learner.engines.chunks import ALIGN, train_in_chunks
-from p2pfl.learner.engines.flat import has_convolution
+from p2pfl.learner.engines.base import Evaluation, OutputReadings, Training, failed_training
+from p2pfl.learner.engines.chunks import Block, blocks_of, padded, train_in_chunks
+from p2pfl.learner.engines.losses import StackedLoss
 from p2pfl.learner.engines.one_by_one import ModuleEngine, as_inputs
+from p2pfl.learner.engines.stack_rows import StackRows
 from p2pfl.learner.engines.threads import Workers, one_torch_thread
+from p2pfl.learner.engines.vmap_calls import Mask, StackedCalls, WithoutDropout, draw_masks
 from p2pfl.learner.errors import LearningError
-from p2pfl.learner.optimisers import PER_ENTRY, Optimiser, State, kept_moments
+from p2pfl.learner.optimisers import Optimiser, State
 from p2pfl.learner.statistics import statistics_of
-from p2pfl.learner.streams import Integers
+from p2pfl.learner.streams import seed_of
 from p2pfl.learner.tasks.base import Data, Floats, Task
-from p2pfl.learner.vectors import VectorLayout, module_tensors, readable
+from p2pfl.learner.vectors import VectorLayout, module_tensors
 from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.learning import Trained, WorkFailed
 from p2pfl_gossip.memory import aligned
@@ -41,7 +39,28 @@ STACK_BYTES_MAX = 4 * 2**20  # Of the parameters of one stack: about a core's sh
 STACK_PEERS_MAX = 32
 TOLERANCE = 1e-3  # Of a trial's step against autograd's, in shares of the largest change.
 
-Tensors = dict[str, torch.Tensor]
+Slot = tuple[dict[str, Any], str, str, torch.Tensor]
+"""Where a module holds a parameter, under which key, its name in vectors, and what is there."""
+
+
+def stack_peers(length: int) -> int:
+    """Return how many models of so many entries one stack has, at most."""
+    return max(1, min(STACK_PEERS_MAX, STACK_BYTES_MAX // (4 * length)))
+
+
+def _slower_stacked(module: torch.nn.Module) -> str | None:
+    """Name layers of which a stack by vmap is slower than a loop, if the module has some.
+
+    vmap makes one grouped convolution of many, whose kernels are slower than those of single ones,
+    and change bits with the number of groups. Inside `nn.MultiheadAttention` it takes attention,
+    which is fused, model after model.
+    """
+    for part in module.modules():
+        if isinstance(part, torch.nn.modules.conv._ConvNd):
+            return "convolutions"
+        if isinstance(part, torch.nn.MultiheadAttention):
+            return "attention layers of torch"
+    return None
 
 
 class VmapEngine:
@@ -54,7 +73,7 @@ class VmapEngine:
         data: the rows.
         batch_size: rows of a step, at most.
         optimiser: moves the models.
-        alone: measures models, and is what trials are held against.
+        alone: measures models.
         workers: the threads.
 
     Raises:
@@ -80,21 +99,23 @@ class VmapEngine:
             raise LearningError("buffers travel, which training changes in place")
         if statistics_of(module):
             raise LearningError("batch norm changes its statistics in place")
-        if has_convolution(module):
-            raise LearningError("stacked convolutions are slower than single ones")
+        slower = _slower_stacked(module)
+        if slower is not None:
+            raise LearningError(f"stacked {slower} are slower than single ones")
         self._task, self._module, self._layout = task, module, layout
         self._data, self._optimiser, self._alone, self._workers = data, optimiser, alone, workers
-        names = [entry.name for entry in layout.entries]
-        self._padded = VectorLayout(module, names, align=ALIGN)
-        self._peers_max = max(1, min(STACK_PEERS_MAX, STACK_BYTES_MAX // (4 * layout.length)))
-        self._keeps_bits: dict[int, bool] = {}
-        self._lock = threading.Lock()
-        self._local = threading.local()
+        self._rows, self._loss = StackRows(module, layout), StackedLoss(task)
+        self._peers_max = stack_peers(layout.length)
+        self._tried: dict[int, bool] = {}  # Whether bits are kept, by rows of a batch.
+        self._dropouts: dict[int, list[Mask]] = {}
+        self._lock, self._local = threading.Lock(), threading.local()
         if self._peers_max == 1:
             raise LearningError("a model fills a core's cache by itself")
+        size = min(batch_size, len(data.train.inputs))
         with one_torch_thread():
             try:
-                keeps_bits = self._stackable(min(batch_size, len(data.train.inputs)))
+                self._compare(size)
+                keeps_bits = self._keeps_bits(padded(size))
             except LearningError:
                 raise
             except Exception as error:  # The task's code may raise anything where it is stacked.
@@ -109,182 +130,225 @@ class VmapEngine:
         """Train, in stacks of jobs that take about as many steps."""
         return train_in_chunks(self._workers, trainings, self._peers_max, self._train_stack)
 
+    def one_at_a_time(self) -> ModuleEngine:
+        """See `Engine`: a stack of one model is slower than the model."""
+        return self._alone
+
     def evaluate(self, evaluations: Sequence[Evaluation]) -> list[OutputReadings]:
         """Run model after model."""
         return self._alone.evaluate(evaluations)
 
     def _train_stack(self, stack: Sequence[Training]) -> list[Trained | WorkFailed]:
         flat = self._stacked([training.job.vector for training in stack])
-        state = self._optimiser.begin(flat, self._given(stack))
-        rates = torch.tensor([training.rate for training in stack], dtype=torch.float32)
+        state = self._optimiser.begin(flat, self._rows.given(stack))
+        rates = np.array([training.rate for training in stack], np.float32)
+        seeds = [seed_of(f"{training.job.stream}/torch") for training in stack]
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         losses = np.zeros((len(stack), stack[0].plan.steps), np.float32)
-        groups = draw_rows(stack)
-        taken = [0] * len(groups)
-        for step in range(losses.shape[1]):
-            for places, rows in _batches(groups, taken, step):
-                if not self._stackable(rows.shape[1]):
-                    for i, place in enumerate(places):
-                        one = self._step(flat, state, rates, [place], rows[i : i + 1])
-                        losses[place, step] = one[0]
-                else:
-                    losses[places, step] = self._step(flat, state, rates, places, rows)
+        for step, block in blocks_of(stack):
+            for part in self._parts(block):
+                own = slice(part.first, part.first + len(part.sizes))
+                gradients, losses[own, step] = self._gradients(flat[own], part, generators[own])
+                own_state: State = {name: value[own] for name, value in state.items()}
+                self._optimiser.step(flat[own], gradients, own_state, rates[own])
         return [
-            self._result(
-                training,
-                flat[place],
-                losses[place, : training.plan.steps],
-                {name: value[place] for name, value in state.items()},
-            )
+            self._result(training, flat[place], losses[place, : training.plan.steps], state, place)
             for place, training in enumerate(stack)
         ]
 
+    def _parts(self, block: Block) -> list[Block]:
+        """Return what can be done at once: all of a block, or model after model."""
+        if self._keeps_bits(block.index.shape[1]):
+            return [block]
+        return [
+            Block(
+                block.first + place,
+                block.index[place : place + 1],
+                block.weights[place : place + 1],
+                (size,),
+            )
+            for place, size in enumerate(block.sizes)
+        ]
+
     def _result(
-        self, training: Training, model: torch.Tensor, losses: Floats, state: State
+        self, training: Training, model: torch.Tensor, losses: Floats, state: State, place: int
     ) -> Trained | WorkFailed:
-        vector = self._unpadded(model)
+        vector = self._rows.unload(model)
         loss = float(losses.mean(dtype=np.float64))
         if not (np.isfinite(loss) and np.isfinite(vector).all()):
             return failed_training(training, losses.tolist())
         vector.flags.writeable = False
-        left = kept_moments(state) if self._optimiser.keeps_moments else {}
-        own = {
-            name: self._unpadded(torch.from_numpy(values)) if name in PER_ENTRY else values
-            for name, values in left.items()
-        }
-        return Trained(vector, len(training.rows), loss, own)
-
-    def _unpadded(self, model: torch.Tensor) -> Floats:
-        """Copy one model out of a stack, or what belongs to its entries."""
-        vector = np.empty(self._layout.length, np.float32)
-        parts = self._padded.views(model)
-        for name, view in self._layout.views(torch.from_numpy(vector)).items():
-            view.copy_(parts[name])
-        return vector
-
-    def _given(self, stack: Sequence[Training]) -> State:
-        """Stack what the jobs' optimisers begin with; zeros for those that have nothing of it."""
-        names = sorted({name for training in stack for name in training.given})
-        nothing = np.zeros(self._layout.length, np.float32)
-        state: State = {}
-        for name in names:
-            if name in PER_ENTRY:
-                state[name] = self._stacked([it.given.get(name, nothing) for it in stack])
-            else:
-                state[name] = np.stack(
-                    [it.given.get(name, np.zeros(1, np.float32)) for it in stack]
-                )
-        return state
+        left = self._rows.left(state, place) if self._optimiser.keeps_moments else {}
+        return Trained(vector, len(training.rows), loss, left)
 
     def _stacked(self, vectors: Sequence[Vector]) -> torch.Tensor:
-        """Copy vectors into a stack, [peers, d], each tensor of which is aligned."""
-        flat = torch.from_numpy(aligned(len(vectors), self._padded.length))
-        for row, vector in zip(flat, vectors, strict=True):
-            parts = self._layout.views(readable(vector.astype(np.float32, copy=False)))
-            for name, view in self._padded.views(row).items():
-                view.copy_(parts[name])
+        flat = torch.from_numpy(aligned(len(vectors), self._rows.layout.length))
+        flat.zero_()
+        self._rows.load(flat, vectors)
         return flat
 
-    def _tensors(self, flat: torch.Tensor) -> Tensors:
-        """Copy the tensors of a stack, each in one piece: kernels go by where models lie apart."""
-        return {name: view.contiguous() for name, view in self._padded.views(flat).items()}
+    def _gradients(
+        self, models: torch.Tensor, block: Block, generators: Sequence[torch.Generator] | None
+    ) -> tuple[torch.Tensor, Floats]:
+        """Return the gradients of a block's models, as they lie in `models`, and their losses.
 
-    def _step(
-        self,
-        flat: torch.Tensor,
-        state: State,
-        rates: torch.Tensor,
-        places: Sequence[int],
-        rows: Integers,
-    ) -> Floats:
-        """Do one step of the models at `places`, on rows [places, size]; return their losses."""
-        is_whole = len(places) == len(flat)
-        at = torch.tensor(places)
-        models = flat if is_whole else flat[at]
-        own = state if is_whole else {name: value[at] for name, value in state.items()}
-        found, losses = self._gradients(self._tensors(models), rows)
+        Without generators dropout is left out.
+        """
+        peers, rows = block.index.shape
+        inputs = as_inputs(self._data.train.inputs[block.index], self._data)
+        targets = torch.from_numpy(self._data.train.targets[block.index])
+        masks = None if generators is None else draw_masks(self._dropouts[rows], generators)
+        # Each tensor in one piece of its own: kernels go by where models lie apart.
+        leaves = [
+            part.clone(memory_format=torch.contiguous_format).requires_grad_()
+            for part in self._pieces(models)
+        ]
+        entries = self._rows.layout.entries
+        tensors = {
+            entry.name: leaf.transpose(-1, -2) if entry.transposed else leaf
+            for entry, leaf in zip(entries, leaves, strict=True)
+        }
+        outputs = self._forward(tensors, inputs, masks)
+        if outputs.shape[:2] != (peers, rows):
+            raise LearningError("it does not give one output a row")
+        weights = torch.from_numpy(block.weights)
+        gradient, losses = self._loss.gradient(outputs.detach(), targets, weights, block.sizes)
+        found = torch.autograd.grad(outputs, leaves, gradient, allow_unused=True)
         gradients = torch.zeros_like(models)
-        for name, view in self._padded.views(gradients).items():
-            view.copy_(found[name])
-        self._optimiser.step(models, gradients, own, rates if is_whole else rates[at])
-        if not is_whole:
-            flat[at] = models
-            for name, value in own.items():
-                state[name][at] = value
-        result: Floats = losses.numpy()
-        return result
-
-    def _gradients(self, models: Tensors, rows: Integers) -> tuple[Tensors, torch.Tensor]:
-        """Return gradients and losses, [peers, ...]."""
-        inputs = as_inputs(self._data.train.inputs[rows], self._data)
-        targets = torch.from_numpy(self._data.train.targets[rows])
-        if not hasattr(self._local, "module"):
-            # Calling a module with other tensors changes it for a moment: one for each thread.
-            self._local.module = copy.deepcopy(self._module).train()
-        module = self._local.module
-
-        def loss_of(tensors: Tensors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-            return self._task.loss(functional_call(module, tensors, (x,)), y)
-
-        gradients, losses = vmap(grad_and_value(loss_of))(models, inputs, targets)
+        for target, part in zip(self._pieces(gradients), found, strict=True):
+            if part is not None:
+                # The sign of a zero goes by the size of the stack: plus zero makes it positive.
+                torch.add(part, 0.0, out=target)
         return gradients, losses
 
-    def _stackable(self, size: int) -> bool:
-        """Tell whether batches of `size` rows keep bits in any stack; tried when first asked."""
-        with self._lock:
-            if size not in self._keeps_bits:
-                self._keeps_bits[size] = self._try(size)
-            return self._keeps_bits[size]
-
-    def _try(self, size: int) -> bool:
-        start = self._layout.to_vector(self._module)
-        pair = self._tensors(self._stacked([start, start * np.float32(1.01) + np.float32(0.01)]))
-        count = len(self._data.train.inputs)
-        batch = np.stack([np.arange(size) % count, np.arange(size)[::-1] % count])
-
-        def gradients(pattern: Sequence[int]) -> list[tuple[int, bytes]]:
-            chosen = list(pattern)
-            found, losses = self._gradients(
-                {name: value[chosen] for name, value in pair.items()}, batch[chosen]
+    def _pieces(self, models: torch.Tensor) -> list[torch.Tensor]:
+        """View the tensors of a stack as they lie, [peers, ...]; matrices of layers transposed."""
+        return [
+            view.transpose(-1, -2) if entry.transposed else view
+            for entry, view in zip(
+                self._rows.layout.entries, self._rows.layout.views(models).values(), strict=True
             )
-            flat = torch.cat([losses[:, None], *[g.flatten(1) for g in found.values()]], 1)
-            return [(which, row.numpy().tobytes()) for which, row in zip(chosen, flat, strict=True)]
+        ]
 
-        self._compare(pair, batch)
+    def _forward(
+        self,
+        tensors: dict[str, torch.Tensor],
+        inputs: torch.Tensor,
+        masks: list[torch.Tensor] | None,
+    ) -> torch.Tensor:
+        module, slots = self._own_module(), self._local.slots
+
+        def forward(
+            own: dict[str, torch.Tensor], x: torch.Tensor, own_masks: list[torch.Tensor]
+        ) -> torch.Tensor:
+            # Not torch's functional_call: it loses tensors of a module that has two names.
+            try:
+                for held, key, name, _ in slots:
+                    held[key] = own[name]
+                with StackedCalls(None if masks is None else own_masks):
+                    outputs: torch.Tensor = module(x)
+            finally:
+                for held, key, _, before in slots:
+                    held[key] = before
+            return outputs
+
+        outputs: torch.Tensor = vmap(forward)(tensors, inputs, masks or [])
+        return outputs
+
+    def _own_module(self) -> torch.nn.Module:
+        if not hasattr(self._local, "module"):
+            # Calling a module with other tensors changes it for a moment: one for each thread.
+            copied = copy.deepcopy(self._module).train().requires_grad_(False)
+            self._local.module, self._local.slots = copied, self._slots(copied)
+        module: torch.nn.Module = self._local.module
+        return module
+
+    def _slots(self, module: torch.nn.Module) -> list[Slot]:
+        """Find every place that holds a travelling tensor; a tied one has several."""
+        tensors = module_tensors(module)
+        names = {id(tensors[entry.name]): entry.name for entry in self._layout.entries}
+        return [
+            (held, key, names[id(tensor)], tensor)
+            for part in module.modules()
+            for held in (cast("dict[str, Any]", part._parameters),)
+            for key, tensor in held.items()
+            if id(tensor) in names
+        ]
+
+    def _keeps_bits(self, rows: int) -> bool:
+        """Tell whether batches of so many rows keep bits in any stack; tried when first asked."""
+        with self._lock:
+            if rows not in self._tried:
+                self._tried[rows] = self._try(rows)
+            return self._tried[rows]
+
+    def _try(self, rows: int) -> bool:
+        start = self._layout.to_vector(self._module)
+        pair = self._stacked([start, start * np.float32(1.01) + np.float32(0.01)])
+        count = len(self._data.train.inputs)
+        batch = np.stack([np.arange(rows) % count, np.arange(rows)[::-1] % count])
+        calls = StackedCalls()
+        with calls, torch.no_grad():
+            self._own_module()(as_inputs(self._data.train.inputs[batch[0]], self._data))
+        self._dropouts[rows] = calls.asked
+
+        def outcomes(pattern: Sequence[int]) -> list[tuple[int, bytes]]:
+            chosen = list(pattern)
+            weights = np.full((len(chosen), rows), 1 / rows, np.float32)
+            block = Block(0, batch[chosen], weights, (rows,) * len(chosen))
+            generators = [torch.Generator().manual_seed(which) for which in chosen]
+            gradients, losses = self._gradients(pair[chosen], block, generators)
+            return [
+                (which, row.numpy().tobytes() + loss.tobytes())
+                for which, row, loss in zip(chosen, gradients, losses, strict=True)
+            ]
+
         full = self._peers_max
         # Each of the two models in every place, among copies of itself and of the other.
         patterns = [[0] * full, [1] * full, [i % 2 for i in range(full)]]
         patterns += [[(i + 1) % 2 for i in range(full)]]
         patterns += [[i % 2 for i in range(length)] for length in (1, 2, 3, full // 2, full - 1)]
-        found = {outcome for pattern in patterns if pattern for outcome in gradients(pattern)}
+        found = {outcome for pattern in patterns if pattern for outcome in outcomes(pattern)}
         return len(found) == 2
 
-    def _compare(self, pair: Tensors, batch: Integers) -> None:
-        """Hold a stacked gradient against autograd's, for modules that vmap takes wrongly."""
-        stacked, _ = self._gradients(pair, batch)
+    def _compare(self, size: int) -> None:
+        """Hold a stacked gradient against autograd's, for modules that vmap takes wrongly.
+
+        Without dropout, and on a batch with padding: rows of some modules mind the others.
+        """
+        real = max(1, size - 1)
+        rows = padded(real + 1)
+        index = np.zeros((1, rows), np.int64)
+        index[0, :real] = np.arange(real)
+        weights = np.zeros((1, rows), np.float32)
+        weights[0, :real] = 1 / real
+        buffers = self._buffers()
+        models = self._stacked([self._layout.to_vector(self._module)])
+        stacked, _ = self._gradients(models, Block(0, index, weights, (real,)), None)
+        if self._buffers() != buffers:
+            raise LearningError("its forward changes buffers")
         tensors = module_tensors(self._module)
-        inputs = as_inputs(self._data.train.inputs[batch[0]], self._data)
-        targets = torch.from_numpy(self._data.train.targets[batch[0]])
+        inputs = as_inputs(self._data.train.inputs[index[0, :real]], self._data)
+        targets = torch.from_numpy(self._data.train.targets[index[0, :real]])
         names = [entry.name for entry in self._layout.entries]
-        self._module.train()
-        loss = self._task.loss(self._module(inputs), targets)
-        alone = torch.autograd.grad(loss, [tensors[name] for name in names], allow_unused=True)
+        with torch.random.fork_rng(devices=[]):
+            with WithoutDropout():
+                outputs = self._module.train()(inputs)
+            before = torch.default_generator.get_state()
+            loss = self._task.loss(outputs, targets)
+            if not torch.equal(before, torch.default_generator.get_state()):
+                raise LearningError("its steps draw random numbers")
+            alone = torch.autograd.grad(loss, [tensors[it] for it in names], allow_unused=True)
+        found = self._rows.layout.views(stacked[0])
         for name, gradient in zip(names, alone, strict=True):
             expected = torch.zeros_like(tensors[name]) if gradient is None else gradient
             largest = float(expected.abs().max())
-            if not torch.allclose(stacked[name][0], expected, TOLERANCE, TOLERANCE * largest):
+            if not torch.allclose(found[name], expected, TOLERANCE, TOLERANCE * largest + 1e-6):
                 raise LearningError(f"its stacked gradient of {name} is not that of autograd")
 
-
-def _batches(
-    groups: Sequence[JobGroup], taken: list[int], step: int
-) -> list[tuple[list[int], Integers]]:
-    """Group the jobs that take a step by the rows of their batches: places, rows [places, size]."""
-    found: dict[int, tuple[list[int], list[Integers]]] = {}
-    for number, group in enumerate(groups):
-        if group.plan.steps > step:
-            size, start = group.plan.sizes[step], taken[number]
-            places, rows = found.setdefault(size, ([], []))
-            places.extend(range(group.first, group.last))
-            rows.append(group.rows[:, start : start + size])
-            taken[number] += size
-    return [(places, np.concatenate(rows)) for places, rows in found.values()]
+    def _buffers(self) -> list[tuple[str, int, bytes]]:
+        """Return what tells whether the module's buffers are as they were."""
+        return [
+            (name, id(value), value.detach().numpy().tobytes())
+            for name, value in self._own_module().named_buffers()
+        ]

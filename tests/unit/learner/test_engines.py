@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from p2pfl.learner.engines.base import Evaluation
+from p2pfl.learner.engines.vmap_calls import StackedCalls, draw_masks
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.settings import LearningSettings
+from p2pfl.learner.streams import seed_of
 from p2pfl.learner.tasks.base import Task
 from p2pfl.learner.tasks.registry import make_task
 from p2pfl.learner.vectors import VectorLayout
@@ -137,6 +140,67 @@ class Mixed(Digits):
     def travelling(self, model):
         return ["1.running_mean", "0.weight", "1.running_var", "0.bias", "2.weight", "2.bias"]
 
+class Attending(Digits):
+    drop = 0.0
+    def model(self):
+        drop = self.drop
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.parts, self.last = nn.Linear(16, 24), nn.Linear(8, 10)
+            def forward(self, x):
+                q, k, v = self.parts(x.view(-1, 2, 2, 16)).split(8, -1)
+                y = nn.functional.scaled_dot_product_attention(
+                    q, k, v, dropout_p=drop if self.training else 0.0
+                )
+                return self.last(nn.functional.dropout(y, drop, self.training).mean((1, 2)))
+        return Model()
+
+class AttendingDropout(Attending):
+    drop = 0.3
+
+class Pairs(Digits):
+    def loss(self, outputs, targets):  # No mean over rows: padding would change it.
+        return nn.functional.cross_entropy(outputs, targets) + outputs.var(0).mean()
+    def model(self):
+        return nn.Sequential(nn.Linear(64, 20), nn.CELU(), nn.Linear(20, 10))
+
+class Mixing(Digits):
+    def model(self):
+        class Model(nn.Linear):
+            def forward(self, x):
+                return super().forward(x - x.mean(0)).clamp(max=9)
+        return Model(64, 10)
+
+class Counting(Digits):
+    def model(self):
+        class Model(nn.Linear):
+            def __init__(self):
+                super().__init__(64, 10)
+                self.register_buffer("seen", torch.zeros(()))
+            def forward(self, x):
+                self.seen = self.seen + 1
+                return super().forward(x).clamp(max=9) / self.seen
+        return Model()
+
+class LossDraws(Digits):
+    def loss(self, outputs, targets):
+        return super().loss(outputs + 0.1 * torch.randn_like(outputs), targets)
+    def model(self):
+        return nn.Sequential(nn.Linear(64, 10), nn.CELU())
+
+class Heads(Digits):
+    def model(self):
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+                self.last = nn.Linear(16, 10)
+            def forward(self, x):
+                x = x.view(-1, 4, 16)
+                return self.last(self.attention(x, x, x, need_weights=False)[0].amax(1))
+        return Model()
+
 class Unused(Digits):
     def model(self):
         class Model(nn.Linear):
@@ -147,14 +211,18 @@ class Unused(Digits):
 """
 
 BY_HAND = ["Convolution", "Gelu", "OwnLoss", "Frozen", "Dropout", "BatchNorm"]
-BY_VMAP = ["Tied", "Unused"]
+BY_VMAP = ["Tied", "Unused", "Attending", "Pairs"]
+BY_VMAP_WITH_DROPOUT = ["Hooked", "AttendingDropout"]
 ALONE = {
     "Grouped": "one by one: no stacked layers for a convolution with groups, dilation or another"
     " padding than zeros; stacked convolutions are slower than single ones",
     "Branching": "one by one: no stacked layers for Model, which cannot be traced",
     "RandomLoss": "one by one: no stacked layers for a loss that draws random numbers; its steps",
-    "Wide": "one by one: no stacked layers for a model that fills a core's caches by itself; a m",
-    "Hooked": "one by one: no stacked layers for a module with hooks; its steps draw random",
+    "Wide": "one by one: no stacked layers for a model that fills a core's caches by itself; sta",
+    "Mixing": "one by one: no stacked layers for mean() in its forward; its stacked gradient of we",
+    "Counting": "one by one: no stacked layers for linear() in its forward; its forward changes b",
+    "LossDraws": "one by one: no stacked layers for celu() in its forward; its steps draw",
+    "Heads": "one by one: no stacked layers for view() in its forward; stacked attention layers of",
 }
 
 
@@ -164,7 +232,9 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "engine_tasks.py").write_text(TASKS)
 
 
-def learner(folder: Path, name: str, *, threads: int = 1, **training: Any) -> Learner:
+def learner(
+    folder: Path, name: str, *, threads: int = 1, peers: int = 60, **training: Any
+) -> Learner:
     # Batch norm refuses batches of one row, which some peers' epochs would end with.
     training = ({"batch_size": 1000} if name in ("BatchNorm", "Mixed") else {}) | training
     settings = LearningSettings.model_validate(
@@ -176,7 +246,7 @@ def learner(folder: Path, name: str, *, threads: int = 1, **training: Any) -> Le
             "held_out": 0,
         }
     )
-    return make_learner(settings, peer_count=60, seed=2, folder=folder, threads=threads)
+    return make_learner(settings, peer_count=peers, seed=2, folder=folder, threads=threads)
 
 
 def train_jobs(made: Learner) -> list[tuple[int, Train]]:
@@ -193,7 +263,7 @@ def trained(results: list[Trained | Evaluated | WorkFailed]) -> list[Trained]:
     return [result for result in results if isinstance(result, Trained)]
 
 
-@pytest.mark.parametrize("name", [*BY_HAND, *BY_VMAP, *ALONE])
+@pytest.mark.parametrize("name", [*BY_HAND, *BY_VMAP, *BY_VMAP_WITH_DROPOUT, *ALONE])
 def test_a_result_is_the_same_bits_in_any_batch(name: str, tmp_path: Path) -> None:
     made = learner(tmp_path, name)
     expected = ALONE.get(name, "stacked (vmap)")
@@ -226,6 +296,56 @@ def test_stacked_modules_train_as_they_would_alone(
         np.testing.assert_allclose(result.vector, alone.vector, atol=2e-5)
         assert result.loss == pytest.approx(alone.loss, rel=1e-4)
         assert np.abs(result.vector - job.vector).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", BY_VMAP_WITH_DROPOUT)
+def test_stacked_dropout_is_that_of_masks_of_one_s_own(name: str, tmp_path: Path) -> None:
+    """One step, held against the module itself in float64, with the masks of the job's stream."""
+    made = learner(tmp_path, name, batch_size=1000, learning_rate=1.0)
+    jobs = train_jobs(made)[:3]
+    task: Any = make_task(f"engine_tasks:{name}", {}, folder=tmp_path)
+    data = task.data(None).train
+    for (peer, job), result in zip(jobs, trained(made.run(jobs)), strict=True):
+        rows = made._partition.rows_of(peer)
+        order = rows[made._plan(peer).draw([job.stream])[0]]
+        padded = np.concatenate([order, np.repeat(order[:1], -len(order) % 16)])
+        module = task.model()
+        layout = VectorLayout(module, list(task.travelling(module)))
+        layout.to_module(job.vector.astype(np.float32), module)
+        module.double()
+        calls = StackedCalls()
+        with calls, torch.no_grad():
+            module(torch.from_numpy(data.inputs[padded]).double())
+        assert calls.asked
+        generator = torch.Generator().manual_seed(seed_of(f"{job.stream}/torch"))
+        masks = [mask[0].double() for mask in draw_masks(calls.asked, [generator])]
+        with StackedCalls(masks):
+            outputs = module(torch.from_numpy(data.inputs[padded]).double())[: len(order)]
+        loss = nn.functional.cross_entropy(outputs, torch.from_numpy(data.targets[order]))
+        loss.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.sub_(parameter.grad)
+        np.testing.assert_allclose(result.vector, layout.to_vector(module), atol=2e-6)
+        assert result.loss == pytest.approx(float(loss.detach()), rel=1e-5)
+
+
+def test_few_peers_and_uneven_ones_are_not_stacked_by_vmap(tmp_path: Path) -> None:
+    def told(peers: int, **training: Any) -> str:
+        return learner(tmp_path, "Unused", peers=peers, **training).batching
+
+    assert told(4, steps=2, sampling="replacement", batch_size=16) == "stacked (vmap)"
+    assert told(2, steps=2, sampling="replacement", batch_size=16).endswith(
+        "; stacks of 2.0 models in the mean gain nothing"
+    )
+    # Four again, whose batches are of as many sizes.
+    assert told(4, batch_size=1000).endswith("; stacks of 1.0 models in the mean gain nothing")
+
+
+def test_all_rows_in_one_place_train_by_themselves(tmp_path: Path) -> None:
+    made = learner(tmp_path, "Unused")
+    assert made.batching == "stacked (vmap)"
+    assert made.pooled().batching == "one by one"
 
 
 def test_only_what_travels_is_in_the_vector_and_tied_tensors_once(tmp_path: Path) -> None:

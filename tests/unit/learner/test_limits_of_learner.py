@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from p2pfl.learner import arrays, partitions
-from p2pfl.learner.engines import one_by_one, perceptron, perceptron_step, vmap
+from p2pfl.learner.engines import choice, one_by_one, perceptron, perceptron_step, vmap
 from p2pfl.learner.engines.stacked import convolution, engine, step
 from p2pfl.learner.engines.stacked.program import NotStackable
 from p2pfl.learner.errors import LearningError
@@ -32,7 +32,7 @@ class Clamped(Digits):
         class Model(nn.Module):
             def __init__(self):
                 super().__init__()
-                self.first, self.last = nn.Linear(64, 21), nn.Linear(21, 10)
+                self.first, self.last = nn.Linear(64, 32), nn.Linear(32, 10)
             def forward(self, x):
                 return self.last(self.first(x).clamp(min=0))
         return Model()
@@ -208,6 +208,7 @@ def test_peers_and_bytes_of_one_stack(tmp_path: Path, monkeypatch: pytest.Monkey
         return train_stack(engine, stack)
 
     monkeypatch.setattr(vmap.VmapEngine, "_train_stack", note)
+    monkeypatch.setattr(choice, "STACK_MEAN_MIN", 1.0)
     monkeypatch.setattr(vmap, "STACK_PEERS_MAX", 3)
     made = learner(tmp_path, "Clamped")
     train(made)
@@ -216,6 +217,12 @@ def test_peers_and_bytes_of_one_stack(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(vmap, "STACK_BYTES_MAX", 3 * 4 * made.vector_length - 1)
     train(learner(tmp_path, "Clamped"))
     assert stacks == [2, 2]
+
+
+def test_models_that_are_worth_a_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "STACK_MEAN_MIN", 4.0)
+    assert learner(tmp_path, "Clamped", peers=4).batching == "stacked (vmap)"
+    assert learner(tmp_path, "Clamped", peers=3).batching.startswith("one by one")
 
 
 def test_peers_and_bytes_of_one_chunk_of_layers(

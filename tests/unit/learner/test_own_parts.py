@@ -42,6 +42,16 @@ class Alone(Digits):
                 return super().forward(x) * (1 if float(x.sum()) > 0 else 2)
         return Model(nn.Linear(64, 20), nn.Tanh(), nn.Linear(20, 10))
 
+class Clamped(Digits):
+    def model(self):
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.first, self.last = nn.Linear(64, 20), nn.Linear(20, 10)
+            def forward(self, x):
+                return self.last(self.first(x).clamp(min=0))
+        return Model()
+
 class PersonalFirst(Alone):
     def personal(self, model):
         return ["0.weight", "0.bias"]
@@ -93,7 +103,13 @@ class Skewed(Digits):
         return {"accuracy": 0.0, "loss": float(((outputs - targets) ** 2).mean())}
 """
 SETTINGS = {"batch_size": 100, "learning_rate": 0.05, "epochs": 2}
-KINDS = ["Plain", "Stacked", "Alone"]
+KINDS = {
+    "Plain": "stacked (layers by hand)",
+    "Stacked": "stacked (layers by hand)",
+    "Clamped": "stacked (vmap)",
+    "Alone": "one by one",
+}
+"""Models, and what trains them where steps begin with more than a model."""
 
 
 def made(folder: Path, name: str, partition: Any = None, **training: Any) -> Learner:
@@ -258,6 +274,7 @@ def test_personal_names_that_are_none_are_refused(name: str, told: str, tmp_path
 @pytest.mark.parametrize("name", KINDS)
 def test_a_personal_model_is_that_of_ditto(name: str, tmp_path: Path) -> None:
     learner = made(tmp_path, name, local={"kind": "ditto", "pull": 0.7})
+    assert learner.batching.startswith(KINDS[name])
     plain = made(tmp_path, name)
     at = {peer: learner.initial_vector() for peer in range(PEERS)}
     own: dict[int, Any] = {peer: {} for peer in range(PEERS)}
@@ -304,6 +321,38 @@ def test_a_personal_model_is_anchored_to_the_joint_one_with_the_peers_own_head(
         assert close(loop.take(), {name: it.astype(float) for name, it in used.items()}, 5e-5)
         assert np.abs(result.vector - without.vector).max() < 2e-6
         vector, own, joint = result.vector, result.own, without.own
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"local": {"kind": "ditto", "pull": 0.7}},
+        {"local": {"kind": "scaffold"}},
+        {"optimiser": {"kind": "adamw"}, "keep_moments": True},
+    ],
+)
+@pytest.mark.parametrize("name", KINDS)
+def test_what_a_job_begins_with_is_its_own_whoever_shares_the_call(
+    name: str, training: dict[str, Any], tmp_path: Path
+) -> None:
+    learner = made(
+        tmp_path, name, {"kind": "quantity", "alpha": 2, "minimum_rows": 300}, **training
+    )
+    start = learner.initial_vector()
+    first = trained(learner, [(peer, Train(0, start, stream(peer, 0))) for peer in range(PEERS)])
+    assert all(it.own for it in first)
+    # One peer missed the first round: it has nothing of its own.
+    jobs = [
+        (peer, Train(1, it.vector, stream(peer, 1), it.own if peer else {}))
+        for peer, it in enumerate(first)
+    ]
+    together = trained(learner, jobs)
+    for job, result in zip(jobs, together, strict=True):
+        (alone,) = trained(learner, [job])
+        assert alone.vector.tobytes() == result.vector.tobytes()
+        assert alone.own.keys() == result.own.keys()
+        for key, values in alone.own.items():
+            assert values.tobytes() == result.own[key].tobytes()
 
 
 # --- SCAFFOLD -----------------------------------------------------------------------------------

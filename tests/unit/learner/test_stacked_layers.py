@@ -37,6 +37,20 @@ class ResidualImage(nn.Module):
         return torch.flatten(y + x, 1)
 
 
+class RectifiedTwice(nn.Module):
+    """What a pooling takes, another layer takes as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.pooling = nn.Conv2d(2, 3, 2), nn.MaxPool2d(2)
+        self.last = nn.Conv2d(3, 3, 2, stride=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(self.convolution(x))
+        pooled = self.pooling(y)
+        return torch.flatten(pooled, 1) + torch.flatten(self.last(y), 1)
+
+
 class Tokens(nn.Module):
     """Words, positions, an encoder, and the mean or the first of the tokens."""
 
@@ -117,6 +131,20 @@ def pooling(rng: Random) -> tuple[nn.Module, tuple[int, ...]]:
     return nn.Sequential(nn.Unflatten(1, (1, -1, 8)), *layers), (rng.randint(5, 9) * 8,)
 
 
+def rectified(rng: Random) -> tuple[nn.Module, tuple[int, ...]]:
+    poolings = [nn.MaxPool2d(2), nn.MaxPool2d(3, stride=1), nn.MaxPool2d(3, 2, padding=1)]
+    first = rng.choice([nn.Identity(), nn.Conv2d(2, 2, 2)])
+    layers = [
+        first,
+        nn.ReLU(),
+        rng.choice(poolings),
+        nn.Conv2d(2, 3, 1),
+        nn.Tanh(),
+        nn.MaxPool2d(2),
+    ]
+    return nn.Sequential(nn.Conv2d(2, 2, 1), *layers, nn.Flatten()), (2, rng.randint(6, 9), 7)
+
+
 def activation(kind: nn.Module) -> Callable[[Random], tuple[nn.Module, tuple[int, ...]]]:
     def make(rng: Random) -> tuple[nn.Module, tuple[int, ...]]:
         width = rng.randint(2, 30)
@@ -160,6 +188,8 @@ MAKERS: dict[str, Callable[[Random], tuple[nn.Module, tuple[int, ...]]]] = {
     "linear": linear,
     "convolution": convolution,
     "pooling": pooling,
+    "rectified": rectified,
+    "rectified twice": lambda _: (RectifiedTwice(), (2, 7, 9)),
     "norms": norms,
     "features": features,
     "dropout": dropout,
@@ -288,6 +318,16 @@ def test_a_peer_s_bits_are_the_same_in_any_stack(name: str, seed: int) -> None:
         for place, peer in enumerate(peers):
             assert torch.equal(own_outputs[place], outputs[peer])
             assert torch.equal(own_gradients[place], gradients[peer])
+
+
+def test_relu_goes_behind_a_pooling_unless_somebody_else_takes_it() -> None:
+    once = read(nn.Sequential(nn.Conv2d(2, 3, 2), nn.ReLU(), nn.MaxPool2d(2)), (2, 7, 9))
+    shapes = [value.shape for value in once.kept_values()]
+    assert shapes.count((3, 6, 8)) == 1
+    twice = read(RectifiedTwice(), (2, 7, 9))
+    assert [value.shape for value in twice.kept_values()].count((3, 6, 8)) == 2
+    tanh = read(nn.Sequential(nn.Conv2d(2, 3, 2), nn.Tanh(), nn.MaxPool2d(2)), (2, 7, 9))
+    assert [value.shape for value in tanh.kept_values()].count((3, 6, 8)) == 2
 
 
 def test_every_layer_that_can_be_read_is_tried_here() -> None:

@@ -9,18 +9,18 @@ import torch
 
 from p2pfl.learner.engines.base import Evaluation, OutputReadings, Training, failed_training
 from p2pfl.learner.engines.chunks import Block, blocks_of, padded, train_in_chunks
+from p2pfl.learner.engines.losses import StackedLoss
 from p2pfl.learner.engines.one_by_one import ModuleEngine
+from p2pfl.learner.engines.stack_rows import StackRows
 from p2pfl.learner.engines.stacked.program import NotStackable
 from p2pfl.learner.engines.stacked.reading import read
 from p2pfl.learner.engines.stacked.step import Memory, Models, StackStep
 from p2pfl.learner.engines.threads import Workers, one_torch_thread
-from p2pfl.learner.optimisers import Optimiser
+from p2pfl.learner.optimisers import Optimiser, State
 from p2pfl.learner.streams import seed_of
 from p2pfl.learner.tasks.base import Data, Floats, Task
 from p2pfl.learner.vectors import VectorLayout, module_tensors, readable
-from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.learning import Trained, WorkFailed
-from p2pfl_gossip.memory import ALIGNMENT_BYTES
 
 CHUNK_BYTES_MAX = 16 * 2**20  # Measured: 4 to 8 peers of a small CNN; more gain nothing, and
 CHUNK_PEERS_MAX = 16  # two fill too little of a product.
@@ -80,14 +80,12 @@ class StackedEngine:
             for name in dict.fromkeys(self._program.parameter_names)
             if name not in self._trained
         }
-        self._stacked = VectorLayout(module, names, align=ALIGNMENT_BYTES // 4)
-        # Each entry of a vector among those of a stack's row, where tensors begin at cache lines.
-        self._places = _places(layout, self._stacked)
+        self._rows = StackRows(module, layout)
         per_peer = self._bytes_a_peer(min(batch_size, len(self._inputs)))
         self._chunk_peers = min(CHUNK_PEERS_MAX, CHUNK_BYTES_MAX // per_peer)
         if self._chunk_peers < CHUNK_PEERS_MIN:
             raise NotStackable("a model that fills a core's caches by itself")
-        self._has_own_loss = type(task).loss is not Task.loss
+        self._loss = StackedLoss(task)
         self._local = threading.local()
         self._check(module)
 
@@ -96,6 +94,10 @@ class StackedEngine:
         share = -(-len(trainings) // self._workers.count)
         peers_max = max(1, min(self._chunk_peers, share))
         return train_in_chunks(self._workers, trainings, peers_max, self._train_chunk)
+
+    def one_at_a_time(self) -> "StackedEngine":
+        """See `Engine`."""
+        return self
 
     def evaluate(self, evaluations: Sequence[Evaluation]) -> list[OutputReadings]:
         """Measure model after model."""
@@ -110,7 +112,7 @@ class StackedEngine:
         models, tensors = self._models(), module_tensors(module)
         with one_torch_thread(), torch.random.fork_rng(devices=[]):
             with torch.no_grad():
-                self._load(models.flat[:1], [self._layout.to_vector(module)])
+                self._rows.load(models.flat[:1], [self._layout.to_vector(module)])
                 self._differentiate(
                     models, block, [torch.Generator().manual_seed(0)], self._memory()
                 )
@@ -122,7 +124,7 @@ class StackedEngine:
                 raise NotStackable("a loss that draws random numbers")
             names = [entry.name for entry in self._layout.entries]
             alone = torch.autograd.grad(loss, [tensors[name] for name in names], allow_unused=True)
-        found = self._stacked.views(models.gradients[0])
+        found = self._rows.layout.views(models.gradients[0])
         for name, gradient in zip(names, alone, strict=True):
             expected = torch.zeros_like(tensors[name]) if gradient is None else gradient
             largest = float(expected.abs().max())
@@ -137,17 +139,17 @@ class StackedEngine:
 
     def _bytes_a_peer(self, batch_size: int) -> int:
         """Return about how much memory a model and its values take."""
-        entries = sum(math.prod(value.shape) for value in self._program.values)
+        entries = sum(math.prod(value.shape) for value in self._program.kept_values())
         entries = padded(batch_size) * (entries + self._program.scratch)
-        return 4 * (entries + self._stacked.length * (3 + self._optimiser.buffer_count))
+        return 4 * (entries + self._rows.layout.length * (3 + self._optimiser.buffer_count))
 
     def _train_chunk(self, chunk: Sequence[Training]) -> list[Trained | WorkFailed]:
         with torch.no_grad():
             models, memory = self._models(), self._memory()
             flat = models.flat[: len(chunk)]
-            self._load(flat, [training.job.vector for training in chunk])
+            self._rows.load(flat, [training.job.vector for training in chunk])
             rates = np.array([training.rate for training in chunk], np.float32)
-            state = self._optimiser.begin(flat)
+            state = self._optimiser.begin(flat, self._rows.given(chunk))
             generators = self._generators(chunk)
             losses = np.zeros((len(chunk), chunk[0].plan.steps), np.float32)
             for step, block in blocks_of(chunk):
@@ -160,7 +162,7 @@ class StackedEngine:
                     rates[own],
                 )
             return [
-                self._result(models, place, training, losses[place, : training.plan.steps])
+                self._result(models, place, training, losses[place, : training.plan.steps], state)
                 for place, training in enumerate(chunk)
             ]
 
@@ -178,33 +180,14 @@ class StackedEngine:
         step = StackStep(models, block.first, inputs, weights, block.sizes, generators, memory)
         outputs, saved = self._program.forward(step)
         targets = self._targets[index]
-        if self._has_own_loss or outputs.dim() != 3 or targets.dim() != 2:
-            gradient, losses = self._own_loss(outputs, targets, block.sizes)
-        else:
-            gradient, losses = _cross_entropy(outputs, targets, weights)
+        gradient, losses = self._loss.gradient(outputs, targets, weights, block.sizes)
         self._program.backward(step, saved, gradient)
         return losses
-
-    def _own_loss(
-        self, outputs: torch.Tensor, targets: torch.Tensor, sizes: Sequence[int]
-    ) -> tuple[torch.Tensor, Floats]:
-        """Take the task's loss of each model's real rows, and its gradient by autograd."""
-        gradient = torch.zeros_like(outputs)
-        losses = np.zeros(len(sizes), np.float32)
-        with torch.enable_grad():
-            for place, size in enumerate(sizes):
-                own = outputs[place, :size].detach().clone().requires_grad_()
-                loss = self._task.loss(own, targets[place, :size])
-                (found,) = torch.autograd.grad(loss, [own], allow_unused=True)
-                if found is not None:
-                    gradient[place, :size] = found
-                losses[place] = float(loss.detach())
-        return gradient, losses
 
     def _models(self) -> Models:
         if not hasattr(self._local, "models"):
             self._local.models = Models(
-                self._stacked, self._frozen, self._trained, self._chunk_peers
+                self._rows.layout, self._frozen, self._trained, self._chunk_peers
             )
         models: Models = self._local.models
         return models
@@ -221,52 +204,16 @@ class StackedEngine:
         seeds = [seed_of(f"{training.job.stream}/torch") for training in chunk]
         return [torch.Generator().manual_seed(seed) for seed in seeds]
 
-    def _load(self, flat: torch.Tensor, vectors: Sequence[Vector]) -> None:
-        for row, vector in zip(flat, vectors, strict=True):
-            given = readable(vector.astype(np.float32, copy=False))
-            for source, target in self._places:
-                row[target].copy_(given[source])
-
     def _result(
-        self, models: Models, place: int, training: Training, losses: Floats
+        self, models: Models, place: int, training: Training, losses: Floats, state: State
     ) -> Trained | WorkFailed:
         row = models.flat[place]
-        vector = np.empty(self._layout.length, np.float32)
-        result = torch.from_numpy(vector)
-        for source, target in self._places:
-            result[source].copy_(row[target])
+        vector = self._rows.unload(row)
         loss = float(losses.mean(dtype=np.float64))
         if not (np.isfinite(loss) and np.isfinite(vector).all()):
             row.zero_()  # Between tensors too, where nothing would be written again.
             models.gradients[place].zero_()
             return failed_training(training, losses.tolist())
         vector.flags.writeable = False
-        return Trained(vector, len(training.rows), loss)
-
-
-def _places(vector: VectorLayout, stacked: VectorLayout) -> list[tuple[slice, slice]]:
-    """Pair each tensor's place in a vector with that in a stack's row; neighbours together."""
-    pairs: list[tuple[slice, slice]] = []
-    for one, other in zip(vector.entries, stacked.entries, strict=True):
-        source = slice(one.offset, one.offset + one.size)
-        target = slice(other.offset, other.offset + other.size)
-        if pairs and pairs[-1][0].stop == source.start and pairs[-1][1].stop == target.start:
-            source = slice(pairs[-1][0].start, source.stop)
-            target = slice(pairs[-1][1].start, target.stop)
-            pairs.pop()
-        pairs.append((source, target))
-    return pairs
-
-
-def _cross_entropy(
-    outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
-) -> tuple[torch.Tensor, Floats]:
-    """Return the gradient of each batch's mean cross-entropy, and the means, [peers]."""
-    places = targets.to(torch.int64).unsqueeze(2)
-    logs = torch.log_softmax(outputs, 2)
-    each = logs.gather(2, places).squeeze(2).neg_().numpy()
-    gradient = torch.exp(logs)
-    gradient.scatter_add_(2, places, gradient.new_full((1, 1, 1), -1.0).expand(places.shape))
-    gradient.mul_(weights.unsqueeze(2))
-    losses: Floats = (each * weights.numpy()).sum(axis=1)
-    return gradient, losses
+        left = self._rows.left(state, place) if self._optimiser.keeps_moments else {}
+        return Trained(vector, len(training.rows), loss, left)

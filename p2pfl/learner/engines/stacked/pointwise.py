@@ -25,10 +25,20 @@ class Pointwise:
         forward: of the input.
         backward: of the gradient, and of the output or the input.
         keeps_output: which of the two.
+        commutes_with_max: whether it may be done after a maximum in place of before, by value and
+            by gradient. It may not where it maps different values to one that takes a gradient.
     """
 
-    def __init__(self, forward: Forward, backward: Backward, *, keeps_output: bool) -> None:
+    def __init__(
+        self,
+        forward: Forward,
+        backward: Backward,
+        *,
+        keeps_output: bool,
+        commutes_with_max: bool = False,
+    ) -> None:
         self._forward, self._backward, self._keeps_output = forward, backward, keeps_output
+        self.commutes_with_max = commutes_with_max
 
     def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """Apply it."""
@@ -58,7 +68,7 @@ def _relu(_: nn.Module) -> Pointwise:
         result: torch.Tensor = _aten.threshold_backward(gradient, output, 0)
         return result
 
-    return Pointwise(torch.relu, backward, keeps_output=True)
+    return Pointwise(torch.relu, backward, keeps_output=True, commutes_with_max=True)
 
 
 def _tanh(_: nn.Module) -> Pointwise:

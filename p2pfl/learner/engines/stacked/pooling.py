@@ -1,53 +1,23 @@
 """Pooling of [peers, channels, height, width, rows]."""
 
-import math
-from collections.abc import Iterator
-
 import torch
 from torch import nn
 
 from p2pfl.learner.engines.stacked.convolution import output_size
+from p2pfl.learner.engines.stacked.pointwise import Pointwise
 from p2pfl.learner.engines.stacked.program import NotStackable, Program, Saved, Value
 from p2pfl.learner.engines.stacked.step import StackStep
 
 Pair = tuple[int, int]
+
+_aten = torch.ops.aten
 
 
 class _Pooling:
     """Args: kernel, stride and padding, each down and across."""
 
     def __init__(self, kernel: Pair, stride: Pair, padding: Pair) -> None:
-        self._kernel, self._stride, self._padding = kernel, stride, padding
-
-    def _wide(self, x: torch.Tensor, fill: float) -> torch.Tensor:
-        down, across = self._padding
-        if not (down or across):
-            return x
-        peers, channels, height, width, rows = x.shape
-        shape = (peers, channels, height + 2 * down, width + 2 * across, rows)
-        wide = x.new_full(shape, fill)
-        wide[:, :, down : down + height, across : across + width] = x
-        return wide
-
-    def _inner(self, wide: torch.Tensor) -> torch.Tensor:
-        down, across = self._padding
-        if not (down or across):
-            return wide
-        height, width = wide.shape[2:4]
-        return wide[:, :, down : height - down, across : width - across].contiguous()
-
-    def _places(self, wide: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Yield what each place of the kernel sees, in torch's order."""
-        height, width = output_size(wide.shape[2:4], self._kernel, self._stride, (0, 0))
-        down, across = self._stride
-        for i in range(self._kernel[0]):
-            for j in range(self._kernel[1]):
-                yield wide[
-                    :,
-                    :,
-                    i : i + down * (height - 1) + 1 : down,
-                    j : j + across * (width - 1) + 1 : across,
-                ]
+        self._kernel, self._stride, self._padding = list(kernel), list(stride), list(padding)
 
 
 class MaxPooling(_Pooling):
@@ -55,15 +25,11 @@ class MaxPooling(_Pooling):
 
     def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """Take the maximum of each window."""
-        wide = self._wide(inputs[0], -math.inf)
-        largest: torch.Tensor | None = None
-        for place in self._places(wide):
-            if largest is None:
-                largest = place.contiguous().clone()
-            else:
-                torch.maximum(largest, place, out=largest)
-        assert largest is not None
-        return largest, (wide, largest)
+        images = _images(inputs[0])
+        largest, places = _aten.max_pool2d_with_indices(
+            images, self._kernel, self._stride, self._padding
+        )
+        return _values(largest, inputs[0]), (images, places)
 
     def backward(
         self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
@@ -71,14 +37,18 @@ class MaxPooling(_Pooling):
         """Return the gradient of the input."""
         if not wanted:
             return (None,)
-        wide, largest = saved
-        result = torch.zeros_like(wide)
-        left = torch.ones_like(largest, dtype=torch.bool)
-        for place, target in zip(self._places(wide), self._places(result), strict=True):
-            hit = (place == largest).logical_and_(left)
-            left.logical_xor_(hit)
-            target.addcmul_(gradient, hit)
-        return (self._inner(result),)
+        images, places = saved
+        found = _aten.max_pool2d_with_indices_backward(
+            _images(gradient),
+            images,
+            self._kernel,
+            self._stride,
+            self._padding,
+            [1, 1],
+            False,
+            places,
+        )
+        return (_values(found, gradient),)
 
 
 class AveragePooling(_Pooling):
@@ -86,12 +56,9 @@ class AveragePooling(_Pooling):
 
     def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """Take the mean of each window."""
-        wide = self._wide(inputs[0], 0.0)
-        total: torch.Tensor | None = None
-        for place in self._places(wide):
-            total = place.contiguous().clone() if total is None else total.add_(place)
-        assert total is not None
-        return total.div_(math.prod(self._kernel)), wide.shape
+        images = _images(inputs[0])
+        mean = _aten.avg_pool2d(images, self._kernel, self._stride, self._padding)
+        return _values(mean, inputs[0]), images
 
     def backward(
         self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
@@ -99,17 +66,44 @@ class AveragePooling(_Pooling):
         """Return the gradient of the input."""
         if not wanted:
             return (None,)
-        result = gradient.new_zeros(saved)
-        share = gradient / math.prod(self._kernel)
-        for target in self._places(result):
-            target.add_(share)
-        return (self._inner(result),)
+        found = _aten.avg_pool2d_backward(
+            _images(gradient),
+            saved,
+            self._kernel,
+            self._stride,
+            self._padding,
+            False,
+            True,
+            None,
+        )
+        return (_values(found, gradient),)
+
+
+def _images(values: torch.Tensor) -> torch.Tensor:
+    """View [peers, channels, height, width, rows] as images whose channels are the rows.
+
+    That is torch's order "channels last", whose pooling does all rows at once.
+    """
+    return values.contiguous().flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def _values(images: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Undo `_images`."""
+    _, rows, height, width = images.shape
+    values = images.permute(0, 2, 3, 1).contiguous()
+    return values.view(*like.shape[:2], height, width, rows)
 
 
 def read_max_pooling(program: Program, name: str, module: nn.MaxPool2d, value: Value) -> Value:
     """Read an `nn.MaxPool2d` without dilation."""
     if module.ceil_mode or module.return_indices or _pair(module.dilation) != (1, 1):
         raise NotStackable("a pooling with ceil_mode, indices or dilation")
+    made = program.made_by(value)
+    if made is not None and isinstance(made.layer, Pointwise) and made.layer.commutes_with_max:
+        # After the pooling there is less of it to do, and values and gradients are the same.
+        program.replaced(value)
+        pooled = _read(program, MaxPooling, module, made.inputs[0])
+        return program.add(made.layer, pooled, shape=pooled.shape, last=pooled.last)
     return _read(program, MaxPooling, module, value)
 
 

@@ -39,6 +39,19 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Made:
+    """What made a value.
+
+    Attributes:
+        layer: the layer.
+        inputs: its inputs.
+    """
+
+    layer: Layer
+    inputs: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
 class _Node:
     layer: Layer
     inputs: tuple[int, ...]
@@ -61,6 +74,7 @@ class Program:
         self.scratch = 0  # float32 a row that the widest layer needs beside its output.
         self._depends = [False]
         self._nodes: list[_Node] = []
+        self._replaced: set[int] = set()
         self.output = self.values[0]
 
     def add(
@@ -96,11 +110,35 @@ class Program:
             return value
         return self.add(Turn(last), value, shape=value.shape, last=last)
 
+    def made_by(self, value: Value) -> Made | None:
+        """Return what made a value; None for the batch."""
+        if value.number == 0:
+            return None
+        node = self._nodes[value.number - 1]
+        return Made(node.layer, tuple(self.values[number] for number in node.inputs))
+
+    def replaced(self, value: Value) -> None:
+        """Have a value left out, unless another layer than the one now read takes it."""
+        self._replaced.add(value.number)
+
+    def finish(self) -> None:
+        """Leave out what was replaced and nobody takes; no layer is added afterwards."""
+        taken = {self.output.number, *(it for node in self._nodes for it in node.inputs)}
+        self._replaced -= taken
+
+    def kept_values(self) -> list[Value]:
+        """Return the values that are worked out."""
+        return [value for value in self.values if value.number not in self._replaced]
+
     def forward(self, step: StackStep) -> tuple[torch.Tensor, list[Saved]]:
         """Return the output of the last layer for the batch, and what `backward` needs."""
         values: list[torch.Tensor] = [step.inputs]
-        saved = []
-        for node in self._nodes:
+        saved: list[Saved] = []
+        for number, node in enumerate(self._nodes, 1):
+            if number in self._replaced:
+                values.append(step.inputs)  # Nobody looks at it.
+                saved.append(None)
+                continue
             value, kept = node.layer.forward(step, *[values[i] for i in node.inputs])
             values.append(value)
             saved.append(kept)

@@ -92,6 +92,7 @@ def read(module: nn.Module, input_shape: tuple[int, ...]) -> Program:
     if program.output.number == 0:
         raise NotStackable("a model that does nothing")
     program.turned(program.output, last=False)
+    program.finish()
     return program
 
 
