@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from calling import P2pfl
 
-from p2pfl.charter.form import make_form
+from p2pfl.charter.form import make_form, read_form
+from p2pfl.group.roster_file import read_roster
+from p2pfl.group.settings import GroupSettings
 
 PAGE = (Path(__file__).parents[3] / "docs/consortium.md").read_text()
 COMMANDS = sorted(
@@ -41,6 +43,18 @@ def test_the_charter_of_the_page_is_one() -> None:
     form = make_form(tomllib.loads(toml), source="page")
     assert form.bounds.settings == {"training.learning_rate": (0.01, 1.0)}
     assert form.averaging.weights == "samples"
+
+
+def test_the_example_agrees_with_its_roster() -> None:
+    """Until peers run by charters, people keep the two in step; so do we."""
+    folder = Path(__file__).parents[3] / "examples/consortium"
+    form, roster = read_form(folder / "group.toml"), read_roster(folder / "roster.toml")
+    assert (form.name, form.rounds) == (roster.name, roster.rounds)
+    assert form.task.name == roster.learning.task
+    assert form.training == roster.learning.training
+    assert isinstance(roster.averaging, GroupSettings)
+    for name in ("clip", "patience_s", "deadline_s", "retries", "weights"):
+        assert getattr(form.averaging, name) == getattr(roster.averaging, name)
 
 
 def test_each_command_that_a_table_names_is_there(p2pfl: P2pfl) -> None:
