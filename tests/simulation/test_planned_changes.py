@@ -6,10 +6,13 @@ import pytest
 
 from p2pfl.learner.learner import make_learner
 from p2pfl_gossip.events import EpochBegun, Left, MemberDeparted
+from p2pfl_gossip.ledger.approvals import kind_of_change
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.record import read_record, write_record
+from p2pfl_gossip.records import replaced
 from p2pfl_simulations.checkers import all_checkers
 from p2pfl_simulations.checkers.progress import AllFinish
+from p2pfl_simulations.group import ROUNDS_MAX
 from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.scenario import ScenarioError, make_scenario
 
@@ -71,6 +74,14 @@ def test_peers_give_a_group_more_rounds_after_its_end() -> None:
     simulation, reports = simulate([{"kind": "extend", "at_s": 200.0, "rounds": 3}])
     assert reports.of(EpochBegun) == list(range(7))
     assert member(simulation).round == 7
+
+
+def test_more_rounds_than_the_bounds_allow_take_governance_keys() -> None:
+    simulation, _ = simulate([])
+    charter = member(simulation).epoch.charter
+    for rounds, kind in ((ROUNDS_MAX, "running"), (ROUNDS_MAX + 1, "founding")):
+        following = replaced(charter, present=charter.digest(), rounds=rounds)
+        assert kind_of_change(charter, following) == kind
 
 
 def test_who_signs_later_takes_part_later() -> None:
