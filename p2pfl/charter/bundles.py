@@ -49,7 +49,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _HASHED = re.compile(r"\S+==\S+(\s*;[^#]*?)?(\s+--hash=sha256:[0-9a-f]{64})+")
 
 
-class Manifest(SettingsTable):
+class BundleManifest(SettingsTable):
     """What a bundle says of itself."""
 
     format: Literal[1] = 1
@@ -69,7 +69,7 @@ class Bundle:
     """
 
     digest: str
-    manifest: Manifest
+    manifest: BundleManifest
     files: Mapping[str, bytes] = field(repr=False)
     content: bytes = field(repr=False)
 
@@ -205,11 +205,11 @@ def _require_possible(files: Mapping[str, bytes]) -> None:
             )
 
 
-def _manifest(document: Mapping[str, object]) -> Manifest:
+def _manifest(document: Mapping[str, object]) -> BundleManifest:
     try:
-        return Manifest.model_validate(document)
+        return BundleManifest.model_validate(document)
     except ValidationError as error:
-        lines = explain(error, document, Manifest, source=MANIFEST)
+        lines = explain(error, document, BundleManifest, source=MANIFEST)
         raise PaperError(lines.splitlines()[0]) from None
 
 

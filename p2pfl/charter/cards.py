@@ -40,7 +40,7 @@ FOUNDING = "founding"
 Controller = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^\S(.*\S)?$")]
 
 
-class Governance(SettingsTable):
+class GovernanceTable(SettingsTable):
     """Who approves in a member's name."""
 
     threshold: Annotated[int, Field(ge=1, le=KEYS_OF_ONE_MAX)] = 1
@@ -49,7 +49,7 @@ class Governance(SettingsTable):
     """As `p2pfl charter key` prints them: `ed25519:...` or `p256:...`."""
 
     @model_validator(mode="after")
-    def _can_be(self) -> "Governance":
+    def _can_be(self) -> "GovernanceTable":
         keys = self.governance_keys()
         if len(set(keys)) < len(keys):
             raise ValueError("a governance key is there twice; one key counts once")
@@ -73,7 +73,7 @@ class MemberForm(SettingsTable):
     addresses: Annotated[tuple[str, ...], Field(min_length=1, max_length=ADDRESSES_MAX)]
     weight: Annotated[float, Field(gt=0, le=ROWS_MAX, allow_inf_nan=False)] = 1.0
     """How much its updates count; all members see it."""
-    governance: Governance
+    governance: GovernanceTable
     contact: Annotated[str, Field(max_length=TEXT_CHARACTERS_MAX)] | None = None
     """Whom to call. Only a salted digest of it goes into the charter."""
 
@@ -169,14 +169,14 @@ def founders_nonce(draft: bytes, secrets: Sequence[bytes]) -> bytes:
     return hash_parts(b"p2pfl/founders", draft, *secrets)
 
 
-def governance_form(threshold: int, keys: Sequence[GovernanceKey]) -> Governance:
+def governance_form(threshold: int, keys: Sequence[GovernanceKey]) -> GovernanceTable:
     """Return a member's governance as its card says it.
 
     Raises:
         PaperError: it cannot be so.
     """
     try:
-        return Governance(threshold=threshold, keys=tuple(key_text(key) for key in keys))
+        return GovernanceTable(threshold=threshold, keys=tuple(key_text(key) for key in keys))
     except ValidationError as error:
         fault = error.errors()[0]
         message = str(fault["msg"]).removeprefix("Value error, ")

@@ -22,7 +22,7 @@ from p2pfl_gossip.ledger.charter import CharterMember
 
 
 @dataclass(frozen=True)
-class Signing:
+class KeyInHand:
     """A key that is about to sign.
 
     Attributes:
@@ -57,7 +57,7 @@ def signing_of(
     key: Path | None,
     peer: Path | None,
     passphrase_file: Path | None,
-) -> Signing:
+) -> KeyInHand:
     """Find whose key it is, before anybody is asked for a passphrase.
 
     Raises:
@@ -78,11 +78,11 @@ def signing_of(
         what = f"{peer_id} ({peer})"
     if not names:
         raise PaperError(f"{what} is no key of a member of this charter, nor of the one before")
-    return Signing(names[0], public, key, peer, passphrase_file)
+    return KeyInHand(names[0], public, key, peer, passphrase_file)
 
 
 def add_word(
-    file: CharterFile, charter: bytes, says: Says, signing: Signing, until: int
+    file: CharterFile, charter: bytes, says: Says, signing: KeyInHand, until: int
 ) -> CharterFile:
     """Let a key say something of a charter; return the file with it.
 

@@ -14,7 +14,7 @@ from p2pfl.charter.errors import PaperError
 from p2pfl.charter.form import DAY_S, form_toml, moment, read_form
 from p2pfl.charter.making import form_of, found
 from p2pfl.charter.words import phrase_of, read_phrase
-from p2pfl.cli.approving import Signing, add_word, note_act, print_standing, signing_of
+from p2pfl.cli.approving import KeyInHand, add_word, note_act, print_standing, signing_of
 from p2pfl.cli.errors import BadInput, peer_errors
 from p2pfl.cli.quantities import plural
 from p2pfl.daemon.config import PeerFolder
@@ -190,7 +190,7 @@ def _require_phrase(charter: CharterFile, given: str | None) -> None:
         )
 
 
-def _note(signing: Signing, folder: Path | None, act: str, charter: CharterFile) -> None:
+def _note(signing: KeyInHand, folder: Path | None, act: str, charter: CharterFile) -> None:
     if folder is not None:
         note_act(folder, act, {"charter": charter.digest.hex(), "key": signing.text})
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from p2pfl.cli.errors import DIFFERENT, BadInput
-from p2pfl.privacy.budget.book import Standing
+from p2pfl.privacy.budget.book import BudgetStanding
 from p2pfl.privacy.budget.ledger import (
     ID_BYTES,
     BudgetLedger,
@@ -152,7 +152,7 @@ def _print_status(read: BudgetLedger, problem: str | None) -> None:
         console.print("The whole budget went to one charter; nothing may follow it.")
 
 
-def _row(charter: str, one: Standing, budget: float) -> tuple[str, ...]:
+def _row(charter: str, one: BudgetStanding, budget: float) -> tuple[str, ...]:
     share = "all" if one.reserved.alone else f"{100 * one.charged / budget:.0f} %"
     return (
         charter[:_SHORT],

@@ -97,7 +97,7 @@ class HostWord(Record, frozen=True):
 
 
 @dataclass(frozen=True)
-class Proposal:
+class CharterProposal:
     """A charter, its texts, and what was said of it.
 
     Attributes:
@@ -144,7 +144,7 @@ class Proposals:
 
     def __init__(self, seat: Seat, history: History) -> None:
         self._seat, self._history = seat, history
-        self._open: dict[bytes, Proposal] = {}
+        self._open: dict[bytes, CharterProposal] = {}
         self._void: dict[bytes, None] = {}
         self._asked: dict[int, list[bytes]] = {}  # By member: what it is to give.
         self._askings = Askings(seat.epoch.charter.relay_s, PARCELS_GIVEN_MAX)
@@ -158,16 +158,16 @@ class Proposals:
     # --- what stands ------------------------------------------------------------------------
 
     @property
-    def open(self) -> list[Proposal]:
+    def open(self) -> list[CharterProposal]:
         """What may follow, by digest."""
         return [self._open[digest] for digest in sorted(self._open)]
 
     @property
-    def present(self) -> Proposal:
+    def present(self) -> CharterProposal:
         """The charter in force, with what is here of its texts and approvals."""
         return self._present
 
-    def approved(self, charter: bytes) -> Proposal | None:
+    def approved(self, charter: bytes) -> CharterProposal | None:
         """Return a proposal that has all its approvals, whether we name it or not."""
         proposal = self._open.get(charter)
         if proposal is None or proposal.standing is None or not proposal.standing.is_enough:
@@ -194,12 +194,12 @@ class Proposals:
             said += self._present.approvals
         return said
 
-    def _parcel_of_present(self) -> Proposal:
+    def _parcel_of_present(self) -> CharterProposal:
         epoch, history = self._seat.epoch, self._history
         ends = history.closings(epoch.number - 1)[:1] if epoch.number else []
         said = [approval for closing in ends for approval in closing.approvals]
         consenting = in_order(consents_among(epoch.charter, said))
-        return Proposal(epoch.charter, epoch.digest, b"", b"", consenting, None)
+        return CharterProposal(epoch.charter, epoch.digest, b"", b"", consenting, None)
 
     # --- what our host says -----------------------------------------------------------------
 
@@ -268,7 +268,7 @@ class Proposals:
             raise RemoteProtocolError("bad_approval") from None
         asked.remove(digest)
 
-    def _find(self, digest: bytes) -> Proposal | None:
+    def _find(self, digest: bytes) -> CharterProposal | None:
         return self._present if digest == self._present.digest else self._open.get(digest)
 
     # --- what is held -----------------------------------------------------------------------
@@ -304,7 +304,7 @@ class Proposals:
         terms, running = parcel.terms, parcel.running
         if known is not None:
             terms, running = known.terms or terms, known.running or running
-        taken = Proposal(charter, charter.digest(), terms, running, said, standing, backer)
+        taken = CharterProposal(charter, charter.digest(), terms, running, said, standing, backer)
         if known is not None and known.said == taken.said:
             return
         if known is self._present:
@@ -409,7 +409,7 @@ class Proposals:
         self._present = present = self._parcel_of_present()
         if winner is not None:
             said = consents_among(winner.charter, winner.approvals)
-            self._present = Proposal(
+            self._present = CharterProposal(
                 winner.charter,
                 winner.digest,
                 winner.terms,

@@ -24,9 +24,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from p2pfl.privacy.budget.records import (
+    BudgetOpened,
     Closed,
     Forfeited,
-    Opened,
     Presumed,
     Record,
     Reserved,
@@ -40,7 +40,7 @@ from p2pfl.privacy.renyi import budget_of, divergence
 _TINY = 1e-9  # Relative: sums of floats, in the order of records.
 
 
-class State(Enum):
+class BudgetState(Enum):
     """Of a charter (see the table above)."""
 
     OPEN = "open"
@@ -53,20 +53,20 @@ class BudgetRefused(PrivacyError):
 
 
 @dataclass
-class Standing:
+class BudgetStanding:
     """One charter's.
 
     Attributes:
         reserved: its record.
         divergence_of_round: of the ledger's order.
-        state: see `State`.
+        state: see `BudgetState`.
         spends: sessions whose vector may have left: (epoch, round, session).
         presumed: rounds that were charged without a record.
     """
 
     reserved: Reserved
     divergence_of_round: float
-    state: State = State.OPEN
+    state: BudgetState = BudgetState.OPEN
     spends: set[tuple[int, int, int]] = field(default_factory=set)
     presumed: int = 0
 
@@ -78,7 +78,7 @@ class Standing:
     @property
     def left(self) -> int:
         """Rounds that may still be spent."""
-        return self.reserved.rounds - self.spent if self.state is State.OPEN else 0
+        return self.reserved.rounds - self.spent if self.state is BudgetState.OPEN else 0
 
     @property
     def full(self) -> float:
@@ -88,7 +88,7 @@ class Standing:
     @property
     def charged(self) -> float:
         """Divergence that counts now."""
-        if self.state is State.CLOSED:
+        if self.state is BudgetState.CLOSED:
             return self.spent * self.divergence_of_round
         return self.full
 
@@ -103,7 +103,7 @@ class Book:
         PrivacyError: the budget is out of range.
     """
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: BudgetOpened) -> None:
         if not (math.isfinite(opened.epsilon) and opened.epsilon > 0):
             raise PrivacyError(f"a budget's epsilon is positive and finite, not {opened.epsilon}")
         if not 0 < opened.delta < 1:
@@ -112,7 +112,7 @@ class Book:
             raise PrivacyError(f"an order is 2 or more, not {opened.order}")
         self.opened = opened
         self.budget = budget_of(opened.order, opened.epsilon, opened.delta)
-        self.charters: dict[str, Standing] = {}
+        self.charters: dict[str, BudgetStanding] = {}
         self.forfeited = 0.0
 
     @property
@@ -196,7 +196,7 @@ class Book:
             BudgetRefused: it may not follow.
         """
         match record:
-            case Opened():
+            case BudgetOpened():
                 raise BudgetRefused("a ledger is opened once")
             case Reserved():
                 self._reserve(record)
@@ -228,7 +228,7 @@ class Book:
                     )
                 standing.spends.remove(key)
             case Closed():
-                self._open(record.charter).state = State.CLOSED
+                self._open(record.charter).state = BudgetState.CLOSED
             case Forfeited():
                 self._forfeit(record)
 
@@ -251,18 +251,18 @@ class Book:
             Releases(record.rate_units, record.noise, record.steps), self.opened.order
         )
         Releases(record.rate_units, record.noise, record.steps * record.rounds)  # Its bounds.
-        self.charters[record.charter] = Standing(record, one_round)
+        self.charters[record.charter] = BudgetStanding(record, one_round)
 
-    def _open(self, charter: str) -> Standing:
+    def _open(self, charter: str) -> BudgetStanding:
         standing = self.charters.get(charter)
         if standing is None:
             raise BudgetRefused(f"charter {charter[:12]} has no reservation; join it first")
-        if standing.state is not State.OPEN:
+        if standing.state is not BudgetState.OPEN:
             raise BudgetRefused(f"charter {charter[:12]} is {standing.state.value}")
         return standing
 
     @staticmethod
-    def _require_left(standing: Standing, count: int) -> None:
+    def _require_left(standing: BudgetStanding, count: int) -> None:
         if standing.left < count:
             raise BudgetRefused(
                 f"all {standing.reserved.rounds:,} rounds of charter"
@@ -274,4 +274,4 @@ class Book:
             raise BudgetRefused("forfeiting counts every charter in full")
         self.forfeited = record.divergence
         for standing in self.charters.values():
-            standing.state = State.FORFEITED
+            standing.state = BudgetState.FORFEITED

@@ -34,14 +34,14 @@ from pathlib import Path
 import msgspec
 
 from p2pfl.privacy.accounting import account
-from p2pfl.privacy.budget.book import Book, BudgetRefused, Standing, State
+from p2pfl.privacy.budget.book import Book, BudgetRefused, BudgetStanding, BudgetState
 from p2pfl.privacy.budget.records import (
     NAME_CHARACTERS_MAX,
     START,
+    BudgetOpened,
     Closed,
     DamagedLedger,
     Forfeited,
-    Opened,
     Presumed,
     Record,
     Reserved,
@@ -119,7 +119,7 @@ class BudgetLedger:
 
     def reserve(
         self, charter: str, *, rate_units: int, noise: float, steps: int, rounds: int
-    ) -> Standing:
+    ) -> BudgetStanding:
         """Reserve all rounds of a charter that is to be joined; what is reserved stays as it is.
 
         Args:
@@ -232,7 +232,7 @@ class BudgetLedger:
         """
         with self._locked():
             known = self.book.charters.get(charter)
-            if known is None or known.state is not State.CLOSED:
+            if known is None or known.state is not BudgetState.CLOSED:
                 self._append(Closed(charter, proof))
 
     @contextmanager
@@ -293,7 +293,7 @@ def create(
         raise PrivacyError(
             f"a budget has a positive epsilon and a delta below 1, not {epsilon:g}, {delta:g}"
         )
-    opened = Opened(entropy.hex(), dataset, epsilon, delta, best_order(epsilon, delta))
+    opened = BudgetOpened(entropy.hex(), dataset, epsilon, delta, best_order(epsilon, delta))
     line, digest = encode(opened, START)
     read = _Read(Book(opened), [opened], [digest], len(line))
     try:
@@ -420,7 +420,7 @@ def _read_file(path: Path) -> _Read:
         for number, line in enumerate(lines, 1):
             record, digest = read_line(line, digests[-1] if digests else START, number)
             if book is None:
-                if not isinstance(record, Opened):
+                if not isinstance(record, BudgetOpened):
                     raise DamagedLedger("the first record does not open it")
                 book = Book(record)
             else:

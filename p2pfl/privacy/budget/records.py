@@ -25,7 +25,7 @@ class _Record(msgspec.Struct, frozen=True, tag_field="record", forbid_unknown_fi
     """Common to all: immutable, tagged by `record`, no unknown fields."""
 
 
-class Opened(_Record, frozen=True, tag="opened"):
+class BudgetOpened(_Record, frozen=True, tag="opened"):
     """The first record.
 
     Attributes:
@@ -139,7 +139,7 @@ class Forfeited(_Record, frozen=True, tag="forfeited"):
     divergence: float
 
 
-Record: TypeAlias = Opened | Reserved | Spent | Presumed | Returned | Closed | Forfeited
+Record: TypeAlias = BudgetOpened | Reserved | Spent | Presumed | Returned | Closed | Forfeited
 
 _DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from p2pfl.charter.cards import (
     FOUNDING,
     MEMBER_CARD,
-    Governance,
+    GovernanceTable,
     MemberForm,
     commit,
     founders_nonce,
@@ -124,6 +124,6 @@ def test_a_member_that_cannot_be_is_refused(changes: dict[str, Any], fault: str)
 
 def test_governance_keys_of_a_member() -> None:
     most = KEYS_OF_ONE_MAX
-    assert Governance(threshold=most, keys=KEYS[:most]).threshold == 7
+    assert GovernanceTable(threshold=most, keys=KEYS[:most]).threshold == 7
     with pytest.raises(ValidationError, match="at most 7 items"):
-        Governance(threshold=1, keys=KEYS[: most + 1])
+        GovernanceTable(threshold=1, keys=KEYS[: most + 1])

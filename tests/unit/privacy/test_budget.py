@@ -11,7 +11,7 @@ import pytest
 
 from p2pfl.privacy.accounting import account
 from p2pfl.privacy.budget import ledger as ledger_module
-from p2pfl.privacy.budget.book import Book, BudgetRefused, State
+from p2pfl.privacy.budget.book import Book, BudgetRefused, BudgetState
 from p2pfl.privacy.budget.ledger import (
     BudgetLedger,
     DamagedLedger,
@@ -22,9 +22,9 @@ from p2pfl.privacy.budget.ledger import (
 )
 from p2pfl.privacy.budget.records import (
     START,
+    BudgetOpened,
     Closed,
     Forfeited,
-    Opened,
     Presumed,
     Record,
     Reserved,
@@ -46,7 +46,7 @@ MOST = int(BUDGET / A_ROUND)  # Rounds that fit by divergences of one order.
 
 
 def book() -> Book:
-    return Book(Opened("0" * 32, "wards", 4.0, DELTA, ORDER))
+    return Book(BudgetOpened("0" * 32, "wards", 4.0, DELTA, ORDER))
 
 
 def reserved(charter: str = ONE, rounds: int = 3, *, alone: bool = False) -> Reserved:
@@ -64,15 +64,15 @@ ACTIONS: dict[str, Record] = {
 }
 
 
-def in_state(state: State | None) -> Book:
+def in_state(state: BudgetState | None) -> Book:
     made = book()
     if state is None:
         return made
     made.take(reserved())
     made.take(Spent(ONE, 1, 1, 0))
-    if state is State.CLOSED:
+    if state is BudgetState.CLOSED:
         made.take(Closed(ONE, PROOF))
-    if state is State.FORFEITED:
+    if state is BudgetState.FORFEITED:
         made.take(Forfeited(made.charged_in_full))
     return made
 
@@ -85,24 +85,24 @@ def in_state(state: State | None) -> Book:
         (None, "presume", "has no reservation"),
         (None, "give back", "has no reservation"),
         (None, "close", "has no reservation"),
-        (State.OPEN, "reserve", "has its reservation already"),
-        (State.OPEN, "spend", None),
-        (State.OPEN, "presume", None),
-        (State.OPEN, "give back", None),
-        (State.OPEN, "close", None),
-        (State.CLOSED, "reserve", "has its reservation already"),
-        (State.CLOSED, "spend", "is closed"),
-        (State.CLOSED, "presume", "is closed"),
-        (State.CLOSED, "give back", "is closed"),
-        (State.CLOSED, "close", "is closed"),
-        (State.FORFEITED, "reserve", "has its reservation already"),
-        (State.FORFEITED, "spend", "is forfeited"),
-        (State.FORFEITED, "presume", "is forfeited"),
-        (State.FORFEITED, "give back", "is forfeited"),
-        (State.FORFEITED, "close", "is forfeited"),
+        (BudgetState.OPEN, "reserve", "has its reservation already"),
+        (BudgetState.OPEN, "spend", None),
+        (BudgetState.OPEN, "presume", None),
+        (BudgetState.OPEN, "give back", None),
+        (BudgetState.OPEN, "close", None),
+        (BudgetState.CLOSED, "reserve", "has its reservation already"),
+        (BudgetState.CLOSED, "spend", "is closed"),
+        (BudgetState.CLOSED, "presume", "is closed"),
+        (BudgetState.CLOSED, "give back", "is closed"),
+        (BudgetState.CLOSED, "close", "is closed"),
+        (BudgetState.FORFEITED, "reserve", "has its reservation already"),
+        (BudgetState.FORFEITED, "spend", "is forfeited"),
+        (BudgetState.FORFEITED, "presume", "is forfeited"),
+        (BudgetState.FORFEITED, "give back", "is forfeited"),
+        (BudgetState.FORFEITED, "close", "is forfeited"),
     ],
 )
-def test_the_table_of_states(state: State | None, action: str, refusal: str | None) -> None:
+def test_the_table_of_states(state: BudgetState | None, action: str, refusal: str | None) -> None:
     made = in_state(state)
     before = (made.charged, made.charged_in_full)
     if refusal is None:
@@ -116,10 +116,10 @@ def test_the_table_of_states(state: State | None, action: str, refusal: str | No
 def test_what_counts_in_each_state() -> None:
     """OPEN and FORFEITED count all rounds, CLOSED those that were spent."""
     assert in_state(None).charged == 0
-    assert in_state(State.OPEN).charged == pytest.approx(3 * A_ROUND)
-    assert in_state(State.CLOSED).charged == pytest.approx(A_ROUND)
-    assert in_state(State.FORFEITED).charged == pytest.approx(3 * A_ROUND)
-    closed = in_state(State.CLOSED)
+    assert in_state(BudgetState.OPEN).charged == pytest.approx(3 * A_ROUND)
+    assert in_state(BudgetState.CLOSED).charged == pytest.approx(A_ROUND)
+    assert in_state(BudgetState.FORFEITED).charged == pytest.approx(3 * A_ROUND)
+    closed = in_state(BudgetState.CLOSED)
     assert closed.charged_in_full == pytest.approx(3 * A_ROUND)
     closed.take(Forfeited(closed.charged_in_full))
     assert closed.charged == pytest.approx(3 * A_ROUND)
@@ -139,7 +139,7 @@ def test_a_member_that_has_spent_all_rests() -> None:
 
 
 def test_a_session_is_spent_once_and_comes_back_once() -> None:
-    made = in_state(State.OPEN)
+    made = in_state(BudgetState.OPEN)
     with pytest.raises(BudgetRefused, match="is spent already: no vector is sent twice"):
         made.take(Spent(ONE, 1, 1, 0))
     made.take(Returned(ONE, 1, 1, 0, PROOF))
@@ -183,7 +183,7 @@ def test_what_all_costs_is_the_owners_epsilon_when_all_is_charged() -> None:
 @pytest.mark.parametrize(
     ("record", "refusal"),
     [
-        (Opened("0" * 32, "wards", 4.0, DELTA, ORDER), "opened once"),
+        (BudgetOpened("0" * 32, "wards", 4.0, DELTA, ORDER), "opened once"),
         (reserved(alone=True), "says 'alone' where it is not"),
         (Presumed(ONE, 1, 5, 4, 1), "has no reservation"),
         (Forfeited(float("nan")), "counts every charter in full"),
@@ -196,13 +196,13 @@ def test_records_that_cannot_follow(record: Record, refusal: str) -> None:
 
 @pytest.mark.parametrize("count", [0, 3])
 def test_presumed_rounds_are_those_between(count: int) -> None:
-    made = in_state(State.OPEN)
+    made = in_state(BudgetState.OPEN)
     with pytest.raises(BudgetRefused, match="of rounds 4 to 5 not"):
         made.take(Presumed(ONE, 1, 4, 5, count))
 
 
 def test_forfeiting_less_than_all_is_refused() -> None:
-    made = in_state(State.CLOSED)
+    made = in_state(BudgetState.CLOSED)
     with pytest.raises(BudgetRefused, match="in full"):
         made.take(Forfeited(made.charged))
 
@@ -241,10 +241,15 @@ def opened(folder: Path) -> BudgetLedger:
 
 def test_a_ledger_is_what_was_written(folder: Path) -> None:
     standing = opened(folder).book.charters[ONE]
-    assert (standing.state, standing.spent, standing.left) == (State.OPEN, 2, 3)
+    assert (standing.state, standing.spent, standing.left) == (BudgetState.OPEN, 2, 3)
     cost = account([Releases(RATE, NOISE, 5)], DELTA).epsilon
     assert standing.reserved.epsilon == pytest.approx(cost)
-    assert [type(record) for record in opened(folder).records] == [Opened, Reserved, Spent, Spent]
+    assert [type(record) for record in opened(folder).records] == [
+        BudgetOpened,
+        Reserved,
+        Spent,
+        Spent,
+    ]
 
 
 def test_reserving_again_changes_nothing_and_other_figures_are_refused(folder: Path) -> None:
@@ -505,7 +510,11 @@ def test_lines_of_another_form_are_refused(text: bytes) -> None:
 
 def test_records_come_back_as_they_were() -> None:
     before = START
-    for record in (*ACTIONS.values(), Opened("0" * 32, "Stationen", 4.0, DELTA, 6), Forfeited(0.5)):
+    for record in (
+        *ACTIONS.values(),
+        BudgetOpened("0" * 32, "Stationen", 4.0, DELTA, 6),
+        Forfeited(0.5),
+    ):
         line, digest = encode(record, before)
         assert read_line(line[:-1], before, 1) == (record, digest)
         before = digest
