@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -16,6 +17,7 @@ Limit = tuple[str, str]
 """Module, name."""
 
 
+@cache
 def all_limits() -> list[Limit]:
     """Every constant of a module that is called ..._MAX or ..._MIN."""
     found = []
@@ -35,6 +37,7 @@ def all_limits() -> list[Limit]:
     return found
 
 
+@cache
 def named_in_tests() -> frozenset[Limit]:
     """Every limit that a test names, by the module that it has it from."""
     found: dict[Limit, None] = {}

@@ -30,7 +30,7 @@ def early_sentence(summary: Summary) -> str:
     if not summary.unfinished and not summary.failure:
         return ""
     names = " and ".join({"local": "local only"}.get(it, it) for it in summary.unfinished)
-    told = f"cut off, {names}" if names else "not measured to the end"
+    told = f"cut off ({names})" if names else "not measured to the end"
     return f"The peers ran all rounds; what they are held against was {told}{by_error}"
 
 

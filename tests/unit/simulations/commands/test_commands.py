@@ -298,7 +298,7 @@ def test_a_run_whose_baselines_were_cut_off_is_whole(p2pfl: P2pfl, tmp_path: Pat
     assert process.returncode in (130, 143)
     assert "Traceback" not in err
     assert "Ended early" not in out
-    sentence = "The peers ran all rounds; what they are held against was cut off: "
+    sentence = "The peers ran all rounds; what they are held against was cut off ("
     assert sentence in out
     run = read_run(tmp_path / "run")
     assert not run.interrupted
