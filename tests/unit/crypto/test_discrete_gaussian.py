@@ -11,12 +11,14 @@ import pytest
 from exact_gaussian import exact_draw
 from scipy.stats import chi2
 
+from p2pfl_crypto import private_streams
 from p2pfl_crypto.discrete_gaussian import (
     BLOCK_DRAWS,
     DRAW_DISTANCE,
     NARROW,
     TABLE_DIGESTS,
     WIDE,
+    WIDE_MEMBERS_MAX,
     NoiseWidth,
     _table,
     draw_noise,
@@ -218,9 +220,20 @@ def test_refusals() -> None:
         NoiseWidth(2048, 1)
     with pytest.raises(ValueError, match="not negative"):
         NoiseWidth(16, -1)
-    with pytest.raises(ValueError, match="ends after"):
-        PrivateStream(bytes(32)).words64(2**35 + 1)
+
+
+def test_a_stream_ends_before_its_block_counter_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert private_streams.STREAM_BYTES_MAX == 2**32 * 64  # 32 bits count blocks of 64 bytes.
+    monkeypatch.setattr(private_streams, "STREAM_BYTES_MAX", 64)
+    stream = PrivateStream(bytes(32))
+    stream.words64(7)
+    with pytest.raises(ValueError, match="ends after 64 bytes"):
+        stream.words32(3)
+    assert (stream.words32(2) == PrivateStream(bytes(32)).words32(16)[14:]).all()
+    with pytest.raises(ValueError, match="ends after 64 bytes"):
+        stream.words32(1)
 
 
 def test_widths_by_members() -> None:
-    assert [width_for(count) for count in (5, 32, 33, 128)] == [WIDE, WIDE, NARROW, NARROW]
+    counts = (5, WIDE_MEMBERS_MAX, WIDE_MEMBERS_MAX + 1, 128)
+    assert [width_for(count) for count in counts] == [WIDE, WIDE, NARROW, NARROW]

@@ -80,7 +80,9 @@ def test_the_sum_of_all_members_never_leaves_int32(members: int) -> None:
     quanta = encoding.encode(np.array([1e30, -1e30]))
     assert quanta.tolist() == [encoding.room, -encoding.room]
     noise = encoding.width.largest
-    assert members * (encoding.room + noise) <= 2**31 - 1
+    assert np.iinfo(np.int32).max == private_encoding._SUM_MAX
+    assert members * (encoding.room + noise) <= private_encoding._SUM_MAX
+    assert members * (encoding.room + noise + 1) > private_encoding._SUM_MAX
     total = np.array([members * (encoding.room + noise)] * 2, np.int64).astype(np.uint32)
     assert encoding.is_in_range(total, members)
     assert members == 1 or not encoding.is_in_range(total, members - 1)

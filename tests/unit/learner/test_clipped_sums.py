@@ -13,6 +13,8 @@ import torch
 from p2pfl.learner.engines.clipped_sums import (
     BLOCK_ROWS,
     LOT_UNITS_MAX,
+    NORM_MAX,
+    UNIT_ROWS_MAX,
     ClippedPerceptrons,
     Lot,
 )
@@ -165,7 +167,7 @@ def test_an_empty_lot_is_a_sum_of_nothing() -> None:
     ("count", "sizes", "message"),
     [
         (LOT_UNITS_MAX + 1, None, "at most 2048 units, not 2049"),
-        (17, [17], "1 to 16 rows"),
+        (UNIT_ROWS_MAX + 1, [UNIT_ROWS_MAX + 1], "1 to 16 rows"),
         (1, [1, 0], "1 to 16 rows"),
         (3, [1, 1], "units of 2 rows, and 3 rows"),
     ],
@@ -173,6 +175,24 @@ def test_an_empty_lot_is_a_sum_of_nothing() -> None:
 def test_lots_that_are_refused(count: int, sizes: list[int] | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Lot(np.zeros(count, np.int64), sizes)
+
+
+def test_a_unit_may_have_as_many_rows_as_stated() -> None:
+    lot = Lot(np.arange(2 * UNIT_ROWS_MAX), [UNIT_ROWS_MAX] * 2)
+    assert [sizes for _, sizes in lot.blocks()] == [[UNIT_ROWS_MAX] * 2]
+
+
+@pytest.mark.parametrize(("part", "counts"), [(1 - 1e-6, True), (1 + 1e-6, False)])
+def test_a_unit_counts_up_to_the_longest_norm(part: float, counts: bool) -> None:
+    """A model of zeros says a half for both classes: the norm is sqrt((a^2 + 1) / 2) of input a."""
+    inputs = np.array([[NORM_MAX * math.sqrt(2) * part]], np.float32)
+    made = ClippedPerceptrons(
+        (1, 2), peers_max=1, inputs=inputs, targets=np.array([0]), scale=1.0, offset=0.0
+    )
+    made.load([np.zeros(4, np.float32)])
+    found = made.lot_sum(0, Lot(np.array([0])), 1.0)
+    assert np.linalg.norm(found) == pytest.approx(1.0 if counts else 0.0)
+    assert made.dropped == (0 if counts else 1)
 
 
 def test_units_that_do_not_fill_a_block_are_refused() -> None:

@@ -10,6 +10,7 @@ from dp_accounting import rdp
 
 from p2pfl.privacy import accounting
 from p2pfl.privacy.accounting import (
+    ENGINE_EPSILON_MAX,
     RESERVED,
     account,
     integer_distance,
@@ -18,7 +19,7 @@ from p2pfl.privacy.accounting import (
 )
 from p2pfl.privacy.errors import AccountantsDisagree, EngineMissing, PrivacyError
 from p2pfl.privacy.loss_distributions import LossDistribution, lose, lose_in_several
-from p2pfl.privacy.releases import RATE_UNITS, Releases
+from p2pfl.privacy.releases import RATE_UNITS, RELEASES_MAX, Releases
 from p2pfl.privacy.renyi import ORDERS, best_order, budget_of, divergence, divergences, epsilon_of
 
 DELTA = 1e-5
@@ -154,6 +155,20 @@ def test_above_twenty_only_divergences_count() -> None:
     assert found.advantage() == 1
 
 
+def test_up_to_twenty_the_engine_counts() -> None:
+    def renyi(noise: float) -> float:
+        return epsilon_of(divergences([Releases(RATE_UNITS, noise, 1)]), DELTA * (1 - RESERVED))
+
+    less, more = 0.1, 1.0
+    for _ in range(40):
+        middle = (less + more) / 2
+        less, more = (less, middle) if renyi(middle) <= ENGINE_EPSILON_MAX else (middle, more)
+    within = account([Releases(RATE_UNITS, more, 1)], DELTA)
+    assert within.renyi_epsilon == pytest.approx(ENGINE_EPSILON_MAX)
+    assert within.by_engine
+    assert not account([Releases(RATE_UNITS, less, 1)], DELTA).by_engine
+
+
 def test_neighbours_by_replacing_and_with_two_rows() -> None:
     """Source: the design's figures at epsilon 2: 3.8, and 4.4."""
     replaced = lose([sampled(1.9961, 200)], interval=1e-3, replacing=True)
@@ -185,6 +200,16 @@ def test_what_integers_differ_by_must_fit_the_reserve() -> None:
         require_reserve(RESERVED * DELTA, 12.0, DELTA)
 
 
+def test_only_the_engines_figures_need_the_reserve() -> None:
+    with pytest.raises(PrivacyError, match="take a larger delta"):
+        require_reserve(RESERVED * DELTA, ENGINE_EPSILON_MAX, DELTA)
+    require_reserve(RESERVED * DELTA, math.nextafter(ENGINE_EPSILON_MAX, 21), DELTA)
+
+
+def test_releases_go_as_far_as_stated() -> None:
+    assert Releases(1, 1.0, RELEASES_MAX).count == RELEASES_MAX
+
+
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "dp_accounting", None)
     with pytest.raises(
@@ -203,6 +228,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
         (lambda: Releases(2**33, 1.0, 1), "a rate is above 0"),
         (lambda: Releases(1, math.inf, 1), "noise is positive"),
         (lambda: Releases(1, 1.0, 0), "1 to 1,000,000 releases"),
+        (lambda: Releases(1, 1.0, RELEASES_MAX + 1), "1 to 1,000,000 releases, not 1,000,001"),
     ],
 )
 def test_refusals(make: object, message: str) -> None:

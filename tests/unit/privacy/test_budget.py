@@ -13,6 +13,7 @@ from p2pfl.privacy.accounting import account
 from p2pfl.privacy.budget import ledger as ledger_module
 from p2pfl.privacy.budget.book import Book, BudgetRefused, BudgetState
 from p2pfl.privacy.budget.ledger import (
+    ANCHOR_BYTES_MAX,
     BudgetLedger,
     DamagedLedger,
     RestoredLedger,
@@ -21,6 +22,8 @@ from p2pfl.privacy.budget.ledger import (
     open_ledger,
 )
 from p2pfl.privacy.budget.records import (
+    LINE_BYTES_MAX,
+    NAME_CHARACTERS_MAX,
     START,
     BudgetOpened,
     Closed,
@@ -520,6 +523,15 @@ def test_records_come_back_as_they_were() -> None:
         before = digest
 
 
+def test_a_line_is_as_long_as_stated_and_no_longer() -> None:
+    empty, _ = encode(BudgetOpened("0" * 32, "", 4.0, DELTA, 6), START)
+    longest = "a" * (LINE_BYTES_MAX - len(empty))
+    line, _ = encode(BudgetOpened("0" * 32, longest, 4.0, DELTA, 6), START)
+    assert len(line) == LINE_BYTES_MAX
+    with pytest.raises(PrivacyError, match="takes 1025 bytes, more than 1024"):
+        encode(BudgetOpened("0" * 32, longest + "a", 4.0, DELTA, 6), START)
+
+
 def test_two_openings_share_a_file(folder: Path) -> None:
     """As two peers with one data set do: each sees what the other wrote."""
     one, other = opened(folder), opened(folder)
@@ -535,6 +547,34 @@ def test_what_is_no_anchor_is_named(folder: Path, content: bytes) -> None:
     (folder / "safe" / "anchor").write_bytes(content)
     with pytest.raises(PrivacyError, match="is no anchor of a ledger"):
         opened(folder)
+
+
+def test_an_anchor_is_as_large_as_stated_and_no_larger(folder: Path) -> None:
+    anchor = folder / "safe" / "anchor"
+    anchor.write_bytes(anchor.read_bytes().ljust(ANCHOR_BYTES_MAX))
+    assert len(opened(folder).records) == 4
+    anchor.write_bytes(anchor.read_bytes() + b" ")
+    with pytest.raises(PrivacyError, match="is no anchor of a ledger"):
+        opened(folder)
+
+
+def test_a_name_is_as_long_as_stated_and_no_longer(tmp_path: Path) -> None:
+    """In characters: a name of those that take the most bytes still fits a line."""
+    (tmp_path / "data").mkdir()
+
+    def make(dataset: str) -> BudgetLedger:
+        return create(
+            *(tmp_path / "data" / "budget", tmp_path / "anchor"),
+            dataset=dataset,
+            epsilon=4.0,
+            delta=DELTA,
+            entropy=bytes(16),
+        )
+
+    with pytest.raises(PrivacyError, match="1 to 200 printable characters"):
+        make("\U0001f3e5" * (NAME_CHARACTERS_MAX + 1))
+    longest = "\U0001f3e5" * NAME_CHARACTERS_MAX
+    assert make(longest).book.opened.dataset == longest
 
 
 def test_refusals_when_a_ledger_is_made(folder: Path, tmp_path: Path) -> None:
@@ -566,6 +606,15 @@ def test_refusals_when_a_ledger_is_made(folder: Path, tmp_path: Path) -> None:
 def test_a_file_that_is_too_large_is_not_read(folder: Path) -> None:
     with (folder / "data" / "budget").open("r+b") as file:
         file.truncate(ledger_module.LEDGER_BYTES_MAX + 10_000)
+    with pytest.raises(DamagedLedger, match="larger than any ledger"):
+        opened(folder)
+
+
+def test_a_full_file_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = (folder / "data" / "budget").stat().st_size
+    monkeypatch.setattr(ledger_module, "LEDGER_BYTES_MAX", size - ANCHOR_BYTES_MAX)
+    assert len(opened(folder).records) == 4
+    monkeypatch.setattr(ledger_module, "LEDGER_BYTES_MAX", size - ANCHOR_BYTES_MAX - 1)
     with pytest.raises(DamagedLedger, match="larger than any ledger"):
         opened(folder)
 

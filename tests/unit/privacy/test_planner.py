@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 
 import pytest
 
@@ -10,16 +11,36 @@ from p2pfl.privacy.accounting import account
 from p2pfl.privacy.claims import in_words
 from p2pfl.privacy.errors import PrivacyError
 from p2pfl.privacy.mechanisms import UNITS_PER_NOISE, Mechanism, Trust, Unit
-from p2pfl.privacy.planner import Question, default_delta, make_plan, points_lost, rate_units_of
-from p2pfl.privacy.presence import least_present, liars_max, quorum, refused_share
+from p2pfl.privacy.planner import (
+    Plan,
+    Question,
+    default_delta,
+    make_plan,
+    points_lost,
+    rate_units_of,
+)
+from p2pfl.privacy.presence import (
+    REFUSED_SHARE_MAX,
+    least_present,
+    liars_max,
+    quorum,
+    refused_share,
+)
+from p2pfl.privacy.releases import RELEASES_MAX
 from p2pfl_crypto.private_encoding import LotEncoding, MemberEncoding
 
 ASKED = Question(members=16, rows=10_000, rate=Fraction(1, 16), rounds=200, epsilon=2.0, drops=0.02)
 
 
+@cache
+def planned() -> Plan:
+    """The design's plan: nobody changes it, and it takes seconds."""
+    return make_plan(replace(ASKED, entries=101_770))
+
+
 def test_the_design_pages_example() -> None:
     """Source: the design's plan and its table of adversaries."""
-    plan = make_plan(replace(ASKED, entries=101_770))
+    plan = planned()
     mechanism = plan.mechanism
     assert mechanism.noise == pytest.approx(2.0, abs=0.005)
     assert (mechanism.least, mechanism.colluding, mechanism.shares) == (15, 5, 10)
@@ -43,7 +64,7 @@ def test_the_design_pages_example() -> None:
 
 
 def test_noise_to_signal_and_what_would_lower_it() -> None:
-    plan = make_plan(replace(ASKED, entries=101_770))
+    plan = planned()
     # rho = z sqrt(n / h) sqrt(d) / (p rows).
     expected = plan.mechanism.noise * math.sqrt(1.6 * 101_770) / 625
     assert plan.noise_to_signal == pytest.approx(expected)
@@ -116,6 +137,19 @@ def test_least_present(members: int, drops: float, least: int) -> None:
     assert found == least
 
 
+def test_as_many_rounds_are_refused_as_stated_and_no_more() -> None:
+    assert REFUSED_SHARE_MAX == 0.05
+    within, beyond = 0.0, 0.5
+    for _ in range(40):
+        middle = (within + beyond) / 2
+        if refused_share(16, 15, middle) <= REFUSED_SHARE_MAX:
+            within = middle
+        else:
+            beyond = middle
+    assert refused_share(16, 15, within) == pytest.approx(REFUSED_SHARE_MAX)
+    assert [least_present(16, drops) for drops in (within, beyond)] == [15, 14]
+
+
 def test_refused_shares_are_the_design_pages() -> None:
     found = [refused_share(16, 15, drops) for drops in (0.02, 0.05, 0.1)]
     assert [round(share, 2) for share in found] == [0.04, 0.19, 0.49]
@@ -147,6 +181,7 @@ def test_rates_are_rounded_up() -> None:
         ({"epsilon": 21.0}, "at most 20, not 21"),
         ({"epsilon": 0.0}, "epsilon is above 0"),
         ({"rounds": 0}, "rounds are 1 to"),
+        ({"rounds": RELEASES_MAX + 1}, "rounds are 1 to 1,000,000, not 1,000,001"),
         ({"rounds": None, "noise": 0.1}, "noise is 0.3 to 1000 clips, not 0.1"),
         ({"rounds": None, "noise": 0.3, "epsilon": 0.1}, "a single round costs"),
         ({"epsilon": 1e-6}, "no noise up to 1000 clips"),

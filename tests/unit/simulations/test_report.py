@@ -20,7 +20,7 @@ from p2pfl_simulations.report.graph import cohorts_of, exchange_picture
 from p2pfl_simulations.report.heatmap import columns_of
 from p2pfl_simulations.report.svg import text_width
 from p2pfl_simulations.report.timeline import Absence, absences, online_over_time, partitions
-from p2pfl_simulations.results.cautions import cautions
+from p2pfl_simulations.results.cautions import REASON_CHARACTERS_MAX, cautions
 from p2pfl_simulations.results.run import PROCESSES, EventRow, LossRow, RunResult
 from p2pfl_simulations.results.summary import summarise
 
@@ -184,6 +184,15 @@ def test_failed_training_names_the_peers(make_run: RunMaker) -> None:
         " updates. First: loss is not finite."
     ) in page
     assert "A model could not be measured 1 time (peer 5)" in page
+
+
+def test_a_reason_is_told_whole_up_to_its_limit_and_cut_beyond(make_run: RunMaker) -> None:
+    whole = ("ab " * REASON_CHARACTERS_MAX)[: REASON_CHARACTERS_MAX - 1] + "c"
+    for reason, told in ((whole, whole), (whole + "c", whole.rsplit(" ", 2)[0] + " ...")):
+        run = make_run(faults=False)
+        run.events = [EventRow(9.0, "training_failed", 7, 3, reason)]
+        (sentence,) = cautions(run, summarise(run))
+        assert sentence.endswith(f" First: {told}.")
 
 
 def test_the_page_says_what_was_lost_and_why_it_ended_as_the_screen_does(
