@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError, model_validator
 from p2pfl.charter.errors import PaperError
 from p2pfl.charter.keys import key_text, read_key_text
 from p2pfl.charter.texts import TEXT_CHARACTERS_MAX
-from p2pfl.group.cards import ADDRESSES_MAX, ROWS_MAX, Digest, PeerName, dialled_addresses
+from p2pfl.group.cards import ADDRESSES_MAX, ROWS_MAX, Digest, PeerName, require_reachable
 from p2pfl.group.documents import read_document, write_document
 from p2pfl.learner.settings import SettingsTable
 from p2pfl.store.errors import KeyFileError
@@ -29,7 +29,7 @@ from p2pfl.store.files import PRIVATE, create_file, replace_file
 from p2pfl.store.passphrases import KeyTable, hex_field, read_private
 from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_crypto.hashing import hash_parts
-from p2pfl_crypto.identity import PeerId, public_key_of
+from p2pfl_crypto.identity import public_key_of
 from p2pfl_gossip.ledger.charter import KEYS_OF_ONE_MAX
 
 FOUNDER_BYTES = 16
@@ -79,11 +79,7 @@ class MemberForm(SettingsTable):
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> "MemberForm":
-        try:
-            public_key_of(self.peer_id)
-            dialled_addresses(self.addresses, PeerId(self.peer_id))
-        except ValueError as error:
-            raise ValueError(f"{self.name}: {error}") from None
+        require_reachable(self.name, self.peer_id, self.addresses)
         return self
 
     @property

@@ -63,6 +63,19 @@ def dialled_addresses(texts: Sequence[str], peer_id: PeerId | None) -> list[Mult
     return addresses
 
 
+def require_reachable(name: str, peer_id: str, addresses: Sequence[str]) -> None:
+    """Require an identity, and addresses that can be dialled, of a member of that name.
+
+    Raises:
+        ValueError: names the member, and what is wrong.
+    """
+    try:
+        public_key_of(peer_id)
+        dialled_addresses(addresses, PeerId(peer_id))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
 def is_unspecified(address: Multiaddr) -> bool:
     """Tell whether an address stands for all of a machine's: nobody can dial that."""
     is_ip = address.kind in ("ip4", "ip6")
@@ -85,11 +98,7 @@ class Member(SettingsTable):
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> "Member":
-        try:
-            public_key_of(self.peer_id)
-            dialled_addresses(self.addresses, PeerId(self.peer_id))
-        except ValueError as error:
-            raise ValueError(f"{self.name}: {error}") from None
+        require_reachable(self.name, self.peer_id, self.addresses)
         return self
 
     def multiaddrs(self) -> tuple[Multiaddr, ...]:

@@ -254,11 +254,7 @@ class BudgetLedger:
         self.book.take(record)
         self._is_broken = True  # Until all is on the disk.
         try:
-            _write_at(self._path, self._read.size, line)
-            self._read.records.append(record)
-            self._read.digests.append(digest)
-            self._read.size += len(line)
-            _write_anchor(self._anchor, self._read)
+            _extend(self._path, self._anchor, self._read, record, line, digest)
         except OSError as error:
             raise PrivacyError(
                 f"cannot write {error.filename or self._path}: {error.strerror}; nothing leaves"
@@ -349,14 +345,11 @@ def forfeit(path: Path, anchor: Path) -> BudgetLedger:
             raise PrivacyError(f"{anchor} is the anchor of another ledger; name this one's")
         else:
             lost = max(known.in_full, book.charged_in_full)
-        line, digest = encode(Forfeited(lost), read.digests[-1])
-        book.take(Forfeited(lost))
+        forfeited = Forfeited(lost)
+        line, digest = encode(forfeited, read.digests[-1])
+        book.take(forfeited)
         try:
-            _write_at(path, read.size, line)
-            read.records.append(Forfeited(lost))
-            read.digests.append(digest)
-            read.size += len(line)
-            _write_anchor(anchor, read)
+            _extend(path, anchor, read, forfeited, line, digest)
         except OSError as error:
             raise PrivacyError(
                 f"cannot write {error.filename or path}: {error.strerror}"
@@ -434,6 +427,17 @@ def _read_file(path: Path) -> _Read:
     if book is None:
         raise DamagedLedger(f"{path}: there is no whole record")
     return _Read(book, records, digests, len(content) - len(rest))
+
+
+def _extend(
+    path: Path, anchor: Path, read: _Read, record: Record, line: bytes, digest: bytes
+) -> None:
+    """Put a record at the end of a ledger that was read, flushed, and move the anchor."""
+    _write_at(path, read.size, line)
+    read.records.append(record)
+    read.digests.append(digest)
+    read.size += len(line)
+    _write_anchor(anchor, read)
 
 
 def _write_at(path: Path, size: int, line: bytes) -> None:
