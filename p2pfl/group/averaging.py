@@ -20,6 +20,7 @@ from p2pfl.group.settings import (
     GroupSettings,
     NoAveragingSettings,
     PushSumSettings,
+    RobustSettings,
     TopologySettings,
     require_fit,
 )
@@ -34,13 +35,21 @@ from p2pfl_gossip.averaging.epidemic import EpidemicLearning
 from p2pfl_gossip.averaging.fedavg import make_fedavg
 from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
 from p2pfl_gossip.averaging.push_sum import PushSum
+from p2pfl_gossip.averaging.robust.registry import (
+    RobustError,
+    RobustRule,
+    liars_among,
+    require_bearable,
+)
+from p2pfl_gossip.averaging.robust_neighbours import RobustNeighbours
 from p2pfl_gossip.cohorts import CohortError, Cohorts, draw_cohorts, draw_grid_cohorts, grid_sides
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.masked_sum.cohort import Patience
 from p2pfl_gossip.masked_sum.core import Entropy
 from p2pfl_gossip.peer_state import PeerSettings
 from p2pfl_gossip.roster import Roster
-from p2pfl_gossip.topology import Topology, TopologyError, make_topology
+from p2pfl_gossip.topology import Neighbourhood, Topology, TopologyError, make_topology
+from p2pfl_gossip.topology.base import regular
 
 SESSION_DEADLINES = 20
 """A session's time to live: twice what its waits come to if each takes a whole deadline."""
@@ -99,7 +108,7 @@ def make_averaging(settings: AveragingSettings, group: Group) -> MakeAveraging:
         make = _maker(settings, group)
         if group.roster.peers:
             make(0, Desk())  # Here an impossible graph shows, before anything runs.
-    except (TopologyError, CohortError) as error:
+    except (TopologyError, CohortError, RobustError) as error:
         raise AveragingError(str(error)) from None
     return make
 
@@ -125,8 +134,43 @@ def require_possible(
             _cohorts(peer_count, settings, seed)(0)
         elif isinstance(settings, (DsgdSettings, PushSumSettings)):
             _topology(settings.topology, peer_count, seed)
-    except ValueError as error:  # TopologyError and CohortError among them.
+        robust_rule(settings, peer_count, seed)
+    except (ValueError, RobustError) as error:  # TopologyError and CohortError among them.
         raise AveragingError(str(error)) from None
+
+
+def robust_rule(settings: AveragingSettings, peer_count: int, seed: bytes) -> RobustRule | None:
+    """Return the rule that takes the mean's place, if any does.
+
+    Args:
+        settings: whose cohort size is known.
+        peer_count: how many peers there are.
+        seed: of graphs and cohorts; of the order of buckets, too.
+
+    Raises:
+        RobustError: some peer averages fewer models than the rule can bear its liars among.
+    """
+    match settings:
+        case CohortSettings(robust=RobustSettings() as robust):
+            cohorts = _cohorts(peer_count, settings, seed)(0)
+            counts = [len(cohorts.members(index)) for index in range(peer_count)]
+        case DsgdSettings(robust=RobustSettings() as robust):
+            graph = _topology(settings.topology, peer_count, seed)
+            counts = [1 + len(graph.neighbourhood(0, i).in_neighbours) for i in range(peer_count)]
+        case FedAvgSettings(robust=RobustSettings() as robust):
+            counts = [peer_count]
+        case _:
+            return None
+    least = min(counts)
+    liars = liars_among(least) if robust.liars == "auto" else robust.liars
+    rule = RobustRule(robust.rule, liars, robust.first, robust.radius, seed)
+    if rule.is_centred_on_own and not isinstance(settings, DsgdSettings):
+        raise RobustError(
+            f"the rule {rule.name!r} is for gossip on a graph: set averaging.algorithm to 'dsgd',"
+            " or take another rule"
+        )
+    require_bearable(rule, least)
+    return rule
 
 
 def _maker(settings: AveragingSettings, group: Group) -> MakeAveraging:
@@ -134,6 +178,7 @@ def _maker(settings: AveragingSettings, group: Group) -> MakeAveraging:
     model: _Model = {"roster": group.roster, "length": len(initial), "dtype": initial.dtype}
     peers = len(group.roster)
     deadline_s = settings.deadline_s
+    rule = robust_rule(settings, peers, seed)
     match settings:
         case GroupSettings():
             raise AveragingError("a group keeps a ledger: its members are made of its charter")
@@ -141,6 +186,8 @@ def _maker(settings: AveragingSettings, group: Group) -> MakeAveraging:
             cohorts_of = _cohorts(peers, settings, seed)
             if settings.masking != "none":
                 return _masked_maker(settings, group, cohorts_of)
+            if rule is not None:
+                return _robust_maker(rule, model, deadline_s, _in_cohorts(cohorts_of))
             return lambda index, desk: CohortAveraging(
                 index=index,
                 members_of=lambda round_: cohorts_of(round_).members(index),
@@ -150,6 +197,8 @@ def _maker(settings: AveragingSettings, group: Group) -> MakeAveraging:
             )
         case DsgdSettings():
             topology = _topology(settings.topology, peers, seed)
+            if rule is not None:
+                return _robust_maker(rule, model, deadline_s, topology.neighbourhood)
             return lambda index, desk: Dsgd(
                 index=index, topology=topology, deadline_s=deadline_s, desk=desk, **model
             )
@@ -173,7 +222,7 @@ def _maker(settings: AveragingSettings, group: Group) -> MakeAveraging:
             )
         case FedAvgSettings():
             return lambda index, desk: make_fedavg(
-                index=index, deadline_s=deadline_s, desk=desk, **model
+                index=index, deadline_s=deadline_s, desk=desk, rule=rule, **model
             )
         case NoAveragingSettings():
             return lambda _index, _desk: Alone()
@@ -185,6 +234,32 @@ class _Model(TypedDict):
     roster: Roster
     length: int
     dtype: npt.DTypeLike
+
+
+def _robust_maker(
+    rule: RobustRule,
+    model: _Model,
+    deadline_s: float,
+    neighbourhood_of: Callable[[int, int], Neighbourhood],
+) -> MakeAveraging:
+    return lambda index, desk: RobustNeighbours(
+        rule=rule,
+        neighbourhood_of=lambda round_: neighbourhood_of(round_, index),
+        index=index,
+        deadline_s=deadline_s,
+        desk=desk,
+        **model,
+    )
+
+
+def _in_cohorts(cohorts_of: Callable[[int], Cohorts]) -> Callable[[int, int], Neighbourhood]:
+    """Return who is in a peer's cohort of a round, as its neighbours."""
+
+    def neighbourhood(round_: int, index: int) -> Neighbourhood:
+        members = cohorts_of(round_).members(index)
+        return regular(tuple(member for member in members if member != index))
+
+    return neighbourhood
 
 
 def _masked_maker(

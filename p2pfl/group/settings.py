@@ -5,11 +5,12 @@ algorithm is chosen that nobody has named.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from p2pfl.learner.settings import SettingsTable
+from p2pfl_gossip.averaging.robust.registry import FIRST, RULES, RobustError, rule_kind
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MAX
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MIN as MASKED_COHORT_MIN
 
@@ -35,11 +36,92 @@ class TopologySettings(SettingsTable):
     """Most neighbours that a peer has in a round."""
 
 
+class RobustSettings(SettingsTable):
+    """A rule in place of the mean, which bounds what models of liars do; partners see all models.
+
+    `robust = "median"` is short for a table with that rule alone.
+    """
+
+    rule: str
+    """`trimmed-mean`, `median`, `geometric-median`, `krum`, `multi-krum`, `centred-clipping`; of
+    graphs also `self-centred-clipping` (ClippedGossip) and `clipped-sum` (CS+)."""
+    liars: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """f: among the models that a peer averages, at most so many may be liars'. `"auto"`: a fifth of
+    them, and at least one."""
+    first: Literal["none", "nnm", "bucketing"] = "none"
+    """What is done before the rule: `nnm` replaces each model by the mean of its nearest, which
+    helps where members' data differ; `bucketing` averages models by twos, in a drawn order."""
+    radius: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Of the two clippings: the L2 norm that differences are clipped to; found anew in each round
+    if not given."""
+
+    @field_validator("rule")
+    @classmethod
+    def _is_there(cls, value: str) -> str:
+        try:
+            return rule_kind(value).name
+        except RobustError as error:
+            raise ValueError(str(error)) from None
+
+    @model_validator(mode="after")
+    def _fits_its_rule(self) -> "RobustSettings":
+        kind = RULES[self.rule]
+        if self.radius is not None and not kind.takes_radius:
+            raise ValueError(f"the rule {self.rule!r} takes no radius; leave it out")
+        if kind.is_centred_on_own and self.first != "none":
+            raise ValueError(
+                f"the rule {self.rule!r} moves a peer's own model, and {self.first!r} mixes it with"
+                f" others before ({FIRST[self.first]}): set first to 'none', or take another rule"
+            )
+        return self
+
+
 class _Averaging(SettingsTable):
+    takes_robust: ClassVar[bool] = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuses_robust(cls, document: Any) -> Any:
+        """Say by name why a rule that looks at single models cannot be had."""
+        if isinstance(document, Mapping) and document.get("robust") and not cls.takes_robust:
+            if cls is GroupSettings:
+                raise ValueError(ROBUST_AND_MASKS.format("algorithm to 'cohorts' and masking to"))
+            raise ValueError(
+                "robust rules are for the algorithms 'cohorts', 'dsgd' and 'fedavg'; take one of"
+                " these, or leave robust out"
+            )
+        return document
+
     deadline_s: PositiveSeconds = 10.0
     """How long a peer that has trained waits for the others, in each step of an exchange."""
     weights: Literal["equal", "samples"] = "equal"
     """Whether each model counts alike, or by the rows it was trained on."""
+
+
+ROBUST_AND_MASKS = (
+    "a robust rule looks at every single model, and masks hide them: the two are never had"
+    " together. Set {} 'none', so that partners see models in the clear, or leave robust out"
+)
+
+
+class _PlainAveraging(_Averaging):
+    takes_robust: ClassVar[bool] = True
+
+    robust: RobustSettings | None = None
+
+    @field_validator("robust", mode="before")
+    @classmethod
+    def _rule_alone(cls, value: Any) -> Any:
+        return {"rule": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _weighs_alike(self) -> "_PlainAveraging":
+        if self.robust is not None and self.weights != "equal":
+            raise ValueError(
+                "a robust rule counts all models alike, as a liar may claim any weight: set weights"
+                " to 'equal', or leave robust out"
+            )
+        return self
 
 
 class GroupSettings(_Averaging):
@@ -69,7 +151,7 @@ class GroupSettings(_Averaging):
         return self.progress_s or PROGRESS_SHARE * self.deadline_s
 
 
-class CohortSettings(_Averaging):
+class CohortSettings(_PlainAveraging):
     """Disjoint random cohorts, which average by masked sums; or plain ones, or a grid of those."""
 
     algorithm: Literal["cohorts"] = "cohorts"
@@ -97,6 +179,8 @@ class CohortSettings(_Averaging):
 
     @model_validator(mode="after")
     def _hides_what_it_must(self) -> "CohortSettings":
+        if self.is_masked and self.robust is not None:
+            raise ValueError(ROBUST_AND_MASKS.format("masking to"))
         if self.grid and self.cohort_size == "auto":
             raise ValueError("a grid needs a cohort_size: that of its lines")
         if self.is_masked and self.cohort_size != "auto" and self.cohort_size < MASKED_COHORT_MIN:
@@ -112,7 +196,7 @@ class CohortSettings(_Averaging):
         return self
 
 
-class DsgdSettings(_Averaging):
+class DsgdSettings(_PlainAveraging):
     """Decentralised SGD: neighbours of a topology mix by its weights."""
 
     algorithm: Literal["dsgd"]
@@ -144,7 +228,7 @@ class AgeGossipSettings(_Averaging):
     """Peers that each peer sends its model to, drawn afresh in each round."""
 
 
-class FedAvgSettings(_Averaging):
+class FedAvgSettings(_PlainAveraging):
     """Federated averaging with a server (peer 0): a yardstick only."""
 
     algorithm: Literal["fedavg"]

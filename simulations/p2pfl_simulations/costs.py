@@ -1,6 +1,7 @@
-"""How long the jobs of masked sums and of states take in virtual time, by their sizes."""
+"""How long the jobs of protocols take in virtual time, by their sizes."""
 
 from p2pfl_gossip.actions import Job
+from p2pfl_gossip.averaging.robust.combining import Combine
 from p2pfl_gossip.ledger.jobs import MakeModel, MakeUpdate
 from p2pfl_gossip.ledger.states import ENTRY_BYTES, DigestChunks, DigestState
 from p2pfl_gossip.masked_sum.jobs import (
@@ -22,6 +23,8 @@ DECODE_MASKS = 1.4
 ADD_MASKS = 0.2
 UPDATE_MASKS = 2.0
 APPLY_MASKS = 3.0
+COMBINE_MASKS = 6.0
+"""Of a robust rule, for each entry and each pair of models: what distances take."""
 
 SIGNATURES_A_MEMBER = 8
 """Of each other member, in a whole session: advert, header, ACK, manifest, receipt, vote, sum, and
@@ -65,8 +68,19 @@ def decode_s(entries: int, costs: MaskingCosts) -> float:
     return entries * DECODE_MASKS * costs.entry_s
 
 
+def combine_s(models: int, entries: int, costs: MaskingCosts) -> float:
+    """Return how long a robust rule takes, which compares every model with every other."""
+    return models * models * entries * COMBINE_MASKS * costs.entry_s
+
+
 def protocol_job_s(job: Job, costs: MaskingCosts) -> float | None:
     """Return how long a job takes on a peer of speed 1, or None if it is one of learning."""
+    if isinstance(job, Combine):
+        return combine_s(len(job.vectors), len(job.vectors[0]), costs)
+    return _masked_job_s(job, costs)
+
+
+def _masked_job_s(job: Job, costs: MaskingCosts) -> float | None:
     match job:
         case Deal():
             return deal_s(len(job.members), job.threshold, costs)

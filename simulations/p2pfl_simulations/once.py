@@ -1,6 +1,7 @@
 """Pure work that is the same for all members of a group, done once for all of them.
 
-All members of a group work the same next model out, and hash it. Each does so by its own inputs;
+All members of a group work the same next model out, and hash it; those of a robust cohort make the
+same of the same models. Each does so by its own inputs;
 where these are equal bit by bit, so is what comes of them. In one process it need not be done
 again.
 """
@@ -9,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
 from p2pfl_gossip.actions import Job
+from p2pfl_gossip.averaging.robust.combining import Combine
 from p2pfl_gossip.ledger.jobs import MakeModel
 from p2pfl_gossip.ledger.states import DigestState
 from p2pfl_gossip.records import Record
@@ -66,4 +68,6 @@ def _key_of(job: Job) -> Hashable | None:
                 job.members_weight,
                 job.member_count,
             )
+        case Combine(own=None):
+            return ("combine", job.rule, job.round, tuple(map(fingerprint, job.vectors)))
     return None

@@ -10,10 +10,14 @@ await has had as long.
 
 What came early, for a round ahead, is kept by round: one body a sender, so at most
 (LOOKAHEAD_ROUNDS + 1) times the senders.
+
+Mixing by a robust rule may take long. So it is a job, and the exchange ends with its result; what
+comes meanwhile counts no more.
 """
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -23,6 +27,7 @@ from p2pfl_gossip.actions import (
     Action,
     LocalProtocolError,
     RemoteProtocolError,
+    Ticket,
     Vector,
 )
 from p2pfl_gossip.averaging.base import (
@@ -32,6 +37,7 @@ from p2pfl_gossip.averaging.base import (
     RoundMessage,
     check_entries,
 )
+from p2pfl_gossip.averaging.robust.combining import Combine, Combined
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.records import Message
 from p2pfl_gossip.roster import Roster
@@ -95,6 +101,7 @@ class GatheringAveraging(Averaging, Generic[HeaderT]):
         self._reachable: set[int] = set()
         self._past: list[int] = []
         self._unreachable = 0
+        self._mixing: Ticket | None = None  # Of a job that works the result out.
 
     # --- what a subclass says ---------------------------------------------------------------
 
@@ -117,11 +124,16 @@ class GatheringAveraging(Averaging, Generic[HeaderT]):
     @abstractmethod
     def _mix(
         self, round_: int, vector: Vector, weight: float, heard: list[Heard[HeaderT]]
-    ) -> Vector:
+    ) -> Vector | Combine:
         """Return the new model, from our trained one and what was heard, by ascending sender.
 
-        Where `weight` is 0, `vector` is no trained model: it is for when nothing was heard.
+        Or the job that works it out, where that may take long. Where `weight` is 0, `vector` is no
+        trained model: it is for when nothing was heard.
         """
+
+    def _is_mixed(self, result: Vector) -> bool:
+        """Whether a result has others' models in it, given that some were heard."""
+        return True
 
     def _close(self, round_: int, result: Vector) -> list[Action]:
         """Send what follows from the round's result; nothing, as a rule."""
@@ -163,7 +175,11 @@ class GatheringAveraging(Averaging, Generic[HeaderT]):
     def abandon(self) -> list[Action]:
         """Forget our model and the deadline; what was heard stays, as nobody sends it again."""
         self._vector = None
-        return self._desk.cancel_timer("deadline")
+        actions = self._desk.cancel_timer("deadline")
+        if self._mixing is not None:
+            actions += self._desk.cancel_work(self._mixing)
+            self._mixing = None
+        return actions
 
     def body_bytes(self, sender: int, header: Message) -> int | None:
         """Take one body from each sender of a round; a second one is not wanted."""
@@ -233,21 +249,37 @@ class GatheringAveraging(Averaging, Generic[HeaderT]):
         return self._advance()
 
     def _advance(self) -> list[Action]:
-        """End the exchange once nobody is awaited."""
-        if self._awaited:
+        """End the exchange once nobody is awaited; or begin to, where mixing is a job."""
+        if self._awaited or self._mixing is not None:
             return []
         assert self._vector is not None
-        heard = self._heard.get(self._round, {})
-        result = self._mix(
-            self._round, self._vector, self._weight, [heard[sender] for sender in sorted(heard)]
-        )
+        by_sender = self._heard.get(self._round, {})
+        heard = [by_sender[sender] for sender in sorted(by_sender)]
+        mixed = self._mix(self._round, self._vector, self._weight, heard)
+        if not isinstance(mixed, Combine):
+            return self._end(mixed, len(heard))
+        work = self._desk.work(mixed, partial(self._on_mixed, len(heard)), self._on_mixing_failed)
+        self._mixing = work.ticket
+        return [*self._desk.cancel_timer("deadline"), work]
+
+    def _on_mixed(self, heard: int, _now_s: float, combined: Combined) -> list[Action]:
+        self._mixing = None
+        return self._end(combined.vector, heard)
+
+    def _on_mixing_failed(self, _now_s: float, reason: str) -> list[Action]:
+        raise LocalProtocolError(f"models in bounds cannot be averaged: {reason}")
+
+    def _end(self, result: Vector, heard: int) -> list[Action]:
+        """End the exchange with a result of so many models beside ours."""
+        assert self._vector is not None
         result.flags.writeable = False
         senders = self.senders(self._round)
+        is_mixed = heard > 0 and self._is_mixed(result)
         self.outcome = Outcome(
             vector=result,
             expected=len(senders) + 1,
-            contributors=len(heard) + (self._weight > 0),
-            complete=bool(heard) or not senders,
+            contributors=(heard if is_mixed else 0) + (self._weight > 0),
+            complete=is_mixed or not senders,
             past=tuple(self._past) if self.takes_models_of_others else (),
             unreachable=self._unreachable,
         )

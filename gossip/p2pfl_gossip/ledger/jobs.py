@@ -5,6 +5,7 @@ import numpy as np
 from p2pfl_crypto.encoding import DeltaEncoding, shrink
 from p2pfl_crypto.masks import Masked
 from p2pfl_gossip.actions import Job, Vector
+from p2pfl_gossip.averaging.robust import combining
 from p2pfl_gossip.ledger import states
 from p2pfl_gossip.ledger.states import StateItem, StateJob, digest_state
 from p2pfl_gossip.masked_sum import jobs as masked_sum_jobs
@@ -82,7 +83,7 @@ class ModelMade(Record, frozen=True):
 
 
 def perform(job: Job) -> Record:
-    """Do a job of the ledger, of states, or of masked sums.
+    """Do a job of the ledger, of states, of masked sums or of a robust rule.
 
     Raises:
         LocalProtocolError: the job is none of them.
@@ -94,6 +95,8 @@ def perform(job: Job) -> Record:
             return _make_model(job)
         case StateJob():
             return states.perform(job)
+        case combining.Combine():
+            return combining.perform(job)
     return masked_sum_jobs.perform(job)
 
 

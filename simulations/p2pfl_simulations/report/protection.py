@@ -3,7 +3,7 @@
 from html import escape
 
 from p2pfl.group.settings import GroupSettings
-from p2pfl_simulations.results.claims import claim_sentence
+from p2pfl_simulations.results.claims import claim_sentence, robust_name, robust_of
 from p2pfl_simulations.scenario import Scenario, masking_of
 
 PLAIN = {
@@ -48,15 +48,23 @@ def protection(scenario: Scenario) -> str:
 
 
 def _plain_rows(scenario: Scenario) -> list[str]:
+    robust = robust_of(scenario)
+    seen = PLAIN.get(scenario.averaging.algorithm, EVERY_PARTNER)
+    if robust is not None and scenario.averaging.algorithm == "cohorts":
+        seen = EVERY_PARTNER  # Each works the rule out for itself, on whole models.
     return [
         "Rows of data never leave their peer; models do.",
-        PLAIN.get(scenario.averaging.algorithm, EVERY_PARTNER),
+        seen,
         (
             "A model can give away what it was trained on (membership inference,"
             " reconstruction). Plain averaging is for research, and for networks whose members"
             " trust each other."
         ),
-        "Nothing guards against a peer that sends a false model.",
+        "Nothing guards against a peer that sends a false model."
+        if robust is None
+        else f"Against peers that send false models: {robust_name(robust)}, which partners can work"
+        " out since they saw models in the clear. It bounds what few liars do; it finds nobody, and"
+        " a backdoor is slowed, not stopped.",
     ]
 
 

@@ -1,6 +1,7 @@
 """What may be said of a run's protection: who sees what, and what the draw of cohorts may spoil."""
 
 from p2pfl.group import protection
+from p2pfl.group.settings import RobustSettings
 from p2pfl_gossip.draw_risk import DrawRisk
 from p2pfl_simulations.scenario import Scenario, masking_of
 
@@ -9,6 +10,17 @@ SEEN = {
     "modelled": "every model: masks are modelled, for simulations only",
     "none": "the models of their partners, in the clear",
 }
+
+
+def robust_of(scenario: Scenario) -> RobustSettings | None:
+    """Return the rule that takes the mean's place, if any does."""
+    found = getattr(scenario.averaging, "robust", None)
+    return found if isinstance(found, RobustSettings) else None
+
+
+def robust_name(robust: RobustSettings) -> str:
+    """Name a rule, with what is done before it."""
+    return robust.rule if robust.first == "none" else f"{robust.first} + {robust.rule}"
 
 
 def seen(scenario: Scenario) -> str:

@@ -12,7 +12,7 @@ from p2pfl.group.cohort_sizes import with_cohort_size
 from p2pfl.group.settings import CohortSettings, DsgdSettings, GroupSettings, PushSumSettings
 from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl_gossip.draw_risk import MALICIOUS, DrawRisk
-from p2pfl_simulations.results.claims import draw_of, seen
+from p2pfl_simulations.results.claims import draw_of, robust_name, robust_of, seen
 from p2pfl_simulations.results.kept import Kept
 from p2pfl_simulations.results.masked_sums import MaskedSums
 from p2pfl_simulations.results.run import (
@@ -215,6 +215,12 @@ def summarise(run: RunResult) -> Summary:
 
 def method_name(scenario: Scenario) -> str:
     """Name how the peers of a scenario average, in a few words."""
+    robust = robust_of(scenario)
+    rule = "" if robust is None else f", {robust_name(robust)}"
+    return f"{_algorithm_name(scenario)}{rule}"
+
+
+def _algorithm_name(scenario: Scenario) -> str:
     averaging = with_cohort_size(scenario.averaging, scenario.peers, scenario.rounds)
     if isinstance(averaging, GroupSettings):
         return f"{'modelled ' if averaging.masking == 'modelled' else ''}group of {scenario.peers}"
