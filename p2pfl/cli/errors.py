@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 DIFFERENT = 1  # A replay whose digest is another one; a check that has found a problem.
 CANNOT_GO_ON = 3  # A peer whose disk is full or journal damaged, or whose key runs elsewhere too.
+NONE_ENDED = 1  # A run in which no round ended.
 WRONG_INPUT = 2  # As shells and argument parsers have it.
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it.
 

@@ -61,6 +61,15 @@ def simulate(
             help="Check the protocol's invariants all along; exit code 1 if one is violated.",
         ),
     ] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads",
+            metavar="N",
+            min=1,
+            help="Threads that train, instead of one for each core. No figure depends on it.",
+        ),
+    ] = None,
     json: JsonOption = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Show no progress, only the result.")
@@ -84,6 +93,7 @@ def simulate(
         is_checked=check,
         as_json=json,
         quiet=quiet,
+        threads=threads,
     )
     raise typer.Exit(code)
 

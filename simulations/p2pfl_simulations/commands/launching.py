@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from p2pfl.cli.errors import INTERRUPTED, BadInput
+from p2pfl.cli.errors import INTERRUPTED, NONE_ENDED, BadInput
 from p2pfl.cli.overrides import parse_overrides
 from p2pfl_simulations.checkers import Violation
 from p2pfl_simulations.commands.errors import input_errors
@@ -17,6 +17,7 @@ from p2pfl_simulations.launch.launching import launch, require_launchable
 from p2pfl_simulations.launch.testbed import left_out
 from p2pfl_simulations.report import render_report
 from p2pfl_simulations.results.folder import claim_folder, summary_document, write_run
+from p2pfl_simulations.results.none_ended import none_ended
 from p2pfl_simulations.results.run import PROCESSES, EndedEarly
 from p2pfl_simulations.scenario import find_scenario, load_scenario
 
@@ -65,11 +66,12 @@ def launch_scenario(
             page = render_report(run)
             write_run(run, folder, page=page, task_folder=task_folder, is_claimed=True)
     if not run.rounds:
-        console.print(f"No round ended; the peers' logs are in {peers_folder}.", soft_wrap=True)
+        told = f"{none_ended(run)} The peers' logs are in {peers_folder}."
+        console.print(told, soft_wrap=True, highlight=False)
     elif as_json:
         print(json.dumps({"folder": str(folder), **summary_document(run)}, indent=2))
     else:
         show_result(Console(), run, folder)
     if run.failure:
         raise BadInput(f"{run.failure}; the peers' logs are in {peers_folder}")
-    return INTERRUPTED if interrupts.came else 0
+    return INTERRUPTED if interrupts.came else 0 if run.rounds else NONE_ENDED
