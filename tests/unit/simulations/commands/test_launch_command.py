@@ -148,6 +148,14 @@ def wait_for_rounds(launch: subprocess.Popen[str]) -> list[int]:
     return found
 
 
+def freeze(process: int) -> None:
+    """Stop a process, and return once all its threads have: until then it is not yet frozen."""
+    os.kill(process, signal.SIGSTOP)
+    threads = list(Path(f"/proc/{process}/task").iterdir())
+    while any((it / "stat").read_text().rpartition(")")[2].split()[0] != "T" for it in threads):
+        os.sched_yield()
+
+
 def wait_for_end(process: int) -> None:
     """Wait until a process that is not ours to wait for has ended."""
     try:
@@ -177,7 +185,7 @@ def test_ctrl_c_ends_all_processes_and_keeps_what_has_run(tmp_path: Path) -> Non
 def test_a_killed_launcher_leaves_no_process_behind(tmp_path: Path) -> None:
     with launched(tmp_path, 100_000) as launch:
         running, frozen = wait_for_rounds(launch)
-        os.kill(frozen, signal.SIGSTOP)
+        freeze(frozen)
         launch.kill()
         launch.wait()
         wait_for_end(running)
