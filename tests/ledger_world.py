@@ -13,7 +13,7 @@ from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Event, Job, Vector
-from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
+from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, TrainPrivately, WorkFailed
 from p2pfl_gossip.ledger.approvals import Approval, Says, approval_of, in_order
 from p2pfl_gossip.ledger.charter import (
     FOREVER,
@@ -192,7 +192,7 @@ class LedgerWorld:
         self.epoch = Epoch.founded(self.charter)
         self.entries = entries
         self.queue = EventQueue()
-        self.worker, self.watcher = ToyWorker(), Watcher(count)
+        self.worker, self.watcher = self.make_worker(), Watcher(count)
         network = Network(NetworkSettings(loss=loss), peer_count=count, seed=seed, queue=self.queue)
         entropy = SeededEntropy(seed)
 
@@ -208,7 +208,7 @@ class LedgerWorld:
             return wrap(index, member)
 
         def duration_s(index: int, job: Job) -> float:
-            return training_s(index) if isinstance(job, Train) else 0.001
+            return training_s(index) if isinstance(job, Train | TrainPrivately) else 0.001
 
         self.world = World(
             peer_ids=[identity_of(index).peer_id for index in range(count)],
@@ -221,6 +221,9 @@ class LedgerWorld:
             observers=(self.watcher,),
             checkers=checkers,
         )
+
+    def make_worker(self) -> ToyWorker:
+        return ToyWorker()
 
     @property
     def epoch_first(self) -> EntryStep:

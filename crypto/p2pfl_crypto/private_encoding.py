@@ -228,6 +228,28 @@ class MemberEncoding(_Bounded):
         return squares <= self.sensitivity**2
 
 
+class WordsAsTheyAre:
+    """What a masked sum does with words that hold noise already: nothing but add masks."""
+
+    @staticmethod
+    def encode_body(
+        words: Masked, _weight: float, _rounding_key: bytes, _chunk: int
+    ) -> tuple[Masked, int]:
+        """Copy one chunk of what `add_noise` gave; nothing of it is cut.
+
+        Raises:
+            ValueError: the words are not uint32.
+        """
+        if words.dtype != np.uint32:
+            raise ValueError(f"words are uint32, not {words.dtype}")
+        return words.copy(), 0
+
+    @staticmethod
+    def body_entries(count: int) -> int:
+        """Count the words that a chunk of `count` entries takes."""
+        return count
+
+
 def add_noise(quanta: Quanta, noise: Noise) -> Masked:
     """Return q + noise modulo 2^32, uint32[d]: what a member masks and sends.
 

@@ -58,10 +58,13 @@ class RoundStarted(Event, frozen=True):
 
 
 class AveragingStarted(Event, frozen=True):
-    """The peer has a trained model, of this mean training loss, and exchanges it."""
+    """The peer has trained, at this mean loss, and exchanges what came of it.
+
+    The loss is None where it is not worked out: of a private lot nothing but its sum is.
+    """
 
     round: int
-    loss: float
+    loss: float | None
 
 
 class RoundEnded(Event, frozen=True):

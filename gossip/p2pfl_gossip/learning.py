@@ -6,12 +6,18 @@ it late, in a batch with others', and a restarted peer does not repeat it with o
 
 from msgspec import field
 
+from p2pfl_crypto.masks import Masked
+from p2pfl_crypto.private_encoding import LotEncoding
 from p2pfl_gossip.actions import Job, Vector
 from p2pfl_gossip.own_state import NOTHING, Arrays
 from p2pfl_gossip.records import Record
 
 
-class Train(Job, frozen=True):
+class LearningJob(Job, frozen=True):
+    """A job that a learner does."""
+
+
+class Train(LearningJob, frozen=True):
     """Train a model on the peer's own data.
 
     Attributes:
@@ -44,6 +50,53 @@ class Trained(Record, frozen=True):
     own: Arrays = NOTHING
 
 
+class PrivateLot(Record, frozen=True):
+    """How a member draws units and hides what they say.
+
+    Attributes:
+        rate_units: each unit's chance of being drawn, as a multiple of 2^-32.
+        encoding: of the sum of clipped gradients, and of its noise.
+        steps: local ones, each with a lot and noise of its own; 0 where the sum is to be given.
+        step_unit: what one unit of a local sum moves the model by; 0 where there are none.
+    """
+
+    rate_units: int
+    encoding: LotEncoding
+    steps: int = 0
+    step_unit: float = 0.0
+
+
+class TrainPrivately(LearningJob, frozen=True):
+    """Draw lots of one's own units, sum their clipped gradients, add noise.
+
+    Attributes:
+        round: as of `Train`.
+        vector: float32[d], the model; not changed.
+        lot: how.
+        entropy: 32 bytes of which all draws follow; for this job only, and never shown.
+    """
+
+    round: int
+    vector: Vector
+    lot: PrivateLot
+    entropy: bytes
+
+    def __repr__(self) -> str:
+        return f"TrainPrivately(round={self.round})"
+
+
+class LotSummed(Record, frozen=True):
+    """The end of a `TrainPrivately` whose sum is given; one with local steps ends as a `Train`.
+
+    Attributes:
+        words: uint32[d], the sum as integers with the noise, modulo 2^32; read-only.
+        dropped: units whose gradients were not finite and counted as zero; nobody else is told.
+    """
+
+    words: Masked
+    dropped: int
+
+
 class WorkFailed(Record, frozen=True):
     """The end of a job that gave nothing of use, for instance a loss that became NaN.
 
@@ -53,7 +106,7 @@ class WorkFailed(Record, frozen=True):
     reason: str
 
 
-class Evaluate(Job, frozen=True):
+class Evaluate(LearningJob, frozen=True):
     """Measure a model on held-out data.
 
     Attributes:

@@ -93,7 +93,8 @@ class Reporter:
                 self.counts["rounds_with_own_update"] += self.latest["own_update"]
                 self.round_times.end(now_s)
             case events.AveragingStarted():
-                self.latest["training_loss"] = event.loss
+                if event.loss is not None:
+                    self.latest["training_loss"] = event.loss
             case events.PeerEvaluated():
                 self.latest["evaluated_round"] = event.round
                 self.figures = dict(event.own or event.metrics)

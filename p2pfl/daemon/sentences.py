@@ -123,7 +123,12 @@ _SENTENCES: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     events.MemberAgrees: (INFO, lambda it: f"{it.member} has the same as we now"),
     events.Opened: (INFO, lambda _it: "the group has opened: the first round begins"),
     events.RoundStarted: (DEBUG, lambda it: f"round {it.round} started"),
-    events.AveragingStarted: (DEBUG, lambda it: f"round {it.round}: trained, loss {it.loss:.4g}"),
+    events.AveragingStarted: (
+        DEBUG,
+        lambda it: (
+            f"round {it.round}: trained" + ("" if it.loss is None else f", loss {it.loss:.4g}")
+        ),
+    ),
     events.RoundEnded: (INFO, _round_ended),
     events.RoundLost: (WARNING, lambda it: f"round {it.round} lost: {it.reason}"),
     events.CaughtUp: (INFO, lambda it: f"caught up from round {it.behind} to round {it.round}"),

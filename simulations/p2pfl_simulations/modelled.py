@@ -34,6 +34,7 @@ from p2pfl_gossip.masked_sum.jobs import (
     Rebuild,
     Rebuilt,
     Unmask,
+    encode_chunk,
 )
 from p2pfl_gossip.masked_sum.machine import MaskedSum
 from p2pfl_gossip.records import Record
@@ -111,9 +112,7 @@ def perform_modelled(job: Job) -> Record:
                 liars=(),
             )
         case MaskChunk():
-            body, clipped = job.encoding.encode_body(
-                np.asarray(job.entries, np.float32), job.weight, job.rounding_key, job.chunk
-            )
+            body, clipped = encode_chunk(job)
             body.flags.writeable = False
             return MaskedChunk(job.chunk, body, DIGEST, clipped)
         case DigestChunk() | DigestSum():

@@ -67,7 +67,7 @@ class TakePart(SharedJob, frozen=True):
     turn: int
     rank: int
     is_anybody_gone: bool
-    vector: Vector | None
+    vector: Vector | Masked | None
     weight: float
     rounding_key: bytes
 
@@ -295,7 +295,10 @@ def sum_of(parts: list[TakePart]) -> WholeSum:
         for part in givers:
             assert part.vector is not None
             body, beyond = cohort.encoding.encode_body(
-                np.asarray(part.vector[entries], np.float32), part.weight, part.rounding_key, chunk
+                part.vector[entries],  # type: ignore[arg-type]  # As each encoding takes it.
+                part.weight,
+                part.rounding_key,
+                chunk,
             )
             np.add(total, body, out=total)
             clipped[part.rank] += beyond

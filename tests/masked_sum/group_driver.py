@@ -141,13 +141,13 @@ class GroupDriver(SessionDriver):
         cohort, model = self.epoch_cohort, self.base.copy()
         weight = cohort.weight_of(sums.members)
         for chunk, summed in enumerate(sums.chunks):
-            if summed is None or not cohort.encoding.is_in_range(
+            if summed is None or not cohort.deltas.is_in_range(
                 summed.body, weight, len(sums.members)
             ):
                 continue
             entries = cohort.entries_of(chunk)
             everybody = cohort.weight_of(range(cohort.size))
-            model[entries] = cohort.encoding.apply(model[entries], summed.body, everybody)
+            model[entries] = cohort.deltas.apply(model[entries], summed.body, everybody)
         return model
 
     def has_lost_parts(self) -> bool:

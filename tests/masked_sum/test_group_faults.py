@@ -582,7 +582,7 @@ def test_weights_are_summed_to_the_last_bit_in_any_order() -> None:
     weights = (1e16, 1.0, 1.0, 3.0, 7.0, 1e-3)
     cohort: EpochCohort = make_epoch(6, 10, weights=weights)[0]
     assert cohort.weight_of((0, 1, 2)) == cohort.weight_of((2, 1, 0)) == 1e16 + 2
-    assert cohort.encoding.weight_max == 1e16
+    assert cohort.deltas.weight_max == 1e16
 
 
 def test_sums_are_worked_out_by_jobs_of_their_own_sizes() -> None:

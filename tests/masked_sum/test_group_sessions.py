@@ -29,7 +29,7 @@ def test_without_faults_all_members_get_the_exact_sums_of_all(n: int) -> None:
         weight * delta.astype(np.float64)
         for weight, delta in zip(cohort.weights, driver.vectors, strict=True)
     ) / math.fsum(cohort.weights)
-    bound = 1.5 * n * cohort.clip / cohort.encoding.quantum_max + 2**-22
+    bound = 1.5 * n * cohort.clip / cohort.deltas.quantum_max + 2**-22
     assert np.abs(model - (driver.base + mean)).max() < bound
 
 

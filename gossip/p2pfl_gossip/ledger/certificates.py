@@ -12,7 +12,7 @@ from p2pfl_crypto.statements import sign_statement, verify_statement
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.ledger.approvals import RefusedApproval, check_amendment, in_order
 from p2pfl_gossip.ledger.charter import NONE, Epoch, RefusedCharter, read_charter
-from p2pfl_gossip.ledger.entries import VERSION, Entry, EntryStep, Kind
+from p2pfl_gossip.ledger.entries import VERSION, Entry, EntryStep, Kind, features_of
 from p2pfl_gossip.ledger.messages import (
     Closing,
     EntryCertificate,
@@ -108,7 +108,8 @@ def require_certificate(epoch: Epoch, certificate: EntryCertificate) -> None:
 
 
 def _require_form(epoch: Epoch, entry: Entry) -> None:
-    if entry.version != VERSION or entry.features or entry.kind not in (Kind.SUM, Kind.EMPTY):
+    is_known = entry.version == VERSION and entry.kind in (Kind.SUM, Kind.EMPTY)
+    if not is_known or entry.features != features_of(epoch, entry.kind):
         raise RemoteProtocolError("unknown_entry")
     for bitmap in (entry.members, entry.out):
         if epoch.unpack(bitmap) is None:

@@ -22,11 +22,14 @@ from p2pfl_crypto.governance import (
 )
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import PeerId, peer_id_of
+from p2pfl_gossip.ledger.privacy import MOMENTUM, Privacy, still, why_not
 from p2pfl_gossip.ledger.states import Head, StateItem
 from p2pfl_gossip.masked_sum.cohort import (
     COHORT_SIZE_MAX,
     COHORT_SIZE_MIN,
     Ranked,
+    liars_max_of,
+    threshold_of,
 )
 from p2pfl_gossip.records import (
     ByteSize,
@@ -166,6 +169,7 @@ class Charter(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
         succeeds: the group that this one succeeds; in a founding charter only.
         terms: digest of what else members agree on.
         running: digest of what else peers may change.
+        privacy: how sums are made private; None if they are not.
     """
 
     version: UInt32
@@ -187,6 +191,7 @@ class Charter(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
     succeeds: Succeeds | None
     terms: Digest
     running: Digest
+    privacy: Privacy | None = None
 
     def digest(self) -> bytes:
         """Name this charter: H("p2pfl/charter", canonical bytes)."""
@@ -257,6 +262,8 @@ def _require(charter: Charter) -> None:
     _require_governance(charter)
     if charter.state[0].name != "model":
         raise RefusedCharter("the first item of a state is the model")
+    if charter.privacy is not None:
+        _require_privacy(charter, charter.privacy)
 
 
 def _require_names(charter: Charter) -> None:
@@ -290,6 +297,33 @@ def _require_numbers(charter: Charter) -> None:
     ):
         if not 0 <= lowest <= highest < math.inf:
             raise RefusedCharter(f"the bounds of {what} are {lowest} to {highest}")
+
+
+def _require_privacy(charter: Charter, privacy: Privacy) -> None:
+    n, model = len(charter.members), charter.state[0]
+    why = why_not(
+        privacy,
+        members=n,
+        threshold=threshold_of(n),
+        liars_max=liars_max_of(n),
+        rounds=charter.rounds,
+        clip=charter.clip,
+        weights=tuple(member.weight for member in charter.members),
+        entries=model.length,
+    )
+    if why is not None:
+        raise RefusedCharter(f"privacy: {why}")
+    if not privacy.momentum:
+        return
+    if charter.start not in (None, NEW_STATE):
+        raise RefusedCharter("privacy: with momentum a charter goes back to no earlier entry")
+    if charter.present == NONE or charter.start == NEW_STATE:
+        if charter.state != (model, still(model.length)):
+            raise RefusedCharter(
+                f"privacy: with momentum a first state has a {MOMENTUM!r} of zeros beside the model"
+            )
+    elif [item.name for item in charter.state] != ["model", MOMENTUM]:
+        raise RefusedCharter(f"privacy: with momentum a state has a {MOMENTUM!r} beside the model")
 
 
 def _require_governance(charter: Charter) -> None:
@@ -384,6 +418,12 @@ class Epoch(Ranked):
     def entries(self) -> int:
         """The length of the model."""
         return self.charter.state[0].length
+
+    @property
+    def least(self) -> int:
+        """Members that must be in a sum: t, or more where noise is counted on."""
+        privacy = self.charter.privacy
+        return self.threshold if privacy is None else max(self.threshold, privacy.least)
 
     def leaders(self, round_: int, out: frozenset[int] = frozenset()) -> tuple[int, ...]:
         """Return the ranks in the order in which they lead a round, without those that are out.

@@ -6,13 +6,13 @@ not to a round: it goes into the next round that is made from that head, once.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
+
+import numpy as np
 
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip import events
-from p2pfl_gossip.actions import LocalProtocolError, PeerId, Ticket, Vector
-from p2pfl_gossip.learning import Train, Trained
+from p2pfl_gossip.actions import LocalProtocolError, PeerId, Vector
 from p2pfl_gossip.ledger.adverts import Adverts, ready
 from p2pfl_gossip.ledger.beginnings import Beginnings
 from p2pfl_gossip.ledger.charter import NONE
@@ -22,6 +22,7 @@ from p2pfl_gossip.ledger.entries import (
     EntryStep,
     Kind,
     empty_entry,
+    features_of,
     height_from,
     out_of,
     weight_in_force,
@@ -30,17 +31,18 @@ from p2pfl_gossip.ledger.evidence import EvidenceBook, strikes_after
 from p2pfl_gossip.ledger.gathering import Gathering, Listed
 from p2pfl_gossip.ledger.heads import Heads
 from p2pfl_gossip.ledger.history import History
-from p2pfl_gossip.ledger.jobs import MakeModel, MakeUpdate, ModelMade, UpdateMade
+from p2pfl_gossip.ledger.making import StateMade, next_state
 from p2pfl_gossip.ledger.messages import GroupAdvert, Rest, head_statement
 from p2pfl_gossip.ledger.participation import Cause, why_out
 from p2pfl_gossip.ledger.patience import MemberPatience
+from p2pfl_gossip.ledger.privacy import ABORTS_MAX
 from p2pfl_gossip.ledger.proposals import Proposals
 from p2pfl_gossip.ledger.seat import Seat
-from p2pfl_gossip.ledger.sessions import Sessions, SumEnded
+from p2pfl_gossip.ledger.sessions import NOT_GRANTED, Sessions, SumEnded
 from p2pfl_gossip.ledger.signing import Signing
 from p2pfl_gossip.ledger.standing import Standing
-from p2pfl_gossip.own_state import Arrays, OwnState
-from p2pfl_gossip.records import Record
+from p2pfl_gossip.ledger.training import OwnTraining, Update
+from p2pfl_gossip.own_state import OwnState
 
 
 class Stage(StrEnum):
@@ -54,14 +56,6 @@ class Stage(StrEnum):
     RESTING = "resting"
     """It has advertised that it gives no update."""
     LEFT = "left"
-
-
-@dataclass(frozen=True)
-class Update:
-    """What a training gave, until it is spent: the update, and the head that it is from."""
-
-    vector: Vector
-    base: EntryStep
 
 
 class Course:
@@ -112,9 +106,9 @@ class Course:
         self._seat, self._standing, self._history, self._heads = seat, standing, history, heads
         self._beginnings = beginnings
         self._adverts, self._patience = adverts, patience
-        self._signing, self._sessions, self._streams = signing, sessions, streams
+        self._signing, self._sessions = signing, sessions
         self._evidence, self._own = evidence, own
-        self._made: tuple[SumEnded, ModelMade] | None = None  # Waits for evidence.
+        self._made: tuple[SumEnded, StateMade] | None = None  # Waits for evidence.
         self._proposals, self._progressed = proposals, progressed
         self.stage = Stage.STARTING
         self.round = 0
@@ -122,8 +116,10 @@ class Course:
         self.is_paused = False
         self.causes: dict[PeerId, Cause] = {}
         self._update: Update | None = None
-        self._training: tuple[Ticket, EntryStep] | None = None
-        self._left: Arrays = {}  # By the training that an update is being made of.
+        self._training = OwnTraining(
+            seat, history, own, streams=streams, given=self._on_update, failed=self._on_failed
+        )
+        self._denied = NONE  # The charter under which our host lets no more be given.
         self._failed_round = 0  # The round for which training gave nothing.
         self._is_lost = self._is_timed = False
         self._may_lag = False  # Whether the higher head of others was waited for in vain.
@@ -133,6 +129,17 @@ class Course:
     def _base(self) -> Vector | None:
         """The model that our updates are from; None while it is not here."""
         return self._beginnings.vector if self._history.begins_anew else self._heads.vector
+
+    @property
+    def _vectors(self) -> tuple[Vector, ...] | None:
+        """The same with what the state has beside the model."""
+        base, begins_anew = self._base, self._history.begins_anew
+        if base is None:
+            return None
+        if begins_anew:
+            others = self._seat.epoch.charter.state[1:]
+            return (base, *(np.zeros(item.length, np.float32) for item in others))
+        return (base, *self._heads.others)
 
     # --- rounds -----------------------------------------------------------------------------
 
@@ -230,19 +237,40 @@ class Course:
             return Rest.PAUSED
         if self._proposals.rest != Rest.NONE:
             return self._proposals.rest
-        if self._standing.spends_from(self._history.head.head) > epoch.charter.retries:
+        if self._has_spent:
             return Rest.SPENT
         if self._failed_round == self.round:
             return Rest.TRAINING  # With other draws, it may give something for the next one.
         return Rest.NONE
+
+    @property
+    def has_spent_all(self) -> bool:
+        """Whether no private update is to be given any more under the present charter."""
+        epoch = self._seat.epoch
+        privacy = epoch.charter.privacy
+        if privacy is None:
+            return False
+        return (
+            self._denied == epoch.digest or self._standing.charges(epoch.digest) >= privacy.spends
+        )
+
+    @property
+    def _has_spent(self) -> bool:
+        """Whether we have given as many updates as we may, from this model or at all."""
+        charter = self._seat.epoch.charter
+        count = self._standing.spends_from(self._history.head.head)
+        if charter.privacy is None:
+            return count > charter.retries
+        return count >= ABORTS_MAX or self.has_spent_all
 
     # --- training ---------------------------------------------------------------------------
 
     def _train(self) -> None:
         head, seat = self._history.head, self._seat
         self.stage = Stage.TRAINING
-        if self._training is not None:
-            if self._training[1].head == head.head:
+        under_way = self._training.head
+        if under_way is not None:
+            if under_way.head == head.head:
                 return  # What is trained belongs to the head.
             self._stop_training()
         height, base = self._history.height, self._base
@@ -250,52 +278,20 @@ class Course:
         if height != self._told_height:
             self._told_height = height
             seat.report(events.RoundStarted(height))
-        stream = f"{self._streams}/train/{self.round}"
-        job = Train(height, base, stream, self._own.arrays)
-        ticket = seat.work(job, self._on_trained, self._on_training_failed)
-        self._training = (ticket, head)
+        self._training.begin(self.round, base)
         self._patience.begin(self.round)
 
     def _stop_training(self) -> None:
-        if self._training is not None:
-            self._seat.actions += self._seat.desk.cancel_work(self._training[0])
-            self._training = None
+        if self._training.stop():
             self._patience.end()
 
-    def _on_trained(self, result: Record) -> None:
-        if not isinstance(result, Trained):
-            raise LocalProtocolError(f"training ended with {type(result).__name__}")
-        assert self._training is not None
-        head, seat = self._training[1], self._seat
-        seat.report(events.AveragingStarted(self._history.height, result.loss))
-        self._left = result.own
-        base = self._base
-        assert base is not None
-        job = MakeUpdate(base, result.vector, seat.epoch.charter.clip)
-        self._training = (seat.work(job, self._on_update), head)
-
-    def _on_update(self, made: UpdateMade) -> None:
-        assert self._training is not None
-        head, self._training = self._training[1], None
+    def _on_update(self, update: Update) -> None:
         self._patience.end()
-        if made.is_zero:
-            self._fail(head, "it changed nothing")
-            return
-        self._own.take(self._left)  # It is kept with the next model: the two belong together.
-        clip = self._seat.epoch.charter.clip
-        if made.norm > clip:
-            shrunk = events.UpdateShrunk(self._history.height, made.norm, clip, made.update)
-            self._seat.report(shrunk)
-        self._update = Update(made.update, head)
+        self._update = update
         self._prepare()
 
-    def _on_training_failed(self, reason: str) -> None:
-        assert self._training is not None
-        head, self._training = self._training[1], None
+    def _on_failed(self, _head: EntryStep, reason: str) -> None:
         self._patience.end()
-        self._fail(head, reason)
-
-    def _fail(self, head: EntryStep, reason: str) -> None:
         self._seat.report(events.TrainingFailed(self._history.height, reason))
         self._failed_round = self.round
         self._advertise(Rest.TRAINING)
@@ -322,7 +318,7 @@ class Course:
             head_signature=seat.sign(b"head", head_statement(epoch, self.round, head)),
             charter=min(self._proposals.named, default=NONE),
             rest=rest,
-            spends=0,
+            spends=self._standing.charges(epoch.digest),
             named=self._evidence.named(out_of(epoch, self._history.head.entry)),
             share_key=share_key,
             mask_key=mask_key,
@@ -401,7 +397,7 @@ class Course:
         """
         seat = self._seat
         assert gathering.began_s is not None
-        are_ready = len(ready(self._adverts.of_round(self.round))) >= seat.epoch.threshold
+        are_ready = len(ready(self._adverts.of_round(self.round))) >= seat.epoch.least
         at_s = gathering.began_s + seat.epoch.charter.relay_s
         if are_ready or seat.now_s >= at_s:
             self._is_lost = True
@@ -436,45 +432,43 @@ class Course:
             step = EntryStep(
                 empty_entry(seat.epoch, listed.message.round, listed.base, listed.next_charter)
             )
-            if listed.base.head == self._history.head.head and self._base is not None:
-                self._signing.sign(step, self._base)
+            vectors = self._vectors
+            if listed.base.head == self._history.head.head and vectors is not None:
+                self._signing.sign(step, *vectors)
             return
         own, update = listed.adverts.get(seat.rank), self._update
         if own is None or own != self._standing.record.advert or update is None:
             return
         if update.base.head != listed.base.head or self._proposals.rest != Rest.NONE:
             return
+        vectors = self._vectors
         assert self.gathering is not None
-        assert self._base is not None
-        self._sessions.begin(listed, self.gathering.leaders, update.vector, self._base)
+        assert vectors is not None
+        self._sessions.begin(listed, self.gathering.leaders, update.vector, vectors)
 
     def on_spent(self) -> None:
         """Our update has left us: it is in no other session, ever."""
         update, self._update = self._update, None
         assert update is not None
-        self._seat.actions.append(self._standing.spend(update.base.head, self.round))
+        epoch = self._seat.epoch
+        charter = None if epoch.charter.privacy is None else epoch.digest
+        self._seat.actions.append(self._standing.spend(update.base.head, self.round, charter))
 
     def on_sum_ended(self, ended: SumEnded) -> None:
         """Work the entry out, or give the round up."""
         if ended.sums is None:
+            if ended.reason == NOT_GRANTED:
+                self._denied = self._seat.epoch.digest
             if ended.listed.message.round == self.round:
                 self._is_lost = True
                 self.look()
             return
-        epoch, base, sums = self._seat.epoch, ended.listed.base, ended.sums
-        weights = epoch.weights
-        job = MakeModel(
-            encoding=ended.encoding,
-            base=ended.base_vector,
-            slices=ended.slices,
-            sums=tuple(None if chunk is None else chunk.body for chunk in sums.chunks),
-            weight=weight_in_force(epoch, out_of(epoch, base.entry)),
-            members_weight=sum(weights[rank] for rank in sums.members),
-            member_count=len(sums.members),
+        self._seat.work(
+            next_state(self._seat.epoch, ended),
+            lambda made: self._on_model(ended, StateMade.of(made)),
         )
-        self._seat.work(job, lambda made: self._on_model(ended, made))
 
-    def _on_model(self, ended: SumEnded, made: ModelMade) -> None:
+    def _on_model(self, ended: SumEnded, made: StateMade) -> None:
         self._made = (ended, made)
         self._evidence.ask(ended.listed.base.entry, ended.listed.adverts)
         self._make_entry()
@@ -509,16 +503,20 @@ class Course:
             ),
             members=epoch.pack(sums.members),
             weight=weight_in_force(epoch, out_of(epoch, base)),
-            state=(made.item,),
+            state=made.items,
             next_charter=listed.next_charter,
             out=epoch.pack(out),
             strikes=strikes_after(epoch, base),
+            features=features_of(epoch, Kind.SUM),
         )
         step = EntryStep(entry)
         self._note_causes(listed, sums.members)
         if self._standing.may_sign(entry.round):
-            self._heads.hold(made.item, made.model, made.chunk_digests)
-            self._signing.sign(step, made.model)
+            for item, vector, digests in zip(
+                made.items, made.vectors, made.chunk_digests, strict=True
+            ):
+                self._heads.hold(item, vector, digests)
+            self._signing.sign(step, *made.vectors)
 
     def _note_causes(self, listed: Listed, members: tuple[int, ...]) -> None:
         """Note why those that are not in a sum are not, for people."""

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip.ledger.charter import NONE, Epoch
+from p2pfl_gossip.ledger.privacy import FEATURE
 from p2pfl_gossip.ledger.states import Head as Head
 from p2pfl_gossip.ledger.states import StateItem
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MAX
@@ -177,6 +178,14 @@ def empty_entry(epoch: Epoch, round_: int, base: EntryStep, next_charter: bytes)
         out=entry.out if same else epoch.pack(()),
         strikes=entry.strikes if same else (),
     )
+
+
+def features_of(epoch: Epoch, kind: int) -> tuple[Feature, ...]:
+    """Return what an entry of an epoch says beside all that every entry does."""
+    privacy = epoch.charter.privacy
+    if kind != Kind.SUM or privacy is None:
+        return ()
+    return (Feature(FEATURE, privacy.feature(epoch.size)),)
 
 
 def out_of(epoch: Epoch, base: Entry) -> frozenset[int]:

@@ -230,7 +230,7 @@ class Gathering:
                 if rank not in out and advert.rest != Rest.START
             }
             for kind, chosen in ((Kind.SUM, ready(named)), (Kind.EMPTY, named)):
-                if len(chosen) >= epoch.threshold and self._may_be(kind, base, chosen):
+                if self._may_be(kind, base, chosen):
                     return kind, chosen
         return None
 
@@ -248,10 +248,15 @@ class Gathering:
         return unsigned.signed(seat.sign(b"list", list_statement(epoch, unsigned)))
 
     def _may_be(self, kind: int, base: EntryStep, chosen: dict[int, GroupAdvert]) -> bool:
-        """Whether a list of these adverts may be of this kind; the same for all that hold it."""
+        """Whether a list of these adverts may be of this kind; the same for all that hold it.
+
+        One for a sum takes as many as noise is counted on of, where sums are private.
+        """
         epoch, entry = self._seat.epoch, base.entry
         # What an earlier epoch ended with is done: in this one it carries nothing.
         carried = entry.next_charter if entry.epoch == epoch.number else NONE
+        if len(chosen) < (epoch.least if kind == Kind.SUM else epoch.threshold):
+            return False
         if any(advert.rest == Rest.START for advert in chosen.values()):
             return False  # Its head may be lower than one that it named before.
         if kind == Kind.SUM:
@@ -259,7 +264,7 @@ class Gathering:
             return carried == NONE and not rests
         if carried != NONE or charter_named(chosen, epoch.liars_max + 1) != NONE:
             return True
-        if len(ready(chosen)) >= epoch.threshold:
+        if len(ready(chosen)) >= epoch.least:
             return False
         # To make final what is not. In the round after it, the list itself would be the proof.
         return self._round > entry.round + 1 and not self._history.is_final(base.head)

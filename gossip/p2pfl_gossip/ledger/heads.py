@@ -6,7 +6,10 @@ whose model nobody gives raises nobody's head; what was fetched of it stays.
 """
 
 from bisect import bisect
+from dataclasses import dataclass
 from typing import Protocol
+
+import numpy as np
 
 from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip.actions import Action, Vector
@@ -19,6 +22,7 @@ from p2pfl_gossip.ledger.messages import (
     Finality,
     GroupAdvert,
 )
+from p2pfl_gossip.ledger.privacy import MOMENTUM, still
 from p2pfl_gossip.ledger.seat import Seat
 from p2pfl_gossip.ledger.shelf import Shelf
 from p2pfl_gossip.ledger.standing import Standing
@@ -33,6 +37,23 @@ class Raised(Protocol):
         """Go on from it."""
 
 
+@dataclass
+class _Coming:
+    """A head whose state is being fetched, item by item.
+
+    Attributes:
+        step: the entry.
+        certificate: of it.
+        item: what is being fetched.
+        fetch: of that.
+    """
+
+    step: EntryStep
+    certificate: EntryCertificate
+    item: StateItem
+    fetch: StateFetch
+
+
 class Heads:
     """Certificates, and the models that they fix.
 
@@ -42,11 +63,13 @@ class Heads:
         history: what we hold; its head is raised here.
         shelf: gives models to others.
         vector: float32[d], the head's model.
+        others: what its state has beside the model.
         own: what we keep of our own; it is kept with each model that a sum gave.
         raised: is called with each higher head.
 
     Attributes:
         vector: float32[d], read-only: the head's model.
+        others: float32[d] each, read-only: what its state has beside the model.
     """
 
     def __init__(
@@ -56,13 +79,16 @@ class Heads:
         history: History,
         shelf: Shelf,
         vector: Vector,
+        others: tuple[Vector, ...],
         own: OwnState,
         raised: Raised,
     ) -> None:
         self._seat, self._standing, self._history = seat, standing, history
         self._shelf, self._raised = shelf, raised
-        self.vector, self._own = vector, own
-        self._fetch: tuple[EntryStep, EntryCertificate, StateFetch] | None = None
+        self.vector, self.others, self._own = vector, others, own
+        self._coming: _Coming | None = None
+        # Items of the state that is coming, by digest: an honest holder gives them one by one.
+        self._arrived: dict[bytes, Vector] = {}
         self._later: tuple[EntryStep, EntryCertificate, PeerId | None] | None = None
         self._asked_s: dict[int, float] = {}
         self._shown: dict[PeerId, tuple[Head, float]] = {}
@@ -70,7 +96,7 @@ class Heads:
     @property
     def is_coming(self) -> bool:
         """Whether the model of a higher head is on its way: somebody not known to lie gives it."""
-        return self._fetch is not None and not self._fetch[2].is_stalled
+        return self._coming is not None and not self._coming.fetch.is_stalled
 
     # --- certificates that come -------------------------------------------------------------
 
@@ -79,9 +105,10 @@ class Heads:
         history, head = self._history, self._history.head.head
         entry = certificate.entry
         place = (entry.epoch, entry.round)
-        if self._fetch is not None and self._fetch[1].entry == entry:
+        coming = self._coming
+        if coming is not None and coming.certificate.entry == entry:
             if sender is not None:
-                self._seat.actions += self._fetch[2].add_holder(self._seat.now_s, sender)
+                self._seat.actions += coming.fetch.add_holder(self._seat.now_s, sender)
             return
         if place <= head.place:
             self._fill(certificate)
@@ -89,18 +116,17 @@ class Heads:
         if entry.epoch > history.epoch.number:
             return  # It cannot be checked yet, and is shown again once we are in that epoch.
         step = history.check(certificate)
-        if self._fetch is not None and place <= self._fetch[0].head.place:
+        if coming is not None and place <= coming.step.head.place:
             return
         if self._later is not None and place <= self._later[0].head.place:
             self.settle()
             return
-        vector = self._own_model(step)
-        if vector is not None:
+        if self._lacked(step) is None:
             self._drop_fetch()
             self._later = None
-            self._raise(step, certificate, vector)
+            self._raise(step, certificate)
             return
-        if self._fetch is None or self._fetch[2].is_stalled:
+        if coming is None or coming.fetch.is_stalled:
             self._begin_fetch(step, certificate, sender)
         else:  # What is on its way may be here sooner than any later model would be.
             self._later = (step, certificate, sender)
@@ -120,23 +146,38 @@ class Heads:
         self._seat.keep(history.add(step, certificate))
         self.fill_gap()
 
-    def _own_model(self, step: EntryStep) -> Vector | None:
-        """Return the model of an entry, if we have it: worked out ourselves, or our head's."""
-        digest = step.entry.state[0].digest
-        if digest == self._history.head.entry.state[0].digest:
-            return self.vector
-        return self._standing.models.get(digest)
+    def _lacked(self, step: EntryStep) -> StateItem | None:
+        """Return the first item of an entry's state that we do not have; None if we have all."""
+        return next((item for item in step.entry.state if self._find(item) is None), None)
 
-    def _raise(self, step: EntryStep, certificate: EntryCertificate, vector: Vector) -> None:
+    def _find(self, item: StateItem) -> Vector | None:
+        """Return an item, if we have it: worked out ourselves, our head's, or fetched."""
+        own = zip(self._history.head.entry.state, (self.vector, *self.others), strict=True)
+        for held, vector in own:
+            if held == item:
+                return vector
+        known = self._standing.models.get(item.digest)
+        if known is None:
+            known = self._arrived.get(item.digest)
+        if known is None and item.name == MOMENTUM and item == still(item.length):
+            known = np.zeros(item.length, np.float32)
+            known.flags.writeable = False
+        return known
+
+    def _raise(self, step: EntryStep, certificate: EntryCertificate) -> None:
         history = self._history
+        found = [self._find(item) for item in step.entry.state]
+        vector, *others = [vector for vector in found if vector is not None]
+        self._arrived.clear()
         kept, height_before = history.add(step, certificate), history.height
-        history.head, self.vector = step, vector
+        history.head, self.vector, self.others = step, vector, tuple(others)
         is_sum = step.entry.kind == Kind.SUM
         kept_with_it = {**kept, **(self._own.records() if is_sum else {})}
-        self._seat.actions.append(self._standing.certify(step, vector, kept_with_it))
-        signed = [signed.entry.state[0].digest for signed in self._standing.record.signed]
+        self._seat.actions.append(self._standing.certify(step, vector, kept_with_it, self.others))
         record = self._standing.record
-        self._shelf.keep_only([step.entry.state[0].digest, *signed, *record.kept])
+        entries = [step.entry, *(signed.entry for signed in record.signed)]
+        on_shelf = [item.digest for entry in entries for item in entry.state]
+        self._shelf.keep_only([*on_shelf, *record.kept])
         self._raised(step, vector, height_before)
 
     def hold(self, item: StateItem, vector: Vector, chunk_digests: bytes) -> None:
@@ -159,25 +200,27 @@ class Heads:
         if sender is not None:
             holders = [sender, *(peer for peer in holders if peer != sender)]
         desk = seat.desk.sub(self._on_answer)
-        fetch = StateFetch(step.entry.state[0], desk=desk, deadline_s=seat.epoch.charter.relay_s)
-        self._fetch = (step, certificate, fetch)
+        item = self._lacked(step)
+        assert item is not None
+        fetch = StateFetch(item, desk=desk, deadline_s=seat.epoch.charter.relay_s)
+        self._coming = _Coming(step, certificate, item, fetch)
         seat.actions += fetch.start(seat.now_s, [peer for peer in holders if peer != own])
         self.settle()
 
     def _drop_fetch(self) -> None:
-        if self._fetch is not None:
-            self._seat.actions += self._fetch[2].close()
-            self._fetch = None
+        if self._coming is not None:
+            self._seat.actions += self._coming.fetch.close()
+            self._coming = None
 
     @property
     def fetch(self) -> StateFetch | None:
         """What is being fetched; for what arrives for it."""
-        return self._fetch[2] if self._fetch else None
+        return self._coming.fetch if self._coming else None
 
     @property
     def fetched_digest(self) -> bytes:
-        """Names the model that is being fetched; empty if none is."""
-        return self._fetch[0].entry.state[0].digest if self._fetch else b""
+        """Names what is being fetched; empty if nothing is."""
+        return self._coming.item.digest if self._coming else b""
 
     def _on_answer(self, now_s: float, actions: list[Action]) -> list[Action]:
         self._seat.begin(now_s)
@@ -187,27 +230,31 @@ class Heads:
 
     def settle(self) -> None:
         """Raise our head if its model is whole."""
-        if self._fetch is None:
+        coming = self._coming
+        if coming is None:
             return
-        if self._fetch[2].outcome is None:
-            if self._fetch[2].is_stalled and self._later is not None:
+        outcome = coming.fetch.outcome
+        if outcome is None:
+            if coming.fetch.is_stalled and self._later is not None:
                 later, self._later = self._later, None
                 self._begin_fetch(*later)
             return
-        step, certificate, fetch = self._fetch
-        outcome = fetch.outcome
-        assert outcome is not None
+        step, certificate = coming.step, coming.certificate
         self._drop_fetch()
-        self.hold(step.entry.state[0], outcome.vector, outcome.chunk_digests)
+        self.hold(coming.item, outcome.vector, outcome.chunk_digests)
+        self._arrived[coming.item.digest] = outcome.vector
+        if self._lacked(step) is not None:
+            self._begin_fetch(step, certificate, None)
+            return
         following, self._later = self._later, None
-        self._raise(step, certificate, outcome.vector)
+        self._raise(step, certificate)
         if following is not None and following[0].head.place > self._history.head.head.place:
             self._begin_fetch(*following)
 
     def on_peer_down(self, peer: PeerId) -> None:
         """Ask nothing more of a holder that cannot be reached."""
-        if self._fetch is not None:
-            self._seat.actions += self._fetch[2].on_peer_down(self._seat.now_s, peer)
+        if self._coming is not None:
+            self._seat.actions += self._coming.fetch.on_peer_down(self._seat.now_s, peer)
 
     # --- asking and showing -----------------------------------------------------------------
 

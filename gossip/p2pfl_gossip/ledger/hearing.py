@@ -179,7 +179,7 @@ class Hearing:
         if gathering is None or advert.round != course.round or not course.has_advertised:
             return True
         count = adverts.count_of(advert.round)
-        if count == epoch.threshold or adverts.reached(advert.round) != count:
+        if count in (epoch.threshold, epoch.least) or adverts.reached(advert.round) != count:
             return True
         is_final = history.final is not None and history.final.head == history.head.head
         if count > epoch.threshold and not is_final:

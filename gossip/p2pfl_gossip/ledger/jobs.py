@@ -6,7 +6,8 @@ from p2pfl_crypto.encoding import DeltaEncoding, shrink
 from p2pfl_crypto.masks import Masked
 from p2pfl_gossip.actions import Job, Vector
 from p2pfl_gossip.averaging.robust import combining
-from p2pfl_gossip.ledger import states
+from p2pfl_gossip.ledger import private_jobs, states
+from p2pfl_gossip.ledger.private_jobs import PrivateJob
 from p2pfl_gossip.ledger.states import StateItem, StateJob, digest_state
 from p2pfl_gossip.masked_sum import jobs as masked_sum_jobs
 from p2pfl_gossip.records import Record
@@ -95,6 +96,8 @@ def perform(job: Job) -> Record:
             return _make_model(job)
         case StateJob():
             return states.perform(job)
+        case PrivateJob():
+            return private_jobs.perform(job)
         case combining.Combine():
             return combining.perform(job)
     return masked_sum_jobs.perform(job)

@@ -6,6 +6,9 @@ entry is final, another epoch, the next step of the round, the end.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
 
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Action, LocalProtocolError, Vector
@@ -40,7 +43,7 @@ from p2pfl_gossip.ledger.shelf import Shelf
 from p2pfl_gossip.ledger.signing import Signing
 from p2pfl_gossip.ledger.standing import Standing
 from p2pfl_gossip.ledger.starting import Starting
-from p2pfl_gossip.ledger.states import DigestState, StateDigested
+from p2pfl_gossip.ledger.states import DigestState, StateDigested, StateItem
 from p2pfl_gossip.ledger.succession import Succession
 from p2pfl_gossip.masked_sum.core import Blame
 from p2pfl_gossip.masked_sum.group_sum import GroupSum
@@ -105,7 +108,8 @@ class Life:
         adverts, patience, shelf = Adverts(seat), MemberPatience(seat), Shelf(seat.desk.sub())
         own = OwnState()
         own.restore(records)
-        heads = Heads(seat, standing, history, shelf, vector, own, self._on_raised)
+        others = _others_of(history, standing)
+        heads = Heads(seat, standing, history, shelf, vector, others, own, self._on_raised)
         signing = Signing(
             seat,
             standing,
@@ -173,17 +177,21 @@ class Life:
         if departure is not None:  # Of an earlier life: a peer that has stopped does not begin.
             self.tell_of(departure)
             return
-        parts.seat.work(DigestState("model", parts.heads.vector), self._on_digested)
+        vectors = (parts.heads.vector, *parts.heads.others)
+        items = parts.history.head.entry.state
+        for item, vector in zip(items, vectors, strict=True):
+            job = DigestState(item.name, vector)
+            parts.seat.work(job, partial(self._on_digested, item, vector))
         if parts.seat.is_member:
             self._check_start()
         else:
             self._ask_way()
 
-    def _on_digested(self, result: StateDigested) -> None:
-        first, heads = self.parts.history.first.entry.state[0], self.parts.heads
-        if result.item == self.parts.history.head.entry.state[0]:
-            heads.hold(result.item, heads.vector, result.chunk_digests)
-        elif not self.parts.history.head.entry.round and result.item != first:
+    def _on_digested(self, item: StateItem, vector: Vector, result: StateDigested) -> None:
+        if result.item == item:
+            if item in self.parts.history.head.entry.state:
+                self.parts.heads.hold(item, vector, result.chunk_digests)
+        elif item in self.parts.history.first.entry.state:
             raise LocalProtocolError("the first model is another than the charter's")
 
     def _check_start(self) -> None:
@@ -382,3 +390,15 @@ class Life:
         seat.actions += actions
         self._finish()
         return seat.take()
+
+
+def _others_of(history: History, standing: Standing) -> tuple[Vector, ...]:
+    """Return what the head's state has beside its model: kept, or of zeros in a first state."""
+    found = []
+    for item in history.head.entry.state[1:]:
+        vector = standing.models.get(item.digest)
+        if vector is None:
+            vector = np.zeros(item.length, np.float32)
+            vector.flags.writeable = False
+        found.append(vector)
+    return tuple(found)

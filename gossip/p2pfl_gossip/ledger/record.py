@@ -318,7 +318,7 @@ def require_follows(epoch: Epoch, base: EntryStep, entry: Entry) -> None:
         raise RemoteProtocolError("sum_after_charter")
     if entry.height != height_from(epoch, before) + 1 or entry.height > epoch.charter.rounds:
         raise RemoteProtocolError("wrong_height")
-    if len(members) < epoch.threshold or out.intersection(members):
+    if len(members) < epoch.least or out.intersection(members):
         raise RemoteProtocolError("wrong_members")
     if entry.weight != weight_in_force(epoch, out):
         raise RemoteProtocolError("wrong_weight")

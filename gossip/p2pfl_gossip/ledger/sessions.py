@@ -45,31 +45,37 @@ def last_spent_round(records: Mapping[str, bytes | Vector], group: bytes) -> int
     return max(read_record(stored).spent_rounds - 1, 0)
 
 
+NOT_GRANTED = "not_granted"
+"""Why a session ends in which our host lets us give nothing."""
+
+
 class SumEnded(Record, frozen=True):
     """The end of a session.
 
     Attributes:
         listed: what it was begun with.
-        base_vector: the model that its updates are from.
-        encoding: of the updates.
+        base: the vectors of the state that its updates are from, the model first.
+        encoding: of the updates; None if they are words.
         slices: where each chunk lies in the model.
         sums: what it gave; None if it was aborted.
         blames: who broke the protocol.
+        reason: why it was aborted, or empty.
     """
 
     listed: Listed
-    base_vector: Vector
-    encoding: DeltaEncoding
+    base: tuple[Vector, ...]
+    encoding: DeltaEncoding | None
     slices: tuple[slice, ...]
     sums: Sums | None
     blames: tuple[Blame, ...]
+    reason: str = ""
 
 
 @dataclass
 class _Session:
     cohort: EpochCohort
     listed: Listed
-    base: Vector
+    base: tuple[Vector, ...]
     machine: GroupSum
     is_spent: bool = False
     is_told: bool = False
@@ -135,7 +141,7 @@ class Sessions:
 
     def _cohort(self, round_: int, leaders: tuple[int, ...]) -> EpochCohort:
         epoch = self._seat.epoch
-        relay_s = epoch.charter.relay_s
+        relay_s, privacy = epoch.charter.relay_s, epoch.charter.privacy
         return EpochCohort(
             group=epoch.group,
             epoch=epoch.number,
@@ -146,6 +152,8 @@ class Sessions:
             vector_entries=epoch.entries,
             clip=epoch.charter.clip,
             leaders=leaders,
+            least=epoch.least,
+            takes_words=privacy is not None and privacy.is_shared,
             patience=Patience(
                 gather_s=relay_s,
                 takeover_s=relay_s,
@@ -183,8 +191,21 @@ class Sessions:
 
     # --- a session --------------------------------------------------------------------------
 
-    def begin(self, listed: Listed, leaders: tuple[int, ...], update: Vector, base: Vector) -> None:
-        """Begin the session of a list that names our advert."""
+    def begin(
+        self,
+        listed: Listed,
+        leaders: tuple[int, ...],
+        update: Vector | Masked,
+        base: tuple[Vector, ...],
+    ) -> None:
+        """Begin the session of a list that names our advert.
+
+        Args:
+            listed: the list.
+            leaders: ranks, in the order in which they lead.
+            update: what we give.
+            base: the vectors of the state that it is from.
+        """
         seat, round_ = self._seat, listed.message.round
         if self._secrets is None or self._secrets[0] != round_ or round_ in self._sessions:
             return
@@ -258,10 +279,11 @@ class Sessions:
             SumEnded(
                 session.listed,
                 session.base,
-                cohort.encoding,
+                cohort.encoding if isinstance(cohort.encoding, DeltaEncoding) else None,
                 tuple(cohort.entries_of(chunk) for chunk in range(cohort.chunk_count)),
                 outcome if isinstance(outcome, Sums) else None,
                 outcome.blames,
+                _reason(outcome),
             )
         )
 

@@ -49,7 +49,7 @@ class Signing:
         self._said.clear()
         self._by_entry.clear()
 
-    def sign(self, step: EntryStep, vector: Vector) -> None:
+    def sign(self, step: EntryStep, *vectors: Vector) -> None:
         """Sign an entry that we have worked out, if we may, and say so to all."""
         seat, entry = self._seat, step.entry
         if not self._standing.may_sign(entry.round):
@@ -57,7 +57,7 @@ class Signing:
         statement = entry_statement(seat.epoch, entry.round, step.head.entry)
         signature = seat.sign(b"entry", statement)
         said = EntrySignature(entry.epoch, entry.round, seat.rank, step.head.entry, signature)
-        seat.actions.append(self._standing.sign(SignedEntry(entry, said), vector))
+        seat.actions.append(self._standing.sign(SignedEntry(entry, said), *vectors))
         self._keep(said)
         seat.broadcast(said)
         self._count(said)

@@ -44,6 +44,9 @@ class StandingRecord(Message, frozen=True, array_like=True, forbid_unknown_field
         spends: how many.
         spent_round: the last round in which it gave one.
         kept: models that an epoch ended with, or may start from, the latest last.
+        others: digests of what the head's state has beside the model.
+        charged: the charter under which it gave private updates last.
+        charges: how many; those of lost rounds too.
     """
 
     advert: GroupAdvert | None = None
@@ -56,6 +59,9 @@ class StandingRecord(Message, frozen=True, array_like=True, forbid_unknown_field
     spends: UInt32 = 0
     spent_round: UInt63 = 0
     kept: tuple[Digest, ...] = ()
+    others: tuple[Digest, ...] = ()
+    charged: Digest = NONE
+    charges: UInt32 = 0
 
 
 _CODEC = Codec(StandingRecord | None, frame_bytes_max=_RECORD_BYTES_MAX)
@@ -94,8 +100,7 @@ class Standing:
         for key, value in records.items():
             if key.startswith(MODEL_PREFIX) and not isinstance(value, bytes):
                 self.models[bytes.fromhex(key.removeprefix(MODEL_PREFIX))] = value
-        wanted = [signed.entry.state[0].digest for signed in self._record.signed]
-        for digest in (self._record.model, *wanted, *self._record.kept):
+        for digest in _wanted(self._record):
             if digest not in (NONE, *self.models):
                 raise MalformedFrame(f"the journal lacks the model {digest.hex()[:16]}")
 
@@ -134,8 +139,12 @@ class Standing:
             raise LocalProtocolError("an advert of an earlier round, or with an earlier head")
         return self._write(advert=advert)
 
-    def sign(self, signed: SignedEntry, vector: Vector) -> Persist:
-        """Note an entry that we sign, with the model that it leads to."""
+    def charges(self, charter: bytes) -> int:
+        """How many private updates we gave under a charter."""
+        return self._record.charges if self._record.charged == charter else 0
+
+    def sign(self, signed: SignedEntry, *vectors: Vector) -> Persist:
+        """Note an entry that we sign, with the vectors of the state that it leads to."""
         round_ = signed.entry.round
         if not self.may_sign(round_):
             raise LocalProtocolError("a round is signed once")
@@ -144,12 +153,16 @@ class Standing:
         while len(kept) > SIGNED_MAX:
             floor = max(floor, kept[0].entry.round)
             kept = kept[1:]
-        return self._write(self._keep(signed.entry, vector), signed=kept, signed_floor=floor)
+        return self._write(self._keep(signed.entry, vectors), signed=kept, signed_floor=floor)
 
     def certify(
-        self, step: EntryStep, vector: Vector, records: dict[str, bytes | Vector | None]
+        self,
+        step: EntryStep,
+        vector: Vector,
+        records: dict[str, bytes | Vector | None],
+        others: tuple[Vector, ...] = (),
     ) -> Persist:
-        """Note, with other records, that an entry is our head now.
+        """Note, with other records, that an entry is our head now; `others` go beside its model.
 
         Of earlier rounds nothing is signed any more: nobody needs it, and its models are gone.
         """
@@ -161,21 +174,31 @@ class Standing:
         floor, sits_out = max(record.signed_floor, *dropped, 0), record.sits_out
         if sits_out and entry.round > sits_out:
             sits_out, floor = 0, max(floor, entry.round)
-        records |= self._keep(entry, vector)
+        records |= self._keep(entry, (vector, *others))
         return self._write(
             records,
             head=step.head,
             model=entry.state[0].digest,
+            others=tuple(item.digest for item in entry.state[1:]),
             signed=kept,
             signed_floor=floor,
             sits_out=sits_out,
         )
 
-    def spend(self, head: Head, round_: int) -> Persist:
-        """Note that an update from the model of a head was given."""
+    def spend(self, head: Head, round_: int, charter: bytes | None = None) -> Persist:
+        """Note that an update from the model of a head was given; a private one under a charter."""
+        record = self._record
         return self._write(
-            spent_from=head.entry, spends=self.spends_from(head) + 1, spent_round=round_
+            spent_from=head.entry,
+            spends=self.spends_from(head) + 1,
+            spent_round=round_,
+            charged=record.charged if charter is None else charter,
+            charges=record.charges if charter is None else self.charges(charter) + 1,
         )
+
+    def uncharge(self, charter: bytes) -> Persist:
+        """Note that the last private update is in no sum: a certificate is without us."""
+        return self._write(charges=max(0, self.charges(charter) - 1))
 
     def keep_model(self, digest: bytes, vector: Vector) -> Persist:
         """Keep a model that an epoch ended with, or may start from; the oldest goes."""
@@ -196,25 +219,31 @@ class Standing:
         floor = max(self._record.signed_floor, self.advert_round)
         return self._write(signed_floor=floor)
 
-    def _keep(self, entry: Entry, vector: Vector) -> dict[str, bytes | Vector | None]:
-        """Keep the model of an entry, unless it is kept."""
-        digest = entry.state[0].digest
-        if digest in self.models:
-            return {}
-        self.models[digest] = vector
-        return {model_key(digest): vector}
+    def _keep(self, entry: Entry, vectors: tuple[Vector, ...]) -> dict[str, bytes | Vector | None]:
+        """Keep the vectors of an entry's state, those that are not kept."""
+        records: dict[str, bytes | Vector | None] = {}
+        for item, vector in zip(entry.state, vectors, strict=True):
+            if item.digest not in self.models:
+                self.models[item.digest] = vector
+                records[model_key(item.digest)] = vector
+        return records
 
     def _write(
         self, records: dict[str, bytes | Vector | None] | None = None, **changed: object
     ) -> Persist:
         self._record = record = replaced(self._record, **changed)
         kept = dict(records or {})
-        wanted = [signed.entry.state[0].digest for signed in record.signed]
-        wanted += [record.model, *record.kept]
+        wanted = _wanted(record)
         for digest in [digest for digest in self.models if digest not in wanted]:
             del self.models[digest]
             kept[model_key(digest)] = None
         return Persist({STANDING_RECORD: _CODEC.encode(record), **kept})
+
+
+def _wanted(record: StandingRecord) -> list[bytes]:
+    """Return the digests of all vectors that a record needs."""
+    signed = [item.digest for signed in record.signed for item in signed.entry.state]
+    return [record.model, *record.others, *signed, *record.kept]
 
 
 def model_key(digest: bytes) -> str:

@@ -172,7 +172,7 @@ class Agreement:
                 missing, lambda _rank, before: len(before) < spare, is_holder_cheaper=True
             )
             chosen = [rank for rank in givers if rank not in dropped]
-            if len(chosen) < cohort.threshold:
+            if len(chosen) < cohort.contributors_min:
                 return
             members = cohort.pack(chosen)
             digests = b"".join(self._sharing.header_digests[rank] for rank in chosen)
@@ -209,7 +209,7 @@ class Agreement:
         ranks = core.unpack(message.members)
         if len(message.header_digests) != 32 * len(ranks):
             raise RemoteProtocolError("bad_proposal")
-        if len(ranks) < cohort.threshold:
+        if len(ranks) < cohort.contributors_min:
             raise RemoteProtocolError("too_few_members")
         if message.tau1 != self._sharing.tau1:
             self._sharing.on_other(sender)

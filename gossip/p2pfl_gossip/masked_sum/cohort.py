@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from p2pfl_crypto.encoding import DeltaEncoding, Encoding
 from p2pfl_crypto.identity import PeerId, public_key_of
+from p2pfl_crypto.private_encoding import WordsAsTheyAre
 from p2pfl_crypto.transcripts import session_id
 
 COHORT_SIZE_MIN = 5
@@ -163,7 +164,7 @@ class SessionMembers(Ranked, ABC):
     public_keys: tuple[bytes, ...] = field(init=False, repr=False)
     session: bytes = field(init=False, repr=False)
     chunk_count: int = field(init=False, repr=False)
-    encoding: Encoding | DeltaEncoding = field(init=False, repr=False)
+    encoding: Encoding | DeltaEncoding | WordsAsTheyAre = field(init=False, repr=False)
     _ranks: dict[PeerId, int] = field(init=False, repr=False, compare=False)
     # Of the first chunk's ring: behind those who own chunks of a short vector the round before.
     _first_place: int = field(init=False, repr=False, compare=False)
@@ -200,7 +201,7 @@ class SessionMembers(Ranked, ABC):
         object.__setattr__(self, "session", self._name())
 
     @abstractmethod
-    def _make_encoding(self) -> Encoding | DeltaEncoding:
+    def _make_encoding(self) -> Encoding | DeltaEncoding | WordsAsTheyAre:
         """Make the encoding; refuse, by RefusedCohort, what is of this kind of session alone."""
 
     @abstractmethod
@@ -215,6 +216,11 @@ class SessionMembers(Ranked, ABC):
     @abstractmethod
     def leader(self, turn: int) -> int:
         """Return the rank that leads in a turn."""
+
+    @property
+    def contributors_min(self) -> int:
+        """Members that must be in a sum: t, unless more are asked for."""
+        return self.threshold
 
     def entries_of(self, chunk: int) -> slice:
         """Return a chunk's part of the vector."""

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from p2pfl_crypto.encoding import DeltaEncoding
+from p2pfl_crypto.private_encoding import WordsAsTheyAre
 from p2pfl_crypto.transcripts import group_session_id, ring_place
+from p2pfl_gossip.actions import LocalProtocolError
 from p2pfl_gossip.masked_sum.cohort import RefusedCohort, SessionMembers
 
 RINGS_KEPT = 16
@@ -28,6 +30,9 @@ class EpochCohort(SessionMembers):
         weights: w > 0, by rank. W is the largest of them.
         leaders: ranks in the order in which they lead; whoever may not is left out.
 
+        least: members that must be in a sum, if more than t.
+        takes_words: whether members give words that hold their noise, and no deltas.
+
     `clip` is the largest L2 norm S of a delta.
     """
 
@@ -35,7 +40,9 @@ class EpochCohort(SessionMembers):
     charter: bytes
     weights: tuple[float, ...]
     leaders: tuple[int, ...]
-    encoding: DeltaEncoding = field(init=False, repr=False)
+    least: int = 0
+    takes_words: bool = False
+    encoding: DeltaEncoding | WordsAsTheyAre = field(init=False, repr=False)
     _places: dict[int, bytes] = field(init=False, repr=False, compare=False, default_factory=dict)
     _rings: dict[tuple[int, ...], tuple[int, ...]] = field(
         init=False, repr=False, compare=False, default_factory=dict
@@ -43,7 +50,7 @@ class EpochCohort(SessionMembers):
 
     passes_over_away: ClassVar[bool] = True
 
-    def _make_encoding(self) -> DeltaEncoding:
+    def _make_encoding(self) -> DeltaEncoding | WordsAsTheyAre:
         if not (0 <= self.round < 2**63 and 0 <= self.epoch < 2**63):
             raise RefusedCohort("round and epoch are 0 or more")
         if len(self.charter) != 32:
@@ -60,10 +67,30 @@ class EpochCohort(SessionMembers):
             or not 0 <= min(ranks) <= max(ranks) < (self.size)
         ):
             raise RefusedCohort("leaders are ranks, at least one, and each comes once")
+        if self.least > self.size:
+            raise RefusedCohort(f"a sum of at least {self.least} of {self.size} members")
+        if self.takes_words:
+            return WordsAsTheyAre()
         try:
             return DeltaEncoding(self.size, self.clip, max(self.weights))
         except ValueError as error:
             raise RefusedCohort(str(error)) from None
+
+    @property
+    def deltas(self) -> DeltaEncoding:
+        """The encoding, where deltas are summed.
+
+        Raises:
+            LocalProtocolError: words are.
+        """
+        if not isinstance(self.encoding, DeltaEncoding):
+            raise LocalProtocolError("words are summed, and no deltas")
+        return self.encoding
+
+    @property
+    def contributors_min(self) -> int:
+        """Members that must be in a sum: t, or `least` if that is more."""
+        return max(self.threshold, self.least)
 
     def _name(self) -> bytes:
         return self.name_of(self.round)

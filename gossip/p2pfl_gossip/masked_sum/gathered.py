@@ -40,8 +40,8 @@ class GatheredKeys(SessionKeys):
         dealers, cohort = gathered.dealers, core.cohort
         if list(dealers) != sorted(dict.fromkeys(dealers)) or core.rank not in dealers:
             raise LocalProtocolError("the dealers are ranks, ascending, with our own")
-        if not cohort.threshold <= len(dealers) <= cohort.size or dealers[-1] >= cohort.size:
-            raise LocalProtocolError(f"{len(dealers)} dealers: t to n, and members")
+        if not cohort.contributors_min <= len(dealers) <= cohort.size or dealers[-1] >= cohort.size:
+            raise LocalProtocolError(f"{len(dealers)} dealers: as many as a sum takes, and members")
         own = gathered.share_keys.get(core.rank), gathered.mask_keys.get(core.rank)
         if own != core.public_keys(gathered.secrets):
             raise LocalProtocolError("our own keys are not those of our secrets")

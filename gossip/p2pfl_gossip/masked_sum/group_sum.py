@@ -11,6 +11,7 @@ it may go on beside the next one, until `abandon`.
 from typing import ClassVar
 
 from p2pfl_crypto.identity import Identity
+from p2pfl_crypto.masks import Masked
 from p2pfl_gossip.actions import Action, PeerId, Vector
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.masked_sum.core import Blame, Entropy
@@ -49,7 +50,8 @@ class GroupSum(Session[GroupSumming]):
     Args:
         cohort: the epoch's members and this round.
         identity: ours; signs what we say.
-        delta: float32[d], what training has changed, shrunk to the clip; read-only from now on.
+        delta: float32[d], what training has changed, shrunk to the clip; or uint32[d], words that
+            hold their noise, where the cohort takes these. Read-only from now on.
             None if we have nothing to put in: then we help the others, and are not in U3.
         gathered: the keys of the list that we follow.
         entropy: gives uniform secret bytes that no other session gets, not after a restart either.
@@ -69,7 +71,7 @@ class GroupSum(Session[GroupSumming]):
         self,
         cohort: EpochCohort,
         identity: Identity,
-        delta: Vector | None,
+        delta: Vector | Masked | None,
         gathered: Gathered,
         *,
         entropy: Entropy,

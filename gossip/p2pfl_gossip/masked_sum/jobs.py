@@ -18,6 +18,7 @@ from p2pfl_crypto.key_agreement import (
     public_key_of,
 )
 from p2pfl_crypto.masks import Mask, Masked, MaskStreams, add_masks, add_vectors
+from p2pfl_crypto.private_encoding import WordsAsTheyAre
 from p2pfl_crypto.sealing import NONCE_BYTES, directional_key, seal
 from p2pfl_crypto.shamir import (
     WIDE_BYTES,
@@ -157,7 +158,8 @@ class MaskChunk(SecretJob, frozen=True):
 
     Attributes:
         encoding: of the session.
-        entries: float32[k], the chunk's part of the vector; read-only.
+        entries: float32[k], the chunk's part of the vector, or words, as the encoding takes them;
+            read-only.
         weight: the member's weight.
         rounding_key: of this member and session.
         streams: of the self mask and all pair masks; no other job uses them before this one ends.
@@ -166,8 +168,8 @@ class MaskChunk(SecretJob, frozen=True):
         chunk: its number.
     """
 
-    encoding: Encoding | DeltaEncoding
-    entries: Vector
+    encoding: Encoding | DeltaEncoding | WordsAsTheyAre
+    entries: Vector | Masked
     weight: float
     rounding_key: bytes
     streams: MaskStreams
@@ -383,10 +385,18 @@ def _deal(job: Deal) -> Dealt:
     )
 
 
-def _mask(job: MaskChunk) -> MaskedChunk:
-    body, clipped = job.encoding.encode_body(
-        np.asarray(job.entries, np.float32), job.weight, job.rounding_key, job.chunk
+def encode_chunk(job: MaskChunk) -> tuple[Masked, int]:
+    """Encode a chunk before it is masked; return its words, and how many entries were clipped."""
+    return job.encoding.encode_body(
+        job.entries,  # type: ignore[arg-type]  # Each encoding refuses what is not its own.
+        job.weight,
+        job.rounding_key,
+        job.chunk,
     )
+
+
+def _mask(job: MaskChunk) -> MaskedChunk:
+    body, clipped = encode_chunk(job)
     job.streams.add(body, job.chunk)
     body.flags.writeable = False
     digest = chunk_digest(job.tau2, job.rank, job.chunk, _bytes_of(body))

@@ -45,13 +45,13 @@ class Masking:
         secrets: Secrets,
         sharing: Sharing,
         agreement: Agreement,
-        vector: Vector | None,
+        vector: Vector | Masked | None,
         weight: float,
     ) -> None:
         self._core, self._secrets = core, secrets
         self._sharing, self._agreement = sharing, agreement
         self.is_giving = vector is not None
-        self.vector = np.empty(0, np.float32) if vector is None else vector
+        self.vector: Vector | Masked = np.empty(0, np.float32) if vector is None else vector
         self.weight = weight
         self.clipped = 0
         self.headers: dict[int, ChunkHeader] = {}

@@ -12,8 +12,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
+
 from p2pfl_crypto.encoding import require_finite
 from p2pfl_crypto.masks import Masked
+from p2pfl_crypto.private_encoding import WordsAsTheyAre
 from p2pfl_gossip.actions import (
     Action,
     Job,
@@ -86,7 +89,8 @@ class Session(ABC, Generic[LastPhase]):
         core: our place in it; its desk is a sub-desk whose `settle` is `on_answer`.
         journal: of the group.
         keys: where the fresh keys of all members come from.
-        vector: float32[d], finite, read-only from now on; None if we have nothing to put in.
+        vector: float32[d], finite, or uint32[d] where the encoding takes words; read-only from now
+            on; None if we have nothing to put in.
         weight: ours, 0 < w <= W.
         make_summing: makes the last phase of the parts before it.
         attempt: which try of this round, where there are several.
@@ -108,7 +112,7 @@ class Session(ABC, Generic[LastPhase]):
         core: Core,
         journal: SessionJournal,
         keys: SessionKeys,
-        vector: Vector | None,
+        vector: Vector | Masked | None,
         weight: float,
         *,
         make_summing: Callable[[Core, Revealing, Exchange, Voting], LastPhase],
@@ -119,7 +123,10 @@ class Session(ABC, Generic[LastPhase]):
             entries = core.cohort.vector_entries
             if vector.shape != (entries,):
                 raise ValueError(f"a vector has {entries} entries, not {vector.shape}")
-            require_finite(vector)  # type: ignore[arg-type]  # Refuses float64 by itself.
+            if not isinstance(core.cohort.encoding, WordsAsTheyAre):
+                require_finite(vector)  # type: ignore[arg-type]  # Refuses all but float32.
+            elif vector.dtype != np.uint32:
+                raise ValueError(f"words are uint32, not {vector.dtype}")
         self._core, self._journal, self._keys = core, journal, keys
         self._attempt = attempt
         self._sharing = Sharing(core, keys)

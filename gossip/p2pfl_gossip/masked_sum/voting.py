@@ -140,7 +140,7 @@ class Voting:
         dropped_owners, dropped_givers = cover(
             missing, leaves_no_chunk_dead, is_holder_cheaper=False
         )
-        if len(givers) - len(dropped_givers) < cohort.threshold:
+        if len(givers) - len(dropped_givers) < cohort.contributors_min:
             # Better a dead chunk than no sum: liars may own both copies of one.
             dropped_owners, dropped_givers = cover(
                 missing, lambda _owner, _before: True, is_holder_cheaper=True
@@ -160,7 +160,7 @@ class Voting:
             members, owner_map, digests = known.members, known.owners, known.manifest_digests
         else:
             owners, chosen = self._choose()
-            if len(chosen) < cohort.threshold:
+            if len(chosen) < cohort.contributors_min:
                 return
             members = cohort.pack(chosen)
             owner_map = bytes(
@@ -203,7 +203,7 @@ class Voting:
         if message.tau2 != exchange.tau2:
             raise RemoteProtocolError("wrong_transcript")
         ranks = core.unpack(message.members)
-        if len(ranks) < cohort.threshold:
+        if len(ranks) < cohort.contributors_min:
             raise RemoteProtocolError("too_few_members")
         if any(rank not in exchange.members for rank in ranks):
             raise RemoteProtocolError("not_in_agreement")

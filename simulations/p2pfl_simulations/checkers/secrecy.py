@@ -4,10 +4,12 @@ from typing import Any
 
 import numpy as np
 
+from p2pfl_crypto.masks import Masked
 from p2pfl_gossip import wire
 from p2pfl_gossip.actions import Action, Send, SendBulk, Ticket, Vector, Work
-from p2pfl_gossip.learning import Train, Trained
+from p2pfl_gossip.learning import LotSummed, Train, Trained
 from p2pfl_gossip.ledger.jobs import UpdateMade
+from p2pfl_gossip.ledger.private_jobs import Hidden
 from p2pfl_gossip.masked_sum.jobs import MaskChunk
 from p2pfl_gossip.masked_sum.messages import ChunkHeader
 from p2pfl_gossip.records import Message
@@ -108,6 +110,8 @@ class SpentOnce(Checker):
                 self._trained[fingerprint(result.vector)] = host
             elif isinstance(result, UpdateMade):
                 self._trained[fingerprint(result.update)] = host
+            elif isinstance(result, LotSummed | Hidden):
+                self._trained[fingerprint(result.words)] = host
 
     def on_action(self, now_s: float, host: int, action: Action) -> None:
         """Note which model is masked under which transcript, and which is sent."""
@@ -129,6 +133,6 @@ class SpentOnce(Checker):
                 raise Violation(f"peer {host} sends a model that it trained in two sessions")
 
 
-def _whole(entries: Vector) -> Vector:
+def _whole(entries: Vector | Masked) -> Vector | Masked:
     """Return the vector that a chunk's entries are a view of."""
     return entries.base if isinstance(entries.base, np.ndarray) else entries

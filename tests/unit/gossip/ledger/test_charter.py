@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_group import LedgerGroup, charter_of, governance_of, governor_of, identity_of, item_of
+from private_group import privacy_of
 
 from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_crypto.identity import Identity
@@ -367,6 +368,7 @@ def test_the_digest_names_every_field() -> None:
             "succeeds": Succeeds(bytes(32), bytes(32), NEW_STATE),
             "terms": b"a" * 32,
             "running": b"a" * 32,
+            "privacy": privacy_of(5, rounds=20),
         }.items()
     ]
     assert len(others) == len(Charter.__struct_fields__)

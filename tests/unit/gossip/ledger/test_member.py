@@ -18,6 +18,7 @@ from p2pfl_gossip.ledger.gathering import Listed
 from p2pfl_gossip.ledger.hearing import LISTS_AHEAD_MAX
 from p2pfl_gossip.ledger.history import FOUNDING_RECORD, History, founding_record
 from p2pfl_gossip.ledger.jobs import ModelMade
+from p2pfl_gossip.ledger.making import StateMade
 from p2pfl_gossip.ledger.messages import (
     AdvertRequest,
     EntrySignature,
@@ -139,7 +140,7 @@ def test_a_model_that_is_made_too_late_for_its_epoch_is_signed_in_none() -> None
     message = GROUP.listed(LEADER, adverts.values())
     listed = Listed(message, GROUP.first, adverts, NONE, b"t" * 32)
     sums = Sums((0, 1, 2, 3), b"b" * 32, (), ())
-    ended = SumEnded(listed, model_of(0.0), DeltaEncoding(PEERS, 8.0, 6.0), (), sums, ())
+    ended = SumEnded(listed, (model_of(0.0),), DeltaEncoding(PEERS, 8.0, 6.0), (), sums, ())
     made = ModelMade(model_of(1.0), item_of(1.0), digest_chunks(model_of(1.0)), ())
     course = one.member._started.parts.course
     charter = GROUP.next_charter(rounds=30)
@@ -147,7 +148,7 @@ def test_a_model_that_is_made_too_late_for_its_epoch_is_signed_in_none() -> None
     one.message(1, GROUP.closing(last, charter))
     assert one.member.epoch.number == 1
     one.asked(EntrySignature)
-    course._on_model(ended, made)
+    course._on_model(ended, StateMade.of(made))
     one.do(one.member._started.parts.seat.take())
     assert one.asked(EntrySignature) == []
 
