@@ -1,10 +1,23 @@
 """What is wrong with a file of settings, in lines for people: where, what, and the nearest key."""
 
 import difflib
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+
+MESSAGE_CHARACTERS_MAX = 400
+"""Of what others' code raises: torch lists every tensor that does not fit."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an exception says, as one line of bounded length."""
+    try:
+        told = " ".join(str(error).split())
+    except Exception:  # An exception's own __str__ may raise.
+        told = ""
+    return textwrap.shorten(told, MESSAGE_CHARACTERS_MAX, placeholder=" ...") or "no message"
 
 
 def explain(

@@ -24,6 +24,7 @@ def peer_errors() -> Iterator[None]:
     from p2pfl.group.cards import CardError
     from p2pfl.group.roster_file import RosterError
     from p2pfl.learner.errors import LearningError
+    from p2pfl.plugins import PluginError
     from p2pfl.store.errors import KeyFileError
     from p2pfl_gossip.topology import TopologyError
 
@@ -38,6 +39,7 @@ def peer_errors() -> Iterator[None]:
         LearningError,
         MembershipError,
         PaperError,
+        PluginError,
         RosterError,
         ServiceError,
         TopologyError,

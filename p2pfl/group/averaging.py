@@ -5,11 +5,13 @@ The simulator and the daemon both build their peers here, so that they run the s
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypedDict
 
 import numpy.typing as npt
 
 from p2pfl.group.cohort_sizes import with_cohort_size
+from p2pfl.group.own_parts import own_graph, own_rule
 from p2pfl.group.settings import (
     AgeGossipSettings,
     AveragingSettings,
@@ -19,11 +21,13 @@ from p2pfl.group.settings import (
     FedAvgSettings,
     GroupSettings,
     NoAveragingSettings,
+    OwnRuleSettings,
     PushSumSettings,
     RobustSettings,
     TopologySettings,
     require_fit,
 )
+from p2pfl.plugins import GRAPHS, is_plugin
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.averaging.age_gossip import AgeGossip
@@ -34,6 +38,7 @@ from p2pfl_gossip.averaging.dsgd import Dsgd
 from p2pfl_gossip.averaging.epidemic import EpidemicLearning
 from p2pfl_gossip.averaging.fedavg import make_fedavg
 from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
+from p2pfl_gossip.averaging.own_rule import RuleAveraging
 from p2pfl_gossip.averaging.push_sum import PushSum
 from p2pfl_gossip.averaging.robust.registry import (
     RobustError,
@@ -48,7 +53,13 @@ from p2pfl_gossip.masked_sum.cohort import Patience
 from p2pfl_gossip.masked_sum.core import Entropy
 from p2pfl_gossip.peer_state import PeerSettings
 from p2pfl_gossip.roster import Roster
-from p2pfl_gossip.topology import Neighbourhood, Topology, TopologyError, make_topology
+from p2pfl_gossip.topology import (
+    TOPOLOGIES,
+    Neighbourhood,
+    Topology,
+    TopologyError,
+    make_topology,
+)
 from p2pfl_gossip.topology.base import regular
 
 SESSION_DEADLINES = 20
@@ -75,6 +86,8 @@ class Group:
         entropy_of: secret bytes for a peer's next life.
         masked_cohorts: the machine of each kind of masked sums that may be had here, by the value
             of `averaging.masking`. Only a simulation adds to it.
+        folder: where own rules and graphs are imported from.
+        takes_plugins: whether there may be any: members of a real group have not agreed on them.
     """
 
     roster: Roster
@@ -86,6 +99,8 @@ class Group:
     masked_cohorts: Mapping[str, type[MaskedCohorts]] = field(
         default_factory=lambda: {"real": MaskedCohorts}
     )
+    folder: Path | None = None
+    takes_plugins: bool = False
 
 
 def clip_of(settings: AveragingSettings) -> float | None:
@@ -103,6 +118,7 @@ def make_averaging(settings: AveragingSettings, group: Group) -> MakeAveraging:
 
     Raises:
         AveragingError: the topology or the cohorts cannot be, or such masks are not to be had.
+        PluginError: an own rule or graph cannot be used.
     """
     try:
         make = _maker(settings, group)
@@ -132,6 +148,8 @@ def require_possible(
         settings = with_cohort_size(settings, peer_count, rounds)
         if isinstance(settings, CohortSettings):
             _cohorts(peer_count, settings, seed)(0)
+        elif isinstance(settings, OwnRuleSettings):
+            raise AveragingError(f"averaging by {settings.plugin!r}{_FOR_SIMULATIONS}")
         elif isinstance(settings, (DsgdSettings, PushSumSettings)):
             _topology(settings.topology, peer_count, seed)
         robust_rule(settings, peer_count, seed)
@@ -139,13 +157,16 @@ def require_possible(
         raise AveragingError(str(error)) from None
 
 
-def robust_rule(settings: AveragingSettings, peer_count: int, seed: bytes) -> RobustRule | None:
+def robust_rule(
+    settings: AveragingSettings, peer_count: int, seed: bytes, group: Group | None = None
+) -> RobustRule | None:
     """Return the rule that takes the mean's place, if any does.
 
     Args:
         settings: whose cohort size is known.
         peer_count: how many peers there are.
         seed: of graphs and cohorts; of the order of buckets, too.
+        group: where own graphs are taken.
 
     Raises:
         RobustError: some peer averages fewer models than the rule can bear its liars among.
@@ -155,7 +176,7 @@ def robust_rule(settings: AveragingSettings, peer_count: int, seed: bytes) -> Ro
             cohorts = _cohorts(peer_count, settings, seed)(0)
             counts = [len(cohorts.members(index)) for index in range(peer_count)]
         case DsgdSettings(robust=RobustSettings() as robust):
-            graph = _topology(settings.topology, peer_count, seed)
+            graph = _topology(settings.topology, peer_count, seed, group)
             counts = [1 + len(graph.neighbourhood(0, i).in_neighbours) for i in range(peer_count)]
         case FedAvgSettings(robust=RobustSettings() as robust):
             counts = [peer_count]
@@ -178,32 +199,21 @@ def _maker(settings: AveragingSettings, group: Group) -> MakeAveraging:
     model: _Model = {"roster": group.roster, "length": len(initial), "dtype": initial.dtype}
     peers = len(group.roster)
     deadline_s = settings.deadline_s
-    rule = robust_rule(settings, peers, seed)
+    rule = robust_rule(settings, peers, seed, group)
     match settings:
         case GroupSettings():
             raise AveragingError("a group keeps a ledger: its members are made of its charter")
         case CohortSettings():
-            cohorts_of = _cohorts(peers, settings, seed)
-            if settings.masking != "none":
-                return _masked_maker(settings, group, cohorts_of)
-            if rule is not None:
-                return _robust_maker(rule, model, deadline_s, _in_cohorts(cohorts_of))
-            return lambda index, desk: CohortAveraging(
-                index=index,
-                members_of=lambda round_: cohorts_of(round_).members(index),
-                deadline_s=deadline_s,
-                desk=desk,
-                **model,
-            )
+            return _cohort_maker(settings, group, model, rule)
         case DsgdSettings():
-            topology = _topology(settings.topology, peers, seed)
+            topology = _topology(settings.topology, peers, seed, group)
             if rule is not None:
                 return _robust_maker(rule, model, deadline_s, topology.neighbourhood)
             return lambda index, desk: Dsgd(
                 index=index, topology=topology, deadline_s=deadline_s, desk=desk, **model
             )
         case PushSumSettings():
-            topology = _topology(settings.topology, peers, seed)
+            topology = _topology(settings.topology, peers, seed, group)
             return lambda index, desk: PushSum(
                 index=index, topology=topology, deadline_s=deadline_s, desk=desk, **model
             )
@@ -224,6 +234,8 @@ def _maker(settings: AveragingSettings, group: Group) -> MakeAveraging:
             return lambda index, desk: make_fedavg(
                 index=index, deadline_s=deadline_s, desk=desk, rule=rule, **model
             )
+        case OwnRuleSettings():
+            return _own_rule(settings, group, model)
         case NoAveragingSettings():
             return lambda _index, _desk: Alone()
 
@@ -260,6 +272,23 @@ def _in_cohorts(cohorts_of: Callable[[int], Cohorts]) -> Callable[[int, int], Ne
         return regular(tuple(member for member in members if member != index))
 
     return neighbourhood
+
+
+def _cohort_maker(
+    settings: CohortSettings, group: Group, model: _Model, rule: RobustRule | None
+) -> MakeAveraging:
+    cohorts_of = _cohorts(len(group.roster), settings, group.draw_seed)
+    if settings.masking != "none":
+        return _masked_maker(settings, group, cohorts_of)
+    if rule is not None:
+        return _robust_maker(rule, model, settings.deadline_s, _in_cohorts(cohorts_of))
+    return lambda index, desk: CohortAveraging(
+        index=index,
+        members_of=lambda round_: cohorts_of(round_).members(index),
+        deadline_s=settings.deadline_s,
+        desk=desk,
+        **model,
+    )
 
 
 def _masked_maker(
@@ -304,7 +333,35 @@ def _cohorts(peer_count: int, settings: CohortSettings, seed: bytes) -> Callable
     return lambda round_: draw_cohorts(seed, round_, peer_count, size)
 
 
-def _topology(settings: TopologySettings, peer_count: int, seed: bytes) -> Topology:
+_FOR_SIMULATIONS = (
+    " is for simulations only: members of a group have agreed on no code but the task's"
+)
+
+
+def _own_rule(settings: OwnRuleSettings, group: Group, model: _Model) -> MakeAveraging:
+    if not group.takes_plugins:
+        raise AveragingError(f"averaging by {settings.plugin!r}{_FOR_SIMULATIONS}")
+    topology = _topology(settings.topology, len(group.roster), group.draw_seed, group)
+    rule_of = own_rule(settings, group.folder, topology, model["dtype"])
+    return lambda index, desk: RuleAveraging(
+        rule=rule_of(),
+        index=index,
+        topology=topology,
+        deadline_s=settings.deadline_s,
+        desk=desk,
+        **model,
+    )
+
+
+def _topology(
+    settings: TopologySettings, peer_count: int, seed: bytes, group: Group | None = None
+) -> Topology:
+    if settings.kind not in TOPOLOGIES and is_plugin(GRAPHS, settings.kind):
+        if group is None or not group.takes_plugins:
+            raise AveragingError(f"the topology {settings.kind!r}{_FOR_SIMULATIONS}")
+        return own_graph(settings, peer_count, seed, group.folder)
+    if settings.options:
+        raise TopologyError(f"the topology {settings.kind!r} takes no options; remove them")
     return make_topology(
         settings.kind,
         peer_count,

@@ -27,13 +27,15 @@ class TopologySettings(SettingsTable):
     """Who is whose neighbour; `degree` for regular, `probability` for erdos-renyi, `k` for base."""
 
     kind: str = "ring"
-    """As `p2pfl topologies` lists them."""
+    """As `p2pfl topologies` lists them; or `"file"`, or an own one, `"my_module:MyGraph"`."""
     degree: Annotated[int, Field(ge=1)] | None = None
     """Neighbours of each peer."""
     probability: Annotated[float, Field(gt=0, le=1)] | None = None
     """Of each edge."""
     k: Annotated[int, Field(ge=1)] | None = None
     """Most neighbours that a peer has in a round."""
+    options: dict[str, Any] | None = None
+    """Settings of a graph from files (`files`, `rounds_each`), or of an own one."""
 
 
 class RobustSettings(SettingsTable):
@@ -234,6 +236,21 @@ class FedAvgSettings(_PlainAveraging):
     algorithm: Literal["fedavg"]
 
 
+class OwnRuleSettings(_Averaging):
+    """An own rule: neighbours of a topology hear each other's models, and the rule mixes them.
+
+    `algorithm = "my_module:MyRule"` is short for it.
+    """
+
+    algorithm: Literal["own"]
+    plugin: Annotated[str, Field(min_length=1)]
+    """``"my_module:MyRule"``, imported from the folder of this file, or an installed one."""
+    options: Mapping[str, Any] = {}
+    """Settings of the rule, which checks them."""
+    topology: TopologySettings = TopologySettings(kind="complete")
+    """Who hears whom; `p2pfl topologies` lists the kinds."""
+
+
 class NoAveragingSettings(_Averaging):
     """Every peer alone."""
 
@@ -248,6 +265,7 @@ AveragingSettings = Annotated[
     | PushSumSettings
     | AgeGossipSettings
     | FedAvgSettings
+    | OwnRuleSettings
     | NoAveragingSettings,
     Field(discriminator="algorithm"),
 ]

@@ -1,18 +1,16 @@
 """What goes wrong with tasks, data and settings, told to people."""
 
 import importlib
-import textwrap
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from p2pfl.explaining import one_line
+
 _OURS = str(Path(__file__).parents[1])
 _IMPORTLIB = str(Path(importlib.__file__).parent)
-
-MESSAGE_CHARACTERS_MAX = 400
-"""Of what a task's code raises: torch lists every tensor that does not fit."""
 
 
 class LearningError(Exception):
@@ -62,15 +60,6 @@ class Blamed:
         else:
             at = frames[0] if frames else None
         return "" if at is None else f" ({at.filename}, line {at.lineno})"
-
-
-def one_line(error: BaseException) -> str:
-    """Return what an exception says, as one line of bounded length."""
-    try:
-        told = " ".join(str(error).split())
-    except Exception:  # An exception's own __str__ may raise.
-        told = ""
-    return textwrap.shorten(told, MESSAGE_CHARACTERS_MAX, placeholder=" ...") or "no message"
 
 
 def _path(name: str) -> Path:

@@ -16,6 +16,7 @@ from p2pfl.learner.holding_out import HeldOut, hold_out
 from p2pfl.learner.inputs import Inputs, inputs_of
 from p2pfl.learner.metrics import Float64s, PrimaryMetric
 from p2pfl.learner.model_files import NamedModel
+from p2pfl.learner.own_metrics import add_metrics
 from p2pfl.learner.partitions import Partition, count_labels, make_partition, pool
 from p2pfl.learner.rows import check_data
 from p2pfl.learner.settings import LearningSettings, TrainingSettings
@@ -355,6 +356,7 @@ def make_learner(
     blamed = Blamed(settings.task)
     with blamed.faults():
         task = make_task(settings.task, settings.options, folder=folder)
+    add_metrics(task, settings.metrics, folder)
     blamed = Blamed(settings.task, source_files(task))
     has_labels = isinstance(task, Task) and type(task).loss is Task.loss
     with blamed.faults():  # Datasets read their rows as they are checked.
@@ -365,6 +367,7 @@ def make_learner(
         columns=data.columns,
         peer_count=peer_count,
         seed=seed,
+        folder=folder,
     )
     held_out = hold_out(
         partition,

@@ -6,6 +6,7 @@ Label skew by Dirichlet shares follows Hsu, Qi and Brown (arXiv 1909.06335), sha
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,14 @@ from p2pfl.learner.settings import (
     DirichletPartition,
     GroupsPartition,
     IidPartition,
+    OwnPartition,
     PartitionSettings,
     QuantityPartition,
     ShardsPartition,
     SitesPartition,
 )
 from p2pfl.learner.streams import Integers, permutation
+from p2pfl.plugins import SPLITS, Split, make_plugin, plugin_faults
 
 Labels = npt.NDArray[Any]
 
@@ -61,6 +64,7 @@ def make_partition(
     columns: Mapping[str, Labels],
     peer_count: int,
     seed: int,
+    folder: Path | None = None,
 ) -> Partition:
     """Split rows among peers.
 
@@ -70,9 +74,11 @@ def make_partition(
         columns: further columns by name, [n] each.
         peer_count: number of peers.
         seed: the same seed gives the same split.
+        folder: where an own split is imported from.
 
     Raises:
         LearningError: the split is impossible: too few rows, no labels, no such column.
+        PluginError: an own split cannot be used.
     """
     row_count = len(targets)
     note = ""
@@ -88,12 +94,14 @@ def make_partition(
         parts = _quantity(settings, row_count, peer_count, seed)
     elif isinstance(settings, SitesPartition):
         parts, names = _sites(columns, peer_count)
+    elif isinstance(settings, OwnPartition):
+        parts = _own(settings, targets, columns, peer_count, seed, folder)
     else:
         parts, note, names = _groups(settings, columns, peer_count, seed)
     sizes = np.array([len(part) for part in parts])
     spread = f"{sizes.min()}" if sizes.min() == sizes.max() else f"{sizes.min()} to {sizes.max()}"
     values = {key: value for key, value in settings.model_dump().items() if value is not None}
-    name = values.pop("kind")
+    name = values.pop("plugin", values.pop("kind"))
     given = ", ".join(f"{key} {value}" for key, value in values.items() if value is not False)
     return Partition(
         rows=np.concatenate(parts),
@@ -257,6 +265,31 @@ def _sites(
     order = np.argsort(firsts, kind="stable")
     parts = [np.flatnonzero(index == site) for site in order]
     return parts, tuple(str(columns[SITE][first]) for first in firsts[order])
+
+
+def _own(
+    settings: OwnPartition,
+    targets: Labels,
+    columns: Mapping[str, Labels],
+    peer_count: int,
+    seed: int,
+    folder: Path | None,
+) -> list[Integers]:
+    split: Split = make_plugin(SPLITS, settings.plugin, settings.options, folder)
+    rng = np.random.Generator(np.random.PCG64([seed, 1]))
+    with plugin_faults(SPLITS, settings.plugin):
+        found = list(split.split(targets, columns, peer_count, rng))
+        if len(found) != peer_count:
+            raise ValueError(f"it gave rows to {len(found)} peers, and there are {peer_count}")
+        parts = [np.asarray(rows) for rows in found]
+        for peer, rows in enumerate(parts):
+            if rows.ndim != 1 or not len(rows) or rows.dtype.kind not in "iu":
+                raise ValueError(
+                    f"peer {peer} has no list of row numbers: {rows.dtype} {rows.shape}"
+                )
+            if rows.min() < 0 or rows.max() >= len(targets):
+                raise ValueError(f"peer {peer} has a row that is none of 0 to {len(targets) - 1}")
+    return [rows.astype(np.int64) for rows in parts]
 
 
 NAMED_MAX = 3

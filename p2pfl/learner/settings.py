@@ -5,11 +5,14 @@ count from 0, as in `Train.round`.
 """
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from p2pfl.plugins import SPLITS, put_own
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -75,13 +78,24 @@ class SitesPartition(SettingsTable):
     kind: Literal["sites"]
 
 
+class OwnPartition(SettingsTable):
+    """An own split; `kind = "my_module:MySplit"` is short for it."""
+
+    kind: Literal["own"]
+    plugin: Annotated[str, Field(min_length=1)]
+    """``"my_module:MySplit"``, imported from the folder of this file, or an installed one."""
+    options: Mapping[str, Any] = {}
+    """Settings of the split, which checks them."""
+
+
 PartitionSettings: TypeAlias = Annotated[
     IidPartition
     | DirichletPartition
     | ShardsPartition
     | QuantityPartition
     | GroupsPartition
-    | SitesPartition,
+    | SitesPartition
+    | OwnPartition,
     Field(discriminator="kind"),
 ]
 
@@ -345,9 +359,36 @@ class TaskSettings(SettingsTable):
         return self
 
 
+class MetricSettings(SettingsTable):
+    """An own figure beside those of the task; ``"my_module:MyMetric"`` alone is short for it."""
+
+    plugin: Annotated[str, Field(min_length=1)]
+    """``"my_module:MyMetric"``, imported from the folder of this file, or an installed one."""
+    name: Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")] | None = None
+    """Of the figure; that of its class in small letters if not given, ``top_two`` of ``TopTwo``."""
+    options: Mapping[str, Any] = {}
+    """Settings of the metric, which checks them."""
+    primary: bool = False
+    """Whether models are compared by it, in place of the task's own figure."""
+
+
 class LearningSettings(TaskSettings):
     """What is learnt, from whose rows, and how."""
 
     data_dir: Path | None = None
     """Where the task's files are, if not where it looks by itself; relative to the scenario."""
     partition: PartitionSettings = IidPartition()
+    metrics: tuple[MetricSettings, ...] = ()
+    """Own figures."""
+
+    @field_validator("partition", mode="before")
+    @classmethod
+    def _takes_own_split(cls, value: Any) -> Any:
+        return put_own(value, "kind", SPLITS) if isinstance(value, Mapping) else value
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _takes_names(cls, value: Any) -> Any:
+        if not isinstance(value, (list, tuple)):
+            return value
+        return [{"plugin": it} if isinstance(it, str) else it for it in value]

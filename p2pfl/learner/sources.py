@@ -20,6 +20,7 @@ FILES_MAX = 1000
 
 DIGEST_CHARACTERS = 16
 OURS = "p2pfl-peer"
+OUR_PACKAGES = frozenset({"p2pfl", "p2pfl_gossip", "p2pfl_simulations"})
 
 
 def sources_of(task: Any, *, folder: Path | None) -> tuple[Source, ...]:
@@ -40,7 +41,7 @@ def sources_of(task: Any, *, folder: Path | None) -> tuple[Source, ...]:
 
 
 def _code_of(task: Any, folder: Path | None) -> tuple[Source, ...]:
-    if type(task).__module__.startswith("p2pfl."):
+    if type(task).__module__.partition(".")[0] in OUR_PACKAGES:
         return (describe_source(OURS, version(OURS)),)
     module = sys.modules.get(type(task).__module__)
     file = getattr(module, "__file__", None)

@@ -1,6 +1,7 @@
 """The peers of a scenario: identities, roster, settings and averaging machines."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -80,16 +81,21 @@ class MakePeer(Protocol):
 
 
 def make_peers(
-    scenario: Scenario, roster: Roster, initial: Vector, sample_count: Callable[[int], int]
+    scenario: Scenario,
+    roster: Roster,
+    initial: Vector,
+    sample_count: Callable[[int], int],
+    folder: Path | None = None,
 ) -> MakePeer:
-    """Return what makes the peers of a scenario.
+    """Return what makes the peers of a scenario; own rules and graphs are imported from `folder`.
 
     Raises:
+        PluginError: an own rule or graph cannot be used.
         ScenarioError: they cannot average so; the message says what to change.
     """
     if isinstance(scenario.averaging, GroupSettings):
         return make_members(scenario, founding_epoch(scenario, initial, sample_count), initial)
-    return make_gossips(scenario, roster, initial)
+    return make_gossips(scenario, roster, initial, folder)
 
 
 class MakeGossip(Protocol):
@@ -99,10 +105,12 @@ class MakeGossip(Protocol):
         """Make it, for its start or restart."""
 
 
-def make_gossips(scenario: Scenario, roster: Roster, initial: Vector) -> MakeGossip:
+def make_gossips(
+    scenario: Scenario, roster: Roster, initial: Vector, folder: Path | None = None
+) -> MakeGossip:
     """Return what makes the peers of a scenario that gossip, in cohorts or otherwise."""
     evaluated = evaluated_peers(scenario)
-    make = averaging_maker(scenario, roster, initial)
+    make = averaging_maker(scenario, roster, initial, folder)
 
     def make_peer(index: int, desk: Desk | None = None) -> Peer:
         every = scenario.evaluation.every if index in evaluated else 0
@@ -150,7 +158,7 @@ def founding_epoch(
         )
         for index in range(scenario.peers)
     ]
-    terms = scenario.learning.model_dump_json(exclude={"data_dir"}).encode()
+    terms = scenario.learning.model_dump_json(exclude={"data_dir", "metrics"}).encode()
     try:
         return found(
             settings,
@@ -202,11 +210,14 @@ def evaluated_peers(scenario: Scenario) -> frozenset[int]:
     return frozenset(stream(scenario.seed, "evaluated").sample(range(scenario.peers), count))
 
 
-def averaging_maker(scenario: Scenario, roster: Roster, initial: Vector) -> MakeAveraging:
+def averaging_maker(
+    scenario: Scenario, roster: Roster, initial: Vector, folder: Path | None = None
+) -> MakeAveraging:
     """Return a function that makes the averaging machine of a peer.
 
     Raises:
         ScenarioError: the topology or the cohorts cannot be; the message says what to change.
+        PluginError: an own rule or graph cannot be used.
     """
     seed = scenario.seed.to_bytes(8, "little")
     entropy = SeededEntropy(scenario.seed)
@@ -218,6 +229,8 @@ def averaging_maker(scenario: Scenario, roster: Roster, initial: Vector) -> Make
         identity_of=lambda index: make_identity(scenario.seed, index),
         entropy_of=entropy.of,
         masked_cohorts={"real": SimulatedCohorts, "modelled": WholeCohorts},
+        folder=folder,
+        takes_plugins=True,
     )
     try:
         averaging = with_cohort_size(scenario.averaging, scenario.peers, scenario.rounds)

@@ -107,11 +107,13 @@ class SimulatedHands:
         if not (host.is_online and receiver.index in host.links) and not world.link(host, receiver):
             return
         world.count_sent(host, action.message, len(frame))
-        network = world.network
-        if network.is_lossy and network.is_lost():
+        network, queue = world.network, world.queue
+        if network.is_plain:
+            at_s = queue.now_s + network.draw_latency()
+        elif network.is_lost():
             return
-        queue = world.queue
-        at_s = queue.now_s + network.draw_latency()
+        else:
+            at_s = queue.now_s + network.latency_s(host.index, receiver.index)
         queue.call_at(at_s, world.deliver, host, receiver, receiver.session, frame)
 
     def send_bulk(self, action: SendBulk) -> None:

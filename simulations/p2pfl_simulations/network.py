@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
+from random import Random
 
 from p2pfl_gossip.actions import Ticket
 from p2pfl_gossip.records import Message
@@ -111,15 +112,36 @@ class SharedLink:
 class Network:
     """All links between `peer_count` peers, named by index.
 
+    Args:
+        settings: of all links.
+        peer_count: how many peers there are.
+        seed: of the scenario.
+        queue: the clock.
+        between: latency in seconds from a sender to a receiver, in place of the settings'.
+
     Attributes:
+        draw_latency: draws a latency: of any link, or of the one that `between` tells.
         is_lossy: whether `is_lost` may ever hold.
+        is_plain: whether nothing is lost, and all latencies are `draw_latency`'s.
         is_whole: whether everybody can reach everybody.
     """
 
     def __init__(
-        self, settings: NetworkSettings, *, peer_count: int, seed: int, queue: EventQueue
+        self,
+        settings: NetworkSettings,
+        *,
+        peer_count: int,
+        seed: int,
+        queue: EventQueue,
+        between: Callable[[int, int], float] | None = None,
     ) -> None:
-        self.draw_latency = sampler(settings.latency, array_stream(seed, "latency"))
+        self._between = between
+        self.draw_latency = (
+            sampler(settings.latency, array_stream(seed, "latency"))
+            if between is None
+            else _of_any_link(between, peer_count, stream(seed, "latency of any link"))
+        )
+        self.is_plain = settings.loss == 0 and between is None
         self._loss = settings.loss
         self.is_lossy = settings.loss > 0
         self._loss_rng = stream(seed, "loss")
@@ -137,7 +159,11 @@ class Network:
 
     def stop_losses(self) -> None:
         """Lose nothing more."""
-        self.is_lossy = False
+        self.is_lossy, self.is_plain = False, self._between is None
+
+    def latency_s(self, sender: int, receiver: int) -> float:
+        """Draw how long a frame takes from one peer to another."""
+        return self.draw_latency() if self._between is None else self._between(sender, receiver)
 
     def split(self, parts: list[int] | None) -> None:
         """Let peers reach only those of the same part; None heals."""
@@ -162,8 +188,19 @@ class Network:
 
     def arrival_s(self, transfer: Transfer) -> float:
         """Return when a body that has left its uplink now is there."""
-        latency_s = self.draw_latency()
+        latency_s = self.latency_s(transfer.sender, transfer.receiver)
         free_s = max(self._downlink_free_s[transfer.receiver], transfer.start_s + latency_s)
         free_s += transfer.size_bytes / self._rate
         self._downlink_free_s[transfer.receiver] = free_s
         return max(self._queue.now_s + latency_s, free_s)
+
+
+def _of_any_link(
+    between: Callable[[int, int], float], peer_count: int, rng: Random
+) -> Callable[[], float]:
+    """Return what draws the latency of a link drawn at random: for faults that are timed by it."""
+
+    def draw() -> float:
+        return between(rng.randrange(peer_count), rng.randrange(peer_count))
+
+    return draw

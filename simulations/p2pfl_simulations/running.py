@@ -15,6 +15,7 @@ from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl.learner.peer_models import PeerModel
+from p2pfl.plugins import PluginError
 from p2pfl_gossip.actions import Machine, Vector
 from p2pfl_gossip.learning import Evaluate, Evaluated
 from p2pfl_gossip.ledger.jobs import perform
@@ -45,6 +46,7 @@ from p2pfl_simulations.modelled import perform_modelled
 from p2pfl_simulations.network import Network
 from p2pfl_simulations.once import Once
 from p2pfl_simulations.operators import Operators
+from p2pfl_simulations.own_parts import OwnParts, check_plugins, plugin_sources
 from p2pfl_simulations.results.losses import LossWatcher, in_order
 from p2pfl_simulations.results.participation import participation_rows
 from p2pfl_simulations.results.recorder import Recorder
@@ -102,6 +104,7 @@ def run(
     Raises:
         EndedEarly: the task's code raised when rounds had ended already: `run` has these.
         LearningError: the task, its data or the partition cannot be had.
+        PluginError: an own part cannot be used.
         ScenarioError: the settings do not fit each other.
         Violation: something that must hold does not.
         ValueError: less than one thread.
@@ -110,6 +113,7 @@ def run(
         raise ValueError(f"threads = {threads}: it takes one or more")
     tell = progress or (lambda _: None)
     stopwatch = Stopwatch()
+    check_plugins(scenario, folder)
     learner = make_learner(
         scenario.learning,
         peer_count=scenario.peers,
@@ -122,7 +126,7 @@ def run(
     error = None
     try:
         interrupted = simulation.run()
-    except LearningError as raised:
+    except (LearningError, PluginError) as raised:
         interrupted, error = True, raised
     result = simulation.result()
     if error is not None:
@@ -188,7 +192,7 @@ def _kept_so_far(result: RunResult) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         pass
-    except LearningError as error:
+    except (LearningError, PluginError) as error:
         result.failure = result.failure or str(error)
 
 
@@ -226,6 +230,7 @@ class Simulation:
     ) -> None:
         self._scenario, self._learner, self._tell = scenario, learner, tell
         self._checkers = tuple(checkers)
+        self._sources = plugin_sources(scenario, folder)  # As they are now; files may change.
         self._stopwatch = Stopwatch()
         self._is_under_way, self._failure = False, ""
         learner.require_start_within(clip_of(scenario.averaging))
@@ -249,13 +254,18 @@ class Simulation:
         self.faults = FaultInjector(
             scenario.faults, seed=scenario.seed, training_s=speeds.round_s(scenario.peers)
         )
+        own = OwnParts(scenario, folder)
         network = Network(
-            scenario.network, peer_count=scenario.peers, seed=scenario.seed, queue=queue
+            scenario.network,
+            peer_count=scenario.peers,
+            seed=scenario.seed,
+            queue=queue,
+            between=own.between,
         )
         self.world = World(
             peer_ids=roster.peers,
             make_machine=liars.wrap(
-                make_peers(scenario, roster, initial, learner.sample_count),
+                make_peers(scenario, roster, initial, learner.sample_count, folder),
                 roster,
                 initial,
                 lambda index: make_identity(scenario.seed, index),
@@ -267,7 +277,7 @@ class Simulation:
             disks=Disks(scenario.disk, seed=scenario.seed),
             shared_jobs=whole_sums(scenario, speeds),
             board=board_of(scenario),
-            observers=(self.recorder, self.faults, self._losses, *observers),
+            observers=(self.recorder, self.faults, self._losses, *own.observers, *observers),
             checkers=self._checkers,
         )
         watched = watch(self.world, scenario, initial, liars)
@@ -275,6 +285,7 @@ class Simulation:
             checker.start(watched)
         self.recorder.start(self.world)
         self.faults.start(self.world)
+        own.start(self.world)
         self._settled = settled
         self.operators = Operators(scenario, liars.indices, self._on_settled)
         self.world.is_awaited = lambda: not self.operators.is_done
@@ -353,7 +364,7 @@ class Simulation:
             },
             batching=learner.batching,
             inputs=learner.inputs(),
-            environment=environment(),
+            environment={**environment(), **self._sources},
             masked_sums=self.recorder.sums(world.bytes_by_message),
             participation=self._participation(),
             ledger=self._ledger(),
@@ -416,6 +427,8 @@ def checkers_of(scenario: Scenario) -> tuple[Checker, ...]:
         or faults.crash_at_action
         or faults.partitions
         or faults.planned
+        or faults.availability
+        or faults.own
     )
     has_limit = "time_limit_s" in scenario.model_fields_set
     if is_disturbed or scenario.network.loss or has_limit:

@@ -23,6 +23,7 @@ from p2pfl.group.settings import (
     require_fit,
 )
 from p2pfl.learner.settings import LearningSettings, SettingsTable
+from p2pfl.plugins import AVERAGING, put_own
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Indices = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
@@ -87,11 +88,27 @@ def constant(mean_s: float) -> Distribution:
     return Distribution(mean_s=mean_s)
 
 
+class PluginTable(SettingsTable):
+    """An own part; ``"my_module:MyThing"`` alone is short for it."""
+
+    plugin: Annotated[str, Field(min_length=1)]
+    """``"my_module:MyThing"``, imported from the folder of this file, or an installed one."""
+    options: Mapping[str, Any] = {}
+    """Its settings, which it checks."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _takes_a_name(cls, value: Any) -> Any:
+        return {"plugin": value} if isinstance(value, str) else value
+
+
 class NetworkSettings(SettingsTable):
     """Links between peers."""
 
     latency: Distribution = Distribution(kind="lognormal", median_s=0.02, sigma=0.4)
     """One way, drawn for each message; so messages overtake each other."""
+    latency_model: PluginTable | None = None
+    """An own model of latencies, by sender and receiver, in place of `latency`."""
     bandwidth_bytes_per_s: Annotated[float, Field(gt=0)] = 12_500_000.0
     """Of each peer's uplink and downlink, shared by the transfers under way."""
     loss: Share = 0.0
@@ -286,6 +303,14 @@ class NetworkPartition(SettingsTable):
     """Relative sizes of the parts; who is in which is drawn by the seed."""
 
 
+class AvailabilitySettings(PluginTable):
+    """When each peer is there, by an own model or a trace: `plugin = "trace"` reads a CSV file."""
+
+    kills: bool = True
+    """Whether a peer that goes ends its process, and starts it again later from what it persisted;
+    if not, only its network is gone."""
+
+
 class LiarSettings(SettingsTable):
     """Peers that lie: they run the real machine, with a strategy wrapped around it.
 
@@ -320,11 +345,28 @@ class FaultSettings(SettingsTable):
     partitions: tuple[NetworkPartition, ...] = ()
     planned: tuple[PlannedFault, ...] = ()
     liars: tuple[LiarSettings, ...] = ()
+    availability: AvailabilitySettings | None = None
+    own: tuple[PluginTable, ...] = ()
+    """Own faults, `"my_module:MyFault"`, each with a random stream of its own."""
 
-    @field_validator("liars", mode="before")
+    @field_validator("liars", "own", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
-        return [value] if isinstance(value, Mapping) else value
+        return [value] if isinstance(value, Mapping | str) else value
+
+    @model_validator(mode="after")
+    def _has_one_word_on_who_is_there(self) -> "FaultSettings":
+        if self.availability is not None:
+            for name in ("churn", "dropout", "crash", "crash_at_action"):
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"availability says who is there, and so does {name}; remove one of them"
+                    )
+            if any(fault.kind != "link" for fault in self.planned):
+                raise ValueError(
+                    "availability says who is there, and so do planned faults; leave kind = 'link'"
+                )
+        return self
 
 
 class EvaluationSettings(SettingsTable):
@@ -375,7 +417,9 @@ class Scenario(SettingsTable):
             return document
         table = document.get("averaging", {})
         peers = document.get("peers", cls.model_fields["peers"].default)
-        if not isinstance(table, Mapping) or "algorithm" in table or not isinstance(peers, int):
+        if isinstance(table, Mapping) and "algorithm" in table:
+            return {**document, "averaging": put_own(table, "algorithm", AVERAGING)}
+        if not isinstance(table, Mapping) or not isinstance(peers, int):
             return document
         chosen = {**table, "algorithm": chosen_algorithm(table, peers)}
         return {**document, "averaging": chosen}
@@ -383,6 +427,11 @@ class Scenario(SettingsTable):
     @model_validator(mode="after")
     def _fits_its_peers(self) -> "Scenario":
         require_fit(self.averaging, self.peers)
+        if self.network.latency_model is not None and masking_of(self) == "modelled":
+            raise ValueError(
+                "network.latency_model: modelled masks draw latencies of many messages at once;"
+                " set averaging.masking to 'real' or 'none'"
+            )
         faults = self.faults
         named = [index for liars in faults.liars for index in liars.peers or ()]
         slow = faults.stragglers.peers or () if faults.stragglers else ()

@@ -588,7 +588,7 @@ class World:
         self.break_link(host, sender)
 
     def _tell_down(self, host: SimulatedHost, other: SimulatedHost) -> None:
-        at_s = self.queue.now_s + self.network.draw_latency()
+        at_s = self.queue.now_s + self.network.latency_s(other.index, host.index)
         self.queue.call_at(at_s, self._down_due, host, host.life, other)
 
 

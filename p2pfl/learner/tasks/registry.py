@@ -1,18 +1,16 @@
 """The built-in tasks, and tasks imported by name."""
 
-import difflib
 import importlib
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from p2pfl.learner.errors import Blamed, LearningError, one_line
+from p2pfl.learner.errors import LearningError
 from p2pfl.learner.tasks.base import NumpyTask, Task
+from p2pfl.plugins import PluginError, PluginKind, find_class
 
 
 @dataclass(frozen=True)
@@ -41,10 +39,23 @@ OF_TABLES = {
 """Tasks of own tables, by module and maker: they have no rows of their own to list."""
 
 
+TASKS = PluginKind(
+    "task",
+    "p2pfl.tasks",
+    (Task, NumpyTask),
+    "learning.task",
+    {
+        name: f"p2pfl.learner.tasks.{module}:{found}"
+        for name, (module, found, *_) in _BUILT_IN.items()
+    },
+    tuple(OF_TABLES),
+)
+
+
 def built_in_tasks() -> list[TaskSummary]:
     """List the built-in tasks, without loading their data or torch."""
     return [
-        TaskSummary(name, _class_of(name).description, rows, features, parameters)
+        TaskSummary(name, _imported(name, None).description, rows, features, parameters)
         for name, (_, _, rows, features, parameters) in _BUILT_IN.items()
     ]
 
@@ -66,7 +77,7 @@ def make_task(name: str, options: Mapping[str, Any], *, folder: Path | None) -> 
         of_tables = importlib.import_module(f"p2pfl.learner.tabular.{module}")
         make = partial(getattr(of_tables, maker), folder)
     else:
-        make = _imported(name, folder) if ":" in name else _class_of(name)
+        make = _imported(name, folder)
     try:
         inspect.signature(make).bind(**options)
     except TypeError as error:
@@ -78,55 +89,9 @@ def make_task(name: str, options: Mapping[str, Any], *, folder: Path | None) -> 
         raise LearningError(f"task {name!r}: {error}") from None
 
 
-def _class_of(name: str) -> type[Task] | type[NumpyTask]:
-    if name not in _BUILT_IN:
-        near = difflib.get_close_matches(name, [*_BUILT_IN, *OF_TABLES], n=1)
-        known = f"built in are {', '.join([*_BUILT_IN, *OF_TABLES])}"
-        hint = f"did you mean {near[0]!r}?" if near else known
-        raise LearningError(
-            f"there is no task {name!r}; {hint} (an own task is named 'my_module:MyTask')"
-        )
-    module, class_name, *_ = _BUILT_IN[name]
-    found: type[Task] | type[NumpyTask] = getattr(
-        importlib.import_module(f"p2pfl.learner.tasks.{module}"), class_name
-    )
-    return found
-
-
-def import_own(module_name: str, folder: Path | None) -> ModuleType:
-    """Import a module of the user, from a folder before the usual places."""
-    if folder is not None:
-        # For the whole process: the module may import its neighbours later on.
-        first = str(folder.resolve())
-        sys.path[:] = [first, *(entry for entry in sys.path if entry != first)]
-        importlib.invalidate_caches()
-        _forget_namesake(module_name.partition(".")[0], folder.resolve())
-    return importlib.import_module(module_name)
-
-
-def _forget_namesake(module_name: str, folder: Path) -> None:
-    """Forget a module from elsewhere whose name a module of this folder has."""
-    loaded = sys.modules.get(module_name)
-    file = getattr(loaded, "__file__", None)
-    is_here = (folder / f"{module_name}.py").is_file() or (folder / module_name).is_dir()
-    if file is not None and is_here and not Path(file).resolve().is_relative_to(folder):
-        for name in [name for name in sys.modules if name.partition(".")[0] == module_name]:
-            del sys.modules[name]
-
-
 def _imported(name: str, folder: Path | None) -> type[Task] | type[NumpyTask]:
-    module_name, _, class_name = name.partition(":")
-    place = f" from {folder}" if folder else ""
     try:
-        module = import_own(module_name, folder)
-    except (Exception, SystemExit) as error:  # A script may end itself.
-        told = f"{type(error).__name__}: {one_line(error)}{Blamed(name).place(error)}"
-        raise LearningError(f"task {name!r} cannot be imported{place}: {told}") from error
-    found = getattr(module, class_name, None)
-    if not (inspect.isclass(found) and issubclass(found, (Task, NumpyTask))):
-        fault = "is no subclass of Task or NumpyTask" if found is not None else "is not there"
-        raise LearningError(f"task {name!r}: {class_name} {fault} in {module.__file__}")
-    if inspect.isabstract(found):
-        missing = ", ".join(sorted(found.__abstractmethods__))
-        raise LearningError(f"task {name!r} does not define {missing}")
+        found: type[Task] | type[NumpyTask] = find_class(TASKS, name, folder)
+    except PluginError as error:
+        raise LearningError(str(error)) from error
     return found

@@ -220,3 +220,21 @@ def scenarios(json: JsonOption = False) -> None:
     from p2pfl_simulations.commands.listing import list_scenarios
 
     list_scenarios(as_json=json)
+
+
+@app.command(name="list")
+def list_(
+    kinds: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KIND]...",
+            help="averaging, topologies, partitions, metrics, latencies, availability, faults,"
+            " liars or tasks; all if none is given.",
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """List the parts that a scenario can name: those that ship, and those that are installed."""
+    from p2pfl_simulations.commands.listing import list_parts
+
+    list_parts(kinds or [], as_json=json)

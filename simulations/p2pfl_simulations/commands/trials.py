@@ -16,7 +16,9 @@ def roster_document(name: str) -> dict[str, Any]:
         exclude_none=True,
         include={"name", "description", "seed", "rounds", "checkpoint_every", "averaging"},
     )
-    learning = scenario.learning.model_dump(mode="json", exclude_none=True, exclude={"data_dir"})
+    learning = scenario.learning.model_dump(
+        mode="json", exclude_none=True, exclude={"data_dir", "metrics"}
+    )
     return document | {
         "learning": learning,
         "evaluate_every": scenario.evaluation.every,

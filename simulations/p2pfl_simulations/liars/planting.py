@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from p2pfl.plugins import PluginError
+from p2pfl.plugins.finding import maker_of
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Machine, Vector
 from p2pfl_gossip.roster import Roster
 from p2pfl_simulations.draws import stream
 from p2pfl_simulations.liars.liar import Liar, LyingPeer, Place
-from p2pfl_simulations.liars.registry import LiarError, liar_maker
+from p2pfl_simulations.liars.registry import LIARS
 from p2pfl_simulations.running_peer import RunningPeer
 from p2pfl_simulations.scenario import LiarSettings, Scenario, ScenarioError
 
@@ -47,8 +49,8 @@ class Liars:
         for number, settings in enumerate(scenario.faults.liars):
             members = self._members(number, settings)
             try:
-                make = liar_maker(settings.strategy, settings.arguments, folder=folder)
-            except LiarError as error:
+                make = maker_of(LIARS, settings.strategy, settings.arguments, folder)
+            except PluginError as error:
                 raise ScenarioError(f"faults.liars: {error}") from None
             self._require_fit(settings.strategy, make())
             group = _Group(settings, members, make, {})

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from p2pfl.group.cohort_sizes import with_cohort_size
-from p2pfl.group.settings import CohortSettings, DsgdSettings, GroupSettings, PushSumSettings
+from p2pfl.group.settings import (
+    CohortSettings,
+    DsgdSettings,
+    GroupSettings,
+    OwnRuleSettings,
+    PushSumSettings,
+)
 from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl_gossip.draw_risk import MALICIOUS, DrawRisk
 from p2pfl_simulations.results.claims import draw_of, robust_name, robust_of, seen
@@ -231,6 +237,8 @@ def _algorithm_name(scenario: Scenario) -> str:
     if isinstance(averaging, (DsgdSettings, PushSumSettings)):
         kind = {"dsgd": "DSGD", "push-sum": "push-sum"}[averaging.algorithm]
         return f"{kind} on {averaging.topology.kind}"
+    if isinstance(averaging, OwnRuleSettings):
+        return f"{averaging.plugin.rpartition(':')[2]} on {averaging.topology.kind}"
     if averaging.algorithm == "epidemic":
         return f"Epidemic Learning, fanout {averaging.fanout}"
     if averaging.algorithm == "age-gossip":

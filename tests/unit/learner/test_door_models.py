@@ -10,7 +10,8 @@ import pytest
 import torch
 from door_tasks import ENGINES, NUMPY, WITHOUT_TORCH, made, trained, verdicts
 
-from p2pfl.learner.errors import MESSAGE_CHARACTERS_MAX, LearningError
+from p2pfl.explaining import MESSAGE_CHARACTERS_MAX
+from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import make_learner
 from p2pfl.learner.settings import LearningSettings
 

@@ -45,7 +45,7 @@ def test_peers_of_a_scenario() -> None:
             {"averaging": {"algorithm": "zzz"}},
             (
                 "averaging.algorithm: there is no 'zzz'; there are age-gossip, cohorts, dsgd,"
-                " epidemic, fedavg, group, none, push-sum"
+                " epidemic, fedavg, group, none, own, push-sum"
             ),
         ),
         (
