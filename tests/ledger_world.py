@@ -185,6 +185,7 @@ class LedgerWorld:
         training_s: Callable[[int], float] = lambda _index: TRAINING_S,
         checkers: Sequence[Checker] = (),
         wrap: Callable[[int, GroupMember], Any] = lambda _index, member: member,
+        invitation: Callable[[int], bytes | None] = lambda _index: None,
         **charter: Any,
     ) -> None:
         count = hosts or size
@@ -204,6 +205,7 @@ class LedgerWorld:
                 settings=PeerSettings(rounds=self.charter.rounds, deadline_s=RELAY_S),
                 seed=f"{seed}/{index}",
                 entropy=entropy.of(index),
+                invitation=invitation(index),
             )
             return wrap(index, member)
 

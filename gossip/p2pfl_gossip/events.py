@@ -201,6 +201,10 @@ class MemberDeparted(Event, frozen=True):
     is_revoked: bool
 
 
+class OtherHistory(Event, frozen=True):
+    """The history that we were shown is another than the one that we were invited to join."""
+
+
 class MaskedSumEnded(Event, frozen=True):
     """A session of a masked sum has ended for this peer.
 

@@ -12,7 +12,10 @@ A founding charter is a *draft* until all founders have shown their bytes. A dra
 hash of all commitments; with the last bytes shown, the nonce and so the name is fixed.
 """
 
-from collections.abc import Iterable
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -392,8 +395,13 @@ def read_file(path: Path) -> CharterFile:
         raise PaperError(f"{path}: {error}") from None
 
 
-def write_file(path: Path, file: CharterFile, *, is_new: bool = False) -> None:
+def write_file(
+    path: Path, file: CharterFile, *, is_new: bool = False, erases: bool = False
+) -> None:
     """Write a charter file; readers see the old one or the new one.
+
+    What somebody else, or a running peer, has added to the file meanwhile stays in it: nobody's
+    signature is lost by two who write at once. With `erases` what the file had goes.
 
     Raises:
         PaperError: it cannot be written, or is there although it is to be new.
@@ -404,8 +412,31 @@ def write_file(path: Path, file: CharterFile, *, is_new: bool = False) -> None:
         if is_new:
             create_file(path, encode_file(file), mode=SHARED)
         else:
-            replace_file(path, encode_file(file), mode=SHARED)
+            with _alone_in(path.parent):
+                whole = file if erases else _with_what_is_there(path, file)
+                replace_file(path, encode_file(whole), mode=SHARED)
     except FileExistsError:
         raise PaperError(f"{path} is there already; name a new file") from None
     except OSError as error:
         raise PaperError(f"cannot write {path}: {error.strerror}") from None
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep others from writing charter files in a folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _with_what_is_there(path: Path, file: CharterFile) -> CharterFile:
+    if not path.exists():
+        return file
+    there = read_file(path)
+    is_same = there.digest == file.digest or (
+        there.is_founding and file.is_founding and there.draft_digest == file.draft_digest
+    )
+    return merged(there, file) if is_same else file

@@ -6,18 +6,19 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from p2pfl.charter.chain import Chain, chain_of, date_warning, days_left, read_folder
+from p2pfl.charter.chain import Chain, chain_of, days_left, read_folder
 from p2pfl.charter.charter_file import CharterFile, read_file, write_file
 from p2pfl.charter.differences import changes
 from p2pfl.charter.errors import PaperError
 from p2pfl.charter.form import DAY_S, moment, read_form
 from p2pfl.charter.making import amend
+from p2pfl.charter.outlook import waits_for, warnings_of
 from p2pfl.charter.texts import beyond_bounds
 from p2pfl.cli.approving import add_word, note_act, print_standing, signing_of
 from p2pfl.cli.errors import BadInput, peer_errors
 from p2pfl.cli.quantities import plural
 from p2pfl_crypto.governance import GovernanceKey
-from p2pfl_gossip.ledger.approvals import Approval, ApprovalStanding, Says, kind_of_change
+from p2pfl_gossip.ledger.approvals import Approval, ApprovalStanding, Says
 
 
 def propose_charter(toml: Path, present: Path, file: Path) -> None:
@@ -124,7 +125,7 @@ def show_status(folder: Path, *, name: str | None, as_json: bool) -> None:
                 "missing": list(it.standing.missing),
                 "objected": list(it.standing.objected),
                 "changes": changes(present, it.file),
-                "waits_for_me": name is not None and _waits_for(present, it.file, name),
+                "waits_for_me": name is not None and waits_for(present, it.file, name),
             }
             for it in chain.waiting
         ]
@@ -251,45 +252,8 @@ def _present_of(path: Path, proposed: CharterFile, given: Path | None) -> Charte
     )
 
 
-def _waits_for(present: CharterFile, proposed: CharterFile, name: str) -> bool:
-    kind = kind_of_change(present.charter, proposed.charter)
-    said = {it.key for it in proposed.words(Says.APPROVE, Says.OBJECT)}
-    for member in present.charter.members:
-        if member.name != name:
-            continue
-        if kind == "running":
-            return GovernanceKey("ed25519", member.key).encoded not in said
-        return len(said & set(member.governance.keys)) < member.governance.threshold
-    return any(
-        key not in said
-        for member in proposed.charter.members
-        if member.name == name
-        for key in member.governance.keys
-    )
-
-
 def _warnings(chain: Chain, now_s: int) -> Iterator[str]:
-    present = chain.present
-    if warning := date_warning("the charter", present.charter.until, now_s):
-        yield warning
-    if present.charter.not_before > now_s:
-        yield f"the charter holds from {moment(present.charter.not_before):%Y-%m-%d} on"
-    for it in present.terms.documents:
-        of = "the group" if it.of is None else it.of
-        if it.until is not None and (
-            warning := date_warning(f"the document {it.kind} of {of}", it.until, now_s)
-        ):
-            yield warning
-    for kind in present.terms.require:
-        holders = [
-            it.of
-            for it in present.terms.documents
-            if it.kind == kind and (it.until is None or it.until > now_s)
-        ]
-        if None not in holders:
-            lacking = [it.name for it in present.charter.members if it.name not in holders]
-            if lacking:
-                yield f"the document {kind} is missing for {', '.join(lacking)}"
+    yield from warnings_of(chain.present, now_s)
     for waiting in chain.waiting:
         for approval in _unheld(waiting.file, now_s):
             fingerprint = GovernanceKey.read(approval.key).fingerprint

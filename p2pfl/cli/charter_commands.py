@@ -363,6 +363,39 @@ def revoke(
     say_of_present(file, says=Says.REVOKE, key=key, passphrase_file=passphrase_file, acts_of=acts)
 
 
+@app.command(epilog="Example:  [bold]p2pfl charter invite berlin york york.toml[/]")
+def invite(
+    peer: Annotated[Path, typer.Argument(metavar="PEER", help="The peer of a member.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The newcomer.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file, for the newcomer.")],
+) -> None:
+    """Write what a newcomer is to find, once its charter is in force; tell it as nine words too."""
+    from p2pfl.cli.joining import write_invite
+
+    write_invite(peer, name, file)
+
+
+@app.command(
+    epilog="Example:  [bold]p2pfl charter join york.toml york --phrase 'nine words ...'[/]"
+)
+def join(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The invitation.")],
+    peer: Annotated[Path, typer.Argument(metavar="PEER", help="The newcomer's peer.")],
+    phrase: Annotated[
+        str | None,
+        typer.Option(
+            "--phrase",
+            metavar="WORDS",
+            help="The nine words that a member has read to you; asked if not given.",
+        ),
+    ] = None,
+) -> None:
+    """Take an invitation, once its words are compared: in another history the peer says nothing."""
+    from p2pfl.cli.joining import take_invitation
+
+    take_invitation(file, peer, phrase=phrase)
+
+
 @app.command(epilog="Example:  [bold]p2pfl charter status charters --member berlin[/]")
 def status(
     folder: Annotated[

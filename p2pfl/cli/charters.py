@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +12,10 @@ from p2pfl.charter.differences import changes
 from p2pfl.charter.errors import PaperError
 from p2pfl.charter.form import DAY_S, form_toml, moment, read_form
 from p2pfl.charter.making import form_of, found
-from p2pfl.charter.words import phrase_of, read_phrase
+from p2pfl.charter.words import phrase_of
 from p2pfl.cli.approving import KeyInHand, add_word, note_act, print_standing, signing_of
 from p2pfl.cli.errors import BadInput, peer_errors
+from p2pfl.cli.phrases import print_words, require_phrase
 from p2pfl.cli.quantities import plural
 from p2pfl.daemon.config import PeerFolder
 from p2pfl.store.keys import read_public_keys
@@ -152,18 +152,14 @@ def erase_texts(file: Path) -> None:
     """Take all free texts out of a charter file; what is left proves as much."""
     with peer_errors():
         charter = read_file(file)
-        write_file(file, charter.without_texts())
+        write_file(file, charter.without_texts(), erases=True)
     print(f"{file}: {plural(len(charter.beside), 'free text')} erased; the charter is the same")
     print("other copies still have them: erase them there too")
 
 
 def print_phrase(charter: CharterFile) -> None:
     """Print the words that people compare."""
-    words = phrase_of(charter.digest)
-    lines = ["   ".join(words[start : start + 3]) for start in range(0, len(words), 3)]
-    print(f"phrase     {lines[0]}")
-    for line in lines[1:]:
-        print(f"           {line}")
+    print_words(phrase_of(charter.digest))
 
 
 _BY = {
@@ -173,21 +169,12 @@ _BY = {
 
 
 def _require_phrase(charter: CharterFile, given: str | None) -> None:
-    words = phrase_of(charter.digest)
-    if given is None:
-        if not sys.stdin.isatty():
-            raise BadInput("give the words that all founders have read to each other: --phrase")
-        given = input("The nine words, as the others read them: ")
-    try:
-        typed = read_phrase(given)
-    except ValueError as error:
-        raise BadInput(str(error)) from None
-    if typed != words:
-        place = next(place for place, word in enumerate(words) if typed[place] != word)
-        raise BadInput(
-            f"word {place + 1} is {typed[place]!r}, and this charter's is another: you do not have"
-            " the same charter; nothing was signed"
-        )
+    require_phrase(
+        phrase_of(charter.digest),
+        given,
+        by="all founders have read to each other",
+        fault="this charter's is another: you do not have the same charter; nothing was signed",
+    )
 
 
 def _note(signing: KeyInHand, folder: Path | None, act: str, charter: CharterFile) -> None:

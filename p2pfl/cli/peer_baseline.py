@@ -14,33 +14,20 @@ from p2pfl.daemon.config import PeerFolder, read_config
 
 def make_baseline(path: Path, *, as_json: bool) -> None:
     """Train the baseline of the peer in a folder, keep it there, and tell what it reaches."""
-    from p2pfl.daemon.building import index_in, make_member_learner
     from p2pfl.daemon.errors import ServiceError
+    from p2pfl.daemon.membership import membership_of
     from p2pfl.daemon.own_baseline import Baseline, gain_of, train_baseline, write_baseline
-    from p2pfl.group.roster_file import read_roster
 
     folder, errors = PeerFolder(path), Console(stderr=True, highlight=False)
     with peer_errors():
         config = read_config(path)
-        roster_path = folder.roster_path(config)
-        if not roster_path.exists():
-            raise ServiceError(
-                f"there is no roster at {roster_path}: put there the one that the group has"
-                " agreed on"
-            )
-        roster = read_roster(roster_path)
-        index = index_in(roster, read_keys_of(path, config))
-        learner, place = make_member_learner(
-            roster,
-            index,
-            data_dir=config.data_dir,
-            threads=config.threads,
-            folder=config.task_dir or roster_path.resolve().parent,
-        )
+        membership = membership_of(folder, config)
+        roster = membership.roster
+        learner, place = membership.learner(read_keys_of(path, config))
         if not learner.test_count(place):
             raise ServiceError(
-                "this peer has no test rows of its own to measure on: the roster's"
-                " learning.held_out is 0, or it has too few rows"
+                "this peer has no test rows of its own to measure on: the task's"
+                " held_out is 0, or it has too few rows"
             )
         with errors.status("trains alone") as shown:
 

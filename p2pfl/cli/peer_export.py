@@ -6,7 +6,7 @@ from p2pfl.cli.errors import BadInput, peer_errors
 from p2pfl.cli.quantities import count
 from p2pfl.daemon.config import PeerFolder, read_config
 from p2pfl.daemon.kept import kept_model
-from p2pfl.group.roster_file import read_roster
+from p2pfl.daemon.membership import membership_of
 from p2pfl.learner.naming import name_model
 from p2pfl.store.errors import StoreError
 
@@ -19,9 +19,10 @@ def export_model(path: Path, file: Path) -> None:
     try:
         with peer_errors():
             config = read_config(path)
-            roster = read_roster(folder.roster_path(config))
-            kept = kept_model(roster, folder.journal)
-            place = config.task_dir or folder.roster_path(config).resolve().parent
+            membership = membership_of(folder, config)
+            roster = membership.roster
+            kept = kept_model(roster, membership.group, folder.journal)
+            place = membership.code
             model = name_model(
                 roster.learning, kept.vector, kept.own, seed=roster.seed, folder=place
             )

@@ -56,7 +56,7 @@ def run_foreground(folder: Path, *, until_eof: bool, draws: str | None = None) -
 def _run(
     folder: Path, config: PeerConfig, keys: PeerKeys, *, until_eof: bool, draws: str | None
 ) -> int:
-    from p2pfl.daemon.service import run_peer
+    from p2pfl.daemon.starting import run_peer
 
     try:
         with peer_errors():
@@ -201,6 +201,7 @@ def _screen(status: dict[str, Any]) -> Group:
     rows += _gain_rows(status)
     ledger = status["ledger"]
     rows += _own_part(latest, counts) if ledger is None else _ledger_rows(ledger)
+    rows += _charter_rows(status["charter"])
     if "training_failure" in latest:
         rows.append(("last failure", latest["training_failure"]))
     if any(name.startswith("masked_sums") for name in counts):
@@ -253,6 +254,8 @@ def _lost(loss: Mapping[str, Any]) -> str:
 def _gain_rows(status: dict[str, Any]) -> list[tuple[str, str]]:
     """Say what the joint model and the peer's own one reach on its own test rows."""
     own, latest = status["own"], status["latest"]
+    if own is None:
+        return []  # There is no task yet.
     primary = PrimaryMetric(**own["primary"])
     rows = []
     if own["joint"] is not None:
@@ -304,6 +307,31 @@ def _ledger_rows(ledger: dict[str, Any]) -> list[tuple[str, str]]:
     spare = f"{plural(may_fail, 'member')} may be away before no model can be certified"
     rows.append(("spare", spare if may_fail > 0 else "none: if one more is away, no model comes"))
     return rows
+
+
+def _charter_rows(charter: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """Say what holds, why the peer rests, and what waits."""
+    if charter is None:
+        return []
+    rows = [("charter", f"{charter['charter'][:16]}, until {_date(charter['until'])}")]
+    if charter["why"]:
+        rows.append(("rests", charter["why"]))
+    for it in charter["proposals"]:
+        missing, changed = "; ".join(it["missing"]) or "nobody", "; ".join(it["changes"])
+        rows.append(("proposal", f"{it['charter'][:16]}, {it['class']}: {changed}"))
+        approved = ", ".join(it["approved"]) or "nobody"
+        rows.append(("", f"approved by {approved}; wants {missing}"))
+        if it["held"]:
+            rows.append(("", f"held back here: {it['held']}"))
+        if it["waits_for_me"]:
+            rows.append(("", f"it waits for this member: p2pfl charter approve {it['file']}"))
+    return rows + [("warning", told) for told in (*charter["warnings"], *charter["faults"])]
+
+
+def _date(seconds: int) -> str:
+    from p2pfl.charter.form import moment
+
+    return f"{moment(seconds):%Y-%m-%d %H:%M} UTC"
 
 
 def _part(share: dict[str, Any]) -> Text:

@@ -106,11 +106,13 @@ def _write_all(folder: PeerFolder, config: PeerConfig, passphrase: bytes | None)
     try:
         write_config(folder.path, config)
         write_keys(folder.key, generate_keys(), passphrase=passphrase)
+        folder.charters.mkdir(mode=0o700)
         return _write_card(folder, config)
     except BaseException:
         with contextlib.suppress(OSError):
             for file in (folder.card, folder.key, folder.config):
                 file.unlink(missing_ok=True)
+            folder.charters.rmdir()
             if not was_there:
                 folder.path.rmdir()
         raise
@@ -140,10 +142,10 @@ def _tell(path: Path, config: PeerConfig, member: Member, *, guessed: bool) -> N
             f" {folder.config}\n             and run: p2pfl peer card {path}"
         )
     print("next")
-    print(f"  1. hand {folder.card} to whoever keeps the roster, who runs")
-    print("       p2pfl roster add roster.toml card.toml")
-    print("     and tell each other the peer id by another way: a card can be exchanged underway")
-    print(f"  2. put the roster that you get back at {folder.path / config.roster}, and run")
-    print(f"       p2pfl roster verify {folder.path / config.roster} --peer {path}")
-    print(f"  3. p2pfl peer run {path}")
+    print("  1. make governance keys (p2pfl charter key) and this member's card:")
+    print(f"       p2pfl charter card {path} --key KEY")
+    print("  2. found a group with others, or have one admit you: docs/consortium.md")
+    print(f"  3. put its charters and its first state into {folder.charters}, approve the task:")
+    print(f"       p2pfl task approve BUNDLE {path}")
+    print(f"  4. p2pfl peer run {path}")
     print(f"keep {folder.key} to yourself, and a copy of it in a safe place: it is this peer")

@@ -16,7 +16,7 @@ from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.peer_models import PeerModel
 from p2pfl.store.keys import PeerKeys
 from p2pfl_crypto.identity import Identity
-from p2pfl_gossip.actions import Job
+from p2pfl_gossip.actions import Job, Vector
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.learning import Evaluate, Train, WorkFailed
 from p2pfl_gossip.ledger.charter import Epoch
@@ -160,6 +160,37 @@ def _make_meeting(
         period_s=roster.averaging.deadline_s,
         description=learner.description,
         make_member=make_member,
+    )
+
+
+def make_charter_member(
+    founding: Epoch,
+    identity: Identity,
+    initial: Vector,
+    roster: RosterFile,
+    *,
+    invitation: bytes | None,
+    draws: str | None = None,
+) -> GroupMember:
+    """Make the machine of a member whose group goes by charters.
+
+    Args:
+        founding: the first epoch.
+        identity: the member's.
+        initial: float32[d], the first state's model.
+        roster: settings of the charter in force, as `settled` has them.
+        invitation: of who came after the founding.
+        draws: as of `make_machine`.
+    """
+    streams = os.urandom(STREAM_SEED_BYTES).hex() if draws is None else draws
+    return GroupMember(
+        founding=founding,
+        identity=identity,
+        initial=initial,
+        settings=_peer_settings(roster),
+        seed=streams,
+        entropy=os.urandom,
+        invitation=invitation,
     )
 
 

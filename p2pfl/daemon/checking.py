@@ -10,15 +10,15 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from p2pfl.daemon.building import index_in
 from p2pfl.daemon.check_report import Check, report
 from p2pfl.daemon.config import PeerConfig, PeerFolder
 from p2pfl.daemon.descriptors import limits_for, raise_limit
+from p2pfl.daemon.directory import Directory
 from p2pfl.daemon.errors import ServiceError
 from p2pfl.daemon.incarnations import Incarnation, Incarnations
 from p2pfl.daemon.links import NOT_YET, UP, check_protocol, protocol_prefix
+from p2pfl.daemon.membership import membership_of
 from p2pfl.daemon.views import Views
-from p2pfl.group.roster_file import RosterFile, group_id, read_roster
 from p2pfl.libp2p import Host, InvalidMultiaddr, Keeper, PeerEvent, PeerUp, Stream
 from p2pfl.store.keys import PeerKeys
 from p2pfl.store.reading import locked
@@ -45,15 +45,9 @@ def check_peer(
         FolderLocked: the peer runs.
         ServiceError, MembershipError, RosterError: it cannot be checked as it is set up.
     """
-    path = folder.roster_path(config)
-    if not path.exists():
-        raise ServiceError(
-            f"there is no roster at {path}: put there the one that the group has agreed on"
-        )
-    roster = read_roster(path)
-    index = index_in(roster, keys)
+    directory = membership_of(folder, config).directory(keys)
     with locked(folder.journal):
-        return asyncio.run(_check(folder, config, keys, roster, index, wait_s))
+        return asyncio.run(_check(folder, config, keys, directory, wait_s))
 
 
 async def listen_all(host: Host, folder: PeerFolder, config: PeerConfig) -> list[str]:
@@ -79,16 +73,12 @@ async def _check(
     folder: PeerFolder,
     config: PeerConfig,
     keys: PeerKeys,
-    roster: RosterFile,
-    index: int,
+    directory: Directory,
     wait_s: float,
 ) -> dict[str, Any]:
-    group, twice = group_id(roster), set[PeerId]()
-    others = {
-        PeerId(member.peer_id): member.addresses
-        for place, member in enumerate(roster.members)
-        if place != index
-    }
+    group, twice, others = directory.group_id, set[PeerId](), directory.others
+    index = directory.index
+    assert index is not None  # `Membership.directory` has looked.
     limits = limits_for(raise_limit(), len(others))
     async with Host(
         keys.identity, allow=frozenset(others), limits=limits, tells_incarnations=True
@@ -107,8 +97,14 @@ async def _check(
         try:
             await links.wait(wait_s)
             await views.gather(fresh=True)
+            members = directory.roster.members
             found = Check(
-                roster.members, index, views.own(), views.heard, views.silent, frozenset(twice)
+                members,
+                index,
+                views.own(),
+                views.heard,
+                views.silent,
+                frozenset(twice),
             )
             checked = {peer for peer, heard in views.heard.items() if not heard.view.is_running}
             await links.until(lambda: not checked - links.gone() - views.answered, LINGER_S)

@@ -3,13 +3,15 @@
     DIR/peer.toml      settings, as below: written by `p2pfl peer init`, then the operator's
     DIR/key            identity and draw secret (p2pfl.store.keys); nobody else may read it
     DIR/card.toml      what others may know: made of key and peer.toml, handed to the group
-    DIR/roster.toml    the group, as its members agreed on it; `roster` may name another file
+    DIR/charters/      what the group agreed on, and proposes (p2pfl.charter.papers)
+    DIR/bundles/       tasks that the operator has approved (p2pfl.charter.approved_bundles)
+    DIR/roster.toml    in place of charters, the network of a trial; `roster` may name another file
     DIR/journal/       records and checkpoints (p2pfl.store.journal), locked while the peer runs
     DIR/peer.log       JSON lines; older ones are in peer.log.1, .2, ...
     DIR/baseline.safetensors   a model trained on its own rows alone (own_baseline.py)
     DIR/control.sock   where a running peer is asked and told things
 
-What the group has agreed on is in the roster; nothing here changes what others compute.
+What the group has agreed on is in its charters; nothing here changes what others compute.
 """
 
 import ipaddress
@@ -19,9 +21,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from p2pfl.charter.papers import CHARTERS
 from p2pfl.group.cards import ADDRESSES_MAX, ROWS_MAX, Member, PeerName, dialled_addresses
 from p2pfl.group.documents import read_document, write_document
-from p2pfl.learner.settings import SettingsTable
+from p2pfl.learner.settings import IidPartition, PartitionSettings, SettingsTable
 from p2pfl.libp2p.multiaddr import InvalidMultiaddr, parse_multiaddr
 from p2pfl.store.files import PRIVATE
 from p2pfl.store.keys import PublicKeys
@@ -32,6 +35,19 @@ _HOST_AND_PORT = re.compile(r"(\[[^\]]+\]|[^:\[\]]+):([0-9]{1,5})")
 
 class ConfigError(Exception):
     """A peer's settings that cannot be used; one line a fault."""
+
+
+class Trial(SettingsTable):
+    """Whose rows a peer of a trial has, all of whose peers are on one machine."""
+
+    peers: Annotated[int, Field(ge=1)]
+    """Peers of the trial."""
+    place: Annotated[int, Field(ge=0)]
+    """This one's."""
+    partition: PartitionSettings = IidPartition()
+    """How the data set is split."""
+    task_dir: Path | None = None
+    """Where a task without a bundle is imported from."""
 
 
 class PeerConfig(SettingsTable):
@@ -53,6 +69,13 @@ class PeerConfig(SettingsTable):
     """Where its data are, if not where the task looks by itself."""
     task_dir: Path | None = None
     """Where the group's own task is imported from, if not from where the roster is."""
+    device: Literal["cpu", "cuda", "mps", "auto"] = "cpu"
+    """Where models train; `"auto"` is an accelerator if there is one."""
+    on_waiting: Annotated[str, Field(min_length=1)] | None = None
+    """A command of the operator's own, run when a charter waits for this member's word: it gets
+    the charter's digest and its file as two more arguments. No shell reads it."""
+    trial: Trial | None = None
+    """In trials of `p2pfl launch`: this peer's share of a data set that all peers split."""
     threads: Annotated[int, Field(ge=1, le=THREADS_MAX)] = 1
     """To train on; results do not depend on it."""
     passphrase_file: Path | None = None
@@ -141,6 +164,16 @@ class PeerFolder:
     def card(self) -> Path:
         """The card, for others."""
         return self.path / "card.toml"
+
+    @property
+    def charters(self) -> Path:
+        """The folder of its group's charters."""
+        return self.path / CHARTERS
+
+    @property
+    def has_charters(self) -> bool:
+        """Whether its group goes by charters."""
+        return any(self.charters.glob("*.charter"))
 
     @property
     def journal(self) -> Path:

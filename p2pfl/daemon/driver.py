@@ -108,6 +108,10 @@ class Driver:
         """Pass an operator's word on."""
         self._tell("command", lambda: self._machine.on_command(self.now_s, command))
 
+    def ask(self, call: Callable[[float], list[Action]]) -> None:
+        """Call an input of the machine that is not among those of all machines, with the time."""
+        self._tell("host", lambda: call(self.now_s))
+
     # What the links tell: `Receiver`.
 
     def on_frame(self, peer: PeerId, frame: bytearray) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2pfl.daemon.errors import ServiceError
-from p2pfl.group.roster_file import RosterFile, group_id
+from p2pfl.group.roster_file import RosterFile
 from p2pfl.store.reading import READS_MAX, read_kept, read_kept_vector
 from p2pfl_gossip.actions import LocalProtocolError, Vector
 from p2pfl_gossip.ledger.charter import NONE
@@ -29,8 +29,8 @@ class KeptModel:
     metadata: dict[str, str]
 
 
-def kept_model(roster: RosterFile, journal: Path) -> KeptModel:
-    """Read the newest model that a peer's journal has, with the own state that belongs to it.
+def kept_model(roster: RosterFile, group: bytes, journal: Path) -> KeptModel:
+    """Read the newest model that a journal has, with the own state that belongs to it.
 
     A running peer writes both at once. So the own state is read before and after the model: if it
     is another then, the model may be as well, and both are read again.
@@ -46,13 +46,13 @@ def kept_model(roster: RosterFile, journal: Path) -> KeptModel:
             own.restore(before)
         except LocalProtocolError as error:
             raise ServiceError(f"the journal in {journal} cannot be read ({error})") from None
-        model = _model_with(roster, journal, own)
+        model = _model_with(roster, group, journal, own)
         if read_kept(journal, RECORD) == before:
             return model
     raise ServiceError(f"the journal in {journal} changes while it is read; ask again")
 
 
-def _model_with(roster: RosterFile, journal: Path, own: OwnState) -> KeptModel:
+def _model_with(roster: RosterFile, group: bytes, journal: Path, own: OwnState) -> KeptModel:
     """Read the newest model, and put own state beside it."""
     whose = {"not_travelling": "the peer's own" if own.arrays else "of the start"}
     if not roster.keeps_ledger:
@@ -61,7 +61,7 @@ def _model_with(roster: RosterFile, journal: Path, own: OwnState) -> KeptModel:
         if kept is None or vector is None:
             raise ServiceError(NOTHING.format(journal=journal))
         rounds = str(int.from_bytes(kept, "little"))
-        about = {"group": group_id(roster).hex(), "round": rounds}
+        about = {"group": group.hex(), "round": rounds}
         return KeptModel(vector, own.arrays, about | whose)
     stored = read_kept(journal, STANDING_RECORD).get(STANDING_RECORD)
     try:

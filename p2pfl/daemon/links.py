@@ -170,6 +170,33 @@ class Links:
         if peer not in self._keeper.kept():
             self._keeper.keep(peer, self._addresses[peer])
 
+    def admit(self, addresses: Mapping[PeerId, Sequence[str]]) -> None:
+        """Link to other members from now on: an epoch has begun.
+
+        Who is a member no more gets nothing more. Links that stand and are to stay do.
+        """
+        for peer in [peer for peer in self._addresses if peer not in addresses]:
+            del self._addresses[peer]
+            self._keeper.release(peer)
+            was_up = self.states.pop(peer) == UP
+            outbox = self._outboxes.pop(peer, None)
+            if outbox is not None:
+                if outbox.task is not None:
+                    outbox.task.cancel()
+                self._lose(outbox)
+            self.disconnect(peer, "not_a_member")
+            if was_up:
+                self._receiver.on_peer_down(peer, "not_a_member")
+        moved = [peer for peer in addresses if self._addresses.get(peer) != addresses[peer]]
+        for peer in moved:
+            self._addresses[peer] = addresses[peer]
+            self.states.setdefault(peer, NOT_YET)
+        if self._started.is_set() and len(self._addresses) <= LINKS_KEPT_MAX:
+            for peer in moved:
+                self._keeper.keep(peer, self._addresses[peer])
+                if self._host.connection(peer) is not None:
+                    self._on_peer(PeerUp(peer))
+
     def disconnect(self, peer: PeerId, reason: str) -> None:
         """End the link to a member."""
         self.counters[f"disconnected.{reason}"] += 1
@@ -177,6 +204,10 @@ class Links:
 
     def send(self, peer: PeerId, frame: bytes, ticket: Ticket | None) -> None:
         """Send a frame after those before it, over a link that is made if there is none."""
+        if peer not in self._addresses:  # Of an epoch that is over, or whose papers are not here.
+            self.counters["frames_lost"] += 1
+            self._tell_sent(ticket, ok=False)
+            return
         outbox = self._outbox(peer)
         if outbox.waiting_bytes + len(frame) > OUTBOX_BYTES_MAX:
             self._tell_sent(ticket, ok=False)
@@ -222,6 +253,8 @@ class Links:
     async def _connection(self, peer: PeerId) -> Connection:
         connection = self._host.connection(peer)
         if connection is None:
+            if peer not in self._addresses:
+                raise DialFailed("not_allowed")
             connection = await self._host.dial(peer, self._addresses[peer])
         return connection
 
@@ -392,6 +425,8 @@ class Links:
 
     def _unreachable(self, peer: PeerId, reason: str) -> None:
         """A dial of the keeper has failed: news only where nothing was known of the link."""
+        if peer not in self._addresses:
+            return
         if self._host.connection(peer) is not None or reason == DIAL_RATE:
             return
         if self.states[peer] == NOT_YET:
@@ -401,6 +436,8 @@ class Links:
 
     def _broke(self, peer: PeerId, connection: Connection | None, error: Libp2pError) -> None:
         """Something could not be sent: see that what is told of the link is true."""
+        if peer not in self._addresses:
+            return
         if connection is None:  # It was no link that broke, but a dial that failed.
             # Anything else than a failed dial says that the host is about to close.
             if isinstance(error, DialFailed) and self._host.connection(peer) is None:
@@ -422,7 +459,8 @@ class Links:
             self.disconnect(peer, "does_not_read" if timed_out else "stream_failed")
 
     def _tell_up(self, peer: PeerId) -> None:
-        if self.states[peer] != UP and self._host.connection(peer) is not None:
+        is_member = peer in self._addresses
+        if is_member and self.states[peer] != UP and self._host.connection(peer) is not None:
             self.states[peer] = UP
             self._receiver.on_peer_up(peer)
 

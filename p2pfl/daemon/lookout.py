@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 from p2pfl.daemon.check_report import Check, report
+from p2pfl.daemon.directory import Directory
 from p2pfl.daemon.incarnations import Incarnation, Incarnations
 from p2pfl.daemon.links import Links, protocol_prefix
 from p2pfl.daemon.reporter import Reporter
 from p2pfl.daemon.sentences import describe_reason
 from p2pfl.daemon.views import Unlinked, Views, pairs_without_link
-from p2pfl.group.roster_file import RosterFile
 from p2pfl.libp2p import Host
 from p2pfl_crypto.identity import Identity, PeerId
 
@@ -28,9 +28,7 @@ class Lookout:
         host: Host,
         links: Links,
         *,
-        roster: RosterFile,
-        index: int,
-        group_id: bytes,
+        directory: Directory,
         identity: Identity,
         reporter: Reporter,
         on_other: Callable[[bool], None],
@@ -40,14 +38,13 @@ class Lookout:
         Args:
             host: of the peer; tells incarnations apart.
             links: of the peer.
-            roster: of its group.
-            index: its place there.
-            group_id: of the group.
+            directory: of its group's members.
             identity: its own.
             reporter: is told what is noticed.
             on_other: as of `Incarnations`.
         """
-        self._roster, self._index, self._reporter = roster, index, reporter
+        self._directory, self._reporter = directory, reporter
+        group_id = directory.group_id
         self._twice: set[PeerId] = set()
         self._unlinked: dict[tuple[PeerId, PeerId], Unlinked] = {}
         self._incarnations = Incarnations(
@@ -57,26 +54,26 @@ class Lookout:
             on_twice=self._on_twice,
             on_other=on_other,
         )
-        others = {
-            PeerId(member.peer_id): member.addresses
-            for place, member in enumerate(roster.members)
-            if place != index
-        }
         self._views = Views(
             host,
-            addresses=others,
+            addresses=directory.others,
             group_id=group_id,
             states=lambda: links.states,
             is_running=True,
         )
+        directory.listeners.append(lambda: self._views.admit(directory.others))
         looking = self._views.look_now_and_then(self._on_looked)
         self._looking = asyncio.get_running_loop().create_task(looking, name="look")
 
     async def check(self) -> dict[str, Any]:
         """Dial and ask everybody now; returns as `check_report.report`."""
+        if self._directory.index is None:
+            return {"error": "this peer is no member yet: it waits for the charter that names it"}
         await self._views.gather(fresh=True)
         self._on_looked()
-        return report(self._found())
+        index = self._directory.index
+        assert index is not None  # Who is no member any more has stopped.
+        return report(self._found(index))
 
     def unlinked(self) -> list[dict[str, Any]]:
         """Return the pairs of members without a link, by what they said last."""
@@ -95,11 +92,11 @@ class Lookout:
         await self._incarnations.close()
         await self._views.close()
 
-    def _found(self) -> Check:
+    def _found(self, index: int) -> Check:
         views = self._views
         return Check(
-            self._roster.members,
-            self._index,
+            self._directory.roster.members,
+            index,
             views.own(),
             views.heard,
             views.silent,
@@ -112,10 +109,12 @@ class Lookout:
 
     def _on_looked(self) -> None:
         """Tell of pairs that are without a link since the last look; own links are told as such."""
-        ours = self._roster.members[self._index].peer_id
+        ours, index = self._directory.own, self._directory.index
+        if index is None:
+            return
         found = {
             (pair.one, pair.two): pair
-            for pair in pairs_without_link(self._found().views())
+            for pair in pairs_without_link(self._found(index).views())
             if ours not in (pair.one, pair.two)
         }
         for pair in found.values():

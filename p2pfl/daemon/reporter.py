@@ -36,7 +36,8 @@ class Reporter:
         round_times: how long rounds took.
         lossy: what was lost of the peer's own model or updates; None where nobody looks.
         differing: of each other member that would average something else, in what: a sentence.
-        listeners: are told each event as well.
+        listeners: are told each event as well, with members' names.
+        plain_listeners: are told each event as the machine has it.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Reporter:
             lossy: finds and counts what is lost of the peer's own.
         """
         self.listeners: list[Callable[[Event], None]] = []
+        self.plain_listeners: list[Callable[[Event], None]] = []
         self.counts: Counter[str] = Counter()
         self.latest: dict[str, Any] = {}
         self.figures: dict[str, float] = {}
@@ -63,7 +65,7 @@ class Reporter:
 
     def on_event(self, now_s: float, event: Event) -> None:
         """Log an event of the peer, and note its figures."""
-        event = self._with_names(event)
+        plain, event = event, self._with_names(event)
         kind = snake_case(type(event).__name__)
         self.counts[kind] += 1
         fields = fields_of(event)
@@ -80,6 +82,8 @@ class Reporter:
         self._tell_losses(losses, fields)
         for listener in self.listeners:
             listener(event)
+        for tell in self.plain_listeners:
+            tell(plain)
 
     def _note_figures(self, now_s: float, event: Event, fields: Mapping[str, Any]) -> None:
         """Note what an event changes of counts, figures and what is newest."""
@@ -145,14 +149,18 @@ class Reporter:
             return
         if is_stranger:
             told = (
-                f"{name} has another roster, or another version of p2pfl: compare"
-                " the group's id (p2pfl roster show) and p2pfl --version on both sides"
+                f"{name} is of another group, or has another version of p2pfl: compare the group's"
+                " id (p2pfl peer status) and p2pfl --version on both sides"
             )
         elif before == UP:
             told = f"{name} is gone: {describe_reason(reason)}"
         else:
             told = f"{name} cannot be reached: {describe_reason(reason)}"
         self._write(logging.WARNING, "link_down", told, fields)
+
+    def rename(self, names: Mapping[PeerId, str]) -> None:
+        """Call members so from now on; who is a member no more keeps its name in what is told."""
+        self._names |= names
 
     def name_of(self, peer: PeerId) -> str:
         """Return what people call a member."""
@@ -221,6 +229,9 @@ class Reporter:
             case events.MemberBlamed():
                 member = self._names.get(PeerId(event.member), event.member)
                 return events.MemberBlamed(event.round, event.session, member, event.fault)
+            case events.MemberDeparted():
+                member = self._names.get(PeerId(event.member), event.member)
+                return events.MemberDeparted(member, event.is_revoked)
         return event
 
     def _write(self, level: int, kind: str, told: str, fields: Mapping[str, Any]) -> None:

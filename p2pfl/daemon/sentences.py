@@ -39,7 +39,7 @@ _REASONS = {
     "another_incarnation": "it is linked to another process that runs with our key",
     "being_checked": "it does not run yet: p2pfl peer check runs there",
     "wrong_peer_id": "somebody else is at its address",
-    "closed_by_peer": "it has ended the link, or its roster does not name this peer",
+    "closed_by_peer": "it has ended the link, or its charter does not name this peer",
     "not_yet": "nothing is known of it yet",
     "out_of_descriptors": "this host has no file descriptor left to dial with",
     "gone_away": "it has ended the link",
@@ -117,6 +117,12 @@ def _member_differs(event: events.MemberDiffers) -> str:
     return f"{member} has {told}; {remedy}, and start again"
 
 
+def _proposed(event: events.CharterProposed) -> str:
+    approved = f"approved by {event.approved}"
+    rest = "it is enough" if not event.missing else f"{event.missing} more wanted"
+    return f"{event.kind} change {event.charter.hex()[:16]} is proposed: {approved}, {rest}"
+
+
 _SENTENCES: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     events.OpeningWaits: (INFO, _waits),
     events.MemberDiffers: (ERROR, _member_differs),
@@ -162,4 +168,14 @@ _SENTENCES: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
         INFO,
         lambda it: f"epoch {it.epoch} has begun, with {it.members} members: its charter holds",
     ),
+    events.CharterProposed: (INFO, _proposed),
+    events.MemberDeparted: (
+        WARNING,
+        lambda it: (
+            f"the key of {it.member}'s peer is revoked by that member itself"
+            if it.is_revoked
+            else f"{it.member} leaves, as its own governance keys say"
+        ),
+    ),
+    events.OtherHistory: (ERROR, lambda _it: "the history shown is not the invitation's"),
 }

@@ -6,15 +6,16 @@ from dataclasses import asdict
 from typing import Any
 
 from p2pfl.daemon import measures as measuring
+from p2pfl.daemon.chartering import Chartering
+from p2pfl.daemon.directory import Directory
 from p2pfl.daemon.driver import Driver
 from p2pfl.daemon.ledger_standing import ledger_measures, ledger_status
-from p2pfl.daemon.links import UP, Links
+from p2pfl.daemon.links import NOT_YET, UP, Links
 from p2pfl.daemon.lookout import Lookout
 from p2pfl.daemon.measures import Snapshot, counter, gauge
 from p2pfl.daemon.recording import Sent
 from p2pfl.daemon.reporter import Reporter
 from p2pfl.group.lossy import Counted
-from p2pfl.group.roster_file import RosterFile
 from p2pfl.learner.learner import Beyond
 from p2pfl.libp2p import Host
 from p2pfl_crypto.identity import PeerId
@@ -22,42 +23,52 @@ from p2pfl_gossip.ledger.meeting import Meeting
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.opening import Opening
 
+PeerMachine = Opening | Meeting[GroupMember] | GroupMember
+"""What a daemon runs."""
+
+
+def ledger_of(machine: PeerMachine) -> GroupMember | None:
+    """Return the member that keeps a ledger, if a machine is one."""
+    if isinstance(machine, Meeting):
+        return machine.member
+    return machine if isinstance(machine, GroupMember) else None
+
 
 class PeerStanding:
     """Reads the parts of a running peer, and changes nothing."""
 
     def __init__(
         self,
-        machine: Opening | Meeting[GroupMember],
+        machine: PeerMachine,
         reporter: Reporter,
         *,
-        roster: RosterFile,
-        index: int,
-        group_id: bytes,
+        directory: Directory,
         host: Host,
         driver: Driver,
         links: Links,
         lookout: Lookout,
         began_s: float,
+        chartering: Chartering | None = None,
     ) -> None:
         self._machine, self._reporter = machine, reporter
-        self._roster, self._index, self._group_id = roster, index, group_id
+        self._directory, self._chartering = directory, chartering
         self._host, self._driver, self._links, self._lookout = host, driver, links, lookout
         self._began_s = began_s  # By the monotonic clock.
-        self._ledger = machine.member if isinstance(machine, Meeting) else None
+        self._ledger = ledger_of(machine)
 
     def status(self, *, is_stopping: bool) -> dict[str, Any]:
         """Return what `p2pfl peer status` shows."""
-        members = self._roster.members
+        directory, roster = self._directory, self._directory.roster
+        charter = self._chartering and self._chartering.status()
         return {
-            "name": members[self._index].name,
+            "name": directory.name,
             "peer_id": self._host.peer_id,
             "addresses": list(map(str, self._host.addresses)),
-            "group": {"name": self._roster.name, "id": self._group_id.hex()},
+            "group": {"name": roster.name, "id": directory.group_id.hex()},
             "state": self._machine.state,
             "stopping": is_stopping,
             "round": self._machine.round,
-            "rounds": self._roster.rounds,
+            "rounds": roster.rounds,
             "up_s": round(self._up_s(), 3),
             "latest": dict(self._reporter.latest),
             "figures": dict(self._reporter.figures),
@@ -73,16 +84,17 @@ class PeerStanding:
             "counts": dict(self._reporter.counts),
             "traffic": dict(self._links.counters),
             "pairs_without_link": self._lookout.unlinked(),
+            "charter": charter,
             "ledger": self._ledger and ledger_status(self._ledger, self._host.peer_id),
             "members": [
                 {
                     "name": member.name,
                     "peer_id": member.peer_id,
                     "link": "self"
-                    if place == self._index
-                    else self._links.states[PeerId(member.peer_id)],
+                    if member.peer_id == directory.own
+                    else self._links.states.get(PeerId(member.peer_id), NOT_YET),
                 }
-                for place, member in enumerate(members)
+                for member in roster.members
             ],
         }
 
@@ -94,7 +106,7 @@ class PeerStanding:
 
     def snapshot(self) -> Snapshot:
         """Gather metrics; called on the metrics thread, so nothing is awaited or changed."""
-        reporter, roster = self._reporter, self._roster
+        reporter, roster = self._reporter, self._directory.roster
         links = {
             reporter.name_of(peer_id): link for peer_id, link in self._links.states.copy().items()
         }

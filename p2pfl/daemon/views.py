@@ -116,6 +116,13 @@ class Views:
         self._answering: set[PeerId] = set()
         host.set_handler(PROTOCOL, self._serve, for_refused=True)
 
+    def admit(self, addresses: Mapping[PeerId, Sequence[str]]) -> None:
+        """Look at other members from now on: an epoch has begun."""
+        self._addresses = dict(addresses)
+        for known in (self.tried, self.heard, self.silent):
+            for peer in [peer for peer in known if peer not in addresses]:
+                del known[peer]
+
     def own(self, *, is_second: bool = False) -> View:
         """Return what we see."""
         states = self._states()
@@ -191,7 +198,7 @@ class Views:
     async def _dial(self, peer: PeerId) -> None:
         outcome, round_trip_s = OK, None
         try:
-            round_trip_s = await self._host.probe(peer, self._addresses[peer])
+            round_trip_s = await self._host.probe(peer, self._addresses.get(peer, ()))
         except DialFailed as error:
             outcome = error.reason
         self.tried[peer] = Tried(outcome, round_trip_s, self._loop.time())

@@ -7,6 +7,8 @@ each charter with the proof by which its epoch began.
 from collections.abc import Sequence
 from typing import TypeVar
 
+from p2pfl_crypto.hashing import hash_parts
+from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip.actions import RemoteProtocolError, Vector
 from p2pfl_gossip.ledger.approvals import Approval, ApprovalStanding, check_succession
 from p2pfl_gossip.ledger.certificates import require_certificate, require_closing, require_final
@@ -244,6 +246,31 @@ class History:
                 raise MalformedFrame("the kept history lacks its head")
             history.head = step
         return history
+
+
+def invitation_of(charter: bytes, model: bytes) -> bytes:
+    """Name what a newcomer is invited to: H("p2pfl/invitation", charter, model).
+
+    Of the head that the epoch before ended with it is the model: members may hold proofs of that
+    end by several entries, which repeat each other, and all have one model.
+
+    Args:
+        charter: digest of the first charter that names the newcomer.
+        model: digest of the model that the epoch before ended with.
+    """
+    return hash_parts(b"p2pfl/invitation", charter, model)
+
+
+def joined_at(history: History, peer: PeerId) -> bytes | None:
+    """Return by which invitation a peer is a member; None of a founder, and of who is none."""
+    for epoch in history.epochs:
+        if epoch.rank_of(peer) is None:
+            continue
+        if not epoch.number:
+            return None
+        ended_with = history.closings(epoch.number - 1)[0].certificate.entry.state[0]
+        return invitation_of(epoch.digest, ended_with.digest)
+    return None
 
 
 def founding_record(founding: Epoch) -> dict[str, bytes]:

@@ -25,7 +25,7 @@ from p2pfl_gossip.ledger.evidence import (
     evidence_of_sums,
 )
 from p2pfl_gossip.ledger.heads import Heads
-from p2pfl_gossip.ledger.history import History
+from p2pfl_gossip.ledger.history import History, joined_at
 from p2pfl_gossip.ledger.messages import (
     CertificateRequest,
     Closing,
@@ -84,6 +84,7 @@ class Life:
         streams: names the random streams of our training in this life.
         session_type: the machine of masked sums.
         closed: is called once nothing more is done.
+        invitation: what we were invited to, if the group was there before us (history.py).
 
     Attributes:
         parts: of the machine.
@@ -104,6 +105,7 @@ class Life:
         streams: str,
         session_type: type[GroupSum],
         closed: Callable[[], None],
+        invitation: bytes | None = None,
     ) -> None:
         adverts, patience, shelf = Adverts(seat), MemberPatience(seat), Shelf(seat.desk.sub())
         own = OwnState()
@@ -162,7 +164,7 @@ class Life:
             evidence,
             course,
         )
-        self._settings, self._closed = settings, closed
+        self._settings, self._closed, self._invitation = settings, closed, invitation
         self._own = own
         self._evaluations = Evaluations(settings, own, seat.desk.sub(self._finish_after))
         self._starting: Starting | None = None
@@ -177,6 +179,8 @@ class Life:
         if departure is not None:  # Of an earlier life: a peer that has stopped does not begin.
             self.tell_of(departure)
             return
+        if not self._is_as_invited():
+            return
         vectors = (parts.heads.vector, *parts.heads.others)
         items = parts.history.head.entry.state
         for item, vector in zip(items, vectors, strict=True):
@@ -186,6 +190,20 @@ class Life:
             self._check_start()
         else:
             self._ask_way()
+
+    def _is_as_invited(self) -> bool:
+        """Whether the history led us where we were invited to; else tell so, and stop for good.
+
+        Before anything is said in a history that the whole network around us may have made up.
+        """
+        parts, shown = self.parts, None
+        if self._invitation is not None and parts.seat.is_member:
+            shown = joined_at(parts.history, parts.seat.identity.peer_id)
+        if shown in (None, self._invitation):
+            return True
+        parts.seat.report(events.OtherHistory())
+        self.leave()
+        return False
 
     def _on_digested(self, item: StateItem, vector: Vector, result: StateDigested) -> None:
         if result.item == item:
@@ -262,6 +280,10 @@ class Life:
     def _on_base(self) -> None:
         self.parts.course.on_base()
 
+    def ask_papers(self) -> None:
+        """Ask the others for the texts of the charter in force, which they showed us without."""
+        self.succession.proposals.ask_present()
+
     def hear_host(self, word: HostWord) -> None:
         """Take what only the host knows."""
         self.succession.proposals.hear(word)
@@ -303,6 +325,8 @@ class Life:
             part.clear()
         if was_member and not seat.is_member:
             self.leave()
+            return
+        if not was_member and not self._is_as_invited():
             return
         self.is_finished = False
         seat.report(events.EpochBegun(seat.epoch.number, seat.epoch.size))

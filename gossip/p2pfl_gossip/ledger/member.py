@@ -69,6 +69,8 @@ class GroupMember(DeskMachine):
         entropy: secret bytes for the next life.
         desk: where another machine is around this one, a desk for it alone.
         session_type: the machine of masked sums.
+        invitation: `invitation_of` what a newcomer is invited to; None of a founder. In a history
+            that leads elsewhere nothing is said.
     """
 
     def __init__(
@@ -82,10 +84,11 @@ class GroupMember(DeskMachine):
         entropy: Entropy,
         desk: Desk | None = None,
         session_type: type[GroupSum] = GroupSum,
+        invitation: bytes | None = None,
     ) -> None:
         self._founding, self._identity, self._initial = founding, identity, initial
         self._settings, self._seed, self._entropy = settings, seed, entropy
-        self._session_type = session_type
+        self._session_type, self._invitation = session_type, invitation
         self._desk = Desk() if desk is None else desk
         self._life: Life | None = None
         self._inbound = Inbound("<u4")
@@ -180,6 +183,7 @@ class GroupMember(DeskMachine):
             streams=f"{self._seed}/{incarnation}",
             session_type=self._session_type,
             closed=self._close,
+            invitation=self._invitation,
         )
         self._hearing = Hearing(self._life)
         self._life.start()
@@ -255,6 +259,15 @@ class GroupMember(DeskMachine):
             return []
         seat = self._begin(now_s)
         life.give_model(vector)
+        return seat.take()
+
+    def ask_papers(self, now_s: float) -> list[Action]:
+        """Ask the others for the texts of the charter in force: who was away is shown none."""
+        life = self._started
+        if self._has_left:
+            return []
+        seat = self._begin(now_s)
+        life.ask_papers()
         return seat.take()
 
     def hear_host(self, now_s: float, word: HostWord) -> list[Action]:

@@ -268,6 +268,14 @@ class Proposals:
             raise RemoteProtocolError("bad_approval") from None
         asked.remove(digest)
 
+    def ask_present(self) -> None:
+        """Ask all for the parcel of the charter in force, whose texts are not here."""
+        for rank in self._seat.others:
+            asked = self._asked.setdefault(rank, [])
+            if self._present.digest not in asked:
+                asked.append(self._present.digest)
+            self._seat.send(rank, ParcelRequest(self._present.digest))
+
     def _find(self, digest: bytes) -> CharterProposal | None:
         return self._present if digest == self._present.digest else self._open.get(digest)
 

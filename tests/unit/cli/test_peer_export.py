@@ -78,12 +78,12 @@ def test_a_model_is_never_read_with_the_own_state_of_another_round(
             return read_kept_vector(journal, key)
 
         monkeypatch.setattr(kept, "read_kept_vector", read)
-        model = kept.kept_model(roster, folder / "journal")
+        model = kept.kept_model(roster, b"group", folder / "journal")
         assert model.metadata["round"] == "3"
         assert model.vector[0] == model.own["personal"][0] == 3
         ended = iter(range(4, 100))
         with pytest.raises(ServiceError, match="changes while it is read; ask again"):
-            kept.kept_model(roster, folder / "journal")
+            kept.kept_model(roster, b"group", folder / "journal")
 
 
 def test_what_cannot_be_exported_is_told_in_one_line(p2pfl: P2pfl) -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from ledger_world import LedgerWorld, identity_of, make_charter
 
+from p2pfl.charter.papers import Papers
 from p2pfl.daemon.config import PeerFolder
 from p2pfl.daemon.errors import ServiceError
-from p2pfl.daemon.service import require_ledger
+from p2pfl.daemon.starting import require_ledger, require_place
 from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.ledger.standing import STANDING_RECORD
 
@@ -22,17 +23,17 @@ def test_a_ledger_of_its_own_group_is_accepted_and_another_one_refused() -> None
     group = LedgerWorld(5, rounds=3)
     group.start()
     group.run(100.0)
-    records, peer = records_of(group, 0), identity_of(0).peer_id
-    require_ledger(group.epoch, peer, records, FOLDER)
-    require_ledger(group.epoch, peer, {}, FOLDER)
-    with pytest.raises(ServiceError, match="is of another group than the roster and the task"):
-        require_ledger(LedgerWorld(5, rounds=4).epoch, peer, records, FOLDER)
+    records = records_of(group, 0)
+    require_ledger(group.epoch, records, FOLDER)
+    require_ledger(group.epoch, {}, FOLDER)
+    with pytest.raises(ServiceError, match="is of another group than its papers found"):
+        require_ledger(LedgerWorld(5, rounds=4).epoch, records, FOLDER)
     with pytest.raises(ServiceError, match=r"cannot be read \("):
-        require_ledger(group.epoch, peer, records | {STANDING_RECORD: b"\x90"}, FOLDER)
+        require_ledger(group.epoch, records | {STANDING_RECORD: b"\x90"}, FOLDER)
     models = [key for key in records if key.startswith("ledger/model/")]
     without = {key: value for key, value in records.items() if key not in models}
     with pytest.raises(ServiceError, match=r"cannot be read \("):
-        require_ledger(group.epoch, peer, without, FOLDER)
+        require_ledger(group.epoch, without, FOLDER)
 
 
 def test_who_is_named_by_no_charter_any_more_is_told_so() -> None:
@@ -43,5 +44,7 @@ def test_who_is_named_by_no_charter_any_more_is_told_so() -> None:
     group.run(400.0, at=[(9.0, lambda: group.approve(successor, range(5)))])
     records = records_of(group, 5)
     assert any(key.startswith("ledger/closing/") for key in records)
+    history = require_ledger(group.epoch, records, FOLDER)
+    require_place(Papers(Path("nowhere")), identity_of(0).peer_id, history)
     with pytest.raises(ServiceError, match="present charter does not name this peer"):
-        require_ledger(group.epoch, identity_of(5).peer_id, records, FOLDER)
+        require_place(Papers(Path("nowhere")), identity_of(5).peer_id, history)

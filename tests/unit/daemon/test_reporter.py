@@ -66,7 +66,7 @@ def test_a_member_of_another_group_is_told_even_after_a_failed_dial(
         reporter.on_link(IDS[1], up=False, reason="other_group_or_version")
     told = lines(tmp_path)
     assert len(told) == 2
-    assert told[1][1].startswith("oslo has another roster, or another version of p2pfl")
+    assert told[1][1].startswith("oslo is of another group, or has another version of p2pfl")
 
 
 def test_who_had_no_update_is_named(log: logging.Logger, tmp_path: Path) -> None:
