@@ -238,3 +238,63 @@ def list_(
     from p2pfl_simulations.commands.listing import list_parts
 
     list_parts(kinds or [], as_json=json)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "[bold]p2pfl sweep study.toml[/]\n\n"
+    "[bold]p2pfl sweep study.toml --jobs 2 --out runs/second[/]\n\n"
+    "[bold]p2pfl sweep study.toml --ray auto --store s3://bucket/study[/]"
+)
+def sweep(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="A TOML file; docs/studies.md.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the study, as seeds=5."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="The study's folder, instead of runs/NAME."),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", metavar="N", help="Cells at a time; one for each core."),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", metavar="ADDRESS", help="Run the cells on a Ray cluster."),
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store", metavar="URL", help="With --ray: results come back by a store (fsspec URL)."
+        ),
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Check the study, print its cells, and run none.")
+    ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write the report of what is there; run nothing.")
+    ] = False,
+    json: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Run every condition of a study with every seed, and report means, intervals and differences.
+
+    Killed or interrupted, the same command goes on: finished cells are kept.
+    """
+    from p2pfl_simulations.commands.sweeping import sweep_study
+
+    code = sweep_study(
+        study,
+        settings or [],
+        out=out,
+        jobs=jobs,
+        ray=ray,
+        store=store,
+        is_plan=plan,
+        is_report=report,
+        as_json=json,
+        quiet=quiet,
+    )
+    raise typer.Exit(code)

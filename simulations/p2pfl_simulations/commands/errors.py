@@ -7,6 +7,7 @@ from p2pfl.cli.errors import BadInput, peer_errors
 from p2pfl_simulations.launch.errors import LaunchError
 from p2pfl_simulations.results.folder import RunFolderError
 from p2pfl_simulations.scenario import ScenarioError
+from p2pfl_simulations.studies.settings import StudyError
 
 VIOLATED = 1  # A run that is checked, and something that must hold does not.
 
@@ -17,5 +18,5 @@ def input_errors() -> Iterator[None]:
     try:
         with peer_errors():
             yield
-    except (LaunchError, RunFolderError, ScenarioError) as error:
+    except (LaunchError, RunFolderError, ScenarioError, StudyError) as error:
         raise BadInput(str(error)) from error

@@ -31,6 +31,11 @@ def comparison_drawings(runs: Mapping[str, RunResult]) -> dict[str, Drawing]:
     return {it.name.removeprefix("comparison-"): it for it in drawings}
 
 
+def curves(name: str, groups: Sequence[Repetitions], figure: str) -> Drawing:
+    """Draw a figure of rounds: one line for each group, with the interval over its seeds."""
+    return _chart(name, groups, _round, figure, width=WIDE, x_title="round")
+
+
 def compared_rows(groups: Sequence[Repetitions]) -> Rows:
     """Say by which test rows runs are compared: the peers' own, unless a run has none."""
     all_own = all(

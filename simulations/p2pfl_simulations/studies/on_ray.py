@@ -1,0 +1,216 @@
+"""Cells on the machines of a Ray cluster; the one module of studies that knows Ray.
+
+The study's own modules and files travel as Ray's working directory; p2pfl itself must be installed
+on the machines, or come by `pip` in their environment. A cell's folder comes back packed: through
+Ray's object store, or through a store that all machines reach (a shared folder, or any URL that
+fsspec knows), from which a later sweep takes it too.
+
+A cell whose machine is lost is run again elsewhere: it is pure, so nothing is lost but its time.
+"""
+
+import os
+import shutil
+import socket
+import tempfile
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from p2pfl_simulations.studies.cells import (
+    PARTIAL,
+    CellEnd,
+    CellJob,
+    is_whole,
+    pack,
+    run_into,
+    unpack,
+)
+from p2pfl_simulations.studies.settings import StudyError
+
+RETRIES = 5
+"""Machines that a cell may lose before it counts as failed."""
+
+PER_CORE = 2
+"""Cells under way for each core of the cluster: the next one waits where the last one ends."""
+
+LEFT_BEHIND = ("runs", ".git", ".venv")
+"""Folders beside a study that no cell needs."""
+
+FOLDER_BYTES_MAX = 100 * 1024 * 1024
+"""Of the study's folder: as much as Ray takes as a working directory without further ado."""
+
+
+def run_on_ray(
+    jobs: Sequence[CellJob],
+    cells: Path,
+    *,
+    address: str,
+    under_way: int | None,
+    store: str | None,
+    task_folder: Path | None,
+    on_end: Callable[[CellEnd], None],
+) -> None:
+    """Run cells on a cluster.
+
+    Args:
+        jobs: what is to be run.
+        cells: the folder here that gets their folders.
+        address: of the cluster: ``HOST:PORT``, ``auto``, ``ray://...``; ``local`` starts one here.
+        under_way: how many are given to the cluster at a time; two for each core if not given.
+        store: a URL that all machines reach, for results; None for Ray's object store.
+        task_folder: travels to the machines, for own parts and data.
+        on_end: is called as each ends.
+
+    Raises:
+        StudyError: Ray is not installed, there is no such cluster, or no such store.
+    """
+    ray = _ray()
+    jobs = _from_store(jobs, cells, store, on_end)
+    if not jobs:
+        return
+    environment: dict[str, Any] = {"env_vars": {"OMP_NUM_THREADS": "1"}}
+    if task_folder is not None and _travels(jobs, task_folder):
+        environment |= {"working_dir": str(task_folder), "excludes": list(LEFT_BEHIND)}
+    try:
+        ray.init(
+            address=address,
+            runtime_env=environment,
+            log_to_driver=False,
+            logging_level="error",
+        )
+    except Exception as error:  # Of as many kinds as there are ways to miss a cluster.
+        told = " ".join(str(error).split())
+        raise StudyError(f"there is no Ray cluster at {address}: {told}") from None
+    try:
+        most = under_way or PER_CORE * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        remote = ray.remote(num_cpus=1, max_retries=RETRIES)(_run_remotely)
+        waiting, pending = deque(jobs), dict[Any, CellJob]()
+        while waiting or pending:
+            while waiting and len(pending) < most:
+                job = waiting.popleft()
+                sent = replace(job, threads=1, folder=None if job.folder is None else ".")
+                pending[remote.remote(sent, store)] = job
+            ended, _ = ray.wait(list(pending), num_returns=1)
+            for reference in ended:
+                on_end(_settle(ray, reference, pending.pop(reference), cells, store))
+    finally:
+        ray.shutdown()
+
+
+def _ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Nothing is told to anybody.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError:
+        raise StudyError("--ray needs Ray: pip install 'p2pfl-peer[ray]'") from None
+    return ray
+
+
+def _run_remotely(job: CellJob, store: str | None) -> tuple[str, str, bytes]:
+    """Run a cell on a machine of the cluster; return what failed, where it ran, and its folder."""
+    place = socket.gethostname()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / job.name
+        folder_of_parts = None if job.folder is None else str(Path.cwd())
+        failure = run_into(replace(job, folder=folder_of_parts), folder)
+        if failure:
+            return failure, place, b""
+        packed = pack(folder)
+    if store is None:
+        return "", place, packed
+    _put(store, job.name, packed)
+    return "", place, b""
+
+
+def _settle(ray: Any, reference: Any, job: CellJob, cells: Path, store: str | None) -> CellEnd:
+    try:
+        failure, place, packed = ray.get(reference)
+    except Exception as error:  # A machine that is lost for good, or a worker that dies each time.
+        return CellEnd(job.name, f"Ray gave it up: {type(error).__name__}: {_first(error)}")
+    if failure:
+        return CellEnd(job.name, failure, place)
+    if store is not None:
+        packed = _get(store, job.name)
+    if not _lay(job, packed, cells):
+        return CellEnd(job.name, "its files came back other than they were written", place)
+    return CellEnd(job.name, "", place)
+
+
+def _lay(job: CellJob, packed: bytes, cells: Path) -> bool:
+    """Unpack a cell among the others, if it is whole."""
+    partial = cells / f"{job.name}{PARTIAL}"
+    shutil.rmtree(partial, ignore_errors=True)
+    unpack(packed, partial)
+    if not is_whole(partial, job.digest):
+        shutil.rmtree(partial)
+        return False
+    shutil.rmtree(cells / job.name, ignore_errors=True)
+    partial.rename(cells / job.name)
+    return True
+
+
+def _from_store(
+    jobs: Sequence[CellJob], cells: Path, store: str | None, on_end: Callable[[CellEnd], None]
+) -> list[CellJob]:
+    """Take what an earlier sweep has left in the store; return what is to be run."""
+    if store is None:
+        return list(jobs)
+    left = []
+    try:
+        system, root = _file_system(store)
+        system.makedirs(root, exist_ok=True)
+        there = {str(path).rpartition("/")[2] for path in system.ls(root, detail=False)}
+    except Exception as error:  # Of as many kinds as there are stores.
+        told = " ".join(str(error).split())
+        raise StudyError(f"--store {store}: {told or type(error).__name__}") from None
+    for job in jobs:
+        if f"{job.name}.tar" in there and _lay(job, _get(store, job.name), cells):
+            on_end(CellEnd(job.name, "", "store"))
+        else:
+            left.append(job)
+    return left
+
+
+def _file_system(store: str) -> tuple[Any, str]:
+    import fsspec
+
+    return fsspec.core.url_to_fs(store)  # type: ignore[no-any-return]
+
+
+def _put(store: str, name: str, packed: bytes) -> None:
+    system, root = _file_system(store)
+    partial = f"{root}/{name}{PARTIAL}"
+    with system.open(partial, "wb") as file:
+        file.write(packed)
+    system.mv(partial, f"{root}/{name}.tar")
+
+
+def _get(store: str, name: str) -> bytes:
+    system, root = _file_system(store)
+    with system.open(f"{root}/{name}.tar", "rb") as file:
+        found: bytes = file.read()
+    return found
+
+
+def _travels(jobs: Sequence[CellJob], folder: Path) -> bool:
+    """Tell whether the study's folder is needed elsewhere, and refuse one that is too large."""
+    if all(job.folder is None for job in jobs):
+        return False
+    size = sum(
+        it.stat().st_size
+        for it in folder.rglob("*")
+        if it.is_file() and it.relative_to(folder).parts[0] not in LEFT_BEHIND
+    )
+    if size > FOLDER_BYTES_MAX:
+        raise StudyError(
+            f"{folder} has {size / 1e6:,.0f} MB, and travels to the cluster: keep the study and its"
+            f" own parts in a folder of at most {FOLDER_BYTES_MAX / 1e6:,.0f} MB"
+        )
+    return True
+
+
+def _first(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200]

@@ -1,0 +1,287 @@
+"""Studies: what they run, what they keep, and what their tables say."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as parquet
+import pytest
+from calling import P2pfl
+
+from p2pfl_simulations.studies.cells import CellEnd, CellJob, is_whole, pack, run_cell, unpack
+from p2pfl_simulations.studies.gathered import Results, read_results, table_of
+from p2pfl_simulations.studies.local import run_locally
+from p2pfl_simulations.studies.page import drawings_of, write_report
+from p2pfl_simulations.studies.plan import Cell, baseline_of, conditions, plan
+from p2pfl_simulations.studies.running import CELLS, read_failures, run_cells
+from p2pfl_simulations.studies.settings import Study, StudyError, load_study
+from p2pfl_simulations.studies.tables import latex, markdown, tables_of
+
+BASE: dict[str, Any] = {
+    "peers": 4,
+    "rounds": 2,
+    "learning": {"task": "integers"},
+    "averaging": {"algorithm": "dsgd"},
+    "evaluation": {"baselines": []},
+}
+GRID: dict[str, Any] = {
+    "seeds": 3,
+    "baseline": {"averaging.topology.kind": "ring"},
+    "grid": {
+        "averaging.topology.kind": ["ring", "complete"],
+        "rounds": [1, 2],
+    },
+}
+
+
+def study_of(**tables: Any) -> Study:
+    return Study.model_validate({**GRID, **tables})
+
+
+def in_process(jobs: Any, cells: Path, *, on_end: Any) -> None:
+    run_locally(jobs, cells, processes=1, on_end=on_end)
+
+
+def run_all(study: Study, folder: Path, base: dict[str, Any] = BASE) -> tuple[list[Cell], Any]:
+    cells = plan(study, base, None)
+    told = run_cells(study, cells, folder, task_folder=None, runner=in_process)
+    return cells, told
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Results]:
+    """One study, run once for all that only look."""
+    folder = tmp_path_factory.mktemp("study")
+    study = study_of(name="small")
+    cells, told = run_all(study, folder)
+    assert (told.cells, told.kept, told.done, told.failures) == (12, 0, 12, {})
+    return folder, read_results(study, cells, folder, {})
+
+
+def test_a_grid_has_every_combination_and_all_seeds() -> None:
+    cells = plan(study_of(), BASE, None)
+    assert [(*it.condition.axes.values(), it.seed) for it in cells[:4]] == [
+        ("ring", "1", 1),
+        ("ring", "1", 2),
+        ("ring", "1", 3),
+        ("ring", "2", 1),
+    ]
+    assert cells[-1].scenario.averaging.topology.kind == "complete"  # type: ignore[union-attr]
+    assert cells[-1].scenario.rounds == 2
+    assert len({it.name for it in cells}) == len(cells) == 12
+
+
+def test_a_named_value_sets_many_keys_and_a_list_has_its_own_conditions() -> None:
+    many = {"name": "large", "set": {"peers": 5, "averaging.topology.kind": "complete"}}
+    found = conditions(study_of(grid={"size": [many]}, baseline={}))
+    assert found[0].axes == {"size": "large"}
+    assert found[0].changes == many["set"]
+    listed = study_of(grid={}, list=[many, {"name": "small"}], baseline={"name": "small"})
+    one, two = conditions(listed)
+    assert baseline_of(listed, one, [one, two]) is two
+    assert baseline_of(listed, two, [one, two]) is None
+
+
+def test_a_random_draw_repeats_and_keeps_its_bounds() -> None:
+    search = {
+        "draws": 20,
+        "set": {
+            "learning.training.learning_rate": {"low": 1e-3, "high": 1.0, "log": True},
+            "rounds": {"low": 1, "high": 3, "integer": True},
+            "averaging.topology.kind": {"choice": ["ring", "complete"]},
+        },
+    }
+    study = study_of(grid={}, baseline={}, random=search)
+    one, two = conditions(study), conditions(study)
+    assert one == two
+    rates = [it.changes["learning.training.learning_rate"] for it in one]
+    assert all(1e-3 <= rate <= 1.0 for rate in rates)
+    assert sum(rate < 0.05 for rate in rates) > 5  # Uniform by magnitude.
+    assert {it.changes["rounds"] for it in one} == {1, 2, 3}
+    assert len({it.name for it in one}) == 20
+
+
+def test_what_decides_a_run_decides_its_cell(tmp_path: Path) -> None:
+    rule = (
+        "from p2pfl_simulations.plugins import AveragingRule\n"
+        "class Own(AveragingRule):\n"
+        "    def average(self, round, own, heard):\n        return own.vector\n"
+    )
+    base = {**BASE, "averaging": {"algorithm": "rule_of_a_study:Own"}}
+    study = study_of(grid={}, baseline={}, seeds=1)
+    digests = []
+    for source in (rule, rule, rule + "# changed\n"):
+        (tmp_path / "rule_of_a_study.py").write_text(source)
+        digests.append(plan(study, base, tmp_path)[0].digest)
+    assert digests[0] == digests[1] != digests[2]
+    renamed = plan(study, {**base, "name": "other", "description": "x"}, tmp_path)
+    assert renamed[0].digest == digests[2]
+
+
+@pytest.mark.parametrize(
+    ("tables", "told"),
+    [
+        ({"grid": {"averagin.topology": [1]}}, "averagin is not a known key"),
+        ({"grid": {"averaging.topology.kind": []}}, "has no values"),
+        ({"baseline": {"averaging.topology.kind": "torus"}}, "is never 'torus'; it is ring, comp"),
+        ({"baseline": {"topology": "ring"}}, "there is no axis 'topology'"),
+        ({"seeds": [1, 1]}, "each once"),
+        ({"seeds": 0}, "seeds are 1 to 1000"),
+        ({"list": [{"name": "a"}]}, "exclude each other"),
+        ({"grid": {"peers": [4, 4]}, "baseline": {}}, "comes twice"),
+        ({"set": {"averaging": {"algorithm": "no_such:Rule"}}}, "cannot be imported"),
+        ({"grid": {}, "baseline": {}, "random": {"draws": 1, "set": {"a": {"low": 1}}}}, "needed"),
+        ({"sead": 1}, "sead"),
+    ],
+)
+def test_a_wrong_study_is_refused_before_anything_runs(tables: dict[str, Any], told: str) -> None:
+    with pytest.raises((StudyError, ValueError), match=re.escape(told)):
+        plan(study_of(**tables), BASE, None)
+
+
+def test_finished_cells_are_kept_and_broken_ones_run_again(
+    done: tuple[Path, Results], tmp_path: Path
+) -> None:
+    source, before = done
+    folder = tmp_path / "again"
+    shutil.copytree(source, folder)
+    places = sorted((folder / CELLS).iterdir())
+    (places[0] / "model.safetensors").write_bytes(b"damaged")
+    (places[1] / "rounds.parquet").unlink()
+    shutil.rmtree(places[2])
+    (folder / CELLS / "stale.partial").mkdir()
+    cells, told = run_all(before.study, folder)
+    assert (told.kept, told.done) == (9, 3)
+    after = read_results(before.study, cells, folder, {})
+    assert table_of(after).equals(table_of(before))
+    assert not list((folder / CELLS).glob("*.partial"))
+
+
+def test_a_cell_that_fails_is_told_and_costs_no_other(tmp_path: Path) -> None:
+    study = study_of(
+        grid={"averaging.topology.kind": ["ring", "torus"]}, set={"peers": 7}, seeds=2, baseline={}
+    )
+    cells, told = run_all(study, tmp_path)
+    assert told.done == 2
+    assert len(told.failures) == 2
+    failures = read_failures(tmp_path)
+    assert all("7 peers has no two sides" in line for line in failures.values())
+    results = read_results(study, cells, tmp_path, failures)
+    rows = table_of(results).to_pylist()
+    assert [row["failure"] is None for row in rows] == [True, True, False, False]
+    write_report(results, tmp_path)
+    assert "7 peers has no two sides" in (tmp_path / "report.html").read_text()
+
+
+def test_the_tables_give_means_intervals_and_paired_differences(
+    done: tuple[Path, Results],
+) -> None:
+    _, results = done
+    means, differences = tables_of(results)
+    assert means.head[:3] == ["kind", "rounds", "seeds"]
+    assert [row[:3] for row in means.rows] == [
+        ["ring", "1", "3"],
+        ["ring", "2", "3"],
+        ["complete", "1", "3"],
+        ["complete", "2", "3"],
+    ]
+    assert [row[:2] for row in differences.rows] == [["complete", "1"], ["complete", "2"]]
+    complete = results.conditions[2]
+    figures = {
+        name: [run.rounds[-1].consensus_distance for run in results.runs_of(it).values()]
+        for name, it in (("ring", results.conditions[0]), ("complete", complete))
+    }
+    interval = results.against_baseline(complete, "consensus_distance")
+    assert interval is not None
+    gaps = [a - b for a, b in zip(figures["complete"], figures["ring"], strict=True)]  # type: ignore[operator]
+    assert interval.mean == pytest.approx(sum(gaps) / 3)
+    assert interval.high < 0  # A complete graph agrees at once.
+    assert markdown(means).splitlines()[1].startswith("| --- | --- | ---: |")
+    assert r"\toprule" in latex(means)
+    assert r"\pm" in latex(means)
+
+
+def test_the_report_has_curves_tables_and_files_of_each_kind(
+    done: tuple[Path, Results], tmp_path: Path
+) -> None:
+    _, results = done
+    written = {it.relative_to(tmp_path).as_posix() for it in write_report(results, tmp_path)}
+    assert {
+        "table.parquet",
+        "report.html",
+        "tables/means.md",
+        "tables/means.tex",
+        "tables/differences.tex",
+        "figures/comparison-mean-1.svg",
+        "figures/comparison-mean-1.pdf",
+    } <= written
+    assert (tmp_path / "figures/comparison-mean-1.pdf").read_bytes().startswith(b"%PDF-")
+    table = parquet.read_table(tmp_path / "table.parquet")
+    assert table.num_rows == 12
+    assert set(table.column("averaging.topology.kind").to_pylist()) == {"ring", "complete"}
+    assert "wall_s" not in table.column_names
+    drawing, _ = drawings_of(results)[0]
+    assert 'class="area r-1' in drawing.picture
+
+
+def test_a_cell_travels_packed_and_is_verified(done: tuple[Path, Results], tmp_path: Path) -> None:
+    folder, results = done
+    cell = results.cells[0]
+    unpack(pack(folder / CELLS / cell.name), tmp_path / "there")
+    assert is_whole(tmp_path / "there", cell.digest)
+    assert not is_whole(tmp_path / "there", "another")
+    (tmp_path / "there" / "extra").write_text("more")
+    assert is_whole(tmp_path / "there", cell.digest)
+    (tmp_path / "there" / "cell.json").write_text("{}")
+    assert not is_whole(tmp_path / "there", cell.digest)
+
+
+def test_an_error_within_a_cell_names_its_place(tmp_path: Path) -> None:
+    job = CellJob("it", "digest", {**BASE, "peers": "many"}, None, 1, False)
+    assert run_cell(job, str(tmp_path)) == CellEnd(
+        "it", "it: peers: Input should be a valid integer, unable to parse string as an integer,"
+        " not 'many'"
+    )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_sweeps_do_not_share_a_folder(tmp_path: Path) -> None:
+    study = study_of(grid={}, baseline={}, seeds=1)
+    cells = plan(study, BASE, None)
+
+    def another(*_: Any, **__: Any) -> None:
+        with pytest.raises(StudyError, match="another sweep is at work"):
+            run_cells(study, cells, tmp_path, task_folder=None, runner=in_process)
+
+    run_cells(study, cells, tmp_path, task_folder=None, runner=another)
+
+
+def test_the_command_plans_runs_and_goes_on(p2pfl: P2pfl) -> None:
+    Path("base.toml").write_text(
+        'peers = 4\nrounds = 2\nlearning.task = "integers"\naveraging.algorithm = "dsgd"\n'
+        "evaluation.baselines = []\n"
+    )
+    Path("graphs.toml").write_text(
+        'scenario = "base.toml"\nseeds = 2\n[grid]\n"averaging.topology.kind" = ["ring", "star"]\n'
+    )
+    planned = p2pfl("sweep", "graphs.toml", "--plan")
+    assert len(planned.out.splitlines()) == 4
+    first = p2pfl("sweep", "graphs.toml", "--jobs", "1", "-q", "--json")
+    assert first.code == 0, first.err
+    document = json.loads(first.out)
+    assert (document["cells"], document["whole"], document["failures"]) == (4, 4, {})
+    table = Path(document["folder"], "table.parquet").read_bytes()
+    again = p2pfl("sweep", "graphs.toml", "--jobs", "1")
+    assert "4 finished cells were kept" in again.err
+    assert Path(document["folder"], "table.parquet").read_bytes() == table
+    assert load_study(Path(document["folder"], "study.toml"))[0].seeds == (1, 2)
+    for arguments, told in (
+        (["--jobs", "0"], "1 or more"),
+        (["--store", "x"], "--store is for --ray"),
+        (["--set", "scenario=nowhere"], "no file or scenario 'nowhere'"),
+        (["--set", "seds=1"], "seds is not a known key; did you mean 'seeds'?"),
+    ):
+        refused = p2pfl("sweep", "graphs.toml", *arguments)
+        assert (refused.code, told in refused.err) == (2, True), refused.err
