@@ -30,7 +30,7 @@ STRATEGIES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("lying-leader", {"lie": "two_ballots"}),
     ("old-head", {}),
     ("old-head", {"share": 1.0}),
-    ("poisoned-vector", {}),
+    ("scale", {"factor": -10.0}),
     ("replay", {}),
     ("silence", {}),
     ("silence", {"share": 0.2}),
@@ -140,5 +140,7 @@ def _liars(rng: Random, peers: int) -> list[dict[str, Any]]:
     entries = []
     for group in groups:
         strategy, arguments = rng.choice(STRATEGIES)
-        entries.append({"strategy": strategy, "arguments": arguments, "peers": group})
+        entry = {"strategy": strategy, "arguments": arguments, "peers": group}
+        # Modelled masks have no words by which an update could go round the clip.
+        entries.append(entry | {"norm": 1.0} if strategy == "scale" else entry)
     return entries

@@ -22,7 +22,7 @@ from p2pfl.learner.rows import check_data
 from p2pfl.learner.settings import LearningSettings, TrainingSettings
 from p2pfl.learner.sources import source_files, sources_of
 from p2pfl.learner.streams import Integers, permutation, seed_of
-from p2pfl.learner.tasks.base import Array, Floats, NumpyTask, Rows, Task
+from p2pfl.learner.tasks.base import Array, Data, Floats, NumpyTask, Rows, Task
 from p2pfl.learner.tasks.registry import make_task
 from p2pfl_gossip.actions import Job, Vector
 from p2pfl_gossip.description import Description, Tensor, describe_tensor, fingerprint
@@ -336,6 +336,7 @@ def make_learner(
     seed: int,
     folder: Path | None,
     threads: int | None = None,
+    alter: Callable[[Data], Data] | None = None,
 ) -> Learner:
     """Make a learner: import the task, load its data, split it, and make the common start.
 
@@ -346,6 +347,7 @@ def make_learner(
         folder: where ``"my_module:MyTask"`` is imported from, and what `data_dir` is relative to.
         threads: threads to train on; one for each usable core if not given. Results do not
             depend on it.
+        alter: makes other rows of the task's, once these are split: what a liar trains on.
 
     Raises:
         LearningError: no such task, data that are not there, an impossible partition.
@@ -383,6 +385,8 @@ def make_learner(
             f"task {settings.task!r}: there is nothing to measure on: it has no common test rows,"
             " and no peer has test rows of its own; set learning.held_out above 0"
         )
+    if alter is not None:
+        data = alter(data)
     test = None if data.test is None else _sample(data.test, settings.evaluation_rows, seed)
     sizes = _batch_sizes(settings.training, held_out.training, peer_count)
     start_seed = seed_of(f"{seed}/initial")

@@ -115,6 +115,10 @@ class Workshop:
         """Do one job now; return its result."""
         return self._run([(peer, job)]).result()[0]
 
+    def do_all(self, jobs: Sequence[tuple[int, Job]]) -> Sequence[Record]:
+        """Do jobs now; return their results in the same order."""
+        return self._run(list(jobs)).result() if jobs else ()
+
     def _begin_full_batch(self) -> None:
         """Begin a batch where there are jobs for one, and room for its results."""
         if (

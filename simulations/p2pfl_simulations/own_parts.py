@@ -24,7 +24,7 @@ from p2pfl_gossip.actions import Event
 from p2pfl_gossip.topology import TOPOLOGIES
 from p2pfl_simulations.availability import Attendance
 from p2pfl_simulations.draws import stream
-from p2pfl_simulations.liars.registry import LIARS
+from p2pfl_simulations.liars.registry import LIARS, shipped_name
 from p2pfl_simulations.plugins import AVAILABILITIES, FAULTS, LATENCIES, Fault, Latency
 from p2pfl_simulations.scenario import PluginTable, Scenario
 from p2pfl_simulations.testbed import PeerHandle, RunWatcher, Testbed
@@ -54,7 +54,7 @@ def plugins_of(scenario: Scenario) -> Iterator[_Named]:
     for table in faults.own:
         yield FAULTS, table.plugin, table.options
     for liars in faults.liars:
-        yield LIARS, liars.strategy, liars.arguments
+        yield LIARS, shipped_name(liars.strategy), liars.arguments
 
 
 def check_plugins(scenario: Scenario, folder: Path | None) -> None:

@@ -23,7 +23,7 @@ from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.record import write_record
 from p2pfl_gossip.records import Record
 from p2pfl_simulations.baselines import local_only, pooled
-from p2pfl_simulations.batch import Worker, Workshop
+from p2pfl_simulations.batch import Worker
 from p2pfl_simulations.checkers import Checker, Watched, all_checkers
 from p2pfl_simulations.checkers.accounting import CountedOnce
 from p2pfl_simulations.checkers.progress import AllFinish
@@ -50,7 +50,13 @@ from p2pfl_simulations.own_parts import OwnParts, check_plugins, plugin_sources
 from p2pfl_simulations.results.losses import LossWatcher, in_order
 from p2pfl_simulations.results.participation import participation_rows
 from p2pfl_simulations.results.recorder import Recorder
-from p2pfl_simulations.results.run import EndedEarly, ParticipationRow, RoundRow, RunResult
+from p2pfl_simulations.results.run import (
+    EndedEarly,
+    EventRow,
+    ParticipationRow,
+    RoundRow,
+    RunResult,
+)
 from p2pfl_simulations.running_peer import running_peer
 from p2pfl_simulations.scenario import Scenario, masking_of
 from p2pfl_simulations.stopwatch import Stopwatch
@@ -241,10 +247,9 @@ class Simulation:
             learner.fit(index, speeds.step_s(index))
         is_modelled = masking_of(scenario) == "modelled"
         once = Once(perform_modelled if is_modelled else perform)
-        masking = MaskingWorker(worker or learner, once)
-        self._workshop = Workshop(masking)
         liars = Liars(scenario, folder)
-        self._liars = liars.indices
+        self._liars, self._marked = liars.indices, liars.marked
+        self._workshop = liars.watch(worker or learner, lambda it: MaskingWorker(it, once))
         self.recorder = Recorder(
             scenario, learner.primary, self._figure, self._on_round, liars.strategies
         )
@@ -339,7 +344,10 @@ class Simulation:
             rounds=rows,
             failure=self._failure,
             peers=self.recorder.peers,
-            events=in_order(self.recorder.events, self._losses.events),
+            events=[
+                *in_order(self.recorder.events, self._losses.events),
+                *self._backdoors(model),
+            ],
             losses=self._losses.rows(),
             sample_counts=[learner.sample_count(peer) for peer in range(scenario.peers)],
             label_counts=learner.label_counts,
@@ -369,6 +377,14 @@ class Simulation:
             participation=self._participation(),
             ledger=self._ledger(),
         )
+
+    def _backdoors(self, model: Vector | None) -> list[EventRow]:
+        """Tell how many marked rows get the liars' label, if some teach one."""
+        share = None if model is None else self._marked(model)
+        if share is None:
+            return []
+        last = self._scenario.rounds - 1
+        return [EventRow(self.world.queue.now_s, "backdoor", -1, last, f"{share:.4f}")]
 
     def _furthest(self) -> GroupMember | None:
         """Return the honest member of a group whose head is the highest."""

@@ -327,6 +327,9 @@ class LiarSettings(SettingsTable):
     """Arguments of the strategy, which checks them."""
     from_round: Annotated[int, Field(ge=0)] = 0
     """Until a liar comes to this round, it is honest."""
+    norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """L2 norm of the updates of a strategy that puts in false ones; as long as the strategy likes,
+    if not given: a liar under masks need not keep to the clip."""
 
     @model_validator(mode="after")
     def _says_who(self) -> "LiarSettings":

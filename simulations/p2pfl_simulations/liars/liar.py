@@ -12,6 +12,9 @@ from itertools import count
 from random import Random
 from typing import Any, ClassVar
 
+import numpy as np
+
+from p2pfl.learner.tasks.base import Data
 from p2pfl_crypto.identity import Identity, PeerId
 from p2pfl_gossip.actions import (
     Action,
@@ -28,16 +31,27 @@ from p2pfl_gossip.actions import (
     Work,
 )
 from p2pfl_gossip.events import RoundStarted
+from p2pfl_gossip.learning import Train, Trained
 from p2pfl_gossip.ledger.charter import Epoch
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.messages import LedgerMessage
 from p2pfl_gossip.masked_sum.messages import Ballot
 from p2pfl_gossip.records import Message, Record
+from p2pfl_simulations.batch import Worker
 from p2pfl_simulations.liars.forging import M, signed_again, stated_again
+from p2pfl_simulations.liars.insight import Insight, Update
 from p2pfl_simulations.running_peer import RunningPeer
 
 FIRST_TICKET = 2**31
 """Of a liar's own timers; its machine's tickets grow from 1."""
+
+
+class Workless:
+    """Does no jobs: of a liar that asks for none."""
+
+    def run(self, jobs: Sequence[tuple[int, Job]]) -> Sequence[Record]:
+        """Refuse."""
+        raise LocalProtocolError("a strategy that asks for trainings says so by its attributes")
 
 
 @dataclass
@@ -54,6 +68,12 @@ class Place:
         shared: what they tell each other, by any key; it outlives their processes.
         rng: its own random stream.
         peer: the real machine.
+        norm: L2 norm that settings give its false updates; None for as long as its strategy likes.
+        clip: S of a group, the norm of updates that is allowed; None elsewhere.
+        insight: what honest peers train.
+        partners_of: the partners of a peer in a round.
+        altered: a learner that has the same rows, altered as the strategy does; None where it
+            alters none.
         sum_members: U3 as the last ballot had it that the liar heard or said; a bitmap.
     """
 
@@ -66,6 +86,11 @@ class Place:
     shared: dict[Any, Any]
     rng: Random
     peer: RunningPeer
+    norm: float | None = None
+    clip: float | None = None
+    insight: Insight = field(default_factory=lambda: Insight(Workless(), ()))
+    partners_of: Callable[[int, int], tuple[int, ...]] = lambda _index, _round: ()
+    altered: Worker | None = None
     sum_members: bytes = b""
     _delayed: list[tuple[float, list[Action]]] = field(default_factory=list)
 
@@ -93,6 +118,14 @@ class Place:
     def rank(self) -> int:
         """Its place in that cohort."""
         return self.cohort.index(self.index)
+
+    def train_altered(self, job: Train) -> Update | None:
+        """Return the update that a training on altered rows gives; None where it fails."""
+        assert self.altered is not None, "a strategy that trains on altered rows has an `alter`"
+        (result,) = self.altered.run([(self.index, job)])
+        if not isinstance(result, Trained):
+            return None
+        return np.subtract(result.vector, job.vector, dtype=np.float64)
 
     def index_of(self, peer: PeerId) -> int:
         """Return a peer's index."""
@@ -134,6 +167,20 @@ class Liar:
     me: Place
     in_groups: ClassVar[bool | None] = None
     """Whether it lies about what only groups say, or what none says; None where it fits both."""
+    algorithms: ClassVar[tuple[str, ...]] = ()
+    """The values of `averaging.algorithm` that it fits, where it does not fit all."""
+    is_omniscient: ClassVar[bool] = False
+    """Whether it asks for what honest peers train (`me.insight`)."""
+    is_in_words: ClassVar[bool] = False
+    """Whether it lies in the words of masked sums: without real masks there are none."""
+    marks_tests: ClassVar[bool] = False
+    """Whether `alter` marks test rows, and gives them the label that it wants for such rows."""
+    alters_rows: ClassVar[bool] = False
+    """Whether it trains on rows of another kind, by `alter` and `me.train_altered`."""
+
+    def alter(self, data: Data) -> Data:
+        """Return the rows that `me.train_altered` trains on, and test rows that tell of it."""
+        return data
 
     def on_start(self, now_s: float) -> list[Action]:
         """Return what to say at the start of a life, beside what the machine does."""

@@ -5,16 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from p2pfl.group.settings import CohortSettings, GroupSettings
+from p2pfl.learner.learner import make_learner
 from p2pfl.plugins import PluginError
 from p2pfl.plugins.finding import maker_of
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Machine, Vector
+from p2pfl_gossip.learning import Evaluate, Evaluated
 from p2pfl_gossip.roster import Roster
+from p2pfl_simulations.batch import Worker, Workshop
 from p2pfl_simulations.draws import stream
-from p2pfl_simulations.liars.liar import Liar, LyingPeer, Place
-from p2pfl_simulations.liars.registry import LIARS
+from p2pfl_simulations.liars.insight import Insight, WatchedWorkshop
+from p2pfl_simulations.liars.liar import Liar, LyingPeer, Place, Workless
+from p2pfl_simulations.liars.poisoning import VectorLiar
+from p2pfl_simulations.liars.registry import LIARS, shipped_name
 from p2pfl_simulations.running_peer import RunningPeer
-from p2pfl_simulations.scenario import LiarSettings, Scenario, ScenarioError
+from p2pfl_simulations.scenario import LiarSettings, Scenario, ScenarioError, masking_of
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,7 @@ class _Group:
     settings: LiarSettings
     members: tuple[int, ...]
     make: Callable[[], Liar]
+    altered: Worker | None
     shared: dict[Any, Any]
 
 
@@ -46,22 +53,93 @@ class Liars:
         self._scenario = scenario
         self._groups: dict[int, _Group] = {}
         self._lives: dict[int, int] = {}
+        self._is_omniscient = False
+        self._insight = Insight(Workless(), ())
         for number, settings in enumerate(scenario.faults.liars):
             members = self._members(number, settings)
             try:
-                make = maker_of(LIARS, settings.strategy, settings.arguments, folder)
+                make = maker_of(LIARS, shipped_name(settings.strategy), settings.arguments, folder)
             except PluginError as error:
                 raise ScenarioError(f"faults.liars: {error}") from None
-            self._require_fit(settings.strategy, make())
-            group = _Group(settings, members, make, {})
+            liar = make()
+            self._require_fit(settings, liar)
+            group = _Group(settings, members, make, self._altered(liar, folder), {})
+            self._is_omniscient |= liar.is_omniscient
             self._groups.update(dict.fromkeys(members, group))
         self.indices = frozenset(self._groups)
         self.strategies = {
             index: self._groups[index].settings.strategy for index in sorted(self._groups)
         }
 
-    def _require_fit(self, name: str, liar: Liar) -> None:
-        """Refuse a strategy that would find nothing to lie about."""
+    def watch(self, learner: Worker, around: Callable[[Worker], Worker]) -> Workshop:
+        """Make the workshop of a run; one that tells liars what honest peers train, if any asks.
+
+        Args:
+            learner: does the jobs of learning.
+            around: makes of it what does all jobs.
+        """
+        if not self._is_omniscient:
+            return Workshop(around(learner))
+        self._insight = Insight(learner, self.indices)
+        return WatchedWorkshop(around(self._insight), self._insight)
+
+    def marked(self, model: Vector) -> float | None:
+        """Return the share of marked test rows that get the liars' label; None if none marks any.
+
+        Args:
+            model: float32[d].
+        """
+        for group in self._groups.values():
+            if group.altered is not None and group.make().marks_tests:
+                (result,) = group.altered.run([(0, Evaluate(0, model))])
+                found = result.metrics.get("accuracy") if isinstance(result, Evaluated) else None
+                if found is not None:
+                    return found
+        return None
+
+    def _altered(self, liar: Liar, folder: Path | None) -> Worker | None:
+        """Return a learner with the rows that a strategy trains on, if it alters any."""
+        if not liar.alters_rows:
+            return None
+        scenario = self._scenario
+        try:
+            return make_learner(
+                scenario.learning,
+                peer_count=scenario.peers,
+                seed=scenario.seed,
+                folder=folder,
+                threads=1,
+                alter=liar.alter,
+            )
+        except ValueError as error:
+            raise ScenarioError(f"faults.liars: {error}") from None
+
+    def _require_fit(self, settings: LiarSettings, liar: Liar) -> None:
+        """Refuse a strategy that would find nothing to lie about, or could not."""
+        name, masking = settings.strategy, masking_of(self._scenario)
+        if settings.norm is not None and not isinstance(liar, VectorLiar):
+            raise ScenarioError(
+                f"faults.liars: {name!r} puts in no false updates, so it takes no norm; leave it"
+                " out"
+            )
+        if liar.algorithms and self._scenario.averaging.algorithm not in liar.algorithms:
+            raise ScenarioError(
+                f"faults.liars: {name!r} is for averaging.algorithm ="
+                f" {' or '.join(map(repr, liar.algorithms))}; take another strategy, or set it"
+            )
+        if liar.is_in_words and masking != "real":
+            raise ScenarioError(
+                f"faults.liars: {name!r} lies in the words of masked sums; set averaging.masking to"
+                " 'real', or take another strategy"
+            )
+        averaging = self._scenario.averaging
+        is_masked = isinstance(averaging, CohortSettings | GroupSettings) and masking == "modelled"
+        if isinstance(liar, VectorLiar) and is_masked and not self._keeps_to_clip(settings):
+            raise ScenarioError(
+                f"faults.liars: {name!r} does not keep to the clip, and modelled masks have no"
+                " words to go round it by; give a norm of at most averaging.clip, or set"
+                " averaging.masking to 'real'"
+            )
         is_group = self._scenario.averaging.algorithm == "group"
         if liar.in_groups is not None and liar.in_groups != is_group:
             where = "in groups only" if liar.in_groups else "in no group"
@@ -69,6 +147,11 @@ class Liars:
                 f"faults.liars: {name!r} lies about what is said {where}; take another strategy, or"
                 " set averaging.algorithm"
             )
+
+    def _keeps_to_clip(self, settings: LiarSettings) -> bool:
+        averaging = self._scenario.averaging
+        clip = averaging.clip if isinstance(averaging, CohortSettings | GroupSettings) else None
+        return settings.norm is not None and clip is not None and settings.norm <= clip
 
     def _members(self, number: int, settings: LiarSettings) -> tuple[int, ...]:
         """Return who lies: as named, or drawn among those that no earlier entry has."""
@@ -92,6 +175,15 @@ class Liars:
         identity_of: Callable[[int], Identity],
     ) -> Callable[[int], Machine]:
         """Return a function that makes the machine of an index, honest or lying."""
+        averaging = self._scenario.averaging
+        clip = averaging.clip if isinstance(averaging, GroupSettings) else None
+
+        def partners_of(index: int, round_: int) -> tuple[int, ...]:
+            if index not in models:
+                models[index] = make_peer(index)
+            return models[index].partners(round_)
+
+        models: dict[int, RunningPeer] = {}
 
         def make(index: int) -> Machine:
             peer = make_peer(index)
@@ -109,6 +201,11 @@ class Liars:
                 shared=group.shared,
                 rng=stream(self._scenario.seed, f"liars/{index}/{life}"),
                 peer=peer,
+                norm=group.settings.norm,
+                clip=clip,
+                insight=self._insight,
+                partners_of=partners_of,
+                altered=group.altered,
             )
             return LyingPeer(group.make(), place, group.settings.from_round)
 

@@ -4,8 +4,12 @@ from p2pfl.plugins import PluginKind, find_class
 from p2pfl_simulations.liars.liar import Liar
 
 _SHIPPED = {  # name: class; the module is named as the strategy is.
+    "alie": "Alie",
+    "backdoor": "Backdoor",
     "corrupt-reveal": "CorruptReveal",
+    "dissensus": "Dissensus",
     "double-signer": "DoubleSigner",
+    "drift": "Drift",
     "false-progress": "FalseProgress",
     "false-receipts": "FalseReceipts",
     "false-status": "FalseStatus",
@@ -15,14 +19,24 @@ _SHIPPED = {  # name: class; the module is named as the strategy is.
     "flood": "Flood",
     "forged-fields": "ForgedFields",
     "garbage-body": "GarbageBody",
+    "gaussian": "Gaussian",
+    "ipm": "Ipm",
+    "label-flip": "LabelFlip",
     "lying-leader": "LyingLeader",
+    "mimic": "Mimic",
+    "norm-just-below": "NormJustBelow",
     "old-head": "OldHead",
-    "poisoned-vector": "PoisonedVector",
+    "one-word": "OneWord",
+    "random-words": "RandomWords",
     "replay": "Replay",
+    "scale": "ScaledUpdate",
+    "sign-flip": "SignFlip",
     "silence": "Silence",
     "slow": "Slow",
+    "split": "Split",
     "two-versions": "TwoVersions",
     "withheld-shares": "WithheldShares",
+    "wrap-pairs": "WrapPairs",
 }
 
 
@@ -41,3 +55,9 @@ LIARS = PluginKind(
 def shipped_liars() -> dict[str, type[Liar]]:
     """Return the strategies that ship, by name."""
     return {name: find_class(LIARS, name, None) for name in _SHIPPED}
+
+
+def shipped_name(name: str) -> str:
+    """Return a name as the list has it: hyphens for underscores, of a strategy that ships."""
+    hyphened = name.replace("_", "-")
+    return hyphened if hyphened in _SHIPPED else name

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Sequence
 
 from p2pfl.cli.quantities import plural
+from p2pfl_simulations.results.lies import liars_sentence
 from p2pfl_simulations.results.run import EventRow, LossRow, RunResult
 from p2pfl_simulations.results.summary import Summary
 
@@ -15,6 +16,7 @@ def cautions(run: RunResult, summary: Summary) -> list[str]:
     """Say in a sentence or two each what was cut short, failed or lost; most runs have none."""
     found = [
         early_sentence(summary),
+        liars_sentence(run),
         _failed(run, "training_failed", "Training gave no usable model", "without these updates"),
         _failed(run, "evaluation_failed", "A model could not be measured", "and are not counted"),
         *loss_sentences(run.losses),

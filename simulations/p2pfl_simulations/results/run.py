@@ -150,7 +150,9 @@ class EventRow:
 
     `kind`: ``offline`` and ``online`` (detail: churn, dropout, crash, partition ...),
     ``partition`` and ``healed``, ``round_lost``, ``caught_up``, ``training_failed``, ``left``,
-    ``finished``, ``protocol_error``, ``masked_sum_aborted``, ``member_blamed``; of each peer and
+    ``finished``, ``protocol_error``, ``masked_sum_aborted``, ``member_blamed``; ``liar`` of each
+    that lies (detail: the strategy), ``backdoor`` (detail: share of marked rows that got the liars'
+    label, of the last model); of each peer and
     tensor once, ``values_clipped``, ``weight_capped``, ``update_shrunk``. `peer` is -1 for the
     whole network.
     """

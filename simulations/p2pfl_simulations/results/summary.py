@@ -20,6 +20,7 @@ from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl_gossip.draw_risk import MALICIOUS, DrawRisk
 from p2pfl_simulations.results.claims import draw_of, robust_name, robust_of, seen
 from p2pfl_simulations.results.kept import Kept
+from p2pfl_simulations.results.lies import liars_name
 from p2pfl_simulations.results.masked_sums import MaskedSums
 from p2pfl_simulations.results.run import (
     EVEN,
@@ -223,7 +224,8 @@ def method_name(scenario: Scenario) -> str:
     """Name how the peers of a scenario average, in a few words."""
     robust = robust_of(scenario)
     rule = "" if robust is None else f", {robust_name(robust)}"
-    return f"{_algorithm_name(scenario)}{rule}"
+    liars = liars_name(scenario)
+    return f"{_algorithm_name(scenario)}{rule}{f', {liars}' if liars else ''}"
 
 
 def _algorithm_name(scenario: Scenario) -> str:
