@@ -119,7 +119,7 @@ def seed_commitment(tau1: bytes, rank: int, seed: bytes) -> bytes:
 
 
 def share_digest(tau1: bytes, kind: bytes, dealer: int, holder: int, share: bytes) -> bytes:
-    """Digest of one share; `kind` is ``b"b"`` or ``b"s"``."""
+    """Digest of one share; `kind` is ``b"b"``, ``b"s"`` or ``b"a"``."""
     return hash_parts(b"p2pfl/share", tau1, kind, _rank(dealer), _rank(holder), share)
 
 
@@ -173,7 +173,7 @@ def self_mask_key(seed: bytes, tau2: bytes, rank: int) -> bytes:
 
 
 def rounding_key(secret: bytes, sid: bytes, rank: int) -> bytes:
-    """Key of the rounding bits; its secret is used for nothing else and never revealed."""
+    """Key of the rounding bits; its secret is never revealed, nor what others follow from it."""
     return hash_parts(b"p2pfl/rounding", sid, _rank(rank), key=secret)
 
 
@@ -195,6 +195,45 @@ def ballot_digest(tau2: bytes, members: bytes, owners: bytes, manifest_digests: 
 def sum_digest(ballot: bytes, chunk: int, body: Buffer) -> bytes:
     """Digest of a chunk's unmasked sum: uint32, little-endian, the sum of weights last."""
     return hash_parts(b"p2pfl/sum", ballot, _chunk(chunk), body_digest(body))
+
+
+def sums_digest(digests: Sequence[bytes]) -> bytes:
+    """Digest of all sums of a session: of each chunk's `sum_digest`, zeros where there is none."""
+    return hash_parts(b"p2pfl/sums", *digests)
+
+
+def audit_seed(ballot: bytes, sums: bytes, secret: bytes) -> bytes:
+    """Seed of an audit's sketches, from the sum of all members' coins."""
+    return hash_parts(b"p2pfl/audit", ballot, sums, secret)
+
+
+def proof_context(session: bytes, ballot: bytes, sums: bytes, seed: bytes, rank: int) -> bytes:
+    """Name what a member proves: of which sum, by which seed, and who."""
+    return hash_parts(b"p2pfl/audit-ctx", session, ballot, sums, seed, _rank(rank))
+
+
+def proof_digest(ballot: bytes, sums: bytes, seed: bytes, commitment: bytes, proof: bytes) -> bytes:
+    """Digest of what a member says of its input, as it is signed."""
+    return hash_parts(b"p2pfl/proof", ballot, sums, seed, commitment, body_digest(proof))
+
+
+def audit_secret(rounding: bytes, purpose: bytes, sid: bytes) -> bytes:
+    """Derive 64 secret bytes for an audit from the secret that `rounding_key` is of."""
+    parts = (purpose, sid)
+    low = hash_parts(b"p2pfl/audit-low", *parts, key=rounding)
+    return low + hash_parts(b"p2pfl/audit-high", *parts, key=rounding)
+
+
+def pair_blinding(pair: bytes, tau2: bytes, one: int, other: int) -> bytes:
+    """Derive what two members add to and take from their blindings, from their `pair_key`.
+
+    Returns:
+        64 bytes, for a number modulo L; the lower rank adds it.
+    """
+    low, high = sorted((one, other))
+    parts = (tau2, _rank(low), _rank(high))
+    first = hash_parts(b"p2pfl/blind-low", *parts, key=pair)
+    return first + hash_parts(b"p2pfl/blind-high", *parts, key=pair)
 
 
 def mean_digest(chunk_digests: Sequence[bytes]) -> bytes:

@@ -4,6 +4,7 @@ from p2pfl_gossip.actions import Job
 from p2pfl_gossip.averaging.robust.combining import Combine
 from p2pfl_gossip.ledger.jobs import MakeModel, MakeUpdate
 from p2pfl_gossip.ledger.states import ENTRY_BYTES, DigestChunks, DigestState
+from p2pfl_gossip.masked_sum.audit_jobs import CheckProofs, SketchRound, TossCoin, TossSingly
 from p2pfl_gossip.masked_sum.jobs import (
     Deal,
     DecodeSum,
@@ -29,6 +30,17 @@ COMBINE_MASKS = 6.0
 SIGNATURES_A_MEMBER = 8
 """Of each other member, in a whole session: advert, header, ACK, manifest, receipt, vote, sum, and
 one of a leader. They are checked as they come, and charged where a member deals."""
+
+SKETCH_MASKS = 27.0
+"""Sketching an entry, for the audit: 35 ns."""
+
+POINT_AGREEMENTS = 3.7
+"""Multiplying a point of the audit's group takes as long as that many key agreements."""
+PROOF_POINTS = 790
+"""Points multiplied to commit to a sketch and to prove that it is short."""
+CHECK_POINTS, CHECKED_POINTS = 390, 8
+"""Points multiplied to check proofs: once, and for each of them, with all that numbers take."""
+PROOF_ENCODE_MASKS = SKETCH_MASKS + ENCODE_MASKS
 
 REBUILD_SHARES = 3.3
 """Rebuilding a secret costs that many times what making one of its shares' terms does, a share."""
@@ -73,6 +85,11 @@ def combine_s(models: int, entries: int, costs: MaskingCosts) -> float:
     return models * models * entries * COMBINE_MASKS * costs.entry_s
 
 
+def points_s(points: int, costs: MaskingCosts) -> float:
+    """Return how long it takes to multiply points of the audit's group."""
+    return points * POINT_AGREEMENTS * costs.agreement_s
+
+
 def protocol_job_s(job: Job, costs: MaskingCosts) -> float | None:
     """Return how long a job takes on a peer of speed 1, or None if it is one of learning."""
     if isinstance(job, Combine):
@@ -105,4 +122,20 @@ def _masked_job_s(job: Job, costs: MaskingCosts) -> float | None:
             return digest_s(len(job.vector), costs)
         case DigestChunks():
             return digest_s(sum(map(len, job.chunks)) // ENTRY_BYTES, costs)
+    return _audit_job_s(job, costs)
+
+
+def _audit_job_s(job: Job, costs: MaskingCosts) -> float | None:
+    match job:
+        case TossCoin():
+            return rebuild_s(len(job.shares), 2, costs)
+        case TossSingly():
+            held = sum(map(len, job.shares.values()))
+            return rebuild_s(held, 2 * len(job.shares), costs)
+        case SketchRound():
+            entries = sum(len(total) for _, total in job.totals)
+            masks = SKETCH_MASKS + (PROOF_ENCODE_MASKS if job.own else 0.0)
+            return entries * masks * costs.entry_s + points_s(PROOF_POINTS if job.own else 0, costs)
+        case CheckProofs():
+            return points_s(CHECK_POINTS + CHECKED_POINTS * len(job.shown), costs)
     return None

@@ -14,11 +14,21 @@ can make these machines.
 
 import numpy as np
 
+from p2pfl_crypto.audit.shortness import PROOF_BYTES
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.masks import Mask, add_vectors
 from p2pfl_crypto.sealing import NONCE_BYTES, TAG_BYTES
+from p2pfl_crypto.transcripts import audit_seed
 from p2pfl_gossip.actions import Job, RemoteProtocolError
 from p2pfl_gossip.ledger.jobs import perform
+from p2pfl_gossip.masked_sum.audit_jobs import (
+    CheckProofs,
+    ProofsChecked,
+    Sketched,
+    SketchRound,
+    TossCoin,
+    Tossed,
+)
 from p2pfl_gossip.masked_sum.cohort import SessionMembers
 from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.group_sum import GroupSum
@@ -42,8 +52,7 @@ from p2pfl_gossip.records import Record
 SHARE_BYTES = 32
 SIGNATURE = b"\x01" * 64
 DIGEST = b"\x02" * 32
-SHARES = b"\x03" * (2 * SHARE_BYTES)  # Not zeros, which say that a share is not held.
-SEALED = bytes(2 * SHARE_BYTES + TAG_BYTES)
+SHARE = b"\x03" * SHARE_BYTES  # Not zeros, which say that it is not held.
 NONCE = bytes(NONCE_BYTES)
 SECRET = bytes(32)
 MASK = Mask(SECRET)
@@ -58,8 +67,8 @@ class ModelledCore(Core):
         return hash_parts(b"p2pfl/modelled", scalar)[:31] + b"\0"  # Below 2^255 - 19.
 
     def open_shares(self, key: bytes, nonce: bytes, sealed: bytes) -> bytes:
-        """Return what stands for a dealer's two shares."""
-        return SHARES
+        """Return what stands for a dealer's shares."""
+        return SHARE * (3 if self.cohort.is_audited else 2)
 
     def share_digest(
         self, tau1: bytes, kind: bytes, dealer: int, holder: int, share: bytes
@@ -101,11 +110,13 @@ def perform_modelled(job: Job) -> Record:
     match job:
         case Deal():
             others = [rank for rank in job.members if rank != job.rank]
+            secrets = 3 if job.coin else 2
+            sealed = bytes(secrets * SHARE_BYTES + TAG_BYTES)
             return Dealt(
-                commitment=DIGEST,
-                share_digests=DIGEST * (2 * len(job.members)),
-                own_shares=SHARES,
-                sealed=dict.fromkeys(others, (NONCE, SEALED)),
+                commitment=DIGEST * (secrets - 1),
+                share_digests=DIGEST * (secrets * len(job.members)),
+                own_shares=SHARE * secrets,
+                sealed=dict.fromkeys(others, (NONCE, sealed)),
                 opening_keys=dict.fromkeys(others, SECRET),
                 pair_keys=dict.fromkeys(others, SECRET),
                 refused={},
@@ -125,4 +136,12 @@ def perform_modelled(job: Job) -> Record:
             add_vectors(total, job.bodies)
             total.flags.writeable = False
             return ChunkSum(job.chunk, total, DIGEST)
+        case TossCoin():
+            return Tossed(audit_seed(job.audited.ballot, job.audited.sums, SECRET))
+        case SketchRound() if job.own is None:
+            return Sketched((), 0.0)
+        case SketchRound():
+            return Sketched((), 0.0, DIGEST, bytes(PROOF_BYTES))
+        case CheckProofs():
+            return ProofsChecked((), opens=True)
     return perform(job)  # Decoding is the same.

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from auditing_once import perform_once
 from fingerprints import fingerprint
 from forging import all_messages, forgeries
 from session_driver import identities
@@ -24,14 +25,16 @@ from session_stage import SIZE, STATEMENTS, GroupStage, SessionStage, Stage
 
 from p2pfl_gossip.actions import Disconnect, RemoteProtocolError, Send, SendBulk, Work
 from p2pfl_gossip.masked_sum.blame import verify_blame
-from p2pfl_gossip.masked_sum.jobs import perform
 from p2pfl_gossip.masked_sum.machine import Aborted
 from p2pfl_gossip.masked_sum.messages import (
     Ack,
     Advert,
     AdvertList,
+    AuditProof,
     Ballot,
     ChunkHeader,
+    Coin,
+    CoinShares,
     Fetch,
     Header,
     Held,
@@ -45,17 +48,18 @@ from p2pfl_gossip.masked_sum.messages import (
     Share,
     SumDigest,
     SumHeader,
+    SumsSeen,
     Vote,
     Wanted,
 )
-from p2pfl_gossip.masked_sum.phases import GROUP_WINDOWS, Phase
+from p2pfl_gossip.masked_sum.phases import AUDITED_WINDOWS, WINDOWS, Phase
 from p2pfl_gossip.opening import Begun
 
 LEADER = 3
 MANY, MANY_FETCHES = 40, 400
 """More than any limit on what one member may send of one kind."""
 
-PROVEN_BY_NO_MESSAGE = ("false_sum", "corrupt_reveal", "bad_dealing")
+PROVEN_BY_NO_MESSAGE = ("false_sum", "corrupt_reveal", "corrupt_coin", "bad_dealing")
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,15 @@ PLACES: dict[type[SessionMessage], Place] = {
     SumDigest: Place(Phase.REVEAL, "digest"),
     MeanSignature: Place(Phase.DONE, "digest", receiver=LEADER),
     MeanSignatures: Place(Phase.DONE, "digest"),
+    SumsSeen: Place(Phase.AUDIT, "sums"),
+    Coin: Place(Phase.AUDIT, "share"),
+    CoinShares: Place(
+        Phase.AUDIT,
+        "shares",
+        of=Coin,
+        make=lambda it: CoinShares(it.session, it.sums, it.share * SIZE),
+    ),
+    AuditProof: Place(Phase.AUDIT, "commitment"),
     Fetch: Place(
         Phase.AGREE,
         "second",
@@ -191,7 +204,7 @@ def stage_at(
     stage: Stage
     if of_group:
         listed = tuple(rank for rank in range(SIZE) if rank not in absent)
-        stage = GroupStage(*where, listed=listed).stop_at()
+        stage = GroupStage(*where, listed=listed, audit=is_of_audit(kind)).stop_at()
     else:
         stage = SessionStage(*where).stop_at(absent)
     stage.message = place.make(stage.message)
@@ -342,7 +355,7 @@ def _stage_for(kind: type[SessionMessage], case: Case, *, of_group: bool) -> Sta
     stage: Stage
     if case.is_before:
         if of_group:
-            stage = GroupStage(None, receiver=receiver)
+            stage = GroupStage(None, receiver=receiver, audit=is_of_audit(kind))
             stage.start(receiver)  # It deals, and waits for that.
         else:
             stage = SessionStage(Advert, Phase.ADVERTISE, receiver).stop_at()
@@ -383,7 +396,7 @@ def _give(stage: Stage, machine: Any, peer: Any, message: Any, body: Any) -> lis
     for action in actions:
         if isinstance(action, Work):
             desk = stage.desks[stage.receiver]
-            actions += desk.on_work_done(stage.now_s, action.ticket, perform(action.job))
+            actions += desk.on_work_done(stage.now_s, action.ticket, perform_once(action.job))
     return actions
 
 
@@ -438,13 +451,18 @@ def _blames(machine: Any) -> list[Any]:
 
 def is_of_group(kind: type[SessionMessage]) -> bool:
     """Whether a group's session takes it."""
-    return kind in GROUP_WINDOWS
+    return kind in AUDITED_WINDOWS
+
+
+def is_of_audit(kind: type[SessionMessage]) -> bool:
+    """Whether only a session takes it whose sum is audited."""
+    return kind in AUDITED_WINDOWS and kind not in WINDOWS
 
 
 def main() -> None:
     of_group = sys.argv[1:] == ["group"]
     for name, kind in all_messages(SessionMessage).items():
-        if of_group and not is_of_group(kind):
+        if (of_group and not is_of_group(kind)) or (not of_group and is_of_audit(kind)):
             continue
         print(f"[{name}]")
         for case_name, make in cases(kind, of_group=of_group).items():

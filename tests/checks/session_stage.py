@@ -14,6 +14,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Ack,
     Advert,
     AdvertList,
+    AuditProof,
     Ballot,
     ChunkHeader,
     Header,
@@ -25,6 +26,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Share,
     SumDigest,
     SumHeader,
+    SumsSeen,
     Vote,
 )
 from p2pfl_gossip.masked_sum.phases import Phase
@@ -66,6 +68,8 @@ STATEMENTS: dict[type[SessionMessage], Callable[[Any], Statement]] = {
     SumHeader: lambda it: (b"sum", (it.ballot, le64(it.chunk), it.digest)),
     SumDigest: lambda it: (b"sum", (it.ballot, le64(it.chunk), it.digest)),
     MeanSignature: lambda it: (b"mean", (EVERYBODY, it.digest)),
+    SumsSeen: lambda it: (b"seen", (it.ballot, it.sums)),
+    AuditProof: lambda it: (b"proof", (it.digest(),)),
 }
 """What a member signs of each message, said a second time: the machines' own word is not taken."""
 
@@ -163,8 +167,10 @@ class GroupStage(Stage, GroupDriver):
         kind: type[SessionMessage] | None,
         phase: Phase | None = None,
         receiver: int = RECEIVER,
+        *,
+        audit: bool = False,
         **options: Any,
     ) -> None:
-        cohort, people = make_epoch(SIZE, ENTRIES, leaders=(3, 4, 0, 1, 2))
+        cohort, people = make_epoch(SIZE, ENTRIES, leaders=(3, 4, 0, 1, 2), audit=audit)
         GroupDriver.__init__(self, cohort, people, SEED, **options)
         self.kind, self.wanted_phase, self.receiver = kind, phase, receiver

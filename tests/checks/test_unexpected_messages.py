@@ -7,7 +7,7 @@ from forging import all_messages
 from ledger_forgeries import RIGS as LEDGER_RIGS
 from peer_forgeries import LENGTH, PEERS, RIGS, AnyPeer
 from session_driver import PATIENCE, identities, seeded_entropy
-from session_forgeries import PLACES, pristine
+from session_forgeries import PLACES, is_of_audit, pristine
 
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.averaging.age_gossip import AgedModelHeader, AgeGossip
@@ -33,7 +33,7 @@ KINDS = all_messages()
 def sample(kind: type[Message]) -> Any:
     """A good message of a kind."""
     if issubclass(kind, SessionMessage):
-        return pristine(kind).message
+        return pristine(kind, of_group=is_of_audit(kind)).message
     if issubclass(kind, LedgerMessage):
         return LEDGER_RIGS[kind]().message
     return RIGS[kind]().message

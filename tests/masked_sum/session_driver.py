@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from auditing_once import perform_once
 
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import (
@@ -29,7 +30,7 @@ from p2pfl_gossip.actions import (
 )
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.masked_sum.cohort import Cohort, Patience
-from p2pfl_gossip.masked_sum.jobs import MaskChunk, perform
+from p2pfl_gossip.masked_sum.jobs import MaskChunk
 from p2pfl_gossip.masked_sum.machine import Aborted, MaskedSum, Summed
 from p2pfl_gossip.masked_sum.messages import (
     MASKED_SUM_MESSAGES,
@@ -38,6 +39,7 @@ from p2pfl_gossip.masked_sum.messages import (
     ChunkHeader,
     Reveal,
     SessionMessage,
+    SumsSeen,
     Vote,
 )
 from p2pfl_gossip.masked_sum.phases import Phase
@@ -93,6 +95,8 @@ def said_once(rank: int, message: Any) -> tuple[str, bytes]:
             return "ack", message.tau2
         case Vote():
             return "vote", message.ballot
+        case SumsSeen():
+            return "seen", message.sums
         case Reveal():
             # A reveal shows one secret of each member, so two would have to be alike.
             return "reveal", CODEC.encode(message)
@@ -322,7 +326,7 @@ class SessionDriver:
     def do(self, rank: int, job: Job) -> Record:
         if isinstance(job, MaskChunk):
             self.masked.setdefault((rank, job.chunk), job)
-        result = perform(job)
+        result = perform_once(job)
         return self.lies[rank](job, result) if rank in self.lies else result
 
     def deliver(self, sender: int, receiver: int | None, message: SessionMessage) -> None:

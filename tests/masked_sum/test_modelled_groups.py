@@ -1,7 +1,7 @@
 """A group's session without cryptography gives the sums of the real one, word for word."""
 
 import pytest
-from group_driver import GroupDriver
+from group_driver import GroupDriver, make_epoch
 from session_driver import SessionDriver
 from test_group_sessions import draw_drops
 
@@ -39,7 +39,17 @@ def said(driver: SessionDriver) -> list[tuple[int, str]]:
 def test_what_is_said_and_summed_is_that_of_the_real_session(
     seed: int, driver_type: type[GroupDriver]
 ) -> None:
-    real, modelled = draw_drops(seed, 10).run(), draw_drops(seed, 10, driver_type).run()
+    require_alike(draw_drops(seed, 10).run(), draw_drops(seed, 10, driver_type).run())
+
+
+def test_an_audit_is_that_of_the_real_session() -> None:
+    cohort, people = make_epoch(7, 40, audit=True, weights=(1.0,) * 7)
+    real, modelled = (kind(cohort, people, 3).run((4,)) for kind in (GroupDriver, Modelled))
+    require_alike(real, modelled)
+    assert len(real.check_exact()) == 6
+
+
+def require_alike(real: GroupDriver, modelled: GroupDriver) -> None:
     assert said(real) == said(modelled)
     assert real.sent_bytes == modelled.sent_bytes
     assert real.now_s == modelled.now_s

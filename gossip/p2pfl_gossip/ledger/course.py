@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from p2pfl_crypto.hashing import hash_parts
+from p2pfl_crypto.transcripts import sums_digest
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import LocalProtocolError, PeerId, Vector
 from p2pfl_gossip.ledger.adverts import Adverts, ready
@@ -498,9 +498,7 @@ class Course:
             base=listed.base.head,
             listed=listed.tau1,
             ballot=sums.ballot,
-            sums=hash_parts(
-                b"p2pfl/sums", *(chunk.digest if chunk else NONE for chunk in sums.chunks)
-            ),
+            sums=sums_digest([chunk.digest if chunk else NONE for chunk in sums.chunks]),
             members=epoch.pack(sums.members),
             weight=weight_in_force(epoch, out_of(epoch, base)),
             state=made.items,

@@ -2,7 +2,8 @@
 
 A member signs one statement only in each of its slots: one advert, one ACK, one list in each turn
 that it leads, one digest of each chunk. Two different ones in a slot prove the lie. So do keys of
-low order, and dealt shares that its own header commits to and that give no secret of its.
+low order, dealt shares that its own header commits to and that give no secret of its, and an audit
+proof that does not hold.
 """
 
 from p2pfl_crypto.identity import InvalidIdentity
@@ -10,13 +11,17 @@ from p2pfl_crypto.key_agreement import InvalidKey, require_contributory
 from p2pfl_crypto.shamir import InvalidShare
 from p2pfl_crypto.statements import verify_statement
 from p2pfl_crypto.transcripts import share_digest, tau1_of
+from p2pfl_gossip.masked_sum.audit_jobs import bound_of
 from p2pfl_gossip.masked_sum.cohort import SessionMembers
 from p2pfl_gossip.masked_sum.core import Blame, turn_bytes
+from p2pfl_gossip.masked_sum.epoch_cohort import EpochCohort
+from p2pfl_gossip.masked_sum.false_proofs import is_false_proof
 from p2pfl_gossip.masked_sum.jobs import Rebuild, Rebuilt, perform
 from p2pfl_gossip.masked_sum.messages import (
     Ack,
     Advert,
     AdvertList,
+    AuditProof,
     Ballot,
     ChunkHeader,
     Header,
@@ -24,6 +29,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Proposal,
     Receipt,
     SumDigest,
+    SumsSeen,
     Vote,
 )
 from p2pfl_gossip.records import Message
@@ -40,6 +46,7 @@ FAULTS = {
     b"ballot": "two_ballots",
     b"vote": "two_votes",
     b"sum": "two_sums",
+    b"seen": "two_seen",
 }
 """By kind of statement: the fault that two of them in one slot prove, and no other."""
 
@@ -62,6 +69,9 @@ def verify_blame(cohort: SessionMembers, blame: Blame) -> None:
         raise Unproven("the blamed is none of the cohort's")
     if blame.fault == "bad_keys":
         _verify_bad_keys(cohort, rank, blame.evidence)
+        return
+    if blame.fault == "false_proof":
+        _verify_false_proof(cohort, rank, blame.evidence)
         return
     if len(blame.evidence) != 2:
         raise Unproven(f"{blame.fault!r} with {len(blame.evidence)} messages proves nothing")
@@ -130,7 +140,7 @@ def verify_bad_dealing(
                 tau2=bytes(32),
                 seeds=seeds,
                 scalars=scalars,
-                commitments={rank: header.commitments},
+                commitments={rank: header.commitments[:32]},
                 mask_keys={rank: advert.mask_key},
             )
         )
@@ -151,6 +161,18 @@ def _verify_bad_keys(cohort: SessionMembers, rank: int, evidence: tuple[Message,
                 except InvalidKey:
                     return
     raise Unproven("no advert of the member has a key of low order")
+
+
+def _verify_false_proof(cohort: SessionMembers, rank: int, evidence: tuple[Message, ...]) -> None:
+    if not isinstance(cohort, EpochCohort):
+        raise Unproven("only a group's sum is audited")
+    for proof in evidence:
+        if isinstance(proof, AuditProof) and proof.member == rank:
+            _verify(cohort, proof, rank, b"proof", (proof.digest(),))
+            bound = bound_of(cohort.deltas, cohort.weights[rank], cohort.vector_entries)
+            if is_false_proof(proof, bound):
+                return
+    raise Unproven("no proof of the member's is false")
 
 
 def _verify(
@@ -211,6 +233,8 @@ def _late_statement(
             return message.owner, b"receipt", (message.tau2,), body
         case Vote():
             return message.member, b"vote", (), (message.ballot,)
+        case SumsSeen():
+            return message.member, b"seen", (message.ballot,), (message.ballot, message.sums)
         case SumDigest():
             number = message.chunk.to_bytes(8, "little")
             slot = (message.ballot, message.chunk)

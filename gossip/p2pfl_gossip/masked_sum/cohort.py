@@ -209,6 +209,11 @@ class SessionMembers(Ranked, ABC):
         """Name the session; the public keys and the count of chunks are known."""
 
     @property
+    def is_audited(self) -> bool:
+        """Whether members prove that what they put in is bounded; only a group's may be."""
+        return False
+
+    @property
     @abstractmethod
     def leader_turns_max(self) -> int:
         """Places of leaders, from turn 0 on: what a turn is below."""

@@ -29,9 +29,9 @@ class EpochCohort(SessionMembers):
             name: clip, weights, what privacy and audit ask for.
         weights: w > 0, by rank. W is the largest of them.
         leaders: ranks in the order in which they lead; whoever may not is left out.
-
         least: members that must be in a sum, if more than t.
         takes_words: whether members give words that hold their noise, and no deltas.
+        audit: whether the sum counts only once all have proved that their part is bounded.
 
     `clip` is the largest L2 norm S of a delta.
     """
@@ -42,6 +42,7 @@ class EpochCohort(SessionMembers):
     leaders: tuple[int, ...]
     least: int = 0
     takes_words: bool = False
+    audit: bool = False
     encoding: DeltaEncoding | WordsAsTheyAre = field(init=False, repr=False)
     _places: dict[int, bytes] = field(init=False, repr=False, compare=False, default_factory=dict)
     _rings: dict[tuple[int, ...], tuple[int, ...]] = field(
@@ -70,6 +71,8 @@ class EpochCohort(SessionMembers):
         if self.least > self.size:
             raise RefusedCohort(f"a sum of at least {self.least} of {self.size} members")
         if self.takes_words:
+            if self.audit:
+                raise RefusedCohort("words that hold noise are not audited: no bound holds them")
             return WordsAsTheyAre()
         try:
             return DeltaEncoding(self.size, self.clip, max(self.weights))
@@ -91,6 +94,11 @@ class EpochCohort(SessionMembers):
     def contributors_min(self) -> int:
         """Members that must be in a sum: t, or `least` if that is more."""
         return max(self.threshold, self.least)
+
+    @property
+    def is_audited(self) -> bool:
+        """Whether members prove that what they put in is bounded."""
+        return self.audit
 
     def _name(self) -> bytes:
         return self.name_of(self.round)

@@ -8,20 +8,28 @@ journal serves all of a group's sessions, and never are there two with chunks un
 it may go on beside the next one, until `abandon`.
 """
 
-from typing import ClassVar
-
 from p2pfl_crypto.identity import Identity
 from p2pfl_crypto.masks import Masked
 from p2pfl_gossip.actions import Action, PeerId, Vector
 from p2pfl_gossip.desk import Desk
-from p2pfl_gossip.masked_sum.core import Blame, Entropy
+from p2pfl_gossip.masked_sum.auditing import Auditing
+from p2pfl_gossip.masked_sum.core import Blame, Core, Entropy
 from p2pfl_gossip.masked_sum.epoch_cohort import EpochCohort
 from p2pfl_gossip.masked_sum.gathered import Gathered, GatheredKeys
 from p2pfl_gossip.masked_sum.group_summing import GroupSumming
 from p2pfl_gossip.masked_sum.jobs import ChunkSum, Spend
 from p2pfl_gossip.masked_sum.journal import SessionJournal
-from p2pfl_gossip.masked_sum.phases import GROUP_WINDOWS, Phase, Windows
+from p2pfl_gossip.masked_sum.messages import (
+    AuditProof,
+    Coin,
+    CoinShares,
+    Fetch,
+    SessionMessage,
+    SumsSeen,
+)
+from p2pfl_gossip.masked_sum.phases import AUDITED_WINDOWS, GROUP_WINDOWS, Phase
 from p2pfl_gossip.masked_sum.session import Aborted, Session
+from p2pfl_gossip.masked_sum.tossing import Tossing
 from p2pfl_gossip.records import Record
 
 __all__ = ["Aborted", "GroupSum", "Sums"]
@@ -65,7 +73,7 @@ class GroupSum(Session[GroupSumming]):
             order.
     """
 
-    windows: ClassVar[Windows] = GROUP_WINDOWS
+    windows = GROUP_WINDOWS
 
     def __init__(
         self,
@@ -89,6 +97,30 @@ class GroupSum(Session[GroupSumming]):
             spend=Spend(cohort.epoch, cohort.round),
         )
         self.outcome: Sums | Aborted | None = None
+        self._auditing: Auditing | None = None
+        if cohort.is_audited:
+            self.windows = AUDITED_WINDOWS
+            self._audit(core, cohort)
+
+    def _audit(self, core: Core, cohort: EpochCohort) -> None:
+        parts = (self._sharing, self._agreement, self._summing)
+        tossing = Tossing(core, self._journal, *parts)
+        self._auditing = Auditing(
+            core,
+            cohort,
+            self._keys,
+            tossing,
+            sharing=self._sharing,
+            agreement=self._agreement,
+            masking=self._masking,
+            summing=self._summing,
+        )
+        self._handlers |= {
+            SumsSeen: tossing.on_seen,
+            Coin: tossing.on_coin,
+            CoinShares: tossing.on_coin_shares,
+            AuditProof: self._auditing.on_proof,
+        }
 
     def ask_digests(self, now_s: float, peer: PeerId) -> list[Action]:
         """Ask a member by which signed digests it took its sums.
@@ -96,7 +128,7 @@ class GroupSum(Session[GroupSumming]):
         For where members come to different sums: two that one signer gave are told of in `blames`.
         """
         core = self._begin(now_s)
-        if core.phase in (Phase.REVEAL, Phase.DONE) and not self._is_over:
+        if core.phase in (Phase.REVEAL, Phase.AUDIT, Phase.DONE) and not self._is_over:
             self._summing.ask_digests(self._rank_of(peer))
         return self._end()
 
@@ -115,6 +147,13 @@ class GroupSum(Session[GroupSumming]):
     def _set_aborted(self, aborted: Aborted) -> None:
         self.outcome = aborted
 
+    def _begin_audit(self) -> None:
+        assert self._auditing is not None
+        self._auditing.start()
+
+    def _answer(self, asker: int, fetch: Fetch) -> SessionMessage | None:
+        return None if self._auditing is None else self._auditing.answer(asker, fetch)
+
     def _on_done(self) -> None:
         """Go on giving sums until the session's time is up, or it is abandoned."""
 
@@ -125,4 +164,6 @@ class GroupSum(Session[GroupSumming]):
     def _on_session_over(self) -> None:
         if self._core.phase == Phase.REVEAL:
             self._core.abort("sums_missing")
+        elif self._core.phase == Phase.AUDIT and self._auditing is not None:
+            self._core.abort(self._auditing.reason)
         super()._on_session_over()

@@ -63,7 +63,7 @@ class GroupSumming(Summing):
         core = self._core
         count = len(self.sums) + len(self.void)
         if core.phase == Phase.REVEAL and count == core.cohort.chunk_count:
-            core.advance(Phase.DONE)
+            core.advance(Phase.AUDIT if core.cohort.is_audited else Phase.DONE)
 
     # Who steps in
 

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from p2pfl_crypto.audit.curve import multiply_base
 from p2pfl_crypto.encoding import DeltaEncoding, Encoding, SumOutOfRange
 from p2pfl_crypto.hashing import body_digest
 from p2pfl_crypto.key_agreement import (
@@ -38,7 +39,9 @@ from p2pfl_crypto.transcripts import (
     share_digests,
     sum_digest,
 )
-from p2pfl_gossip.actions import Job, LocalProtocolError, Vector
+from p2pfl_gossip.actions import Job, Vector
+from p2pfl_gossip.masked_sum.audit_jobs import perform_audit
+from p2pfl_gossip.masked_sum.secret_job import SecretJob
 from p2pfl_gossip.records import Record
 
 Entropy: TypeAlias = Callable[[int], bytes]
@@ -74,15 +77,8 @@ def make_secrets(entropy: Entropy) -> Secrets:
     )
 
 
-class SecretJob(Job, frozen=True):
-    """A job whose fields are not shown."""
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(...)"
-
-
 class Deal(SecretJob, frozen=True):
-    """Agree on keys with the members of U1, and deal and seal shares of b and s.
+    """Agree on keys with the members of U1, and deal and seal shares of b, s and perhaps a.
 
     Attributes:
         rank: our place.
@@ -93,6 +89,7 @@ class Deal(SecretJob, frozen=True):
         share_keys: the members' keys for sealed shares, in order.
         mask_keys: the members' keys for pair masks, in order.
         entropy: `entropy_bytes(...)` uniform bytes, for this job only.
+        coin: the scalar a, which is shared too; empty where the sum is not audited.
     """
 
     rank: int
@@ -103,20 +100,21 @@ class Deal(SecretJob, frozen=True):
     share_keys: tuple[bytes, ...]
     mask_keys: tuple[bytes, ...]
     entropy: bytes
+    coin: bytes = b""
 
     @staticmethod
-    def entropy_bytes(threshold: int, member_count: int) -> int:
-        """Count the entropy of two polynomials and a nonce for each member."""
-        return 2 * entropy_bytes_for(threshold) + NONCE_BYTES * member_count
+    def entropy_bytes(threshold: int, member_count: int, secret_count: int = 2) -> int:
+        """Count the entropy of a polynomial for each secret, and a nonce for each member."""
+        return secret_count * entropy_bytes_for(threshold) + NONCE_BYTES * member_count
 
 
 class Dealt(Record, frozen=True):
     """The end of a `Deal`.
 
     Attributes:
-        commitment: to b.
-        share_digests: of the shares of b, then of s, in order of U1.
-        own_shares: our own shares of b and s, 64 bytes.
+        commitment: to b, and to a where there is one.
+        share_digests: of the shares of b, then of s, then of a, in order of U1.
+        own_shares: our own shares of b, s and a, 32 bytes each.
         sealed: nonce and sealed shares by receiver.
         opening_keys: keys of what others seal to us, by dealer.
         pair_keys: the secrets K from which pair masks follow, by member.
@@ -314,7 +312,7 @@ def perform(job: Job) -> Record:
             return _unmask(job)
         case DecodeSum():
             return _decode(job)
-    raise LocalProtocolError(f"{type(job).__name__} is no job of a masked sum")
+    return perform_audit(job)
 
 
 def _bytes_of(body: Masked) -> memoryview:
@@ -349,28 +347,29 @@ def _deal(job: Deal) -> Dealt:
         mask_secrets.pop(rank, None)
 
     xs = [rank + 1 for rank in job.members]
-    polynomials_end = 2 * entropy_bytes_for(job.threshold)
-    shares_b, shares_s = share_secrets(
-        (job.secrets.seed, job.secrets.mask_scalar),
-        job.threshold,
-        xs,
-        job.entropy[:polynomials_end],
-    )
+    kinds = {b"b": job.secrets.seed, b"s": job.secrets.mask_scalar}
+    if job.coin:
+        kinds[b"a"] = job.coin
+    polynomials_end = len(kinds) * entropy_bytes_for(job.threshold)
+    dealt = share_secrets(tuple(kinds.values()), job.threshold, xs, job.entropy[:polynomials_end])
+    shares = [b"".join(of_holder) for of_holder in zip(*dealt, strict=True)]
     nonces = job.entropy[polynomials_end:]
     sealed: dict[int, tuple[bytes, bytes]] = {}
     for place, rank in enumerate(job.members):
         if rank in seal_secrets:
             nonce = nonces[NONCE_BYTES * place : NONCE_BYTES * (place + 1)]
             key = directional_key(seal_secrets[rank], job.tau1, job.rank, rank)
-            sealed[rank] = (nonce, seal(key, nonce, shares_b[place] + shares_s[place]))
+            sealed[rank] = (nonce, seal(key, nonce, shares[place]))
     own = job.members.index(job.rank)
     return Dealt(
-        commitment=seed_commitment(job.tau1, job.rank, job.secrets.seed),
+        commitment=seed_commitment(job.tau1, job.rank, job.secrets.seed)
+        + (multiply_base(int.from_bytes(job.coin, "little")) if job.coin else b""),
         share_digests=b"".join(
-            share_digests(job.tau1, b"b", job.rank, job.members, shares_b)
-            + share_digests(job.tau1, b"s", job.rank, job.members, shares_s)
+            digest
+            for kind, of_kind in zip(kinds, dealt, strict=True)
+            for digest in share_digests(job.tau1, kind, job.rank, job.members, of_kind)
         ),
-        own_shares=shares_b[own] + shares_s[own],
+        own_shares=shares[own],
         sealed=sealed,
         opening_keys={
             rank: directional_key(secret, job.tau1, rank, job.rank)

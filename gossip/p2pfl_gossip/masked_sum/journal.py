@@ -7,6 +7,8 @@ rule, and the rule that a vector is never sent twice.
 
 from enum import IntEnum
 
+from msgspec.structs import replace
+
 from p2pfl_gossip.actions import Persist, Vector
 from p2pfl_gossip.records import Codec, Digest, MalformedFrame, Message, UInt63
 
@@ -22,6 +24,8 @@ class Step(IntEnum):
     SPENT = 2
     VOTED = 3
     SIGNED = 4
+    SEEN = 5
+    """In a record of its own: it may come after the next session was begun."""
 
 
 class JournalRecord(Message, frozen=True, tag=127):
@@ -32,8 +36,8 @@ class JournalRecord(Message, frozen=True, tag=127):
         attempt: its attempt.
         step: how far the member went.
         spent_rounds: 1 + the last round whose vector was sent in any session; 0 for none.
-        said: what was acknowledged (tau2), voted for (the ballot's digest) or signed (the mean's),
-            zeros before.
+        said: what was acknowledged (tau2), voted for (the ballot's digest) or signed (the mean's,
+            or that of all sums), zeros before.
     """
 
     round: UInt63
@@ -76,6 +80,7 @@ class SessionJournal:
 
     def __init__(self, group: bytes, records: dict[str, bytes | Vector]) -> None:
         self._key = KEY_PREFIX + group.hex()
+        self._begun: JournalRecord | None = None
         self._last: JournalRecord | None = None
         stored = records.get(self._key)
         if stored is not None:
@@ -97,6 +102,7 @@ class SessionJournal:
             if round_ < last.spent_rounds:
                 raise Refused("spent")
         spent = last.spent_rounds if last else 0
+        self._begun = JournalRecord(round_, attempt, Step.SEEN, spent, bytes(32))
         return self._write(JournalRecord(round_, attempt, Step.BEGUN, spent, bytes(32)))
 
     def advance(self, step: Step, said: bytes) -> Persist:
@@ -106,6 +112,12 @@ class SessionJournal:
         assert step > last.step
         spent = last.round + 1 if step == Step.SPENT else last.spent_rounds
         return self._write(JournalRecord(last.round, last.attempt, step, spent, said))
+
+    def see(self, sums: bytes) -> Persist:
+        """Note the digest of all sums that we sign, of the session that was begun."""
+        assert self._begun is not None
+        record = replace(self._begun, said=sums)
+        return Persist({f"{self._key}/seen": _CODEC.encode(record)})
 
     def _write(self, record: JournalRecord) -> Persist:
         self._last = record

@@ -1,7 +1,6 @@
 """A cohort's masked sum: its members learn the weighted mean of their vectors, and nothing else."""
 
 from functools import partial
-from typing import ClassVar
 
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import PeerId, Vector
@@ -20,7 +19,7 @@ from p2pfl_gossip.masked_sum.messages import (
     MeanSignatures,
     SessionMessage,
 )
-from p2pfl_gossip.masked_sum.phases import WINDOWS, Windows
+from p2pfl_gossip.masked_sum.phases import WINDOWS
 from p2pfl_gossip.masked_sum.session import Aborted, Session
 from p2pfl_gossip.records import Record
 
@@ -66,7 +65,7 @@ class MaskedSum(Session[MeanSumming]):
         LocalProtocolError: the identity is none of the cohort's.
     """
 
-    windows: ClassVar[Windows] = WINDOWS
+    windows = WINDOWS
 
     def __init__(
         self,
@@ -134,5 +133,5 @@ class MaskedSum(Session[MeanSumming]):
         # What else is missing is asked for when it is due.
         self._certifying.on_gone()
 
-    def _answer(self, fetch: Fetch) -> SessionMessage | None:
+    def _answer(self, _asker: int, fetch: Fetch) -> SessionMessage | None:
         return self._certifying.answer(fetch)

@@ -37,6 +37,7 @@ class Masking:
         weight: ours.
         clipped: entries of our vector that lay beyond the clip.
         headers: signed digests of the chunks that were masked so far, by chunk.
+        rounding_key: by which the vector is encoded; empty before.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Masking:
         self.headers: dict[int, ChunkHeader] = {}
         self._masks: tuple[Mask, ...] = ()
         self._idle_streams: list[MaskStreams] = []
-        self._rounding_key = b""
+        self.rounding_key = b""
         self._queue: list[int] = []
         self._unsent_bytes = 0
         self._keep: Callable[[ChunkHeader, Masked], None] = lambda _header, _body: None
@@ -97,7 +98,7 @@ class Masking:
         self._idle_streams = [MaskStreams(masks) for _ in range(jobs)]
         # Of the session, not of tau2: the secret is of this session alone, in which one vector is
         # masked once. So the rounding does not depend on keys that others drew.
-        self._rounding_key = rounding_key(secrets.rounding, self._core.cohort.session, rank)
+        self.rounding_key = rounding_key(secrets.rounding, self._core.cohort.session, rank)
 
     def _mask_next(self) -> None:
         while (
@@ -125,7 +126,7 @@ class Masking:
             encoding=self._core.cohort.encoding,
             entries=self.vector[self._core.cohort.entries_of(chunk)],
             weight=self.weight,
-            rounding_key=self._rounding_key,
+            rounding_key=self.rounding_key,
             streams=streams,
             tau2=self._agreement.tau2,
             rank=self._core.rank,
@@ -179,7 +180,7 @@ class Masking:
         self.headers.clear()
         self._queue.clear()
         self._idle_streams.clear()
-        self._masks, self._rounding_key = (), b""
+        self._masks, self.rounding_key = (), b""
 
     def _manifest(self) -> Manifest:
         core, tau2 = self._core, self._agreement.tau2

@@ -8,11 +8,13 @@ ranks are bitmaps; lists of digests are their bytes joined.
 from enum import IntEnum
 from typing import Annotated
 
+from p2pfl_crypto.audit.shortness import PROOF_BYTES
 from p2pfl_crypto.transcripts import (
     advert_digest,
     ballot_digest,
     header_digest,
     manifest_digest,
+    proof_digest,
     tau2_of,
 )
 from p2pfl_gossip.masked_sum.cohort import CHUNK_COUNT_MAX, COHORT_SIZE_MAX
@@ -22,10 +24,11 @@ Bitmap = Annotated[bytes, ByteSize(min_length=1, max_length=(COHORT_SIZE_MAX + 7
 Key = Annotated[bytes, ByteSize(min_length=32, max_length=32)]
 Commitments = Annotated[bytes, ByteSize(min_length=32, max_length=64)]
 DigestOfEachMember = Annotated[bytes, ByteSize(max_length=32 * COHORT_SIZE_MAX)]
-TwoDigestsOfEachMember = Annotated[bytes, ByteSize(max_length=64 * COHORT_SIZE_MAX)]
+ThreeDigestsOfEachMember = Annotated[bytes, ByteSize(max_length=96 * COHORT_SIZE_MAX)]
 DigestOfEachChunk = Annotated[bytes, ByteSize(max_length=32 * CHUNK_COUNT_MAX)]
 Nonce = Annotated[bytes, ByteSize(min_length=24, max_length=24)]
-SealedShares = Annotated[bytes, ByteSize(min_length=80, max_length=80)]
+SealedShares = Annotated[bytes, ByteSize(min_length=80, max_length=112)]
+ProofBytes = Annotated[bytes, ByteSize(min_length=PROOF_BYTES, max_length=PROOF_BYTES)]
 OwnerMap = Annotated[bytes, ByteSize(max_length=CHUNK_COUNT_MAX)]
 # 16 bytes of bitmap for each chunk that a member owns: with 4 owners a chunk and 5 members at
 # most 4/5 of 1,536 chunks, of one byte each; with 128 members 48 chunks.
@@ -68,8 +71,9 @@ class Header(SessionMessage, frozen=True, tag=66):
     Attributes:
         tau1: the transcript so far.
         dealer: its rank.
-        commitments: 32 bytes each; in this suite one, H of the scalar b.
-        share_digests: of the shares of b, then of s; each in order of the holders' ranks in U1.
+        commitments: 32 bytes each: H of the scalar b; where the sum is audited, a B beside it.
+        share_digests: of the shares of b, of s, and where the sum is audited of a; each in order of
+            the holders' ranks in U1.
         pair_digests: what another suite commits to of the secrets shared with each member. In this
             one nothing.
         signature: of kind ``header``.
@@ -78,7 +82,7 @@ class Header(SessionMessage, frozen=True, tag=66):
     tau1: Digest
     dealer: UInt32
     commitments: Commitments
-    share_digests: TwoDigestsOfEachMember
+    share_digests: ThreeDigestsOfEachMember
     pair_digests: DigestOfEachMember
     signature: Signature
 
@@ -90,7 +94,10 @@ class Header(SessionMessage, frozen=True, tag=66):
 
 
 class Share(SessionMessage, frozen=True, tag=67):
-    """2 SHARE: the dealer's header, and the receiver's shares of b and s (64 bytes), sealed."""
+    """2 SHARE: the dealer's header, and the receiver's shares, sealed.
+
+    32 bytes each: of b, of s, and where the sum is audited of a.
+    """
 
     header: Header
     nonce: Nonce
@@ -240,6 +247,64 @@ class MeanSignatures(SessionMessage, frozen=True, tag=82):
     signatures: SignatureOfEachMember
 
 
+class SumsSeen(SessionMessage, frozen=True, tag=83):
+    """7 SEEN: the sender has all sums, and their digest is this; once per session.
+
+    Attributes:
+        member: the sender.
+        ballot: digest of what was voted for.
+        sums: digest over the digests of all chunks' sums.
+        signature: of kind ``seen``, over ballot and sums.
+    """
+
+    member: UInt32
+    ballot: Digest
+    sums: Digest
+    signature: Signature
+
+
+class Coin(SessionMessage, frozen=True, tag=84):
+    """8 COIN: the sum of the sender's shares of all coins of U2, a number modulo L."""
+
+    sums: Digest
+    share: Key
+
+
+class CoinShares(SessionMessage, frozen=True, tag=85):
+    """8 COIN: the sender's share of each coin of U2, in order of rank, where the sums are false."""
+
+    sums: Digest
+    shares: DigestOfEachMember
+
+
+class AuditProof(SessionMessage, frozen=True, tag=86):
+    """9 PROOF: a member's commitment to the sketch of its input, and a proof that it is short.
+
+    It can be checked by itself: by what it says, and by what the charter says of its sender.
+
+    Attributes:
+        member: whose.
+        ballot: digest of what was voted for.
+        sums: digest of all sums.
+        seed: of the sketches.
+        commitment: a point.
+        proof: see p2pfl_crypto.audit.shortness.
+        signature: of kind ``proof``.
+    """
+
+    member: UInt32
+    ballot: Digest
+    sums: Digest
+    seed: Digest
+    commitment: Key
+    proof: ProofBytes
+    signature: Signature
+
+    def digest(self) -> bytes:
+        """What is signed."""
+        return proof_digest(self.ballot, self.sums, self.seed, self.commitment, self.proof)
+
+
 class Fetch(SessionMessage, frozen=True, tag=79):
     """Asks for something again; `what` is a `Wanted`.
 
@@ -279,6 +344,12 @@ class Wanted(IntEnum):
     """The asked member's own, of the mean."""
     SUM_DIGESTS = 15
     """Of chunk `first`: all signed digests of its sum that the asked member has seen."""
+    SEEN = 16
+    """The asked member's own, as are the coin and its shares."""
+    COIN = 17
+    COIN_SHARES = 18
+    PROOF = 19
+    """Of member `first`."""
 
 
 MASKED_SUM_MESSAGES = (
@@ -299,6 +370,10 @@ MASKED_SUM_MESSAGES = (
     | SumDigest
     | MeanSignature
     | MeanSignatures
+    | SumsSeen
+    | Coin
+    | CoinShares
+    | AuditProof
     | Fetch
 )
 """All that the wire must know of masked sums."""

@@ -8,8 +8,11 @@ from p2pfl_gossip.masked_sum.messages import (
     Ack,
     Advert,
     AdvertList,
+    AuditProof,
     Ballot,
     ChunkHeader,
+    Coin,
+    CoinShares,
     Fetch,
     Header,
     Held,
@@ -23,6 +26,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Share,
     SumDigest,
     SumHeader,
+    SumsSeen,
     Vote,
 )
 
@@ -43,15 +47,17 @@ class Phase(IntEnum):
     """The own receipt is out; waits for a ballot and t votes."""
     REVEAL = 6
     """Shares are revealed; an owner waits for t of each secret."""
-    DONE = 7
+    AUDIT = 7
+    """All sums are here; waits for what shows that what they hold is bounded, if it is to."""
+    DONE = 8
     """The outcome is known, and signed if it is whole; sums and chunks are still given."""
-    ABORTED = 8
+    ABORTED = 9
     """Nothing was learned; nothing more is said."""
 
 
 # Python 3.11 finds a member of an enumeration by way of its metaclass, which takes many times as
 # long as to find a name of a module. The parts of a session look at the phase all the time.
-IDLE, ADVERTISE, DEAL, AGREE, CHUNK, VOTE, REVEAL, DONE, ABORTED = Phase
+IDLE, ADVERTISE, DEAL, AGREE, CHUNK, VOTE, REVEAL, AUDIT, DONE, ABORTED = Phase
 
 TRANSITIONS: dict[Phase, tuple[Phase, ...]] = {
     Phase.IDLE: (Phase.ADVERTISE, Phase.DEAL, Phase.ABORTED),  # DEAL: keys were gathered before.
@@ -60,7 +66,8 @@ TRANSITIONS: dict[Phase, tuple[Phase, ...]] = {
     Phase.AGREE: (Phase.CHUNK, Phase.ABORTED),
     Phase.CHUNK: (Phase.VOTE, Phase.ABORTED),
     Phase.VOTE: (Phase.REVEAL, Phase.ABORTED),
-    Phase.REVEAL: (Phase.DONE, Phase.ABORTED),
+    Phase.REVEAL: (Phase.AUDIT, Phase.DONE, Phase.ABORTED),  # AUDIT: of a sum that is audited.
+    Phase.AUDIT: (Phase.DONE, Phase.ABORTED),
     Phase.DONE: (),
     Phase.ABORTED: (),
 }
@@ -100,3 +107,12 @@ GROUP_WINDOWS: Windows = {
 } | {SumDigest: (Phase.REVEAL, Phase.DONE)}
 """The same, in a group's session: its keys are gathered before it, and what its sums lead to is
 signed after it. Two digests of one signer are told of later, too."""
+
+AUDITED_WINDOWS: Windows = {
+    **GROUP_WINDOWS,
+    SumsSeen: (Phase.AUDIT, Phase.DONE),
+    Coin: (Phase.AUDIT, Phase.AUDIT),
+    CoinShares: (Phase.AUDIT, Phase.AUDIT),
+    AuditProof: (Phase.AUDIT, Phase.AUDIT),
+}
+"""The same, in a session whose sum is audited. Two digests of one signer are told of later, too."""

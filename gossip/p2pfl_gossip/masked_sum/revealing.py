@@ -64,7 +64,7 @@ class Revealing:
         self._seed_shares = {rank: {} for rank in members}
         self._scalar_shares = {rank: {} for rank in dropped}
         body = [shares[r][:32] if r in shares else _NO_SHARE for r in members]
-        body += [shares[r][32:] if r in shares else _NO_SHARE for r in dropped]
+        body += [shares[r][32:64] if r in shares else _NO_SHARE for r in dropped]
         self._reveal = Reveal(core.cohort.session, ballot, b"".join(body))
         for rank in receivers:
             if rank != core.rank:
@@ -145,7 +145,7 @@ class Revealing:
                 tau2=self._tau2,
                 seeds={rank: dict(shares) for rank, shares in self._seed_shares.items()},
                 scalars={rank: dict(shares) for rank, shares in self._scalar_shares.items()},
-                commitments={r: sharing.headers[r].commitments for r in self._members},
+                commitments={r: sharing.headers[r].commitments[:32] for r in self._members},
                 mask_keys={r: mask_keys[r] for r in (*self._members, *self._dropped)},
             ),
             self._on_rebuilt,

@@ -104,7 +104,7 @@ class Session(ABC, Generic[LastPhase]):
     core_type: ClassVar[type[Core]] = Core
     """Holds the cryptography beside the jobs; a simulation that only models it has another."""
 
-    windows: ClassVar[Windows]
+    windows: Windows
     """First and last phase in which a message is taken, of all that belong to the session."""
 
     def __init__(
@@ -189,9 +189,12 @@ class Session(ABC, Generic[LastPhase]):
     def _on_done(self) -> None:
         """Do what follows the sums."""
 
-    def _answer(self, _fetch: Fetch) -> SessionMessage | None:
+    def _answer(self, _asker: int, _fetch: Fetch) -> SessionMessage | None:
         """Find what a member asks for, if it is of this kind of session alone."""
         return None
+
+    def _begin_audit(self) -> None:
+        """Begin the audit of the sums, where there is one."""
 
     @abstractmethod
     def _on_gone_late(self) -> None:
@@ -260,7 +263,7 @@ class Session(ABC, Generic[LastPhase]):
             raise RemoteProtocolError("unexpected_message")
         if header.session != core.cohort.session:
             raise RemoteProtocolError("wrong_session")
-        if not phases.AGREE <= core.phase < phases.DONE:
+        if not phases.AGREE <= core.phase < phases.AUDIT:
             return None
         if isinstance(header, ChunkHeader):
             return self._exchange.body_bytes(rank, header)
@@ -277,7 +280,7 @@ class Session(ABC, Generic[LastPhase]):
         """Take a whole body: little-endian uint32, of the size that `body_bytes` told."""
         core = self._begin(now_s)
         rank = self._rank_of(sender)
-        if core.phase in (phases.DONE, phases.ABORTED):
+        if core.phase >= phases.AUDIT:
             return self._end()
         if isinstance(header, ChunkHeader):
             self._exchange.on_body(rank, header, body)
@@ -360,6 +363,8 @@ class Session(ABC, Generic[LastPhase]):
                     self._voting.start()
                 case phases.REVEAL:
                     self._summing.start()
+                case phases.AUDIT:
+                    self._begin_audit()
                 case phases.DONE:
                     self._on_done()
             self._take_early()
@@ -405,7 +410,7 @@ class Session(ABC, Generic[LastPhase]):
             or self._voting.answer(message)
             or self._revealing.answer(message)
             or self._summing.answer(asker, message)
-            or self._answer(message)
+            or self._answer(asker, message)
         )
         if answer is not None:
             core.send(asker, answer)

@@ -1,7 +1,9 @@
-"""SHARE and HEADER: each member deals shares of its two secrets and commits to all of them."""
+"""SHARE and HEADER: each member deals shares of its secrets and commits to all of them."""
 
 from collections.abc import Callable, Iterable
 
+from p2pfl_crypto.shamir import scalar_of
+from p2pfl_crypto.transcripts import audit_secret
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum import phases
 from p2pfl_gossip.masked_sum.core import Core
@@ -17,7 +19,8 @@ class Sharing:
         dealt: our dealing, and the secrets shared with each member.
         headers: what each dealer commits to.
         header_digests: of these.
-        shares: the shares of b and s (64 bytes) that each dealer gave us; they match its header.
+        shares: the shares of b and s that each dealer gave us, and of a where the sum is audited
+            (32 bytes each); they match its header.
     """
 
     def __init__(self, core: Core, keys: SessionKeys) -> None:
@@ -28,6 +31,7 @@ class Sharing:
         self._places: dict[int, int] = {}
         self.shares: dict[int, bytes] = {}
         self._told: Callable[[], None] = lambda: None
+        self._kinds = (b"b", b"s", b"a") if core.cohort.is_audited else (b"b", b"s")
 
     @property
     def tau1(self) -> bytes:
@@ -66,10 +70,24 @@ class Sharing:
                 members=self.dealers,
                 share_keys=tuple(keys.share_keys[rank] for rank in self.dealers),
                 mask_keys=tuple(keys.mask_keys[rank] for rank in self.dealers),
-                entropy=core.entropy(Deal.entropy_bytes(threshold, len(self.dealers))),
+                entropy=core.entropy(
+                    Deal.entropy_bytes(threshold, len(self.dealers), len(self._kinds))
+                ),
+                coin=self._coin(),
             ),
             self._on_dealt,
         )
+
+    def _coin(self) -> bytes:
+        """Return the scalar a, whose sum over all members makes the audit's seed, if there is one.
+
+        It follows from a secret that is never shown, so that an audit draws no entropy of its own:
+        a run with one has the same sums as without.
+        """
+        if not self._core.cohort.is_audited:
+            return b""
+        rounding = self._keys.secrets.rounding
+        return scalar_of(audit_secret(rounding, b"coin", self._core.cohort.session))
 
     def _on_dealt(self, result: Dealt) -> None:
         core = self._core
@@ -119,7 +137,10 @@ class Sharing:
         self._check_header(sender, header)
         key = self.dealt.opening_keys[sender]
         shares = core.open_shares(key, message.nonce, message.sealed)
-        for kind, share in ((b"b", shares[:32]), (b"s", shares[32:])):
+        if len(shares) != 32 * len(self._kinds):
+            raise RemoteProtocolError("share_mismatch")
+        for place, kind in enumerate(self._kinds):
+            share = shares[32 * place : 32 * place + 32]
             expected = self.share_digest_in(header, kind, core.rank)
             if core.share_digest(self.tau1, kind, sender, core.rank, share) != expected:
                 raise RemoteProtocolError("share_mismatch")
@@ -141,7 +162,8 @@ class Sharing:
 
     def _check_header(self, sender: int, header: Header) -> None:
         sizes = (len(header.commitments), len(header.share_digests), len(header.pair_digests))
-        if sizes != (32, 64 * len(self.dealers), 0):
+        kinds = len(self._kinds)
+        if sizes != (32 * (kinds - 1), 32 * kinds * len(self.dealers), 0):
             raise RemoteProtocolError("bad_header")
         dealer = header.dealer
         if self.headers.get(dealer) != header:
@@ -181,7 +203,7 @@ class Sharing:
 
     def share_digest_in(self, header: Header, kind: bytes, holder: int) -> bytes:
         """Find the digest of a holder's share in a header."""
-        place = self._places[holder] + (len(self.dealers) if kind == b"s" else 0)
+        place = self._places[holder] + len(self.dealers) * self._kinds.index(kind)
         return header.share_digests[32 * place : 32 * place + 32]
 
     def fetch_missing(self) -> None:

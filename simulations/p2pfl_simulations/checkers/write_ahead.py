@@ -63,8 +63,11 @@ from p2pfl_gossip.masked_sum.messages import (
     Ack,
     Advert,
     AdvertList,
+    AuditProof,
     Ballot,
     ChunkHeader,
+    Coin,
+    CoinShares,
     Fetch,
     Header,
     Held,
@@ -78,6 +81,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Share,
     SumDigest,
     SumHeader,
+    SumsSeen,
     Vote,
 )
 from p2pfl_gossip.opening import Begun, Ready
@@ -214,6 +218,11 @@ NAMED = Promise("the charter that it names", _is_named_kept)
 ENTRY_KEPT = Promise("the entry that it signs, and its model", _is_entry_kept)
 COUNTED = Promise("that it gives an update", _is_counted)
 SIGNED = _of_own(Step.SIGNED, lambda it: bytes(it.digest), "which mean was signed")
+SEEN = _of_own(Step.SEEN, lambda it: bytes(it.sums), "which sums it has")
+COINED = Promise(
+    "which sums it has",
+    lambda disk, it: disk.said(it.session, Step.SEEN) == bytes(it.sums),
+)
 GATHERED = Promise(
     "which mean was signed",
     lambda disk, it: (
@@ -285,6 +294,10 @@ PROMISES: dict[type[Message], tuple[Promise, ...]] = {
     SumDigest: (BEGUN,),
     MeanSignature: (BEGUN, SIGNED),
     MeanSignatures: (BEGUN, GATHERED),
+    SumsSeen: (BEGUN, SEEN),
+    Coin: (BEGUN, COINED),
+    CoinShares: (BEGUN, COINED),
+    AuditProof: (BEGUN, COINED),
     Fetch: (BEGUN,),
 }
 """What each message promises; a message that promises nothing is here all the same."""

@@ -23,6 +23,7 @@ PHASES: dict[str, tuple[type[Message], ...]] = {
         messages.MeanSignature,
         messages.MeanSignatures,
     ),
+    "audit": (messages.SumsSeen, messages.Coin, messages.CoinShares, messages.AuditProof),
     "ask again": (messages.Fetch,),
     "list": (ledger.GroupAdvert, ledger.GroupList, ledger.AdvertRequest, ledger.Progress),
     "certify": (

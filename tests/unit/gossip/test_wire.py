@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -90,13 +91,18 @@ def _field(value: Any) -> Any:
         return Fingerprint(**_fields({"fields": value}))
     if isinstance(value, dict):
         return Header(**_fields({"fields": value}))
-    return bytes.fromhex(value) if isinstance(value, str) else value
+    return _bytes(value) if isinstance(value, str) else value
+
+
+def _bytes(text: str) -> bytes:
+    """Read hexadecimal, in which (5a*100) is a hundred times 5a."""
+    return bytes.fromhex(re.sub(r"\((\w\w)\*(\d+)\)", lambda it: it[1] * int(it[2]), text))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['message']}-{case['frame'][:40]}")
 def test_each_message_has_the_bytes_of_its_vector(case: dict[str, Any]) -> None:
     message = KINDS[case["message"]](**_fields(case))
-    frame = bytes.fromhex(case["frame"])
+    frame = _bytes(case["frame"])
     assert wire.encode(message) == frame
     assert wire.decode_untrusted(frame) == message
     assert wire.decode_untrusted(memoryview(bytearray(frame))) == message
@@ -247,7 +253,7 @@ def test_random_fields_raise_nothing_but_malformed_frame(tag: int, fields: list[
 def test_mutated_frames_raise_nothing_but_malformed_frame(
     case: dict[str, Any], changes: list[tuple[int, int]], cut: int, more: bytes
 ) -> None:
-    frame = bytearray.fromhex(case["frame"])
+    frame = bytearray(_bytes(case["frame"]))
     for place, value in changes:
         frame[place % len(frame)] = value
     _decode_or_refuse(bytes(frame[: len(frame) - cut]) + more)

@@ -1,6 +1,8 @@
 # mypy: disable-error-code="arg-type"
 """What members report of their masked sums, counted by cohort; and what the jobs cost."""
 
+import math
+
 import numpy as np
 
 from p2pfl_crypto.encoding import Encoding
@@ -8,9 +10,18 @@ from p2pfl_crypto.masks import Mask
 from p2pfl_gossip.events import MaskedSumEnded, MemberBlamed
 from p2pfl_gossip.learning import Train
 from p2pfl_gossip.ledger.states import DigestChunks, DigestState
+from p2pfl_gossip.masked_sum.audit_jobs import AuditedSum, CheckProofs, ShownBy, SketchRound
 from p2pfl_gossip.masked_sum.jobs import DecodeSum, MaskChunk
 from p2pfl_gossip.wire import MESSAGES
-from p2pfl_simulations.costs import DECODE_MASKS, DIGEST_MASKS, ENCODE_MASKS, protocol_job_s
+from p2pfl_simulations.costs import (
+    CHECKED_POINTS,
+    DECODE_MASKS,
+    DIGEST_MASKS,
+    ENCODE_MASKS,
+    POINT_AGREEMENTS,
+    SKETCH_MASKS,
+    protocol_job_s,
+)
 from p2pfl_simulations.results.masked_sums import PHASES, MaskedSumTally
 from p2pfl_simulations.scenario import MaskingCosts
 
@@ -80,3 +91,19 @@ def test_jobs_take_time_by_their_size() -> None:
     chunks = DigestChunks((np.zeros(40, np.uint8), np.zeros(8, np.uint8)))
     assert protocol_job_s(chunks, costs) == 12 * DIGEST_MASKS
     assert protocol_job_s(Train(0, entries, ""), costs) is None
+
+
+def test_an_audit_takes_time_by_its_points_and_entries() -> None:
+    costs = MaskingCosts(entry_s=1.0, agreement_s=100.0, share_s=0, signature_s=0)
+    audited = AuditedSum(b"", b"", b"")
+    totals = ((0, np.zeros(10, np.uint32)),)
+    assert protocol_job_s(SketchRound(audited, b"", totals, None), costs) == 10 * SKETCH_MASKS
+    one, two = (
+        protocol_job_s(
+            CheckProofs(audited, b"", (ShownBy(0, b"", b"", 1),) * count, (), b""), costs
+        )
+        for count in (1, 2)
+    )
+    assert one is not None
+    assert two is not None
+    assert math.isclose(two - one, CHECKED_POINTS * POINT_AGREEMENTS * 100.0)

@@ -1,0 +1,241 @@
+"""SEEN and COIN: fix a group's sums, and only then come to a seed that nobody knew before.
+
+Each member dealt a third secret at the start, its coin, and committed to it. Once t members have
+signed one digest of all sums, members show their shares of these secrets, added up: t of them give
+the sum of all coins, which is held against the commitments. If that fails, each share is shown by
+itself, and checked against its dealer's header.
+"""
+
+from collections.abc import Callable
+
+from p2pfl_crypto.shamir import GROUP_ORDER
+from p2pfl_crypto.transcripts import sums_digest
+from p2pfl_gossip.actions import RemoteProtocolError
+from p2pfl_gossip.masked_sum.agreement import Agreement
+from p2pfl_gossip.masked_sum.audit_jobs import AuditedSum, TossCoin, Tossed, TossSingly
+from p2pfl_gossip.masked_sum.core import Core
+from p2pfl_gossip.masked_sum.group_summing import GroupSumming
+from p2pfl_gossip.masked_sum.journal import SessionJournal
+from p2pfl_gossip.masked_sum.messages import (
+    Coin,
+    CoinShares,
+    Fetch,
+    SessionMessage,
+    SumsSeen,
+    Wanted,
+)
+from p2pfl_gossip.masked_sum.sharing import Sharing
+
+NO_SUM = bytes(32)
+"""In place of a sum's digest, where the ballot names no owner: the chunk counts as zeros."""
+
+
+class Tossing:
+    """One member's part in fixing the sums, and in the seed that follows.
+
+    Attributes:
+        audited: which sums we have; nothing before `start`.
+        seed: of the sketches; empty until t coins gave it.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        journal: SessionJournal,
+        sharing: Sharing,
+        agreement: Agreement,
+        summing: GroupSumming,
+    ) -> None:
+        self._core, self._journal = core, journal
+        self._sharing, self._agreement, self._summing = sharing, agreement, summing
+        self.audited = AuditedSum(b"", b"", b"")
+        self.seed = b""
+        self._is_fixed = self._is_tossing = self._is_single = False
+        self._seen: dict[int, SumsSeen] = {}
+        self._coins: dict[int, Coin] = {}
+        self._single: dict[int, CoinShares] = {}
+        self._told: Callable[[], None] = lambda: None
+
+    # 1 SEEN
+
+    def start(self, told: Callable[[], None]) -> None:
+        """Say which sums we have, once; `told` is called when the seed is known."""
+        self._told = told
+        core, summing = self._core, self._summing
+        digests = [
+            summing.sums[chunk].digest if chunk in summing.sums else NO_SUM
+            for chunk in range(core.cohort.chunk_count)
+        ]
+        sums = sums_digest(digests)
+        self.audited = AuditedSum(core.cohort.session, summing.ballot, sums)
+        core.actions.append(self._journal.see(sums))
+        signature = core.sign(b"seen", summing.ballot, sums)
+        seen = SumsSeen(core.cohort.session, core.rank, summing.ballot, sums, signature)
+        self._seen[core.rank] = seen
+        core.broadcast(seen)
+        self._toss_if_seen()
+
+    def on_seen(self, sender: int, message: SumsSeen) -> None:
+        """Count a member that has the sums; one that signs two digests is named."""
+        core = self._core
+        if message.member != sender:
+            raise RemoteProtocolError("not_your_digest")
+        if message.ballot != self.audited.ballot:
+            raise RemoteProtocolError("wrong_ballot")
+        known = self._seen.get(sender)
+        if known is not None and known.sums == message.sums:
+            return
+        core.verify(sender, b"seen", message.signature, message.ballot, message.sums)
+        if known is not None:
+            core.blame(sender, "two_seen", known, message)
+            return
+        self._seen[sender] = message
+        self._toss_if_seen()
+
+    # 2 COIN
+
+    def _toss_if_seen(self) -> None:
+        core = self._core
+        alike = sum(seen.sums == self.audited.sums for seen in self._seen.values())
+        if alike < core.cohort.threshold or core.rank in self._coins:
+            return
+        self._is_fixed = True
+        shares = self._own_shares()
+        if shares is not None:
+            total = sum(int.from_bytes(share, "little") for share in shares) % GROUP_ORDER
+            coin = Coin(core.cohort.session, self.audited.sums, total.to_bytes(32, "little"))
+            self._coins[core.rank] = coin
+            core.broadcast(coin)
+        self._rebuild_if_enough()
+
+    def _own_shares(self) -> list[bytes] | None:
+        """Return our shares of the coins of U2; None if we lack one."""
+        held, members = self._sharing.shares, self._agreement.members
+        if any(rank not in held for rank in members):
+            return None
+        return [held[rank][64:96] for rank in members]
+
+    def on_coin(self, sender: int, message: Coin) -> None:
+        """Take a member's sum of shares. It is right if the coin that it gives is."""
+        if message.sums != self.audited.sums:
+            raise RemoteProtocolError("wrong_sums")
+        if sender not in self._sharing.dealers:
+            raise RemoteProtocolError("not_in_list")
+        if int.from_bytes(message.share, "little") >= GROUP_ORDER:
+            raise RemoteProtocolError("bad_coin")
+        if sender not in self._coins:
+            self._coins[sender] = message
+            self._rebuild_if_enough()
+
+    def _rebuild_if_enough(self) -> None:
+        core, threshold = self._core, self._core.cohort.threshold
+        if self.seed or self._is_tossing or self._is_single or not self._is_fixed:
+            return
+        if len(self._coins) < threshold:
+            return
+        self._is_tossing = True
+        holders = list(self._coins)[:threshold]
+        core.work(
+            TossCoin(
+                audited=self.audited,
+                threshold=threshold,
+                shares={rank + 1: self._coins[rank].share for rank in holders},
+                points=tuple(self._point_of(rank) for rank in self._agreement.members),
+            ),
+            self._on_tossed,
+        )
+
+    def _point_of(self, dealer: int) -> bytes:
+        return self._sharing.headers[dealer].commitments[32:64]
+
+    def _on_tossed(self, result: Tossed) -> None:
+        core = self._core
+        self._is_tossing = False
+        if result.seed:
+            self.seed = result.seed
+            self._told()
+        elif result.liars:
+            for rank in result.liars:
+                core.blame(rank, "bad_dealing", self._sharing.headers[rank])
+            core.abort("bad_dealing")
+        elif not self._is_single:
+            # Somebody's sum of shares is false. Each share by itself shows whose.
+            self._is_single = True
+            own = self._own_shares()
+            if own is not None:
+                self._single[core.rank] = self._coin_shares(own)
+            for rank in self._sharing.dealers:
+                core.fetch(rank, Wanted.COIN_SHARES)
+            self._toss_singly()
+
+    def _coin_shares(self, shares: list[bytes]) -> CoinShares:
+        return CoinShares(self._core.cohort.session, self.audited.sums, b"".join(shares))
+
+    def on_coin_shares(self, sender: int, message: CoinShares) -> None:
+        """Take a member's shares of each coin; each is checked against its dealer's header."""
+        core, sharing, members = self._core, self._sharing, self._agreement.members
+        if message.sums != self.audited.sums:
+            raise RemoteProtocolError("wrong_sums")
+        if sender not in sharing.dealers:
+            raise RemoteProtocolError("not_in_list")
+        if len(message.shares) != 32 * len(members):
+            raise RemoteProtocolError("bad_coin")
+        if not self._is_single or self.seed or sender in self._single:
+            return
+        for place, dealer in enumerate(members):
+            share = message.shares[32 * place : 32 * place + 32]
+            expected = sharing.share_digest_in(sharing.headers[dealer], b"a", sender)
+            if core.share_digest(sharing.tau1, b"a", dealer, sender, share) != expected:
+                core.blame(sender, "corrupt_coin")
+                return
+        self._single[sender] = message
+        self._toss_singly()
+
+    def _toss_singly(self) -> None:
+        core, threshold = self._core, self._core.cohort.threshold
+        if len(self._single) < threshold or self._is_tossing or self.seed:
+            return
+        self._is_tossing = True
+        members = self._agreement.members
+        shares = {
+            dealer: {
+                holder + 1: self._single[holder].shares[32 * place : 32 * place + 32]
+                for holder in self._single
+            }
+            for place, dealer in enumerate(members)
+        }
+        points = {dealer: self._point_of(dealer) for dealer in members}
+        core.work(TossSingly(self.audited, threshold, shares, points), self._on_tossed)
+
+    # What may have been lost
+
+    @property
+    def reason(self) -> str:
+        """What is missing, as a short word."""
+        return "coins_missing" if self._is_fixed else "seen_missing"
+
+    def fetch_missing(self) -> None:
+        """Ask again for what others may have said."""
+        held: dict[int, SumsSeen] | dict[int, Coin] | dict[int, CoinShares]
+        if not self._is_fixed:
+            held, what = self._seen, Wanted.SEEN
+        elif self._is_single:
+            held, what = self._single, Wanted.COIN_SHARES
+        else:
+            held, what = self._coins, Wanted.COIN
+        for rank in self._sharing.dealers:
+            if rank not in held:
+                self._core.fetch(rank, what)
+
+    def answer(self, fetch: Fetch) -> SessionMessage | None:
+        """Find what a member asks for, if we have said it, or may."""
+        own = self._core.rank
+        match fetch.what:
+            case Wanted.SEEN:
+                return self._seen.get(own)
+            case Wanted.COIN:
+                return self._coins.get(own)
+            case Wanted.COIN_SHARES if own in self._coins:
+                shares = self._own_shares()
+                return None if shares is None else self._coin_shares(shares)
+        return None

@@ -1,0 +1,436 @@
+# mypy: disable-error-code="arg-type, attr-defined"
+"""Sessions whose sum is audited: what passes, what each lie comes to, and who is named for it."""
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from group_driver import GroupDriver, make_epoch
+
+from p2pfl_crypto.audit.curve import add, multiply_base
+from p2pfl_crypto.audit.shortness import prove, prove_opening
+from p2pfl_crypto.audit.sketch import sketch_of
+from p2pfl_crypto.shamir import GROUP_ORDER
+from p2pfl_crypto.transcripts import sum_digest
+from p2pfl_gossip.actions import Action, Job, Persist, Send
+from p2pfl_gossip.masked_sum import audit_jobs
+from p2pfl_gossip.masked_sum.audit_jobs import OwnInput, Sketched, SketchRound
+from p2pfl_gossip.masked_sum.blame import Unproven, verify_blame
+from p2pfl_gossip.masked_sum.core import Blame
+from p2pfl_gossip.masked_sum.jobs import ChunkSum, Deal, Dealt, Unmask
+from p2pfl_gossip.masked_sum.journal import Step, read_record
+from p2pfl_gossip.masked_sum.messages import AuditProof, Coin, CoinShares, SumsSeen
+from p2pfl_gossip.masked_sum.phases import Phase
+from p2pfl_gossip.records import Record
+
+N, ENTRIES, SEED = 7, 40, 3
+LIAR, OTHER = 2, 5
+"""At most two of seven may lie."""
+HONEST = [rank for rank in range(N) if rank not in (LIAR, OTHER)]
+EQUAL = (1.0,) * N
+
+
+def session(**options: Any) -> GroupDriver:
+    """A session of seven with equal weights, each of whom gives as much as it may."""
+    cohort, people = make_epoch(N, ENTRIES, audit=True, weights=EQUAL)
+    vectors = options.pop("vectors", None) or inputs()
+    return GroupDriver(cohort, people, SEED, vectors=vectors, **options)
+
+
+def inputs(**scaled: float) -> list[Any]:
+    """Vectors of norm S each; those of `m2` and so on are that many times as long."""
+    made = []
+    for rank in range(N):
+        vector = np.random.default_rng(rank).normal(size=ENTRIES)
+        vector *= 2.0 * scaled.get(f"m{rank}", 1.0) / np.linalg.norm(vector)
+        made.append(vector.astype(np.float32))
+    return made
+
+
+def effect(driver: GroupDriver, sums: Any, liars: tuple[int, ...]) -> float:
+    """The norm of what liars added to a sum, in clips; and no other error is in it."""
+    total = 0.0
+    honest = tuple(rank for rank in sums.members if rank not in liars)
+    for chunk, summed in enumerate(sums.chunks):
+        error = summed.body.view(np.int32) - driver.plain_sum(honest, chunk)
+        total += float((error.astype(np.float64) ** 2).sum())
+    return float(total**0.5) / driver.epoch_cohort.deltas.quantum_max
+
+
+def proving(change: Callable[[SketchRound, OwnInput, list[int]], tuple[bytes, bytes]]) -> Any:
+    """A liar that says another thing of its input than is so."""
+
+    def lie(job: Job, result: Record) -> Record:
+        if not isinstance(job, SketchRound) or job.own is None:
+            return result
+        own = job.own
+        parts = ((chunk, own.encode(chunk, part).view(np.int32)) for chunk, part in own.parts)
+        sketch = sketch_of(job.seed, parts).tolist()
+        assert isinstance(result, Sketched)
+        commitment, proof = change(job, own, sketch)
+        return Sketched(result.sum_sketch, result.sum_norm, commitment, proof)
+
+    return lie
+
+
+def told(job: SketchRound, own: OwnInput, sketch: list[int], blinding: int | None = None) -> Any:
+    """A proof in order, of whatever sketch."""
+    blinding = int.from_bytes(own.blinding, "little") if blinding is None else blinding
+    context = job.audited.context(job.seed, own.rank)
+    return prove(context, own.bound, sketch, blinding, own.entropy)
+
+
+# Without lies
+
+
+@pytest.mark.parametrize("absent", [(), (1, 6)])
+def test_an_audited_session_has_the_sums_of_one_that_is_not(absent: tuple[int, ...]) -> None:
+    cohort, people = make_epoch(N, ENTRIES, weights=EQUAL)
+    plain = GroupDriver(cohort, people, SEED, vectors=inputs()).run(absent)
+    audited = session().run(absent)
+    audited.check_safety()
+    sums, others = plain.check_exact(), audited.check_exact()
+    assert len(sums) == len(others) == N - len(absent)
+    for rank, outcome in sums.items():
+        assert outcome.members == others[rank].members
+        for one, two in zip(outcome.chunks, others[rank].chunks, strict=True):
+            assert one.body.tobytes() == two.body.tobytes()
+
+
+@pytest.fixture(scope="module")
+def faultless() -> GroupDriver:
+    return session().run()
+
+
+def test_members_at_their_bounds_pass(faultless: GroupDriver) -> None:
+    faultless.check_safety()
+    outcomes = faultless.check_exact()
+    assert len(outcomes) == N
+    assert not faultless.refusals
+    assert not faultless.blamed()
+
+
+def test_nobody_shows_its_coin_before_t_have_the_sums(faultless: GroupDriver) -> None:
+    check_order(faultless)
+
+
+def check_order(driver: GroupDriver) -> None:
+    """No honest COIN before t SEEN of one digest; no second SEEN (`check_safety`)."""
+    seen: dict[bytes, set[int]] = {}
+    for rank, message in driver.said:
+        if isinstance(message, SumsSeen):
+            seen.setdefault(message.sums, set()).add(rank)
+        if isinstance(message, Coin | CoinShares) and rank not in driver.rewrite:
+            assert len(seen.get(message.sums, ())) >= driver.cohort.threshold
+
+
+def test_what_is_seen_is_kept_before_it_is_said() -> None:
+    order: dict[int, list[str]] = {}
+
+    def watch(driver: GroupDriver, rank: int, action: Action) -> bool:
+        match action:
+            case Persist():
+                for key, value in action.records.items():
+                    if key.endswith("/seen"):
+                        record = read_record(value)
+                        assert (record.step, record.round) == (Step.SEEN, driver.cohort.round)
+                        order.setdefault(rank, []).append(record.said.hex())
+            case Send(message=SumsSeen() as seen):
+                assert order[rank] == [seen.sums.hex()]
+        return False
+
+    session(after=watch).run()
+    assert len(order) == N
+
+
+@pytest.mark.parametrize("phase", [Phase.AUDIT, Phase.REVEAL])
+def test_losses_are_made_up_for(phase: Phase) -> None:
+    driver = session(loss=0.2, loss_from=phase).run()
+    driver.check_safety()
+    check_order(driver)
+    assert len(driver.check_exact()) == N
+
+
+def crash_at(kind: type, rank: int) -> Any:
+    def strikes(_driver: GroupDriver, who: int, action: Action) -> bool:
+        return who == rank and isinstance(action, Send) and isinstance(action.message, kind)
+
+    return strikes
+
+
+@pytest.mark.parametrize("kind", [SumsSeen, Coin])
+def test_one_that_is_lost_before_its_proof_makes_the_round_void(kind: type) -> None:
+    driver = session(before=crash_at(kind, LIAR)).run()
+    driver.check_safety()
+    assert set(driver.reasons().values()) == {"proofs_missing"}
+    assert not driver.blamed()
+
+
+def test_one_that_is_lost_after_its_proof_changes_nothing() -> None:
+    sent = count()
+
+    def strikes(_driver: GroupDriver, rank: int, action: Action) -> bool:
+        is_proof = isinstance(action, Send) and isinstance(action.message, AuditProof)
+        return rank == LIAR and is_proof and next(sent) == N - 2
+
+    driver = session(after=strikes).run()
+    assert len(driver.check_exact()) == N - 1
+
+
+def test_a_restarted_member_says_nothing_more() -> None:
+    def strikes(driver: GroupDriver, rank: int, action: Action) -> bool:
+        is_seen = isinstance(action, Send) and isinstance(action.message, SumsSeen)
+        if rank == LIAR and is_seen and not driver.incarnation[rank]:
+            driver.at(1.0, lambda: driver.restart(LIAR))
+            return True
+        return False
+
+    driver = session(after=strikes).run()
+    said = [message for rank, message in driver.said if rank == LIAR]
+    assert isinstance(said[-1], SumsSeen)
+    assert driver.machines[LIAR].outcome.reason == "replayed"
+
+
+# Lies of members of the sum
+
+
+def test_a_mean_that_no_members_in_order_can_reach_is_not_signed() -> None:
+    vectors = inputs()
+    for liar in (LIAR, OTHER):
+        vectors[liar] = np.full(ENTRIES, 2.0, np.float32)  # S in each of forty entries.
+    driver = session(vectors=vectors).run()
+    assert set(driver.reasons().values()) == {"mean_too_long"}
+    assert not driver.blamed()
+    norms = {machine._auditing._sketched.sum_norm for machine in driver.machines.values()}
+    (norm,) = norms
+    assert norm / N > audit_jobs.MEAN_NORM_MAX * driver.epoch_cohort.deltas.quantum_max
+
+
+def test_twice_the_clip_has_no_proof() -> None:
+    """The mean is not too long for it; but nothing true can be said of the sketch."""
+    driver = session(vectors=inputs(m2=2.0)).run()
+    assert set(driver.reasons().values()) == {"proofs_missing"}
+    assert not driver.summed()
+
+
+def test_a_false_sketch_does_not_add_up() -> None:
+    lie = proving(lambda job, own, sketch: told(job, own, [entry // 3 for entry in sketch]))
+    driver = session(vectors=inputs(m2=3.0), lies={LIAR: lie}).run()
+    assert {driver.reasons()[rank] for rank in HONEST} == {"false_total"}
+    assert not driver.blamed()
+
+
+def test_a_wrong_blinding_does_not_add_up() -> None:
+    lie = proving(lambda job, own, sketch: told(job, own, sketch, blinding=7))
+    driver = session(lies={LIAR: lie}).run()
+    assert {driver.reasons()[rank] for rank in HONEST} == {"false_total"}
+
+
+def squares_modulo_order(rest: int) -> tuple[int, int, int, int]:
+    """Two numbers whose squares add up to `rest` modulo L, though not over the integers."""
+    one = 1
+    while pow(rest - one * one, (GROUP_ORDER - 1) // 2, GROUP_ORDER) != 1:
+        one += 1
+    square = (rest - one * one) % GROUP_ORDER
+    root = pow(square, (GROUP_ORDER + 3) // 8, GROUP_ORDER)
+    if root * root % GROUP_ORDER != square:
+        root = root * pow(2, (GROUP_ORDER - 1) // 4, GROUP_ORDER) % GROUP_ORDER
+    return root, one, 0, 0
+
+
+def named(driver: GroupDriver, fault: str, reason: str | None) -> None:
+    """The liar and nobody else is named, by what anybody can check; honest members agree."""
+    assert list(driver.blamed()) == [LIAR]
+    assert list(driver.blamed()[LIAR]) == [fault]
+    for rank in HONEST:
+        for blame in driver.machines[rank].blames:
+            verify_blame(driver.cohort, blame)
+    if reason is None:
+        assert len(driver.check_exact()) == N
+    else:
+        assert {driver.reasons()[rank] for rank in HONEST} == {reason}
+
+
+def squares_mod_order(job: SketchRound, own: OwnInput, sketch: list[int]) -> tuple[bytes, bytes]:
+    long = [100 * entry for entry in sketch]
+    squares = squares_modulo_order(own.bound - sum(entry * entry for entry in long))
+    context, blinding = job.audited.context(job.seed, own.rank), int.from_bytes(own.blinding)
+    commitment, proof = prove_opening(context, own.bound, long, squares, blinding, own.entropy)
+    return commitment, proof.encode()
+
+
+def of_another_round(_job: SketchRound, own: OwnInput, sketch: list[int]) -> tuple[bytes, bytes]:
+    return prove(b"earlier".ljust(32), own.bound, sketch, 1, own.entropy)
+
+
+@pytest.mark.parametrize("change", [squares_mod_order, of_another_round])
+def test_a_false_proof_names_who_signed_it(change: Any) -> None:
+    named(session(lies={LIAR: proving(change)}).run(), "false_proof", "false_proof")
+
+
+def test_a_copied_commitment_names_who_signed_it() -> None:
+    copied: dict[str, bytes] = {}
+
+    def copy(driver: GroupDriver, rank: int, action: Action) -> list[Action]:
+        if isinstance(action, Send) and isinstance(action.message, AuditProof):
+            known = driver.machines[0]._auditing._proofs.get(0)
+            assert known is not None
+            said = (known.ballot, known.sums, known.seed, known.commitment)
+            copied["commitment"] = known.commitment
+            proof = AuditProof(known.session, rank, *said, known.proof, bytes(64))
+            signature = driver.speaking.sign(b"proof", proof.digest())
+            proof = msgspec.structs.replace(proof, signature=signature)
+            return [Send(action.receiver, proof)]
+        return [action]
+
+    driver = session(rewrite={LIAR: copy}).run()
+    assert copied
+    named(driver, "false_proof", "false_proof")
+
+
+def test_a_proof_that_holds_is_no_evidence(faultless: GroupDriver) -> None:
+    proof = faultless.machines[0]._auditing._proofs[LIAR]
+    accused = Blame(faultless.cohort.members[LIAR], "false_proof", (proof,))
+    with pytest.raises(Unproven, match="no proof of the member's is false"):
+        verify_blame(faultless.cohort, accused)
+    forged = msgspec.structs.replace(proof, proof=bytes(len(proof.proof)))
+    with pytest.raises(Unproven, match="signature"):
+        verify_blame(faultless.cohort, Blame(accused.member, "false_proof", (forged,)))
+
+
+def without(kind: type) -> Any:
+    def rewrite(_driver: GroupDriver, _rank: int, action: Action) -> list[Action]:
+        is_one = isinstance(action, Send) and isinstance(action.message, kind)
+        return [] if is_one else [action]
+
+    return rewrite
+
+
+def test_no_proof_makes_the_round_void_and_names_nobody() -> None:
+    driver = session(rewrite={LIAR: without(AuditProof)}).run()
+    assert {driver.reasons()[rank] for rank in HONEST} == {"proofs_missing"}
+    assert not driver.blamed()
+
+
+def test_a_late_proof_counts() -> None:
+    def late(driver: GroupDriver, rank: int, action: Action) -> list[Action]:
+        is_proof = isinstance(action, Send) and isinstance(action.message, AuditProof)
+        if is_proof and driver.now_s < 60.0:
+            driver.at(60.0, lambda: driver.perform(rank, action))
+            return []
+        return [action]
+
+    driver = session(rewrite={LIAR: late}).run()
+    assert len(driver.check_exact()) == N
+
+
+def test_two_digests_of_all_sums_name_who_signed_them() -> None:
+    def twice(driver: GroupDriver, _rank: int, action: Action) -> list[Action]:
+        if isinstance(action, Send) and isinstance(action.message, SumsSeen):
+            seen, other = action.message, bytes(32)
+            signature = driver.speaking.sign(b"seen", seen.ballot, other)
+            false = msgspec.structs.replace(seen, sums=other, signature=signature)
+            return [action, Send(action.receiver, false)]
+        return [action]
+
+    named(session(rewrite={LIAR: twice}).run(), "two_seen", None)
+
+
+# Lies about coins
+
+
+def coins_off_by_one(_driver: GroupDriver, _rank: int, action: Action) -> list[Action]:
+    if isinstance(action, Send) and isinstance(action.message, Coin):
+        number = int.from_bytes(action.message.share, "little") + 1
+        share = (number % GROUP_ORDER).to_bytes(32, "little")
+        return [Send(action.receiver, msgspec.structs.replace(action.message, share=share))]
+    return [action]
+
+
+def test_a_false_coin_is_made_up_for_by_single_shares() -> None:
+    driver = session(rewrite={LIAR: coins_off_by_one, OTHER: coins_off_by_one}).run()
+    check_order(driver)
+    assert any(isinstance(message, CoinShares) for _, message in driver.said)
+    assert len(driver.check_exact()) == N
+    assert not driver.blamed()
+
+
+def test_false_single_shares_are_seen_by_their_headers() -> None:
+    def false(driver: GroupDriver, rank: int, action: Action) -> list[Action]:
+        if isinstance(action, Send) and isinstance(action.message, CoinShares):
+            shares = bytes(32) + action.message.shares[32:]
+            return [Send(action.receiver, msgspec.structs.replace(action.message, shares=shares))]
+        return coins_off_by_one(driver, rank, action)
+
+    driver = session(rewrite={LIAR: false, OTHER: coins_off_by_one}).run()
+    outcomes = driver.check_exact()
+    assert set(HONEST) <= set(outcomes)
+    assert driver.blamed() in ({}, {LIAR: {"corrupt_coin": None}})
+
+
+def test_a_coin_that_is_not_the_one_promised_names_its_dealer() -> None:
+    def lie(job: Job, result: Record) -> Record:
+        if isinstance(job, Deal):
+            assert isinstance(result, Dealt)
+            point = add(result.commitment[32:], multiply_base(1))
+            changed = result.commitment[:32] + point
+            return msgspec.structs.replace(result, commitment=changed)
+        return result
+
+    driver = session(lies={LIAR: lie}).run()
+    assert {driver.reasons()[rank] for rank in HONEST} == {"bad_dealing"}
+    assert driver.blamed() == {LIAR: {"bad_dealing": None}}
+
+
+# Coalitions
+
+
+@pytest.mark.parametrize(("norm", "is_signed"), [(2.4, True), (4.5, False)])
+def test_colluders_are_bounded_together(norm: float, is_signed: bool) -> None:
+    """One puts in what both may, and each proves half of it: bounded by twice 1.8 S, not more."""
+
+    def half(job: SketchRound, own: OwnInput, _sketch: list[int]) -> tuple[bytes, bytes]:
+        long = sketch_of_liar(job)
+        part = [entry // 2 if own.rank == LIAR else entry - entry // 2 for entry in long]
+        try:
+            made: tuple[bytes, bytes] = told(job, own, part)
+            return made
+        except ValueError:
+            return b"", b""
+
+    def sketch_of_liar(job: SketchRound) -> list[int]:
+        bodies = []
+        for chunk in range(driver.cohort.chunk_count):
+            made = driver.masked[LIAR, chunk]
+            body, _ = made.encoding.encode_body(made.entries, 1.0, made.rounding_key, chunk)
+            bodies.append((chunk, body.view(np.int32)))
+        return [int(entry) for entry in sketch_of(job.seed, bodies)]
+
+    vectors = inputs(m2=norm, m5=0.0)
+    driver = session(vectors=vectors, lies=dict.fromkeys((LIAR, OTHER), proving(half)))
+    driver.run()
+    outcomes = driver.summed()
+    assert bool(outcomes) == is_signed, driver.reasons()
+    for sums in outcomes.values():
+        assert 0.9 * norm < effect(driver, sums, (LIAR, OTHER)) <= 1.8 * 2
+
+
+def test_owners_that_agree_on_a_false_sum_make_the_round_void() -> None:
+    """Their word counts where both sign one digest; but then nothing adds up to it."""
+
+    def lie(job: Job, result: Record) -> Record:
+        if isinstance(job, Unmask) and job.chunk == 0:
+            assert isinstance(result, ChunkSum)
+            body = result.body.copy()
+            body[0] += 1
+            digest = sum_digest(job.ballot, job.chunk, body.tobytes())
+            return ChunkSum(result.chunk, body, digest)
+        return result
+
+    owners = session().epoch_cohort.owners_of(0, tuple(range(N)))
+    driver = session(lies=dict.fromkeys(owners, lie)).run()
+    assert set(driver.reasons().values()) == {"false_total"}
+    assert not driver.summed()
