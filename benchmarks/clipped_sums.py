@@ -20,7 +20,8 @@ import torch
 from environments import NotInstallable, python_of
 from measuring import table
 
-from p2pfl.learner.engines.clipped_sums import BLOCK_ROWS, ClippedPerceptrons, Lot
+from p2pfl.learner.engines.clipped_sums import ClippedPerceptrons
+from p2pfl.learner.engines.lot import BLOCK_ROWS, Lot
 from p2pfl.learner.engines.perceptron_step import StackedPerceptrons
 
 WIDTHS, ROWS, CLIP = (784, 128, 10), 6400, 1.0

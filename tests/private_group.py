@@ -27,6 +27,7 @@ def privacy_of(members: int, *, rounds: int = 3, **fields: Any) -> Privacy:
         "trust": PrivateTrust.COALITION,
         "rate_units": 2**30,
         "noise_units": 2**20,
+        "clip": CLIP,
         "spends": rounds + 4,
         "colluding": liars_max_of(members),
         "least": threshold_of(members),
@@ -88,7 +89,7 @@ class PrivateWorld(LedgerWorld):
         state: tuple[StateItem, ...] = (digest_state("model", first_model(entries)).item,)
         if said.momentum:
             state = (*state, still(entries))
-        known: dict[str, Any] = {"clip": CLIP, "state": state, "privacy": said}
+        known: dict[str, Any] = {"state": state, "privacy": said}
         super().__init__(size, entries=entries, rounds=rounds, **known | charter)
         self.privacy = said
 

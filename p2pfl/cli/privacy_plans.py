@@ -17,7 +17,7 @@ from p2pfl.privacy.errors import PrivacyError
 from p2pfl.privacy.mechanisms import Trust, Unit
 from p2pfl.privacy.planner import Plan, Question, make_plan, points_lost
 
-NOT_YET = "This is a plan. Rounds do not add noise yet, so no run of p2pfl is private by it."
+NOT_YET = "This is a plan. Only simulated rounds add noise yet, so no data are protected by it."
 
 Choice = TypeVar("Choice", bound=Enum)
 

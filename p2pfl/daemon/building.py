@@ -18,7 +18,7 @@ from p2pfl.store.keys import PeerKeys
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Job, Vector
 from p2pfl_gossip.desk import Desk
-from p2pfl_gossip.learning import Evaluate, Train, WorkFailed
+from p2pfl_gossip.learning import Evaluate, LearningJob, Train, WorkFailed
 from p2pfl_gossip.ledger.charter import Epoch
 from p2pfl_gossip.ledger.jobs import perform
 from p2pfl_gossip.ledger.meeting import Meeting
@@ -295,7 +295,7 @@ def make_work(
             return _timed(learner, place, job)
         if isinstance(job, Evaluate):
             note(job.round, PeerModel(job.vector, job.own))
-        if isinstance(job, (Train, Evaluate)):
+        if isinstance(job, LearningJob):
             return _learned(learner, place, job)
         return perform(job)
 

@@ -28,7 +28,7 @@ from p2pfl_gossip.actions import (
     Vector,
     Work,
 )
-from p2pfl_gossip.learning import Evaluate, Train, WorkFailed
+from p2pfl_gossip.learning import LearningJob, WorkFailed
 from p2pfl_gossip.records import Message, Record
 
 SUMMING_THREADS = 2
@@ -208,7 +208,7 @@ class LoopHands:
     def work(self, action: Work) -> None:
         """Begin a job on a thread; those of learning one at a time."""
         self._count(action)
-        learns = isinstance(action.job, (Train, Evaluate))
+        learns = isinstance(action.job, LearningJob)
         pool = self._learning if learns else self._summing
         ticket = action.ticket
         # The pool's own future: one of the loop is taken from the queue a turn of the loop later.

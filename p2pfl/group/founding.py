@@ -13,7 +13,8 @@ from p2pfl_gossip.ledger.charter import (
     CharterMember,
     Epoch,
 )
-from p2pfl_gossip.ledger.states import digest_state
+from p2pfl_gossip.ledger.privacy import Privacy, still
+from p2pfl_gossip.ledger.states import StateItem, digest_state
 
 NOTICE_S = 7 * 86400
 """How long a member has to object to other keys for it."""
@@ -28,6 +29,7 @@ def found(
     initial: Vector,
     terms: bytes,
     bounds: Bounds | None = None,
+    privacy: Privacy | None = None,
 ) -> Epoch:
     """Found a group whose charter is not written by hand: by its roster, or in a simulation.
 
@@ -40,6 +42,7 @@ def found(
         initial: float32[d], the first state's model.
         terms: digest of all else that members agree on, 32 bytes.
         bounds: of what peers may change; nothing if not given.
+        privacy: how sums are made private; None if they are not.
 
     Raises:
         RefusedCharter: such a group cannot be; the message says why.
@@ -56,7 +59,7 @@ def found(
             relay_s=settings.deadline_s,
             progress_s=settings.said_every_s,
             retries=settings.retries,
-            state=(digest_state("model", initial).item,),
+            state=first_state(initial, privacy),
             not_before=0,
             until=FOREVER,
             notice_s=NOTICE_S,
@@ -65,5 +68,14 @@ def found(
             succeeds=None,
             terms=terms,
             running=NONE,
+            privacy=privacy,
         )
     )
+
+
+def first_state(initial: Vector, privacy: Privacy | None) -> tuple[StateItem, ...]:
+    """Return the items of a first state: the model, and a momentum of zeros where there is one."""
+    model = digest_state("model", initial).item
+    if privacy is None or not privacy.momentum:
+        return (model,)
+    return (model, still(len(initial)))

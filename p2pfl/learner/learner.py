@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from p2pfl.learner.metrics import Float64s, PrimaryMetric
 from p2pfl.learner.model_files import NamedModel
 from p2pfl.learner.own_metrics import add_metrics
 from p2pfl.learner.partitions import Partition, count_labels, make_partition, pool
+from p2pfl.learner.private.lots import LotSummer, PrivateLots
+from p2pfl.learner.private.units import UNIT_COLUMN, units_of
 from p2pfl.learner.rows import check_data
 from p2pfl.learner.settings import LearningSettings, TrainingSettings
 from p2pfl.learner.sources import source_files, sources_of
@@ -26,8 +28,19 @@ from p2pfl.learner.tasks.base import Array, Data, Floats, NumpyTask, Rows, Task
 from p2pfl.learner.tasks.registry import make_task
 from p2pfl_gossip.actions import Job, Vector
 from p2pfl_gossip.description import Description, Tensor, describe_tensor, fingerprint
-from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
+from p2pfl_gossip.learning import (
+    Evaluate,
+    Evaluated,
+    LotSummed,
+    Train,
+    Trained,
+    TrainPrivately,
+    WorkFailed,
+)
 from p2pfl_gossip.own_state import NOTHING, Arrays
+
+if TYPE_CHECKING:
+    from p2pfl.learner.models import Model
 
 
 class Beyond(NamedTuple):
@@ -68,6 +81,7 @@ class Learner:
         names: of the natural groups that peers hold; None where they hold none.
         primary: the figure by which models are compared.
         has_common: whether there are common test rows.
+        lots: what private rounds draw of the peers' rows.
     """
 
     def __init__(
@@ -83,8 +97,10 @@ class Learner:
         primary: PrimaryMetric,
         has_common: bool,
         inputs: Callable[[], Inputs],
+        lots: PrivateLots,
     ) -> None:
         partition = held_out.training
+        self.lots = lots
         self.names, self.primary, self.has_common = partition.names, primary, has_common
         self.description = description
         self._blamed, self._inputs = blamed, inputs
@@ -182,11 +198,15 @@ class Learner:
         if self._training.seconds is not None:
             self._fitted[peer] = max(1, int(self._training.seconds / max(step_s, 1e-9)))
 
-    def steps(self, peer: int, job: Train) -> int:
+    def steps(self, peer: int, job: Train | TrainPrivately) -> int:
         """Return how many steps a job will take on a peer's rows, without doing it."""
+        if isinstance(job, TrainPrivately):
+            return self.lots.steps(peer, job)
         return self._plan(peer).steps
 
-    def run(self, jobs: Sequence[tuple[int, Job]]) -> list[Trained | Evaluated | WorkFailed]:
+    def run(
+        self, jobs: Sequence[tuple[int, Job]]
+    ) -> list[Trained | LotSummed | Evaluated | WorkFailed]:
         """Do jobs, each given with the index of its peer; return the results in the same order.
 
         A result depends on its job and its peer's rows alone: it is the same, bit for bit,
@@ -196,15 +216,18 @@ class Learner:
             ValueError: a vector of another length, or a job that is not of learning.
             LearningError: the task's own code raised; the line names it.
         """
-        results: list[Trained | Evaluated | WorkFailed | None] = [None] * len(jobs)
+        results: list[Trained | LotSummed | Evaluated | WorkFailed | None] = [None] * len(jobs)
         trainings: list[tuple[int, Training]] = []
         evaluations: list[tuple[int, int, Evaluate]] = []
         for place, (peer, job) in enumerate(jobs):
-            if not isinstance(job, (Train, Evaluate)):
+            if not isinstance(job, Train | TrainPrivately | Evaluate):
                 raise ValueError(f"a learner trains and evaluates, it does no {type(job).__name__}")
             self._require_length(job.vector)
             if isinstance(job, Evaluate):
                 evaluations.append((place, peer, job))
+            elif isinstance(job, TrainPrivately):
+                with self._blamed.faults():
+                    results[place] = self.lots.run(peer, job)
             else:
                 rate = self._training.rate_at(job.round)
                 rows = self._partition.rows_of(peer)
@@ -287,6 +310,7 @@ class Learner:
             self.primary,
             self.has_common,
             self._inputs,
+            self.lots,
         )
 
     def inputs(self) -> Inputs:
@@ -407,6 +431,12 @@ def make_learner(
         tensors: tuple[Tensor, ...] = (describe_tensor("model", initial.shape, "float32"),)
         frozen = fingerprint(())
         to_named: Callable[[Floats, Arrays], NamedModel] = _without_names
+
+        def summer() -> LotSummer:
+            raise LearningError(
+                f"task {settings.task!r} is in NumPy, which gives no gradient of a row: private"
+                " rounds of records take a torch task"
+            )
     else:
         from p2pfl.learner.engines.choice import choose_engine
         from p2pfl.learner.engines.own_parts import own_parts
@@ -432,11 +462,13 @@ def make_learner(
         )
         initial, tensors, frozen = model.initial, model.tensors, model.frozen
         to_named = partial(name_tensors, model)
+        summer = partial(_make_summer, task, model, data, settings)
         parts = own_parts(engine, initial, model.travelling.length, settings.training)
         if parts is not None:
             engine, initial, tensors = parts, parts.initial(), parts.described(tensors)
     initial.flags.writeable = False
     targets = data.train.targets
+    column = data.columns.get(UNIT_COLUMN)
     sources = sources_of(task, folder=folder)
     description = Description(tensors, fingerprint([initial]), frozen, sources)
     return Learner(
@@ -451,7 +483,35 @@ def make_learner(
         task.primary,
         test is not None,
         partial(inputs_of, data, test, held_out, sources),
+        PrivateLots(
+            summer,
+            lambda peer: units_of(held_out.training.rows_of(peer), column),
+            is_by_unit=column is not None,
+        ),
     )
+
+
+def _make_summer(task: Task, model: "Model", data: Data, settings: LearningSettings) -> LotSummer:
+    """Choose what sums lots, by the model's layers alone."""
+    from p2pfl.learner.engines.perceptron import perceptron_widths
+    from p2pfl.learner.private.module_sums import ModuleSums
+    from p2pfl.learner.private.perceptron_sums import PerceptronSums
+
+    if settings.device not in ("cpu", "auto") or settings.dtype != "float32":
+        raise LearningError(
+            f"task {settings.task!r}: private rounds train on the CPU in float32; leave device and"
+            " dtype out"
+        )
+    if model.travelling.length != model.layout.length:
+        raise LearningError(
+            f"task {settings.task!r}: personal tensors train without noise; private rounds of"
+            " records take none"
+        )
+    if type(task).loss is Task.loss:
+        widths = perceptron_widths(model.module, model.names)
+        if not isinstance(widths, str):
+            return PerceptronSums(widths, data)
+    return ModuleSums(task, model.module, model.layout, data)
 
 
 def _without_names(vector: Floats, _own: Arrays) -> NamedModel:

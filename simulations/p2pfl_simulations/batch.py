@@ -20,7 +20,7 @@ from itertools import islice
 from typing import NamedTuple, Protocol
 
 from p2pfl_gossip.actions import Job, Ticket
-from p2pfl_gossip.learning import Evaluate, Train
+from p2pfl_gossip.learning import LearningJob
 from p2pfl_gossip.records import Record
 
 BATCH_JOBS = 128
@@ -87,7 +87,7 @@ class Workshop:
 
     def start(self, key: Key, job: Job) -> None:
         """Take a job."""
-        if not isinstance(job, (Train, Evaluate)):
+        if not isinstance(job, LearningJob):
             self._single[key] = job
             return
         self._waiting[key] = job

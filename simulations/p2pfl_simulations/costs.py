@@ -1,8 +1,14 @@
 """How long the jobs of protocols take in virtual time, by their sizes."""
 
-from p2pfl_gossip.actions import Job
+from p2pfl_gossip.actions import Job, LocalProtocolError
 from p2pfl_gossip.averaging.robust.combining import Combine
 from p2pfl_gossip.ledger.jobs import MakeModel, MakeUpdate
+from p2pfl_gossip.ledger.private_jobs import (
+    HideUpdate,
+    MakePrivateModel,
+    NoiseAlone,
+    PrivateJob,
+)
 from p2pfl_gossip.ledger.states import ENTRY_BYTES, DigestChunks, DigestState
 from p2pfl_gossip.masked_sum.audit_jobs import CheckProofs, SketchRound, TossCoin, TossSingly
 from p2pfl_gossip.masked_sum.jobs import (
@@ -24,6 +30,7 @@ DECODE_MASKS = 1.4
 ADD_MASKS = 0.2
 UPDATE_MASKS = 2.0
 APPLY_MASKS = 3.0
+NOISE_MASKS = 300.0
 COMBINE_MASKS = 6.0
 """Of a robust rule, for each entry and each pair of models: what distances take."""
 
@@ -94,7 +101,20 @@ def protocol_job_s(job: Job, costs: MaskingCosts) -> float | None:
     """Return how long a job takes on a peer of speed 1, or None if it is one of learning."""
     if isinstance(job, Combine):
         return combine_s(len(job.vectors), len(job.vectors[0]), costs)
+    if isinstance(job, PrivateJob):
+        return _private_job_s(job, costs)
     return _masked_job_s(job, costs)
+
+
+def _private_job_s(job: PrivateJob, costs: MaskingCosts) -> float:
+    match job:
+        case NoiseAlone():
+            return job.encoding.entries * NOISE_MASKS * costs.entry_s
+        case HideUpdate():
+            return job.encoding.entries * (NOISE_MASKS + UPDATE_MASKS) * costs.entry_s
+        case MakePrivateModel():
+            return len(job.base) * (2 * APPLY_MASKS + DIGEST_MASKS) * costs.entry_s
+    raise LocalProtocolError(f"{type(job).__name__} has no time")
 
 
 def _masked_job_s(job: Job, costs: MaskingCosts) -> float | None:

@@ -21,9 +21,10 @@ from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Job, Vector
 from p2pfl_gossip.desk import Desk
-from p2pfl_gossip.learning import Train
+from p2pfl_gossip.learning import Train, TrainPrivately
 from p2pfl_gossip.ledger.charter import Bounds, CharterMember, Epoch, Governance, RefusedCharter
 from p2pfl_gossip.ledger.member import GroupMember
+from p2pfl_gossip.ledger.privacy import Privacy
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.roster import Roster
 from p2pfl_simulations.board import Board
@@ -86,15 +87,25 @@ def make_peers(
     initial: Vector,
     sample_count: Callable[[int], int],
     folder: Path | None = None,
+    privacy: Privacy | None = None,
 ) -> MakePeer:
-    """Return what makes the peers of a scenario; own rules and graphs are imported from `folder`.
+    """Return what makes the peers of a scenario.
+
+    Args:
+        scenario: what to run.
+        roster: of all peers.
+        initial: float32[d], the first model.
+        sample_count: a peer's rows.
+        folder: where own rules and graphs are imported from.
+        privacy: what the scenario's plan says to a charter; None where it has none.
 
     Raises:
         PluginError: an own rule or graph cannot be used.
         ScenarioError: they cannot average so; the message says what to change.
     """
     if isinstance(scenario.averaging, GroupSettings):
-        return make_members(scenario, founding_epoch(scenario, initial, sample_count), initial)
+        epoch = founding_epoch(scenario, initial, sample_count, privacy)
+        return make_members(scenario, epoch, initial)
     return make_gossips(scenario, roster, initial, folder)
 
 
@@ -133,7 +144,10 @@ def make_gossips(
 
 
 def founding_epoch(
-    scenario: Scenario, initial: Vector, sample_count: Callable[[int], int]
+    scenario: Scenario,
+    initial: Vector,
+    sample_count: Callable[[int], int],
+    privacy: Privacy | None = None,
 ) -> Epoch:
     """Found the group of a scenario.
 
@@ -141,6 +155,7 @@ def founding_epoch(
         scenario: whose averaging is a group's.
         initial: float32[d], the first model.
         sample_count: a peer's rows: its weight, where weights go by samples.
+        privacy: how sums are made private; None if they are not.
 
     Raises:
         ScenarioError: such a group cannot be.
@@ -168,6 +183,7 @@ def founding_epoch(
             initial=initial,
             terms=hash_parts(b"p2pfl/sim-agreed", terms),
             bounds=Bounds(rounds_max=ROUNDS_MAX),
+            privacy=privacy,
         )
     except RefusedCharter as error:
         raise ScenarioError(f"averaging: {error}") from None
@@ -264,7 +280,9 @@ def board_of(scenario: Scenario) -> Board | None:
 class Speeds:
     """How long work takes each peer: drawn speeds, and stragglers slower still."""
 
-    def __init__(self, scenario: Scenario, steps: Callable[[int, Train], int]) -> None:
+    def __init__(
+        self, scenario: Scenario, steps: Callable[[int, Train | TrainPrivately], int]
+    ) -> None:
         self._step_s, self._steps = scenario.compute.step_s, steps
         self._masking = scenario.compute.masking
         self._jitter = scenario.compute.jitter
@@ -303,7 +321,8 @@ class Speeds:
         protocol_s = protocol_job_s(job, self._masking)
         if protocol_s is not None:
             return protocol_s * self._slowness[peer]
-        steps = self._steps(peer, job) if isinstance(job, Train) else 1
+        trains = isinstance(job, Train | TrainPrivately)
+        steps = self._steps(peer, job) if trains else 1  # type: ignore[arg-type]  # One of both.
         return steps * self._step_s * self._slowness[peer]
 
     def step_s(self, peer: int) -> float:

@@ -9,7 +9,7 @@ from p2pfl_crypto.identity import InvalidIdentity
 from p2pfl_crypto.statements import verify_statement
 from p2pfl_gossip.actions import Job, RemoteProtocolError
 from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
-from p2pfl_gossip.learning import Evaluate, Train
+from p2pfl_gossip.learning import LearningJob
 from p2pfl_gossip.masked_sum.cohort import SessionMembers
 from p2pfl_gossip.masked_sum.core import Core, Entropy
 from p2pfl_gossip.masked_sum.group_sum import GroupSum
@@ -59,9 +59,7 @@ class MaskingWorker:
 
     def run(self, jobs: Sequence[tuple[int, Job]]) -> Sequence[Record]:
         """Do jobs of peers, named by index; results in the same order."""
-        places = [
-            place for place, (_, job) in enumerate(jobs) if isinstance(job, (Train, Evaluate))
-        ]
+        places = [place for place, (_, job) in enumerate(jobs) if isinstance(job, LearningJob)]
         results: list[Record | None] = [None] * len(jobs)
         learned = self._learner.run([jobs[place] for place in places]) if places else []
         for place, result in zip(places, learned, strict=True):

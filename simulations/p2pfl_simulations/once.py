@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable
 from p2pfl_gossip.actions import Job
 from p2pfl_gossip.averaging.robust.combining import Combine
 from p2pfl_gossip.ledger.jobs import MakeModel
+from p2pfl_gossip.ledger.private_jobs import MakePrivateModel
 from p2pfl_gossip.ledger.states import DigestState
 from p2pfl_gossip.records import Record
 from p2pfl_simulations.checkers.base import fingerprint
@@ -57,6 +58,17 @@ def _key_of(job: Job) -> Hashable | None:
     match job:
         case DigestState():
             return ("digest", job.name, len(job.vector), fingerprint(job.vector))
+        case MakePrivateModel():
+            return (
+                "private model",
+                job.encoding,
+                job.descent,
+                job.rate,
+                fingerprint(job.base),
+                None if job.momentum is None else fingerprint(job.momentum),
+                tuple(None if total is None else fingerprint(total) for total in job.sums),
+                job.member_count,
+            )
         case MakeModel():
             return (
                 "model",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from p2pfl.group.averaging import clip_of
+from p2pfl.group.privacy_settings import privacy_of
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.metrics import PrimaryMetric
@@ -47,8 +48,10 @@ from p2pfl_simulations.network import Network
 from p2pfl_simulations.once import Once
 from p2pfl_simulations.operators import Operators
 from p2pfl_simulations.own_parts import OwnParts, check_plugins, plugin_sources
+from p2pfl_simulations.private_plans import plan_of, row_of
 from p2pfl_simulations.results.losses import LossWatcher, in_order
 from p2pfl_simulations.results.participation import participation_rows
+from p2pfl_simulations.results.privacy import PrivacyRow
 from p2pfl_simulations.results.recorder import Recorder
 from p2pfl_simulations.results.run import (
     EndedEarly,
@@ -241,6 +244,9 @@ class Simulation:
         self._is_under_way, self._failure = False, ""
         learner.require_start_within(clip_of(scenario.averaging))
         roster, initial = make_roster(scenario), learner.initial_vector()
+        self._plan, privacy = plan_of(scenario, learner), None
+        if self._plan is not None and scenario.privacy is not None:
+            privacy = privacy_of(scenario.privacy, self._plan)
         queue = EventQueue()
         speeds = Speeds(scenario, learner.steps)
         for index in range(scenario.peers):
@@ -270,7 +276,7 @@ class Simulation:
         self.world = World(
             peer_ids=roster.peers,
             make_machine=liars.wrap(
-                make_peers(scenario, roster, initial, learner.sample_count, folder),
+                make_peers(scenario, roster, initial, learner.sample_count, folder, privacy),
                 roster,
                 initial,
                 lambda index: make_identity(scenario.seed, index),
@@ -376,6 +382,7 @@ class Simulation:
             masked_sums=self.recorder.sums(world.bytes_by_message),
             participation=self._participation(),
             ledger=self._ledger(),
+            privacy=self._privacy(),
         )
 
     def _backdoors(self, model: Vector | None) -> list[EventRow]:
@@ -397,6 +404,13 @@ class Simulation:
             return None
         index_of = {host.peer_id: host.index for host in self.world.hosts}
         return participation_rows(member.history, member.causes, index_of)
+
+    def _privacy(self) -> PrivacyRow | None:
+        if self._plan is None:
+            return None
+        found = [it for _, it in self._honest_machines() if isinstance(it, GroupMember)]
+        spent = max((member.private_spends for member in found), default=0)
+        return row_of(self._plan, self._learner, spent)
 
     def _ledger(self) -> bytes | None:
         member = self._furthest()

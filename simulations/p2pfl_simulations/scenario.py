@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from p2pfl.group.documents import check_document, put_value, read_toml
+from p2pfl.group.privacy_settings import PrivacySettings
 from p2pfl.group.settings import (
     AveragingSettings,
     CohortSettings,
@@ -412,6 +413,9 @@ class Scenario(SettingsTable):
     changes: tuple[PlannedChange, ...] = ()
     """What the operators of a group's members do."""
     evaluation: EvaluationSettings = EvaluationSettings()
+    privacy: PrivacySettings | None = None
+    """Differential privacy of a group; in a simulation its noise comes from the seed, and hides
+    nothing from whoever runs it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -450,9 +454,27 @@ class Scenario(SettingsTable):
                 raise ValueError(f"changes: there is no such peer among {self.peers}")
             if change.kind == "expel" and change.peers != (self.peers - 1,):
                 raise ValueError("changes: the last peer is expelled, and no other")
+        self._require_private_group()
         if len(set(named)) != len(named):
             raise ValueError("faults.liars: a peer lies by two strategies")
         return self
+
+    def _require_private_group(self) -> None:
+        """Refuse what does not go together with privacy, by name."""
+        if self.privacy is None:
+            return
+        if not isinstance(self.averaging, GroupSettings):
+            raise ValueError(
+                "privacy: only a group certifies who is in a sum, and so how much noise: set"
+                " averaging.algorithm to 'group', for 5 to 128 peers"
+            )
+        if self.privacy.unit == "record" and self.averaging.weights != "equal":
+            raise ValueError(
+                "privacy: weights count alike where rows are drawn: who has more rows has more in"
+                " each lot already; set averaging.weights to 'equal'"
+            )
+        if self.changes:
+            raise ValueError("privacy: changes of a private group's charter are not simulated")
 
 
 def masking_of(scenario: Scenario) -> Literal["real", "modelled", "none"]:

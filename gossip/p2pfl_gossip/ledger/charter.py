@@ -307,7 +307,6 @@ def _require_privacy(charter: Charter, privacy: Privacy) -> None:
         threshold=threshold_of(n),
         liars_max=liars_max_of(n),
         rounds=charter.rounds,
-        clip=charter.clip,
         weights=tuple(member.weight for member in charter.members),
         entries=model.length,
     )

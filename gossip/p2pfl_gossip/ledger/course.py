@@ -255,6 +255,17 @@ class Course:
         )
 
     @property
+    def is_spent_out(self) -> bool:
+        """Whether so many have spent all that no sum can be made any more, ourselves included."""
+        epoch = self._seat.epoch
+        privacy = epoch.charter.privacy
+        if privacy is None or not self.has_spent_all:
+            return False
+        latest = [self._adverts.latest(member) for member in self._seat.others]
+        spent = [it for it in latest if it is not None and it.spends >= privacy.spends]
+        return 1 + len(spent) > epoch.size - epoch.least
+
+    @property
     def _has_spent(self) -> bool:
         """Whether we have given as many updates as we may, from this model or at all."""
         charter = self._seat.epoch.charter

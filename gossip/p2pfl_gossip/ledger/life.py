@@ -402,7 +402,10 @@ class Life:
         """Report the end, once the last sum is final and the last figures are there."""
         history = self.parts.history
         height = history.height
-        if self.is_finished or height < self.parts.seat.epoch.charter.rounds:
+        if self.is_finished:
+            return
+        is_whole = height >= self.parts.seat.epoch.charter.rounds
+        if not is_whole and not self.parts.course.is_spent_out:
             return
         if history.is_final(history.head.head) and not self._evaluations.under_way:
             self.is_finished = True

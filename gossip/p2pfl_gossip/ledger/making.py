@@ -65,17 +65,17 @@ def _bodies(sums: Sums) -> tuple[Masked | None, ...]:
 
 def _by_noisy_sum(epoch: Epoch, ended: SumEnded, sums: Sums, weight: float) -> MakePrivateModel:
     charter = epoch.charter
-    privacy, clip, entries = charter.privacy, charter.clip, epoch.entries
+    privacy, entries = charter.privacy, epoch.entries
     assert privacy is not None
     encoding: Encoding
     descent: Descent | None = None
     if privacy.takes_lots:
-        encoding = privacy.lot_encoding(epoch.size, entries, clip)
-        descent = privacy.descent(epoch.size, entries, clip)
+        encoding = privacy.lot_encoding(epoch.size, entries)
+        descent = privacy.descent(epoch.size, entries)
         height = height_from(epoch, ended.listed.base.entry) + 1
         rate = privacy.rate_of(height, charter.rounds)
     else:
-        encoding = privacy.member_encoding(epoch.size, entries, clip)
+        encoding = privacy.member_encoding(epoch.size, entries)
         # A sum is of w_i / W of each member's update; the model moves by their mean.
         rate = encoding.step_unit() * (max(epoch.weights) / weight)
     return MakePrivateModel(

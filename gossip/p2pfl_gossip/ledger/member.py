@@ -137,6 +137,13 @@ class GroupMember(DeskMachine):
         """Why members were not in the last sum that we worked out, as far as we can tell."""
         return self._life.parts.course.causes if self._life else {}
 
+    @property
+    def private_spends(self) -> int:
+        """Private updates that it gave under the present charter."""
+        if self._life is None:
+            return 0
+        return self._life.parts.standing.charges(self._life.parts.seat.epoch.digest)
+
     def patience_s(self, rank: int) -> float:
         """How long a member that works is waited for by us, in seconds."""
         return self._started.parts.patience.of(rank)

@@ -72,6 +72,7 @@ class Privacy(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
         trust: a `PrivateTrust`.
         rate_units: p, of each lot, as a multiple of 2^-32; 2^32 for whole members.
         noise_units: z, deviation of the noise that is counted on, in clips; multiple of 2^-20.
+        clip: C, the largest L2 norm of a unit's gradient, or of a whole member's update.
         spends: T, vectors that a member gives at most, those of lost rounds too.
         colluding: c, members that pool what they know.
         least: u_min, members that must be in a sum.
@@ -87,6 +88,7 @@ class Privacy(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
     trust: UInt32
     rate_units: UInt63
     noise_units: UInt63
+    clip: float
     spends: UInt32
     colluding: UInt32
     least: UInt32
@@ -131,26 +133,26 @@ class Privacy(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
         """Delta."""
         return sensitivity_for(self.width(members), self.shares, self.noise_units)
 
-    def lot_encoding(self, members: int, entries: int, clip: float) -> LotEncoding:
+    def lot_encoding(self, members: int, entries: int) -> LotEncoding:
         """How a lot's sum is written, or that of a member that trusts nobody.
 
         Raises:
             ValueError: the noise is too large for the members, or the model for the noise.
         """
         count = members if self.is_shared else 1
-        return LotEncoding(count, entries, clip, self.sensitivity(members))
+        return LotEncoding(count, entries, self.clip, self.sensitivity(members))
 
-    def member_encoding(self, members: int, entries: int, clip: float) -> MemberEncoding:
+    def member_encoding(self, members: int, entries: int) -> MemberEncoding:
         """How a whole member's update is written.
 
         Raises:
             ValueError: the noise is too large for the members.
         """
-        return MemberEncoding(members, entries, clip, self.sensitivity(members))
+        return MemberEncoding(members, entries, self.clip, self.sensitivity(members))
 
-    def descent(self, members: int, entries: int, clip: float) -> Descent:
+    def descent(self, members: int, entries: int) -> Descent:
         """What sums of gradients do to the model."""
-        encoding = self.lot_encoding(members, entries, clip)
+        encoding = self.lot_encoding(members, entries)
         return Descent(encoding.gradient_unit(self.lot_expected), self.momentum)
 
     def rate_of(self, height: int, heights: int) -> float:
@@ -235,7 +237,6 @@ def why_not(
     threshold: int,
     liars_max: int,
     rounds: int,
-    clip: float,
     weights: tuple[float, ...],
     entries: int,
 ) -> str | None:
@@ -257,7 +258,7 @@ def why_not(
         return "its noise has another table than this machine's"
     try:
         encode = privacy.member_encoding if is_member else privacy.lot_encoding
-        encode(members, entries, clip)
+        encode(members, entries)
     except ValueError as error:
         return str(error)
     return None

@@ -103,8 +103,8 @@ class OwnTraining:
 
     def _lot(self, privacy: Privacy) -> PrivateLot:
         epoch = self._seat.epoch
-        clip, size = epoch.charter.clip, epoch.size
-        encoding = privacy.lot_encoding(size, epoch.entries, clip)
+        size = epoch.size
+        encoding = privacy.lot_encoding(size, epoch.entries)
         if privacy.is_shared:
             return PrivateLot(privacy.rate_units, encoding)
         rate = privacy.rate_of(self._history.height + 1, epoch.charter.rounds)
@@ -115,7 +115,7 @@ class OwnTraining:
     def _encoding(self, privacy: Privacy) -> Encoding:
         epoch = self._seat.epoch
         make = privacy.lot_encoding if privacy.takes_lots else privacy.member_encoding
-        return make(epoch.size, epoch.entries, epoch.charter.clip)
+        return make(epoch.size, epoch.entries)
 
     # --- what comes of it -------------------------------------------------------------------
 
@@ -136,7 +136,7 @@ class OwnTraining:
             self._work(MakeUpdate(self._base, result.vector, charter.clip), self._on_update)
             return
         job = HideUpdate(
-            privacy.member_encoding(seat.epoch.size, seat.epoch.entries, charter.clip),
+            privacy.member_encoding(seat.epoch.size, seat.epoch.entries),
             self._base,
             result.vector,
             seat.epoch.weights[seat.rank],

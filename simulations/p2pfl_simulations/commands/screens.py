@@ -18,6 +18,7 @@ from p2pfl_simulations.results.cautions import cautions
 from p2pfl_simulations.results.claims import claim_sentence
 from p2pfl_simulations.results.masked_sums import MaskedSums
 from p2pfl_simulations.results.participation import overdue_sentence
+from p2pfl_simulations.results.privacy import NOT_PRIVATE, told_epsilon, told_found
 from p2pfl_simulations.results.repetitions import Interval, Repetitions, interval_of
 from p2pfl_simulations.results.run import GAINS, LOSES, GainRow, RunResult, time_name
 from p2pfl_simulations.results.summary import Summary, summarise
@@ -61,6 +62,7 @@ def show_result(console: Console, run: RunResult, folder: Path) -> None:
     _show_participation(console, run)
     if claim := claim_sentence(run.scenario):
         console.print(Padding(Text(claim, style="dim"), (1, 0, 0, 2)))
+    _show_privacy(console, run)
     console.print()
     for name, value in (("training", run.batching), ("digest", summary.digest[:32])):
         if value:  # Processes have no digest.
@@ -70,6 +72,29 @@ def show_result(console: Console, run: RunResult, folder: Path) -> None:
     console.print(
         Text.assemble(("  report  ", "dim"), (str(folder / "report.html"), "bold")), soft_wrap=True
     )
+
+
+def _show_privacy(console: Console, run: RunResult) -> None:
+    """Show who could learn how much of a record; one line where nothing bounds that."""
+    privacy = run.privacy
+    if privacy is None:
+        console.print(Padding(Text(NOT_PRIVATE, style="dim"), (1, 0, 0, 2)))
+        return
+    table = _table()
+    for heading in ("who looks", "noise left", "epsilon", "finds at most", ""):
+        table.add_column(heading, justify="left" if heading == "who looks" else "right")
+    for row in privacy.claims:
+        table.add_row(
+            row.adversary,
+            plural(row.shares, "share"),
+            told_epsilon(row.epsilon),
+            told_found(row.found),
+            "the claim" if row.is_the_claim else "",
+            style="bold" if row.is_the_claim else None,
+        )
+    console.print(_part(table))
+    for told in (privacy.caption(), *privacy.sentences()):
+        console.print(Padding(Text(told, style="dim"), (0, 0, 0, 2)))
 
 
 def _show_participation(console: Console, run: RunResult) -> None:

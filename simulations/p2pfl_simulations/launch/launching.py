@@ -49,6 +49,11 @@ def require_launchable(scenario: Scenario) -> None:
             "processes hide nothing by masks that are only modelled: set averaging.masking to"
             " 'real' or 'none'"
         )
+    if scenario.privacy is not None:
+        raise LaunchError(
+            "privacy is only simulated: rounds of processes are not private yet; leave it out, or"
+            " use p2pfl simulate"
+        )
     if scenario.faults.liars:
         raise LaunchError(
             "processes do not lie: faults.liars is for simulated runs; leave it out, or use"

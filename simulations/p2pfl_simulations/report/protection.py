@@ -24,6 +24,7 @@ AGAINST_THE_SUM = (
     "The sum may say much by itself, and two rounds that differ by one member tell its update"
     " nearly. Only differential privacy bounds that, and there is none here."
 )
+SUM_WITH_NOISE = "What sums tell of a single record, over all rounds, is bounded: see below."
 ANY_UPDATE = (
     "A member may put in any update up to the clip, a norm that it shares with all: nobody can look"
     " at it."
@@ -92,7 +93,7 @@ def _group_rows(scenario: Scenario) -> list[str]:
             " counts. Neither the protocol nor its code has been audited."
         ),
         "Weights, and who is in which model, are known to all members.",
-        AGAINST_THE_SUM,
+        AGAINST_THE_SUM if scenario.privacy is None else SUM_WITH_NOISE,
         ANY_UPDATE,
         "Here all secrets come from the scenario's seed: a simulation keeps none from who runs it.",
     ]

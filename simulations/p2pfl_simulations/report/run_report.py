@@ -19,6 +19,7 @@ from p2pfl_simulations.report.graph import cohorts_of
 from p2pfl_simulations.report.masking import masked_sums_section
 from p2pfl_simulations.report.page import box, figure, key_values, page, pair, section, tiles
 from p2pfl_simulations.report.participation import participation_section
+from p2pfl_simulations.report.privacy import privacy_section
 from p2pfl_simulations.report.protection import protection
 from p2pfl_simulations.report.run_charts import run_drawings
 from p2pfl_simulations.results.cautions import cautions
@@ -85,6 +86,7 @@ def render_report(run: RunResult, drawings: Mapping[str, Drawing] | None = None)
             box(drawn["labels"]),
         ),
         protection(run.scenario),
+        privacy_section(run),
         _settings(run.scenario),
         _reproduction(run),
     )

@@ -20,6 +20,7 @@ from p2pfl.learner.inputs import Inputs
 from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl.learner.model_files import ModelFileError, NamedModel, read_model
 from p2pfl_simulations.results.masked_sums import MaskedSums
+from p2pfl_simulations.results.privacy import read_privacy
 from p2pfl_simulations.results.run import (
     EventRow,
     GainRow,
@@ -185,6 +186,7 @@ def read_run(folder: str | Path) -> RunResult:
             ),
             participation=_participation(summary),
             losses=[LossRow(**row) for row in summary.get("losses", ())],
+            privacy=read_privacy(summary.get("privacy")),
             ledger=(folder / LEDGER).read_bytes() if (folder / LEDGER).exists() else None,
         )
     except (

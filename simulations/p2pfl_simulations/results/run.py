@@ -8,6 +8,7 @@ from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl.learner.model_files import NamedModel
 from p2pfl_gossip.actions import Vector
 from p2pfl_simulations.results.masked_sums import MaskedSums
+from p2pfl_simulations.results.privacy import PrivacyRow
 from p2pfl_simulations.scenario import Scenario
 
 SIMULATED, PROCESSES = "simulated", "processes"
@@ -262,6 +263,7 @@ class RunResult:
         named: `model` with the names of its tensors, and those that do not travel.
         peer_models: the last models of peers, by their index, where the scenario keeps them.
         inputs: what it learnt from and was measured on, by digest; None in older folders.
+        privacy: what was promised of records; None if nothing was.
     """
 
     scenario: Scenario
@@ -295,6 +297,7 @@ class RunResult:
     pooled_gain: MeanGain | None = None
     confusion: list[list[int]] | None = None
     inputs: Inputs | None = None
+    privacy: PrivacyRow | None = None
 
     def require_model(self) -> Vector:
         """Return the common model.

@@ -22,6 +22,7 @@ from p2pfl_simulations.results.claims import draw_of, robust_name, robust_of, se
 from p2pfl_simulations.results.kept import Kept
 from p2pfl_simulations.results.lies import liars_name
 from p2pfl_simulations.results.masked_sums import MaskedSums
+from p2pfl_simulations.results.privacy import PrivacyRow
 from p2pfl_simulations.results.run import (
     EVEN,
     GAINS,
@@ -139,6 +140,7 @@ class Summary:
     claim: str | None
     participation: list[ParticipationRow] | None = None
     losses: list[LossRow] = field(default_factory=list)
+    privacy: PrivacyRow | None = None
 
 
 def summarise(run: RunResult) -> Summary:
@@ -217,6 +219,7 @@ def summarise(run: RunResult) -> Summary:
         claim=draw.claim if draw else MALICIOUS if run.participation is not None else None,
         participation=run.participation,
         losses=run.losses,
+        privacy=run.privacy,
     )
 
 

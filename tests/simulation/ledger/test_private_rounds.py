@@ -63,7 +63,7 @@ def test_every_round_is_a_step_by_the_noisy_sum() -> None:
     entries = world.certified()
     assert [entry.height for entry in entries] == [1, 2, 3]
     privacy, words = world.privacy, world.worker.words
-    encoding = privacy.lot_encoding(5, world.entries, 1.0)
+    encoding = privacy.lot_encoding(5, world.entries)
     unit = encoding.gradient_unit(250.0)
     model = first_model(world.entries).astype(np.float64)
     momentum = np.zeros(world.entries)

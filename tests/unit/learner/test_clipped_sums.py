@@ -10,14 +10,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from p2pfl.learner.engines.clipped_sums import (
-    BLOCK_ROWS,
-    LOT_UNITS_MAX,
-    NORM_MAX,
-    UNIT_ROWS_MAX,
-    ClippedPerceptrons,
-    Lot,
-)
+from p2pfl.learner.engines.clipped_sums import NORM_MAX, ClippedPerceptrons
+from p2pfl.learner.engines.lot import BLOCK_ROWS, LOT_UNITS_MAX, UNIT_ROWS_MAX, Lot
 from p2pfl_crypto.private_encoding import LotEncoding
 
 WIDTHS = (20, 13, 7, 4)

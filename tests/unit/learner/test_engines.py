@@ -19,7 +19,7 @@ from p2pfl.learner.streams import seed_of
 from p2pfl.learner.tasks.base import Task
 from p2pfl.learner.tasks.registry import make_task
 from p2pfl.learner.vectors import VectorLayout
-from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
+from p2pfl_gossip.learning import Evaluate, Evaluated, LotSummed, Train, Trained, WorkFailed
 
 TASKS = """
 import numpy as np
@@ -258,7 +258,7 @@ def train_jobs(made: Learner) -> list[tuple[int, Train]]:
     return jobs
 
 
-def trained(results: list[Trained | Evaluated | WorkFailed]) -> list[Trained]:
+def trained(results: list[Trained | LotSummed | Evaluated | WorkFailed]) -> list[Trained]:
     assert all(isinstance(result, Trained) for result in results)
     return [result for result in results if isinstance(result, Trained)]
 

@@ -16,7 +16,7 @@ from p2pfl.learner.tasks import make_task
 from p2pfl.learner.tasks.base import Task
 from p2pfl.learner.tasks.perceptrons import FashionMnist
 from p2pfl.learner.vectors import VectorLayout
-from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
+from p2pfl_gossip.learning import Evaluate, Evaluated, LotSummed, Train, Trained, WorkFailed
 
 SKEWED = {"kind": "quantity", "alpha": 0.5, "minimum_rows": 3}
 
@@ -41,7 +41,7 @@ def train_jobs(made: Learner, peers: int, *, round_number: int = 0) -> list[tupl
     return jobs
 
 
-def trained(results: list[Trained | Evaluated | WorkFailed]) -> list[Trained]:
+def trained(results: list[Trained | LotSummed | Evaluated | WorkFailed]) -> list[Trained]:
     assert all(isinstance(result, Trained) for result in results)
     return [result for result in results if isinstance(result, Trained)]
 

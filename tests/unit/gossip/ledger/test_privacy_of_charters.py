@@ -73,6 +73,7 @@ def test_what_an_entry_says_is_bounded_and_strict() -> None:
         ({"momentum": 1.0}, "momentum is 1"),
         ({"momentum": -0.1}, "momentum is -0.1"),
         ({"table": bytes(32)}, "another table"),
+        ({"clip": 0.0}, "a clip is positive"),
         ({"noise_units": 2**12}, "less than 8 times"),
         ({"noise_units": 2**34}, "more than one part in 16"),
     ],

@@ -1,0 +1,139 @@
+"""A private run, from its scenario to its table of claims."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from p2pfl.learner.errors import LearningError
+from p2pfl_gossip.ledger.entries import Entry, EntryStep
+from p2pfl_gossip.ledger.privacy import read_feature
+from p2pfl_gossip.ledger.record import read_record
+from p2pfl_simulations.launch.errors import LaunchError
+from p2pfl_simulations.launch.launching import require_launchable
+from p2pfl_simulations.report.run_report import render_report
+from p2pfl_simulations.results.folder import read_run, write_run
+from p2pfl_simulations.results.privacy import NOT_PRIVATE, SEEDED
+from p2pfl_simulations.results.run import RunResult
+from p2pfl_simulations.running import run
+from p2pfl_simulations.scenario import ScenarioError, make_scenario
+
+PRIVATE: dict[str, Any] = {
+    "name": "private",
+    "peers": 5,
+    "rounds": 3,
+    "learning": {"task": "digits", "held_out": 0.5},
+    "averaging": {"algorithm": "group", "deadline_s": 2.0},
+    "evaluation": {"every": 3, "baselines": []},
+    "privacy": {"epsilon": 4.0, "rate": 1, "momentum": 0.5},
+}
+
+
+def scenario_of(**privacy: Any) -> dict[str, Any]:
+    document = copy.deepcopy(PRIVATE)
+    document["privacy"] |= privacy
+    return document
+
+
+@pytest.fixture(scope="module")
+def private() -> RunResult:
+    """One run, which all tests look at: its plan alone takes some seconds."""
+    return run(make_scenario(PRIVATE))
+
+
+def test_a_private_run_promises_what_its_plan_does(private: RunResult) -> None:
+    """One line for each adversary; two accountants agree."""
+    row = private.privacy
+    assert row is not None
+    assert 3.9 < row.epsilon <= 4.0 < row.renyi_epsilon < 4.8
+    assert (row.unit, row.delta, row.rounds, row.spent) == ("row", 1e-5, 7, 3)
+    assert (row.members, row.least, row.colluding) == (5, 5, 1)
+    assert [claim.is_the_claim for claim in row.claims].count(True) == 1
+    shares = [claim.shares for claim in row.claims]
+    assert shares == sorted(shares, reverse=True)
+    assert row.claims[-1].epsilon is None
+    assert SEEDED in row.sentences()
+
+
+def test_its_entries_say_by_which_noise(private: RunResult) -> None:
+    """So epsilon can be worked out from the record, and need not be believed."""
+    assert private.ledger is not None
+    history = read_record(private.ledger)
+    found: list[Entry] = []
+    step: EntryStep | None = history.head
+    while step is not None and step.entry.round:
+        found = [step.entry, *found] if step.entry.features else found
+        step = history.step(step.entry.base)
+    assert [entry.height for entry in found] == [1, 2, 3]
+    said = read_feature(found[0].features[0].value)
+    assert private.privacy is not None
+    assert said.noise_units / 2**20 == private.privacy.noise
+    assert said.least == private.privacy.least
+
+
+def test_it_is_in_summary_page_and_folder(private: RunResult, tmp_path: Path) -> None:
+    page = render_report(private)
+    write_run(private, tmp_path / "run", page=page, task_folder=None)
+    assert private.privacy is not None
+    assert read_run(tmp_path / "run").privacy == private.privacy
+    for said in ("Differential privacy", "one curious member", "the claim", "no privacy"):
+        assert said in page
+    assert NOT_PRIVATE not in page
+
+
+def test_the_model_learns_for_all_its_noise(private: RunResult) -> None:
+    """Little in three rounds; nothing would be a tenth."""
+    figures = [row.common_mean for row in private.rounds if row.common_mean is not None]
+    assert figures
+    assert figures[-1] > 0.2
+    assert private.model is not None
+    assert np.isfinite(private.model).all()
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        (scenario_of(rate="1/0"), "rate is a number or a fraction"),
+        (scenario_of(rate="2"), "rate is above 0 and at most 1"),
+        (scenario_of(learning_rate_last=3.0), "learning_rate_last is above learning_rate"),
+        (scenario_of(epsilon=30), "less than or equal to 20"),
+        (scenario_of() | {"averaging": {"algorithm": "fedavg"}}, "only a group certifies"),
+        (
+            scenario_of() | {"averaging": {"algorithm": "group", "weights": "samples"}},
+            "weights count alike",
+        ),
+        (scenario_of() | {"changes": [{"kind": "lapse", "at_s": 1.0}]}, "are not simulated"),
+    ],
+)
+def test_what_cannot_be_is_refused(document: dict[str, Any], why: str) -> None:
+    with pytest.raises(ScenarioError, match=why):
+        make_scenario(document)
+
+
+@pytest.mark.parametrize(
+    ("privacy", "why"),
+    [
+        ({"least": 3, "momentum": 0.0}, "members in a sum: 4 to 5 of 5, not 3"),
+        ({"colluders": 2}, "members that collude"),
+        ({"steps": 2}, "shared noise allows one step only"),
+        ({"unit": "member"}, "momentum is of sums of gradients"),
+        ({"delta": 0.1}, "is too large for 720 rows"),
+    ],
+)
+def test_plans_that_cannot_be_are_refused(privacy: dict[str, Any], why: str) -> None:
+    with pytest.raises(ScenarioError, match=why):
+        run(make_scenario(scenario_of(**privacy)))
+
+
+def test_tasks_without_gradients_of_rows_are_refused() -> None:
+    """By the name of what is missing, before anything runs."""
+    document = scenario_of() | {"learning": {"task": "integers"}}
+    with pytest.raises(LearningError, match="is in NumPy, which gives no gradient of a row"):
+        run(make_scenario(document))
+
+
+def test_processes_are_not_private_yet() -> None:
+    with pytest.raises(LaunchError, match="privacy is only simulated"):
+        require_launchable(make_scenario(PRIVATE))

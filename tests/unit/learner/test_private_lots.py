@@ -1,0 +1,223 @@
+"""Private trainings: which units are drawn, what is summed, and what is refused."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from p2pfl.learner.engines.lot import LOT_UNITS_MAX, UNIT_ROWS_MAX, Lot
+from p2pfl.learner.errors import LearningError
+from p2pfl.learner.learner import Learner, make_learner
+from p2pfl.learner.private.lots import PrivateLots
+from p2pfl.learner.private.module_sums import ModuleSums
+from p2pfl.learner.private.perceptron_sums import PerceptronSums
+from p2pfl.learner.private.units import LEFT_OUT_CHANCE, require_room, units_of
+from p2pfl.learner.settings import LearningSettings
+from p2pfl.learner.tasks.base import Data, Rows, Task
+from p2pfl.learner.vectors import VectorLayout
+from p2pfl_crypto.discrete_gaussian import draw_noise
+from p2pfl_crypto.private_encoding import LotEncoding
+from p2pfl_crypto.private_streams import LOT, NOISE, private_stream
+from p2pfl_gossip.learning import LotSummed, PrivateLot, Trained, TrainPrivately
+
+ENTROPY = bytes(range(32))
+ROWS, WIDTH, CLASSES = 90, 6, 3
+RNG = np.random.default_rng(3)
+DATA = Data(
+    Rows(
+        RNG.standard_normal((ROWS, WIDTH)).astype(np.float32),
+        RNG.integers(0, CLASSES, ROWS).astype(np.int64),
+    )
+)
+
+
+class Small(Task):
+    """Classes by a module."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.module = module
+
+    def data(self, _data_dir: Any) -> Data:
+        return DATA
+
+    def model(self) -> torch.nn.Module:
+        return self.module
+
+
+def sums_of(*layers: torch.nn.Module, task: type[Small] = Small) -> ModuleSums:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(*layers)
+    names = [name for name, _ in module.named_parameters()]
+    return ModuleSums(task(module), module, VectorLayout(module, names), DATA)
+
+
+def linear() -> tuple[torch.nn.Module, ...]:
+    torch.manual_seed(1)
+    return torch.nn.Linear(WIDTH, 5), torch.nn.ReLU(), torch.nn.Linear(5, CLASSES)
+
+
+def test_units_are_drawn_each_by_itself() -> None:
+    """Another unit more changes nobody else's chance, nor draw."""
+    rows = np.arange(1000)
+    units = units_of(rows, None)
+    lot = units.draw(private_stream(ENTROPY, LOT), 2**30)
+    assert 200 < len(lot.rows) < 300
+    fewer = units_of(rows[:-1], None).draw(private_stream(ENTROPY, LOT), 2**30)
+    assert [row for row in lot.rows if row < 999] == list(fewer.rows)
+    assert len(units.draw(private_stream(ENTROPY, LOT), 2**32).rows) == 1000
+    assert len(units.draw(private_stream(ENTROPY, LOT), 1).rows) == 0
+
+
+def test_rows_of_a_unit_stay_together() -> None:
+    """Of one with many rows the first few count, always the same."""
+    column = np.array(["a", "b", "a", "c", "a"] + ["d"] * 40)
+    units = units_of(np.arange(45), column)
+    assert units.count == 4
+    assert units.sizes is not None
+    assert units.sizes.tolist() == [3, 1, 1, UNIT_ROWS_MAX]
+    lot = units.draw(private_stream(ENTROPY, LOT), 2**32)
+    assert lot.rows.tolist() == [0, 2, 4, 1, 3, *range(5, 5 + UNIT_ROWS_MAX)]
+    assert lot.sizes == [3, 1, 1, UNIT_ROWS_MAX]
+
+
+def test_lots_that_may_be_too_large_are_refused() -> None:
+    """By a bound on the chance of a lot with more units than are summed."""
+    require_room(LOT_UNITS_MAX, 1.0)
+    require_room(100_000, 0.016)
+    with pytest.raises(LearningError, match="take a smaller"):
+        require_room(100_000, 0.019)
+    with pytest.raises(LearningError, match="lots of 2049"):
+        require_room(LOT_UNITS_MAX + 1, 1.0)
+    assert math.log2(LEFT_OUT_CHANCE) == -40
+
+
+@pytest.mark.parametrize("sizes", [None, [1, 3, 16, 5, 2, 3]])
+def test_a_module_is_summed_as_a_perceptron_is(sizes: list[int] | None) -> None:
+    """Two ways to one sum; that of perceptrons is held against others elsewhere."""
+    sums = sums_of(*linear())
+    other = PerceptronSums((WIDTH, 5, CLASSES), DATA)
+    vector = sums._layout.to_vector(sums._module)
+    lot = Lot(np.arange(sum(sizes) if sizes else 70), sizes)
+    for clip in (0.05, 100.0):
+        one, lost = sums.lot_sum(vector, lot, clip, 0)
+        two, _ = other.lot_sum(vector, lot, clip, 0)
+        assert lost == 0
+        assert np.abs(one - two).max() < 1e-5 * max(1.0, np.abs(two).max())
+    empty, _ = sums.lot_sum(vector, Lot(np.arange(0)), 1.0, 0)
+    assert not empty.any()
+
+
+def test_each_unit_adds_its_clip_at_most() -> None:
+    """Whatever the rows: two lots that differ by one are so near."""
+    sums = sums_of(*linear())
+    vector = 30 * sums._layout.to_vector(sums._module)
+    both, _ = sums.lot_sum(vector, Lot(np.arange(70)), 0.5, 0)
+    fewer, _ = sums.lot_sum(vector, Lot(np.arange(1, 70)), 0.5, 0)
+    assert np.linalg.norm(both - fewer) < 0.5 * (1 + 2**-5)
+    vector[:] = np.inf
+    nothing, lost = sums.lot_sum(vector, Lot(np.arange(70)), 0.5, 0)
+    assert lost == 70
+    assert not nothing.any()
+
+
+class Pairs(Small):
+    """A loss of pairs of rows."""
+
+    def loss(self, outputs: torch.Tensor, _targets: torch.Tensor) -> torch.Tensor:
+        return (outputs - outputs.flip(0)).square().mean() + outputs.mean()
+
+
+@pytest.mark.parametrize(
+    ("layers", "task", "why"),
+    [
+        ([torch.nn.BatchNorm1d(5)], Small, "BatchNorm"),
+        ([torch.nn.BatchNorm1d(5, track_running_stats=False)], Small, "BatchNorm"),
+        ([torch.nn.LayerNorm(5)], Small, None),
+        ([torch.nn.Dropout(0.5)], Small, None),
+        ([], Pairs, "the loss is no mean over rows"),
+    ],
+)
+def test_layers_that_mix_rows_are_refused(
+    layers: list[torch.nn.Module], task: type[Small], why: str | None
+) -> None:
+    """By trial, with the rows at hand."""
+    first, relu, last = linear()
+    if why is None:
+        sums_of(first, *layers, relu, last, task=task)
+        return
+    with pytest.raises(LearningError, match=why):
+        sums_of(first, *layers, relu, last, task=task)
+
+
+class Counts(torch.nn.Module):
+    """Keeps how many rows it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(1))
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            self.get_buffer("seen").add_(len(rows))
+        return rows
+
+
+def test_buffers_that_change_are_refused() -> None:
+    with pytest.raises(LearningError, match=r"'1\.seen' changes in a training pass"):
+        sums_of(torch.nn.Linear(WIDTH, CLASSES), Counts())
+
+
+def digits() -> Learner:
+    return make_learner(LearningSettings(task="digits"), peer_count=5, seed=1, folder=None)
+
+
+def encoding_of(entries: int) -> LotEncoding:
+    return LotEncoding(5, entries, 1.0, 500_000)
+
+
+def test_words_are_the_lots_sum_and_the_noise() -> None:
+    """Drawn of the job's entropy alone: others give others."""
+    learner = digits()
+    vector, encoding = learner.initial_vector(), encoding_of(learner.vector_length)
+    job = TrainPrivately(0, vector, PrivateLot(2**31, encoding), ENTROPY)
+    (one,) = learner.run([(2, job)])
+    assert isinstance(one, LotSummed)
+    assert "TrainPrivately(round=0)" in repr(job)
+    lots: PrivateLots = learner.lots
+    lot = lots.units(2).draw(private_stream(ENTROPY, LOT), 2**31)
+    sums, _ = lots.summer.lot_sum(vector, lot, encoding.row_clip, 0)
+    noise = draw_noise(private_stream(ENTROPY, NOISE), encoding.width, encoding.entries)
+    assert (one.words.view(np.int32) - noise == encoding.encode(sums)).all()
+    assert np.abs(encoding.encode(sums)).max() > 100_000
+    other = TrainPrivately(0, vector, PrivateLot(2**31, encoding), bytes(32))
+    (two,) = learner.run([(2, other)])
+    assert isinstance(two, LotSummed)
+    assert (one.words != two.words).mean() > 0.99
+    assert learner.steps(2, job) > 0
+
+
+def test_a_pass_that_fails_counts_as_an_empty_lot() -> None:
+    """A model that is no number gives noise, as one does without rows."""
+    learner = digits()
+    encoding = encoding_of(learner.vector_length)
+    vector = np.full(learner.vector_length, np.nan, np.float32)
+    (one,) = learner.run([(0, TrainPrivately(0, vector, PrivateLot(2**32, encoding), ENTROPY))])
+    assert isinstance(one, LotSummed)
+    noise = draw_noise(private_stream(ENTROPY, NOISE), encoding.width, encoding.entries)
+    assert (one.words.view(np.int32) == noise).all()
+    assert one.dropped == learner.lots.units(0).count
+
+
+def test_local_steps_each_have_noise_of_their_own() -> None:
+    """Who trusts nobody trains some steps by itself, and gives an update."""
+    learner = digits()
+    encoding = LotEncoding(1, learner.vector_length, 1.0, 500_000)
+    unit = encoding.gradient_unit(100.0)
+    lot = PrivateLot(2**31, encoding, 3, unit)
+    (one,) = learner.run([(0, TrainPrivately(0, learner.initial_vector(), lot, ENTROPY))])
+    assert isinstance(one, Trained)
+    moved = (one.vector - learner.initial_vector()).astype(np.float64)
+    noise = encoding.width.variance**0.5 * unit * 3**0.5
+    assert 0.9 < moved.std() / noise < 1.2
