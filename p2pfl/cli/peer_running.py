@@ -209,6 +209,8 @@ def _screen(status: dict[str, Any]) -> Group:
         rows.append(("masked sums", f"{plural(summed, 'sum')}, {aborted} aborted"))
     rows += [("clipped", _clipped(name, it)) for name, it in status["clipped"].items()]
     rows += [("lost", _lost(it)) for it in status["lossy"]]
+    if (wire := status["tripwire"]) and wire["last"]:
+        rows.append(("tripwire", _rise(wire)))
     rows += [("differs", told) for told in status["differing"].values()]
     traffic = status["traffic"]
     sent, received = (data_size(traffic.get(f"bytes_{way}", 0)) for way in ("sent", "received"))
@@ -232,6 +234,15 @@ def _screen(status: dict[str, Any]) -> Group:
         for pair in status["pairs_without_link"]
     ]
     return Group(head, grid, Text(), members, *pairs)
+
+
+def _rise(wire: Mapping[str, Any]) -> str:
+    """Say how often the loss on own rows rose, and how far the last time."""
+    last = wire["last"]
+    return (
+        f"loss on own rows rose {plural(wire['rises'], 'time')}; in round {last['round']} from"
+        f" {last['before']:.3g} to {last['loss']:.3g} (docs/liars.md)"
+    )
 
 
 def _clipped(tensor: str, of: Mapping[str, Any]) -> str:

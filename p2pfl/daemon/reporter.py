@@ -15,6 +15,7 @@ from p2pfl.daemon.measures import RoundTimes
 from p2pfl.daemon.recording import fields_of
 from p2pfl.daemon.sentences import DEBUG, describe, describe_reason, snake_case
 from p2pfl.group.lossy import Loss, Lossy, describe_loss
+from p2pfl.group.tripwire import Tripwire, describe_rise
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event, PeerId
@@ -35,6 +36,8 @@ class Reporter:
             the peer's own test rows, or on the common ones where it has none.
         round_times: how long rounds took.
         lossy: what was lost of the peer's own model or updates; None where nobody looks.
+        tripwire: warns of new models that are worse on own rows; None where rounds are private, as
+            what it tells would be one more release about those rows.
         differing: of each other member that would average something else, in what: a sentence.
         listeners: are told each event as well, with members' names.
         plain_listeners: are told each event as the machine has it.
@@ -57,6 +60,7 @@ class Reporter:
         self.figures: dict[str, float] = {}
         self.differing: dict[str, str] = {}
         self.lossy = lossy
+        self.tripwire: Tripwire | None = None
         self._failed_round: int | None = None  # The last whose training failed.
         self._without_own: int | None = None  # The last round that nothing of ours went into.
         self.round_times = RoundTimes()
@@ -80,6 +84,10 @@ class Reporter:
             level = DEBUG
         self._write(level, kind, told, fields)
         self._tell_losses(losses, fields)
+        if self.tripwire is not None and (rise := self.tripwire.take(event)) is not None:
+            told = f"round {rise.round}: {describe_rise(rise)}"
+            risen = {"round": rise.round, "loss": rise.loss, "before": rise.before}
+            self._write(logging.WARNING, "loss_rose", told, risen)
         for listener in self.listeners:
             listener(event)
         for tell in self.plain_listeners:

@@ -76,6 +76,7 @@ class PeerStanding:
                 name: {"values": it.values, "of": it.size, "largest": it.largest}
                 for name, it in self._clipped().items()
             },
+            "tripwire": self._tripwire(),
             "lossy": [
                 {"kind": kind, "tensor": tensor, **asdict(it)}
                 for (kind, tensor), it in self._lossy().items()
@@ -184,7 +185,20 @@ class PeerStanding:
             measures.append(ended)
         if (loss := reporter.latest.get("training_loss")) is not None:
             measures.append(gauge("training_loss", "Loss of the newest training.", loss))
+        if (wire := reporter.tripwire) is not None:
+            text = "New models whose loss on own held-out rows rose beyond the tripwire."
+            measures.append(gauge("own_loss_rises", text, wire.rises))
+            if wire.loss is not None:
+                text = "Loss of the newest model on own held-out rows."
+                measures.append(gauge("own_loss", text, wire.loss))
         return Snapshot(self._machine.state not in ("new", "left"), measures)
+
+    def _tripwire(self) -> dict[str, Any] | None:
+        wire = self._reporter.tripwire
+        if wire is None:
+            return None
+        last = None if wire.last is None else asdict(wire.last)
+        return {"loss": wire.loss, "rises": wire.rises, "last": last}
 
     def _clipped(self) -> dict[str, Beyond]:
         return {} if self._reporter.lossy is None else self._reporter.lossy.clipped.copy()

@@ -35,6 +35,7 @@ from p2pfl.daemon.service import NOT_A_MEMBER, Service
 from p2pfl.daemon.task_in_hand import TaskInHand
 from p2pfl.group.lossy import Lossy
 from p2pfl.group.roster_file import RosterFile, group_id, read_roster
+from p2pfl.group.tripwire import Tripwire
 from p2pfl.learner.learner import Learner
 from p2pfl.store.journal import Store
 from p2pfl.store.journal_file import Records
@@ -121,6 +122,7 @@ def _run_by_roster(
 
         def serve(reporter: Reporter) -> Service:
             reporter.lossy = Lossy(learner, roster.averaging)
+            reporter.tripwire = Tripwire()
             service = Service(folder, config, keys, directory, machine, reporter)
             service.gain = gain
             return service
@@ -169,6 +171,8 @@ def _run_by_charter(
 
         def serve(reporter: Reporter) -> Service:
             service = Service(folder, config, keys, directory, machine, reporter)
+            if file.charter.privacy is None:
+                reporter.tripwire = Tripwire()
             service.chartering = Chartering(machine, papers, task, directory, reporter, config)
 
             def take(learner: Learner, place: int) -> None:
