@@ -82,7 +82,8 @@ def _seeded(seed: int) -> Iterator[None]:
     of_numpy, of_python = np.random.get_state(), random.getstate()  # noqa: NPY002
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            # Not torch.manual_seed: for each device it has, it keeps a formatted stack.
+            torch.default_generator.manual_seed(seed)
             np.random.seed(seed % 2**32)  # noqa: NPY002 - models of users draw from it
             random.seed(seed)
             yield

@@ -9,6 +9,7 @@ import hashlib
 import inspect
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from p2pfl_gossip.description import Source, describe_source
 
 FILES_MAX = 1000
 """Of a task, followed by import statements; more than anybody keeps beside a scenario."""
+
+FILES_PARSED = 64
+"""Files whose import statements are kept, by content; a task is of fewer. Learners that are made
+one after the other, of one folder, do not parse it again."""
 
 DIGEST_CHARACTERS = 16
 OURS = "p2pfl-peer"
@@ -99,21 +104,28 @@ def _files(first: Path, root: Path) -> list[Path]:
 
 def _imported_names(path: Path, root: Path) -> Iterator[tuple[str, ...]]:
     """Yield the modules that a file may import, as parts of their names below `root`."""
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):
-        return
     package = path.parent.relative_to(root).parts
+    for level, name in _import_statements(path.read_bytes()):
+        base = package[: len(package) - level + 1] if level else ()
+        yield (*base, *name)
+
+
+@lru_cache(maxsize=FILES_PARSED)
+def _import_statements(content: bytes) -> tuple[tuple[int, tuple[str, ...]], ...]:
+    """Return what a file imports: the dots before a name, and the parts of the name."""
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError):
+        return ()
+    found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield tuple(alias.name.split("."))
+            found += [(0, tuple(alias.name.split("."))) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else ()
-            base += tuple(node.module.split(".")) if node.module else ()
-            yield base
-            for alias in node.names:
-                yield (*base, alias.name)
+            base = tuple(node.module.split(".")) if node.module else ()
+            found.append((node.level, base))
+            found += [(node.level, (*base, alias.name)) for alias in node.names]
+    return tuple(dict.fromkeys(found))
 
 
 def _candidates(name: tuple[str, ...], root: Path) -> Iterator[Path]:

@@ -2,12 +2,16 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from calling import Ended, P2pfl
 from hypothesis import settings
 
 from p2pfl.cli.main import main
+
+if TYPE_CHECKING:
+    from example_runs import RunMaker
 
 settings.register_profile("p2pfl", deadline=None)
 settings.load_profile("p2pfl")
@@ -32,3 +36,11 @@ def p2pfl(
         return Ended(ended.value.code, printed.out, printed.err)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def make_run() -> "RunMaker":
+    """Make runs by hand."""
+    from example_runs import make_example  # The simulator: others need not wait for it.
+
+    return make_example

@@ -92,7 +92,7 @@ def try_task(
     module, snapshot = model.module, ModuleSnapshot(model.module)
     try:
         with one_torch_thread(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)
             module.train()
             for size in sizes:
                 _Step(task, model, data, size, sizes[0], blamed).try_it()
