@@ -24,6 +24,7 @@ and large epsilon.) `RESERVED` of delta is kept for it and for the tables' dista
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +43,7 @@ RESERVED = 1e-3
 ENGINE_EPSILON_MAX = 20.0
 """Above, only Renyi divergences count: they hold of integers as they are."""
 
+_ACCOUNTS_KEPT = 16  # A plan and its claims ask for some of the same; each is some megabytes.
 _STEPS = 500  # Losses are rounded up to an epsilon's part of so many; never coarser than _COARSE.
 _COARSE, _FINE = 1e-3, 1e-5
 _FINER = (1.0, 0.1)  # Intervals that are tried, in the first one.
@@ -107,6 +109,11 @@ def account(releases: Sequence[Releases], delta: float) -> Account:
     if not releases:
         raise PrivacyError("there is nothing to account for: no releases")
     require_engine()
+    return _account(tuple(releases), delta)
+
+
+@lru_cache(maxsize=_ACCOUNTS_KEPT)
+def _account(releases: tuple[Releases, ...], delta: float) -> Account:
     divergence = divergences(releases)
     for_engine = delta * (1 - RESERVED)
     renyi = epsilon_of(divergence, for_engine)

@@ -3,6 +3,7 @@
 import gzip
 import struct
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -74,9 +75,7 @@ class Digits(PerceptronTask):
         wrote these digits one after the other, some 138 each; where one ends is not told.
         """
         _takes_no_files("digits", data_dir)
-        from sklearn.datasets import load_digits
-
-        inputs, targets = load_digits(return_X_y=True)
+        inputs, targets = _bundled("digits.csv.gz")
         inputs, targets = (inputs / 16).astype(np.float32), targets.astype(np.int64)
         writers = np.arange(len(targets)) * WRITERS // len(targets)
         return Data(*_split("digits", inputs, targets, {"writer": writers}))
@@ -99,9 +98,7 @@ class BreastCancer(PerceptronTask):
         twelve equal parts by the nuclei's mean radius.
         """
         _takes_no_files("breast-cancer", data_dir)
-        from sklearn.datasets import load_breast_cancer
-
-        inputs, targets = load_breast_cancer(return_X_y=True)
+        inputs, targets = _bundled("breast_cancer.csv", heading=1)
         ranks = np.argsort(np.argsort(inputs[:, 0], kind="stable"), kind="stable")
         malignant = 1 - targets.astype(np.int64)
         columns = {"radius": ranks * 12 // len(ranks)}
@@ -166,6 +163,22 @@ def read_idx(folder: Path, name: str) -> Array:
             if values.size == np.prod(shape, dtype=np.int64):
                 return values.reshape(shape)
     raise LearningError(f"{plain if plain.is_file() else packed} is no IDX file of bytes")
+
+
+def _bundled(name: str, *, heading: int = 0) -> tuple[Array, Array]:
+    """Read a table that scikit-learn bundles: the columns before the last, and the last.
+
+    It is read as a file: importing scikit-learn, and scipy with it, takes seconds.
+    """
+    spec = find_spec("sklearn")
+    places = spec.submodule_search_locations if spec is not None else None
+    files = [Path(it) / "datasets" / "data" / name for it in places or ()]
+    if not (files and files[0].is_file()):
+        raise LearningError(
+            f"scikit-learn has no datasets/data/{name} here; install scikit-learn 1.5 or newer"
+        )
+    rows = np.loadtxt(files[0], delimiter=",", skiprows=heading)
+    return rows[:, :-1], rows[:, -1]
 
 
 def _takes_no_files(task: str, data_dir: Path | None) -> None:

@@ -6,17 +6,19 @@ import os
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_breast_cancer, load_digits
 
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import make_learner
 from p2pfl.learner.settings import LearningSettings
-from p2pfl.learner.tasks import Task, built_in_tasks, make_task
+from p2pfl.learner.tasks import Task, built_in_tasks, make_task, perceptrons
 from p2pfl.learner.tasks.perceptrons import FashionMnist, read_idx
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
 
@@ -223,3 +225,21 @@ class Unmeasured(Base):
     def metrics(self, outputs, targets):
         return {"error": 0.0}
 """
+
+
+@pytest.mark.parametrize(
+    ("name", "heading", "load"),
+    [("digits.csv.gz", 0, load_digits), ("breast_cancer.csv", 1, load_breast_cancer)],
+)
+def test_bundled_tables_are_those_that_scikit_learn_loads(
+    name: str, heading: int, load: Callable[..., Any]
+) -> None:
+    inputs, targets = perceptrons._bundled(name, heading=heading)
+    their_inputs, their_targets = load(return_X_y=True)
+    assert inputs.tobytes() == their_inputs.tobytes()
+    assert targets.tolist() == their_targets.tolist()
+
+
+def test_a_table_that_is_not_bundled_is_named() -> None:
+    with pytest.raises(LearningError, match=r"no datasets/data/digits.csv here; install"):
+        perceptrons._bundled("digits.csv")
