@@ -27,6 +27,9 @@ from typing import Any
 import tomli_w
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from made_up_rows import rows
+from typer.main import get_command
+
+from p2pfl.cli.main import app
 
 EXAMPLE = Path(__file__).parent
 FOUNDERS = ("berlin", "lyon", "oslo", "porto", "turin")
@@ -40,9 +43,13 @@ class Life:
         folder: where all of them are; each has a folder of its own below.
         rounds: heights that the founding charter wants.
         shows: whether commands are printed.
+        sealed: whose governance key is in a file under a passphrase; others have signers.
     """
 
-    def __init__(self, folder: Path, *, rounds: int, shows: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *, rounds: int, shows: bool = True, sealed: str = "berlin"
+    ) -> None:
+        self.command, self.sealed = get_command(app), sealed
         self.folder, self.rounds, self.shows = folder, rounds, shows
         self.running: dict[str, subprocess.Popen[str]] = {}
         self.members = list(FOUNDERS)
@@ -55,14 +62,12 @@ class Life:
 
     def p2pfl(self, line: str, *, fails: bool = False) -> str:
         """Run a command in this process, from the common folder; return what it printed."""
-        from p2pfl.cli.main import app
-
         if self.shows:
             print(f"  $ p2pfl {line}")
         out = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.chdir(self.folder):
             try:
-                code = app(shlex.split(line), prog_name="p2pfl", standalone_mode=False) or 0
+                code = self.command.main(shlex.split(line), "p2pfl", standalone_mode=False) or 0
             except Exception as error:  # A refusal: one line.
                 code, told = 2, str(error)
                 out.write(told)
@@ -95,7 +100,7 @@ class Life:
 
     def make_key(self, name: str) -> None:
         """Make a governance key: berlin's in a sealed file, others' in a signer of their own."""
-        if name == "berlin":
+        if name == self.sealed:
             self.p2pfl(f"charter key {name}.key --passphrase-file passphrase")
             return
         secret = Ed25519PrivateKey.generate()
@@ -109,7 +114,7 @@ class Life:
 
     def key(self, name: str) -> str:
         """The options by which a member's governance key signs."""
-        sealed = " --passphrase-file passphrase" if name == "berlin" else ""
+        sealed = " --passphrase-file passphrase" if name == self.sealed else ""
         return f"--key {name}.key{sealed}"
 
     def hand_over(self, name: str) -> None:
@@ -123,14 +128,14 @@ class Life:
     def start(self, *names: str) -> None:
         """Start peers."""
         for name in names:
-            log = (self.folder / f"{self.peers[name]}.out").open("a")
-            self.running[name] = subprocess.Popen(
-                [sys.executable, "-m", "p2pfl.cli.main", "peer", "run", self.peers[name]],
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stderr=log,
-                text=True,
-            )
+            with (self.folder / f"{self.peers[name]}.out").open("a") as log:
+                self.running[name] = subprocess.Popen(
+                    [sys.executable, "-m", "p2pfl.cli.main", "peer", "run", self.peers[name]],
+                    cwd=self.folder,
+                    stdin=subprocess.DEVNULL,
+                    stderr=log,
+                    text=True,
+                )
 
     def status(self, name: str) -> dict[str, Any]:
         """Ask a running peer how it stands; empty while it does not answer."""

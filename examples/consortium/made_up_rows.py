@@ -11,14 +11,14 @@ from random import Random
 def rows(hospital: int, count: int = 400) -> list[str]:
     """Return lines of CSV; hospitals differ in how old and how ill their patients are."""
     rng = Random(f"hospital {hospital}")
-    lines = ["age,stay_days,medicines,readmitted"]
-    for _ in range(count):
+    lines = ["patient,age,stay_days,medicines,readmitted"]
+    for patient in range(1, count + 1):
         age = rng.gauss(54 + 3 * hospital, 14)
         stay = rng.expovariate(1 / (4 + hospital / 2))
         medicines = max(0, round(rng.gauss(4 + age / 15, 3)))
         risk = 0.05 * (age - 62) + 0.3 * (stay - 6) + 0.25 * (medicines - 8)
         readmitted = int(rng.random() < 1 / (1 + math.exp(-risk)))
-        lines.append(f"{age:.1f},{stay:.1f},{medicines},{readmitted}")
+        lines.append(f"{patient},{age:.1f},{stay:.1f},{medicines},{readmitted}")
     return lines
 
 

@@ -52,7 +52,9 @@ class Readmissions(NumpyTask):
         inputs, targets = (table[:, :-1] - means) / spreads, table[:, -1].astype(np.int64)
         is_held_out = np.arange(len(table)) % HELD_OUT == 0
         # The member's own test rows: it never trains on them.
-        return Data(train=Rows(inputs, targets), own_test=is_held_out)
+        # By which a patient who objects is left out: [excluded] in peer.toml.
+        patients = np.array([row.get("patient") or "" for row in rows])
+        return Data(Rows(inputs, targets), own_test=is_held_out, columns={"patient": patients})
 
     def initial_vector(self, seed: int) -> np.ndarray:
         """Begin with zeros: a weight for each column, and a constant."""

@@ -16,6 +16,9 @@ from p2pfl_gossip.ledger.approvals import ApprovalStanding
 FILES_MAX = 4096
 """Charter files in one folder: one a day for a decade."""
 
+COMPARED_MAX = 5
+"""Members by which two studies differ at least, so that no sum over fewer can be worked out."""
+
 ABOUT_TO_END_DAYS = (60, 30, 7)
 """How long before a date people are warned."""
 
@@ -133,6 +136,24 @@ def _followed(
             return Chain(tuple(files), tuple(standings), tuple(waiting), drafts)
         files.append(taken[0].file)
         standings.append(taken[0].standing)
+
+
+def comparable(one: CharterFile, other: CharterFile) -> str | None:
+    """Warn of two studies of one frame whose models can be compared; None where they cannot.
+
+    Whoever has the models of two groups that differ by few members has nearly what these few gave.
+    """
+    frames = [{it.terms.under} if it.terms.under else {it.digest.hex()} for it in (one, other)]
+    is_frame_of_other = one.digest.hex() in frames[1] or other.digest.hex() in frames[0]
+    members = [{member.controller for member in it.charter.members} for it in (one, other)]
+    differ = sorted(members[0] ^ members[1])
+    if not (frames[0] & frames[1] or is_frame_of_other) or len(differ) >= COMPARED_MAX:
+        return None
+    names = ", ".join(differ) or "nobody"
+    return (
+        f"{one.terms.name} and {other.terms.name} differ by {names}: who has the models of both can"
+        " compare them, and so learn of these members alone"
+    )
 
 
 def days_left(until: int, now_s: int) -> int:

@@ -16,7 +16,12 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, model_
 
 from p2pfl.charter.cards import MemberForm
 from p2pfl.charter.errors import PaperError
-from p2pfl.charter.texts import DOCUMENTS_MAX, TEXT_CHARACTERS_MAX, DocumentKind
+from p2pfl.charter.texts import (
+    DOCUMENTS_MAX,
+    RELEASES_MAX,
+    TEXT_CHARACTERS_MAX,
+    DocumentKind,
+)
 from p2pfl.group.cards import Digest, PeerName
 from p2pfl.group.documents import DOCUMENT_BYTES_MAX, check_document, read_toml
 from p2pfl.group.settings import PROGRESS_SHARE, PositiveSeconds
@@ -156,6 +161,8 @@ class CharterForm(SettingsTable):
     """How long a member's lost keys can be kept from being replaced, by one of them."""
     require: tuple[DocumentKind, ...] = ()
     under: Digest | None = None
+    releases: Annotated[tuple[Digest, ...], Field(max_length=RELEASES_MAX)] = ()
+    """Models that may be handed to others: `certified` of an exported file's metadata."""
     evaluate_every: Annotated[int, Field(ge=0)] = 1
     task: TaskForm
     training: TrainingSettings = TrainingSettings()

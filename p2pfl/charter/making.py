@@ -215,6 +215,7 @@ def _terms(
         retention_days=form.retention_days,
         bounds=form.bounds.settings,
         under=form.under,
+        releases=form.releases or None,
         contacts=contacts,
     )
 
@@ -276,6 +277,7 @@ def form_of(file: CharterFile) -> CharterForm:
         "notice_days": charter.notice_s // DAY_S,
         "require": terms.require,
         "under": terms.under,
+        "releases": terms.releases,
         "evaluate_every": running.evaluate_every,
         "task": task,
         "training": running.training,

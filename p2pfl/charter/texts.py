@@ -31,6 +31,8 @@ TEXT_CHARACTERS_MAX = 10_000
 SALT_BYTES = 16
 DOCUMENTS_MAX = 64
 
+RELEASES_MAX = 64
+
 DocumentKind = Literal["art26", "dpia", "ethics", "permit", "data", "agreement"]
 """Joint controllers' arrangement, impact assessment, ethics vote, permit, description of data,
 the agreement itself."""
@@ -88,6 +90,9 @@ class Terms(SettingsTable):
     first number to the second."""
     under: Digest | None = None
     """The charter of the frame group, for a study of some of its members."""
+    releases: Annotated[tuple[Digest, ...], Field(max_length=RELEASES_MAX)] | None = None
+    """Models, by the digest of their state's `model`, that members may hand to others.
+    None, and not empty, where there are none: so charters from before keep their names."""
     contacts: dict[PeerName, Digest] = Field(default_factory=dict)
     """Salted digests of whom to call at each member."""
 

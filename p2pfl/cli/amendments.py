@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from p2pfl.charter.chain import Chain, chain_of, days_left, read_folder
+from p2pfl.charter.chain import Chain, chain_of, comparable, days_left, read_folder
 from p2pfl.charter.charter_file import CharterFile, read_file, write_file
 from p2pfl.charter.differences import changes
 from p2pfl.charter.errors import PaperError
@@ -17,6 +17,7 @@ from p2pfl.charter.texts import beyond_bounds
 from p2pfl.cli.approving import add_word, note_act, print_standing, signing_of
 from p2pfl.cli.errors import BadInput, peer_errors
 from p2pfl.cli.quantities import plural
+from p2pfl.cli.succeeding import succession_of
 from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_gossip.ledger.approvals import Approval, ApprovalStanding, Says
 
@@ -155,7 +156,9 @@ def show_status(folder: Path, *, name: str | None, as_json: bool) -> None:
         print(f"warning    {warning}")
 
 
-def verify_charters(paths: Sequence[Path]) -> None:
+def verify_charters(
+    paths: Sequence[Path], studies: Sequence[Path] = (), predecessor: Path | None = None
+) -> None:
     """Check charters from the founding on, offline; say what each changed and who approved it."""
     with peer_errors():
         files: list[CharterFile] = []
@@ -163,6 +166,11 @@ def verify_charters(paths: Sequence[Path]) -> None:
             files += read_folder(path) if path.is_dir() else [read_file(path)]
         chain = chain_of(files)
         present = chain.present
+        others = [_in_force(path) for path in studies]
+        succeeds = chain.files[0].charter.succeeds
+        if succeeds is None and predecessor is not None:
+            raise BadInput("this group succeeds none: leave --predecessor out")
+        succession = None if predecessor is None else succession_of(chain.files[0], predecessor)
     print(f"group {chain.files[0].digest.hex()}")
     before: CharterFile | None = None
     for number, (file, standing) in enumerate(zip(chain.files, chain.standings, strict=True)):
@@ -171,6 +179,17 @@ def verify_charters(paths: Sequence[Path]) -> None:
         for line in () if before is None else changes(before, file):
             print(f"  {line}")
         before = file
+    if succeeds is not None and succession is None:
+        print(f"succeeds group {succeeds.group.hex()}: --predecessor checks that with its record")
+    if succession is not None:
+        print_standing(succession)
+        if not succession.is_enough:
+            raise BadInput(f"the succession is not approved: {succession.missing[0]}")
+    if present.terms.under is not None:
+        print(f"a study under {present.terms.under[:16]}: compare it with others of that frame")
+    for other in others:
+        if warning := comparable(present, other):
+            print(f"warning: {warning}")
     for it in chain.waiting:
         print(f"not in force: charter {it.file.digest.hex()}")
     count = plural(len(present.charter.members), "member")

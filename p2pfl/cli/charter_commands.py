@@ -396,6 +396,24 @@ def join(
     take_invitation(file, peer, phrase=phrase)
 
 
+@app.command(epilog="Example:  [bold]p2pfl charter succeed berlin start.safetensors[/]")
+def succeed(
+    peer: Annotated[
+        Path, typer.Argument(metavar="PEER", help="A peer of the group that lost too many.")
+    ],
+    state: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A new file: the model that they go on from.")
+    ],
+) -> None:
+    """Begin a group that succeeds one which can certify nothing any more: write its first state.
+
+    What is printed goes into the TOML of the new group's draft.
+    """
+    from p2pfl.cli.succeeding import write_successor
+
+    write_successor(peer, state)
+
+
 @app.command(epilog="Example:  [bold]p2pfl charter status charters --member berlin[/]")
 def status(
     folder: Annotated[
@@ -417,11 +435,27 @@ def verify(
     paths: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Charter files, or folders of them.")
     ],
+    study: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--study",
+            metavar="FILE",
+            help="Another group of some of the same members: warn if their models can be compared.",
+        ),
+    ] = None,
+    predecessor: Annotated[
+        Path | None,
+        typer.Option(
+            "--predecessor",
+            metavar="PEER",
+            help="A peer, or a record, of the group that this one succeeds.",
+        ),
+    ] = None,
 ) -> None:
     """Check charters from the founding on, offline; name the first fault (exit code 2)."""
     from p2pfl.cli.amendments import verify_charters
 
-    verify_charters(paths)
+    verify_charters(paths, study or (), predecessor)
 
 
 @app.command(epilog="Example:  [bold]p2pfl charter dossier charters > dossier.md[/]")

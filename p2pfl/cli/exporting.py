@@ -13,11 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from p2pfl.charter.charter_file import read_file
+from p2pfl.charter.errors import PaperError
+from p2pfl.charter.papers import Papers
+from p2pfl.charter.texts import read_terms
 from p2pfl.cli.errors import DIFFERENT, BadInput, peer_errors
 from p2pfl.cli.ledgers import describe, read_ledger
 from p2pfl.cli.peer_export import export_model
+from p2pfl.daemon.config import PeerFolder
 from p2pfl.learner.model_files import ModelFileError, read_model
 from p2pfl.store.files import SHARED, create_file
+from p2pfl_gossip.ledger.charter import terms_digest
 from p2pfl_gossip.ledger.entries import EntryStep
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.participation import entries_of
@@ -46,7 +51,7 @@ def export_certified(peer: Path, file: Path, card: Path | None) -> None:
     record = read_ledger(peer)
     history = _checked(peer, record)
     export_model(peer, file)
-    statement = _statement(file, history, record)
+    statement = _statement(peer, file, history, record)
     try:
         create_file(place, json.dumps(statement, indent=2).encode() + b"\n", mode=SHARED)
     except OSError as error:
@@ -71,6 +76,10 @@ def verify_model(file: Path, card: Path | None, founding: Path | None, group: st
     print(f"{file} is the model of height {told['height']}, round {told['round']}, certified by")
     print(f"  {', '.join(told['signers'])}")
     print(f"  trained by {', '.join(told['members'])}")
+    if told["release"]:
+        print(f"released by charter {told['release']}")
+    else:
+        print("internal: no charter of the group releases it")
     print("final: it stays in the history" if told["is_final"] else "not final yet when exported")
     return 0
 
@@ -108,7 +117,7 @@ def _checked(path: Path, record: bytes) -> History:
         raise BadInput(f"the ledger of {path} is damaged: {error}") from None
 
 
-def _statement(file: Path, history: History, record: bytes) -> dict[str, Any]:
+def _statement(peer: Path, file: Path, history: History, record: bytes) -> dict[str, Any]:
     content = file.read_bytes()
     entry, epoch = history.head.entry, history.epochs[history.head.entry.epoch]
     (told,) = describe(history, last=1)["entries"] or [{}]
@@ -123,7 +132,7 @@ def _statement(file: Path, history: History, record: bytes) -> dict[str, Any]:
             "height": entry.height,
             "members": told.get("members", []),
             "signers": told.get("signers", []),
-            "use": "internal to the group, unless its members have agreed otherwise",
+            **_released(peer, history),
             "personal_data": (
                 "treat the model as personal data where the rows that it was trained on are: no"
                 " noise was added"
@@ -131,6 +140,43 @@ def _statement(file: Path, history: History, record: bytes) -> dict[str, Any]:
             "record": base64.b64encode(record).decode(),
         },
     }
+
+
+def _released(peer: Path, history: History) -> dict[str, Any]:
+    """Say whether a charter of the group releases the model, with the terms that prove it."""
+    model, papers = history.head.entry.state[0].digest.hex(), Papers(PeerFolder(peer).charters)
+    with peer_errors():
+        papers.read()
+    for epoch in history.epochs:
+        file = papers.files.get(epoch.digest)
+        if file is not None and model in (file.terms.releases or ()):
+            terms = base64.b64encode(file.terms_bytes).decode()
+            return {
+                "use": f"released by the group's charter {epoch.digest.hex()}",
+                "release": {"charter": epoch.digest.hex(), "terms": terms},
+            }
+    return {"use": "internal to the group: no charter of it releases this model"}
+
+
+def _release_of(predicate: Mapping[str, Any], history: History, model: bytes) -> str:
+    """Check by which charter a model is released; empty if by none.
+
+    Raises:
+        _Unproven: the card says so, and it is not so.
+    """
+    release = predicate.get("release")
+    if release is None:
+        return ""
+    try:
+        charter = release["charter"]
+        terms = base64.b64decode(release["terms"], validate=True)
+        releases = read_terms(terms).releases or ()
+    except (KeyError, TypeError, ValueError, PaperError):
+        raise _Unproven("its card is damaged: the release in it is none") from None
+    in_force = {epoch.digest.hex(): epoch.charter.terms for epoch in history.epochs}
+    if in_force.get(charter) != terms_digest(terms) or model.hex() not in releases:
+        raise _Unproven("no charter of the group releases it, although its card says so")
+    return str(charter)
 
 
 def _read_card(path: Path) -> Mapping[str, Any]:
@@ -182,5 +228,5 @@ def _verified(file: Path, statement: Mapping[str, Any], group: str) -> dict[str,
                 for it in describe(history)["entries"]
                 if it["entry"] == EntryStep(entry).head.entry.hex()
             ]
-            return dict(told)
+            return {**told, "release": _release_of(predicate, history, digest)}
     raise _Unproven("no certified entry of its record has this model: it is another one")

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from p2pfl.cli.errors import DIFFERENT, BadInput
 from p2pfl.daemon.config import PeerFolder
+from p2pfl.daemon.retention import forgotten_up_to
 from p2pfl.store.errors import StoreError
 from p2pfl.store.reading import has_journal, read_kept
 from p2pfl_gossip.ledger.charter import NONE, Epoch
@@ -62,6 +63,8 @@ def verify_ledger(path: Path, *, as_json: bool) -> int:
             print(f"{path}: {error}")
         return DIFFERENT
     gap = history.gap()
+    forgotten = forgotten_up_to(path) if path.is_dir() else 0
+    is_forgotten = gap is not None and gap.round <= forgotten
     entries = entries_of(history)
     sums = sum(entry.kind == Kind.SUM for entry in entries)
     if as_json:
@@ -69,6 +72,7 @@ def verify_ledger(path: Path, *, as_json: bool) -> int:
             "is_whole": gap is None,
             "problem": None,
             "missing_up_to_round": None if gap is None else gap.round,
+            "deleted_as_agreed": is_forgotten,
             "group": history.epochs[0].group.hex(),
             "entries": len(entries),
             "models": sums,
@@ -85,12 +89,17 @@ def verify_ledger(path: Path, *, as_json: bool) -> int:
             f" in order; height {history.head.entry.height}, final up to round"
             f" {_final_round(history)}"
         )
-        if gap is not None:
+        if gap is not None and is_forgotten:
+            print(
+                f"the entries up to round {gap.round} were deleted, as the charter's retention_days"
+                " says; charters, ends of epochs and all later entries are here"
+            )
+        elif gap is not None:
             print(
                 f"the entries up to round {gap.round} are not here: this member came later, and has"
                 " not fetched them yet; another member's record has them"
             )
-    return 0 if gap is None else DIFFERENT
+    return 0 if gap is None or is_forgotten else DIFFERENT
 
 
 def _count(number: int, one: str, many: str) -> str:

@@ -12,6 +12,7 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from p2pfl.charter.charter_file import CharterFile
@@ -24,6 +25,7 @@ from p2pfl.daemon.config import PeerConfig
 from p2pfl.daemon.directory import Directory
 from p2pfl.daemon.driver import Driver
 from p2pfl.daemon.reporter import Reporter
+from p2pfl.daemon.retention import note_day
 from p2pfl.daemon.task_in_hand import TaskInHand
 from p2pfl.group.roster_file import RosterFile
 from p2pfl.learner.settings import PartitionSettings
@@ -121,7 +123,7 @@ class Chartering:
         try:
             self._papers.read()
             self._look()
-        except PaperError as error:
+        except (PaperError, OSError) as error:
             self._tell("papers", str(error))
         else:
             self._tell("papers", "")
@@ -151,6 +153,7 @@ class Chartering:
         self._tell("rest", outlook.why)
         if present is None:
             self._ask_papers()
+        note_day(self._papers.path.parent, member.history, datetime.now(UTC))
         self._tell_waiting(present)
 
     # --- the charter in force ---------------------------------------------------------------

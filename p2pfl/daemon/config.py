@@ -17,7 +17,7 @@ What the group has agreed on is in its charters; nothing here changes what other
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -50,6 +50,15 @@ class Trial(SettingsTable):
     """Where a task without a bundle is imported from."""
 
 
+class Exclusion(SettingsTable):
+    """Units, such as patients who objected, whose rows the peer leaves out of its trainings."""
+
+    file: Path
+    """One unit a line; read before each training."""
+    column: Annotated[str, Field(min_length=1)]
+    """Of the task's `Data.columns`, which names each row's unit."""
+
+
 class PeerConfig(SettingsTable):
     """The settings of one peer, `peer.toml`. Paths are relative to its folder."""
 
@@ -69,6 +78,8 @@ class PeerConfig(SettingsTable):
     """Where its data are, if not where the task looks by itself."""
     task_dir: Path | None = None
     """Where the group's own task is imported from, if not from where the roster is."""
+    excluded: Exclusion | None = None
+    """Whose rows are left out of each training: a table `[excluded]` with `file` and `column`."""
     device: Literal["cpu", "cuda", "mps", "auto"] = "cpu"
     """Where models train; `"auto"` is an accelerator if there is one."""
     on_waiting: Annotated[str, Field(min_length=1)] | None = None
@@ -210,11 +221,14 @@ def read_config(path: Path) -> PeerConfig:
     if not folder.config.exists():
         raise ConfigError(f"there is no peer in {path}; make one with p2pfl peer init {path}")
     config = read_document(folder.config, PeerConfig, ConfigError)
-    seen = {
+    seen: dict[str, Any] = {
         name: path.resolve() / value
         for name in ("roster", "data_dir", "task_dir", "passphrase_file")
         if (value := getattr(config, name)) is not None
     }
+    if config.excluded is not None:
+        file = path.resolve() / config.excluded.file
+        seen["excluded"] = config.excluded.model_copy(update={"file": file})
     return config.model_copy(update=seen)
 
 

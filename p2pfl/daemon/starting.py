@@ -9,6 +9,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from p2pfl.charter.charter_file import CharterFile
 from p2pfl.charter.papers import Papers
@@ -30,6 +31,7 @@ from p2pfl.daemon.errors import ServiceError
 from p2pfl.daemon.logs import FAILED, close_log, open_log
 from p2pfl.daemon.own_baseline import OwnGain
 from p2pfl.daemon.reporter import Reporter
+from p2pfl.daemon.retention import forget
 from p2pfl.daemon.sentences import describe_change
 from p2pfl.daemon.service import NOT_A_MEMBER, Service
 from p2pfl.daemon.task_in_hand import TaskInHand
@@ -152,6 +154,9 @@ def _run_by_charter(
         history = require_ledger(founding, records, folder)
         present = papers.files.get(history.epoch.digest)
         require_place(papers, own, history)
+        if present is not None:
+            days = present.terms.retention_days
+            store.persist(forget(folder.path, history, records, days, datetime.now(UTC)))
         del records
         # Until the machine has begun, and its papers are looked at: those of the charter in force,
         # or, for who is still to join, of the newest that names it.

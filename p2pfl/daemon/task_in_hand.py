@@ -21,6 +21,7 @@ from p2pfl.charter.texts import TaskTerms
 from p2pfl.daemon.building import make_work
 from p2pfl.daemon.config import PeerConfig, PeerFolder
 from p2pfl.learner.errors import LearningError
+from p2pfl.learner.exclusions import read_excluded
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.peer_models import PeerModel
 from p2pfl.learner.settings import TrainingSettings
@@ -90,7 +91,7 @@ class TaskInHand:
             file = self._wanted
             if file is None:
                 raise PaperError("the texts of the charter in force are not here yet")
-            key = _task_of(file)
+            key = (_task_of(file), self._list_stamp())
             if self._made is None or self._made[0] != key:
                 self._made = (key, *self._make(file))
                 for listener in self.listeners:
@@ -109,6 +110,9 @@ class TaskInHand:
             seed=task.seed,
             folder=code_of(self._folder, self._config, task),
             threads=self._config.threads,
+            excluded=None
+            if self._config.excluded is None
+            else read_excluded(self._config.excluded.file, self._config.excluded.column),
         )
         item = file.charter.state[0]
         if learner.vector_length != item.length:
@@ -118,6 +122,16 @@ class TaskInHand:
                 " where that was made"
             )
         return learner, 0 if trial is None else trial.place
+
+    def _list_stamp(self) -> tuple[int, int, int] | None:
+        """Tell one list of excluded units from another."""
+        if self._config.excluded is None:
+            return None
+        try:
+            found = self._config.excluded.file.stat()
+        except OSError:
+            return 0, 0, 0
+        return found.st_mtime_ns, found.st_size, found.st_ino
 
     def work(self, job: Job) -> Record:
         """Do a job; what cannot be done fails, and the round goes on without us."""

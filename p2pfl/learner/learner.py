@@ -12,6 +12,7 @@ import numpy as np
 from p2pfl.learner.batches import BatchPlan
 from p2pfl.learner.engines.base import Engine, Evaluation, NotMeasurable, Readings, Training
 from p2pfl.learner.errors import Blamed, LearningError
+from p2pfl.learner.exclusions import Excluded, without_excluded
 from p2pfl.learner.holding_out import HeldOut, hold_out
 from p2pfl.learner.inputs import Inputs, inputs_of
 from p2pfl.learner.metrics import Float64s, PrimaryMetric
@@ -361,6 +362,7 @@ def make_learner(
     folder: Path | None,
     threads: int | None = None,
     alter: Callable[[Data], Data] | None = None,
+    excluded: Excluded | None = None,
 ) -> Learner:
     """Make a learner: import the task, load its data, split it, and make the common start.
 
@@ -372,6 +374,7 @@ def make_learner(
         threads: threads to train on; one for each usable core if not given. Results do not
             depend on it.
         alter: makes other rows of the task's, once these are split: what a liar trains on.
+        excluded: whose rows are left out.
 
     Raises:
         LearningError: no such task, data that are not there, an impossible partition.
@@ -395,6 +398,8 @@ def make_learner(
         seed=seed,
         folder=folder,
     )
+    if excluded is not None:
+        partition = without_excluded(partition, data.columns, excluded, settings.task)
     held_out = hold_out(
         partition,
         data.train.targets,

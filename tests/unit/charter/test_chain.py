@@ -17,13 +17,17 @@ from consortium import (
 )
 
 from p2pfl.charter import chain, differences
-from p2pfl.charter.chain import chain_of, date_warning, read_folder
+from p2pfl.charter.chain import chain_of, comparable, date_warning, read_folder
 from p2pfl.charter.charter_file import CharterFile, write_file
 from p2pfl.charter.differences import changes
 from p2pfl.charter.errors import PaperError
 from p2pfl.charter.making import form_of
 from p2pfl.charter.texts import beyond_bounds
+from p2pfl.cli.succeeding import succession_of
 from p2pfl_gossip.ledger.approvals import Says
+from p2pfl_gossip.ledger.charter import Epoch
+from p2pfl_gossip.ledger.history import History
+from p2pfl_gossip.ledger.record import write_record
 
 BERGEN = Member("bergen")
 
@@ -340,3 +344,41 @@ def test_documents_are_told(group: CharterFile) -> None:
     assert changes(proposed, amended(proposed, documents=[])) == [
         "document dpia of oslo, 1111111111111111, until 2027-01-15: no more"
     ]
+
+
+def test_studies_that_differ_by_few_are_warned_of(tmp_path: Path) -> None:
+    frame = founded(tmp_path)
+    more = tuple(Member(f"m{number}") for number in range(6))
+    one = founded(tmp_path, under=frame.digest.hex(), name="one")
+    other = founded(tmp_path, (*MEMBERS, more[0]), under=frame.digest.hex(), name="other")
+    told = comparable(one, other)
+    assert told is not None
+    assert told.startswith("one and other differ by m0: who has the models of both")
+    assert comparable(frame, one) is not None  # With the frame itself, too.
+    far = founded(tmp_path, (*MEMBERS, *more), under=frame.digest.hex())
+    assert comparable(one, far) is None
+    unrelated = founded(tmp_path, (*MEMBERS, more[0]), under="ab" * 32)
+    assert comparable(one, unrelated) is None
+
+
+def test_a_group_succeeds_another_by_the_keys_of_its_members(tmp_path: Path) -> None:
+    group = founded(tmp_path)
+    history = History(Epoch.founded(group.charter))
+    record = tmp_path / "ledger.bin"
+    record.write_bytes(write_record(history))
+    names = {
+        "group": group.digest.hex(),
+        "charter": group.digest.hex(),
+        "epoch": 0,
+        "round": 0,
+        "entry": history.head.head.entry.hex(),
+    }
+    draft = revealed(drafted(tmp_path, succeeds=names))
+    for count in range(6):
+        standing = succession_of(signed(draft, MEMBERS[:count]), record)
+        assert len(standing.approved) == count
+        assert standing.is_enough == (count == 5)  # All keys of the new one sign, too.
+    with pytest.raises(PaperError, match="does not hold the entry that the charter begins with"):
+        succession_of(founded(tmp_path, succeeds=names | {"entry": "0" * 64}), record)
+    with pytest.raises(PaperError, match="succeeds another group, or none"):
+        succession_of(founded(tmp_path), record)

@@ -12,9 +12,12 @@ from calling import P2pfl
 from certified_peers import make_peer
 from ledger_group import LedgerGroup, model_of, two_epochs
 
+from p2pfl.charter.texts import TaskTerms, Terms, encode_text
 from p2pfl.cli import exporting
 from p2pfl.learner.model_files import NamedModel, read_model
+from p2pfl_gossip.ledger.charter import terms_digest
 from p2pfl_gossip.ledger.record import write_record
+from p2pfl_gossip.ledger.states import digest_state
 
 OLD, NEW, HISTORY = two_epochs()
 GROUP = HISTORY.epochs[0].group.hex()
@@ -162,3 +165,31 @@ def test_a_record_is_printed_as_json_lines(p2pfl: P2pfl, tmp_path: Path) -> None
     damaged = p2pfl("ledger", "export", str(file))
     assert (damaged.code, damaged.out) == (2, "")
     assert "is damaged" in damaged.err
+
+
+def test_a_charter_releases_a_model_and_the_card_proves_it(p2pfl: P2pfl) -> None:
+    model = digest_state("model", model_of(8.0)).item.digest.hex()
+    text = encode_text(
+        Terms(name="six", purpose="0" * 64, task=TaskTerms(name="digits"), releases=(model,))
+    )
+    _, _, history = two_epochs(terms=terms_digest(text))
+    group = history.epochs[0].group.hex()
+    make_peer(p2pfl, history)
+    assert p2pfl("model", "export", "berlin", "six.safetensors").code == 0
+    assert card()["predicate"]["use"].startswith("internal to the group")  # No papers are here.
+    told = p2pfl("model", "verify", "six.safetensors", "--group", group)
+    assert "internal: no charter of the group releases it" in told.out
+    in_force, before = history.epochs[1].digest.hex(), history.epochs[0].digest.hex()
+    terms = base64.b64encode(text).decode()
+    other = base64.b64encode(text.replace(model.encode(), b"1" * 64)).decode()
+    for release, said, code in (
+        ({"charter": in_force, "terms": terms}, f"released by charter {in_force}", 0),
+        ({"charter": before, "terms": terms}, "no charter of the group releases it", 1),
+        ({"charter": in_force, "terms": other}, "no charter of the group releases it", 1),
+        ({"charter": in_force}, "the release in it is none", 1),
+    ):
+        statement = card()
+        statement["predicate"]["release"] = release
+        Path("six.card.json").write_text(json.dumps(statement))
+        ended = p2pfl("model", "verify", "six.safetensors", "--group", group)
+        assert (ended.code, said in ended.out) == (code, True), ended.out

@@ -1,0 +1,30 @@
+"""The life of a consortium with real peers, in short: what examples/consortium/life.py plays."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[3] / "examples/consortium"
+
+
+@pytest.fixture
+def life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(sys, "path", [str(EXAMPLE), *sys.path])
+    playing = importlib.import_module("life").Life(tmp_path, rounds=1000, shows=False, sealed="")
+    yield playing
+    playing.close()
+
+
+def test_five_found_a_group_admit_a_sixth_and_one_leaves(
+    life: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    life.found()
+    life.admit_a_sixth()
+    life.leave()
+    life.export()
+    told = capsys.readouterr().out
+    assert "this member has left the group, as its own governance keys say" in told
+    assert "internal: no charter of the group releases it" in told
