@@ -5,12 +5,15 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from p2pfl.charter import texts
 from p2pfl.charter.errors import PaperError
 from p2pfl.charter.texts import (
+    RELEASES_MAX,
     Document,
     Running,
+    TaskTerms,
     Terms,
     encode_text,
     flat,
@@ -147,3 +150,15 @@ def test_documents_of_terms() -> None:
     )
     with pytest.raises(PaperError, match="documents"):
         read_terms(encoded)
+
+
+def test_so_many_models_can_be_released_and_no_more() -> None:
+    models = tuple(f"{number:064x}" for number in range(RELEASES_MAX + 1))
+    terms = Terms(name="a", purpose="0" * 64, task=TaskTerms(name="digits"), releases=models[1:])
+    assert read_terms(encode_text(terms)) == terms
+    with pytest.raises(ValidationError, match="at most 64"):
+        Terms(name="a", purpose="0" * 64, task=TaskTerms(name="digits"), releases=models)
+    # Charters that release nothing are those of before, byte by byte.
+    assert b"releases" not in encode_text(
+        Terms(name="a", purpose="0" * 64, task=TaskTerms(name="digits"))
+    )

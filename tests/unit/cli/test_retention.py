@@ -10,6 +10,7 @@ from calling import P2pfl
 from certified_peers import journal_of
 from ledger_group import two_epochs
 
+from p2pfl.daemon import retention
 from p2pfl.daemon.retention import forget, forgotten_up_to, note_day
 from p2pfl.store.journal import Store
 from p2pfl_gossip.ledger.history import ENTRY_PREFIX, History
@@ -68,6 +69,11 @@ def test_a_day_is_noted_once_and_a_damaged_file_only_keeps_longer(tmp_path: Path
     (tmp_path / "days.json").write_text('{"days": {"yesterday": [0, 1]}, "forgotten": 9}')
     assert forgotten_up_to(tmp_path) == 0
     assert forget(tmp_path, HISTORY, {}, 10, DAY + timedelta(days=99)) == {}
+    for count in (retention.DAYS_MAX, retention.DAYS_MAX + 1):
+        first = datetime(1900, 1, 1, tzinfo=UTC)
+        days = {f"{first + timedelta(days=day):%Y-%m-%d}": [0, 1] for day in range(count)}
+        (tmp_path / "days.json").write_text(json.dumps({"days": days, "forgotten": 9}))
+        assert forgotten_up_to(tmp_path) == (9 if count == retention.DAYS_MAX else 0)
 
 
 def test_verify_tells_deleted_from_missing(p2pfl: P2pfl) -> None:

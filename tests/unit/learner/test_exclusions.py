@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from p2pfl.learner import exclusions
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.exclusions import Excluded, read_excluded, without_excluded
 from p2pfl.learner.partitions import Partition
@@ -34,7 +35,7 @@ def test_what_cannot_be_is_told() -> None:
         without_excluded(SPLIT, units, Excluded("unit", frozenset("a")), "t")
 
 
-def test_the_list(tmp_path: Path) -> None:
+def test_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "excluded.txt"
     with pytest.raises(LearningError, match="nothing is trained on without them"):
         read_excluded(path, "unit")
@@ -42,4 +43,10 @@ def test_the_list(tmp_path: Path) -> None:
     assert read_excluded(path, "unit") == Excluded("unit", frozenset(("17", "ab c")))
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(LearningError, match="no UTF-8"):
+        read_excluded(path, "unit")
+    monkeypatch.setattr(exclusions, "LIST_BYTES_MAX", 4)
+    path.write_text("1\n2\n")
+    assert read_excluded(path, "unit").units == {"1", "2"}
+    path.write_text("1\n22\n")
+    with pytest.raises(LearningError, match="longer than 4 bytes"):
         read_excluded(path, "unit")
