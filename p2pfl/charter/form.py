@@ -24,6 +24,7 @@ from p2pfl.charter.texts import (
 )
 from p2pfl.group.cards import Digest, PeerName
 from p2pfl.group.documents import DOCUMENT_BYTES_MAX, check_document, read_toml
+from p2pfl.group.privacy_settings import PrivacySettings
 from p2pfl.group.settings import PROGRESS_SHARE, PositiveSeconds
 from p2pfl.learner.settings import SettingsTable, Share, TrainingSettings
 from p2pfl_gossip.ledger.charter import FOREVER
@@ -168,6 +169,8 @@ class CharterForm(SettingsTable):
     training: TrainingSettings = TrainingSettings()
     averaging: AveragingForm = AveragingForm()
     bounds: BoundsForm = BoundsForm()
+    privacy: PrivacySettings | None = None
+    """Differential privacy: the plan is made of it, and stands in the charter."""
     begin: BeginForm | Literal["new"] | None = Field(default=None, alias="from")
     succeeds: SucceedsForm | None = None
     documents: Annotated[tuple[DocumentForm, ...], Field(max_length=DOCUMENTS_MAX)] = ()

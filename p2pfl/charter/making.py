@@ -28,6 +28,8 @@ from p2pfl.charter.texts import (
     encode_text,
     salted_digest,
 )
+from p2pfl.group.privacy_settings import plan_for, privacy_of
+from p2pfl.privacy.errors import PrivacyError
 from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_crypto.identity import peer_id_of, public_key_of
 from p2pfl_gossip.ledger.charter import (
@@ -42,6 +44,7 @@ from p2pfl_gossip.ledger.charter import (
     running_digest,
     terms_digest,
 )
+from p2pfl_gossip.ledger.privacy import Privacy, still
 from p2pfl_gossip.ledger.states import Head, StateItem
 
 Entropy = Callable[[int], bytes]
@@ -152,6 +155,7 @@ def _made(
         )
     )
     bounds, averaging, until = form.bounds, form.averaging, form.until
+    privacy = _privacy(form, members, state[0], present)
     charter = Charter(
         version=CHARTER_VERSION,
         nonce=NONE if present is not None else draft_nonce(commitments),
@@ -163,7 +167,7 @@ def _made(
         relay_s=averaging.deadline_s,
         progress_s=averaging.said_every_s,
         retries=averaging.retries,
-        state=state,
+        state=_with_momentum(state, privacy, present, form),
         not_before=form.not_before or 0,
         until=now_s + LIFE_DAYS * DAY_S if until is None else until,
         notice_s=form.notice_days * DAY_S,
@@ -180,10 +184,55 @@ def _made(
         succeeds=_succeeds(form) if present is None else None,
         terms=terms_digest(terms),
         running=running_digest(running),
+        privacy=privacy,
     )
     shown = (b"",) * len(commitments)
     beside = tuple(sorted(salted.beside))
     return CharterFile(charter, terms, running, commitments, shown, (), beside)
+
+
+def _privacy(
+    form: CharterForm,
+    members: Sequence[MemberForm],
+    model: StateItem,
+    present: CharterFile | None,
+) -> Privacy | None:
+    """Make the plan that the charter states; what has not changed is not planned anew."""
+    settings = form.privacy
+    if settings is None:
+        return None
+    if settings.unit == "record" and settings.rows is None:
+        raise PaperError("privacy.rows is missing: how many rows all members train on, as agreed")
+    if present is not None:
+        before = present.charter
+        is_same = present.terms.privacy == settings and before.rounds == form.rounds
+        if is_same and len(before.members) == len(members) and before.state[0] == model:
+            return before.privacy
+    try:
+        plan = plan_for(
+            settings,
+            members=len(members),
+            rows=settings.rows or len(members),
+            rounds=form.rounds,
+            entries=model.length,
+            drops=0.0,
+        )
+    except PrivacyError as error:
+        raise PaperError(f"privacy: {error}") from None
+    return privacy_of(settings, plan)
+
+
+def _with_momentum(
+    state: tuple[StateItem, ...],
+    privacy: Privacy | None,
+    present: CharterFile | None,
+    form: CharterForm,
+) -> tuple[StateItem, ...]:
+    """Put a momentum of zeros beside a model that begins, where steps have one."""
+    begins = present is None or form.begin == "new"
+    if not begins or privacy is None or not privacy.momentum:
+        return state
+    return (state[0], still(state[0].length))
 
 
 def _terms(
@@ -216,6 +265,7 @@ def _terms(
         bounds=form.bounds.settings,
         under=form.under,
         releases=form.releases or None,
+        privacy=form.privacy,
         contacts=contacts,
     )
 
@@ -278,6 +328,7 @@ def form_of(file: CharterFile) -> CharterForm:
         "require": terms.require,
         "under": terms.under,
         "releases": terms.releases,
+        "privacy": terms.privacy,
         "evaluate_every": running.evaluate_every,
         "task": task,
         "training": running.training,

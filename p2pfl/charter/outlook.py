@@ -6,7 +6,7 @@ the papers, and whether the operator has approved the task. Nothing that was cer
 judged by it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from p2pfl.charter.chain import date_warning
@@ -47,6 +47,7 @@ def look_ahead(
     proposals: Sequence[CharterProposal],
     first_seen: Mapping[bytes, int],
     task_fault: str,
+    budget_fault: Callable[[CharterFile], str] = lambda _file: "",
 ) -> Outlook:
     """Work out what a host says.
 
@@ -57,6 +58,7 @@ def look_ahead(
         proposals: what may follow, as the machine holds it.
         first_seen: when this host first saw a proposal, by digest.
         task_fault: why the task in force cannot run here; empty if it can.
+        budget_fault: reserves what a charter that is approved may cost; why that cannot be.
     """
     if present is None:
         return Outlook(HostWord(Rest.TASK), "the texts of the charter in force are not here yet")
@@ -74,9 +76,12 @@ def look_ahead(
         if waits_for(present, file, own):
             waits.append(proposal.digest)
         reason = _held_back(present, file, proposal, first_seen.get(proposal.digest, now_s), now_s)
+        if not reason and not _standing(present, proposal, now_s).is_enough:
+            continue
+        reason = reason or budget_fault(file)
         if reason:
             held[proposal.digest] = reason
-        elif _standing(present, proposal, now_s).is_enough:
+        else:
             due.append(proposal.digest)
     word = HostWord(rest, tuple(due), tuple(void))
     return Outlook(word, why, tuple(waits), held, tuple(warnings_of(present, now_s)))

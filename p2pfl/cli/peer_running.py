@@ -325,6 +325,8 @@ def _charter_rows(charter: dict[str, Any] | None) -> list[tuple[str, str]]:
     if charter is None:
         return []
     rows = [("charter", f"{charter['charter'][:16]}, until {_date(charter['until'])}")]
+    if charter["privacy"]:
+        rows.append(("privacy", charter["privacy"]))
     if charter["why"]:
         rows.append(("rests", charter["why"]))
     for it in charter["proposals"]:

@@ -100,6 +100,11 @@ class Chartering:
         match event:
             case events.EpochBegun():
                 self.look()
+            case events.SitsOut(round=round_):
+                member = self._member
+                first = member.last_spent_round + 1
+                told = self._task.spending.presume(member.epoch, first, round_)
+                self._tell("budget", told)
             case events.MemberDeparted(member=member, is_revoked=is_revoked):
                 if member == self._directory.own:
                     self.ended = (
@@ -145,6 +150,7 @@ class Chartering:
             proposals=proposals,
             first_seen=self._papers.first_seen([it.digest for it in proposals], now_s),
             task_fault="" if present is None else self._task.fault(present),
+            budget_fault=self._task.spending.fault,
         )
         self.outlook = outlook
         self._give_models()
@@ -328,6 +334,7 @@ class Chartering:
             "until": proposals.present.charter.until,
             "rest": None if rest is Rest.NONE else rest.name.lower(),
             "why": why,
+            "privacy": "" if present is None else self._task.spending.told(present),
             "warnings": list(outlook.warnings),
             "faults": [told for told in self._papers.faults.values() if told],
             "proposals": [

@@ -87,6 +87,11 @@ class PeerConfig(SettingsTable):
     the charter's digest and its file as two more arguments. No shell reads it."""
     trial: Trial | None = None
     """In trials of `p2pfl launch`: this peer's share of a data set that all peers split."""
+    budget: Path | None = None
+    """The privacy budget of its data, beside them, as `p2pfl privacy open` makes it; a charter that
+    asks for privacy takes one."""
+    budget_anchor: Path | None = None
+    """The budget's anchor, where no backup of the data goes."""
     threads: Annotated[int, Field(ge=1, le=THREADS_MAX)] = 1
     """To train on; results do not depend on it."""
     passphrase_file: Path | None = None

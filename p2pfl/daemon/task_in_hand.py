@@ -20,14 +20,16 @@ from p2pfl.charter.settled import settled
 from p2pfl.charter.texts import TaskTerms
 from p2pfl.daemon.building import make_work
 from p2pfl.daemon.config import PeerConfig, PeerFolder
+from p2pfl.daemon.spending import Spending
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.exclusions import read_excluded
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.peer_models import PeerModel
 from p2pfl.learner.settings import TrainingSettings
 from p2pfl_gossip.actions import Job
-from p2pfl_gossip.learning import Evaluate, Train, WorkFailed
+from p2pfl_gossip.learning import LearningJob, WorkFailed
 from p2pfl_gossip.ledger.jobs import perform
+from p2pfl_gossip.masked_sum.jobs import Spend
 from p2pfl_gossip.records import Record
 
 UNPACKED = "code"
@@ -39,10 +41,12 @@ class TaskInHand:
 
     Attributes:
         listeners: are told each learner that is made, and the place of the peer's rows in it.
+        spending: the peer's budget.
     """
 
     def __init__(self, folder: PeerFolder, config: PeerConfig) -> None:
         self._folder, self._config = folder, config
+        self.spending = Spending(folder, config)
         self._wanted: CharterFile | None = None
         self._made: tuple[object, Learner, int] | None = None
         self._lock = threading.Lock()  # Jobs are done on one thread, and others may look.
@@ -55,7 +59,13 @@ class TaskInHand:
         self._wanted = file
 
     def fault(self, file: CharterFile) -> str:
-        """Say why the task of a charter may not run here; empty if it may."""
+        """Say why the task of a charter may not run here; empty if it may.
+
+        A private one runs where this peer's budget pays for all of it, which is reserved here.
+        """
+        return self._task_fault(file) or self.spending.fault(file)
+
+    def _task_fault(self, file: CharterFile) -> str:
         task = file.terms.task
         if task.bundle is None:
             is_own = ":" in task.name and self._config.trial is None
@@ -135,7 +145,9 @@ class TaskInHand:
 
     def work(self, job: Job) -> Record:
         """Do a job; what cannot be done fails, and the round goes on without us."""
-        if not isinstance(job, Train | Evaluate):
+        if isinstance(job, Spend):
+            return self.spending.spend(job)
+        if not isinstance(job, LearningJob):
             return perform(job)
         try:
             learner, place = self.learner()

@@ -35,6 +35,8 @@ class PrivacySettings(SettingsTable):
     """What is hidden: whether one record, or all of one person's, is in the data; or a member."""
     trust: Literal["coalition", "nobody"] = "coalition"
     """Whether members count on each other's noise, but for those that collude; or on none."""
+    rows: Annotated[int, Field(ge=1)] | None = None
+    """Rows, or persons, that all members train on, as agreed; a simulation counts them."""
     rate: str | float = "1/4"
     """Each unit's chance of being in a round's lot, ``"1/16"``. Whole members take part always."""
     clip: Positive = 1.0
@@ -102,7 +104,7 @@ def plan_for(
     Raises:
         PrivacyError: no plan fits; the message names the figure and a remedy.
     """
-    is_member = settings.unit == "member"
+    is_member, agreed = settings.unit == "member", settings.rows or rows
     shares_noise = settings.trust == "coalition"
     if settings.momentum and (is_member or not shares_noise):
         raise PrivacyError(
@@ -111,11 +113,13 @@ def plan_for(
     return make_plan(
         Question(
             members=members,
-            rows=None if is_member else rows,
+            rows=None if is_member else agreed,
             rate=settings.lot_rate,
             rounds=settings.spends(rounds),
             epsilon=settings.epsilon,
-            delta=default_delta(rows) if settings.delta is None else settings.delta,
+            delta=default_delta(settings.rows or rows)
+            if settings.delta is None
+            else settings.delta,
             drops=drops if settings.drops is None else settings.drops,
             least=settings.least,
             colluding=settings.colluders,

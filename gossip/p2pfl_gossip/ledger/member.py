@@ -144,6 +144,11 @@ class GroupMember(DeskMachine):
             return 0
         return self._life.parts.standing.charges(self._life.parts.seat.epoch.digest)
 
+    @property
+    def last_spent_round(self) -> int:
+        """The last round in which it gave an update, by its journal; 0 before the first."""
+        return self._life.parts.standing.record.spent_round if self._life else 0
+
     def patience_s(self, rank: int) -> float:
         """How long a member that works is waited for by us, in seconds."""
         return self._started.parts.patience.of(rank)

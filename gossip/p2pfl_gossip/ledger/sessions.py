@@ -154,6 +154,7 @@ class Sessions:
             leaders=leaders,
             least=epoch.least,
             takes_words=privacy is not None and privacy.is_shared,
+            is_private=privacy is not None,
             patience=Patience(
                 gather_s=relay_s,
                 takeover_s=relay_s,

@@ -31,6 +31,7 @@ class EpochCohort(SessionMembers):
         leaders: ranks in the order in which they lead; whoever may not is left out.
         least: members that must be in a sum, if more than t.
         takes_words: whether members give words that hold their noise, and no deltas.
+        is_private: whether a budget pays for what a member gives.
         audit: whether the sum counts only once all have proved that their part is bounded.
 
     `clip` is the largest L2 norm S of a delta.
@@ -42,6 +43,7 @@ class EpochCohort(SessionMembers):
     leaders: tuple[int, ...]
     least: int = 0
     takes_words: bool = False
+    is_private: bool = False
     audit: bool = False
     encoding: DeltaEncoding | WordsAsTheyAre = field(init=False, repr=False)
     _places: dict[int, bytes] = field(init=False, repr=False, compare=False, default_factory=dict)

@@ -94,7 +94,7 @@ class GroupSum(Session[GroupSumming]):
             delta,
             cohort.weights[core.rank],
             make_summing=GroupSumming,
-            spend=Spend(cohort.epoch, cohort.round),
+            spend=Spend(cohort.epoch, cohort.round, cohort.charter, cohort.is_private),
         )
         self.outcome: Sums | Aborted | None = None
         self._auditing: Auditing | None = None

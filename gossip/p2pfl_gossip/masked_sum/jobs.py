@@ -141,10 +141,14 @@ class Spend(Job, frozen=True):
     Attributes:
         epoch: of the group.
         round: of the session.
+        charter: digest of the charter in force.
+        is_private: whether a budget pays for it.
     """
 
     epoch: int
     round: int
+    charter: bytes = b""
+    is_private: bool = False
 
 
 class Granted(Record, frozen=True):

@@ -1,0 +1,129 @@
+"""A peer's budget: reserved before a private charter is joined, spent before a byte leaves.
+
+The budget is of the data set, over all groups that its owner joins (p2pfl.privacy.budget). A peer
+whose budget does not pay for a charter rests, and says what would fit. What was written down as
+spent stays so, whatever comes of the round.
+"""
+
+import threading
+from pathlib import Path
+
+from p2pfl.charter.charter_file import CharterFile
+from p2pfl.daemon.config import PeerConfig, PeerFolder
+from p2pfl.privacy.budget.ledger import BudgetLedger, open_ledger
+from p2pfl.privacy.errors import PrivacyError
+from p2pfl_gossip.learning import WorkFailed
+from p2pfl_gossip.ledger.charter import Epoch
+from p2pfl_gossip.ledger.privacy import Privacy
+from p2pfl_gossip.masked_sum.jobs import Granted, Spend
+from p2pfl_gossip.records import Record
+
+NO_BUDGET = (
+    "the charter asks for privacy, and peer.toml names no budget of these data: open one (p2pfl"
+    " privacy open), and set budget and budget_anchor"
+)
+
+
+class Spending:
+    """What one peer reserves and spends. From any thread."""
+
+    def __init__(self, folder: PeerFolder, config: PeerConfig) -> None:
+        self._path = None if config.budget is None else folder.path / config.budget
+        anchor = config.budget_anchor
+        self._anchor = None if anchor is None else folder.path / anchor
+        self._lock = threading.Lock()
+        self._refused: dict[bytes, tuple[int, str]] = {}
+
+    def fault(self, file: CharterFile) -> str:
+        """Reserve what a charter may cost; say why that cannot be, or nothing.
+
+        What is reserved already stays as it is.
+        """
+        privacy = file.charter.privacy
+        if privacy is None:
+            return ""
+        if self._path is None or self._anchor is None:
+            return NO_BUDGET
+        with self._lock:
+            stamp = _stamp(self._path)
+            before = self._refused.get(file.digest)
+            if before is not None and before[0] == stamp:
+                return before[1]
+            try:
+                _reserve(open_ledger(self._path, self._anchor), file.digest, privacy)
+            except PrivacyError as error:
+                self._refused[file.digest] = (stamp, str(error))
+                return str(error)
+            self._refused.pop(file.digest, None)
+            return ""
+
+    def spend(self, job: Spend) -> Record:
+        """Write down that a vector is about to leave; grant it once that is on the disk."""
+        if not job.is_private:
+            return Granted()
+        if self._path is None or self._anchor is None:
+            return WorkFailed(NO_BUDGET)
+        with self._lock:
+            try:
+                ledger = open_ledger(self._path, self._anchor)
+                ledger.spend(job.charter.hex(), epoch=job.epoch, round=job.round, session=0)
+            except PrivacyError as error:
+                return WorkFailed(str(error))
+            return Granted()
+
+    def presume(self, epoch: Epoch, first: int, last: int) -> str:
+        """Charge rounds that may have been sent and forgotten: our journal was behind.
+
+        Returns:
+            Why that cannot be written; empty if it was, or nothing is to be.
+        """
+        if epoch.charter.privacy is None or self._path is None or self._anchor is None:
+            return ""
+        with self._lock:
+            try:
+                ledger = open_ledger(self._path, self._anchor)
+                ledger.presume(epoch.digest.hex(), epoch=epoch.number, first=first, last=last)
+            except PrivacyError as error:
+                return str(error)
+            return ""
+
+    def told(self, file: CharterFile) -> str:
+        """Say what a charter promises and what was spent of it; empty where it is not private."""
+        privacy = file.charter.privacy
+        if privacy is None:
+            return "not private: no noise is added"
+        unit = "member" if privacy.rows == 0 else "unit of rows"
+        said = f"per {unit}, delta {privacy.delta:.2g}, {privacy.colluding} may collude"
+        if self._path is None or self._anchor is None:
+            return f"{said}; {NO_BUDGET}"
+        with self._lock:
+            try:
+                ledger = open_ledger(self._path, self._anchor)
+            except PrivacyError as error:
+                return f"{said}; {error}"
+            standing = ledger.book.charters.get(file.digest.hex())
+        if standing is None:
+            return f"{said}; nothing is reserved"
+        reserved = standing.reserved
+        return (
+            f"epsilon {reserved.epsilon:.3g} {said}; spent {standing.spent:,} of"
+            f" {reserved.rounds:,} rounds"
+        )
+
+
+def _reserve(ledger: BudgetLedger, digest: bytes, privacy: Privacy) -> None:
+    """Reserve by the charter's own figures: an epsilon that somebody names plays no part."""
+    ledger.reserve(
+        digest.hex(),
+        rate_units=privacy.rate_units,
+        noise=privacy.noise_units / 2**20,
+        steps=privacy.steps,
+        rounds=privacy.spends,
+    )
+
+
+def _stamp(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -1,0 +1,128 @@
+"""A private charter on paper, and the budget that a peer keeps for it."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from consortium import amended, drafted, founded, founding_form
+
+from p2pfl.charter.charter_file import CharterFile
+from p2pfl.charter.errors import PaperError
+from p2pfl.charter.making import form_of
+from p2pfl.daemon.config import PeerConfig, PeerFolder
+from p2pfl.daemon.spending import NO_BUDGET, Spending
+from p2pfl.privacy.budget.ledger import create, forfeit, open_ledger
+from p2pfl_gossip.learning import WorkFailed
+from p2pfl_gossip.ledger.charter import Epoch
+from p2pfl_gossip.masked_sum.jobs import Granted, Spend
+
+PRIVACY: dict[str, Any] = {"epsilon": 2.0, "rows": 1000, "rate": 1, "spares": 2}
+PRIVATE: dict[str, Any] = {"rounds": 10, "privacy": PRIVACY}
+
+
+@pytest.fixture(scope="module")
+def charter(tmp_path_factory: pytest.TempPathFactory) -> CharterFile:
+    """Its plan takes some seconds, so all tests share it."""
+    return founded(tmp_path_factory.mktemp("charter"), **PRIVATE)
+
+
+def spending_of(folder: Path, epsilon: float | None = 3.0) -> Spending:
+    """A peer's budget, with a new ledger, or none."""
+    (folder / "data").mkdir(parents=True)
+    (folder / "elsewhere").mkdir()
+    named: dict[str, Any] = {"name": "berlin", "addresses": ("/dns4/berlin.example/tcp/4001",)}
+    if epsilon is not None:
+        named |= {"budget": Path("data/budget"), "budget_anchor": Path("elsewhere/anchor")}
+        create(
+            folder / "data/budget",
+            folder / "elsewhere/anchor",
+            dataset="wards",
+            epsilon=epsilon,
+            delta=1e-5,
+            entropy=bytes(16),
+        )
+    return Spending(PeerFolder(folder), PeerConfig(**named))
+
+
+def spend_of(charter: CharterFile, round_: int) -> Spend:
+    return Spend(0, round_, charter.digest, is_private=True)
+
+
+def test_a_charter_states_its_plan(charter: CharterFile, tmp_path: Path) -> None:
+    """And what people wrote; who amends nothing of it plans nothing anew."""
+    privacy = charter.charter.privacy
+    assert privacy is not None
+    assert (privacy.spends, privacy.rows, privacy.least) == (12, 1000, 5)
+    assert charter.terms.privacy is not None
+    assert charter.terms.privacy.epsilon == 2.0
+    assert form_of(charter).privacy == charter.terms.privacy
+    later = amended(charter, retention_days=99)
+    assert later.charter.privacy is privacy
+    with pytest.raises(PaperError, match=r"privacy\.rows is missing"):
+        drafted(tmp_path, privacy={"epsilon": 2.0})
+    with pytest.raises(PaperError, match="privacy: members that collude"):
+        drafted(tmp_path, privacy={**PRIVACY, "colluders": 3})
+    assert founding_form(tmp_path).privacy is None
+
+
+def test_rounds_are_reserved_and_spent(charter: CharterFile, tmp_path: Path) -> None:
+    """Each once, on the disk before it is granted; then no more, whatever is asked."""
+    spending = spending_of(tmp_path)
+    early = spending.spend(spend_of(charter, 1))
+    assert isinstance(early, WorkFailed)
+    assert spending.fault(charter) == "" == spending.fault(charter)
+    for round_ in range(1, 13):
+        assert spending.spend(spend_of(charter, round_)) == Granted()
+        book = open_ledger(tmp_path / "data/budget", tmp_path / "elsewhere/anchor").book
+        assert book.charters[charter.digest.hex()].spent == round_
+    gone = spending.spend(spend_of(charter, 13))
+    assert isinstance(gone, WorkFailed)
+    assert "spent" in gone.reason
+    again = spending.spend(spend_of(charter, 12))
+    assert isinstance(again, WorkFailed)
+    assert "spent 12 of 12 rounds" in spending.told(charter)
+    assert spending.spend(Spend(0, 99, charter.digest)) == Granted()
+
+
+def test_a_budget_that_does_not_pay_is_refused(charter: CharterFile, tmp_path: Path) -> None:
+    """With what would fit; the peer rests, and nothing is reserved."""
+    spending = spending_of(tmp_path, epsilon=1.0)
+    told = spending.fault(charter)
+    assert told
+    assert spending.fault(charter) == told
+    assert isinstance(spending.spend(spend_of(charter, 1)), WorkFailed)
+    assert "nothing is reserved" in spending.told(charter)
+
+
+def test_without_a_budget_no_private_charter(charter: CharterFile, tmp_path: Path) -> None:
+    spending = spending_of(tmp_path, epsilon=None)
+    assert spending.fault(charter) == NO_BUDGET
+    assert NO_BUDGET in spending.told(charter)
+    assert spending.spend(spend_of(charter, 1)) == WorkFailed(NO_BUDGET)
+
+
+def test_a_restored_budget_pays_nothing(charter: CharterFile, tmp_path: Path) -> None:
+    """Until it is forfeited: then the charter is over here."""
+    spending = spending_of(tmp_path)
+    assert spending.fault(charter) == ""
+    shutil.copy(tmp_path / "data/budget", tmp_path / "backup")
+    assert spending.spend(spend_of(charter, 1)) == Granted()
+    shutil.copy(tmp_path / "backup", tmp_path / "data/budget")
+    refused = spending.spend(spend_of(charter, 2))
+    assert isinstance(refused, WorkFailed)
+    assert "restored from a backup" in refused.reason
+    assert "restored from a backup" in spending.fault(charter)
+    forfeit(tmp_path / "data/budget", tmp_path / "elsewhere/anchor")
+    assert isinstance(spending.spend(spend_of(charter, 2)), WorkFailed)
+
+
+def test_rounds_that_a_journal_has_forgotten_are_charged(
+    charter: CharterFile, tmp_path: Path
+) -> None:
+    """A round number bounds what was sent."""
+    spending = spending_of(tmp_path)
+    assert spending.fault(charter) == ""
+    epoch = Epoch.founded(charter.charter)
+    assert spending.presume(epoch, 1, 5) == ""
+    assert "spent 5 of 12 rounds" in spending.told(charter)
