@@ -8,7 +8,7 @@ import typer
 from p2pfl.cli.options import JsonOption
 
 app = typer.Typer(
-    help="Plan differential privacy and keep budgets. Only simulated rounds add noise yet.",
+    help="Plan differential privacy and keep budgets of data.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},

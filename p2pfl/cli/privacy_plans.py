@@ -17,7 +17,7 @@ from p2pfl.privacy.errors import PrivacyError
 from p2pfl.privacy.mechanisms import Trust, Unit
 from p2pfl.privacy.planner import Plan, Question, make_plan, points_lost
 
-NOT_YET = "This is a plan. Only simulated rounds add noise yet, so no data are protected by it."
+NOT_YET = "This is a plan. No data are protected by it until a group's charter states it."
 
 Choice = TypeVar("Choice", bound=Enum)
 

@@ -19,7 +19,7 @@ def test_a_plan_for_people(p2pfl: P2pfl) -> None:
     ended = p2pfl("privacy", "plan", *ASKED, "--parameters", "101770")
     assert ended.code == 0
     text = " ".join(ended.out.split())
-    assert "no data are protected by it" in text
+    assert "No data are protected by it until" in text
     assert "one row (per row, not per patient), there or not" in text
     assert "noise 2.00 clips" in text
     assert "at least 15 of 16" in text

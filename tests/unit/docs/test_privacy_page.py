@@ -1,4 +1,4 @@
-"""docs/privacy.md says what the planner says, and that no peer is private yet."""
+"""docs/privacy.md says what the planner says, and who is private."""
 
 import json
 import re
@@ -31,6 +31,6 @@ def test_the_table_of_who_learns_how_much_is_the_planners(p2pfl: P2pfl) -> None:
     assert f"epsilon 2 is {plan['epsilon_if_replaced']:.1f}" in text
 
 
-def test_the_page_says_that_no_peer_is_private_yet(p2pfl: P2pfl) -> None:
-    assert "**Only simulated runs add noise yet**" in PAGE
-    assert "Only simulated rounds add noise yet" in " ".join(p2pfl("privacy", "--help").out.split())
+def test_the_page_says_who_is_private(p2pfl: P2pfl) -> None:
+    assert "**A group is private if its charter says so**" in PAGE
+    assert "Plan differential privacy" in " ".join(p2pfl("privacy", "--help").out.split())
