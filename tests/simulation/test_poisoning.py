@@ -33,6 +33,7 @@ from p2pfl_simulations.liars.poisoning import VectorLiar
 from p2pfl_simulations.liars.registry import LIARS, shipped_liars
 from p2pfl_simulations.liars.strategies.backdoor import marked
 from p2pfl_simulations.results.cautions import cautions
+from p2pfl_simulations.results.lies import liars_sentence
 from p2pfl_simulations.results.summary import method_name, summarise
 from p2pfl_simulations.scenario import Scenario
 
@@ -290,7 +291,8 @@ class Setter(VectorLiar):
 '''
 
 
-def distance_to_target(tmp_path: Path, **averaging: Any) -> float:
+def distance_to_target(tmp_path: Path, told: str, **averaging: Any) -> float:
+    """Run a round with one liar; return how far its target is from the model, root mean square."""
     (tmp_path / "setter.py").write_text(SETTER)
     scenario = make_scenario(
         {
@@ -303,16 +305,21 @@ def distance_to_target(tmp_path: Path, **averaging: Any) -> float:
         }
     )
     result = run(scenario, folder=tmp_path)
+    assert told in liars_sentence(result)
     model: Any = result.model
     target = np.random.default_rng(9).uniform(-0.5, 0.5, len(model))
     return float(np.sqrt(np.mean((model - target) ** 2)))
 
 
 def test_one_member_sets_a_masked_average_and_no_robust_one(tmp_path: Path) -> None:
-    assert distance_to_target(tmp_path, algorithm="group", clip=2.0) < 1e-6
+    masked = (
+        "what they put in: masks hide each input. 0 sums of 1 came to nothing; nobody was blamed"
+    )
+    assert distance_to_target(tmp_path, masked, algorithm="group", clip=2.0) < 1e-6
     plain = {**PLAIN, "cohort_size": 7}
-    assert distance_to_target(tmp_path, **plain) < 1e-6
-    assert distance_to_target(tmp_path, **plain, robust="trimmed-mean") > 0.2
+    assert distance_to_target(tmp_path, "Nothing bounded what they put in.", **plain) < 1e-6
+    robust = {**plain, "robust": "trimmed-mean"}
+    assert distance_to_target(tmp_path, "Bounded by trimmed-mean", **robust) > 0.2
 
 
 def test_the_run_tells_who_lied_what_bounded_it_and_how_marked_rows_fared() -> None:
