@@ -240,6 +240,15 @@ class CharterFile:
         shown[ranks[0]] = secret
         return _settled(replace(self, shown=tuple(shown)))
 
+    def with_texts_of(self, other: "CharterFile") -> "CharterFile":
+        """Return it with the free texts of another charter that it names, too.
+
+        Free texts do not travel between peers; those that stay the same are here already.
+        """
+        named = _named_texts(self.terms)
+        found = [it for it in other.beside if it.digest.hex() in named]
+        return replace(self, beside=tuple(sorted({*self.beside, *found})))
+
     def without_texts(self) -> "CharterFile":
         """Return it without free texts: what is left proves as much."""
         return replace(self, beside=())
@@ -319,10 +328,14 @@ def _require_founders(file: CharterFile) -> None:
         raise PaperError("the nonce does not follow from the founders' random bytes")
 
 
+def _named_texts(terms: Terms) -> set[str]:
+    return {terms.purpose, *terms.contacts.values()} | ({terms.agreement or ""} - {""})
+
+
 def _require_beside(terms: Terms, beside: tuple[Beside, ...]) -> None:
     if beside != tuple(sorted(set(beside))) or len({it.digest for it in beside}) < len(beside):
         raise PaperError("the free texts are not in their order")
-    named = {terms.purpose, terms.agreement, *terms.contacts.values()}
+    named = _named_texts(terms)
     for it in beside:
         if it.digest.hex() not in named or salted_digest(it.salt, it.text) != it.digest.hex():
             raise PaperError("a free text is not what the terms name")

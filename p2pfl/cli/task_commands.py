@@ -134,11 +134,19 @@ def begin(
         list[str] | None,
         typer.Option("--set", "-s", metavar="KEY=VALUE", help="An option of the task."),
     ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            metavar="PEER",
+            help="Begin with the newest model of this peer, of an earlier group.",
+        ),
+    ] = None,
 ) -> None:
     """Make the model that a group begins with: once, for all its members."""
     from p2pfl.cli.task_trying import write_begin
 
-    write_begin(task, file, data=data, options=settings or [], seed=seed)
+    write_begin(task, file, data=data, options=settings or [], seed=seed, model_of=model)
 
 
 @app.command(

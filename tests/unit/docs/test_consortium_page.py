@@ -9,8 +9,6 @@ import pytest
 from calling import P2pfl
 
 from p2pfl.charter.form import make_form, read_form
-from p2pfl.group.roster_file import read_roster
-from p2pfl.group.settings import GroupSettings
 
 PAGE = (Path(__file__).parents[3] / "docs/consortium.md").read_text()
 COMMANDS = sorted(
@@ -44,16 +42,10 @@ def test_the_charter_of_the_page_is_one() -> None:
     assert form.averaging.weights == "samples"
 
 
-def test_the_example_agrees_with_its_roster() -> None:
-    """Until peers run by charters, people keep the two in step; so do we."""
-    folder = Path(__file__).parents[3] / "examples/consortium"
-    form, roster = read_form(folder / "group.toml"), read_roster(folder / "roster.toml")
-    assert (form.name, form.rounds) == (roster.name, roster.rounds)
-    assert form.task.name == roster.learning.task
-    assert form.training == roster.learning.training
-    assert isinstance(roster.averaging, GroupSettings)
-    for name in ("clip", "patience_s", "deadline_s", "retries", "weights"):
-        assert getattr(form.averaging, name) == getattr(roster.averaging, name)
+def test_the_charter_of_the_example_is_one() -> None:
+    form = read_form(Path(__file__).parents[3] / "examples/consortium/group.toml")
+    assert (form.name, form.task.name) == ("readmissions", "readmissions:Readmissions")
+    assert form.training.learning_rate == 0.3
 
 
 def test_each_command_that_a_table_names_is_there(p2pfl: P2pfl) -> None:

@@ -8,12 +8,13 @@ from types import ModuleType
 
 import pytest
 
+from p2pfl.charter.form import read_form
 from p2pfl.cli.errors import CANNOT_GO_ON, DIFFERENT, WRONG_INPUT
-from p2pfl.daemon.building import make_member_learner
 from p2pfl.daemon.config import read_config
 from p2pfl.daemon.service import STOP_PATIENCE_S
-from p2pfl.group.roster_file import read_roster
 from p2pfl.learner.errors import LearningError
+from p2pfl.learner.learner import Learner, make_learner
+from p2pfl.learner.settings import LearningSettings
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "consortium"
@@ -28,13 +29,21 @@ def made_up_rows() -> ModuleType:
     return module
 
 
+def learner_of(data_dir: Path) -> Learner:
+    settings = LearningSettings(
+        task="readmissions:Readmissions",
+        data_dir=data_dir,
+        training=read_form(EXAMPLE / "group.toml").training,
+    )
+    return make_learner(settings, peer_count=1, seed=1, folder=EXAMPLE, threads=1)
+
+
 def test_a_round_of_the_task_improves_the_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
-    roster = read_roster(EXAMPLE / "roster.toml")
     (tmp_path / "rows.csv").write_text("\n".join(made_up_rows().rows(1)))
-    learner, place = make_member_learner(roster, 0, data_dir=tmp_path, threads=1, folder=EXAMPLE)
+    learner, place = learner_of(tmp_path), 0
     assert learner.sample_count(place) == 320
     start = learner.initial_vector()
     trained, before = learner.run(
@@ -62,16 +71,14 @@ def test_rows_that_are_wrong_are_told(
     monkeypatch.setattr(sys, "path", list(sys.path))
     if content is not None:
         (tmp_path / "rows.csv").write_text(content)
-    roster = read_roster(EXAMPLE / "roster.toml")
     with pytest.raises(LearningError, match=told):
-        make_member_learner(roster, 0, data_dir=tmp_path, threads=1, folder=EXAMPLE)
+        learner_of(tmp_path)
 
 
 def test_the_settings_are_those_of_a_member() -> None:
     config = read_config(EXAMPLE)
-    (member,) = [it for it in read_roster(EXAMPLE / "roster.toml").members if it.name == "berlin"]
-    assert (config.name, config.addresses) == (member.name, member.addresses)
-    assert config.rows == member.rows == 320
+    assert config.name == "berlin"
+    assert config.rows == 320
 
 
 def test_the_service_restarts_after_a_crash_and_not_after_what_people_must_mend() -> None:
