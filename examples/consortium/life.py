@@ -438,6 +438,8 @@ class Life:
     def export(self) -> None:
         """A model for others, and its proof."""
         self.say("berlin exports the model with its card; lyon checks it, offline")
+        told = self.p2pfl("charter verify lyon/charters")
+        self.say(f"    {told.splitlines()[-1]}")
         self.p2pfl("ledger verify berlin")
         self.p2pfl("model export berlin model.safetensors")
         told = self.p2pfl("model verify model.safetensors --founding group.charter")

@@ -32,11 +32,17 @@ from p2pfl.learner.settings import PartitionSettings
 from p2pfl_crypto.identity import peer_id_of
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Action, Event, Vector
-from p2pfl_gossip.ledger.approvals import Approval, RefusedApproval, Says, encode_approvals
-from p2pfl_gossip.ledger.charter import NEW_STATE, Charter, RefusedCharter, encode_charter
+from p2pfl_gossip.ledger.approvals import (
+    Approval,
+    RefusedApproval,
+    Says,
+    encode_approvals,
+    in_order,
+)
+from p2pfl_gossip.ledger.charter import NEW_STATE, Charter, Epoch, RefusedCharter, encode_charter
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.messages import Parcel, Rest
-from p2pfl_gossip.ledger.proposals import HostWord
+from p2pfl_gossip.ledger.proposals import PAST_MAX, CharterProposal, HostWord
 from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import MalformedFrame
 
@@ -71,6 +77,7 @@ class Chartering:
         self._directory, self._reporter, self._config = directory, reporter, config
         self._driver: Driver
         self._handed: dict[bytes, bytes] = {}  # What was handed in of a charter, by its digest.
+        self._written: dict[bytes, bytes] = {}  # What was written down of it.
         self._given: set[bytes] = set()  # Models; membership only.
         self._departed: set[tuple[bytes, str]] = set()  # Membership only.
         self._entered: tuple[bytes, bool] = (b"", False)
@@ -157,8 +164,7 @@ class Chartering:
         if outlook.word != member.proposals.word:
             self._driver.ask(lambda at_s: member.hear_host(at_s, outlook.word))
         self._tell("rest", outlook.why)
-        if present is None:
-            self._ask_papers()
+        self._fill_gaps(present)
         note_day(self._papers.path.parent, member.history, datetime.now(UTC))
         self._tell_waiting(present)
 
@@ -169,8 +175,17 @@ class Chartering:
         held = self._member.proposals.present
         file = self._papers.files.get(held.digest)
         if file is None and held.terms and held.running:
-            file = CharterFile(held.charter, held.terms, held.running, approvals=held.approvals)
-            self._papers.put(file)
+            file = self._put(self._member.epoch, held)
+        return file
+
+    def _put(self, epoch: Epoch, held: CharterProposal) -> CharterFile:
+        """Write the file of a charter that is or was in force, with what its epoch began by."""
+        history = self._member.history
+        ends = history.closings(epoch.number - 1)[:1] if epoch.number else []
+        said = [it for closing in ends for it in closing.approvals]
+        said = list(in_order([*said, *held.approvals]))
+        file = CharterFile(held.charter, held.terms, held.running, approvals=tuple(said))
+        self._papers.put(file)
         return file
 
     def _enter(self, present: CharterFile | None) -> None:
@@ -191,11 +206,22 @@ class Chartering:
     def _partition(self) -> PartitionSettings | None:
         return None if self._config.trial is None else self._config.trial.partition
 
-    def _ask_papers(self) -> None:
-        at_s, every_s = time.monotonic(), self._member.epoch.charter.relay_s
-        if at_s - self._asked_at_s >= every_s:
+    def _fill_gaps(self, present: CharterFile | None) -> None:
+        """Get the papers of epochs that began while we were away: others have their texts."""
+        member, wanted = self._member, []
+        for epoch in member.history.epochs[-1 - PAST_MAX :]:
+            if epoch.number and epoch.digest not in self._papers.files:
+                held = member.proposals.past.get(epoch.digest)
+                if held is None:
+                    wanted.append(epoch.digest)
+                else:
+                    self._put(epoch, held)
+        if present is None and member.epoch.digest not in wanted:
+            wanted.append(member.epoch.digest)
+        at_s, every_s = time.monotonic(), member.epoch.charter.relay_s
+        if wanted and at_s - self._asked_at_s >= every_s:
             self._asked_at_s = at_s
-            self._driver.ask(self._member.ask_papers)
+            self._driver.ask(lambda now_s: member.ask_papers(now_s, wanted))
 
     # --- from the folder to the machine -----------------------------------------------------
 
@@ -265,13 +291,18 @@ class Chartering:
     def _write_down(self, present: CharterFile | None) -> None:
         """Write down what others proposed, and what keys said since."""
         for proposal in self._member.proposals.open:
+            if self._written.get(proposal.digest) == proposal.said:
+                continue
+            self._written[proposal.digest] = proposal.said
             try:
                 file = file_of(proposal)
                 self._papers.put(file if present is None else file.with_texts_of(present))
             except PaperError as error:
                 self._tell(f"charter {proposal.digest.hex()[:16]}", str(error))
-        if present is not None:
-            self._papers.put(present.with_words(self._member.proposals.present.approvals))
+        held = self._member.proposals.present
+        if present is not None and self._written.get(held.digest) != held.said:
+            self._written[held.digest] = held.said
+            self._papers.put(present.with_words(held.approvals))
 
     # --- what is told -----------------------------------------------------------------------
 

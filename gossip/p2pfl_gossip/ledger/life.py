@@ -280,9 +280,9 @@ class Life:
     def _on_base(self) -> None:
         self.parts.course.on_base()
 
-    def ask_papers(self) -> None:
-        """Ask the others for the texts of the charter in force, which they showed us without."""
-        self.succession.proposals.ask_present()
+    def ask_papers(self, charters: Sequence[bytes]) -> None:
+        """Ask the others for the texts of charters, which they showed us without."""
+        self.succession.proposals.ask(charters)
 
     def hear_host(self, word: HostWord) -> None:
         """Take what only the host knows."""

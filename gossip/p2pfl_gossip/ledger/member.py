@@ -273,13 +273,18 @@ class GroupMember(DeskMachine):
         life.give_model(vector)
         return seat.take()
 
-    def ask_papers(self, now_s: float) -> list[Action]:
-        """Ask the others for the texts of the charter in force: who was away is shown none."""
+    def ask_papers(self, now_s: float, charters: Sequence[bytes]) -> list[Action]:
+        """Ask the others for texts: who was away is shown charters alone.
+
+        Args:
+            now_s: the time.
+            charters: digests of the charter in force, or of the last earlier ones.
+        """
         life = self._started
         if self._has_left:
             return []
         seat = self._begin(now_s)
-        life.ask_papers()
+        life.ask_papers(charters)
         return seat.take()
 
     def hear_host(self, now_s: float, word: HostWord) -> list[Action]:

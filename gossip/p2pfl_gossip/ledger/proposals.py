@@ -12,7 +12,7 @@ member may have a few open. What we hold is in the journal before we name it.
 Dates, and whether to let a charter come, are the host's (`HostWord`): this machine has no clock.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from p2pfl_crypto.hashing import hash_parts
@@ -68,6 +68,9 @@ ASKED_MAX = 16
 
 TOLD_EVERY_RELAYS = 10
 """Relay times after which members tell again what they hold, for what was lost."""
+
+PAST_MAX = 16
+"""Charters of epochs that are over whose texts are given to members that were away."""
 
 VOID_MAX = 64
 """Proposals remembered that our host gave up: they are not taken again."""
@@ -146,6 +149,7 @@ class Proposals:
         self._seat, self._history = seat, history
         self._open: dict[bytes, CharterProposal] = {}
         self._void: dict[bytes, None] = {}
+        self._past: dict[bytes, CharterProposal] = {}
         self._asked: dict[int, list[bytes]] = {}  # By member: what it is to give.
         self._askings = Askings(seat.epoch.charter.relay_s, PARCELS_GIVEN_MAX)
         self._told_at_s: float | None = None
@@ -244,7 +248,7 @@ class Proposals:
 
     def on_request(self, rank: int, message: ParcelRequest) -> None:
         """Give a member a parcel that it asks for."""
-        own = self._find(message.charter)
+        own = self._find(message.charter) or self._past.get(message.charter)
         if own is not None and self._askings.may_answer(self._seat.now_s, rank):
             self._seat.send(rank, own.parcel)
 
@@ -255,6 +259,10 @@ class Proposals:
         if digest not in asked or digest in self._void:
             return  # Not asked for, or the answer comes late: nobody has us check what it likes.
         try:
+            if digest in self._earlier:
+                self._take_past(digest, parcel)
+                asked.remove(digest)
+                return
             charter = read_charter(parcel.charter)
             epoch = self._seat.epoch
             if epoch.digest not in (digest, charter.present):
@@ -268,13 +276,15 @@ class Proposals:
             raise RemoteProtocolError("bad_approval") from None
         asked.remove(digest)
 
-    def ask_present(self) -> None:
-        """Ask all for the parcel of the charter in force, whose texts are not here."""
+    def ask(self, charters: Sequence[bytes]) -> None:
+        """Ask all for the parcels of the charter in force, or of earlier ones, for their texts."""
+        wanted = [it for it in charters if it == self._present.digest or it in self._earlier]
         for rank in self._seat.others:
             asked = self._asked.setdefault(rank, [])
-            if self._present.digest not in asked:
-                asked.append(self._present.digest)
-            self._seat.send(rank, ParcelRequest(self._present.digest))
+            for charter in wanted[:ASKED_MAX]:
+                if charter not in asked:
+                    asked.append(charter)
+                self._seat.send(rank, ParcelRequest(charter))
 
     def _find(self, digest: bytes) -> CharterProposal | None:
         return self._present if digest == self._present.digest else self._open.get(digest)
@@ -283,12 +293,7 @@ class Proposals:
 
     def _merge(self, charter: Charter, parcel: Parcel) -> None:
         """Take what is new of a parcel; check first."""
-        for name, text, digest, wanted in (
-            ("terms", parcel.terms, terms_digest(parcel.terms), charter.terms),
-            ("running", parcel.running, running_digest(parcel.running), charter.running),
-        ):
-            if text and digest != wanted:
-                raise RefusedCharter(f"the text of {name} is not the one that the charter names")
+        _require_texts(charter, parcel)
         known = self._find(charter.digest())
         said = in_order((*(known.approvals if known else ()), *parcel.approvals))
         if len(said) > APPROVALS_MAX:
@@ -359,6 +364,34 @@ class Proposals:
             if charter.start is None or self.holds_model(charter.state[0].digest):
                 self.named[digest] = charter
 
+    # --- earlier charters -------------------------------------------------------------------
+
+    @property
+    def past(self) -> Mapping[bytes, CharterProposal]:
+        """Charters of epochs that are over, whose texts are here."""
+        return self._past
+
+    @property
+    def _earlier(self) -> dict[bytes, Charter]:
+        """Charters of the last epochs that are over."""
+        epochs = self._history.epochs[-1 - PAST_MAX : -1]
+        return {epoch.digest: epoch.charter for epoch in epochs}
+
+    def _take_past(self, digest: bytes, parcel: Parcel) -> None:
+        """Take the texts of a charter that held once; who approved it, the ledger says."""
+        charter = self._earlier[digest]
+        _require_texts(charter, parcel)
+        if parcel.terms and parcel.running:
+            held = CharterProposal(charter, digest, parcel.terms, parcel.running, (), None)
+            self._remember(held)
+            self._seat.keep({_key(digest): _CODEC.encode(held.parcel)})
+
+    def _remember(self, held: CharterProposal) -> None:
+        if held.terms and held.running:
+            self._past[held.digest] = held
+        while len(self._past) > PAST_MAX:
+            del self._past[next(iter(self._past))]
+
     # --- telling ----------------------------------------------------------------------------
 
     def _tell_soon(self) -> None:
@@ -398,7 +431,13 @@ class Proposals:
             if not isinstance(parcel, Parcel):
                 raise MalformedFrame("a record of a charter's parcel is none")
             charter = read_charter(parcel.charter)
-            if epoch.digest in (charter.digest(), charter.present):
+            if charter.digest() in self._earlier:
+                self._remember(
+                    CharterProposal(
+                        charter, charter.digest(), parcel.terms, parcel.running, (), None
+                    )
+                )
+            elif epoch.digest in (charter.digest(), charter.present):
                 try:
                     self._merge(charter, parcel)
                 except (RefusedCharter, RefusedApproval) as error:
@@ -414,6 +453,7 @@ class Proposals:
         self._asked.clear()
         self.named.clear()
         self._signed = None
+        self._remember(self._present)
         self._present = present = self._parcel_of_present()
         if winner is not None:
             said = consents_among(winner.charter, winner.approvals)
@@ -451,6 +491,16 @@ def consents(epochs: Sequence[Epoch], peer: PeerId, said_of: SaidOf) -> bool:
         if kind_of_change(epochs[number - 1].charter, epoch.charter) == "founding":
             return False
     return True
+
+
+def _require_texts(charter: Charter, parcel: Parcel) -> None:
+    """Check that texts, where they are here, are those that a charter names."""
+    for name, text, digest, wanted in (
+        ("terms", parcel.terms, terms_digest(parcel.terms), charter.terms),
+        ("running", parcel.running, running_digest(parcel.running), charter.running),
+    ):
+        if text and digest != wanted:
+            raise RefusedCharter(f"the text of {name} is not the one that the charter names")
 
 
 def _key(digest: bytes) -> str:

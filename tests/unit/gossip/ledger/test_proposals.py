@@ -28,6 +28,7 @@ from p2pfl_gossip.ledger.charter import (
     running_digest,
     terms_digest,
 )
+from p2pfl_gossip.ledger.entries import EntryStep
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.messages import (
     PARCELS_MAX,
@@ -42,6 +43,7 @@ from p2pfl_gossip.ledger.proposals import (
     _PARCEL_BYTES_MAX,
     ASKED_MAX,
     PARCELS_GIVEN_MAX,
+    PAST_MAX,
     PROPOSALS_OF_ONE_MAX,
     TOLD_EVERY_RELAYS,
     VOID_MAX,
@@ -443,3 +445,56 @@ def test_the_founding_was_signed_before_anything_ran() -> None:
 def test_a_stranger_consents_to_nothing() -> None:
     _, place = second_epoch(1, 2, 3, 4, 5)
     assert not consents(place.history.epochs, identity_of(99).peer_id, lambda _number: [])
+
+
+# --- charters that held once --------------------------------------------------------------------
+
+
+def later(count: int) -> tuple[LedgerGroup, History, list[Charter]]:
+    """A group so many epochs later, its history, and its charters, each with texts."""
+    group = GROUP
+    history, charters = History(group.epoch), [group.epoch.charter]
+    for number in range(count):
+        changes = {"terms": terms_digest(TERMS), "running": running_digest(RUNNING)}
+        charter = group.next_charter(retries=50 + number, **changes)
+        entry = group.empty_entry(history.head, 3 * number + 1, charter.digest())
+        history.close_epoch(group.closing(entry, charter))
+        step = history.step(EntryStep(entry).head)
+        assert step is not None
+        history.head = step
+        group = group.following(charter)
+        charters.append(charter)
+    return group, history, charters
+
+
+def test_who_was_away_gets_the_texts_of_earlier_charters() -> None:
+    group, history, charters = later(3)
+    place = Place(group, history)
+    first, second, _ = (charter.digest() for charter in charters[1:])
+    place.bench.do(lambda: place.proposals.ask([first, second, bytes(32)]))
+    sent = place.bench.take_sent(ParcelRequest)
+    assert {it.charter for _, it in sent} == {first, second}
+    whole = replaced(parcel_of(charters[1]), terms=TERMS, running=RUNNING)
+    false = replaced(parcel_of(charters[2]), terms=TERMS, running=b"others")
+    with pytest.raises(RemoteProtocolError, match="bad_charter"):
+        place.bench.do(lambda: place.proposals.on_parcel(OTHER, false))
+    place.bench.do(lambda: place.proposals.on_parcel(OTHER, whole))
+    assert list(place.proposals.past) == [first]
+    assert place.proposals.past[first].terms == TERMS
+    # It gives them on, also in its next life.
+    kept = {key: value for it in place.bench.persisted for key, value in it.records.items()}
+    again = Place(group, history)
+    again.proposals.restore(kept)  # type: ignore[arg-type]
+    assert list(again.proposals.past) == [first]
+    again.bench.do(lambda: again.proposals.on_request(OTHER, ParcelRequest(first)))
+    ((_, given),) = again.bench.take_sent(Parcel)
+    assert (given.terms, given.running) == (TERMS, RUNNING)
+
+
+def test_so_many_earlier_charters_are_at_hand_and_no_more() -> None:
+    group, history, charters = later(PAST_MAX + 2)
+    place = Place(group, history)
+    wanted = [charter.digest() for charter in charters]
+    place.bench.do(lambda: place.proposals.ask(wanted[:3]))
+    # The founding is too long ago, and so is the first that followed.
+    assert {it.charter for _, it in place.bench.take_sent(ParcelRequest)} == {wanted[2]}
