@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -66,6 +66,25 @@ def describe_beyond(tensors: Mapping[str, Beyond]) -> str:
     return ", ".join(named) + (f", and some of {more} tensors more" if more else "")
 
 
+Learned: TypeAlias = Trained | LotSummed | Evaluated | WorkFailed
+
+
+class Helper(Protocol):
+    """Stands between a learner and its jobs: a memory of results, or other machines."""
+
+    def run(self, role: str, jobs: Sequence[tuple[int, Job]], do: "Do") -> list[Learned]:
+        """Return the jobs' results, in order; `do` does those that are to be done here.
+
+        Args:
+            role: empty, or ``"pooled"`` of the learner of all rows.
+            jobs: each with the index of its peer.
+            do: the learner's own way.
+        """
+
+
+Do: TypeAlias = Callable[[Sequence[tuple[int, Job]]], list[Learned]]
+
+
 class Learner:
     """Bound to one task, one partition and one set of hyperparameters; made by `make_learner`.
 
@@ -83,6 +102,7 @@ class Learner:
         primary: the figure by which models are compared.
         has_common: whether there are common test rows.
         lots: what private rounds draw of the peers' rows.
+        helper: does jobs elsewhere, or knows their results; None for nobody.
     """
 
     def __init__(
@@ -114,6 +134,8 @@ class Learner:
         self._initial, self._to_named, self._targets = initial, to_named, targets
         self._plans: dict[tuple[int, int], BatchPlan] = {}
         self._fitted: dict[int, int] = {}  # Steps by peer, where training is fitted to seconds.
+        self.helper: Helper | None = None
+        self._role = ""
 
     @property
     def peer_count(self) -> int:
@@ -205,9 +227,7 @@ class Learner:
             return self.lots.steps(peer, job)
         return self._plan(peer).steps
 
-    def run(
-        self, jobs: Sequence[tuple[int, Job]]
-    ) -> list[Trained | LotSummed | Evaluated | WorkFailed]:
+    def run(self, jobs: Sequence[tuple[int, Job]]) -> list[Learned]:
         """Do jobs, each given with the index of its peer; return the results in the same order.
 
         A result depends on its job and its peer's rows alone: it is the same, bit for bit,
@@ -217,7 +237,13 @@ class Learner:
             ValueError: a vector of another length, or a job that is not of learning.
             LearningError: the task's own code raised; the line names it.
         """
-        results: list[Trained | LotSummed | Evaluated | WorkFailed | None] = [None] * len(jobs)
+        is_private = any(isinstance(job, TrainPrivately) for _, job in jobs)
+        if self.helper is None or is_private:  # What is private is neither kept nor sent.
+            return self._run(jobs)
+        return self.helper.run(self._role, jobs, self._run)
+
+    def _run(self, jobs: Sequence[tuple[int, Job]]) -> list[Learned]:
+        results: list[Learned | None] = [None] * len(jobs)
         trainings: list[tuple[int, Training]] = []
         evaluations: list[tuple[int, int, Evaluate]] = []
         for place, (peer, job) in enumerate(jobs):
@@ -299,7 +325,7 @@ class Learner:
             training = training.model_copy(update={"steps": steps, "seconds": None})
         elif training.steps is not None:
             training = training.model_copy(update={"steps": training.steps * self.peer_count})
-        return Learner(
+        made = Learner(
             self._engine.one_at_a_time(),
             replace(self._held_out, training=pool(self._partition)),
             training,
@@ -313,6 +339,8 @@ class Learner:
             self._inputs,
             self.lots,
         )
+        made.helper, made._role = self.helper, "pooled"
+        return made
 
     def inputs(self) -> Inputs:
         """Tell what it learns from, by digest; this reads all rows."""

@@ -85,6 +85,8 @@ def run(
     threads: int | None = None,
     progress: running.OnProgress | bool | None = None,
     is_checked: bool = False,
+    kept: Path | str | None = None,
+    ray: str | None = None,
 ) -> Run:
     """Simulate a scenario.
 
@@ -96,12 +98,16 @@ def run(
         progress: is called now and then; True shows how far the run is, False does not. If not
             given, it is shown in a notebook.
         is_checked: whether checkers watch that what must hold does.
+        kept: a file for results of learning: a run that is killed goes on by it.
+        ray: the address of a Ray cluster whose machines do the learning.
 
     Returns:
         The result; partial, and `interrupted`, if KeyboardInterrupt came during the run.
 
     Raises:
+        ClusterError: there is no such cluster.
         EndedEarly: the task's code raised when rounds had ended already: `run` has these.
+        KeptResultsError: the file is of another run.
         LearningError: the task, its data or the partition cannot be had.
         ScenarioError: the settings do not fit each other.
         Violation: something that must hold does not.
@@ -115,6 +121,8 @@ def run(
                 threads=threads,
                 progress=tell,
                 is_checked=is_checked,
+                kept=None if kept is None else Path(kept),
+                ray=ray,
             )
         except EndedEarly as error:
             raise EndedEarly(_held(error.run)) from error

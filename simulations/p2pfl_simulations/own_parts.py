@@ -57,6 +57,17 @@ def plugins_of(scenario: Scenario) -> Iterator[_Named]:
         yield LIARS, shipped_name(liars.strategy), liars.arguments
 
 
+def needs_folder(scenario: Scenario) -> bool:
+    """Tell whether a scenario may read something beside its file: own modules, or data."""
+    learning = scenario.learning
+    return (
+        ":" in learning.task
+        or bool(learning.options)
+        or learning.data_dir is not None
+        or any(":" in name or options for _, name, options in plugins_of(scenario))
+    )
+
+
 def check_plugins(scenario: Scenario, folder: Path | None) -> None:
     """Make each plug-in of a scenario once.
 

@@ -1,8 +1,9 @@
 """Runs a scenario: builds the peers and their world, runs them, and gathers what came of it."""
 
+import json
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +18,7 @@ from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl.learner.peer_models import PeerModel
 from p2pfl.plugins import PluginError
+from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip.actions import Machine, Vector
 from p2pfl_gossip.learning import Evaluate, Evaluated
 from p2pfl_gossip.ledger.jobs import perform
@@ -28,6 +30,7 @@ from p2pfl_simulations.batch import Worker
 from p2pfl_simulations.checkers import Checker, Watched, all_checkers
 from p2pfl_simulations.checkers.accounting import CountedOnce
 from p2pfl_simulations.checkers.progress import AllFinish
+from p2pfl_simulations.cluster.connecting import ClusterError
 from p2pfl_simulations.disk import Disks
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.faults import FaultInjector
@@ -41,6 +44,7 @@ from p2pfl_simulations.group import (
     make_roster,
     whole_sums,
 )
+from p2pfl_simulations.kept_results import KeptResults
 from p2pfl_simulations.liars.planting import Liars
 from p2pfl_simulations.masking import MaskingWorker
 from p2pfl_simulations.modelled import perform_modelled
@@ -97,6 +101,8 @@ def run(
     threads: int | None = None,
     progress: OnProgress | None = None,
     is_checked: bool = False,
+    kept: Path | None = None,
+    ray: str | None = None,
 ) -> RunResult:
     """Simulate a scenario.
 
@@ -106,12 +112,17 @@ def run(
         threads: threads that train; one for each usable core if not given.
         progress: is called now and then.
         is_checked: whether checkers watch that what must hold does.
+        kept: a file of results of learning: those that are there are not worked out again, and new
+            ones are added, so that a run that is killed can go on.
+        ray: the address of a Ray cluster whose machines do the learning.
 
     Returns:
         The result; partial, and `interrupted`, if KeyboardInterrupt came during the run.
 
     Raises:
+        ClusterError: there is no such cluster.
         EndedEarly: the task's code raised when rounds had ended already: `run` has these.
+        KeptResultsError: the file is of another run.
         LearningError: the task, its data or the partition cannot be had.
         PluginError: an own part cannot be used.
         ScenarioError: the settings do not fit each other.
@@ -130,12 +141,36 @@ def run(
         folder=folder,
         threads=threads,
     )
+    with ExitStack() as helpers:
+        classroom = None
+        if ray is not None:
+            from p2pfl_simulations.cluster.learning import learning_on_ray
+
+            classroom = helpers.enter_context(learning_on_ray(ray, scenario, folder))
+            learner.helper = classroom
+        if kept is not None:
+            of = run_identity(scenario, learner, folder)
+            results = helpers.enter_context(closing(KeptResults(kept, of, learner.helper)))
+            learner.helper = results
+        result = _simulate(scenario, learner, tell, folder, is_checked)
+        if classroom is not None:
+            result.counters["jobs_on_ray"] = classroom.jobs
+    result.wall_s, result.cpu_s = stopwatch.wall_s(), stopwatch.cpu_s()
+    if result.failure:
+        raise EndedEarly(result)
+    return result
+
+
+def _simulate(
+    scenario: Scenario, learner: Learner, tell: OnProgress, folder: Path | None, is_checked: bool
+) -> RunResult:
+    """Run a scenario's peers and its baselines; what ended them early is in the result."""
     checkers = checkers_of(scenario) if is_checked else ()
     simulation = Simulation(scenario, learner, tell, folder=folder, checkers=checkers)
     error = None
     try:
         interrupted = simulation.run()
-    except (LearningError, PluginError) as raised:
+    except (ClusterError, LearningError, PluginError) as raised:
         interrupted, error = True, raised
     result = simulation.result()
     if error is not None:
@@ -144,10 +179,19 @@ def run(
         result.failure = str(error)
     joint = simulation.recorder.models()
     complete_run(scenario, learner, result, joint, tell, interrupted)
-    result.wall_s, result.cpu_s = stopwatch.wall_s(), stopwatch.cpu_s()
-    if result.failure:
-        raise EndedEarly(result)
     return result
+
+
+def run_identity(scenario: Scenario, learner: Learner, folder: Path | None) -> dict[str, Any]:
+    """Return what must be the same for a result of learning to be of use again."""
+    settings = scenario.model_dump(mode="json", exclude={"learning": {"data_dir"}})
+    inputs = learner.inputs()
+    return {
+        "scenario": hash_parts(b"p2pfl/sim-kept", json.dumps(settings).encode()).hex(),
+        "data or code": [inputs.train, inputs.test, inputs.split, inputs.code],
+        "version or machine": environment(),
+        "own part": plugin_sources(scenario, folder),
+    }
 
 
 def complete_run(

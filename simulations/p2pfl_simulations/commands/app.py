@@ -23,13 +23,13 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A folder tha
 )
 def simulate(
     scenario: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="SCENARIO",
             help="A TOML file, or the name of a scenario that ships: see p2pfl scenarios.",
             autocompletion=complete_scenarios,
         ),
-    ],
+    ] = None,
     peers: Annotated[
         int | None, typer.Option("--peers", metavar="N", help="How many peers.")
     ] = None,
@@ -70,6 +70,24 @@ def simulate(
             help="Threads that train, instead of one for each core. No figure depends on it.",
         ),
     ] = None,
+    resumable: Annotated[
+        bool,
+        typer.Option(
+            "--resumable",
+            help="Keep all that is learnt in the run's folder until the run ends, so that it can go"
+            " on once it is killed.",
+        ),
+    ] = False,
+    resume: Annotated[
+        Path | None,
+        typer.Option("--resume", metavar="RUN_DIR", help="Go on with a run that was killed."),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray", metavar="ADDRESS", help="Have the machines of a Ray cluster do the learning."
+        ),
+    ] = None,
     json: JsonOption = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Show no progress, only the result.")
@@ -94,6 +112,9 @@ def simulate(
         as_json=json,
         quiet=quiet,
         threads=threads,
+        is_resumable=resumable,
+        resume=resume,
+        ray=ray,
     )
     raise typer.Exit(code)
 

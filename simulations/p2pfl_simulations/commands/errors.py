@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from p2pfl.cli.errors import BadInput, peer_errors
+from p2pfl_simulations.cluster.connecting import ClusterError
+from p2pfl_simulations.kept_results import KeptResultsError
 from p2pfl_simulations.launch.errors import LaunchError
 from p2pfl_simulations.results.folder import RunFolderError
 from p2pfl_simulations.scenario import ScenarioError
@@ -18,5 +20,12 @@ def input_errors() -> Iterator[None]:
     try:
         with peer_errors():
             yield
-    except (LaunchError, RunFolderError, ScenarioError, StudyError) as error:
+    except (
+        ClusterError,
+        KeptResultsError,
+        LaunchError,
+        RunFolderError,
+        ScenarioError,
+        StudyError,
+    ) as error:
         raise BadInput(str(error)) from error

@@ -134,7 +134,7 @@ def write_run(
 
 def _write_peer_models(run: RunResult, folder: Path, told: Mapping[str, str]) -> None:
     if run.peer_models:
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
     for index, model in run.peer_models.items():
         model.write(
             folder / f"peer-{index}.safetensors",

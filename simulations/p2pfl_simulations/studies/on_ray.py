@@ -8,7 +8,6 @@ fsspec knows), from which a later sweep takes it too.
 A cell whose machine is lost is run again elsewhere: it is pure, so nothing is lost but its time.
 """
 
-import os
 import shutil
 import socket
 import tempfile
@@ -18,6 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from p2pfl_simulations.cluster.connecting import connected, cores_of, first_line
+from p2pfl_simulations.own_parts import needs_folder
+from p2pfl_simulations.scenario import Scenario, make_scenario
 from p2pfl_simulations.studies.cells import (
     PARTIAL,
     CellEnd,
@@ -34,12 +36,6 @@ RETRIES = 5
 
 PER_CORE = 2
 """Cells under way for each core of the cluster: the next one waits where the last one ends."""
-
-LEFT_BEHIND = ("runs", ".git", ".venv")
-"""Folders beside a study that no cell needs."""
-
-FOLDER_BYTES_MAX = 100 * 1024 * 1024
-"""Of the study's folder: as much as Ray takes as a working directory without further ado."""
 
 
 def run_on_ray(
@@ -64,49 +60,29 @@ def run_on_ray(
         on_end: is called as each ends.
 
     Raises:
-        StudyError: Ray is not installed, there is no such cluster, or no such store.
+        ClusterError: there is no such cluster.
+        StudyError: there is no such store.
     """
-    ray = _ray()
     jobs = _from_store(jobs, cells, store, on_end)
     if not jobs:
         return
-    environment: dict[str, Any] = {"env_vars": {"OMP_NUM_THREADS": "1"}}
-    if task_folder is not None and _travels(jobs, task_folder):
-        environment |= {"working_dir": str(task_folder), "excludes": list(LEFT_BEHIND)}
-    try:
-        ray.init(
-            address=address,
-            runtime_env=environment,
-            log_to_driver=False,
-            logging_level="error",
-        )
-    except Exception as error:  # Of as many kinds as there are ways to miss a cluster.
-        told = " ".join(str(error).split())
-        raise StudyError(f"there is no Ray cluster at {address}: {told}") from None
-    try:
-        most = under_way or PER_CORE * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    is_own = any(job.folder is not None and needs_folder(_scenario_of(job)) for job in jobs)
+    with connected(address, task_folder if is_own else None) as ray:
+        most = under_way or PER_CORE * cores_of(ray)
         remote = ray.remote(num_cpus=1, max_retries=RETRIES)(_run_remotely)
         waiting, pending = deque(jobs), dict[Any, CellJob]()
         while waiting or pending:
             while waiting and len(pending) < most:
                 job = waiting.popleft()
-                sent = replace(job, threads=1, folder=None if job.folder is None else ".")
+                sent = replace(job, threads=1, folder="." if is_own else None)
                 pending[remote.remote(sent, store)] = job
             ended, _ = ray.wait(list(pending), num_returns=1)
             for reference in ended:
                 on_end(_settle(ray, reference, pending.pop(reference), cells, store))
-    finally:
-        ray.shutdown()
 
 
-def _ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Nothing is told to anybody.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-    except ImportError:
-        raise StudyError("--ray needs Ray: pip install 'p2pfl-peer[ray]'") from None
-    return ray
+def _scenario_of(job: CellJob) -> Scenario:
+    return make_scenario(job.document, source=job.name)
 
 
 def _run_remotely(job: CellJob, store: str | None) -> tuple[str, str, bytes]:
@@ -129,7 +105,7 @@ def _settle(ray: Any, reference: Any, job: CellJob, cells: Path, store: str | No
     try:
         failure, place, packed = ray.get(reference)
     except Exception as error:  # A machine that is lost for good, or a worker that dies each time.
-        return CellEnd(job.name, f"Ray gave it up: {type(error).__name__}: {_first(error)}")
+        return CellEnd(job.name, f"Ray gave it up: {type(error).__name__}: {first_line(error)}")
     if failure:
         return CellEnd(job.name, failure, place)
     if store is not None:
@@ -193,24 +169,3 @@ def _get(store: str, name: str) -> bytes:
     with system.open(f"{root}/{name}.tar", "rb") as file:
         found: bytes = file.read()
     return found
-
-
-def _travels(jobs: Sequence[CellJob], folder: Path) -> bool:
-    """Tell whether the study's folder is needed elsewhere, and refuse one that is too large."""
-    if all(job.folder is None for job in jobs):
-        return False
-    size = sum(
-        it.stat().st_size
-        for it in folder.rglob("*")
-        if it.is_file() and it.relative_to(folder).parts[0] not in LEFT_BEHIND
-    )
-    if size > FOLDER_BYTES_MAX:
-        raise StudyError(
-            f"{folder} has {size / 1e6:,.0f} MB, and travels to the cluster: keep the study and its"
-            f" own parts in a folder of at most {FOLDER_BYTES_MAX / 1e6:,.0f} MB"
-        )
-    return True
-
-
-def _first(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:200]

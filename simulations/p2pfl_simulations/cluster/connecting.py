@@ -1,0 +1,80 @@
+"""A connection to a Ray cluster, and what travels to its machines."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+LEFT_BEHIND = ("runs", ".git", ".venv", "__pycache__")
+"""Folders beside a study that no machine needs."""
+
+FOLDER_BYTES_MAX = 100 * 1024 * 1024
+"""Of the folder that travels: as much as Ray takes as a working directory without further ado."""
+
+
+class ClusterError(Exception):
+    """A cluster that cannot be used; the message is for people, one line."""
+
+
+@contextmanager
+def connected(address: str, folder: Path | None) -> Iterator[Any]:
+    """Connect to a cluster; yield Ray itself.
+
+    The folder becomes the working directory of what runs there. p2pfl itself must be installed on
+    the machines.
+
+    Args:
+        address: ``HOST:PORT``, ``auto``, ``ray://HOST:PORT``; ``local`` starts a cluster here.
+        folder: of own parts and data; None where there are none.
+
+    Raises:
+        ClusterError: Ray is not installed, there is no such cluster, or the folder is too large.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Nothing is told to anybody.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError:
+        raise ClusterError("--ray needs Ray: pip install 'p2pfl-peer[ray]'") from None
+    environment: dict[str, Any] = {"env_vars": {"OMP_NUM_THREADS": "1"}}
+    if folder is not None:
+        _require_small(folder)
+        environment |= {"working_dir": str(folder), "excludes": [f"{it}/" for it in LEFT_BEHIND]}
+    try:
+        ray.init(
+            address=address,
+            runtime_env=environment,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # Of as many kinds as there are ways to miss a cluster.
+        raise ClusterError(f"there is no Ray cluster at {address}: {first_line(error)}") from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def cores_of(ray: Any) -> int:
+    """Return how many cores the cluster has."""
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an exception of Ray's says; what follows is a remote stack."""
+    return str(error).strip().partition("\n")[0][:200]
+
+
+def _require_small(folder: Path) -> None:
+    size = sum(
+        it.stat().st_size
+        for it in folder.rglob("*")
+        if it.is_file() and it.relative_to(folder).parts[0] not in LEFT_BEHIND
+    )
+    if size > FOLDER_BYTES_MAX:
+        raise ClusterError(
+            f"{folder} has {size / 1e6:,.0f} MB, and travels to the cluster: keep the study and its"
+            f" own parts in a folder of at most {FOLDER_BYTES_MAX / 1e6:,.0f} MB"
+        )
