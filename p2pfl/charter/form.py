@@ -25,7 +25,7 @@ from p2pfl.charter.texts import (
 from p2pfl.group.cards import Digest, PeerName
 from p2pfl.group.documents import DOCUMENT_BYTES_MAX, check_document, read_toml
 from p2pfl.group.privacy_settings import PrivacySettings
-from p2pfl.group.settings import PROGRESS_SHARE, PositiveSeconds
+from p2pfl.group.settings import PROGRESS_SHARE, Audit, PositiveSeconds
 from p2pfl.learner.settings import SettingsTable, Share, TrainingSettings
 from p2pfl_gossip.ledger.charter import FOREVER
 
@@ -105,6 +105,7 @@ class AveragingForm(SettingsTable):
     progress_s: PositiveSeconds | None = None
     retries: Annotated[int, Field(ge=0, le=1000)] = 8
     weights: Literal["equal", "samples", "agreed"] = "equal"
+    audit: Audit = "off"
 
     @property
     def said_every_s(self) -> float:

@@ -29,6 +29,7 @@ from p2pfl.charter.texts import (
     salted_digest,
 )
 from p2pfl.group.privacy_settings import plan_for, privacy_of
+from p2pfl.group.settings import AUDITS
 from p2pfl.privacy.errors import PrivacyError
 from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_crypto.identity import peer_id_of, public_key_of
@@ -185,6 +186,7 @@ def _made(
         terms=terms_digest(terms),
         running=running_digest(running),
         privacy=privacy,
+        audit=AUDITS[averaging.audit],
     )
     shown = (b"",) * len(commitments)
     beside = tuple(sorted(salted.beside))
@@ -338,6 +340,7 @@ def form_of(file: CharterFile) -> CharterForm:
             "deadline_s": charter.relay_s,
             "progress_s": charter.progress_s,
             "retries": charter.retries,
+            "audit": next(name for name, number in AUDITS.items() if number == charter.audit),
             "weights": terms.weights,
         },
         "bounds": {

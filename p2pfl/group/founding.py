@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from p2pfl.group.settings import GroupSettings
+from p2pfl.group.settings import AUDITS, GroupSettings
 from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.ledger.charter import (
     CHARTER_VERSION,
@@ -69,6 +69,7 @@ def found(
             terms=terms,
             running=NONE,
             privacy=privacy,
+            audit=AUDITS[settings.audit],
         )
     )
 

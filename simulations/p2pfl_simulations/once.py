@@ -14,6 +14,7 @@ from p2pfl_gossip.averaging.robust.combining import Combine
 from p2pfl_gossip.ledger.jobs import MakeModel
 from p2pfl_gossip.ledger.private_jobs import MakePrivateModel
 from p2pfl_gossip.ledger.states import DigestState
+from p2pfl_gossip.masked_sum.audit_jobs import CheckProofs
 from p2pfl_gossip.records import Record
 from p2pfl_simulations.checkers.base import fingerprint
 
@@ -80,6 +81,9 @@ def _key_of(job: Job) -> Hashable | None:
                 job.members_weight,
                 job.member_count,
             )
+        case CheckProofs():
+            # The random weights of a member let a false proof pass with 2^-128 at most.
+            return ("proofs", job.audited, job.seed, job.shown, job.sum_sketch)
         case Combine(own=None):
             return ("combine", job.rule, job.round, tuple(map(fingerprint, job.vectors)))
     return None

@@ -44,6 +44,10 @@ from p2pfl_gossip.records import (
 
 CHARTER_VERSION = 2
 
+AUDIT_OFF, AUDIT_VOID = 0, 1
+"""What becomes of a round in which somebody does not prove that what it put in is bounded: nothing
+is asked for; or the round is void. A number that is not here is for later: no peer follows it."""
+
 CHARTER_BYTES_MAX = 96 * 1024
 """Of the canonical bytes: 128 members with a key each take some 25 KB, with the longest names and
 as many keys as there may be 90 KB."""
@@ -170,6 +174,7 @@ class Charter(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
         terms: digest of what else members agree on.
         running: digest of what else peers may change.
         privacy: how sums are made private; None if they are not.
+        audit: `AUDIT_OFF` or `AUDIT_VOID`.
     """
 
     version: UInt32
@@ -192,6 +197,7 @@ class Charter(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
     terms: Digest
     running: Digest
     privacy: Privacy | None = None
+    audit: UInt32 = AUDIT_OFF
 
     def digest(self) -> bytes:
         """Name this charter: H("p2pfl/charter", canonical bytes)."""
@@ -264,6 +270,7 @@ def _require(charter: Charter) -> None:
         raise RefusedCharter("the first item of a state is the model")
     if charter.privacy is not None:
         _require_privacy(charter, charter.privacy)
+    _require_audit(charter)
 
 
 def _require_names(charter: Charter) -> None:
@@ -323,6 +330,17 @@ def _require_privacy(charter: Charter, privacy: Privacy) -> None:
             )
     elif [item.name for item in charter.state] != ["model", MOMENTUM]:
         raise RefusedCharter(f"privacy: with momentum a state has a {MOMENTUM!r} beside the model")
+
+
+def _require_audit(charter: Charter) -> None:
+    if charter.audit not in (AUDIT_OFF, AUDIT_VOID):
+        raise RefusedCharter(f"audit {charter.audit} is not known to this version")
+    privacy = charter.privacy
+    if charter.audit != AUDIT_OFF and privacy is not None and privacy.is_shared:
+        raise RefusedCharter(
+            "audit: sums in which members count on each other's noise cannot be audited, since the"
+            " noise hides what liars add; set audit to 'off', or privacy's trust to 'nobody'"
+        )
 
 
 def _require_governance(charter: Charter) -> None:

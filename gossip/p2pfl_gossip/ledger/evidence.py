@@ -1,7 +1,8 @@
 """Evidence: proofs that a member lied or departs, which anybody can check; who is out for them.
 
 An honest member says one thing in each of its places: one advert a round, with one head; one entry
-signature a round; one sum of a chunk. Two different ones prove a lie, to everybody.
+signature a round; one sum of a chunk; one digest of all sums. Two different ones prove a lie, to
+everybody. So does an audit proof that does not hold.
 
 A departure is no lie: a member's own governance keys say that it leaves, or that its peer's key was
 stolen. It needs nobody's leave for that, and takes the same way.
@@ -17,6 +18,7 @@ by digest would invite that) moves nothing: what was named stays here to be give
 
 from collections.abc import Callable, Container, Iterable, Mapping
 
+from p2pfl_crypto.encoding import DeltaEncoding
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip.actions import RemoteProtocolError, Vector
 from p2pfl_gossip.ledger.approvals import (
@@ -27,7 +29,7 @@ from p2pfl_gossip.ledger.approvals import (
     require_signed,
 )
 from p2pfl_gossip.ledger.certificates import require_entry_signature, verify_of
-from p2pfl_gossip.ledger.charter import Epoch
+from p2pfl_gossip.ledger.charter import AUDIT_OFF, Epoch
 from p2pfl_gossip.ledger.entries import Entry, Strike, out_of
 from p2pfl_gossip.ledger.messages import (
     EVIDENCE_NAMED_MAX,
@@ -36,22 +38,26 @@ from p2pfl_gossip.ledger.messages import (
     EntrySignature,
     Evidence,
     EvidenceRequest,
+    FalseProof,
     Finality,
     GroupAdvert,
     Named,
     TwoAdverts,
     TwoEntries,
+    TwoSeen,
     TwoSums,
     head_statement,
 )
 from p2pfl_gossip.ledger.seat import Seat
-from p2pfl_gossip.masked_sum.messages import SumDigest
+from p2pfl_gossip.masked_sum.audit_jobs import bound_of
+from p2pfl_gossip.masked_sum.false_proofs import is_false_proof
+from p2pfl_gossip.masked_sum.messages import AuditProof, SumDigest, SumsSeen
 from p2pfl_gossip.records import Codec, MalformedFrame
 
 EVIDENCE_PREFIX = "ledger/evidence/"
 
-EVIDENCE_BYTES_MAX = 8 * 1024
-"""Two adverts that name eight proofs each take less than 2 KB."""
+EVIDENCE_BYTES_MAX = 16 * 1024
+"""An audit proof takes 14,912 bytes; two adverts that name eight proofs each less than 2 KB."""
 
 _CODEC = Codec(Evidence | None, frame_bytes_max=EVIDENCE_BYTES_MAX)
 
@@ -78,6 +84,17 @@ def evidence_of_sums(epoch: Epoch, round_: int, one: SumDigest, other: SumDigest
     """Make a proof of two sums that one member signed for one chunk."""
     one, other = sorted((one, other), key=lambda said: said.digest)
     return Evidence(epoch.number, round_, one.member, TwoSums(one, other))
+
+
+def evidence_of_seen(epoch: Epoch, round_: int, one: SumsSeen, other: SumsSeen) -> Evidence:
+    """Make a proof of two digests that one member signed of all sums."""
+    one, other = sorted((one, other), key=lambda said: said.sums)
+    return Evidence(epoch.number, round_, one.member, TwoSeen(one, other))
+
+
+def evidence_of_proof(epoch: Epoch, round_: int, said: AuditProof) -> Evidence:
+    """Make a proof of an audit proof that does not hold."""
+    return Evidence(epoch.number, round_, said.member, FalseProof(said))
 
 
 def evidence_of_departure(epoch: Epoch, words: Iterable[Approval]) -> Evidence:
@@ -178,6 +195,17 @@ def require_evidence(epoch: Epoch, evidence: Evidence, session_of: SessionOf) ->
             _require_sums(epoch, evidence, one, other, session_of(evidence.round))
         case Departure(words):
             _require_departure(epoch, evidence, words)
+        case _:
+            _require_of_audit(epoch, evidence, session_of(evidence.round))
+
+
+def _require_of_audit(epoch: Epoch, evidence: Evidence, session: bytes) -> None:
+    match evidence.proof:
+        case TwoSeen(one, other):
+            _require_two(one.sums, other.sums)
+            _require_seen(epoch, evidence, one, other, session)
+        case FalseProof(said):
+            _require_false_proof(epoch, evidence, said, session)
 
 
 def _require_departure(epoch: Epoch, evidence: Evidence, words: tuple[Approval, ...]) -> None:
@@ -225,6 +253,31 @@ def _require_sums(
         verify_of(epoch, said.member, b"sum", said.signature, *body)
 
 
+def _require_seen(
+    epoch: Epoch, evidence: Evidence, one: SumsSeen, other: SumsSeen, session: bytes
+) -> None:
+    if one.ballot != other.ballot:
+        raise RemoteProtocolError("other_place")
+    for said in (one, other):
+        if said.member != evidence.member or said.session != session:
+            raise RemoteProtocolError("other_place")
+        verify_of(epoch, said.member, b"seen", said.signature, session, said.ballot, said.sums)
+
+
+def _require_false_proof(
+    epoch: Epoch, evidence: Evidence, said: AuditProof, session: bytes
+) -> None:
+    """Check that a member signed a proof that does not hold, of whatever sum of the round."""
+    if said.member != evidence.member or said.session != session:
+        raise RemoteProtocolError("other_place")
+    if epoch.charter.audit == AUDIT_OFF:
+        raise RemoteProtocolError("not_audited")
+    verify_of(epoch, said.member, b"proof", said.signature, session, said.digest())
+    encoding = DeltaEncoding(epoch.size, epoch.charter.clip, max(epoch.weights))
+    if not is_false_proof(said, bound_of(encoding, epoch.weights[said.member], epoch.entries)):
+        raise RemoteProtocolError("no_contradiction")
+
+
 # --- what follows from it -----------------------------------------------------------------------
 
 
@@ -241,6 +294,24 @@ def named_by(epoch: Epoch, base: Entry, adverts: Mapping[int, GroupAdvert]) -> l
     return sorted(
         member for member, count in counts.items() if count > epoch.liars_max and member not in out
     )
+
+
+def without_named(
+    epoch: Epoch, base: Entry, adverts: Mapping[int, GroupAdvert]
+) -> dict[int, GroupAdvert]:
+    """Return the adverts of which no author is named by at least m + 1 of them.
+
+    Where sums are audited, whoever is in one can make it void. So a member that is named must be
+    in no list, not even in that whose entry puts it out: no such entry would ever be certified.
+    """
+    kept = dict(adverts)
+    while epoch.charter.audit != AUDIT_OFF:
+        named = [member for member in named_by(epoch, base, kept) if member in kept]
+        if not named:
+            break
+        for member in named:
+            del kept[member]
+    return kept
 
 
 def out_after(

@@ -14,6 +14,7 @@ from p2pfl_gossip.ledger.adverts import Adverts, by_head, charter_named, ready
 from p2pfl_gossip.ledger.certificates import require_list
 from p2pfl_gossip.ledger.charter import NONE, Epoch
 from p2pfl_gossip.ledger.entries import EntryStep, Head, Kind, out_of
+from p2pfl_gossip.ledger.evidence import without_named
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.messages import (
     AdvertRequest,
@@ -229,6 +230,7 @@ class Gathering:
                 for rank, advert in found[head].items()
                 if rank not in out and advert.rest != Rest.START
             }
+            named = without_named(epoch, base.entry, named)
             for kind, chosen in ((Kind.SUM, ready(named)), (Kind.EMPTY, named)):
                 if self._may_be(kind, base, chosen):
                     return kind, chosen
@@ -316,6 +318,8 @@ class Gathering:
         if base is None or not self._may_be(message.kind, base, adverts):
             return None
         if not out_of(epoch, base.entry).isdisjoint(adverts):
+            return None
+        if len(without_named(epoch, base.entry, adverts)) < len(adverts):
             return None
         return Listed(
             message=message,

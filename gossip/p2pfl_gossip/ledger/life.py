@@ -22,6 +22,8 @@ from p2pfl_gossip.ledger.evidence import (
     EvidenceBook,
     evidence_of_departure,
     evidence_of_entries,
+    evidence_of_proof,
+    evidence_of_seen,
     evidence_of_sums,
 )
 from p2pfl_gossip.ledger.heads import Heads
@@ -47,7 +49,7 @@ from p2pfl_gossip.ledger.states import DigestState, StateDigested, StateItem
 from p2pfl_gossip.ledger.succession import Succession
 from p2pfl_gossip.masked_sum.core import Blame
 from p2pfl_gossip.masked_sum.group_sum import GroupSum
-from p2pfl_gossip.masked_sum.messages import SumDigest
+from p2pfl_gossip.masked_sum.messages import AuditProof, SumDigest, SumsSeen
 from p2pfl_gossip.own_state import OwnState
 from p2pfl_gossip.peer_state import PeerSettings
 
@@ -342,10 +344,15 @@ class Life:
         self.parts.course.on_sum_ended(ended)
 
     def _take_blame(self, round_: int, blame: Blame) -> None:
-        """Note who signed two sums of one chunk; of other faults the group has no proof."""
+        """Note what a session's messages prove; of other faults the group has no proof."""
+        epoch = self.parts.seat.epoch
         match blame.evidence:
             case (SumDigest() as one, SumDigest() as other) if blame.fault == "two_sums":
-                self.accuse(evidence_of_sums(self.parts.seat.epoch, round_, one, other))
+                self.accuse(evidence_of_sums(epoch, round_, one, other))
+            case (SumsSeen() as one, SumsSeen() as other) if blame.fault == "two_seen":
+                self.accuse(evidence_of_seen(epoch, round_, one, other))
+            case (AuditProof() as said,) if blame.fault == "false_proof":
+                self.accuse(evidence_of_proof(epoch, round_, said))
 
     def _on_two_entries(self, one: EntrySignature, other: EntrySignature) -> None:
         self.accuse(evidence_of_entries(one, other))

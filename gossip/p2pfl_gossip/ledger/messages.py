@@ -12,7 +12,7 @@ from p2pfl_gossip.ledger.approvals import APPROVALS_MAX, Approval
 from p2pfl_gossip.ledger.charter import CHARTER_BYTES_MAX, KEYS_OF_ONE_MAX, Epoch
 from p2pfl_gossip.ledger.entries import Bitmap, Entry, Head
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MAX
-from p2pfl_gossip.masked_sum.messages import SumDigest
+from p2pfl_gossip.masked_sum.messages import AuditProof, SumDigest, SumsSeen
 from p2pfl_gossip.records import (
     ByteSize,
     Digest,
@@ -315,6 +315,19 @@ class Departure(Message, frozen=True, array_like=True, forbid_unknown_fields=Tru
     words: Annotated[tuple[Approval, ...], ByteSize(min_length=1, max_length=KEYS_OF_ONE_MAX)]
 
 
+class TwoSeen(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=6):
+    """A member signed two digests of all sums under one ballot; the lower one comes first."""
+
+    one: SumsSeen
+    other: SumsSeen
+
+
+class FalseProof(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=7):
+    """A member signed an audit proof that does not hold."""
+
+    said: AuditProof
+
+
 class Evidence(LedgerMessage, frozen=True, tag=163):
     """A proof why a member of an epoch is out, which anybody can check, whoever brings it.
 
@@ -328,7 +341,7 @@ class Evidence(LedgerMessage, frozen=True, tag=163):
     epoch: UInt32
     round: UInt63
     member: UInt32
-    proof: TwoAdverts | AdvertAndHead | TwoEntries | TwoSums | Departure
+    proof: TwoAdverts | AdvertAndHead | TwoEntries | TwoSums | Departure | TwoSeen | FalseProof
 
     @property
     def fault(self) -> str:
@@ -341,6 +354,8 @@ FAULTS = {
     AdvertAndHead: "two_heads",
     TwoEntries: "two_entries",
     TwoSums: "two_sums",
+    TwoSeen: "two_seen",
+    FalseProof: "false_proof",
     Departure: "departure",
 }
 

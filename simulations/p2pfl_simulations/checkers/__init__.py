@@ -1,6 +1,7 @@
 """Checkers: what must hold in every run, whatever goes wrong and whoever lies; one class each."""
 
 from p2pfl_simulations.checkers.agreement import OneMean, TrueMean
+from p2pfl_simulations.checkers.auditing import AuditHolds
 from p2pfl_simulations.checkers.base import Checker, Violation, Watched
 from p2pfl_simulations.checkers.conduct import NoHonestBlamed, NoHonestRefused
 from p2pfl_simulations.checkers.ledger import ledger_checkers
@@ -26,5 +27,6 @@ def all_checkers() -> tuple[Checker, ...]:
         OwnModelStays(),
         SpentOnce(),
         WriteAhead(),
+        AuditHolds(),
         *ledger_checkers(),
     )

@@ -141,6 +141,8 @@ _STATED: dict[type[Message], tuple[bytes, Callable[[Any], Sequence[bytes]]]] = {
     sums.Ballot: (b"ballot", lambda it: [_turn(it.turn), it.digest()]),
     sums.Vote: (b"vote", lambda it: [it.ballot]),
     sums.SumHeader: (b"sum", lambda it: [it.ballot, _chunk(it.chunk), it.digest]),
+    sums.SumsSeen: (b"seen", lambda it: [it.ballot, it.sums]),
+    sums.AuditProof: (b"proof", lambda it: [it.digest()]),
     sums.SumDigest: (b"sum", lambda it: [it.ballot, _chunk(it.chunk), it.digest]),
 }
 """Kind and body of each message that is signed, but the mean's, whose members it does not name."""

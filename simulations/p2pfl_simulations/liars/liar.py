@@ -167,6 +167,8 @@ class Liar:
     me: Place
     in_groups: ClassVar[bool | None] = None
     """Whether it lies about what only groups say, or what none says; None where it fits both."""
+    in_audits: ClassVar[bool] = False
+    """Whether it lies about what only members say whose sums are audited."""
     algorithms: ClassVar[tuple[str, ...]] = ()
     """The values of `averaging.algorithm` that it fits, where it does not fit all."""
     is_omniscient: ClassVar[bool] = False

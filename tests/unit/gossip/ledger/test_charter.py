@@ -12,6 +12,8 @@ from private_group import privacy_of
 from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.ledger.charter import (
+    AUDIT_OFF,
+    AUDIT_VOID,
     CHARTER_BYTES_MAX,
     GOVERNANCE_KEYS_MAX,
     KEYS_OF_ONE_MAX,
@@ -369,7 +371,27 @@ def test_the_digest_names_every_field() -> None:
             "terms": b"a" * 32,
             "running": b"a" * 32,
             "privacy": privacy_of(5, rounds=20),
+            "audit": 1,
         }.items()
     ]
     assert len(others) == len(Charter.__struct_fields__)
     assert len({charter.digest(), *(other.digest() for other in others)}) == len(others) + 1
+
+
+def test_an_audit_is_one_that_this_version_knows() -> None:
+    for audit in (AUDIT_OFF, AUDIT_VOID):
+        assert Epoch.founded(replaced(charter_of(range(1, 6)), audit=audit)).charter.audit == audit
+    with pytest.raises(RefusedCharter, match="audit 2 is not known to this version"):
+        Epoch.founded(replaced(charter_of(range(1, 6)), audit=2))
+
+
+def test_sums_with_shared_noise_are_not_audited() -> None:
+    """Each member's noise is longer than any bound that would hold its update."""
+    charter = charter_of(range(1, 6))
+    alike = tuple(replaced(member, weight=1.0) for member in charter.members)
+    privacy = privacy_of(5, rounds=charter.rounds, momentum=0)
+    charter = replaced(charter, members=alike, privacy=privacy)
+    Epoch.founded(charter)
+    charter = replaced(charter, audit=AUDIT_VOID)
+    with pytest.raises(RefusedCharter, match="set audit to 'off', or privacy's trust to 'nobody'"):
+        Epoch.founded(charter)

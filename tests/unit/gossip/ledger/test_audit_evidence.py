@@ -1,0 +1,138 @@
+"""Evidence from audits: what names a member to all, and that none names one that kept to it."""
+
+from functools import cache
+from typing import Any
+
+import pytest
+from ledger_group import LedgerGroup
+
+from p2pfl_crypto.audit.shortness import prove
+from p2pfl_crypto.encoding import DeltaEncoding
+from p2pfl_crypto.statements import sign_statement
+from p2pfl_crypto.transcripts import proof_context
+from p2pfl_gossip.actions import RemoteProtocolError
+from p2pfl_gossip.ledger.charter import AUDIT_OFF, AUDIT_VOID, Epoch
+from p2pfl_gossip.ledger.evidence import (
+    EVIDENCE_BYTES_MAX,
+    evidence_of_proof,
+    evidence_of_seen,
+    require_evidence,
+    without_named,
+)
+from p2pfl_gossip.ledger.messages import Evidence, FalseProof, Named, TwoSeen
+from p2pfl_gossip.masked_sum.audit_jobs import bound_of
+from p2pfl_gossip.masked_sum.messages import AuditProof, SumsSeen
+from p2pfl_gossip.records import Codec, replaced
+
+GROUP = LedgerGroup(7, audit=AUDIT_VOID)
+EPOCH = GROUP.epoch
+LIAR, ROUND = 3, 4
+CODEC = Codec(Evidence | None, frame_bytes_max=EVIDENCE_BYTES_MAX)
+SAID = (b"b" * 32, b"d" * 32, b"s" * 32)
+"""Ballot, sums and seed."""
+
+
+def session_of(round_: int) -> bytes:
+    return round_.to_bytes(32, "big")
+
+
+def signed(message: Any, kind: bytes, *body: bytes, rank: int = LIAR) -> Any:
+    identity = GROUP.identities[rank]
+    signature = sign_statement(identity, kind, rank, message.session, *body)
+    return replaced(message, signature=signature)
+
+
+@cache
+def true_proof() -> AuditProof:
+    """What an honest member says."""
+    encoding = DeltaEncoding(EPOCH.size, EPOCH.charter.clip, max(EPOCH.weights))
+    bound = bound_of(encoding, EPOCH.weights[LIAR], EPOCH.entries)
+    context = proof_context(session_of(ROUND), *SAID, LIAR)
+    commitment, proof = prove(context, bound, [3] * 256, 5, b"e" * 32)
+    said = AuditProof(session_of(ROUND), LIAR, *SAID, commitment, proof, bytes(64))
+    return signed(said, b"proof", said.digest())  # type: ignore[no-any-return]
+
+
+def false_proof(**changes: Any) -> AuditProof:
+    """The same of another sum, signed."""
+    said = replaced(true_proof(), **({"sums": b"D" * 32} | changes))
+    return signed(said, b"proof", said.digest())  # type: ignore[no-any-return]
+
+
+def seen(sums: bytes, **changes: Any) -> SumsSeen:
+    said = SumsSeen(session_of(ROUND), LIAR, b"b" * 32, sums, bytes(64))
+    said = replaced(said, **changes)
+    return signed(said, b"seen", said.ballot, said.sums)  # type: ignore[no-any-return]
+
+
+def test_a_false_proof_proves_itself_to_anybody() -> None:
+    evidence = evidence_of_proof(EPOCH, ROUND, false_proof())
+    require_evidence(EPOCH, evidence, session_of)
+    assert CODEC.decode_untrusted(CODEC.encode(evidence)) == evidence
+    assert evidence.fault == "false_proof"
+
+
+def test_two_digests_prove_a_lie_in_either_order() -> None:
+    one, other = seen(b"1" * 32), seen(b"2" * 32)
+    evidence = evidence_of_seen(EPOCH, ROUND, other, one)
+    assert evidence == evidence_of_seen(EPOCH, ROUND, one, other)
+    require_evidence(EPOCH, evidence, session_of)
+    assert evidence.fault == "two_seen"
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "a proof that holds": (lambda: FalseProof(true_proof()), "no_contradiction"),
+    "not signed": (lambda: FalseProof(replaced(true_proof(), sums=b"D" * 32)), "bad_signature"),
+    "of another round": (
+        lambda: FalseProof(false_proof(session=session_of(ROUND + 1))),
+        "other_place",
+    ),
+    "of another member": (lambda: FalseProof(replaced(false_proof(), member=1)), "other_place"),
+    "one digest twice": (lambda: TwoSeen(seen(b"1" * 32), seen(b"1" * 32)), "no_contradiction"),
+    "the wrong way round": (lambda: TwoSeen(seen(b"2" * 32), seen(b"1" * 32)), "no_contradiction"),
+    "of two ballots": (
+        lambda: TwoSeen(seen(b"1" * 32), seen(b"2" * 32, ballot=bytes(32))),
+        "other_place",
+    ),
+    "seen in another round": (
+        lambda: TwoSeen(seen(b"1" * 32), seen(b"2" * 32, session=bytes(32))),
+        "other_place",
+    ),
+    "seen by another": (
+        lambda: TwoSeen(seen(b"1" * 32), replaced(seen(b"2" * 32), member=1)),
+        "other_place",
+    ),
+    "seen, not signed": (
+        lambda: TwoSeen(seen(b"1" * 32), replaced(seen(b"2" * 32), sums=b"3" * 32)),
+        "bad_signature",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_an_honest_member_says_is_no_evidence(name: str) -> None:
+    make, reason = REFUSED[name]
+    with pytest.raises(RemoteProtocolError, match=reason):
+        require_evidence(EPOCH, Evidence(0, ROUND, LIAR, make()), session_of)
+
+
+def test_without_an_audit_there_are_no_false_proofs() -> None:
+    epoch = Epoch.founded(replaced(EPOCH.charter, audit=AUDIT_OFF))
+    with pytest.raises(RemoteProtocolError, match="not_audited"):
+        require_evidence(epoch, Evidence(0, ROUND, LIAR, FalseProof(false_proof())), session_of)
+
+
+@pytest.mark.parametrize(("namers", "is_listed"), [(2, True), (3, False)])
+def test_whoever_m_plus_one_name_is_in_no_list_of_an_audited_group(
+    namers: int, is_listed: bool
+) -> None:
+    """M is two of seven: what three name, an honest member holds a proof of."""
+    base = GROUP.first.entry
+    adverts = {rank: GROUP.advert(rank, ROUND) for rank in range(7)}
+    for rank in (0, 1, 5)[:namers]:
+        adverts[rank] = replaced(adverts[rank], named=(Named(LIAR, b"x" * 32),))
+    kept = without_named(EPOCH, base, adverts)
+    assert (LIAR in kept) == is_listed
+    assert len(kept) == 7 - (not is_listed)
+    off = Epoch.founded(replaced(EPOCH.charter, audit=AUDIT_OFF))
+    assert len(without_named(off, base, adverts)) == 7
