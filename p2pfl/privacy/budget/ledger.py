@@ -36,6 +36,7 @@ import msgspec
 from p2pfl.privacy.accounting import account
 from p2pfl.privacy.budget.book import Book, BudgetRefused, BudgetStanding, BudgetState
 from p2pfl.privacy.budget.records import (
+    LINE_BYTES_MAX,
     NAME_CHARACTERS_MAX,
     START,
     BudgetOpened,
@@ -347,6 +348,9 @@ def forfeit(path: Path, anchor: Path) -> BudgetLedger:
             lost = max(known.in_full, book.charged_in_full)
         forfeited = Forfeited(lost)
         line, digest = encode(forfeited, read.digests[-1])
+        # A full ledger still has room for one record: that all is forfeited.
+        if read.size + len(line) > LEDGER_BYTES_MAX + LINE_BYTES_MAX:
+            raise PrivacyError(f"{path} is full: it has {LEDGER_BYTES_MAX} bytes")
         book.take(forfeited)
         try:
             _extend(path, anchor, read, forfeited, line, digest)
@@ -400,7 +404,7 @@ def _lock(path: Path) -> Iterator[None]:
 def _read_file(path: Path) -> _Read:
     """Read all whole lines; the rest of one that was never finished does not count."""
     try:
-        if path.stat().st_size > LEDGER_BYTES_MAX + ANCHOR_BYTES_MAX:
+        if path.stat().st_size > LEDGER_BYTES_MAX + LINE_BYTES_MAX:
             raise DamagedLedger(f"{path} is larger than any ledger")
         content = path.read_bytes()
     except OSError as error:

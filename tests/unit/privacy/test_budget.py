@@ -612,11 +612,21 @@ def test_a_file_that_is_too_large_is_not_read(folder: Path) -> None:
 
 def test_a_full_file_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = (folder / "data" / "budget").stat().st_size
-    monkeypatch.setattr(ledger_module, "LEDGER_BYTES_MAX", size - ANCHOR_BYTES_MAX)
+    monkeypatch.setattr(ledger_module, "LEDGER_BYTES_MAX", size - LINE_BYTES_MAX)
     assert len(opened(folder).records) == 4
-    monkeypatch.setattr(ledger_module, "LEDGER_BYTES_MAX", size - ANCHOR_BYTES_MAX - 1)
+    monkeypatch.setattr(ledger_module, "LEDGER_BYTES_MAX", size - LINE_BYTES_MAX - 1)
     with pytest.raises(DamagedLedger, match="larger than any ledger"):
         opened(folder)
+
+
+def test_a_full_file_can_be_forfeited_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for that record is kept: else a restored ledger that is full could never go on."""
+    path, place = folder / "data" / "budget", folder / "safe" / "anchor"
+    monkeypatch.setattr(ledger_module, "LEDGER_BYTES_MAX", path.stat().st_size)
+    forfeit(path, place)
+    monkeypatch.setattr(ledger_module, "LEDGER_BYTES_MAX", path.stat().st_size - LINE_BYTES_MAX)
+    with pytest.raises(PrivacyError, match="is full"):
+        forfeit(path, place)
 
 
 def test_an_anchor_is_what_it_says(folder: Path) -> None:
