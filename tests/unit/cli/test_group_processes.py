@@ -141,7 +141,7 @@ def test_an_older_journal_sits_out_until_the_group_is_past_what_it_lacks(tmp_pat
 
 
 def test_a_task_that_was_changed_is_told_at_the_next_start(tmp_path: Path) -> None:
-    group = make(tmp_path, task="frail:Frail")
+    group = make(tmp_path, task="frail:Frail", rounds=1)
     with running(*group) as peers:
         for peer in peers:
             peer.until("finished")

@@ -11,6 +11,7 @@ from cohort_group import MEAN, PART, CohortGroup, mean_by_chunks
 
 from p2pfl_gossip.actions import LocalProtocolError, PeerId, RemoteProtocolError
 from p2pfl_gossip.averaging.age_gossip import AgedModelHeader
+from p2pfl_gossip.averaging.base import is_finite
 from p2pfl_gossip.averaging.cohort_averaging import CohortAveraging, MeanHeader, PartHeader
 from p2pfl_gossip.catch_up import StatusRequest
 from p2pfl_gossip.desk import Desk
@@ -670,3 +671,15 @@ def test_tickets_come_from_the_peers_desk() -> None:
     actions = machine.begin(3.0, 0, np.zeros(2, np.float32), 1.0)
     assert [getattr(action, "ticket", None) for action in actions] == [None, 2]
     assert actions[-1].at_s == 4.0  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_entry_that_is_not_finite_goes_unseen(dtype: type[np.floating[Any]]) -> None:
+    largest = np.full(20_000, np.finfo(dtype).max, dtype)  # Its squares overflow.
+    assert is_finite(largest)
+    assert is_finite(-largest)
+    for bad in (np.nan, np.inf, -np.inf):
+        for at in (0, 19_999):
+            spoilt = np.zeros(20_000, dtype)
+            spoilt[at] = bad
+            assert not is_finite(spoilt)
