@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,10 @@ LEFT_BEHIND = ("runs", ".git", ".venv", "__pycache__")
 
 FOLDER_BYTES_MAX = 100 * 1024 * 1024
 """Of the folder that travels: as much as Ray takes as a working directory without further ado."""
+
+
+CONNECT_S = 5.0
+"""For a cluster's head to take a connection."""
 
 
 class ClusterError(Exception):
@@ -38,6 +43,7 @@ def connected(address: str, folder: Path | None) -> Iterator[Any]:
         import ray
     except ImportError:
         raise ClusterError("--ray needs Ray: pip install 'p2pfl-peer[ray]'") from None
+    _require_reachable(address)
     environment: dict[str, Any] = {"env_vars": {"OMP_NUM_THREADS": "1"}}
     if folder is not None:
         _require_small(folder)
@@ -65,6 +71,18 @@ def cores_of(ray: Any) -> int:
 def first_line(error: Exception) -> str:
     """Return the first line of what an exception of Ray's says; what follows is a remote stack."""
     return str(error).strip().partition("\n")[0][:200]
+
+
+def _require_reachable(address: str) -> None:
+    """Knock at an address: Ray itself would wait for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # A word of Ray's: "auto", "local".
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or "it does not answer"
+        raise ClusterError(f"there is no Ray cluster at {address}: {reason}") from None
 
 
 def _require_small(folder: Path) -> None:

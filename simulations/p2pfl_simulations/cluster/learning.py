@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import Do, Learned, Learner, make_learner
 from p2pfl_gossip.actions import Job
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
@@ -53,7 +54,7 @@ class Classroom:
         self._ray, self.jobs = ray, 0
         # A worker whose machine is lost is made again elsewhere, and given its jobs again.
         make = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(_Pupil)
-        document = scenario.model_dump_json()
+        document = scenario.model_dump_json(exclude_none=True)
         self._workers = [make.remote(document, has_folder) for _ in range(workers)]
 
     def run(self, role: str, jobs: Sequence[tuple[int, Job]], do: Do) -> list[Learned]:
@@ -69,6 +70,9 @@ class Classroom:
         try:
             found = [_result(it) for told in self._ray.get(sent) for it in told]
         except Exception as error:  # Of the task's code, or of a cluster that is gone.
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, LearningError):
+                raise cause from None
             raise ClusterError(
                 f"learning on the cluster failed: {type(error).__name__}: {first_line(error)}"
             ) from None
