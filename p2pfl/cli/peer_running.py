@@ -314,7 +314,7 @@ def _ledger_rows(ledger: dict[str, Any]) -> list[tuple[str, str]]:
     place = f"try {head['round']}" + (f", epoch {head['epoch']}" if head["epoch"] else "")
     rows = [("head", f"{head['entry'][:16]} (height {head['height']}, {place})")]
     if ledger["out"]:
-        rows.append(("out", f"{', '.join(ledger['out'])}, proven to lie"))
+        rows.append(("out", f"{', '.join(ledger['out'])}: left, its key revoked, or proven to lie"))
     spare = f"{plural(may_fail, 'member')} may be away before no model can be certified"
     rows.append(("spare", spare if may_fail > 0 else "none: if one more is away, no model comes"))
     return rows

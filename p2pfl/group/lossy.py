@@ -113,7 +113,7 @@ def describe_loss(loss: Loss) -> str:
             where = f", most of it in {loss.tensor}" if loss.tensor else ""
             return (
                 f"our update has the norm {loss.largest:.3g}{where}, and counts as one of"
-                f" averaging.clip = {loss.limit:g}: train less in a round, or raise the clip in a"
-                f" new roster{again}"
+                f" averaging.clip = {loss.limit:g}: train less in a round, or amend the"
+                f" charter's clip{again}"
             )
     return KINDS[loss.kind]
