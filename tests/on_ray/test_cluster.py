@@ -46,7 +46,7 @@ def cluster() -> Iterator[Any]:
     try:
         yield made
     finally:
-        made.shutdown()  # type: ignore[no-untyped-call]
+        made.shutdown()
 
 
 @pytest.fixture
