@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from p2pfl.group.settings import GroupSettings
 from p2pfl_simulations import make_scenario, run
 from p2pfl_simulations.draws import stream
 from p2pfl_simulations.results.run import RunResult
@@ -31,7 +32,8 @@ CLIP = 0.7
 """S: the median norm of honest updates of digits with four steps; the longest is 1.0."""
 SERVER = {"algorithm": "fedavg"}
 ROBUST = ("nnm+trimmed-mean", "median", "geometric-median", "multi-krum", "centred-clipping")
-MODES = ("mean", "masked", "in-bounds", "audited", *ROBUST)
+AUDITED = ("audited",) if "audit" in GroupSettings.model_fields else ()
+MODES = ("mean", "masked", "in-bounds", *AUDITED, *ROBUST)
 DATA = {
     "digits/iid": {"task": "digits"},
     "digits/dirichlet": {
