@@ -40,7 +40,7 @@ _SHIPPED = {  # name: class; the module is named as the strategy is.
     "sign-flip": "SignFlip",
     "silence": "Silence",
     "slow": "Slow",
-    "split": "Split",
+    "split": "SplitPush",
     "squares-mod-order": "SquaresModOrder",
     "two-seen": "TwoDigests",
     "two-versions": "TwoVersions",

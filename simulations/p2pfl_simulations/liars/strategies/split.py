@@ -7,7 +7,7 @@ from p2pfl_simulations.liars.insight import Update
 from p2pfl_simulations.liars.poisoning import VectorLiar, stretched
 
 
-class Split(VectorLiar):
+class SplitPush(VectorLiar):
     """Has one liar put in what all of them may, and the others nothing.
 
     A bound on each member's own length would find the one; a bound on what all move together does
