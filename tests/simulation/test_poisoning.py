@@ -322,6 +322,28 @@ def test_one_member_sets_a_masked_average_and_no_robust_one(tmp_path: Path) -> N
     assert distance_to_target(tmp_path, "Bounded by trimmed-mean", **robust) > 0.2
 
 
+def test_an_audit_voids_what_one_member_would_set(tmp_path: Path) -> None:
+    (tmp_path / "setter.py").write_text(SETTER)
+    scenario = make_scenario(
+        {
+            "peers": 7,
+            "rounds": 1,
+            "time_limit_s": 1.5,
+            "learning": {"task": "digits", "training": {"steps": 1}},
+            "averaging": {"algorithm": "group", "clip": 2.0, "audit": "void", "deadline_s": 0.5},
+            "evaluation": {"peers": 1, "baselines": []},
+            "faults": {"liars": {"strategy": "setter:Setter", "peers": [2]}},
+        }
+    )
+    result = run(scenario, folder=tmp_path)
+    learner = make_learner(scenario.learning, peer_count=7, seed=1, folder=None)
+    start: Any = learner.initial_vector()
+    assert length(result.model - start) == 0.0
+    aborted = {it.detail for it in result.events if it.kind == "masked_sum_aborted"}
+    assert aborted == {"mean_too_long"}
+    assert "bounded in length, by the audit" in liars_sentence(result)
+
+
 def test_the_run_tells_who_lied_what_bounded_it_and_how_marked_rows_fared() -> None:
     liars = {"strategy": "backdoor", "share": 0.17, "norm": 1.0}
     scenario = scenario_of(
