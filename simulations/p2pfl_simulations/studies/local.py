@@ -2,11 +2,14 @@
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from multiprocessing import connection
 from pathlib import Path
 
 from p2pfl_simulations.studies.cells import CellEnd, CellJob, run_cell
@@ -51,7 +54,7 @@ def _in_pool(
     """Run what waits in processes; if one dies, return what was under way."""
     context = multiprocessing.get_context("spawn")  # Threads of torch do not survive a fork.
     under_way: dict[Future[CellEnd], CellJob] = {}
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_quiet) as pool:
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_begin_worker) as pool:
         try:
             while waiting or under_way:
                 while waiting and len(under_way) < processes:
@@ -68,11 +71,18 @@ def _in_pool(
     return []
 
 
-def _quiet() -> None:
-    """Leave Ctrl-C to the process that people see."""
-    import signal
-
+def _begin_worker() -> None:
+    """Leave Ctrl-C to the process that people see, and end with it, however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker has been started by a pool"
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    """Wait for the parent's end: a worker's queue would never tell that nobody asks any more."""
+    connection.wait([sentinel])
+    os._exit(1)
 
 
 def _end_all(pool: ProcessPoolExecutor) -> None:

@@ -1,6 +1,7 @@
 """Studies: what they run, what they keep, and what their tables say."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import pyarrow.parquet as parquet
 import pytest
 from calling import P2pfl
 
+from p2pfl_simulations.studies import local
 from p2pfl_simulations.studies.cells import CellEnd, CellJob, is_whole, pack, run_cell, unpack
 from p2pfl_simulations.studies.gathered import Results, read_results, table_of
 from p2pfl_simulations.studies.local import run_locally
@@ -285,3 +287,41 @@ def test_the_command_plans_runs_and_goes_on(p2pfl: P2pfl) -> None:
     ):
         refused = p2pfl("sweep", "graphs.toml", *arguments)
         assert (refused.code, told in refused.err) == (2, True), refused.err
+
+
+DEADLY = """
+import os
+from p2pfl_simulations.plugins import AveragingRule
+
+class Deadly(AveragingRule):
+    def average(self, round, own, heard):
+        if round:
+            os._exit(9)
+        return own.vector
+"""
+
+
+def test_a_process_that_dies_costs_its_cell_alone(tmp_path: Path) -> None:
+    (tmp_path / "deadly_rule.py").write_text(DEADLY)
+    study = study_of(
+        seeds=1, baseline={}, grid={"averaging.algorithm": ["deadly_rule:Deadly", "dsgd", "none"]}
+    )
+    cells = plan(study, BASE, tmp_path)
+
+    def side_by_side(jobs: Any, cells: Path, *, on_end: Any) -> None:
+        run_locally(jobs, cells, processes=2, on_end=on_end)
+
+    told = run_cells(study, cells, tmp_path / "out", task_folder=tmp_path, runner=side_by_side)
+    assert told.done == 2
+    assert list(told.failures.values()) == ["its process died, twice: out of memory?"]
+    assert next(iter(told.failures)).startswith("deadly_rule-Deadly")
+
+
+def test_a_worker_ends_with_who_started_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    sentinel, others_end = os.pipe()
+    os.close(others_end)  # As at the other's death.
+    local._end_with(sentinel)
+    os.close(sentinel)
+    assert ended == [1]
