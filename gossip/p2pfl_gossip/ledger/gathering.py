@@ -231,7 +231,12 @@ class Gathering:
                 if rank not in out and advert.rest != Rest.START
             }
             named = without_named(epoch, base.entry, named)
-            for kind, chosen in ((Kind.SUM, ready(named)), (Kind.EMPTY, named)):
+            giving = {
+                rank: advert
+                for rank, advert in ready(named).items()
+                if self._counts_its_spends(advert)
+            }
+            for kind, chosen in ((Kind.SUM, giving), (Kind.EMPTY, named)):
                 if self._may_be(kind, base, chosen):
                     return kind, chosen
         return None
@@ -249,6 +254,13 @@ class Gathering:
         )
         return unsigned.signed(seat.sign(b"list", list_statement(epoch, unsigned)))
 
+    def _counts_its_spends(self, advert: GroupAdvert) -> bool:
+        """Whether a member knows of all that certified sums hold of it.
+
+        Else it is a copy, or goes on from an older budget: it would spend without end.
+        """
+        return advert.spends >= self._history.given(advert.member, self._round)
+
     def _may_be(self, kind: int, base: EntryStep, chosen: dict[int, GroupAdvert]) -> bool:
         """Whether a list of these adverts may be of this kind; the same for all that hold it.
 
@@ -262,7 +274,10 @@ class Gathering:
         if any(advert.rest == Rest.START for advert in chosen.values()):
             return False  # Its head may be lower than one that it named before.
         if kind == Kind.SUM:
-            rests = any(advert.rest != Rest.NONE for advert in chosen.values())
+            rests = any(
+                advert.rest != Rest.NONE or not self._counts_its_spends(advert)
+                for advert in chosen.values()
+            )
             return carried == NONE and not rests
         if carried != NONE or charter_named(chosen, epoch.liars_max + 1) != NONE:
             return True

@@ -4,6 +4,7 @@ What it holds is checked once, when it comes, and kept for good: each entry with
 each charter with the proof by which its epoch began.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -22,6 +23,7 @@ from p2pfl_gossip.ledger.charter import (
 from p2pfl_gossip.ledger.entries import (
     EntryStep,
     Head,
+    Kind,
     begins_anew,
     first_entry,
     height_from,
@@ -58,6 +60,8 @@ class History:
         self._steps: dict[Head, EntryStep] = {first.head: first}
         self._certificates: dict[Head, EntryCertificate] = {}
         self._closings: dict[int, Closing] = {}
+        # Rounds of private sums by (epoch, rank), ascending: what members have certainly spent.
+        self._given: dict[tuple[int, int], list[int]] = {}
 
     @property
     def epoch(self) -> Epoch:
@@ -90,6 +94,13 @@ class History:
     def closings(self, since: int) -> list[Closing]:
         """Return the ends of epochs from a number on, as far as they have ended."""
         return [self._closings[number] for number in range(since, self.epoch.number)]
+
+    def given(self, rank: int, before: int) -> int:
+        """Count the private updates of a member in certified sums of rounds before one.
+
+        Under the present charter, as far as entries are here: it has spent at least so many.
+        """
+        return bisect_left(self._given.get((self.epoch.number, rank), []), before)
 
     def is_final(self, head: Head) -> bool:
         """Whether we hold the proof that an entry is final, by itself or by what follows it."""
@@ -134,6 +145,10 @@ class History:
             return {}
         self._steps[step.head] = step
         self._certificates[step.head] = certificate
+        entry = step.entry
+        if entry.kind == Kind.SUM and self.epochs[entry.epoch].charter.privacy is not None:
+            for rank in self.epochs[entry.epoch].unpack(entry.members) or ():
+                insort(self._given.setdefault((entry.epoch, rank), []), entry.round)
         return {entry_key(step.head): _CODEC.encode(certificate)}
 
     def add_final(self, proof: Finality) -> dict[str, bytes]:

@@ -196,10 +196,6 @@ class Standing:
             charges=record.charges if charter is None else self.charges(charter) + 1,
         )
 
-    def uncharge(self, charter: bytes) -> Persist:
-        """Note that the last private update is in no sum: a certificate is without us."""
-        return self._write(charges=max(0, self.charges(charter) - 1))
-
     def keep_model(self, digest: bytes, vector: Vector) -> Persist:
         """Keep a model that an epoch ended with, or may start from; the oldest goes."""
         record = self._record

@@ -184,3 +184,19 @@ def test_who_missed_rounds_fetches_the_momentum_too() -> None:
         assert (one.others[0] == heads[0].others[0]).all()
         assert (one.vector == heads[0].vector).all()
         assert np.abs(one.others[0]).max() > 0
+
+
+def test_who_forgets_what_it_spent_is_in_no_sum() -> None:
+    """A copy with an older journal would spend a budget twice: others know better."""
+    world = PrivateWorld(5, rounds=4)
+    world.start()
+    world.run(1.0)
+    forgetful = world.member(4)._started.parts.standing
+    setattr(forgetful, "charges", lambda _charter: 0)  # noqa: B010
+    world.run(900.0)
+    members = [world.epoch.unpack(entry.members) for entry in world.certified()]
+    assert members == [(0, 1, 2, 3, 4), *[(0, 1, 2, 3)] * 3]
+    history = world.member(0).history
+    assert history.given(4, 10**6) == 1
+    assert history.given(0, 10**6) == 4
+    assert history.given(0, world.certified()[2].round) == 2
