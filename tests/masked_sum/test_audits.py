@@ -9,18 +9,19 @@ import msgspec
 import numpy as np
 import pytest
 from group_driver import GroupDriver, make_epoch
+from session_driver import make_cohort
 
 from p2pfl_crypto.audit.curve import add, multiply_base
 from p2pfl_crypto.audit.shortness import prove, prove_opening
 from p2pfl_crypto.audit.sketch import sketch_of
 from p2pfl_crypto.shamir import GROUP_ORDER
 from p2pfl_crypto.transcripts import sum_digest
-from p2pfl_gossip.actions import Action, Job, Persist, Send
+from p2pfl_gossip.actions import Action, Disconnect, Job, Persist, RemoteProtocolError, Send
 from p2pfl_gossip.masked_sum import audit_jobs
 from p2pfl_gossip.masked_sum.audit_jobs import OwnInput, Sketched, SketchRound
 from p2pfl_gossip.masked_sum.blame import Unproven, verify_blame
 from p2pfl_gossip.masked_sum.core import Blame
-from p2pfl_gossip.masked_sum.jobs import ChunkSum, Deal, Dealt, Unmask
+from p2pfl_gossip.masked_sum.jobs import ChunkSum, Deal, Dealt, Unmask, perform
 from p2pfl_gossip.masked_sum.journal import Step, read_record
 from p2pfl_gossip.masked_sum.messages import AuditProof, Coin, CoinShares, SumsSeen
 from p2pfl_gossip.masked_sum.phases import Phase
@@ -434,3 +435,66 @@ def test_owners_that_agree_on_a_false_sum_make_the_round_void() -> None:
     driver = session(lies=dict.fromkeys(owners, lie)).run()
     assert set(driver.reasons().values()) == {"false_total"}
     assert not driver.summed()
+
+
+# What nobody says by the rules, told to a member's audit itself
+
+
+def proof_of(driver: GroupDriver, rank: int, **changes: Any) -> Any:
+    return msgspec.structs.replace(driver.machines[0]._auditing._proofs[rank], **changes)
+
+
+def test_who_is_not_on_the_list_has_no_coin(faultless: GroupDriver) -> None:
+    tossing = faultless.machines[0]._auditing._tossing
+    session_, sums = faultless.cohort.session, tossing.audited.sums
+    with pytest.raises(RemoteProtocolError, match="not_in_list"):
+        tossing.on_coin(99, Coin(session_, sums, bytes(32)))
+    with pytest.raises(RemoteProtocolError, match="not_in_list"):
+        tossing.on_coin_shares(99, CoinShares(session_, sums, bytes(32 * N)))
+
+
+def test_a_share_that_no_dealer_dealt_names_its_sender(faultless: GroupDriver) -> None:
+    machine = faultless.machines[1]
+    tossing = machine._auditing._tossing
+    tossing.seed, tossing._is_single = b"", True
+    shares = CoinShares(faultless.cohort.session, tossing.audited.sums, bytes(32 * N))
+    tossing.on_coin_shares(LIAR, shares)
+    assert [blame.fault for blame in machine._core.blames] == ["corrupt_coin"]
+
+
+def test_who_is_not_in_the_sum_has_no_proof() -> None:
+    driver = session().run((6,))
+    with pytest.raises(RemoteProtocolError, match="not_in_sum"):
+        driver.machines[0]._auditing.on_proof(6, proof_of(driver, 0, member=6))
+
+
+def test_an_early_proof_of_another_seed_ends_its_senders_link(faultless: GroupDriver) -> None:
+    auditing = faultless.machines[0]._auditing
+    false = proof_of(faultless, LIAR, seed=bytes(32))
+    known = auditing._proofs.pop(LIAR)
+    auditing._keep_proof(LIAR, false)
+    auditing._proofs[LIAR] = known
+    (ended,) = auditing._core.actions
+    auditing._core.actions = []
+    assert ended == Disconnect(faultless.cohort.members[LIAR], "wrong_seed")
+
+
+def test_a_drawn_cohort_has_no_false_proofs() -> None:
+    cohort, _ = make_cohort(N, ENTRIES)
+    with pytest.raises(Unproven, match="only a group's sum is audited"):
+        verify_blame(cohort, Blame(cohort.members[LIAR], "false_proof", ()))
+
+
+def test_a_share_more_than_the_session_has_is_refused() -> None:
+    """A coin that is dealt where nobody asks for one."""
+
+    def lie(job: Job, result: Record) -> Record:
+        if not isinstance(job, Deal):
+            return result
+        more = msgspec.structs.replace(job, coin=bytes(32), entropy=job.entropy + bytes(4096))
+        coined = perform(more)
+        return msgspec.structs.replace(result, sealed=coined.sealed)
+
+    cohort, people = make_epoch(N, ENTRIES, weights=EQUAL)
+    driver = GroupDriver(cohort, people, SEED, lies={LIAR: lie}).run()
+    assert {(of, why) for _, of, why in driver.refusals} >= {(LIAR, "bad_share")}

@@ -138,7 +138,7 @@ class Sharing:
         key = self.dealt.opening_keys[sender]
         shares = core.open_shares(key, message.nonce, message.sealed)
         if len(shares) != 32 * len(self._kinds):
-            raise RemoteProtocolError("share_mismatch")
+            raise RemoteProtocolError("bad_share")
         for place, kind in enumerate(self._kinds):
             share = shares[32 * place : 32 * place + 32]
             expected = self.share_digest_in(header, kind, core.rank)
