@@ -136,7 +136,9 @@ def test_a_member_with_another_roster_is_told_apart_on_both_sides(tmp_path: Path
             while told.get("reason") != "other_group_or_version":
                 told = peer.until("link_down")
             assert told["level"] == "warning"
-            assert told["message"].startswith(f"{stranger} has another roster, or another version")
+            assert told["message"].startswith(
+                f"{stranger} is of another group, or has another version"
+            )
         for peer in peers:
             peer.stop()
         assert [peer.end() for peer in peers] == [0, 0]

@@ -133,12 +133,12 @@ def metrics_for_everybody(peer: Path) -> None:
 
 Fault = Callable[[Path], None]
 REFUSALS: list[tuple[Fault, int, str]] = [
-    (no_roster, 2, "there is no roster at "),
+    (no_roster, 2, "there is no charter in "),
     (broken_roster, 2, "roster.toml is not TOML"),
     (too_few, 2, "a group has at least 2 members"),
     (not_named, 2, "the roster does not name this peer, 12D3"),
     (other_secret, 2, "the roster commits peer-0 to another draw secret"),
-    (journal_of_another_group, 2, "journal is of group 0000000000000000, the roster of group "),
+    (journal_of_another_group, 2, "journal is of group 0000000000000000, the papers of group "),
     (damaged_journal, 3, "journal.sqlite3 is damaged (file is not a database)"),
     (other_task, 2, "the task has changed since the group opened: model was [7], is [64]"),
     (journal_of_an_older_version, 2, "journal is of an older version of p2pfl"),
