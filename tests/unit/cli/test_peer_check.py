@@ -63,4 +63,4 @@ def test_a_check_needs_what_a_peer_needs(p2pfl: P2pfl, tmp_path: Path) -> None:
     one, _two = make_group(tmp_path)
     (tmp_path / "roster.toml").unlink()
     told = p2pfl("peer", "check", str(one))
-    assert (told.code, told.err.startswith("p2pfl: there is no roster at")) == (2, True)
+    assert (told.code, told.err.startswith("p2pfl: there is no charter in")) == (2, True)
