@@ -25,7 +25,7 @@ Command: TypeAlias = Any
 """Click's, which typer takes from a package of that name or brings itself, by its version."""
 
 
-class PluginError(Exception):
+class BrokenPlugin(Exception):
     """An entry point that cannot be used; the message is for people."""
 
 
@@ -63,9 +63,9 @@ def plugin_commands() -> tuple[dict[str, Command], list[str]]:
         try:
             app = _load(point)
             if not isinstance(app, typer.Typer):
-                raise PluginError(_broken(point, f"{point.value} is no typer.Typer"))
+                raise BrokenPlugin(_broken(point, f"{point.value} is no typer.Typer"))
             group = typer.main.get_group(app)
-        except PluginError as error:
+        except BrokenPlugin as error:
             errors.append(str(error))
             continue
         for name, command in group.commands.items():
@@ -77,12 +77,12 @@ def load_plugin(group: str, name: str) -> Any:
     """Load one entry point.
 
     Raises:
-        PluginError: no installed package has it, or it cannot be loaded.
+        BrokenPlugin: no installed package has it, or it cannot be loaded.
     """
     for point in _points(group):
         if point.name == name:
             return _load(point)
-    raise PluginError("this needs p2pfl's simulations, which are not installed")
+    raise BrokenPlugin("this needs p2pfl's simulations, which are not installed")
 
 
 def _points(group: str) -> list[EntryPoint]:
@@ -93,7 +93,7 @@ def _load(point: EntryPoint) -> Any:
     try:
         return point.load()
     except Exception as error:  # A plug-in's module may raise anything.
-        raise PluginError(_broken(point, str(error) or type(error).__name__)) from error
+        raise BrokenPlugin(_broken(point, str(error) or type(error).__name__)) from error
 
 
 def _broken(point: EntryPoint, reason: str) -> str:

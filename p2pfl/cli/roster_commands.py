@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from p2pfl.cli.options import JsonOption
-from p2pfl.cli.plugins import SCENARIOS, PluginError, load_plugin
+from p2pfl.cli.plugins import SCENARIOS, BrokenPlugin, load_plugin
 
 app = typer.Typer(
     help="Keep the roster of a group: who is in it, and what its members agree on.",
@@ -19,7 +19,7 @@ app = typer.Typer(
 def _complete_scenarios(incomplete: str) -> list[str]:
     try:
         names: list[str] = load_plugin(SCENARIOS, "names")(incomplete)
-    except PluginError:
+    except BrokenPlugin:
         return []
     return names
 

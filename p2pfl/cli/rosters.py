@@ -11,7 +11,7 @@ from rich.table import Table
 
 from p2pfl.cli.errors import BadInput, peer_errors
 from p2pfl.cli.overrides import parse_overrides
-from p2pfl.cli.plugins import SCENARIOS, PluginError, load_plugin
+from p2pfl.cli.plugins import SCENARIOS, BrokenPlugin, load_plugin
 from p2pfl.cli.quantities import plural
 from p2pfl.daemon.config import PeerFolder
 from p2pfl.group.cards import Member, read_card
@@ -66,7 +66,7 @@ def _from_scenario(name: str) -> dict[str, Any]:
     """Return what a scenario says of a group."""
     try:
         document: dict[str, Any] = load_plugin(SCENARIOS, "roster")(name)
-    except PluginError as error:
+    except BrokenPlugin as error:
         raise BadInput(f"--from-scenario {name}: {error}") from None
     return document
 

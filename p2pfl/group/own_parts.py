@@ -11,7 +11,7 @@ import numpy.typing as npt
 from p2pfl.group.settings import OwnRuleSettings, TopologySettings
 from p2pfl.plugins import AVERAGING, GRAPHS, AveragingRule, Graph, make_plugin, plugin_faults
 from p2pfl.plugins.finding import maker_of
-from p2pfl_gossip.averaging.own_rule import Model, Rule, checked_mean
+from p2pfl_gossip.averaging.own_rule import Rule, RuleModel, checked_mean
 from p2pfl_gossip.topology import Topology, TopologyError
 from p2pfl_gossip.topology.own_graph import OwnGraph
 
@@ -38,7 +38,7 @@ def own_rule(
     def rule_of() -> Rule:
         made: AveragingRule = make()
 
-        def rule(round_: int, own: Model, heard: Sequence[Model]) -> Any:
+        def rule(round_: int, own: RuleModel, heard: Sequence[RuleModel]) -> Any:
             with plugin_faults(AVERAGING, settings.plugin):
                 return checked_mean(made.average(round_, own, heard), own.vector)
 
@@ -81,6 +81,6 @@ def _try_rule(rule: Rule, topology: Topology, dtype: npt.DTypeLike) -> None:
     ):
         vector = np.linspace(-1, 1, TRIED_ENTRIES).astype(dtype) * np.float32(place + 1)
         vector.flags.writeable = False
-        models.append(Model(peer, vector, 1.0, share))
+        models.append(RuleModel(peer, vector, 1.0, share))
     for heard in (models[1:], models[1:2], []):
         rule(0, models[0], heard)

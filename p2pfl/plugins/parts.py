@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from p2pfl.plugins.finding import Plugin, PluginKind
 from p2pfl_gossip.actions import Vector
-from p2pfl_gossip.averaging.own_rule import Model
+from p2pfl_gossip.averaging.own_rule import RuleModel
 
 Array = npt.NDArray[Any]
 
@@ -22,7 +22,7 @@ class AveragingRule(Plugin, ABC):
     """
 
     @abstractmethod
-    def average(self, round: int, own: Model, heard: Sequence[Model]) -> Vector:
+    def average(self, round: int, own: RuleModel, heard: Sequence[RuleModel]) -> Vector:
         """Return the next model, float32[d], finite.
 
         Args:

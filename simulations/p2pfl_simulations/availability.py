@@ -17,7 +17,7 @@ TRIED = 8
 """Times of a peer that are looked at before a run begins."""
 
 
-class Trace(Availability):
+class AvailabilityTrace(Availability):
     """Times from a CSV file with columns peer, from_s and to_s; a peer without any is always there.
 
     With `repeat_s` the trace comes again and again.

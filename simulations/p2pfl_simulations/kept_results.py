@@ -54,6 +54,11 @@ class KeptResults:
         self._inner = inner
         self._places: dict[bytes, tuple[int, int, int]] = {}
         line = json.dumps({"format": 1, **of}).encode() + b"\n"
+        if len(line) > HEADER_BYTES_MAX:  # It would be taken for a torn one, and begun anew.
+            raise KeptResultsError(
+                f"{path}: settings of {len(line):,} bytes cannot be kept: at most"
+                f" {HEADER_BYTES_MAX:,} can"
+            )
         try:
             self._file = path.open("r+b" if path.exists() else "w+b")
             first = self._file.readline(HEADER_BYTES_MAX)

@@ -103,7 +103,7 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-class OwnParts:
+class PluggedParts:
     """What own parts do in a scenario's world.
 
     Attributes:

@@ -26,7 +26,7 @@ from p2pfl.plugins import (
     Split,
 )
 from p2pfl_gossip.actions import Event
-from p2pfl_gossip.averaging.own_rule import Model
+from p2pfl_gossip.averaging.own_rule import RuleModel
 from p2pfl_simulations.liars.liar import Liar
 from p2pfl_simulations.liars.registry import LIARS
 from p2pfl_simulations.testbed import PeerHandle, Testbed
@@ -105,7 +105,7 @@ AVAILABILITIES = PluginKind(
     "p2pfl.availabilities",
     (Availability,),
     "faults.availability",
-    {"trace": "p2pfl_simulations.availability:Trace"},
+    {"trace": "p2pfl_simulations.availability:AvailabilityTrace"},
 )
 FAULTS = PluginKind("fault", "p2pfl.faults", (Fault,), "faults.own")
 
@@ -135,8 +135,8 @@ __all__ = [
     "Latency",
     "Liar",
     "Metric",
-    "Model",
     "Plugin",
     "PluginError",
+    "RuleModel",
     "Split",
 ]

@@ -51,7 +51,7 @@ from p2pfl_simulations.modelled import perform_modelled
 from p2pfl_simulations.network import Network
 from p2pfl_simulations.once import Once
 from p2pfl_simulations.operators import Operators
-from p2pfl_simulations.own_parts import OwnParts, check_plugins, plugin_sources
+from p2pfl_simulations.own_parts import PluggedParts, check_plugins, plugin_sources
 from p2pfl_simulations.private_plans import plan_of, row_of
 from p2pfl_simulations.results.losses import LossWatcher, in_order
 from p2pfl_simulations.results.participation import participation_rows
@@ -309,7 +309,7 @@ class Simulation:
         self.faults = FaultInjector(
             scenario.faults, seed=scenario.seed, training_s=speeds.round_s(scenario.peers)
         )
-        own = OwnParts(scenario, folder)
+        own = PluggedParts(scenario, folder)
         network = Network(
             scenario.network,
             peer_count=scenario.peers,

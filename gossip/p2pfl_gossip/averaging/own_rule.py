@@ -17,7 +17,7 @@ from p2pfl_gossip.topology import Neighbourhood
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class RuleModel:
     """A model that a rule averages.
 
     Attributes:
@@ -34,7 +34,7 @@ class Model:
     share: float
 
 
-Rule = Callable[[int, Model, Sequence[Model]], Any]
+Rule = Callable[[int, RuleModel, Sequence[RuleModel]], Any]
 """Gives the next model, from a round, the own model and those that were heard."""
 
 
@@ -60,8 +60,10 @@ class RuleAveraging(NeighbourAveraging):
         shares = dict(zip(around.in_neighbours, around.in_weights, strict=True))
         for part in (vector, *(it.body for it in heard)):
             part.flags.writeable = False
-        own = Model(self._index, vector, weight, around.self_weight)
-        models = [Model(it.sender, it.body, it.header.weight, shares[it.sender]) for it in heard]
+        own = RuleModel(self._index, vector, weight, around.self_weight)
+        models = [
+            RuleModel(it.sender, it.body, it.header.weight, shares[it.sender]) for it in heard
+        ]
         return checked_mean(self._rule(round_, own, models), vector)
 
 

@@ -37,6 +37,8 @@ def connected(address: str, folder: Path | None) -> Iterator[Any]:
     Raises:
         ClusterError: Ray is not installed, there is no such cluster, or the folder is too large.
     """
+    if folder is not None:
+        _require_small(folder)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Nothing is told to anybody.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -46,7 +48,6 @@ def connected(address: str, folder: Path | None) -> Iterator[Any]:
     _require_reachable(address)
     environment: dict[str, Any] = {"env_vars": {"OMP_NUM_THREADS": "1"}}
     if folder is not None:
-        _require_small(folder)
         environment |= {"working_dir": str(folder), "excludes": [f"{it}/" for it in LEFT_BEHIND]}
     try:
         ray.init(

@@ -226,11 +226,11 @@ def test_the_examples_run_together_and_are_named_by_digest(example: RunResult) -
 
 
 def test_the_example_rule_leaves_the_outliers_out() -> None:
-    from p2pfl_gossip.averaging.own_rule import Model
+    from p2pfl_gossip.averaging.own_rule import RuleModel
 
     rule = _part("trimmed", "TrimmedMean")(trim=1)
     models = [
-        Model(peer, np.full(2, value, np.float32), 1.0, 0.25)
+        RuleModel(peer, np.full(2, value, np.float32), 1.0, 0.25)
         for peer, value in enumerate((1.0, 2.0, 3.0, 1e9))
     ]
     assert rule.average(0, models[0], models[1:]).tolist() == [2.5, 2.5]
@@ -332,17 +332,17 @@ def _part(module: str, name: str) -> Any:
 
 
 def test_a_trace_may_repeat_and_must_be_numbers(tmp_path: Path) -> None:
-    from p2pfl_simulations.availability import Trace
+    from p2pfl_simulations.availability import AvailabilityTrace
 
     path = tmp_path / "trace.csv"
     path.write_text("peer,from_s,to_s\n1,0,2\n1,3,4\n")
-    times = Trace(file=path, repeat_s=10.0).online(1, Random(0))
+    times = AvailabilityTrace(file=path, repeat_s=10.0).online(1, Random(0))
     assert [next(times) for _ in range(3)] == [(0, 2), (3, 4), (10, 12)]
-    assert list(Trace(file=path).online(0, Random(0))) == [(0, math.inf)]
+    assert list(AvailabilityTrace(file=path).online(0, Random(0))) == [(0, math.inf)]
     for text, told in (
         ("peer,from_s\n", "no column 'to_s'"),
         ("peer,from_s,to_s\n1,0,x\n", "line 2"),
     ):
         path.write_text(text)
         with pytest.raises(ValueError, match=told):
-            next(Trace(file=path).online(0, Random(0)))
+            next(AvailabilityTrace(file=path).online(0, Random(0)))

@@ -13,7 +13,7 @@ from calling import P2pfl
 from p2pfl.learner.learner import Learner
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained, WorkFailed
 from p2pfl_simulations import make_scenario, run
-from p2pfl_simulations.kept_results import KeptResults, KeptResultsError
+from p2pfl_simulations.kept_results import HEADER_BYTES_MAX, KeptResults, KeptResultsError
 
 SCENARIO: dict[str, Any] = {
     "peers": 5,
@@ -139,6 +139,19 @@ def test_a_damaged_result_and_what_follows_are_worked_out_again(tmp_path: Path) 
         found = [again.find("", 0, Train(round_, vector, "s")) for round_ in range(3)]
     assert [it is not None for it in found] == [True, False, False]
     assert path.stat().st_size == sizes[0]
+
+
+def test_settings_that_are_too_long_to_be_kept_are_refused_and_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "kept"
+    room = HEADER_BYTES_MAX - len(json.dumps({"format": 1, "of": ""}) + "\n")
+    with closing(KeptResults(path, {"of": "x" * room})) as kept:
+        kept.keep("", 0, Train(0, np.ones(4, np.float32), "s"), WorkFailed("no"))
+    before = path.read_bytes()
+    with pytest.raises(KeptResultsError, match="1,048,577 bytes cannot be kept"):
+        KeptResults(path, {"of": "x" * (room + 1)})
+    assert path.read_bytes() == before
+    with closing(KeptResults(path, {"of": "x" * room})) as again:
+        assert again.find("", 0, Train(0, np.ones(4, np.float32), "s")) == WorkFailed("no")
 
 
 def test_the_command_goes_on(p2pfl: P2pfl, killed_after: Any) -> None:

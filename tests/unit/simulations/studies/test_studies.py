@@ -11,14 +11,15 @@ import pyarrow.parquet as parquet
 import pytest
 from calling import P2pfl
 
-from p2pfl_simulations.studies import local
+from p2pfl_simulations.cluster.connecting import FOLDER_BYTES_MAX, ClusterError, connected
+from p2pfl_simulations.studies import local, page
 from p2pfl_simulations.studies.cells import CellEnd, CellJob, is_whole, pack, run_cell, unpack
 from p2pfl_simulations.studies.gathered import Results, read_results, table_of
 from p2pfl_simulations.studies.local import run_locally
 from p2pfl_simulations.studies.page import drawings_of, write_report
-from p2pfl_simulations.studies.plan import Cell, baseline_of, conditions, plan
+from p2pfl_simulations.studies.plan import NAME_CHARACTERS_MAX, Cell, baseline_of, conditions, plan
 from p2pfl_simulations.studies.running import CELLS, read_failures, run_cells
-from p2pfl_simulations.studies.settings import Study, StudyError, load_study
+from p2pfl_simulations.studies.settings import DRAWS_MAX, SEEDS_MAX, Study, StudyError, load_study
 from p2pfl_simulations.studies.tables import latex, markdown, tables_of
 
 BASE: dict[str, Any] = {
@@ -130,7 +131,12 @@ def test_what_decides_a_run_decides_its_cell(tmp_path: Path) -> None:
         ({"baseline": {"averaging.topology.kind": "torus"}}, "is never 'torus'; it is ring, comp"),
         ({"baseline": {"topology": "ring"}}, "there is no axis 'topology'"),
         ({"seeds": [1, 1]}, "each once"),
-        ({"seeds": 0}, "seeds are 1 to 1000"),
+        ({"seeds": 0}, f"seeds are 1 to {SEEDS_MAX}"),
+        ({"seeds": SEEDS_MAX + 1}, f"seeds are 1 to {SEEDS_MAX}"),
+        (
+            {"grid": {}, "baseline": {}, "random": {"draws": DRAWS_MAX + 1, "set": {}}},
+            f"less than or equal to {DRAWS_MAX}",
+        ),
         ({"list": [{"name": "a"}]}, "exclude each other"),
         ({"grid": {"peers": [4, 4]}, "baseline": {}}, "comes twice"),
         ({"set": {"averaging": {"algorithm": "no_such:Rule"}}}, "cannot be imported"),
@@ -226,6 +232,30 @@ def test_the_report_has_curves_tables_and_files_of_each_kind(
     assert "wall_s" not in table.column_names
     drawing, _ = drawings_of(results)[0]
     assert 'class="area r-1' in drawing.picture
+
+
+def test_a_report_parts_many_conditions_into_charts_and_draws_so_many(
+    done: tuple[Path, Results], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, results = done
+    assert len(drawings_of(results)) == 2  # Four lines in one chart of the mean, one of the worst.
+    monkeypatch.setattr(page, "LINES_MAX", 3)
+    assert len(drawings_of(results)) == 4
+    monkeypatch.setattr(page, "CHARTS_MAX", 1)
+    assert len(drawings_of(results)) == 2
+
+
+def test_a_long_name_of_a_condition_is_cut_in_its_folders_name() -> None:
+    told = "n" * (NAME_CHARACTERS_MAX + 1)
+    cells = plan(study_of(grid={}, baseline={}, seeds=1, list=[{"name": told}]), BASE, None)
+    assert cells[0].name.startswith(told[:-1] + "-seed-1-")
+
+
+def test_a_folder_that_is_too_large_does_not_travel(tmp_path: Path) -> None:
+    with (tmp_path / "rows.csv").open("wb") as rows:
+        rows.truncate(FOLDER_BYTES_MAX + 1)  # A hole: it takes no room.
+    with pytest.raises(ClusterError, match="has 105 MB"), connected("local", tmp_path):
+        pass
 
 
 def test_a_cell_travels_packed_and_is_verified(done: tuple[Path, Results], tmp_path: Path) -> None:
