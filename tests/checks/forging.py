@@ -27,7 +27,9 @@ RECORDS: dict[str, str] = {
     "RecordGap": "lies in a file; its forgeries are in tests/unit/gossip/ledger",
     "StandingRecord": "lies on our own disk and never travels",
     "TwoAdverts": "travels within Evidence",
+    "FalseProof": "travels within Evidence",
     "TwoEntries": "travels within Evidence",
+    "TwoSeen": "travels within Evidence",
     "TwoSums": "travels within Evidence",
     "Certificate": "travels within a ModelHeader; its forgeries are in tests/masked_sum",
 }

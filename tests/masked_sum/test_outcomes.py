@@ -91,7 +91,7 @@ def test_nothing_of_the_vector_is_kept_once_it_is_over() -> None:
         assert masking.vector.base is None  # Else the whole of it would be kept.
         for kept in (masking.headers, masking._queue, masking._idle_streams, masking._masks):
             assert not kept
-        assert masking._rounding_key == b""
+        assert masking.rounding_key == b""
         assert not machine._exchange._arrived
         assert len(machine._summing._vector) == len(machine._summing.mean) == 0
         assert machine._summing._own == machine._summing._bodies == {}

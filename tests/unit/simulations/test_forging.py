@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
+from p2pfl_crypto.audit.shortness import PROOF_BYTES
 from p2pfl_crypto.identity import Identity, InvalidIdentity, public_key_of
 from p2pfl_crypto.statements import verify_statement
 from p2pfl_gossip import wire
@@ -27,6 +28,7 @@ FIELDS = {
     "digests": b"d" * 160,
     "header_digests": b"d" * 160,
     "manifest_digests": b"d" * 160,
+    "proof": b"p" * PROOF_BYTES,
     "signature": bytes(64),
 }
 
