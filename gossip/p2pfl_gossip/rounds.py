@@ -187,7 +187,9 @@ class Rounds:
         if outcome is not None:
             self.averaging.outcome = None
             actions += self._on_outcome(now_s, outcome)
-        return actions + self.rejoining.on_settled(self._records.kept_round)
+        if self.is_masked:  # Others have nothing beside their outcome, and many more messages.
+            actions += self.rejoining.on_settled(self._records.kept_round)
+        return actions
 
     def _on_outcome(self, now_s: float, outcome: Outcome) -> list[Action]:
         if self.rejoining.is_lost(outcome):

@@ -120,7 +120,7 @@ class SimulatedHands:
         """Put a body on the host's uplink."""
         world, host = self._world, self._host
         receiver = world.host_of[action.receiver]
-        if not world.link(host, receiver):
+        if not (host.is_online and receiver.index in host.links) and not world.link(host, receiver):
             if action.ticket is not None:
                 world.tell_sent(host, action.ticket, ok=False)
             return
