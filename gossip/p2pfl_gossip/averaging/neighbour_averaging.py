@@ -21,7 +21,26 @@ class VectorHeader(RoundMessage, frozen=True, tag=32):
     weight: float
 
 
-class NeighbourAveraging(GatheringAveraging[VectorHeader]):
+class VectorGathering(GatheringAveraging[VectorHeader]):
+    """Sends the whole model with its weight to all receivers; without an update, nothing."""
+
+    header_type = VectorHeader
+
+    def _open(self, round_: int, vector: Vector, weight: float) -> list[Action]:
+        if weight == NO_UPDATE:
+            return []
+        header = VectorHeader(round_, weight)
+        parts = (vector,)  # One tuple for all: a driver may tell that they get the same body.
+        return [
+            SendBulk(self._roster.peers[receiver], header, parts, vector.nbytes)
+            for receiver in self.receivers(round_)
+        ]
+
+    def _check(self, sender: int, header: VectorHeader) -> None:
+        check_weight(header.weight)
+
+
+class NeighbourAveraging(VectorGathering):
     """One peer's side of averaging with its neighbours in a topology.
 
     With unequal weights w_j of the models, x_i <- sum_j W[i, j] w_j x_j / sum_j W[i, j] w_j.
@@ -30,8 +49,6 @@ class NeighbourAveraging(GatheringAveraging[VectorHeader]):
         topology: of all members of the roster.
         index, roster, length, dtype, deadline_s, desk: see `GatheringAveraging`.
     """
-
-    header_type = VectorHeader
 
     def __init__(
         self,
@@ -65,19 +82,6 @@ class NeighbourAveraging(GatheringAveraging[VectorHeader]):
     @abstractmethod
     def _own_share(self, neighbourhood: Neighbourhood, absent: list[float]) -> float:
         """Return our own model's weight, where in-neighbours of weights `absent` did not come."""
-
-    def _open(self, round_: int, vector: Vector, weight: float) -> list[Action]:
-        if weight == NO_UPDATE:
-            return []
-        header = VectorHeader(round_, weight)
-        parts = (vector,)  # One tuple for all: a driver may tell that they get the same body.
-        return [
-            SendBulk(self._roster.peers[receiver], header, parts, vector.nbytes)
-            for receiver in self.receivers(round_)
-        ]
-
-    def _check(self, sender: int, header: VectorHeader) -> None:
-        check_weight(header.weight)
 
     def _mix(
         self, round_: int, vector: Vector, weight: float, heard: list[Heard[VectorHeader]]

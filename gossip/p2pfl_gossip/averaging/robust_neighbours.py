@@ -16,10 +16,9 @@ from collections.abc import Callable
 
 import numpy.typing as npt
 
-from p2pfl_gossip.actions import Action, SendBulk, Vector
-from p2pfl_gossip.averaging.base import check_weight
-from p2pfl_gossip.averaging.gathering import NO_UPDATE, GatheringAveraging, Heard
-from p2pfl_gossip.averaging.neighbour_averaging import VectorHeader
+from p2pfl_gossip.actions import Vector
+from p2pfl_gossip.averaging.gathering import NO_UPDATE, Heard
+from p2pfl_gossip.averaging.neighbour_averaging import VectorGathering, VectorHeader
 from p2pfl_gossip.averaging.robust.combining import Combine
 from p2pfl_gossip.averaging.robust.registry import RobustRule
 from p2pfl_gossip.desk import Desk
@@ -27,7 +26,7 @@ from p2pfl_gossip.roster import Roster
 from p2pfl_gossip.topology import Neighbourhood
 
 
-class RobustNeighbours(GatheringAveraging[VectorHeader]):
+class RobustNeighbours(VectorGathering):
     """One peer's side of robust averaging with its partners.
 
     Args:
@@ -35,8 +34,6 @@ class RobustNeighbours(GatheringAveraging[VectorHeader]):
         neighbourhood_of: who sends and receives in a round, and by what weights.
         index, roster, length, dtype, deadline_s, desk: see `GatheringAveraging`.
     """
-
-    header_type = VectorHeader
 
     def __init__(
         self,
@@ -67,19 +64,6 @@ class RobustNeighbours(GatheringAveraging[VectorHeader]):
     def receivers(self, round_: int) -> tuple[int, ...]:
         """Return the out-neighbours."""
         return self._neighbourhood_of(round_).out_neighbours
-
-    def _open(self, round_: int, vector: Vector, weight: float) -> list[Action]:
-        if weight == NO_UPDATE:
-            return []
-        header = VectorHeader(round_, weight)
-        parts = (vector,)  # One tuple for all: a driver may tell that they get the same body.
-        return [
-            SendBulk(self._roster.peers[receiver], header, parts, vector.nbytes)
-            for receiver in self.receivers(round_)
-        ]
-
-    def _check(self, sender: int, header: VectorHeader) -> None:
-        check_weight(header.weight)
 
     def _mix(
         self, round_: int, vector: Vector, weight: float, heard: list[Heard[VectorHeader]]
