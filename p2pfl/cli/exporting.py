@@ -18,10 +18,12 @@ from p2pfl.charter.papers import Papers
 from p2pfl.charter.texts import read_terms
 from p2pfl.cli.errors import DIFFERENT, BadInput, peer_errors
 from p2pfl.cli.ledgers import describe, read_ledger
-from p2pfl.cli.peer_export import export_model
+from p2pfl.cli.peer_export import newest_model, refuse_existing, write_model
 from p2pfl.daemon.config import PeerFolder
+from p2pfl.daemon.kept import KeptModel
 from p2pfl.learner.model_files import ModelFileError, read_model
 from p2pfl.store.files import SHARED, create_file
+from p2pfl.store.reading import READS_MAX
 from p2pfl_gossip.ledger.charter import terms_digest
 from p2pfl_gossip.ledger.entries import EntryStep
 from p2pfl_gossip.ledger.history import History
@@ -48,9 +50,10 @@ def export_certified(peer: Path, file: Path, card: Path | None) -> None:
     place = card_of(file) if card is None else card
     if place.exists():
         raise BadInput(f"{place} is there already; name a new file")
-    record = read_ledger(peer)
+    refuse_existing(file)
+    kept, record = _model_and_record(peer)
     history = _checked(peer, record)
-    export_model(peer, file)
+    write_model(peer, file, kept)
     statement = _statement(peer, file, history, record)
     try:
         create_file(place, json.dumps(statement, indent=2).encode() + b"\n", mode=SHARED)
@@ -82,6 +85,19 @@ def verify_model(file: Path, card: Path | None, founding: Path | None, group: st
         print("internal: no charter of the group releases it")
     print("final: it stays in the history" if told["is_final"] else "not final yet when exported")
     return 0
+
+
+def _model_and_record(peer: Path) -> tuple[KeptModel, bytes]:
+    """Read a peer's newest certified model, and the record whose head certifies it.
+
+    A running peer writes both at once, and they are read one after the other: where a round has
+    ended in between, both are read again.
+    """
+    for _ in range(READS_MAX):
+        record, kept = read_ledger(peer), newest_model(peer)
+        if _checked(peer, record).head.head.entry.hex() == kept.metadata.get("entry"):
+            return kept, record
+    raise BadInput(f"the journal of {peer} changes while it is read; ask again")
 
 
 def card_of(file: Path) -> Path:

@@ -2,9 +2,12 @@
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +16,12 @@ from typing import Any
 from p2pfl_simulations.launch.folders import make_folders
 from p2pfl_simulations.scenario import make_scenario
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
+"""For a peer's next line: it looks at its links every few seconds, whatever goes on."""
+
+UNTIL_TIMEOUT_S = 300.0
+"""For an event, while other lines come; generous, as machines may be busy."""
+
 COMMAND = ("-m", "p2pfl.cli.main", "peer", "run", ".")
 
 FRAIL_TASK = '''
@@ -87,11 +95,16 @@ def set_fault(member: Path, fault: str) -> None:
 
 
 class PeerProcess:
-    """`p2pfl peer run` in a folder, watched by the lines that it writes to standard error."""
+    """`p2pfl peer run` in a folder, watched by the lines that it writes to standard error.
+
+    A thread takes the lines as they come: a peer whose pipe is full could not go on, so it would
+    seem dead to the others while the test waits for one of them.
+    """
 
     def __init__(self, folder: Path, *, alone_on: Sequence[Path] = (), **more: Any) -> None:
         """Start it; with `alone_on`, modules are found in these folders and nowhere else."""
         self.lines: list[str] = []
+        """Those that were waited for so far; all of them after `end`."""
         self.process = subprocess.Popen(
             [sys.executable, *(["-S"] if alone_on else []), *COMMAND],
             cwd=folder,
@@ -101,15 +114,37 @@ class PeerProcess:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, alone_on or sys.path))},
             **more,
         )
+        self._coming: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as stream:
+            for line in stream:
+                self._coming.put(line)
+        self._coming.put(None)
+
+    def _next(self) -> str | None:
+        """Return its next line; None once it has ended."""
+        try:
+            line = self._coming.get(timeout=TIMEOUT_S)
+        except queue.Empty:
+            raise AssertionError(f"no line for {TIMEOUT_S} s after {self.lines[-20:]}") from None
+        if line is None:
+            self._coming.put(None)
+        else:
+            self.lines.append(line)
+        return line
 
     def until(self, event: str) -> dict[str, Any]:
-        """Read lines until one of an event comes; return it."""
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.lines.append(line)
+        """Wait for the next line of an event; return it."""
+        deadline_s = time.monotonic() + UNTIL_TIMEOUT_S
+        while (line := self._next()) is not None:
             if line.startswith("{") and json.loads(line)["event"] == event:
                 entry: dict[str, Any] = json.loads(line)
                 return entry
+            assert time.monotonic() < deadline_s, f"{event} did not come: {self.lines[-20:]}"
         raise AssertionError(f"{event} did not come: {self.lines}")
 
     def stop(self) -> None:
@@ -117,10 +152,14 @@ class PeerProcess:
 
     def end(self) -> int:
         """Wait for the end, and read what is left; return the exit code."""
-        assert self.process.stderr is not None
-        # Not `communicate`: it would not know of what `until` has read ahead.
-        self.lines += self.process.stderr.readlines()
+        while self._next() is not None:
+            pass
         return self.process.wait(TIMEOUT_S)
+
+    def entries(self, event: str) -> list[dict[str, Any]]:
+        """Return the lines of an event among those that were waited for."""
+        entries = (json.loads(line) for line in self.lines if line.startswith("{"))
+        return [it for it in entries if it["event"] == event]
 
     def events(self) -> list[str]:
         return [json.loads(line)["event"] for line in self.lines if line.startswith("{")]
@@ -141,5 +180,3 @@ def running(*folders: Path, **more: Any) -> Iterator[list[PeerProcess]]:
             if peer.process.poll() is None:
                 peer.process.kill()
                 peer.process.wait()
-            if peer.process.stderr is not None:
-                peer.process.stderr.close()

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from calling import P2pfl
-from certified_peers import make_peer
+from certified_peers import journal_of, make_peer
 from ledger_group import LedgerGroup, model_of, two_epochs
 
 from p2pfl.charter.texts import TaskTerms, Terms, encode_text
 from p2pfl.cli import exporting
+from p2pfl.cli.ledgers import read_ledger
 from p2pfl.learner.model_files import NamedModel, read_model
+from p2pfl.store.journal import Store
 from p2pfl_gossip.ledger.charter import terms_digest
 from p2pfl_gossip.ledger.record import write_record
 from p2pfl_gossip.ledger.states import digest_state
@@ -46,6 +48,36 @@ def test_a_model_is_verified_by_its_card_alone(p2pfl: P2pfl, exported: Path) -> 
     assert "is the model of height 4, round 8, certified by" in ended.out
     assert "m1, m2, m3, m4, m6" in ended.out
     assert "not final yet when exported" in ended.out
+
+
+def test_a_model_and_its_record_are_of_one_round(
+    p2pfl: P2pfl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The peer runs: a round ends after its record was read, and before its model is."""
+    group = LedgerGroup(5)
+    folder = make_peer(p2pfl, group.history(1))
+    later = iter([(1, 3), (1, 3, 4)])
+
+    def read(peer: Path) -> bytes:
+        record = read_ledger(peer)
+        if rounds := next(later, ()):
+            with Store.open(folder / "journal") as store:
+                store.persist(journal_of(group.history(*rounds)))
+        return record
+
+    monkeypatch.setattr(exporting, "read_ledger", read)
+    assert p2pfl("model", "export", "berlin", "six.safetensors").code == 0
+    founding = group.history(1).epochs[0].group.hex()
+    verified = p2pfl("model", "verify", "six.safetensors", "--group", founding)
+    assert (verified.code, verified.err) == (0, "")
+    assert "is the model of height 3, round 4" in verified.out
+    later = iter([(1, *range(3, last)) for last in range(6, 99)])
+    ended = p2pfl("model", "export", "berlin", "another.safetensors")
+    assert (ended.code, ended.err.splitlines()) == (
+        2,
+        ["p2pfl: the journal of berlin changes while it is read; ask again"],
+    )
+    assert not Path("another.safetensors").exists()
 
 
 def test_the_card_is_an_in_toto_statement(exported: Path) -> None:
