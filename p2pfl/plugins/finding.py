@@ -6,13 +6,16 @@ fields are its settings. Tasks and liars are plain classes: theirs are arguments
 """
 
 import inspect
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -23,6 +26,9 @@ from p2pfl.plugins.importing import import_own
 
 OWN = "own"
 """The value of a kind or an algorithm that a plug-in stands behind."""
+
+GROUPS_MAX = 32
+"""Groups of entry points that are kept: there are nine kinds of plug-ins, in few sets of places."""
 
 
 class PluginError(Exception):
@@ -195,12 +201,29 @@ def is_plugin(kind: PluginKind, name: str) -> bool:
     return ":" in name or name in kind.shipped or name in installed(kind)
 
 
-def installed(kind: PluginKind) -> dict[str, EntryPoint]:
+def installed(kind: PluginKind) -> Mapping[str, EntryPoint]:
     """Return the entry points of a kind by name; of two of one name, the first by its value."""
+    return _installed(kind.group, tuple((it, _changed_ns(it or ".")) for it in sys.path))
+
+
+@lru_cache(maxsize=GROUPS_MAX)
+def _installed(group: str, _places: tuple[tuple[str, int], ...]) -> Mapping[str, EntryPoint]:
+    """Read the entry points of a group: all packages' files, so once for the places as they are.
+
+    A sweep checks thousands of scenarios, and each asks whether its algorithm is a plug-in.
+    """
     found: dict[str, EntryPoint] = {}
-    for point in sorted(entry_points(group=kind.group), key=lambda it: (it.name, it.value)):
+    for point in sorted(entry_points(group=group), key=lambda it: (it.name, it.value)):
         found.setdefault(point.name, point)
-    return found
+    return MappingProxyType(found)
+
+
+def _changed_ns(place: str) -> int:
+    """Tell when something was last put into a folder or taken out of it; 0 if it is not there."""
+    try:
+        return Path(place).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def known_plugins(kind: PluginKind) -> list[KnownPlugin]:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from forked_peers import ForkedPeer
+
 from p2pfl_simulations.launch.folders import make_folders
 from p2pfl_simulations.scenario import make_scenario
 
@@ -101,19 +103,32 @@ class PeerProcess:
     seem dead to the others while the test waits for one of them.
     """
 
-    def __init__(self, folder: Path, *, alone_on: Sequence[Path] = (), **more: Any) -> None:
-        """Start it; with `alone_on`, modules are found in these folders and nowhere else."""
+    def __init__(
+        self, folder: Path, *, anew: bool = False, alone_on: Sequence[Path] = (), **more: Any
+    ) -> None:
+        """Start it.
+
+        Args:
+            folder: the peer's.
+            anew: its program is read and loaded again, as a command's is.
+            alone_on: modules are found in these folders and nowhere else.
+            more: further arguments of a process that begins anew.
+        """
         self.lines: list[str] = []
         """Those that were waited for so far; all of them after `end`."""
-        self.process = subprocess.Popen(
-            [sys.executable, *(["-S"] if alone_on else []), *COMMAND],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, alone_on or sys.path))},
-            **more,
-        )
+        self.process: subprocess.Popen[str] | ForkedPeer
+        if anew or alone_on or more:
+            self.process = subprocess.Popen(
+                [sys.executable, *(["-S"] if alone_on else []), *COMMAND],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, alone_on or sys.path))},
+                **more,
+            )
+        else:
+            self.process = ForkedPeer(folder)
         self._coming: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

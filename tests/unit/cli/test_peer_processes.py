@@ -276,7 +276,7 @@ def test_commands_tell_what_is_no_peer(p2pfl: P2pfl) -> None:
 
 def test_a_peer_without_torch_is_small(tmp_path: Path) -> None:
     one, two = make_group(tmp_path)
-    with running(one, two) as peers:
+    with running(one, two, anew=True) as peers:
         for peer in peers:
             peer.until("finished")
         for peer in peers:

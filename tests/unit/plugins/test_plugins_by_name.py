@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,7 +14,8 @@ from calling import P2pfl
 from p2pfl.group.averaging import AveragingError, require_possible
 from p2pfl.group.settings import OwnRuleSettings
 from p2pfl.learner.errors import LearningError
-from p2pfl.plugins import PluginError
+from p2pfl.plugins import PluginError, finding
+from p2pfl.plugins.parts import GRAPHS
 from p2pfl_simulations import make_scenario, run
 from p2pfl_simulations.plugins import KINDS
 from p2pfl_simulations.results.run import RunResult
@@ -303,6 +305,24 @@ def test_an_installed_part_goes_by_its_name(
     assert found.scenario.averaging.plugin == "trimmed-mean"  # type: ignore[union-attr]
     listed = p2pfl("list", "averaging", "--json").out
     assert re.search(r'"name": "trimmed-mean",\s+"from": "rules",\s+"options": "trim"', listed)
+
+
+def test_installed_packages_are_read_once_for_places_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    finding._installed.cache_clear()
+    for _ in range(2):
+        assert dict(finding.installed(GRAPHS)) == {}
+    assert finding._installed.cache_info().misses == 1
+    told = tmp_path / "later-1.0.dist-info"
+    told.mkdir()
+    (told / "entry_points.txt").write_text(f"[{GRAPHS.group}]\nlater = later:Later\n")
+    assert finding.installed(GRAPHS)["later"].value == "later:Later"  # Put there meanwhile.
+    for place in range(finding.GROUPS_MAX + 1):
+        monkeypatch.setattr(sys, "path", [str(tmp_path / str(place))])
+        finding.installed(GRAPHS)
+    assert finding._installed.cache_info().currsize == finding.GROUPS_MAX
 
 
 def test_the_list_has_every_kind_and_refuses_others(p2pfl: P2pfl) -> None:
