@@ -23,7 +23,14 @@ from p2pfl_gossip.masked_sum.blame import Unproven, verify_blame
 from p2pfl_gossip.masked_sum.core import Blame
 from p2pfl_gossip.masked_sum.jobs import ChunkSum, Deal, Dealt, Unmask, perform
 from p2pfl_gossip.masked_sum.journal import Step, read_record
-from p2pfl_gossip.masked_sum.messages import AuditProof, Coin, CoinShares, SumsSeen
+from p2pfl_gossip.masked_sum.messages import (
+    AuditProof,
+    Coin,
+    CoinShares,
+    SumDigest,
+    SumHeader,
+    SumsSeen,
+)
 from p2pfl_gossip.masked_sum.phases import Phase
 from p2pfl_gossip.records import Record
 
@@ -435,6 +442,49 @@ def test_owners_that_agree_on_a_false_sum_make_the_round_void() -> None:
     driver = session(lies=dict.fromkeys(owners, lie)).run()
     assert set(driver.reasons().values()) == {"false_total"}
     assert not driver.summed()
+
+
+def sum_of_chunk(action: Action, chunk: int) -> Any:
+    """The header or message by which a member tells its sum of a chunk, if it does."""
+    said = action.message if isinstance(action, Send) else getattr(action, "header", None)
+    is_one = isinstance(said, SumDigest | SumHeader) and said.chunk == chunk
+    return said if is_one else None
+
+
+def test_owners_that_tell_two_sums_are_named_by_those_that_compare() -> None:
+    """Half of the members take another sum than the rest: so no t have one, or no proof of some."""
+    driver = session()
+    owners = driver.epoch_cohort.owners_of(0, tuple(range(N)))
+    honest = [rank for rank in range(N) if rank not in owners]
+
+    def two_faced(driver: Any, _rank: int, action: Action) -> list[Action]:
+        said = sum_of_chunk(action, 0)
+        receiver = getattr(action, "receiver", None)
+        if said is None or driver.cohort.rank_of(receiver) not in honest[:2]:
+            return [action]
+        own = driver.machines[owners[0]]._summing._own.get(0) or (
+            driver.machines[owners[1]]._summing._own[0]
+        )
+        body = own.body.copy()
+        body[0] += 1
+        digest = sum_digest(said.ballot, 0, body.tobytes())
+        number = (0).to_bytes(8, "little")
+        signature = driver.speaking.sign(b"sum", said.ballot, number, digest)
+        false = msgspec.structs.replace(said, digest=digest, signature=signature)
+        if isinstance(action, Send):
+            return [Send(action.receiver, false)]
+        return [msgspec.structs.replace(action, header=false, parts=(body,))]
+
+    driver.rewrite = dict.fromkeys(owners, two_faced)
+    driver.run()
+    assert not driver.summed()
+    for rank in honest:
+        blames = {blame.member: blame.fault for blame in driver.machines[rank].blames}
+        assert blames == {driver.cohort.members[owner]: "two_sums" for owner in owners}
+        for blame in driver.machines[rank].blames:
+            verify_blame(driver.cohort, blame)
+    ended = {driver.cohort.members[rank]: None for rank in honest}
+    assert not [of for _, of, _ in driver.refusals if driver.cohort.members[of] in ended]
 
 
 # What nobody says by the rules, told to a member's audit itself

@@ -56,6 +56,8 @@ class MakeModel(LedgerJob, frozen=True):
         weight: w, of all members that are not out.
         members_weight: of those whose updates are in the sums.
         member_count: how many they are.
+        is_audited: whether an audit has bounded what is in the sums; then each of them counts. A
+            chunk that was left out for one entry would take all that others gave to it.
     """
 
     encoding: DeltaEncoding
@@ -65,6 +67,7 @@ class MakeModel(LedgerJob, frozen=True):
     weight: float
     members_weight: float
     member_count: int
+    is_audited: bool = False
 
 
 class ModelMade(Record, frozen=True):
@@ -116,7 +119,7 @@ def _make_model(job: MakeModel) -> ModelMade:
     for chunk, (where, total) in enumerate(zip(job.slices, job.sums, strict=True)):
         if total is None:
             continue
-        if job.encoding.is_in_range(total, job.members_weight, job.member_count):
+        if job.is_audited or job.encoding.is_in_range(total, job.members_weight, job.member_count):
             model[where] = job.encoding.apply(model[where], total, job.weight)
         else:
             out_of_range.append(chunk)

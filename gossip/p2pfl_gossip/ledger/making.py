@@ -3,7 +3,7 @@
 from p2pfl_crypto.masks import Masked
 from p2pfl_crypto.private_encoding import Descent
 from p2pfl_gossip.actions import LocalProtocolError, Vector
-from p2pfl_gossip.ledger.charter import Epoch
+from p2pfl_gossip.ledger.charter import AUDIT_OFF, Epoch
 from p2pfl_gossip.ledger.entries import height_from, out_of, weight_in_force
 from p2pfl_gossip.ledger.jobs import LedgerJob, MakeModel, ModelMade
 from p2pfl_gossip.ledger.private_jobs import (
@@ -56,6 +56,7 @@ def next_state(epoch: Epoch, ended: SumEnded) -> LedgerJob | PrivateJob:
         weight=weight,
         members_weight=sum(epoch.weights[rank] for rank in sums.members),
         member_count=len(sums.members),
+        is_audited=epoch.charter.audit != AUDIT_OFF,
     )
 
 

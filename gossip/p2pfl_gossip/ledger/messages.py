@@ -23,8 +23,10 @@ from p2pfl_gossip.records import (
     replaced,
 )
 
-EVIDENCE_NAMED_MAX = 8
-"""Named in one advert; each about another member, so that a liar fills one place."""
+EVIDENCE_NAMED_MAX = (COHORT_SIZE_MAX + 2) // 3 - 1
+"""Named in one advert; each about another member, so that a liar fills one place. As many as the
+liars that the largest group bears: where sums are audited, a known liar that is not named is
+listed, and makes each round void, so that nobody is ever put out."""
 
 STATEMENTS_KEPT = 64
 """Nearly all members say the same of one round: its head, and its entry."""

@@ -151,9 +151,9 @@ class Auditing:
         if message.member not in self._summing.members:
             raise RemoteProtocolError("not_in_sum")
         audited = self._tossing.audited
-        if (message.ballot, message.sums) != (audited.ballot, audited.sums):
+        if message.ballot != audited.ballot:
             raise RemoteProtocolError("wrong_sums")
-        if message.member in self._proofs:
+        if not self._tossing.require_ours(message.sums) or message.member in self._proofs:
             return
         if not self._tossing.seed:
             if sender == message.member:

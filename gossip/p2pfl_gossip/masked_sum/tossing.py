@@ -90,7 +90,19 @@ class Tossing:
             core.blame(sender, "two_seen", known, message)
             return
         self._seen[sender] = message
+        if message.sums != self.audited.sums:
+            # Vouchers of some chunk told us and it two sums. Both, signed, name them.
+            self._summing.ask_digests(sender)
         self._toss_if_seen()
+
+    def require_ours(self, sums: bytes) -> bool:
+        """Tell whether something is of the sums that we have, or raise RemoteProtocolError.
+
+        Others may have been told other sums, and then fix theirs: that is no fault of who says so.
+        """
+        if sums != self.audited.sums and self._is_fixed:
+            raise RemoteProtocolError("wrong_sums")
+        return sums == self.audited.sums
 
     # 2 COIN
 
@@ -117,8 +129,8 @@ class Tossing:
 
     def on_coin(self, sender: int, message: Coin) -> None:
         """Take a member's sum of shares. It is right if the coin that it gives is."""
-        if message.sums != self.audited.sums:
-            raise RemoteProtocolError("wrong_sums")
+        if not self.require_ours(message.sums):
+            return
         if sender not in self._sharing.dealers:
             raise RemoteProtocolError("not_in_list")
         if int.from_bytes(message.share, "little") >= GROUP_ORDER:
@@ -174,8 +186,8 @@ class Tossing:
     def on_coin_shares(self, sender: int, message: CoinShares) -> None:
         """Take a member's shares of each coin; each is checked against its dealer's header."""
         core, sharing, members = self._core, self._sharing, self._agreement.members
-        if message.sums != self.audited.sums:
-            raise RemoteProtocolError("wrong_sums")
+        if not self.require_ours(message.sums):
+            return
         if sender not in sharing.dealers:
             raise RemoteProtocolError("not_in_list")
         if len(message.shares) != 32 * len(members):

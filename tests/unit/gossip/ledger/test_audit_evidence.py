@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from ledger_group import LedgerGroup
+from ledger_group import Bench, LedgerGroup
 
 from p2pfl_crypto.audit.shortness import prove
 from p2pfl_crypto.encoding import DeltaEncoding
@@ -14,12 +14,19 @@ from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.ledger.charter import AUDIT_OFF, AUDIT_VOID, Epoch
 from p2pfl_gossip.ledger.evidence import (
     EVIDENCE_BYTES_MAX,
+    EvidenceBook,
     evidence_of_proof,
     evidence_of_seen,
     require_evidence,
     without_named,
 )
-from p2pfl_gossip.ledger.messages import Evidence, FalseProof, Named, TwoSeen
+from p2pfl_gossip.ledger.messages import (
+    EVIDENCE_NAMED_MAX,
+    Evidence,
+    FalseProof,
+    Named,
+    TwoSeen,
+)
 from p2pfl_gossip.masked_sum.audit_jobs import bound_of
 from p2pfl_gossip.masked_sum.messages import AuditProof, SumsSeen
 from p2pfl_gossip.records import Codec, replaced
@@ -136,3 +143,25 @@ def test_whoever_m_plus_one_name_is_in_no_list_of_an_audited_group(
     assert len(kept) == 7 - (not is_listed)
     off = Epoch.founded(replaced(EPOCH.charter, audit=AUDIT_OFF))
     assert len(without_named(off, base, adverts)) == 7
+
+
+def test_more_known_liars_than_a_few_do_not_hold_a_large_group_up() -> None:
+    """All of m are named in one advert: one that is not stays listed, and voids each round."""
+    group = LedgerGroup(34, audit=AUDIT_VOID)
+    epoch, liars = group.epoch, range(group.epoch.liars_max)
+    book = EvidenceBook(Bench(group).seat, session_of)
+    for liar in liars:
+        assert book.note(Evidence(0, ROUND, liar, TwoSeen(seen(b"1" * 32), seen(b"2" * 32))))
+    named = book.named(())
+    adverts = {rank: replaced(GROUP.advert(0, ROUND), named=named) for rank in range(34)}
+    kept = without_named(epoch, group.first.entry, adverts)
+    assert list(kept) == list(range(11, 34))
+    assert len(kept) == epoch.threshold
+
+
+def test_the_largest_group_names_all_liars_that_it_bears_and_no_more() -> None:
+    assert (2 * 128) // 3 + 1 + EVIDENCE_NAMED_MAX == 128
+    book = EvidenceBook(Bench(LedgerGroup(48)).seat, session_of)
+    for rank in range(44):
+        book.note(Evidence(0, ROUND, rank, TwoSeen(seen(b"1" * 32), seen(b"2" * 32))))
+    assert [named.member for named in book.named(())] == list(range(EVIDENCE_NAMED_MAX))
