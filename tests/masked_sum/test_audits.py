@@ -462,8 +462,9 @@ def test_owners_that_tell_two_sums_are_named_by_those_that_compare() -> None:
         receiver = getattr(action, "receiver", None)
         if said is None or driver.cohort.rank_of(receiver) not in honest[:2]:
             return [action]
-        own = driver.machines[owners[0]]._summing._own.get(0) or (
-            driver.machines[owners[1]]._summing._own[0]
+        own = (
+            driver.machines[owners[0]]._summing._own.get(0)
+            or (driver.machines[owners[1]]._summing._own[0])
         )
         body = own.body.copy()
         body[0] += 1

@@ -12,8 +12,9 @@ from p2pfl_crypto.audit.curve import add, combine, hash_to_point, multiply_base
 from p2pfl_crypto.audit.sketch import SKETCH_ENTRIES
 
 SQUARES = 4
-ROWS = 128
-"""Random combinations of the entries that a proof shows to be short; each halves a liar's luck."""
+ROWS = 46
+"""Random combinations of the entries that a proof shows to be short; each leaves a liar less than
+37 chances of 256, and all of them 2^-128."""
 SLACK_ENTRIES = SQUARES + ROWS
 
 

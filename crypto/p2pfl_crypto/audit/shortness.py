@@ -3,10 +3,10 @@
 docs/audit-proof.md has the argument: why a proof that passes shows the bound, and why it tells
 nothing more. In short: with p the sketch and T the bound, the prover
 
-1. commits to p in C, and in Y to a (four numbers whose squares add up to T - |p|^2) and to y (128
+1. commits to p in C, and in Y to a (four numbers whose squares add up to T - |p|^2) and to y (46
    random numbers that hide what follows);
-2. is given 128 rows of -1, 0, 0, 1 and sends u = y + R(p, a): u is short, so p and a are, so that
-   their squares do not wrap around L;
+2. is given 46 rows of numbers from -3 to 3 and sends u = y + R(p, a): u is short, so p and a are
+   (or what they are times 60 is), so that their squares do not wrap around L;
 3. is given a number a row, and one challenge c, and shows by one Schnorr proof that it can open C
    and Y, that the squares add up to T, and that u is what it should be.
 
@@ -17,7 +17,6 @@ what makes its sketch too long into Y, with the other sign, and C holds anything
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import compress
 
 from p2pfl_crypto.audit.commitments import (
     ROWS,
@@ -36,9 +35,9 @@ from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.shamir import GROUP_ORDER, SCALAR_BYTES
 
 HIDING_BITS = 112
-"""y is uniform in +-2^112. R(p, a) stays below 2^41, so u tells it with 2^-63 at most."""
+"""y is uniform in +-2^112. R(p, a) stays below 2^41, so u tells it with 2^-65 at most."""
 COMBINED_MAX = 2 ** (HIDING_BITS + 1)
-"""|u| of an honest prover is smaller. 260 squares of numbers below twice that stay below L."""
+"""|u| of an honest prover is smaller. 260 squares of numbers below 120 times that are below L."""
 COMBINED_BYTES = 15  # A signed number below 2^119.
 ENTROPY_BYTES = 32
 
@@ -64,7 +63,7 @@ class Proof:
         slack: Y.
         openings: first messages for the openings of C and of Y.
         products: commitments to the coefficients of 1 and c in the sum of z^2.
-        combined: u, 128 signed numbers of 15 bytes.
+        combined: u, 46 signed numbers of 15 bytes.
         offset: what the shortness equation has beside c.
         responses: z, for the sketch, the four squares and the rows.
         blindings: responses for the blindings of C, of Y, and of the products.
@@ -227,16 +226,19 @@ def prove_opening(
 
 
 def _combine_rows(rows: Rows, short: Sequence[int], hiding: Sequence[int]) -> list[int]:
-    """Add each row's entries, with its signs, to what hides them: u = y + R(p, a)."""
-    added, taken = (rows > 0).tolist(), (rows < 0).tolist()
+    """Add each row's multiples of the entries to what hides them: u = y + R(p, a).
+
+    Modulo L, of either sign: which changes nothing of entries that are short.
+    """
+    half = GROUP_ORDER // 2
     return [
-        hidden + sum(compress(short, plus)) - sum(compress(short, minus))
-        for hidden, plus, minus in zip(hiding, added, taken, strict=True)
+        (hidden + sum(map(int.__mul__, row, short)) + half) % GROUP_ORDER - half
+        for hidden, row in zip(hiding, rows.tolist(), strict=True)
     ]
 
 
 def _hiding(seed: bytes) -> list[int]:
-    """Draw y: 128 numbers, uniform in -2^112 <= y < 2^112."""
+    """Draw y: 46 numbers, uniform in -2^112 <= y < 2^112."""
     stream = hashlib.shake_256(seed).digest(ROWS * COMBINED_BYTES)
     spare = 8 * COMBINED_BYTES - HIDING_BITS - 1
     return [

@@ -9,7 +9,7 @@ Nobody may know the seed before q is fixed: a vector can be bent into the null s
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ BLOCKS = 8
 BUCKETS = 32
 SKETCH_ENTRIES = BLOCKS * BUCKETS
 _SIGN = BUCKETS  # The bit of a stream's byte that makes the coordinate count negatively.
+_PLACES = 2 * BUCKETS
+_PLACE = _PLACES - 1
 _BATCH = BLOCK_BYTES // BLOCKS  # Coordinates whose choices fill one block of a stream.
 
 Sketch = npt.NDArray[np.int64]
@@ -27,37 +29,60 @@ Entries = npt.NDArray[np.int32]
 
 
 def sketch_of(seed: bytes, chunks: Iterable[tuple[int, Entries]]) -> Sketch:
-    """Sketch a vector.
-
-    The choices for a chunk come from its key stream (AES-256-CTR of the seed). Each batch of at
-    most 32,768 coordinates takes eight runs of bytes from it, one a block and a byte for each
-    coordinate: the lowest five bits are its bucket, the next one is 1 if it counts negatively.
+    """Sketch a vector: see `sketches_of`.
 
     Args:
         seed: 32 public bytes, unknown to everybody while the vector could still be chosen.
         chunks: number and int32 entries of each chunk; those left out count as zeros.
 
     Returns:
-        int64[256]. Of at most 2^31 entries, no sum overflows.
+        int64[256].
     """
-    totals = np.zeros((BLOCKS, BUCKETS), np.int64)
+    return sketches_of(seed, 1, ((chunk, (entries,)) for chunk, entries in chunks))[0]
+
+
+def sketches_of(
+    seed: bytes, count: int, chunks: Iterable[tuple[int, Sequence[Entries]]]
+) -> list[Sketch]:
+    """Sketch vectors by one seed, in less time than one after the other.
+
+    The choices for a chunk come from its key stream (AES-256-CTR of the seed). Each batch of at
+    most 32,768 coordinates takes eight runs of bytes from it, one a block and a byte for each
+    coordinate: the lowest five bits are its bucket, the next one is 1 if it counts negatively.
+
+    Args:
+        seed: 32 public bytes, unknown to everybody while the vectors could still be chosen.
+        count: of the vectors.
+        chunks: number of each chunk, and its int32 entries in each vector, of one length; chunks
+            that are left out count as zeros.
+
+    Returns:
+        int64[256] of each vector. Of at most 2^31 entries, no sum overflows.
+    """
+    totals = np.zeros((count, BLOCKS, BUCKETS), np.int64)
     room = bytearray(BLOCK_BYTES)
-    for chunk, entries in chunks:
-        if entries.dtype != np.int32 or entries.ndim != 1:
+    for chunk, parts in chunks:
+        if any(part.dtype != np.int32 or part.ndim != 1 for part in parts):
             raise ValueError("a chunk is a one-dimensional array of int32")
-        stream = KeyStream(seed, chunk)
-        for start in range(0, len(entries), _BATCH):
-            batch = entries[start : start + _BATCH].astype(np.float64)
-            choices = memoryview(room)[: BLOCKS * len(batch)]
+        stream, length = KeyStream(seed, chunk), len(parts[0])
+        for start in range(0, length, _BATCH):
+            batches = [part[start : start + _BATCH].astype(np.float64) for part in parts]
+            choices = memoryview(room)[: BLOCKS * min(_BATCH, length - start)]
             stream.fill(choices)
-            bytes_of = np.frombuffer(choices, np.uint8).reshape(BLOCKS, len(batch))
-            for block in range(BLOCKS):
-                places = bytes_of[block] & (2 * BUCKETS - 1)
-                # Sums of 2^15 entries below 2^31 are exact in binary64.
-                sums = np.bincount(places, weights=batch, minlength=2 * BUCKETS).astype(np.int64)
-                totals[block] += sums[:_SIGN]
-                totals[block] -= sums[_SIGN:]
-    return totals.reshape(SKETCH_ENTRIES)
+            bytes_of = np.frombuffer(choices, np.uint8).reshape(BLOCKS, -1)
+            for block in range(0, BLOCKS, 2):
+                # The places of two blocks at once: to count takes as long as for those of one.
+                places = (bytes_of[block] & _PLACE).astype(np.intp)
+                places += (bytes_of[block + 1] & _PLACE).astype(np.intp) * _PLACES
+                for total, batch in zip(totals, batches, strict=True):
+                    # Sums of 2^15 entries below 2^31 are exact in binary64.
+                    sums = np.bincount(places, weights=batch, minlength=_PLACES**2)
+                    square = sums.reshape(_PLACES, _PLACES)
+                    for beside, axis in enumerate((0, 1)):
+                        of_block = square.sum(axis=axis).astype(np.int64)
+                        total[block + beside] += of_block[:_SIGN]
+                        total[block + beside] -= of_block[_SIGN:]
+    return [total.reshape(SKETCH_ENTRIES) for total in totals]
 
 
 def square_norm_max(quantum_max: int, share: float, entries: int) -> int:

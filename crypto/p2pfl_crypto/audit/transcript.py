@@ -17,6 +17,8 @@ from p2pfl_crypto.shamir import GROUP_ORDER
 
 SHORT_ENTRIES = SKETCH_ENTRIES + SQUARES
 """Those that are shown to be short: the sketch's, and the four squares."""
+ROW_MAX = np.int8(3)
+ROW_VALUES = np.uint8(7)
 _NUMBER_BYTES = 48  # Reduced modulo L, they leave a bias below 2^-130.
 
 Rows = npt.NDArray[np.int8]
@@ -47,7 +49,7 @@ class Statement:
     commitment: bytes
 
     def rows(self, slack: bytes) -> Rows:
-        """Challenge 1: int8[128, 260], entries -1, 0, 0 and 1 alike often."""
+        """Challenge 1: int8[46, 260], entries -3 to 3 alike often."""
         seed = self._hash(b"p2pfl/audit-rows", slack)
         return rows_of(seed)
 
@@ -65,19 +67,22 @@ class Statement:
 
 
 def rows_of(seed: bytes) -> Rows:
-    """Expand 32 bytes to the rows of challenge 1, two bits an entry, the first minus the second."""
-    stream = np.frombuffer(hashlib.shake_256(seed).digest(ROWS * SHORT_ENTRIES // 4), np.uint8)
-    bits = np.unpackbits(stream).reshape(ROWS, SHORT_ENTRIES, 2).astype(np.int8)
-    return bits[..., 0] - bits[..., 1]
+    """Expand 32 bytes to the rows of challenge 1, a byte an entry, modulo 7: -3 to 3.
+
+    256 is 36 * 7 + 4, so the likeliest of them comes 37 times of 256.
+    """
+    stream = np.frombuffer(hashlib.shake_256(seed).digest(ROWS * SHORT_ENTRIES), np.uint8)
+    return (stream % ROW_VALUES).astype(np.int8).reshape(ROWS, SHORT_ENTRIES) - ROW_MAX
 
 
 def column_sums(rows: Rows, gammas: list[int]) -> list[int]:
     """Multiply the rows by their numbers and add: for each entry, sum of gamma_j R_jl modulo L."""
     limbs = np.frombuffer(b"".join(g.to_bytes(32, "little") for g in gammas), "<u4")
-    # Of integers: BLAS would share so large a product among threads, which then spin for work.
-    sums = rows.T.astype(np.int64) @ limbs.reshape(ROWS, _LIMBS).astype(np.int64)
-    # 128 limbs of 32 bits, of either sign, stay within 2^39. Made positive, each fits 64 bits, so
-    # that every other one, 64 bits apart, can be read as one number.
+    # 46 limbs of 32 bits, three times and of either sign, stay within 2^40: exact in binary64. A
+    # product so small is not shared among threads, which would then spin for work.
+    sums = rows.T.astype(np.float64) @ limbs.reshape(ROWS, _LIMBS).astype(np.float64)
+    # Made positive, each fits 64 bits, so that every other one, 64 bits apart, can be read as one
+    # number.
     positive = (sums + _OFFSET).astype("<u8")
     low = _read_numbers(positive[:, 0::2])
     high = _read_numbers(positive[:, 1::2])

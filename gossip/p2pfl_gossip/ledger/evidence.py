@@ -57,7 +57,7 @@ from p2pfl_gossip.records import Codec, MalformedFrame
 EVIDENCE_PREFIX = "ledger/evidence/"
 
 EVIDENCE_BYTES_MAX = 16 * 1024
-"""An audit proof takes 14,912 bytes; two adverts that name as many as they may less than 4 KB."""
+"""An audit proof takes 11,058 bytes; two adverts that name as many as they may less than 4 KB."""
 
 _CODEC = Codec(Evidence | None, frame_bytes_max=EVIDENCE_BYTES_MAX)
 

@@ -7,7 +7,7 @@ import numpy as np
 from p2pfl_crypto.audit.checking import ProofShown, check_all
 from p2pfl_crypto.audit.curve import add_all, multiply_base
 from p2pfl_crypto.audit.shortness import SketchTooLong, prove
-from p2pfl_crypto.audit.sketch import sketch_of, square_norm_max
+from p2pfl_crypto.audit.sketch import sketch_of, sketches_of, square_norm_max
 from p2pfl_crypto.audit.transcript import Statement
 from p2pfl_crypto.encoding import DeltaEncoding
 from p2pfl_crypto.masks import Masked
@@ -227,13 +227,14 @@ def _toss_singly(job: TossSingly) -> Tossed:
 
 def _sketch(job: SketchRound) -> Sketched:
     totals = [(chunk, total.view(np.int32)) for chunk, total in job.totals]
-    sum_sketch = tuple(sketch_of(job.seed, totals).tolist())
     square = math.fsum(float(np.square(total, dtype=np.float64).sum()) for _, total in totals)
     own = job.own
     if own is None:
-        return Sketched(sum_sketch, math.sqrt(square))
-    inputs = ((chunk, own.encode(chunk, part)) for chunk, part in own.parts)
-    sketch = sketch_of(job.seed, ((chunk, body.view(np.int32)) for chunk, body in inputs))
+        return Sketched(tuple(sketch_of(job.seed, totals).tolist()), math.sqrt(square))
+    inputs = (own.encode(chunk, part).view(np.int32) for chunk, part in own.parts)
+    pairs = ((chunk, (total, body)) for (chunk, total), body in zip(totals, inputs, strict=True))
+    of_sum, sketch = sketches_of(job.seed, 2, pairs)
+    sum_sketch = tuple(of_sum.tolist())
     context = job.audited.context(job.seed, own.rank)
     blinding = int.from_bytes(own.blinding, "little")
     try:

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,7 @@ from p2pfl_crypto.audit.shortness import (
     prove_opening,
 )
 from p2pfl_crypto.audit.sketch import SKETCH_ENTRIES
+from p2pfl_crypto.audit.squares import four_squares
 from p2pfl_crypto.audit.transcript import Statement, column_sums, numbers_of, rows_of
 from p2pfl_crypto.shamir import GROUP_ORDER
 
@@ -206,12 +209,12 @@ FIELDS: dict[str, tuple[int, int]] = {
     "constant": (96, 32),
     "linear": (128, 32),
     "first combination": (160, 15),
-    "last combination": (160 + 127 * 15, 15),
-    "offset": (2080, 32),
-    "first response": (2112, 32),
-    "last of the sketch": (2112 + 255 * 32, 32),
-    "first square": (2112 + 256 * 32, 32),
-    "last row": (2112 + 387 * 32, 32),
+    "last combination": (160 + 45 * 15, 15),
+    "offset": (850, 32),
+    "first response": (882, 32),
+    "last of the sketch": (882 + 255 * 32, 32),
+    "first square": (882 + 256 * 32, 32),
+    "last row": (882 + 305 * 32, 32),
     "blinding of the sketch": (PROOF_BYTES - 96, 32),
     "blinding of the slack": (PROOF_BYTES - 64, 32),
     "blinding of the products": (PROOF_BYTES - 32, 32),
@@ -241,9 +244,11 @@ def test_combinations_have_a_bound() -> None:
 
 
 def test_what_the_bounds_promise_fits_below_the_order() -> None:
-    """Numbers twice as long as a combination may be have squares that do not wrap around L."""
-    assert transcript.SHORT_ENTRIES * (2 * COMBINED_MAX) ** 2 < GROUP_ORDER // 2
-    honest = 260 * 2**33  # |p| and |a| are below sqrt(12.8) * 2^31.
+    """Sixty times what twice a combination's bound allows has squares that do not wrap around L."""
+    differences = range(1, 2 * int(transcript.ROW_MAX) + 1)
+    assert math.lcm(*differences) == 60
+    assert transcript.SHORT_ENTRIES * (60 * 2 * COMBINED_MAX) ** 2 < GROUP_ORDER // 8
+    honest = 3 * math.isqrt(260) * 2**34  # |(p, a)|^2 is T, and that is below 12.8 * 2^62.
     assert 2**shortness.HIDING_BITS + honest < COMBINED_MAX < 2 ** (8 * COMBINED_BYTES - 1)
 
 
@@ -311,11 +316,32 @@ def test_column_sums_are_those_of_plain_integers() -> None:
 
 
 def test_rows_have_the_shares_that_the_argument_needs() -> None:
-    """A half of zeros, a quarter of each sign."""
+    """Each of seven values comes in one of seven, and none in more than 37 of 256."""
     values, counts = np.unique(rows_of(bytes(32)), return_counts=True)
-    assert values.tolist() == [-1, 0, 1]
-    shares = counts / counts.sum()
-    assert np.allclose(shares, [0.25, 0.5, 0.25], atol=0.01)
+    assert values.tolist() == [-3, -2, -1, 0, 1, 2, 3]
+    assert np.allclose(counts / counts.sum(), 1 / 7, atol=0.01)
+    likeliest = max(np.bincount(np.arange(256) % int(transcript.ROW_VALUES)))
+    assert (likeliest / 256) ** commitments.ROWS < 2.0**-128
+
+
+@pytest.mark.parametrize("norm", [1, 100])
+def test_a_sketch_of_halves_is_no_longer_than_it_may_be(
+    norm: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that take all entries twice are blind to halves; still their squares must not wrap."""
+    own = transcript.rows_of
+    monkeypatch.setattr(transcript, "rows_of", lambda seed: own(seed) // np.int8(2) * np.int8(2))
+    double = [2 * entry + 1 for entry in sketch(0)]  # Squares of 256 odd numbers: 0 modulo 4.
+    halves = [norm * entry * pow(2, -1, GROUP_ORDER) % GROUP_ORDER for entry in double]
+    rest = BOUND - norm * norm * sum(entry * entry for entry in double) // 4
+    squares = four_squares(rest, Random(1).randrange) if rest > 0 else squares_modulo_order(rest)
+    commitment, proof = prove_opening(context(0), BOUND, halves, squares, 5, ENTROPY)
+    claim = ProofShown(Statement(context(0), BOUND, commitment), proof.encode())
+    if norm == 1:
+        check_one(claim)
+    else:
+        with pytest.raises(InvalidProof, match="combination"):
+            check_one(claim)
 
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "audit.json").read_text())
@@ -323,7 +349,7 @@ VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "audit.json").read
 
 def test_generators_and_proofs_have_these_bytes(claims: list[ProofShown]) -> None:
     made = [commitments.blinding_generator(), *sketch_generators(), *commitments.slack_generators()]
-    assert len(set(made)) == len(made) == 389
+    assert len(set(made)) == len(made) == 307
     assert hashlib.sha256(b"".join(made)).hexdigest() == VECTORS["generators_sha256"]
     for claim, vector in zip(claims, VECTORS["proofs"], strict=True):
         assert claim.statement.commitment.hex() == vector["commitment"]

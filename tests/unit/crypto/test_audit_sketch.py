@@ -13,6 +13,7 @@ from p2pfl_crypto.audit.sketch import (
     SKETCH_ENTRIES,
     Entries,
     sketch_of,
+    sketches_of,
     square_norm_max,
 )
 from p2pfl_crypto.audit.squares import four_squares
@@ -46,6 +47,13 @@ def test_a_sketch_is_as_its_definition_says(chunk: int) -> None:
     assert sketch_of(SEED, [(chunk, entries)]).tolist() == plain_sketch(
         SEED, chunk, entries.tolist()
     )
+
+
+def test_vectors_are_sketched_together_as_one_by_one() -> None:
+    vectors = [words(seed, BATCH + 700) for seed in range(3)]
+    together = sketches_of(SEED, 3, [(2, vectors)])
+    for vector, sketch in zip(vectors, together, strict=True):
+        assert (sketch == sketch_of(SEED, [(2, vector)])).all()
 
 
 def test_sketches_of_words_at_their_extremes_are_exact_and_add_up() -> None:
