@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 
 from p2pfl.privacy.accounting import (
     ENGINE_EPSILON_MAX,
@@ -27,6 +28,7 @@ NOISE_MIN, NOISE_MAX = 0.3, 1000.0
 ENTRIES_UNKNOWN = 10_000_000  # Counted for what integers differ, where no model is named.
 _CLOSE = 1e-3  # A plan's epsilon is at most so much below the one that was asked for.
 _TRIES = 12
+_PLANS_KEPT = 64  # A study asks the same for each of its seeds, and an answer takes seconds.
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class Plan:
     advice: tuple[str, ...]
 
 
+@lru_cache(maxsize=_PLANS_KEPT)
 def make_plan(question: Question) -> Plan:
     """Answer a question.
 

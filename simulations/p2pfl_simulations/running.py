@@ -23,6 +23,7 @@ from p2pfl_gossip.actions import Machine, Vector
 from p2pfl_gossip.learning import Evaluate, Evaluated
 from p2pfl_gossip.ledger.jobs import perform
 from p2pfl_gossip.ledger.member import GroupMember
+from p2pfl_gossip.ledger.privacy import Privacy
 from p2pfl_gossip.ledger.record import write_record
 from p2pfl_gossip.records import Record
 from p2pfl_simulations.baselines import local_only, pooled
@@ -49,6 +50,7 @@ from p2pfl_simulations.liars.planting import Liars
 from p2pfl_simulations.masking import MaskingWorker
 from p2pfl_simulations.modelled import perform_modelled
 from p2pfl_simulations.network import Network
+from p2pfl_simulations.noiseless import compare
 from p2pfl_simulations.once import Once
 from p2pfl_simulations.operators import Operators
 from p2pfl_simulations.own_parts import PluggedParts, check_plugins, plugin_sources
@@ -73,10 +75,11 @@ from p2pfl_simulations.world import World
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
-    """How far a run is; `stage` is ``"gossip"``, ``"local only"`` or ``"pooled"``.
+    """How far a run is.
 
-    `mean` and `worst` are of the primary metric, each peer on its own test rows; on the common
-    ones where peers have none.
+    `stage` is ``"gossip"``, ``"local only"``, ``"pooled"`` or ``"without noise"``. `mean` and
+    `worst` are of the primary metric, each peer on its own test rows; on the common ones where
+    peers have none.
     """
 
     stage: str
@@ -179,7 +182,32 @@ def _simulate(
         result.failure = str(error)
     joint = simulation.recorder.models()
     complete_run(scenario, learner, result, joint, tell, interrupted)
+    _compare(scenario, learner, result, simulation.privacy, tell)
     return result
+
+
+def _compare(
+    scenario: Scenario,
+    learner: Learner,
+    result: RunResult,
+    privacy: Privacy | None,
+    tell: OnProgress,
+) -> None:
+    """Hold a whole private run against the same group without noise, unless none was asked for."""
+    is_whole = not (result.interrupted or result.unfinished or result.failure)
+    if privacy is None or result.privacy is None or not is_whole:
+        return
+    if not scenario.evaluation.baselines:
+        return
+    with _kept_so_far(result):
+        result.privacy.compared = compare(
+            scenario,
+            learner,
+            privacy,
+            last=result.rounds[-1],
+            peers=evaluated_peers(scenario),
+            tell=_teller(scenario, learner.primary, tell),
+        )
 
 
 def run_identity(scenario: Scenario, learner: Learner, folder: Path | None) -> dict[str, Any]:
@@ -267,6 +295,7 @@ class Simulation:
         recorder: keeps the tables.
         faults: what goes wrong.
         operators: what members' operators do.
+        privacy: what the group's charter says of it; None if nothing.
     """
 
     def __init__(
@@ -291,6 +320,7 @@ class Simulation:
         self._plan, privacy = plan_of(scenario, learner), None
         if self._plan is not None and scenario.privacy is not None:
             privacy = privacy_of(scenario.privacy, self._plan)
+        self.privacy = privacy
         queue = EventQueue()
         speeds = Speeds(scenario, learner.steps)
         for index in range(scenario.peers):

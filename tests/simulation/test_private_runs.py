@@ -1,6 +1,7 @@
 """A private run, from its scenario to its table of claims."""
 
 import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,24 @@ import numpy as np
 import pytest
 
 from p2pfl.learner.errors import LearningError
+from p2pfl.learner.learner import make_learner
+from p2pfl.learner.peer_models import PeerModel
+from p2pfl_gossip.learning import Evaluated
 from p2pfl_gossip.ledger.entries import Entry, EntryStep
-from p2pfl_gossip.ledger.privacy import read_feature
+from p2pfl_gossip.ledger.privacy import (
+    RATE_UNITS,
+    Privacy,
+    PrivateTrust,
+    PrivateUnit,
+    read_feature,
+)
 from p2pfl_gossip.ledger.record import read_record
 from p2pfl_simulations.launch.errors import LaunchError
 from p2pfl_simulations.launch.launching import require_launchable
+from p2pfl_simulations.noiseless import noiseless
 from p2pfl_simulations.report.run_report import render_report
 from p2pfl_simulations.results.folder import read_run, write_run
-from p2pfl_simulations.results.privacy import NOT_PRIVATE, SEEDED
+from p2pfl_simulations.results.privacy import NOT_PRIVATE, SEEDED, YARDSTICKS
 from p2pfl_simulations.results.run import RunResult
 from p2pfl_simulations.running import run
 from p2pfl_simulations.scenario import ScenarioError, make_scenario
@@ -26,7 +37,7 @@ PRIVATE: dict[str, Any] = {
     "rounds": 3,
     "learning": {"task": "digits", "held_out": 0.5},
     "averaging": {"algorithm": "group", "deadline_s": 2.0},
-    "evaluation": {"every": 3, "baselines": []},
+    "evaluation": {"every": 3, "baselines": ["local"]},
     "privacy": {"epsilon": 4.0, "rate": 1, "momentum": 0.5},
 }
 
@@ -35,6 +46,28 @@ def scenario_of(**privacy: Any) -> dict[str, Any]:
     document = copy.deepcopy(PRIVATE)
     document["privacy"] |= privacy
     return document
+
+
+def figures_for(trust: str) -> Privacy:
+    """What a charter says of 720 rows, half of them in each round's lots."""
+    is_shared = trust == "coalition"
+    return Privacy(
+        unit=PrivateUnit.RECORD,
+        trust=PrivateTrust.COALITION if is_shared else PrivateTrust.NOBODY,
+        rate_units=RATE_UNITS // 2,
+        noise_units=2**20,
+        clip=1.0,
+        spends=4,
+        colluding=1,
+        least=5,
+        rows=720,
+        steps=1 if is_shared else 2,
+        delta=1e-5,
+        rate_first=2.0,
+        rate_last=0.5,
+        momentum=0.5 if is_shared else 0.0,
+        table=bytes(32),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +123,40 @@ def test_the_model_learns_for_all_its_noise(private: RunResult) -> None:
     assert figures[-1] > 0.2
     assert private.model is not None
     assert np.isfinite(private.model).all()
+
+
+def test_it_is_held_against_the_same_group_without_noise_and_against_members_alone(
+    private: RunResult,
+) -> None:
+    """After the last round, in one line: it is what privacy costs."""
+    assert private.privacy is not None
+    found = private.privacy.compared
+    assert found is not None
+    last = private.rounds[-1]
+    assert (found.with_noise, found.alone) == (last.own_mean, last.own_local_mean)
+    assert found.without_noise is not None
+    assert 0.2 < found.without_noise < 0.6
+    assert found.without_noise != found.with_noise
+    assert found.told() in private.privacy.sentences()
+    assert YARDSTICKS not in private.privacy.sentences()
+
+
+@pytest.mark.parametrize("trust", ["coalition", "nobody"])
+def test_the_group_without_noise_learns(trust: str) -> None:
+    """By the same lots and steps, whoever is trusted; with noise of nothing it is the same."""
+    learner = make_learner(
+        make_scenario(PRIVATE).learning, peer_count=5, seed=1, folder=None, threads=1
+    )
+    noise = partial(np.zeros, learner.vector_length)
+    privacy = figures_for(trust)
+    made = [
+        list(noiseless(learner, privacy, peers=5, rounds=4, seed=1, noise=it))
+        for it in (None, noise)
+    ]
+    assert all((one == other).all() for one, other in zip(*made, strict=True))
+    found = learner.evaluate([(0, PeerModel(made[0][-1]).evaluate(0))])[0]
+    assert isinstance(found, Evaluated)
+    assert found.metrics["accuracy"] > 0.3
 
 
 @pytest.mark.parametrize(

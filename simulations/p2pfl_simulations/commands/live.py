@@ -186,7 +186,11 @@ class TerminalDisplay:
 
     def _scenario_stages(self) -> list[str]:
         names = {"local": "local only", "pooled": "pooled"}
-        return [names[baseline] for baseline in self._scenario.evaluation.baselines]
+        asked = [names[baseline] for baseline in self._scenario.evaluation.baselines]
+        privacy = self._scenario.privacy
+        if asked and privacy is not None and privacy.unit == "record":
+            asked.append("without noise")
+        return asked
 
 
 def describe(progress: "RunProgress", world: str = SIMULATED) -> str:

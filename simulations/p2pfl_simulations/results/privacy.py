@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-YARDSTICKS = "What it is held against, local only and pooled, is trained without noise."
+from p2pfl.cli.quantities import percent, scientific
+
+YARDSTICKS = "What it is held against is trained without noise."
 SEEDED = (
     "Seeded noise, no privacy: here all noise comes from the scenario's seed, so whoever has the"
     " seed takes it away. The claims are of members that run the same with noise of their own."
@@ -38,6 +40,36 @@ class ClaimRow:
 
 
 @dataclass(slots=True)
+class Compared:
+    """What noise costs: the primary figure after the last round.
+
+    Attributes:
+        metric: its name, for people.
+        is_percentage: whether it is written in percent.
+        rows: what it was measured on; a mean over peers where each has its own.
+        with_noise: of the private run; as the next two, None if not known.
+        without_noise: of the same group: same rows, lots, clip and steps, and no noise.
+        alone: of peers that each train alone, without noise.
+    """
+
+    metric: str
+    is_percentage: bool
+    rows: str
+    with_noise: float | None
+    without_noise: float | None
+    alone: float | None
+
+    def told(self) -> str:
+        """Say it in a line."""
+        write = percent if self.is_percentage else scientific
+        return (
+            f"{self.metric} on {self.rows}: {write(self.with_noise)} with noise;"
+            f" {write(self.without_noise)} by the same group without noise;"
+            f" {write(self.alone)} alone, without noise."
+        )
+
+
+@dataclass(slots=True)
 class PrivacyRow:
     """What was promised, by which plan.
 
@@ -59,6 +91,7 @@ class PrivacyRow:
         claims: one for each adversary.
         words: the claim without a Greek letter.
         training: how gradients are clipped.
+        compared: what noise costs; None where that was not measured.
     """
 
     unit: str
@@ -82,6 +115,7 @@ class PrivacyRow:
     claims: list[ClaimRow]
     words: str
     training: str
+    compared: Compared | None = None
 
     def caption(self) -> str:
         """Say all that a figure of epsilon needs beside it."""
@@ -105,7 +139,7 @@ class PrivacyRow:
         if self.with_two_rows is not None:
             what = "two rows" if self.unit == "row" else "rows at two members"
             told.append(TWO_PLACES.format(what=what, two=self.with_two_rows))
-        return [*told, YARDSTICKS, SEEDED]
+        return [*told, YARDSTICKS if self.compared is None else self.compared.told(), SEEDED]
 
 
 def read_privacy(found: Mapping[str, Any] | None) -> PrivacyRow | None:
@@ -113,7 +147,10 @@ def read_privacy(found: Mapping[str, Any] | None) -> PrivacyRow | None:
     if found is None:
         return None
     rows = [ClaimRow(**row) for row in found["claims"]]
-    return PrivacyRow(**{**found, "claims": rows})
+    compared = found.get("compared")
+    return PrivacyRow(
+        **{**found, "claims": rows, "compared": None if compared is None else Compared(**compared)}
+    )
 
 
 def told_epsilon(epsilon: float | None) -> str:
