@@ -1,11 +1,9 @@
 """Runs a scenario: builds the peers and their world, runs them, and gathers what came of it."""
 
 import json
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,7 @@ from p2pfl_simulations.checkers.accounting import CountedOnce
 from p2pfl_simulations.checkers.progress import AllFinish
 from p2pfl_simulations.cluster.connecting import ClusterError
 from p2pfl_simulations.disk import Disks
+from p2pfl_simulations.environment import environment
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.faults import FaultInjector
 from p2pfl_simulations.gains import take_gains
@@ -582,21 +581,6 @@ def common_figure(result: Record, primary: PrimaryMetric) -> float:
     """Return the primary figure on the common test rows; NaN where there is none."""
     found = result.metrics if isinstance(result, Evaluated) else {}
     return found.get(primary.name, float("nan"))
-
-
-def environment() -> dict[str, str]:
-    """Return what a digest may depend on beside the scenario: versions and the machine's class."""
-    found = {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "system": platform.system(),
-    }
-    for package in ("p2pfl-peer", "numpy", "torch", "scikit-learn", "msgspec"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
 
 
 def _teller(

@@ -9,6 +9,7 @@ import pytest
 
 from p2pfl_simulations import make_scenario, run
 from p2pfl_simulations.cluster.connecting import ClusterError
+from p2pfl_simulations.environment import versions
 from p2pfl_simulations.studies.cells import CellEnd
 from p2pfl_simulations.studies.gathered import read_results, table_of
 from p2pfl_simulations.studies.local import run_locally
@@ -151,7 +152,7 @@ def test_a_cluster_that_is_not_there_is_one_line(folder: Path, tmp_path: Path) -
 def _job(cell: Any) -> Any:
     from p2pfl_simulations.studies.cells import CellJob
 
-    return CellJob(cell.name, cell.digest, cell.document, None, 1, False)
+    return CellJob(cell.name, cell.digest, cell.document, None, 1, False, versions())
 
 
 def test_a_run_learns_on_the_cluster_with_the_same_digest(cluster: Any) -> None:

@@ -71,6 +71,12 @@ def sweep_study(
             return INTERRUPTED
         if not quiet and told.kept:
             Console(stderr=True).print(f"{told.kept} finished cells were kept.")
+        if not quiet and told.others:
+            Console(stderr=True).print(
+                f"{told.others} cells in {folder} are of other settings, own parts or versions"
+                " than this study has now: they are in no table, and stay.",
+                soft_wrap=True,
+            )
     with input_errors():
         results = read_results(study, cells, folder, read_failures(folder))
         written = write_report(results, folder)

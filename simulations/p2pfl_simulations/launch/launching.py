@@ -13,6 +13,7 @@ from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.record import write_record
 from p2pfl_simulations.checkers import Watched
 from p2pfl_simulations.checkers.reported import ReportedChecks
+from p2pfl_simulations.environment import environment
 from p2pfl_simulations.faults import FaultInjector
 from p2pfl_simulations.group import make_peers, make_roster
 from p2pfl_simulations.launch.errors import LaunchError
@@ -34,7 +35,6 @@ from p2pfl_simulations.running import (
     OnProgress,
     common_figure,
     complete_run,
-    environment,
     gossip_progress,
     mean_model,
 )

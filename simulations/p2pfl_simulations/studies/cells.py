@@ -15,6 +15,7 @@ from p2pfl.explaining import one_line
 from p2pfl.learner.errors import LearningError
 from p2pfl.plugins import PluginError
 from p2pfl_simulations.checkers import Violation
+from p2pfl_simulations.environment import first_difference, versions
 from p2pfl_simulations.results.folder import write_run
 from p2pfl_simulations.results.run import EndedEarly
 from p2pfl_simulations.running import run
@@ -35,6 +36,7 @@ class CellJob:
         folder: where own parts are imported from.
         threads: that train; None for one for each core.
         is_checked: whether checkers watch.
+        versions: of what computes, as the cell's digest has them.
     """
 
     name: str
@@ -43,6 +45,7 @@ class CellJob:
     folder: str | None
     threads: int | None
     is_checked: bool
+    versions: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,9 @@ def run_into(job: CellJob, folder: Path) -> str:
     """Run a cell into a new folder; return what went wrong, one line, empty if nothing did."""
     task_folder = None if job.folder is None else Path(job.folder)
     shutil.rmtree(folder, ignore_errors=True)
+    other = first_difference(job.versions, versions())
+    if other:  # Another machine, or an update while the sweep ran: one table, one version.
+        return f"where it was to run, {other}, as where the sweep began"
     try:
         scenario = make_scenario(job.document, source=job.name)
         result = run(scenario, folder=task_folder, threads=job.threads, is_checked=job.is_checked)

@@ -17,6 +17,7 @@ from p2pfl.learner.sources import sources_of
 from p2pfl.learner.tasks.registry import make_task
 from p2pfl.plugins import PluginError
 from p2pfl_simulations.draws import stream
+from p2pfl_simulations.environment import versions
 from p2pfl_simulations.own_parts import check_plugins, plugin_sources
 from p2pfl_simulations.scenario import Scenario, ScenarioError, make_scenario
 from p2pfl_simulations.studies.settings import Changes, Choice, Study, StudyError
@@ -57,7 +58,8 @@ class Cell:
         seed: of the run.
         document: of the scenario, as nested dictionaries.
         scenario: as checked.
-        digest: of all that decides the run: settings, seed, and the code of own parts.
+        digest: of all that decides the run: settings, seed, the code of own parts and p2pfl's own,
+            and the versions of what computes.
     """
 
     condition: Condition
@@ -85,6 +87,7 @@ def plan(study: Study, base: Mapping[str, Any], folder: Path | None) -> list[Cel
         StudyError: a setting of a cell is wrong, or an own part; the line names the condition.
     """
     code: dict[str, str] = {}
+    computing = versions()
     cells = []
     for condition in conditions(study):
         for seed in study.seeds:
@@ -95,7 +98,7 @@ def plan(study: Study, base: Mapping[str, Any], folder: Path | None) -> list[Cel
                 scenario = make_scenario(document, source=condition.name)
                 if seed == study.seeds[0]:
                     check_plugins(scenario, folder)
-                    code = _code_of(scenario, folder)
+                    code = {**computing, **_code_of(scenario, folder)}
             except (ScenarioError, PluginError, LearningError) as error:
                 raise StudyError(_blaming(condition, str(error))) from None
             cells.append(

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import tomli_w
 
+from p2pfl_simulations.environment import versions
 from p2pfl_simulations.studies.cells import PARTIAL, CellEnd, CellJob, is_whole
 from p2pfl_simulations.studies.plan import Cell
 from p2pfl_simulations.studies.settings import Study, StudyError
@@ -29,10 +30,20 @@ class Runner(Protocol):
 
 @dataclass
 class StudyProgress:
-    """How far a study is."""
+    """How far a study is.
+
+    Attributes:
+        cells: of the study.
+        kept: that were whole already.
+        others: folders of cells that are none of this study as it is now.
+        done: that were run.
+        failures: what went wrong, by cell.
+        places: how many were run where.
+    """
 
     cells: int
     kept: int = 0
+    others: int = 0
     done: int = 0
     failures: dict[str, str] = field(default_factory=dict)
     places: dict[str, int] = field(default_factory=dict)
@@ -77,6 +88,8 @@ def run_cells(
         (folder / STUDY).write_text(_toml(study), encoding="utf-8")
         left = [cell for cell in cells if not is_whole(place / cell.name, cell.digest)]
         told.kept = len(cells) - len(left)
+        names = {cell.name for cell in cells}
+        told.others = sum(it.name not in names for it in place.iterdir())
         progress(told)
 
         def on_end(end: CellEnd) -> None:
@@ -90,6 +103,7 @@ def run_cells(
 
         _write_failures(folder, {})
         if left:
+            computing = versions()
             jobs = [
                 CellJob(
                     cell.name,
@@ -98,6 +112,7 @@ def run_cells(
                     None if task_folder is None else str(task_folder),
                     None,
                     study.check,
+                    computing,
                 )
                 for cell in left
             ]

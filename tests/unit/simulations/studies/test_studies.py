@@ -12,6 +12,7 @@ import pytest
 from calling import P2pfl
 
 from p2pfl_simulations.cluster.connecting import FOLDER_BYTES_MAX, ClusterError, connected
+from p2pfl_simulations.environment import CODE, versions
 from p2pfl_simulations.studies import local, page
 from p2pfl_simulations.studies.cells import CellEnd, CellJob, is_whole, pack, run_cell, unpack
 from p2pfl_simulations.studies.gathered import Results, read_results, table_of
@@ -121,6 +122,28 @@ def test_what_decides_a_run_decides_its_cell(tmp_path: Path) -> None:
     assert digests[0] == digests[1] != digests[2]
     renamed = plan(study, {**base, "name": "other", "description": "x"}, tmp_path)
     assert renamed[0].digest == digests[2]
+
+
+def test_another_version_of_p2pfl_is_another_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = study_of(grid={}, baseline={}, seeds=1)
+    cells, told = run_all(study, tmp_path)
+    assert (told.done, told.others) == (1, 0)
+    monkeypatch.setattr("p2pfl_simulations.environment.our_code", lambda: "another")
+    assert plan(study, BASE, None)[0].digest != cells[0].digest
+    _, told = run_all(study, tmp_path)
+    assert (told.kept, told.others, told.done) == (0, 1, 1)
+
+
+def test_a_cell_is_not_run_by_another_version(tmp_path: Path) -> None:
+    began = {**versions(), CODE: "another"}
+    job = CellJob("it", "digest", BASE, None, 1, False, began)
+    assert run_cell(job, str(tmp_path)).failure == (
+        f"where it was to run, p2pfl code is {versions()[CODE]}, not another, as where the sweep"
+        " began"
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -271,7 +294,7 @@ def test_a_cell_travels_packed_and_is_verified(done: tuple[Path, Results], tmp_p
 
 
 def test_an_error_within_a_cell_names_its_place(tmp_path: Path) -> None:
-    job = CellJob("it", "digest", {**BASE, "peers": "many"}, None, 1, False)
+    job = CellJob("it", "digest", {**BASE, "peers": "many"}, None, 1, False, versions())
     assert run_cell(job, str(tmp_path)) == CellEnd(
         "it", "it: peers: Input should be a valid integer, unable to parse string as an integer,"
         " not 'many'"
