@@ -26,12 +26,22 @@ TABLE = "table.parquet"
 
 Look: TypeAlias = Callable[[Summary], float | None]
 
+
+def _counted(summary: Summary, peers: int) -> float | None:
+    """Return a number of peers; None where no peer's gain is known."""
+    return None if summary.mean_gain is None else float(peers)
+
+
 FIGURES: Mapping[str, Look] = {
     "own_mean": lambda it: it.own_mean,
     "own_worst": lambda it: it.own_worst,
     "own_local_mean": lambda it: it.own_local_mean,
     "own_pooled_mean": lambda it: it.own_pooled_mean,
     "gain": lambda it: None if it.mean_gain is None else it.mean_gain.mean,
+    "least_gain": lambda it: None if it.worst is None else it.worst.gain,
+    "gained": lambda it: _counted(it, it.gained),
+    "lost": lambda it: _counted(it, it.lost_by_joining),
+    "even": lambda it: _counted(it, it.even),
     "common_mean": lambda it: it.common_mean,
     "common_worst": lambda it: it.common_worst,
     "common_averaged": lambda it: it.common_averaged,

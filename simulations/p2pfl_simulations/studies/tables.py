@@ -19,20 +19,25 @@ _LATEX = str.maketrans(
     }
 )
 SHOWN = (
-    "own_mean", "own_worst", "gain", "common_mean", "consensus_distance", "bytes_per_peer",
-    "rounds_lost", "virtual_s",
+    "own_mean", "own_worst", "gain", "gained", "lost", "even", "least_gain", "common_mean",
+    "consensus_distance", "bytes_per_peer", "rounds_lost", "virtual_s",
 )  # fmt: skip
 COMPARED = ("own_mean", "own_worst", "common_mean")
 TITLES = {
     "own_mean": "mean",
     "own_worst": "worst peer",
     "gain": "gain over local",
+    "gained": "peers that gain",
+    "lost": "that lose",
+    "even": "no clear difference",
+    "least_gain": "least gain of a peer",
     "common_mean": "common test set",
     "consensus_distance": "consensus",
     "bytes_per_peer": "sent per peer",
     "rounds_lost": "rounds lost",
     "virtual_s": "virtual time",
 }
+POINTS = " points"
 
 
 @dataclass(frozen=True)
@@ -127,8 +132,13 @@ def _mean(results: Results, name: str, interval: Interval | None) -> str:
     if interval is None:
         return ""
     write = writer_of(results, name)
-    half = interval.half
-    return write(interval.mean) + ("" if half is None else f" ± {write(half).removesuffix(' %')}")
+    told = write(interval.mean)
+    if interval.half is None:
+        return told
+    half = write(interval.half).removesuffix(" %").removeprefix("+")
+    if told.endswith(POINTS):
+        return f"{told.removesuffix(POINTS)} ± {half}"
+    return f"{told} ± {half}"
 
 
 def _difference(results: Results, interval: Interval | None) -> str:
@@ -148,7 +158,7 @@ def writer_of(results: Results, name: str) -> Callable[[float], str]:
     """Return how a figure is written for people."""
     assert name in FIGURES
     primary = results.primary
-    if name == "gain":
+    if name in ("gain", "least_gain"):
         return lambda value: told_gain(primary, value)
     if name.startswith(("own_", "common_")):
         return lambda value: told_figure(primary, value)

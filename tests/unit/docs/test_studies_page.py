@@ -4,6 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
 from calling import P2pfl
 
 from p2pfl_simulations.studies.plan import conditions, plan
@@ -24,9 +25,10 @@ def test_the_examples_of_the_page_are_studies() -> None:
     assert len(conditions(Study.model_validate(tomllib.loads(drawn)))) == 40
 
 
-def test_the_study_that_ships_is_in_order() -> None:
-    study, base, folder = load_study(ROOT / "examples" / "studies" / "topologies.toml")
-    assert len(plan(study, base, folder)) == 75
+@pytest.mark.parametrize(("name", "cells"), [("topologies", 75), ("who_gains", 42)])
+def test_the_studies_that_ship_are_in_order(name: str, cells: int) -> None:
+    study, base, folder = load_study(ROOT / "examples" / "studies" / f"{name}.toml")
+    assert len(plan(study, base, folder)) == cells
 
 
 def test_every_option_of_the_command_that_the_page_shows_is_there(p2pfl: P2pfl) -> None:

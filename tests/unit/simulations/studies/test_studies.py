@@ -234,6 +234,26 @@ def test_the_tables_give_means_intervals_and_paired_differences(
     assert r"\pm" in latex(means)
 
 
+def test_a_study_says_how_many_gain_and_lose(tmp_path: Path) -> None:
+    study = study_of(
+        grid={"peers": [4]}, baseline={}, seeds=3, set={"evaluation.baselines": ["local"]}
+    )
+    cells, _ = run_all(study, tmp_path)
+    results = read_results(study, cells, tmp_path, {})
+    for row in table_of(results).to_pylist():
+        assert row["gained"] + row["lost"] + row["even"] == 4
+        assert row["least_gain"] <= row["gain"]
+    means = tables_of(results)[0]
+    assert means.head[4:9] == [
+        "gain over local",
+        "peers that gain",
+        "that lose",
+        "no clear difference",
+        "least gain of a peer",
+    ]
+    assert re.fullmatch(r"[+−]?[\d.]+ ± [\d.]+ points", means.rows[0][4])
+
+
 def test_the_report_has_curves_tables_and_files_of_each_kind(
     done: tuple[Path, Results], tmp_path: Path
 ) -> None:
