@@ -145,7 +145,7 @@ PARTS = {
     ),
 }
 
-PLUGINS = ["-p", "no:cacheprovider", "-p", "benchmarks.mutants_profile"]
+PLUGINS = ["--long", "-p", "no:cacheprovider", "-p", "benchmarks.mutants_profile"]
 PERIOD_S = 10.0  # Of the looks at how far the tests are.
 # Exit codes, as mutmut has them.
 KILLED = {1, 3}

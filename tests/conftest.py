@@ -1,4 +1,4 @@
-"""What processes of the tests have in common: one core each, and no stale compiled modules.
+"""What all tests have in common: one core each, no stale compiled modules, sweeps on demand.
 
 pytest-xdist starts a worker for each core. Left to themselves, torch and BLAS would start a thread
 for each core in each worker: they would wait for each other in busy loops, which took more
@@ -7,9 +7,35 @@ time than the work itself. Processes that tests start have the setting from here
 
 import os
 import sys
+from collections.abc import Iterator
+from functools import lru_cache
+
+import pytest
 
 for _library in ("OMP", "OPENBLAS", "MKL"):
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="all cases of sweeps, not a sample")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked as long, unless it is asked for."""
+    if not config.getoption("--long"):
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signatures_are_checked_once() -> Iterator[None]:
+    """Remember which signatures hold: in one process, all members check what each of them says."""
+    from p2pfl_crypto.identity import verify
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("p2pfl_crypto.statements.verify", lru_cache(maxsize=2**15)(verify))
+        yield
 
 
 def pytest_collection_finish() -> None:

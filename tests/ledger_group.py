@@ -82,11 +82,13 @@ def item_of(value: float) -> StateItem:
     return digest_state("model", model_of(value)).item
 
 
+@cache
 def identity_of(number: int) -> Identity:
     """The identity of a number."""
     return Identity(number.to_bytes(32, "little"))
 
 
+@cache
 def governor_of(number: int, place: int = 0) -> Identity:
     """The governance keys of a number; it may have several."""
     return Identity(hash_parts(b"p2pfl/test-gov", bytes([number, place])))

@@ -53,7 +53,7 @@ def is_noticed(fault: Fault, folder: Path) -> tuple[bool, str]:
     planted = folder / Path(fault.file).relative_to(PACKAGES[package])
     planted.write_text(planted.read_text().replace(fault.old, fault.new))
     # -P: the folder of the project, where `p2pfl` lies, is not looked in first.
-    options = ["-P", "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider"]
+    options = ["-P", "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider", "--long"]
     ended = subprocess.run(
         [sys.executable, *options, fault.test],
         cwd=ROOT,

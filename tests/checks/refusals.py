@@ -68,6 +68,8 @@ def places() -> list[Place]:
 def _statements(node: ast.AST, function: str = "") -> Iterator[tuple[str, ast.stmt, str]]:
     """Give each statement with the innermost function around it."""
     for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.expr):  # No statement is within one.
+            continue
         reason = _reason(child)
         if reason and isinstance(child, ast.stmt):
             yield function, child, reason

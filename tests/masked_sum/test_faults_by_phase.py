@@ -3,6 +3,7 @@
 from random import Random
 
 import pytest
+from sampled import sampled
 from session_driver import CODEC, SessionDriver, make_cohort
 from session_faults import FAULTS, PHASES, draw, outcome_of
 
@@ -15,7 +16,8 @@ CELLS = len(PHASES) * len(FAULTS)
 SINGLE = ("one crash", "crash and restart", "leader crashes", "twice", "flipped bits")
 
 
-@pytest.mark.parametrize("seed", range(CELLS))
+# All phases and faults are in the sample, not all pairs.
+@pytest.mark.parametrize("seed", sampled(range(CELLS), every=7))
 def test_each_fault_in_each_phase_breaks_nothing(seed: int) -> None:
     phase, fault, driver = draw(seed)
     outcome = outcome_of(driver.run())

@@ -2,15 +2,18 @@
 
 import any_order
 import pytest
+from sampled import sampled
+
+SEEDS = range(36)
+EVERY = 5
 
 
-@pytest.mark.parametrize("seed", range(36))
+@pytest.mark.parametrize("seed", sampled(SEEDS, EVERY))
 def test_every_member_finishes_whatever_disks_jobs_and_crashes_did(seed: int) -> None:
     any_order.check(seed)
 
 
 def test_the_seeds_above_have_all_disks_and_crashes_in_every_stage() -> None:
-    groups = [any_order.check(seed) for seed in range(12)]
-    assert sum(group.crashes for group in groups) > 50
-    kinds = {any_order.draw(seed)[0].disk.kind for seed in range(36)}
+    kinds = {any_order.draw(seed)[0].disk.kind for seed in SEEDS[::EVERY]}
     assert kinds == {"none", "ssd", "slow", "drawn"}
+    assert sum(any_order.check(seed).crashes for seed in SEEDS[: 3 * EVERY : EVERY]) > 20

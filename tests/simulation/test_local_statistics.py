@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sampled import sampled
 
 from p2pfl.learner.errors import LearningError
 from p2pfl_gossip.averaging.masked_cohorts import MaskedCohorts
@@ -71,7 +72,7 @@ def ran(
     return run(scenario, folder=folder)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", sampled([1, 2, 3], every=3))
 def test_under_masks_batch_norm_on_raw_inputs_is_within_a_point_of_plain(
     tmp_path: Path, seed: int
 ) -> None:

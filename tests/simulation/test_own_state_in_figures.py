@@ -30,14 +30,13 @@ class WithHeads(Opposed):
 
 
 @pytest.mark.parametrize(
-    ("task", "local"),
+    ("averaging", "task", "local"),
     [
-        ("WithHeads", {"kind": "plain"}),
-        ("Opposed", {"kind": "ditto", "pull": 0.1}),
-        ("WithHeads", {"kind": "ditto", "pull": 0.1}),
+        ("cohorts", "WithHeads", {"kind": "plain"}),
+        ("cohorts", "Opposed", {"kind": "ditto", "pull": 0.1}),
+        ("group", "WithHeads", {"kind": "ditto", "pull": 0.1}),
     ],
 )
-@pytest.mark.parametrize("averaging", ["cohorts", "group"])
 def test_gains_and_baselines_are_of_models_with_their_own_parts(
     averaging: str, task: str, local: dict[str, str], tmp_path: Path
 ) -> None:

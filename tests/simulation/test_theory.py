@@ -135,8 +135,8 @@ def test_epidemic_learning_local() -> None:
     chance = fanout / (n - 1)
     theory = (1 - (1 - chance) ** n) / fanout - 1 / (n - 1)
     assert theory == pytest.approx(0.1144, abs=5e-5)
-    measured = contraction(n, LENGTH, 40, partial(EpidemicLearning, fanout=fanout, seed=SEED))
-    assert measured == pytest.approx(theory, rel=0.016)
+    measured = contraction(n, LENGTH, 14, partial(EpidemicLearning, fanout=fanout, seed=SEED))
+    assert measured == pytest.approx(theory, rel=0.027)
 
 
 def test_epidemic_learning_oracle() -> None:
@@ -144,8 +144,8 @@ def test_epidemic_learning_oracle() -> None:
     theory = (1 - degree / (n - 1)) / (degree + 1)
     assert theory == pytest.approx(0.1018, abs=5e-5)
     topology = RandomRegular(n, degree, SEED, redrawn=True)
-    measured = contraction(n, LENGTH, 30, partial(Dsgd, topology=topology))
-    assert measured == pytest.approx(theory, rel=0.01)
+    measured = contraction(n, LENGTH, 12, partial(Dsgd, topology=topology))
+    assert measured == pytest.approx(theory, rel=0.016)
 
 
 @pytest.mark.parametrize(("n", "size"), [(96, 8), (60, 5)])
@@ -154,9 +154,9 @@ def test_disjoint_random_cohorts(n: int, size: int) -> None:
     if (n, size) == (96, 8):
         assert theory == pytest.approx(0.1158, abs=5e-5)
     measured = contraction(
-        n, LENGTH, 30, in_cohorts(lambda round: draw_cohorts(SEED, round, n, size))
+        n, LENGTH, 12, in_cohorts(lambda round: draw_cohorts(SEED, round, n, size))
     )
-    assert measured == pytest.approx(theory, rel=0.025)
+    assert measured == pytest.approx(theory, rel=0.04)
 
 
 @pytest.mark.parametrize("sides", [(8, 8), (8, 12), (4, 4, 4)])
@@ -201,8 +201,8 @@ def test_push_sum_is_exact_on_the_one_peer_exponential_graph() -> None:
 
 def test_push_sum_finds_the_mean_though_thirty_percent_of_all_messages_are_lost() -> None:
     run = Exchanges(
-        normal_models(100, LENGTH),
-        partial(PushSum, topology=RandomRegular(100, 8, SEED)),
+        normal_models(40, LENGTH),
+        partial(PushSum, topology=RandomRegular(40, 8, SEED)),
         rounds=110,
         loss=0.3,
     ).run()
@@ -212,8 +212,8 @@ def test_push_sum_finds_the_mean_though_thirty_percent_of_all_messages_are_lost(
 
 def test_push_sum_survives_loss_on_a_directed_graph_that_varies() -> None:
     run = Exchanges(
-        normal_models(32, LENGTH),
-        partial(PushSum, topology=OnePeerExponential(32)),
+        normal_models(16, LENGTH),
+        partial(PushSum, topology=OnePeerExponential(16)),
         rounds=420,
         loss=0.3,
     ).run()
@@ -224,7 +224,7 @@ def test_age_gossip_merges_as_a_poisson_number_of_models_would() -> None:
     # In the second round ages are 2 (own) and 1 (heard), so a merge keeps 2/3. With k models heard
     # the sum of squared weights is q_k = 1/5 + 4/5 (4/9)^k, as q_k = 4/9 q_{k-1} + 1/9; and k is
     # binomial. Models are drawn without replacement: var = (n q - 1) / (n - 1).
-    n, seeds = 100, 30
+    n, seeds = 100, 12
     mean_power = (1 - 5 / 9 / (n - 1)) ** (n - 1)
     theory = (n * (0.2 + 0.8 * mean_power) - 1) / (n - 1)
     measured = []
@@ -233,7 +233,7 @@ def test_age_gossip_merges_as_a_poisson_number_of_models_would() -> None:
         run = Exchanges(models, age_gossip(bytes([seed])), rounds=2).run()
         values = [np.square(run.after(1) - run.models.mean(axis=0)).mean(), run.variances()[0]]
         measured.append(values[0] / values[1])
-    assert np.mean(measured) == pytest.approx(theory, rel=0.03)
+    assert np.mean(measured) == pytest.approx(theory, rel=0.045)
 
 
 def test_age_gossip_brings_peers_of_different_speeds_together() -> None:

@@ -137,7 +137,7 @@ def come_to_the_end(group: UnrulyGroup, leaver: int | None) -> None:
     crashes=crash_shares,
     leaver=st.sampled_from([None, None, 1]),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_a_peer_takes_answers_in_any_order_late_and_twice(
     kind: str, seed: int, steps: int, haste: float, loss: float, crashes: float, leaver: int | None
 ) -> None:
@@ -162,7 +162,7 @@ def test_a_peer_takes_answers_in_any_order_late_and_twice(
 
 @pytest.mark.parametrize("kind", ["masked", "cohorts"])
 @given(seed=seeds, steps=st.integers(0, 800), haste=hastes, loss=shares, crashes=crash_shares)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_a_member_of_a_group_that_opens_does_too(
     kind: str, seed: int, steps: int, haste: float, loss: float, crashes: float
 ) -> None:
@@ -275,7 +275,7 @@ class OneSession(DeskMachine):
     crashes=crash_shares,
     leaver=st.sampled_from([None, 1]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_a_masked_sum_takes_answers_in_any_order_late_and_twice(
     seed: int, steps: int, haste: float, loss: float, crashes: float, leaver: int | None
 ) -> None:

@@ -221,7 +221,7 @@ def _seen(hostile: Hostile) -> Any:
 
 
 @given(steps=steps, end=ends)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_input_gives_a_legal_state_or_a_protocol_error(
     steps: list[tuple[Any, ...]], end: Command | None
 ) -> None:
@@ -245,7 +245,7 @@ def test_any_input_gives_a_legal_state_or_a_protocol_error(
 
 
 @given(steps=steps)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_after_any_past_honest_members_bring_a_peer_to_the_end(
     steps: list[tuple[Any, ...]],
 ) -> None:

@@ -141,7 +141,7 @@ def test_random_regular_graphs_have_equal_degrees_and_hang_together(degree: int)
 
 
 def test_every_edge_of_a_redrawn_regular_graph_is_equally_likely() -> None:
-    n, degree, rounds = 12, 3, 2000
+    n, degree, rounds = 12, 3, 700
     topology = RandomRegular(n, degree, SEED, redrawn=True)
     counts = sum(topology.mixing_matrix(round) > 0 for round in range(rounds))
     assert isinstance(counts, np.ndarray)

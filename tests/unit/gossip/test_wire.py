@@ -217,7 +217,7 @@ def _decode_or_refuse(frame: bytes) -> None:
 
 
 @given(frame=st.binary(max_size=200))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_random_bytes_raise_nothing_but_malformed_frame(frame: bytes) -> None:
     _decode_or_refuse(frame)
 
@@ -238,7 +238,7 @@ msgpack_values = st.recursive(
     tag=st.sampled_from(sorted(kind.__struct_config__.tag for kind in KINDS.values())),
     fields=st.lists(msgpack_values, max_size=4),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_random_fields_raise_nothing_but_malformed_frame(tag: int, fields: list[Any]) -> None:
     _decode_or_refuse(msgspec.msgpack.encode([tag, *fields]))
 
@@ -249,7 +249,7 @@ def test_random_fields_raise_nothing_but_malformed_frame(tag: int, fields: list[
     cut=st.integers(0, 20),
     more=st.binary(max_size=4),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_mutated_frames_raise_nothing_but_malformed_frame(
     case: dict[str, Any], changes: list[tuple[int, int]], cut: int, more: bytes
 ) -> None:

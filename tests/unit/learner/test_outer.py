@@ -111,8 +111,8 @@ def test_all_kinds_of_averaging_run_with_state_of_ones_own(
     sys.modules.pop("own_head", None)
     document = {
         "peers": 5,
-        "rounds": 6,
-        "learning": {"task": task, "training": {"learning_rate": 0.1, "epochs": 3, **training}},
+        "rounds": 3,
+        "learning": {"task": task, "training": {"learning_rate": 0.2, "epochs": 3, **training}},
         "averaging": {"algorithm": averaging},
         "evaluation": {"baselines": []},
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import victim
+from sampled import sampled
 
 from p2pfl.store.journal import Store
 from p2pfl_gossip.actions import Vector
@@ -61,7 +62,7 @@ def test_a_run_without_a_crash_keeps_all(tmp_path: Path) -> None:
     check_and_go_on(tmp_path / "journal", len(victim.WRITES))
 
 
-@pytest.mark.parametrize("die_at", range(STEPS))
+@pytest.mark.parametrize("die_at", sampled(range(STEPS), every=3))
 def test_killed_before_a_step_it_has_what_it_promised(tmp_path: Path, die_at: int) -> None:
     kept = run_victim(tmp_path / "journal", die_at)
     check_and_go_on(tmp_path / "journal", len(kept))
