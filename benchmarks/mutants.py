@@ -2,7 +2,7 @@
 
     ./scripts/bench mutants                            # every part, all mutants: many CPU-hours
     ./scripts/bench mutants crypto --sample 200        # 200 of one part, drawn by --seed
-    ./scripts/bench mutants masked-sum --only 'voting*'
+    ./scripts/bench mutants masked-sum --only 'voting*' --tests tests/masked_sum/test_outcomes.py
     ./scripts/bench mutants crypto --keep /tmp/crypto  # the next one tests what is left, anew
 
 mutmut makes the mutants and runs, for each, the tests that reach the changed function. A mutant
@@ -27,7 +27,7 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -357,6 +357,7 @@ def run_part(
     name: str,
     *,
     only: str | None,
+    tests: Sequence[str] | None,
     sample: int | None,
     seed: int,
     children: int,
@@ -366,7 +367,9 @@ def run_part(
     """Mutate a part; return how its mutants ended, and the survivors that nobody has explained."""
     known = tomllib.loads(EQUIVALENT.read_text())["equivalent"]
     with _folder_of(f"{name}.{only}" if only else name, keep) as folder:
-        workshop = Workshop(folder, PARTS[name], only)
+        part = PARTS[name]
+        part = replace(part, tests=tuple(tests or part.tests))
+        workshop = Workshop(folder, part, only)
         workshop.make(children)
         drawn, before = _drawn(workshop, sample, seed), workshop.results()
         again = [it for it in drawn if before[it] not in KILLED]
@@ -398,6 +401,9 @@ def main() -> int:
     )
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART", default=[])
     parser.add_argument("--only", help="a pattern of files within the part, such as 'voting*'")
+    parser.add_argument(
+        "--tests", nargs="+", help="that answer for what --only names; all of the part otherwise"
+    )
     parser.add_argument("--sample", type=int, help="mutants to draw from each part; all otherwise")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -414,6 +420,7 @@ def main() -> int:
         counts, survivors = run_part(
             name,
             only=options.only,
+            tests=options.tests,
             sample=options.sample,
             seed=options.seed,
             children=options.children,

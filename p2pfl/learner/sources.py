@@ -64,11 +64,16 @@ def _code_of(task: Any, folder: Path | None) -> tuple[Source, ...]:
 
 
 def source_files(task: Any) -> frozenset[Path]:
-    """Return the files of a task, to tell its lines from others' in a traceback."""
+    """Return the files of a task, to tell its lines from others' in a traceback.
+
+    Of a task of ours that is one: no line of ours is told to users, so the others need no search.
+    """
     try:
         path = Path(inspect.getfile(type(task))).resolve()
     except (OSError, TypeError):
         return frozenset()
+    if type(task).__module__.startswith("p2pfl."):
+        return frozenset({path})
     depth = type(task).__module__.count(".") + (path.name == "__init__.py")
     return frozenset(_files(path, path.parents[depth]))
 

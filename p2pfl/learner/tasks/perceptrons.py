@@ -3,6 +3,7 @@
 import gzip
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 TEST_SHARE = 5  # One row in five is held out, of each label.
-
+TABLES_KEPT = 2  # Digits and breast cancer: a megabyte together.
 
 WRITERS = 13  # Of UCI's test set, which scikit-learn bundles.
 
@@ -165,10 +166,12 @@ def read_idx(folder: Path, name: str) -> Array:
     raise LearningError(f"{plain if plain.is_file() else packed} is no IDX file of bytes")
 
 
+@lru_cache(maxsize=TABLES_KEPT)
 def _bundled(name: str, *, heading: int = 0) -> tuple[Array, Array]:
     """Read a table that scikit-learn bundles: the columns before the last, and the last.
 
-    It is read as a file: importing scikit-learn, and scipy with it, takes seconds.
+    It is read as a file: importing scikit-learn, and scipy with it, takes seconds. It is read once,
+    and nobody can write into it.
     """
     spec = find_spec("sklearn")
     places = spec.submodule_search_locations if spec is not None else None
@@ -178,6 +181,7 @@ def _bundled(name: str, *, heading: int = 0) -> tuple[Array, Array]:
             f"scikit-learn has no datasets/data/{name} here; install scikit-learn 1.5 or newer"
         )
     rows = np.loadtxt(files[0], delimiter=",", skiprows=heading)
+    rows.setflags(write=False)
     return rows[:, :-1], rows[:, -1]
 
 

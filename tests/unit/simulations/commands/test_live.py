@@ -11,7 +11,9 @@ from p2pfl_simulations.commands.live import sparkline
 
 
 def test_a_terminal_shows_the_run_as_it_goes(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "p2pfl.cli.main", "simulate", "quick", "--rounds", "30"]
+    # Without torch, whose import takes seconds.
+    own = ("--rounds", "30", "--set", "learning={task='integers'}")
+    command = [sys.executable, "-m", "p2pfl.cli.main", "simulate", "quick", *own]
     terminal, inner = pty.openpty()
     settings = {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30", "LANG": "C.UTF-8"}
     with subprocess.Popen(
@@ -35,7 +37,7 @@ def test_a_terminal_shows_the_run_as_it_goes(tmp_path: Path) -> None:
     os.close(terminal)
     assert process.returncode == 0
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
-    assert "quick: 8 peers, 30 rounds, task breast-cancer, plain cohorts of 4, seed 1" in text
+    assert "quick: 8 peers, 30 rounds, task integers, plain cohorts of 4, seed 1" in text
     for stage in ("gossip", "local only", "pooled"):
         assert re.search(rf"{stage} +\S+ +(round \d+ of 30|waits)", text)
     assert re.search(r"accuracy +\d+\.\d % mean +\d+\.\d % worst +[▁-█]+", text)

@@ -28,7 +28,7 @@ def test_its_folder_has_the_ledger_and_who_took_part(tmp_path: Path) -> None:
     scenario = make_scenario(
         {
             "peers": 5,
-            "rounds": 3,
+            "rounds": 2,
             "learning": {"task": "integers"},
             "averaging": {"algorithm": "group", "clip": 65536.0, "deadline_s": 5.0},
             "evaluation": {"baselines": []},
@@ -44,8 +44,8 @@ def test_its_folder_has_the_ledger_and_who_took_part(tmp_path: Path) -> None:
     write_run(run, folder)
     assert run.ledger is not None
     history = read_record(run.ledger)
-    assert history.head.entry.height == 3
-    models = [np.load(peers / f"peer-{index}" / "models" / "2.npy") for index in range(5)]
+    assert history.head.entry.height == 2
+    models = [np.load(peers / f"peer-{index}" / "models" / "1.npy") for index in range(5)]
     for model in models:
         assert digest_state("model", model).item == history.head.entry.state[0]
     kept = read_run(folder)
@@ -53,7 +53,7 @@ def test_its_folder_has_the_ledger_and_who_took_part(tmp_path: Path) -> None:
     assert kept.participation == run.participation
     assert run.participation is not None
     assert [row.name for row in run.participation] == [f"peer-{index}" for index in range(5)]
-    assert sum(row.heights_in for row in run.participation) >= 12  # Four of five a round.
+    assert sum(row.heights_in for row in run.participation) >= 8  # Four of five a round.
 
     folders = sorted(peers.glob("peer-*"))
     assert len(read_ledgers(folders)) == 5
