@@ -178,14 +178,27 @@ def pooled() -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(784, 20), nn.ReLU(), nn.Linear(20, 10))
 
 
-def perceptron(activation: Callable[[], nn.Module]) -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(784, 128), activation(), nn.Linear(128, 10))
+def perceptron(activation: Callable[[], nn.Module], width: int = 128) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, width), activation(), nn.Linear(width, 10))
+
+
+def odd_widths() -> nn.Module:
+    """Widths of which no product is a multiple of a cache line: each is done peer by peer."""
+    layers = [nn.Flatten(), nn.Linear(784, 51), nn.GELU(), nn.Linear(51, 33), nn.GELU()]
+    return nn.Sequential(*layers, nn.Linear(33, 10))
+
+
+def odd_channels() -> nn.Module:
+    layers = [nn.Conv2d(1, 7, 5, stride=2), nn.ReLU(), nn.Conv2d(7, 13, 5, stride=2), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(208, 10))
 
 
 MODELS: dict[str, tuple[type[Pictures], Callable[[], nn.Module]]] = {
     "MLP, ReLU": (Pictures, lambda: perceptron(nn.ReLU)),
     "MLP, GELU": (Pictures, lambda: perceptron(nn.GELU)),
+    "MLP, GELU, odd widths": (Pictures, odd_widths),
     "CNN, strided": (Pictures, strided),
+    "CNN, odd widths": (Pictures, odd_channels),
     "CNN, GroupNorm": (Pictures, lambda: strided(lambda width: nn.GroupNorm(4, width))),
     "CNN, BatchNorm": (Pictures, lambda: strided(nn.BatchNorm2d)),
     "CNN, dropout": (Pictures, lambda: strided(drop=0.2)),

@@ -445,7 +445,7 @@ def make_learner(
     if alter is not None:
         data = alter(data)
     test = None if data.test is None else _sample(data.test, settings.evaluation_rows, seed)
-    sizes = _batch_sizes(settings.training, held_out.training, peer_count)
+    batches = _batches_to_try(settings.training, held_out.training, peer_count)
     start_seed = seed_of(f"{seed}/initial")
     engine: Engine
     if isinstance(task, NumpyTask):
@@ -459,7 +459,9 @@ def make_learner(
 
         _require_plain(settings.training, settings.task)
         initial = make_initial(task, start_seed, blamed)
-        try_numpy_task(task, initial, data=data, test=test, sizes=sizes, blamed=blamed)
+        # Rows of one peer, as its steps will have: a step may go by whose they are.
+        tried = [np.resize(held_out.training.rows_of(peer), size) for size, peer in batches.items()]
+        try_numpy_task(task, initial, data=data, test=test, batches=tried, blamed=blamed)
         engine = NumpyEngine(task, data, test)
         tensors: tuple[Tensor, ...] = (describe_tensor("model", initial.shape, "float32"),)
         frozen = fingerprint(())
@@ -482,7 +484,7 @@ def make_learner(
         model = make_model(task, seed=start_seed, blamed=blamed)
         data = fit_inputs(model.module, data)
         test = None if data.test is None else _sample(data.test, settings.evaluation_rows, seed)
-        try_task(task, model, data=data, test=test, sizes=sizes, blamed=blamed)
+        try_task(task, model, data=data, test=test, sizes=list(batches), blamed=blamed)
         engine = choose_engine(
             task,
             model,
@@ -562,11 +564,19 @@ def _require_plain(training: TrainingSettings, task: str) -> None:
             )
 
 
-def _batch_sizes(training: TrainingSettings, partition: Partition, peers: int) -> list[int]:
-    """Return the largest batch that peers will take, and the smallest if it is another."""
-    counts = {partition.row_count(peer) for peer in range(peers)}
-    sizes = {size for count in counts for size in set(BatchPlan(training, count).sizes)}
-    return sorted({max(sizes), min(sizes)}, reverse=True)
+def _batches_to_try(training: TrainingSettings, partition: Partition, peers: int) -> dict[int, int]:
+    """Return the largest batch that peers will take, and the smallest if it is another.
+
+    Returns:
+        size -> a peer that takes such a batch, the largest first.
+    """
+    one_with = {partition.row_count(peer): peer for peer in range(peers)}
+    taking = {
+        size: peer
+        for count, peer in one_with.items()
+        for size in set(BatchPlan(training, count).sizes)
+    }
+    return {size: taking[size] for size in (max(taking), min(taking))}
 
 
 def _sample(rows: Rows, count: int | None, seed: int) -> Rows:

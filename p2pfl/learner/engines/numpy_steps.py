@@ -119,10 +119,10 @@ def try_numpy_task(
     data: Data,
     test: Rows | None,
     *,
-    sizes: Sequence[int],
+    batches: Sequence[Integers],
     blamed: Blamed,
 ) -> None:
-    """Do a step of a copy on a batch of each size, and measure it, before anything runs.
+    """Do a step of a copy on each batch, by its rows, and measure it, before anything runs.
 
     The rate of these steps is 0.
 
@@ -130,8 +130,8 @@ def try_numpy_task(
         LearningError: the task's rows, step or evaluation do not fit each other.
     """
     train = data.train
-    for size in sizes:
-        rows, vector = np.arange(size) % len(train.inputs), initial.copy()
+    for rows in batches:
+        size, vector = len(rows), initial.copy()
         where = f" on a batch of {size} row{'s' * (size != 1)}"
         with blamed.faults(where), np.errstate(all="ignore"):
             loss = task.step(vector, train.inputs[rows], train.targets[rows], 0.0)

@@ -1,14 +1,22 @@
 """What whoever reads a run's figures must know first: screen, page and notebook say it alike."""
 
+import math
 import textwrap
 from collections.abc import Sequence
+from statistics import fmean
 
+from p2pfl.cli.figures import told_gain
 from p2pfl.cli.quantities import plural
 from p2pfl_simulations.results.lies import liars_sentence
 from p2pfl_simulations.results.run import EventRow, LossRow, RunResult
 from p2pfl_simulations.results.summary import Summary
 
 PEERS_NAMED = 12
+PARTS, PART_ROUNDS_MIN = 5, 2
+"""Of a run's rounds: the last part is held against the one before it. One round is too few."""
+RISE_MIN = 0.02
+"""By how much the mean figure must be better there for models to count as still learning: of a
+share 2 points, else 2 % of the figure. By chance a mean over peers moves less, as a rule."""
 REASON_CHARACTERS_MAX = 200
 
 
@@ -16,6 +24,7 @@ def cautions(run: RunResult, summary: Summary) -> list[str]:
     """Say in a sentence or two each what was cut short, failed or lost; most runs have none."""
     found = [
         early_sentence(summary),
+        _still_learning(run, summary),
         liars_sentence(run),
         _failed(run, "training_failed", "Training gave no usable model", "without these updates"),
         _failed(run, "evaluation_failed", "A model could not be measured", "and are not counted"),
@@ -34,6 +43,24 @@ def early_sentence(summary: Summary) -> str:
     names = " and ".join({"local": "local only"}.get(it, it) for it in summary.unfinished)
     told = f"cut off ({names})" if names else "not measured to the end"
     return f"The peers ran all rounds; what they are held against was {told}{by_error}"
+
+
+def _still_learning(run: RunResult, summary: Summary) -> str:
+    """Say that models were still getting better when the run ended: no verdict tells it."""
+    told = [row.common_mean if row.own_mean is None else row.own_mean for row in run.rounds]
+    figures = [figure for figure in told if figure is not None and math.isfinite(figure)]
+    part = len(figures) // PARTS
+    if part < PART_ROUNDS_MIN or summary.interrupted or summary.failure:
+        return ""
+    last, before = fmean(figures[-part:]), fmean(figures[-2 * part : -part])
+    rise = last - before if run.primary.larger_is_better else before - last
+    if rise < RISE_MIN * (1 if run.primary.is_percentage else abs(before)):
+        return ""
+    return (
+        f"Models were still getting better when the run ended ({run.primary.title}"
+        f" {told_gain(run.primary, rise)} over the last {plural(part, 'round')}): more rounds, or"
+        " longer ones, may change the verdict."
+    )
 
 
 def _failed(run: RunResult, kind: str, what: str, then: str) -> str:

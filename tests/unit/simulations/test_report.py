@@ -4,6 +4,7 @@ import io
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html import escape
 from itertools import combinations
 from pathlib import Path
@@ -193,6 +194,30 @@ def test_a_reason_is_told_whole_up_to_its_limit_and_cut_beyond(make_run: RunMake
         run.events = [EventRow(9.0, "training_failed", 7, 3, reason)]
         (sentence,) = cautions(run, summarise(run))
         assert sentence.endswith(f" First: {told}.")
+
+
+@pytest.mark.parametrize(
+    ("figures", "told"),
+    [
+        ([0.5] * 6 + [0.6, 0.6, 0.625, 0.625], "accuracy +2.5 points over the last 2 rounds"),
+        ([0.5] * 6 + [0.6, 0.6, 0.61, 0.61], ""),
+        ([0.5] * 6 + [0.6, 0.6, 0.5, 0.5], ""),
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], ""),  # Too few to tell.
+    ],
+)
+def test_a_run_that_ended_while_models_got_better_says_so(
+    make_run: RunMaker, figures: list[float], told: str
+) -> None:
+    run = make_run(faults=False, rounds=len(figures))
+    run.rounds = [
+        replace(row, own_mean=figure) for row, figure in zip(run.rounds, figures, strict=True)
+    ]
+    found = [it for it in cautions(run, summarise(run)) if "still getting better" in it]
+    assert bool(found) == bool(told)
+    assert all(told in it for it in found)
+    assert len(found) <= 1
+    run.interrupted = True
+    assert not [it for it in cautions(run, summarise(run)) if "still getting better" in it]
 
 
 def test_the_page_says_what_was_lost_and_why_it_ended_as_the_screen_does(

@@ -122,6 +122,14 @@ def test_a_batch_that_is_not_all_rows_is_refused(tmp_path: Path) -> None:
         make_learner(settings(batch_size=4), peer_count=3, seed=1, folder=tmp_path, threads=1)
 
 
+def test_a_site_may_be_much_smaller_than_the_others(tmp_path: Path) -> None:
+    write_sites(tmp_path)
+    rows = "".join(f"{20 + row},p,{row % 2},{'train' if row else 'test'}\n" for row in range(7))
+    (tmp_path / "sites" / "z.csv").write_text(f"a,k,y,part\n{rows}")  # The largest has 80.
+    made = make_learner(settings(), peer_count=4, seed=1, folder=tmp_path, threads=1)
+    assert made.sample_count(3) == 6
+
+
 def test_a_number_without_a_range_is_refused(tmp_path: Path) -> None:
     write_sites(tmp_path)
     column = {"type": "number", "mean": 0, "deviation": 1}
