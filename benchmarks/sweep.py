@@ -13,6 +13,7 @@ violation with exit code 0, and with 1 if it finds none. `--plants` lists them.
 """
 
 import argparse
+import gc
 import os
 import sys
 from collections import Counter
@@ -26,6 +27,7 @@ from sweep_run import Outcome, run_seed
 from p2pfl_simulations.liars.registry import shipped_liars
 
 REPORT_EVERY = 1000
+GARBAGE_EVERY = 50_000
 
 
 def run_all(seeds: range, jobs: int, plant: str, *, ledger: bool) -> Iterable[Outcome]:
@@ -68,6 +70,8 @@ def main() -> int:
             print(f"{name}: {' '.join((plant.__doc__ or '').split())}")
         return 0
     os.nice(arguments.nice)
+    # Worlds are full of cycles, and live for a moment: looking for garbage often is a tenth of all.
+    gc.set_threshold(GARBAGE_EVERY)
     shipped_liars()  # Imports them all, so that a long sweep is of the code that it began with.
     seeds = range(arguments.first, arguments.first + arguments.seeds)
     if arguments.plant:

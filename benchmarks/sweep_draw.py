@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from p2pfl.group.settings import GroupSettings
 from p2pfl_gossip.masked_sum.cohort import liars_max_of
 from p2pfl_simulations.scenario import Scenario, make_scenario, masking_of
 
@@ -79,12 +80,16 @@ class Draw:
         is_faulty: whether anything goes wrong.
         heal_s: when faults end, in virtual time; liars go on.
         failing: probability that a training fails.
+        must_end: whether all must finish; not where liars may stop a group for ever.
+        stands_in: whether a stand-in takes the place of the curve, on which audits are costly.
     """
 
     scenario: Scenario
     is_faulty: bool
     heal_s: float
     failing: float
+    must_end: bool = True
+    stands_in: bool = False
 
     def kinds(self) -> Counter[str]:
         """Count what was drawn, by kind, for a table of what a sweep has covered."""
@@ -95,6 +100,10 @@ class Draw:
         if masking != "none":
             name += f", masks {masking}"
         found = Counter([f"averaging: {name}"])
+        if isinstance(averaging, GroupSettings):
+            found[f"audit: {averaging.audit}"] += 1
+            found["privacy"] += scenario.privacy is not None
+            found["changes: any"] += bool(scenario.changes)
         found[f"disk: {scenario.disk.kind}"] += 1
         found["jobs end in any order"] += scenario.compute.jitter > 0
         for kind in ("churn", "dropout", "crash", "crash_at_action", "backups", "stragglers"):

@@ -1,4 +1,8 @@
-"""What a seed of the sweep runs where it is a group's: faults, lies, restored backups."""
+"""What a seed of the sweep runs where it is a group's: faults, lies, changes, audits, backups.
+
+A seed is small, so that many of them can be run: five members mostly, a few rounds, models of 64
+entries, faults of some seconds. Nothing that a group does is left out for that; see `stands_in`.
+"""
 
 from random import Random
 from typing import Any
@@ -7,6 +11,14 @@ from sweep_draw import DISKS, LATENCIES, Draw, draw_faults
 
 from p2pfl_gossip.masked_sum.cohort import liars_max_of, threshold_of
 from p2pfl_simulations.scenario import make_scenario
+
+PEERS = (*((5,) * 24), 6, 6, 7, 7, 7, 7, 8, 10)
+PRIVATE_PEERS = 5
+"""Of a group with differential privacy: a plan takes seconds, so all such groups have one."""
+PRIVATE_SPENDS = 400
+"""Rounds, lost ones among them, that its plan pays for: spending all ends progress, as it must."""
+REAL_CURVE = 0.01
+"""Share of the audited seeds in which points are multiplied as libsodium does it."""
 
 STRATEGIES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("corrupt-reveal", {}),
@@ -30,7 +42,6 @@ STRATEGIES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("lying-leader", {"lie": "two_ballots"}),
     ("old-head", {}),
     ("old-head", {"share": 1.0}),
-    ("scale", {"factor": -10.0}),
     ("replay", {}),
     ("silence", {}),
     ("silence", {"share": 0.2}),
@@ -44,24 +55,76 @@ STRATEGIES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("withheld-shares", {}),
     ("withheld-shares", {"broken": True}),
 )
+"""What liars do, beside an audit too."""
+
+UPDATES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("alie", {}),
+    ("drift", {}),
+    ("gaussian", {}),
+    ("ipm", {}),
+    ("mimic", {}),
+    ("norm-just-below", {}),
+    ("one-word", {}),
+    ("random-words", {}),
+    ("scale", {}),
+    ("sign-flip", {}),
+    ("split", {}),
+    ("wrap-pairs", {}),
+)
+"""False inputs of a sum: as long as they like, or of a length that is allowed."""
+
+STRETCHED = frozenset(name for name, _ in UPDATES if not name.endswith(("word", "words", "pairs")))
+"""Those of them that may be given a length."""
+
+AUDITED: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("copied-commitment", {}),
+    ("false-coin-share", {}),
+    ("false-sketch", {}),
+    ("late-proof", {}),
+    ("no-proof", {}),
+    ("offset-between-colluders", {}),
+    ("replayed-proof", {}),
+    ("squares-mod-order", {}),
+    ("two-seen", {}),
+    ("wrong-blinding", {}),
+)
+"""What they do in an audit alone."""
+
+ENDED = frozenset(
+    {
+        "copied-commitment",
+        "false-coin-share",
+        "late-proof",
+        "replayed-proof",
+        "squares-mod-order",
+        "two-seen",
+    }
+)
+"""Those beside which an audited group must go on; the others may make each round void, unnamed."""
 
 
 def draw_group(seed: int) -> Draw:
     """Draw a scenario of a group."""
-    rng = Random(f"{seed}/ledger sweep")
-    masking = rng.choice(["real", "real", "real", "modelled"])
-    is_faulty = rng.random() < 0.9
-    peers = rng.choice([5, 5, 5, 5, 6, 7, 7, 8, 10])
+    rng = Random(f"{seed}/group sweep")
+    is_faulty = rng.random() < 0.92
+    peers = rng.choice(PEERS)
+    lies = is_faulty and rng.random() < 0.55
+    is_audited = rng.random() < 0.4
+    is_private = not is_audited and rng.random() < 0.15
+    if is_private:
+        peers = PRIVATE_PEERS
+    masking = "real" if lies else rng.choice(["real", "modelled", "modelled"])
     deadline_s = rng.choice([0.5, 2.0, 5.0]) if is_faulty else 1e4
     document: dict[str, Any] = {
         "name": f"ledger-sweep-{seed}",
         "seed": seed,
         "peers": peers,
-        "rounds": rng.choice([1, 2, 2, 2, 3, 3, 4, 8 if rng.random() < 0.2 else 3]),
-        "learning": {"task": "integers", "training": {"steps": rng.randint(1, 3), "batch_size": 4}},
+        "rounds": rng.choice([1, 1, 1, 2, 2, 6 if rng.random() < 0.1 else 3]),
+        "learning": {"task": "integers", "training": {"steps": rng.randint(1, 2), "batch_size": 4}},
         "averaging": {
             "algorithm": "group",
             "masking": masking,
+            "audit": "void" if is_audited else "off",
             "clip": 65536.0,
             "deadline_s": deadline_s,
             "patience_s": rng.choice([0.0, 1.0, 10.0]),
@@ -74,11 +137,21 @@ def draw_group(seed: int) -> Draw:
             "bandwidth_bytes_per_s": 10 ** rng.uniform(4.3, 7),
         },
         "compute": {"step_s": rng.choice([0.01, 0.3]), "speed_spread": rng.choice([1.0, 1.0, 4.0])},
-        "evaluation": {"every": rng.randint(1, 4), "peers": 2, "baselines": []},
+        "evaluation": {"every": 6, "peers": 1, "baselines": []},
     }
+    if is_private:
+        document["averaging"]["weights"] = "equal"
+        document["privacy"] = {
+            "epsilon": 20.0,
+            "unit": "member",
+            "least": threshold_of(peers),
+            "spares": PRIVATE_SPENDS - document["rounds"],
+            "drops": 0.1,
+        }
+    stands_in = is_audited and masking == "real" and rng.random() >= REAL_CURVE
     if not is_faulty:
-        return Draw(make_scenario(document), False, 0.0, 0.0)
-    heal_s = rng.uniform(1, 10)
+        return Draw(make_scenario(document), False, 0.0, 0.0, stands_in=stands_in)
+    heal_s = rng.uniform(0.5, 5)
     document["network"]["loss"] = rng.choice([0.0, 0.0, 0.0, 0.02, 0.1, 0.3])
     disk = document["disk"] = rng.choice(DISKS)
     # No answer comes within less than the disks of those that give it take.
@@ -86,17 +159,26 @@ def draw_group(seed: int) -> Draw:
     document["averaging"]["deadline_s"] = max(deadline_s, least_s)
     document["compute"]["jitter"] = rng.choice([0.0, 0.0, 0.5, 3.0])
     faults = document["faults"] = draw_faults(rng, heal_s)
-    failing = rng.choice([0.0, 0.0, 0.0, 0.2])
-    lies = masking == "real" and rng.random() < 0.6
+    failing = 0.2 if rng.random() < 0.1 else 0.0
     restarts = any(kind in faults for kind in ("churn", "crash", "crash_at_action"))
     if restarts and not lies and rng.random() < 0.5:
         # Not beside liars: a backup together with m of them the ledger does not bear.
         faults["backups"] = {"every_s": rng.uniform(0.2, 3), "probability": rng.uniform(0.1, 0.7)}
     if lies:
-        faults["liars"] = _liars(rng, peers)
-    if rng.random() < 0.6:
+        faults["liars"] = _liars(rng, peers, is_audited=is_audited)
+    if not is_private and rng.random() < 0.6:
         document["changes"] = _changes(rng, peers, heal_s, faults.get("liars", []))
-    return Draw(make_scenario(document), True, heal_s, failing)
+    may_stall = is_audited and any(
+        entry["strategy"] not in ENDED for entry in faults.get("liars", [])
+    )
+    return Draw(
+        make_scenario(document),
+        True,
+        heal_s,
+        failing,
+        must_end=not may_stall,
+        stands_in=stands_in,
+    )
 
 
 def _changes(
@@ -133,14 +215,16 @@ def _changes(
     return changes
 
 
-def _liars(rng: Random, peers: int) -> list[dict[str, Any]]:
+def _liars(rng: Random, peers: int, *, is_audited: bool) -> list[dict[str, Any]]:
     """Draw up to m of the group, each by itself or all together."""
     chosen = rng.sample(range(peers), rng.randint(1, liars_max_of(peers)))
     groups = [[peer] for peer in chosen] if rng.random() < 0.3 else [chosen]
     entries = []
     for group in groups:
-        strategy, arguments = rng.choice(STRATEGIES)
+        kinds = (STRATEGIES, UPDATES, AUDITED, AUDITED) if is_audited else (STRATEGIES, UPDATES)
+        strategy, arguments = rng.choice(rng.choice(kinds))
         entry = {"strategy": strategy, "arguments": arguments, "peers": group}
-        # Modelled masks have no words by which an update could go round the clip.
-        entries.append(entry | {"norm": 1.0} if strategy == "scale" else entry)
+        if strategy in STRETCHED and rng.random() < 0.5:
+            entry["norm"] = rng.choice([1.0, 60000.0])
+        entries.append(entry)
     return entries

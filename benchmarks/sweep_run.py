@@ -9,22 +9,24 @@ from dataclasses import dataclass
 from random import Random
 
 import numpy as np
+from sweep_curve import stand_in_curve
 from sweep_draw import PERSIST_S_MAX, Draw, draw
 from sweep_ledger_draw import draw_group
 from sweep_plants import PLANTS
+from sweep_shared import kept_parts, shared_learner
 
 from p2pfl.group.averaging import SESSION_DEADLINES
 from p2pfl.group.settings import GroupSettings
-from p2pfl.learner.learner import make_learner
-from p2pfl_gossip.actions import Event, Job
+from p2pfl_gossip.actions import Action, Event, Job, Report, Send
 from p2pfl_gossip.catch_up import FETCH_DEADLINES
 from p2pfl_gossip.events import MaskedSumEnded
 from p2pfl_gossip.learning import Train, WorkFailed
+from p2pfl_gossip.ledger.messages import GroupAdvert
 from p2pfl_gossip.ledger.sessions import SESSION_RELAYS
 from p2pfl_gossip.masked_sum.cohort import liars_max_of
 from p2pfl_gossip.records import Record
 from p2pfl_simulations.batch import Worker
-from p2pfl_simulations.checkers import Violation, all_checkers
+from p2pfl_simulations.checkers import Checker, Violation, all_checkers
 from p2pfl_simulations.checkers.accounting import BytesAsFormula
 from p2pfl_simulations.checkers.ledger import Certifies
 from p2pfl_simulations.checkers.progress import AllFinish
@@ -37,6 +39,10 @@ SLACK_S = 5.0
 PERSISTS_A_ROUND = 10
 """Records that a peer writes one after the other: of a session six, and a checkpoint; and once a
 life, its incarnation."""
+
+
+ROUNDS_WATCHED = 2
+"""Rounds that are looked at, after faults have ended, where liars may make each of them void."""
 
 
 class Unlucky:
@@ -57,28 +63,48 @@ class Unlucky:
         return isinstance(job, Train) and Random(f"{job.stream}/fails").random() < self._probability
 
 
-class _End:
+class _End(Checker):
     """Ends the world once all honest peers have finished, if it `stops`, and not before.
 
-    It is the last observer: others may think that the run is over.
+    Where liars may keep them from it, it ends the world some rounds later. It is a checker, after
+    the one that it asks: observers are told of a report before any checker.
+
+    Args:
+        all_finish: knows who has finished.
+        must_end: whether all must.
     """
 
-    def __init__(self, all_finish: AllFinish) -> None:
+    actions = (Report, Send)
+
+    def __init__(self, all_finish: AllFinish, *, must_end: bool) -> None:
         self.stops = False
-        self._all_finish = all_finish
-        self.world: object
+        self._all_finish, self._must_end = all_finish, must_end
+        self._round = 0
+        self._round_max: int | None = None
         self.simulation: Simulation
 
-    def on_report(self, now_s: float, host: SimulatedHost, event: Event) -> None:
-        self.look()
+    def on_action(self, now_s: float, host: int, action: Action) -> None:
+        """Somebody may have finished, or come to a later round."""
+        if isinstance(action, Report):
+            self.look()
+            return
+        message = action.message if isinstance(action, Send) else None
+        if not isinstance(message, GroupAdvert) or not self.watched.is_honest(host):
+            return
+        if message.round > self._round:
+            self._round = message.round
+            self.look()
 
     def look(self) -> None:
         """End the world, if nothing more is to come."""
+        if not self.stops:
+            return
+        if self._round_max is None:
+            self._round_max = self._round + ROUNDS_WATCHED
         is_met = self._all_finish.is_met and self.simulation.operators.is_done
-        self.world.is_over = self.stops and is_met  # type: ignore[attr-defined]
-
-    def on_incident(self, now_s: float, host: SimulatedHost | None, kind: str, detail: str) -> None:
-        self.world.is_over = False  # type: ignore[attr-defined]
+        self.simulation.world.is_over = is_met
+        if not self._must_end and self._round > self._round_max:
+            self.simulation.world.queue.is_stopped = True  # Whatever operators wait for.
 
 
 class _Sessions:
@@ -101,27 +127,27 @@ class Sweep:
     def __init__(self, drawn: Draw) -> None:
         self.drawn = drawn
         scenario = drawn.scenario
-        learner = make_learner(
-            scenario.learning, peer_count=scenario.peers, seed=scenario.seed, folder=None
-        )
+        learner = shared_learner(scenario.learning, scenario.peers)
         if drawn.failing:
             unlucky = Unlucky(learner, drawn.failing)
         self.all_finish = AllFinish()
         self._is_group = scenario.averaging.algorithm == "group"
         self._certifies = Certifies(certified_within(scenario.peers))
-        certifies = (self._certifies,) if self._is_group else ()
-        self.end, self.sessions = _End(self.all_finish), _Sessions()
+        self.end, self.sessions = _End(self.all_finish, must_end=drawn.must_end), _Sessions()
+        checkers: list[Checker] = [*all_checkers()]
+        if self._is_group and drawn.must_end:
+            checkers.append(self._certifies)
         self.simulation = Simulation(
             scenario,
             learner,
             lambda _: None,
             worker=unlucky if drawn.failing else None,
-            checkers=(*all_checkers(), *certifies, self.all_finish),
-            observers=(self.sessions, self.end),
+            checkers=(*checkers, self.all_finish, self.end),
+            observers=(self.sessions,),
             settled=self.end.look,
         )
         self.end.simulation = self.simulation
-        self.world = self.end.world = self.simulation.world
+        self.world = self.simulation.world
 
     def run(self) -> None:
         """Run to the end, or raise Violation."""
@@ -131,21 +157,28 @@ class Sweep:
         if drawn.is_faulty:
             world.network.stop_losses()
             self.simulation.faults.heal()
-        if self._is_group:
+        if self._is_group and drawn.must_end:
             self._certifies.begin()
         self.end.stops = True
         self.end.look()
-        world.run(max(world.queue.now_s, drawn.heal_s) + self.time_to_finish_s())
+        world.run(max(world.queue.now_s, drawn.heal_s) + self._time_s())
         if not drawn.is_faulty and not self._is_group:  # A group's timers never end.
             self.end.stops = world.is_over = False  # What is on its way counts as well.
             world.run(math.inf)
         self.simulation.end_checks()
-        if not self.simulation.operators.is_done:
+        if drawn.must_end and not self.simulation.operators.is_done:
             raise Violation("what the operators wanted has not come about")
         if not drawn.is_faulty and masking_of(drawn.scenario) == "none":
             formula = BytesAsFormula(drawn.scenario, lambda: world.bytes_sent)
             formula.start(self.all_finish.watched)
             formula.on_end(world.queue.now_s)
+
+    def _time_s(self) -> float:
+        """Return how long to go on once faults have ended."""
+        if self.drawn.must_end:
+            return self.time_to_finish_s()
+        self.all_finish.excused = True
+        return ROUNDS_WATCHED * self._group_round_s(SESSION_RELAYS)
 
     def time_to_finish_s(self) -> float:
         """Return how long all rounds may take once nothing goes wrong.
@@ -173,17 +206,21 @@ class Sweep:
         those that work, and a session's life, which liars may draw out to its end.
         """
         scenario = self.drawn.scenario
+        round_s = self._group_round_s(SESSION_RELAYS + 10)
+        more = sum(change.rounds for change in scenario.changes)
+        tries = scenario.rounds + more + 2 + 3 * len(scenario.changes)
+        late_s = sum(change.at_s + change.duration_s for change in scenario.changes)
+        return late_s + tries * certified_within(scenario.peers) * round_s
+
+    def _group_round_s(self, relays: int) -> float:
+        scenario = self.drawn.scenario
         averaging = scenario.averaging
         assert isinstance(averaging, GroupSettings)
         relay_s = min(averaging.deadline_s, 100.0)
         training_s = max(self.simulation.faults.training_s) * (1 + scenario.compute.jitter)
         persisting_s = 0.0 if scenario.disk.kind == "none" else PERSISTS_A_ROUND * PERSIST_S_MAX
-        waiting_s = averaging.patience_s + (SESSION_RELAYS + 10) * relay_s
-        round_s = training_s + waiting_s + persisting_s + SLACK_S
-        more = sum(change.rounds for change in scenario.changes)
-        tries = scenario.rounds + more + 2 + 3 * len(scenario.changes)
-        late_s = sum(change.at_s + change.duration_s for change in scenario.changes)
-        return late_s + tries * certified_within(scenario.peers) * round_s
+        waiting_s = averaging.patience_s + relays * relay_s
+        return training_s + waiting_s + persisting_s + SLACK_S
 
 
 def certified_within(members: int) -> int:
@@ -219,7 +256,8 @@ class Outcome:
 def run_seed(seed: int, plant: str = "", *, ledger: bool = False) -> Outcome:
     """Run one seed, of a group if so asked, with a fault planted in the product if one is named."""
     started = time.process_time()
-    drawn = draw_group(seed) if ledger else draw(seed)
+    with kept_parts():
+        drawn = draw_group(seed) if ledger else draw(seed)
     violation, events, sessions = "", 0, 0
     # Push-sum may run away where a peer is cut off for long; only its liveness is looked at.
     is_wild = drawn.scenario.averaging.algorithm == "push-sum"
@@ -227,6 +265,8 @@ def run_seed(seed: int, plant: str = "", *, ledger: bool = False) -> Outcome:
         with (
             np.errstate(over="ignore" if is_wild else "raise"),
             PLANTS[plant]() if plant else nullcontext(),
+            kept_parts(),
+            stand_in_curve() if drawn.stands_in else nullcontext(),
         ):
             sweep = Sweep(drawn)
             sweep.run()

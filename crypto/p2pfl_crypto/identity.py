@@ -7,6 +7,7 @@ Only Ed25519 is spoken; RSA, Secp256k1 and ECDSA ids are refused by name.
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NewType
 
 from nacl.bindings import crypto_sign_open
@@ -15,6 +16,9 @@ from nacl.signing import SigningKey
 
 PeerId = NewType("PeerId", str)
 """The base58btc text of a libp2p peer id, ``12D3Koo...``: 52 characters for an Ed25519 key."""
+
+PEER_IDS_KEPT = 4096
+"""Peer ids that are worked out once: of a group's members they are asked for again and again."""
 
 SEED_BYTES = 32
 PUBLIC_KEY_BYTES = 32
@@ -106,6 +110,7 @@ def decode_public_key(message: bytes) -> bytes:
     return message[prefix:]
 
 
+@lru_cache(maxsize=PEER_IDS_KEPT)
 def peer_id_of(public_key: bytes) -> PeerId:
     """Name a 32-byte Ed25519 public key by its libp2p peer id."""
     return PeerId(_encode_base58(b"\x00\x24" + encode_public_key(public_key)))

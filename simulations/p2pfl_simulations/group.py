@@ -1,6 +1,7 @@
 """The peers of a scenario: identities, roster, settings and averaging machines."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -37,10 +38,14 @@ from p2pfl_simulations.whole_machines import WholeCohorts, WholeGroupSum
 from p2pfl_simulations.whole_member import WholeMember
 from p2pfl_simulations.whole_sums import WholeSums
 
+IDENTITIES_KEPT = 2048
+"""Identities that are made once, of which operators ask for all again and again; 1 KB each."""
+
 ROUNDS_MAX = 2**31
 """Of a simulated group, by its peers' word: a plan may give it any number."""
 
 
+@lru_cache(maxsize=IDENTITIES_KEPT)
 def make_identity(seed: int, index: int) -> Identity:
     """Give a peer its identity, by the seed."""
     return Identity(
@@ -48,6 +53,7 @@ def make_identity(seed: int, index: int) -> Identity:
     )
 
 
+@lru_cache(maxsize=IDENTITIES_KEPT)
 def make_governor(seed: int, index: int) -> Identity:
     """Give a member of a group its governance key, by the seed."""
     return Identity(
