@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
+from sweep_ledger_plants import GROUP_PLANTS
 from sweep_plants import PLANTS
 from sweep_run import Outcome, run_seed
 
@@ -61,14 +62,20 @@ def main() -> int:
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--ledger", action="store_true", help="groups, which keep a ledger")
-    parser.add_argument("--plant", choices=PLANTS, default="", metavar="NAME", help="see --plants")
+    parser.add_argument(
+        "--plant", choices=[*PLANTS, *GROUP_PLANTS], default="", metavar="NAME", help="see --plants"
+    )
     parser.add_argument("--plants", action="store_true", help="list what can be planted")
     parser.add_argument("--nice", type=int, default=10, help="how far to give way to other work")
     arguments = parser.parse_args()
     if arguments.plants:
-        for name, plant in PLANTS.items():
+        for name, plant in (GROUP_PLANTS if arguments.ledger else PLANTS).items():
             print(f"{name}: {' '.join((plant.__doc__ or '').split())}")
         return 0
+    if arguments.plant and arguments.plant not in (GROUP_PLANTS if arguments.ledger else PLANTS):
+        parser.error(
+            f"{arguments.plant} is planted {'without' if arguments.ledger else 'with'} --ledger"
+        )
     os.nice(arguments.nice)
     # Worlds are full of cycles, and live for a moment: looking for garbage often is a tenth of all.
     gc.set_threshold(GARBAGE_EVERY)

@@ -18,28 +18,35 @@ from p2pfl_gossip.masked_sum.summing import Summing
 from p2pfl_gossip.masked_sum.voting import Voting
 from p2pfl_simulations.results.recorder import Recorder
 
+Replace = Callable[[], Iterator[tuple[Any, str, Any]]]
 Plant = Callable[[], AbstractContextManager[None]]
 PLANTS: dict[str, Plant] = {}
 
 
-def plant(replace: Callable[[], Iterator[tuple[Any, str, Any]]]) -> Plant:
-    """Register what replaces attributes of classes, for as long as it is entered."""
+def planting(plants: dict[str, Plant]) -> Callable[[Replace], Plant]:
+    """Return what registers plants: each replaces attributes of classes while it is entered."""
 
-    @contextmanager
-    def planted() -> Iterator[None]:
-        before = []
-        for owner, name, value in replace():
-            before.append((owner, name, owner.__dict__[name]))
-            setattr(owner, name, value)
-        try:
-            yield
-        finally:
-            for owner, name, value in before:
+    def plant(replace: Replace) -> Plant:
+        @contextmanager
+        def planted() -> Iterator[None]:
+            before = []
+            for owner, name, value in replace():
+                before.append((owner, name, owner.__dict__[name]))
                 setattr(owner, name, value)
+            try:
+                yield
+            finally:
+                for owner, name, value in before:
+                    setattr(owner, name, value)
 
-    planted.__doc__ = replace.__doc__
-    PLANTS[replace.__name__.replace("_", "-")] = planted
-    return planted
+        planted.__doc__ = replace.__doc__
+        plants[replace.__name__.replace("_", "-")] = planted
+        return planted
+
+    return plant
+
+
+plant = planting(PLANTS)
 
 
 def _persisted_last(actions: list[Any], begin: int) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from sweep_curve import stand_in_curve
 from sweep_draw import PERSIST_S_MAX, Draw, draw
 from sweep_ledger_draw import draw_group
+from sweep_ledger_plants import GROUP_PLANTS
 from sweep_plants import PLANTS
 from sweep_shared import kept_parts, shared_learner
 
@@ -264,7 +265,7 @@ def run_seed(seed: int, plant: str = "", *, ledger: bool = False) -> Outcome:
     try:
         with (
             np.errstate(over="ignore" if is_wild else "raise"),
-            PLANTS[plant]() if plant else nullcontext(),
+            (GROUP_PLANTS if ledger else PLANTS)[plant]() if plant else nullcontext(),
             kept_parts(),
             stand_in_curve() if drawn.stands_in else nullcontext(),
         ):

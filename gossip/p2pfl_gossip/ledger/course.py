@@ -453,9 +453,10 @@ class Course:
         if update.base.head != listed.base.head or self._proposals.rest != Rest.NONE:
             return
         vectors = self._vectors
-        assert self.gathering is not None
         assert vectors is not None
-        self._sessions.begin(listed, self.gathering.leaders, update.vector, vectors)
+        # All members of the list have one base, and so the same leaders, whatever their heads.
+        leaders = seat.epoch.leaders(listed.message.round, out_of(seat.epoch, listed.base.entry))
+        self._sessions.begin(listed, leaders, update.vector, vectors)
 
     def on_spent(self) -> None:
         """Our update has left us: it is in no other session, ever."""
@@ -555,6 +556,8 @@ class Course:
         if round_ >= self.round:
             self._enter(round_ + 1)
         elif not self.has_advertised:
+            if self.gathering is not None:
+                self.gathering.follow_head()
             self._seat.cancel_timer("head")
             self._prepare()
 

@@ -80,8 +80,7 @@ class Gathering:
         self._seat, self._round, self._session = seat, round_, session
         self._adverts, self._history, self._patience = adverts, history, patience
         self._adopted = adopted
-        head = history.head.entry
-        self._leaders = seat.epoch.leaders(round_, out_of(seat.epoch, head))
+        self.follow_head()
         self._turns_max = min(seat.epoch.liars_max + 1, len(self._leaders))
         self._turn = 0
         self._turn_began_s = 0.0
@@ -122,6 +121,11 @@ class Gathering:
         return self._leaders[turn]
 
     # --- inputs -----------------------------------------------------------------------------
+
+    def follow_head(self) -> None:
+        """Let those lead that our head lets: who is out in it leads nothing."""
+        out = out_of(self._seat.epoch, self._history.head.entry)
+        self._leaders = self._seat.epoch.leaders(self._round, out)
 
     def look(self) -> None:
         """Do whatever adverts, links or time have made possible."""
@@ -297,13 +301,32 @@ class Gathering:
             if self.listed is None and sender != self._leader(message.turn):
                 self._ask(message, sender)  # It follows the list, so it has the adverts.
             return
-        require_list(self._seat.epoch, self._leader(message.turn), message)
+        try:
+            require_list(self._seat.epoch, self._leader(message.turn), message)
+        except RemoteProtocolError:
+            if self._is_led_by_another(message):
+                return
+            raise
         if known is not None:
             return
         self._lists[message.turn] = message
         self.look()
         if self.listed is None:
             self._ask(message, sender)
+
+    def _is_led_by_another(self, message: GroupList) -> bool:
+        """Whether who signed a list may lead by another head than ours, in which others are out.
+
+        We do not follow it: nor is it a fault of whoever brings it.
+        """
+        epoch = self._seat.epoch
+        for leader in epoch.leaders(self._round)[message.turn :][: epoch.liars_max + 1]:
+            try:
+                require_list(epoch, leader, message)
+            except RemoteProtocolError:
+                continue
+            return True
+        return False
 
     def _adopt(self) -> None:
         for turn in sorted(self._lists):

@@ -209,6 +209,28 @@ def test_who_is_out_leads_nothing_and_is_not_listed_nor_waited_for() -> None:
     assert follower.adopted == []
 
 
+def test_who_leads_changes_with_the_head() -> None:
+    """A certificate may come in the round, before we have advertised for it."""
+    history = GROUP.history(1)
+    member = GatheringMember(SECOND, history=history)
+    assert member.gathering.leaders == LEADERS
+    GROUP.extend(history, GROUP.sum_entry(history.head, 3, out=GROUP.epoch.pack([FIRST])))
+    member.gathering.follow_head()
+    assert member.gathering.leaders == LEADERS[1:]
+
+
+def test_a_list_led_by_another_head_is_passed_over() -> None:
+    """Who has not heard yet that the first leader is out does not blame who leads in its place."""
+    follower = GatheringMember(FOLLOWER)
+    follower.hear(*range(7))
+    follower.get(follower.listed(SECOND, range(7)), SECOND)
+    assert follower.adopted == []
+    with pytest.raises(RemoteProtocolError, match="bad_signature"):
+        follower.get(follower.listed(REST_OF_THEM[0], range(7)), REST_OF_THEM[0])
+    follower.get(follower.listed(FIRST, range(7)))
+    assert len(follower.adopted) == 1
+
+
 def test_a_list_has_one_head() -> None:
     """The highest that t name and whose entry the leader holds; nothing of it is mixed."""
     leader = GatheringMember(FIRST)
@@ -372,7 +394,7 @@ def test_lists_of_turns_that_there_are_not_and_of_others_are_refused() -> None:
     with pytest.raises(RemoteProtocolError, match="no_such_turn"):
         member.gathering.on_list(FIRST, member.listed(LEADERS[3], range(7), turn=3))
     with pytest.raises(RemoteProtocolError, match="bad_signature"):
-        member.gathering.on_list(FIRST, member.listed(SECOND, range(7)))
+        member.gathering.on_list(FIRST, member.listed(LEADERS[3], range(7)))
     with pytest.raises(RemoteProtocolError, match="too_few_adverts"):
         member.gathering.on_list(FIRST, member.listed(FIRST, range(4)))
     assert member.adopted == []

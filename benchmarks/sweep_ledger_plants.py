@@ -1,0 +1,81 @@
+"""Faults planted in what only groups have: one for each checker of theirs, and for each promise."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from sweep_plants import Plant, planting
+
+from p2pfl_gossip.actions import Persist
+from p2pfl_gossip.ledger.signing import Signing
+from p2pfl_gossip.ledger.standing import Standing
+from p2pfl_gossip.masked_sum import phases
+from p2pfl_gossip.masked_sum.auditing import Auditing
+from p2pfl_gossip.masked_sum.messages import SumsSeen
+from p2pfl_gossip.masked_sum.tossing import Tossing
+
+GROUP_PLANTS: dict[str, Plant] = {}
+plant = planting(GROUP_PLANTS)
+
+
+@plant
+def proofs_unchecked() -> Iterator[tuple[Any, str, Any]]:
+    """An audited sum counts whatever its proofs say."""
+    yield Auditing, "_on_checked", lambda self, _result: self._core.advance(phases.DONE)
+
+
+@plant
+def coin_shown_early() -> Iterator[tuple[Any, str, Any]]:
+    """A member shows its coin once it has the sums itself."""
+    honest = Tossing._toss_if_seen
+
+    def toss(self: Any) -> None:
+        seen, own = self._seen, self._seen[self._core.rank]
+        self._seen = dict.fromkeys(range(self._core.cohort.size), own)
+        honest(self)
+        self._seen = seen
+
+    yield Tossing, "_toss_if_seen", toss
+
+
+@plant
+def sums_seen_twice() -> Iterator[tuple[Any, str, Any]]:
+    """A member signs which sums it has, and then other ones."""
+    honest = Tossing.start
+
+    def start(self: Any, told: Any) -> None:
+        honest(self, told)
+        core, ballot, other = self._core, self._summing.ballot, bytes(32)
+        signature = core.sign(b"seen", ballot, other)
+        core.broadcast(SumsSeen(core.cohort.session, core.rank, ballot, other, signature))
+
+    yield Tossing, "start", start
+
+
+@plant
+def nothing_signed() -> Iterator[tuple[Any, str, Any]]:
+    """No member signs an entry: rounds follow each other, and none is certified."""
+    yield Signing, "sign", lambda *_: None
+
+
+@plant
+def advert_unrecorded() -> Iterator[tuple[Any, str, Any]]:
+    """An advert leaves before the record that says which head it names."""
+    honest = Standing.advertise
+
+    def advertise(self: Any, advert: Any) -> Persist:
+        honest(self, advert)
+        return Persist({})
+
+    yield Standing, "advertise", advertise
+
+
+@plant
+def model_not_the_certified() -> Iterator[tuple[Any, str, Any]]:
+    """A member goes on from a model of its own in place of the one that is certified."""
+    honest = Standing.certify
+
+    def certify(self: Any, step: Any, vector: Any, *rest: Any) -> Persist:
+        return honest(self, step, vector + np.float32(1), *rest)
+
+    yield Standing, "certify", certify

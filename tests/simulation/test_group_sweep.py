@@ -1,0 +1,117 @@
+"""Some seeds of the sweep of groups, and a fault for each checker of theirs that it finds."""
+
+import importlib
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from p2pfl_crypto.audit import checking, commitments, curve
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+sweep_curve = importlib.import_module("sweep_curve")
+sweep_ledger_draw = importlib.import_module("sweep_ledger_draw")
+sweep_run = importlib.import_module("sweep_run")
+sweep_shared = importlib.import_module("sweep_shared")
+plants = importlib.import_module("sweep_ledger_plants").GROUP_PLANTS
+
+SEEDS = {
+    7: "an audit under modelled masks",
+    33: "a false sketch",
+    44: "an audit",
+    123: "a member that has not heard who is out hears a list of whoever leads instead",
+    132: "modelled masks",
+}
+"""Quick ones, with what is in them."""
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_must_hold_of_a_group_holds(seed: int) -> None:
+    assert not sweep_run.run_seed(seed, ledger=True).violation
+
+
+def test_the_draws_of_groups_cover_what_may_go_wrong() -> None:
+    kinds: Counter[str] = Counter()
+    strategies: Counter[str] = Counter()
+    with sweep_shared.kept_parts():
+        for seed in range(400):
+            drawn = sweep_ledger_draw.draw_group(seed)
+            kinds += drawn.kinds()
+            strategies.update(liars.strategy for liars in drawn.scenario.faults.liars)
+    listed = (sweep_ledger_draw.STRATEGIES, sweep_ledger_draw.UPDATES, sweep_ledger_draw.AUDITED)
+    names = {name for strategies in listed for name, _ in strategies}
+    # All of three lists, of which the first is long: some of its kinds are rare.
+    assert len(names - strategies.keys()) <= 2
+    for kind in ("amend", "expel", "extend", "lapse", "leave", "revoke"):
+        assert kinds[f"change: {kind}"] >= 4
+    for kind in ("backups", "crash", "crash_at_action", "loss", "partition", "none"):
+        assert kinds[f"fault: {kind}"] >= 10
+    assert min(kinds["audit: void"], kinds["audit: off"]) >= 100
+    assert kinds["privacy"] >= 20
+    assert (
+        min(kinds["averaging: group, masks real"], kinds["averaging: group, masks modelled"]) > 80
+    )
+
+
+def test_a_seed_ends_when_all_have_finished() -> None:
+    """Timers of a group never end: it would go on for thousands of seconds."""
+    with sweep_shared.kept_parts():
+        swept = sweep_run.Sweep(sweep_ledger_draw.draw_group(132))
+        swept.run()
+    assert swept.all_finish.is_met
+    assert swept.world.queue.now_s < 100.0
+
+
+FOUND = {
+    "proofs-unchecked": (33, "counts a sum to which 1 liars have added 2.00 clips"),
+    "coin-shown-early": (7, "shows its coin when 1 of 4 have signed the sums"),
+    "sums-seen-twice": (7, "sends SumsSeen before it has recorded which sums it has"),
+    "nothing-signed": (0, "nothing is certified after round"),
+    "advert-unrecorded": (7, "sends GroupAdvert before it has recorded its advert"),
+    "model-not-the-certified": (8, "keeps a model under another's digest"),
+}
+"""By plant: a seed that finds it, and what is found."""
+
+
+def test_each_plant_of_groups_has_a_seed_that_finds_it() -> None:
+    assert FOUND.keys() == plants.keys()
+
+
+@pytest.mark.parametrize("plant", FOUND)
+def test_a_fault_planted_in_groups_is_found_for_what_it_is(plant: str) -> None:
+    seed, said = FOUND[plant]
+    found = sweep_run.run_seed(seed, plant, ledger=True).violation
+    assert re.search(said, found)
+    assert found.endswith(f"--from {seed} --seeds 1 --ledger --plant {plant}")
+
+
+# --- the stand-in for the curve -----------------------------------------------------------------
+
+
+def test_the_stand_in_is_a_group_as_the_curve_is() -> None:
+    """What holds of points on the curve holds of those that stand in."""
+    with sweep_curve.stand_in_curve():
+        h = commitments.blinding_generator()
+        assert vars(commitments)["add"] is sweep_curve.add
+        assert vars(checking)["combine"] is sweep_curve.combine
+    real = curve.hash_to_point(b"p2pfl/audit-H")
+    assert h != real
+    for group, point in ((curve, real), (sweep_curve, h)):
+        five = group.multiply(5, point)
+        assert five == group.add_all([point] * 5) == group.combine([2, 3], [point, point])
+        assert group.subtract(five, group.multiply(4, point)) == point
+        assert group.subtract(five, five) == group.multiply(0, point) == curve.IDENTITY
+        assert group.add(group.multiply_base(3), group.multiply_base(4)) == group.multiply_base(7)
+        for bad in (curve.IDENTITY, bytes([255]) * 32, bytes(31)):
+            with pytest.raises(curve.InvalidPoint):
+                group.require_point(bad)
+            with pytest.raises(curve.InvalidPoint):
+                group.combine([1], [bad])
+
+
+def test_the_curve_is_back_where_the_stand_in_ends() -> None:
+    assert vars(commitments)["add"] is curve.add
+    assert vars(checking)["combine"] is curve.combine
