@@ -1,6 +1,7 @@
 """`p2pfl peer run | status | stop | pause | resume | logs`."""
 
 import json
+import math
 import os
 import signal
 import sys
@@ -272,9 +273,10 @@ def _gain_rows(status: dict[str, Any]) -> list[tuple[str, str]]:
     if own["joint"] is not None:
         after = f"after {plural(own['round'] + 1, 'round')}"
         told = told_figure(primary, own["joint"])
-        rows.append(
-            (primary.title, f"{told} {after}, on {plural(own['test_rows'], 'own test row')}")
-        )
+        where = f"on {plural(own['test_rows'], 'own test row')}"
+        is_private = status["charter"] is not None and status["charter"]["is_private"]
+        hint = "; not private: keep it here" if is_private else ""
+        rows.append((primary.title, f"{told} {after}, {where}{hint}"))
     elif primary.name in status["figures"]:
         after = f"after {plural(latest['evaluated_round'] + 1, 'round')}"
         told = told_figure(primary, status["figures"][primary.name])
@@ -320,6 +322,17 @@ def _ledger_rows(ledger: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
+def _claim(claim: Mapping[str, Any]) -> str:
+    """Say what one adversary can learn."""
+    if claim["epsilon"] is None:
+        return f"{claim['adversary']}: nothing is hidden"
+    of_all = ", the claim" if claim["is_the_claim"] else ""
+    return (
+        f"{claim['adversary']}: epsilon {claim['epsilon']:.2g}, finds at most"
+        f" {math.ceil(1000 * claim['found'] - 1e-9) / 10:.1f} %{of_all}"
+    )
+
+
 def _charter_rows(charter: dict[str, Any] | None) -> list[tuple[str, str]]:
     """Say what holds, why the peer rests, and what waits."""
     if charter is None:
@@ -327,6 +340,7 @@ def _charter_rows(charter: dict[str, Any] | None) -> list[tuple[str, str]]:
     rows = [("charter", f"{charter['charter'][:16]}, until {_date(charter['until'])}")]
     if charter["privacy"]:
         rows.append(("privacy", charter["privacy"]))
+    rows += [("", _claim(it)) for it in charter["claims"]]
     if charter["why"]:
         rows.append(("rests", charter["why"]))
     for it in charter["proposals"]:

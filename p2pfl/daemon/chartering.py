@@ -164,6 +164,7 @@ class Chartering:
         if outlook.word != member.proposals.word:
             self._driver.ask(lambda at_s: member.hear_host(at_s, outlook.word))
         self._tell("rest", outlook.why)
+        self._tell("budget's end", self._task.spending.settle(member.history, self._directory.own))
         self._fill_gaps(present)
         note_day(self._papers.path.parent, member.history, datetime.now(UTC))
         self._tell_waiting(present)
@@ -367,6 +368,8 @@ class Chartering:
             "rest": None if rest is Rest.NONE else rest.name.lower(),
             "why": why,
             "privacy": "" if present is None else self._task.spending.told(present),
+            "claims": [] if present is None else self._task.spending.claims(present),
+            "is_private": present is not None and present.charter.privacy is not None,
             "warnings": list(outlook.warnings),
             "faults": [told for told in self._papers.faults.values() if told],
             "proposals": [

@@ -34,6 +34,9 @@ class Reporter:
             `training_failure`: what was told of the last training that failed.
         figures: those of the task, by the names it gives them, of `latest["evaluated_round"]`: on
             the peer's own test rows, or on the common ones where it has none.
+        public_figures: those of them that metrics have.
+        is_private: whether rounds are. Log and metrics may leave this machine, so they then have no
+            figure of own rows.
         round_times: how long rounds took.
         lossy: what was lost of the peer's own model or updates; None where nobody looks.
         tripwire: warns of new models that are worse on own rows; None where rounds are private, as
@@ -58,9 +61,11 @@ class Reporter:
         self.counts: Counter[str] = Counter()
         self.latest: dict[str, Any] = {}
         self.figures: dict[str, float] = {}
+        self.public_figures: dict[str, float] = {}
         self.differing: dict[str, str] = {}
         self.lossy = lossy
         self.tripwire: Tripwire | None = None
+        self.is_private = False
         self._failed_round: int | None = None  # The last whose training failed.
         self._without_own: int | None = None  # The last round that nothing of ours went into.
         self.round_times = RoundTimes()
@@ -72,8 +77,10 @@ class Reporter:
         plain, event = event, self._with_names(event)
         kind = snake_case(type(event).__name__)
         self.counts[kind] += 1
+        self._note_figures(now_s, event, fields_of(event))
+        if self.is_private:
+            event = _without_own_rows(event)
         fields = fields_of(event)
-        self._note_figures(now_s, event, fields)
         level, told = describe(event)
         if isinstance(event, events.MemberDiffers):
             self.differing[event.member] = told
@@ -110,6 +117,7 @@ class Reporter:
             case events.PeerEvaluated():
                 self.latest["evaluated_round"] = event.round
                 self.figures = dict(event.own or event.metrics)
+                self.public_figures = dict(event.metrics if self.is_private else self.figures)
             case events.MaskedSumEnded():
                 ended = "summed" if event.result == "summed" else "aborted"
                 self.counts[f"masked_sums_{ended}"] += 1
@@ -248,3 +256,13 @@ class Reporter:
             # their events in order by it.
             stamped = {"event": kind, "monotonic_s": round(time.monotonic(), 6), **fields}
             self._log.log(level, "%s", told, extra={"fields": stamped})
+
+
+def _without_own_rows(event: Event) -> Event:
+    """Leave out what was worked out of own rows, and has no noise."""
+    match event:
+        case events.AveragingStarted():
+            return events.AveragingStarted(event.round, None)
+        case events.PeerEvaluated():
+            return events.PeerEvaluated(event.round, event.metrics)
+    return event

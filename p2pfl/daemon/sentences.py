@@ -62,6 +62,8 @@ def _round_ended(event: events.RoundEnded) -> str:
 
 def _evaluated(event: events.PeerEvaluated) -> str:
     told = event.own or event.metrics
+    if not told:
+        return f"round {event.round}: evaluated; the figures stay with p2pfl peer status"
     figures = ", ".join(f"{name} {value:.4g}" for name, value in told.items())
     rows = "on own test rows" if event.own else "on the common test rows"
     return f"round {event.round}, {rows}: {figures}"

@@ -6,14 +6,23 @@ spent stays so, whatever comes of the round.
 """
 
 import threading
+from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
+from typing import Any
 
 from p2pfl.charter.charter_file import CharterFile
 from p2pfl.daemon.config import PeerConfig, PeerFolder
+from p2pfl.group.privacy_settings import mechanism_of
+from p2pfl.privacy.budget.book import BudgetState
 from p2pfl.privacy.budget.ledger import BudgetLedger, open_ledger
+from p2pfl.privacy.claims import Claim, claims_of
 from p2pfl.privacy.errors import PrivacyError
+from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip.learning import WorkFailed
 from p2pfl_gossip.ledger.charter import Epoch
+from p2pfl_gossip.ledger.entries import EntryStep, Kind
+from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.privacy import Privacy
 from p2pfl_gossip.masked_sum.jobs import Granted, Spend
 from p2pfl_gossip.records import Record
@@ -33,6 +42,8 @@ class Spending:
         self._anchor = None if anchor is None else folder.path / anchor
         self._lock = threading.Lock()
         self._refused: dict[bytes, tuple[int, str]] = {}
+        self._claims: dict[bytes, list[Claim]] = {}
+        self._settled: tuple[object, ...] = ()
 
     def fault(self, file: CharterFile) -> str:
         """Reserve what a charter may cost; say why that cannot be, or nothing.
@@ -55,6 +66,9 @@ class Spending:
                 self._refused[file.digest] = (stamp, str(error))
                 return str(error)
             self._refused.pop(file.digest, None)
+            if file.digest not in self._claims:
+                mechanism = mechanism_of(privacy, len(file.charter.members))
+                self._claims[file.digest] = claims_of(mechanism, privacy.spends, privacy.delta)
             return ""
 
     def spend(self, job: Spend) -> Record:
@@ -87,6 +101,39 @@ class Spending:
                 return str(error)
             return ""
 
+    def settle(self, history: History, own: PeerId) -> str:
+        """Take back what a history proves was not given, and free what charters have left.
+
+        A spend comes back where a certified sum of its round is without us: nobody has removed the
+        mask of that vector, and no later one of the round is. What is left of a charter is free
+        once it has come to its last height, or another charter has followed, and that is final.
+
+        Returns:
+            Why that cannot be written; empty if it was, or nothing is to be.
+        """
+        private = [it for it in history.epochs if it.charter.privacy is not None]
+        if not private or self._path is None or self._anchor is None:
+            return ""
+        state = history.head.head, history.final and history.final.head, len(history.epochs)
+        if state == self._settled:
+            return ""
+        with self._lock:
+            try:
+                ledger = open_ledger(self._path, self._anchor)
+                for epoch in private:
+                    _settle(ledger, history, epoch, own)
+            except PrivacyError as error:
+                return str(error)
+        self._settled = state
+        return ""
+
+    def claims(self, file: CharterFile) -> list[dict[str, Any]]:
+        """Say what each adversary can learn, once the charter is reserved; else nothing."""
+        return [
+            {**asdict(it), "epsilon": it.epsilon if isfinite(it.epsilon) else None}
+            for it in self._claims.get(file.digest, [])
+        ]
+
     def told(self, file: CharterFile) -> str:
         """Say what a charter promises and what was spent of it; empty where it is not private."""
         privacy = file.charter.privacy
@@ -105,9 +152,10 @@ class Spending:
         if standing is None:
             return f"{said}; nothing is reserved"
         reserved = standing.reserved
+        over = "" if standing.state is BudgetState.OPEN else f"; {standing.state.value}"
         return (
             f"epsilon {reserved.epsilon:.3g} {said}; spent {standing.spent:,} of"
-            f" {reserved.rounds:,} rounds"
+            f" {reserved.rounds:,} rounds{over}"
         )
 
 
@@ -120,6 +168,35 @@ def _reserve(ledger: BudgetLedger, digest: bytes, privacy: Privacy) -> None:
         steps=privacy.steps,
         rounds=privacy.spends,
     )
+
+
+def _settle(ledger: BudgetLedger, history: History, epoch: Epoch, own: PeerId) -> None:
+    charter, rank = epoch.digest.hex(), epoch.rank_of(own)
+    standing = ledger.book.charters.get(charter)
+    if standing is None or standing.state is not BudgetState.OPEN or rank is None:
+        return
+    for step in _sums(history, epoch):
+        given = (epoch.number, step.entry.round, 0)
+        if rank not in (epoch.unpack(step.entry.members) or ()) and given in standing.spends:
+            proof = step.entry.digest().hex()
+            ledger.give_back(charter, epoch=given[0], round=given[1], session=0, proof=proof)
+    head = history.head.head
+    is_followed = epoch.number < history.epoch.number
+    is_done = not is_followed and history.height >= epoch.charter.rounds
+    if is_followed or (is_done and history.is_final(head)):
+        end = history.closings(epoch.number)[0].certificate.entry if is_followed else None
+        ledger.close(charter, proof=(end or history.head.entry).digest().hex())
+
+
+def _sums(history: History, epoch: Epoch) -> list[EntryStep]:
+    """Return the sums of an epoch that we hold, newest first."""
+    found: list[EntryStep] = []
+    step: EntryStep | None = history.head
+    while step is not None and step.entry.round and step.entry.epoch >= epoch.number:
+        if step.entry.epoch == epoch.number and step.entry.kind == Kind.SUM:
+            found.append(step)
+        step = history.step(step.entry.base)
+    return found
 
 
 def _stamp(path: Path) -> int:

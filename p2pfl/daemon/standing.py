@@ -150,7 +150,9 @@ class PeerStanding:
             gauge("up_seconds", "Seconds since the peer started.", self._up_s()),
             reporter.round_times.measure(),
             # A task names its figures as it likes, so a name is a label and not a metric's name.
-            gauge("figure", "Figures of the newest evaluation.", dict(reporter.figures), "name"),
+            gauge(
+                "figure", "Figures of the newest evaluation.", dict(reporter.public_figures), "name"
+            ),
             counter("events", "What the peer has reported, by the event.", counts, "event"),
             counter(
                 "refused",
@@ -183,7 +185,8 @@ class PeerStanding:
             text = "When the last round ended, as Unix time."
             ended = gauge("last_round_timestamp_seconds", text, reporter.round_times.ended_at_s)
             measures.append(ended)
-        if (loss := reporter.latest.get("training_loss")) is not None:
+        loss = None if reporter.is_private else reporter.latest.get("training_loss")
+        if loss is not None:
             measures.append(gauge("training_loss", "Loss of the newest training.", loss))
         if (wire := reporter.tripwire) is not None:
             text = "New models whose loss on own held-out rows rose beyond the tripwire."

@@ -176,12 +176,14 @@ def _run_by_charter(
 
         def serve(reporter: Reporter) -> Service:
             service = Service(folder, config, keys, directory, machine, reporter)
-            if file.charter.privacy is None:
+            reporter.is_private = file.charter.privacy is not None
+            if not reporter.is_private:
                 reporter.tripwire = Tripwire()
             service.chartering = Chartering(machine, papers, task, directory, reporter, config)
 
             def take(learner: Learner, place: int) -> None:
-                reporter.lossy = Lossy(learner, directory.roster.averaging)
+                if not reporter.is_private:  # What is cut of own updates tells of them.
+                    reporter.lossy = Lossy(learner, directory.roster.averaging)
                 service.gain = OwnGain(learner, place, folder.baseline)
                 task.note = service.gain.note
 

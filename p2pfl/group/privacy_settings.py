@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from p2pfl.learner.settings import SettingsTable
 from p2pfl.privacy.errors import PrivacyError
-from p2pfl.privacy.mechanisms import Trust, Unit
+from p2pfl.privacy.mechanisms import Mechanism, Trust, Unit
 from p2pfl.privacy.planner import Plan, Question, default_delta, make_plan
 from p2pfl_gossip.ledger.privacy import Privacy, PrivateTrust, PrivateUnit
 
@@ -154,4 +154,24 @@ def privacy_of(settings: PrivacySettings, plan: Plan) -> Privacy:
         rate_last=last,
         momentum=settings.momentum,
         table=mechanism.width.digest,
+    )
+
+
+def mechanism_of(privacy: Privacy, members: int) -> Mechanism:
+    """Return what a charter's own figures say of its noise: what can be claimed follows from it.
+
+    Args:
+        privacy: of the charter.
+        members: n.
+    """
+    is_member, is_shared = privacy.unit == PrivateUnit.MEMBER, privacy.is_shared
+    return Mechanism(
+        unit=Unit.MEMBER if is_member else Unit.RECORD,
+        trust=Trust.COALITION if is_shared else Trust.NOBODY,
+        members=members,
+        colluding=privacy.colluding,
+        least=privacy.least,
+        rate_units=privacy.rate_units,
+        noise_units=privacy.noise_units,
+        steps=privacy.steps,
     )

@@ -377,3 +377,28 @@ def test_trainings_that_fail_one_after_the_other_are_told_once(
     assert told == [f"round {it}: training failed: the loss became nan" for it in (0, 5)]
     assert lossy.counts == {("training_failed", ""): Counted(4, 0.0, 0.0)}
     assert reporter.latest["training_failure"].startswith("round 5")
+
+
+def test_private_rounds_leave_no_figure_of_own_rows_in_the_log(
+    log: logging.Logger, tmp_path: Path
+) -> None:
+    """Nor for metrics, which others gather; the peer's own status still has them."""
+    reporter = Reporter(log, {})
+    reporter.is_private = True
+    for event in (
+        events.AveragingStarted(1, 0.4321),
+        events.PeerEvaluated(1, {"accuracy": 0.5}, {"accuracy": 0.8765}, {"accuracy": 0.7654}),
+        events.PeerEvaluated(2, {}, {"accuracy": 0.8765}),
+    ):
+        reporter.on_event(0.0, event)
+    written = (tmp_path / "peer.log").read_text()
+    for figure in ("4321", "8765", "7654"):
+        assert figure not in written
+    assert "on the common test rows: accuracy 0.5" in written
+    assert "the figures stay with p2pfl peer status" in written
+    assert reporter.figures == {"accuracy": 0.8765}
+    assert reporter.public_figures == {}
+    reporter.is_private = False
+    reporter.on_event(0.0, events.PeerEvaluated(3, {}, {"accuracy": 0.8765}))
+    assert "8765" in (tmp_path / "peer.log").read_text()
+    assert reporter.public_figures == {"accuracy": 0.8765}
