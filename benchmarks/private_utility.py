@@ -17,6 +17,7 @@ sums there are floats. A run takes minutes; start it with nice.
 import argparse
 import statistics
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from p2pfl_simulations.noiseless import noiseless
 from p2pfl_simulations.running import run
 from p2pfl_simulations.scenario import Scenario, make_scenario
 
+FOLDER = Path(__file__).parent
 ROUNDS = 200
 TUNED = 0.2  # Of the training rows, to choose by.
 WITHOUT = float("inf")  # The epsilon of a group without noise.
@@ -53,7 +55,7 @@ class Setting:
 
 RATES = {
     "digits": Setting(
-        {"task": "digits", "options": {"hidden": [64]}},
+        {"task": "centred_digits:CentredDigits", "options": {"hidden": [64]}},
         (0.5, 1.0, 2.0, 4.0),
         {1.0: 0.5, 2.0: 1.0, 4.0: 1.0, 8.0: 2.0, WITHOUT: 4.0},
     ),
@@ -65,6 +67,7 @@ RATES = {
     "fashion-mnist": Setting(
         {"task": "fashion-mnist", "partition": {"kind": "iid", "rows_per_peer": 1000}},
         (1.0, 2.0, 4.0),
+        {1.0: 1.0, 2.0: 2.0, 4.0: 2.0, 8.0: 4.0, WITHOUT: 4.0},
     ),
 }
 
@@ -96,7 +99,7 @@ def scenario_of(
 def in_one_place(scenario: Scenario, epsilon: float, seed: int) -> float:
     """Train the group without masks; return the accuracy on rows set aside, or on common ones."""
     learner = make_learner(
-        scenario.learning, peer_count=scenario.peers, seed=seed, folder=None, threads=1
+        scenario.learning, peer_count=scenario.peers, seed=seed, folder=FOLDER, threads=1
     )
     assert scenario.privacy is not None
     rows = sum(learner.lots.units(peer).count for peer in range(scenario.peers))
@@ -153,7 +156,7 @@ def accuracy(task: str, peers: int, epsilon: float, rate: float, seed: int) -> f
     scenario = scenario_of(task, peers, epsilon, rate, seed=seed)
     if epsilon == WITHOUT:
         return in_one_place(scenario, epsilon, seed)
-    return float(run(scenario, threads=1).rounds[-1].common_mean or 0.0)
+    return float(run(scenario, folder=FOLDER, threads=1).rounds[-1].common_mean or 0.0)
 
 
 def main() -> None:

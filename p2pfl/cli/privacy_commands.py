@@ -145,3 +145,45 @@ def forfeit(
     if not yes:
         typer.confirm("Every charter counts in full and ends. Go on?", abort=True)
     forfeit_budget(path, anchor)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "[bold]p2pfl privacy audit --members 5 --rate 1/4 --rounds 20 --epsilon 1[/]\n\n"
+    "[bold]p2pfl privacy audit --members 5 --rate 1/4 --rounds 20 --epsilon 1 --plant"
+    " unclipped-row[/]  is it found?\n\n"
+    "Exit codes: 0 nothing refutes the claim; 1 something does; 2 no such audit."
+)
+def audit(
+    members: Annotated[int, typer.Option(help="Members of the group, 5 to 128.")],
+    rounds: Annotated[int, typer.Option(help="Rounds that are attacked together.")],
+    epsilon: Annotated[float, typer.Option(help="What is claimed.")],
+    rate: Annotated[
+        str, typer.Option(metavar="P", help="Chance of each row to be in a round's lot: 1/4.")
+    ] = "1",
+    least: Annotated[
+        int | None, typer.Option(help="Members that must be in a sum; all if not given.")
+    ] = None,
+    colluding: Annotated[
+        int | None, typer.Option(help="Members that may collude; all that may lie.")
+    ] = None,
+    runs: Annotated[int, typer.Option(help="Attacks with the row, and as many without.")] = 4000,
+    plant: Annotated[
+        str,
+        typer.Option(
+            metavar="FAULT",
+            help="half-the-noise, missing-share, unclipped-row, reused-noise or public-lots: what"
+            " this audit is to find.",
+        ),
+    ] = "none",
+    json: JsonOption = False,
+) -> None:
+    """Attack this machine's lots, noise and integers as colluding members would.
+
+    What they prove of epsilon stands beside what the plan claims.
+    """
+    from p2pfl.cli.privacy_audits import show_audit
+
+    asked = {"members": members, "rounds": rounds, "epsilon": epsilon, "rate": rate}
+    asked |= {"least": least, "colluding": colluding}
+    raise typer.Exit(show_audit(asked, runs=runs, plant=plant, as_json=json))

@@ -33,9 +33,9 @@ def show_plan(asked: Mapping[str, Any], *, as_json: bool) -> None:
         question = Question(
             **{
                 **asked,
-                "rate": _rate_of(asked["rate"]),
-                "unit": _choice(Unit, "unit", asked["unit"]),
-                "trust": _choice(Trust, "trust", asked["trust"]),
+                "rate": rate_of(asked["rate"]),
+                "unit": choice_of(Unit, "unit", asked["unit"]),
+                "trust": choice_of(Trust, "trust", asked["trust"]),
             }
         )
         plan = make_plan(question)
@@ -47,14 +47,16 @@ def show_plan(asked: Mapping[str, Any], *, as_json: bool) -> None:
         _print(plan)
 
 
-def _rate_of(text: str) -> Fraction:
+def rate_of(text: str) -> Fraction:
+    """Read a rate as it was written, or raise PrivacyError."""
     try:
         return Fraction(text)
     except (ValueError, ZeroDivisionError):
         raise PrivacyError(f"a rate is a fraction such as 1/16 or 0.0625, not {text!r}") from None
 
 
-def _choice(kind: type[Choice], name: str, text: str) -> Choice:
+def choice_of(kind: type[Choice], name: str, text: str) -> Choice:
+    """Find what was named, or raise PrivacyError that says what there is."""
     try:
         return kind(text)
     except ValueError:

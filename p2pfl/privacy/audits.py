@@ -46,6 +46,22 @@ def likelihood_ratios(sums: Floats, *, sensitivity: float, deviation: float, rat
     return total
 
 
+def known_draws(
+    sums: Floats, drawn: npt.NDArray[np.bool_], *, sensitivity: float, deviation: float
+) -> Floats:
+    """Score runs as `likelihood_ratios` does, by who knows when the unit was drawn.
+
+    Args:
+        sums: float64[T, runs].
+        drawn: bool[T, runs]: where it was, or would have been.
+        sensitivity: Delta.
+        deviation: of the noise that is left.
+    """
+    gain = (2 * sums * sensitivity - sensitivity**2) / (2 * deviation**2)
+    total: Floats = np.where(drawn, gain, 0.0).sum(0)
+    return total
+
+
 def repeated_sums(sums: Floats) -> Floats:
     """Score runs by how far sums of neighbouring rounds are apart: of noise that is used twice.
 

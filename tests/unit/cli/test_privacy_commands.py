@@ -57,6 +57,20 @@ def test_refusals_are_one_line(p2pfl: P2pfl, arguments: list[str], message: str)
     assert (ended.code, ended.err) == (2, f"p2pfl: {message}\n")
 
 
+def test_an_audit_says_what_it_proves_and_finds_what_is_planted(p2pfl: P2pfl) -> None:
+    """Exit code 0 where nothing refutes the claim, 1 where something does."""
+    asked = ["--members", "5", "--rate", "1/4", "--rounds", "20", "--epsilon", "1"]
+    honest = p2pfl("privacy", "audit", *asked, "--runs", "500")
+    assert honest.code == 0
+    assert "only failed to refute the claim" in " ".join(honest.out.split())
+    planted = p2pfl("privacy", "audit", *asked, "--plant", "half-the-noise", "--json")
+    assert planted.code == 1
+    found = {it["test"]: it["refuted"] for it in json.loads(planted.out)["tests"]}
+    assert found["spread of the noise"]
+    wrong = p2pfl("privacy", "audit", *asked, "--plant", "luck")
+    assert (wrong.code, wrong.err.startswith("p2pfl: plant is none or half-the-noise")) == (2, True)
+
+
 @pytest.fixture
 def budget(p2pfl: P2pfl, tmp_path: Path) -> tuple[Path, Path]:
     """A ledger with one charter, and its anchor."""

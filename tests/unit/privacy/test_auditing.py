@@ -1,0 +1,97 @@
+"""An audit of this machine's noise: each planted fault is found by the test that names it."""
+
+from functools import cache
+
+import pytest
+
+from p2pfl.privacy.accounting import account
+from p2pfl.privacy.auditing import CELLS_MAX, Finding, PlantedFault, audit
+from p2pfl.privacy.errors import PrivacyError
+from p2pfl.privacy.mechanisms import Mechanism, Trust, Unit
+
+DELTA, CLAIM = 1e-5, 1.0
+LIKELIHOOD, PAIRS = "likelihood ratio", "sums of neighbouring rounds"
+SPREAD, CORRELATION = "spread of the noise", "correlation over rounds"
+OFTEN = 2**30, 4.4903, 20, 4000
+"""p = 1/4, z, T, runs of each kind."""
+SELDOM = 2**27, 1.6255, 128, 4000
+"""p = 1/32: what lots hide counts for most of the claim."""
+
+
+def mechanism_of(rate_units: int, noise: float, trust: Trust = Trust.COALITION) -> Mechanism:
+    return Mechanism(Unit.RECORD, trust, 5, 1, 4, rate_units, round(noise * 2**20))
+
+
+@cache
+def found(setting: tuple[int, float, int, int], fault: PlantedFault) -> dict[str, Finding]:
+    rate_units, noise, rounds, runs = setting
+    findings = audit(
+        mechanism_of(rate_units, noise),
+        rounds,
+        claim=CLAIM,
+        delta=DELTA,
+        runs=runs,
+        entropy=bytes(32),
+        fault=fault,
+    )
+    return {it.test: it for it in findings}
+
+
+@pytest.mark.parametrize("setting", [OFTEN, SELDOM])
+def test_the_claims_are_the_accountants(setting: tuple[int, float, int, int]) -> None:
+    rate_units, noise, rounds, _ = setting
+    paid = account([mechanism_of(rate_units, noise).releases(rounds)], DELTA)
+    assert 0.99 * CLAIM < paid.epsilon <= CLAIM
+
+
+@pytest.mark.parametrize(
+    ("setting", "fault", "by"),
+    [
+        (OFTEN, PlantedFault.NONE, set()),
+        (SELDOM, PlantedFault.NONE, set()),
+        (OFTEN, PlantedFault.UNCLIPPED, {LIKELIHOOD}),
+        (SELDOM, PlantedFault.PUBLIC, {LIKELIHOOD}),
+        (OFTEN, PlantedFault.HALF, {SPREAD}),
+        (OFTEN, PlantedFault.MISSING, {SPREAD}),
+        (OFTEN, PlantedFault.REUSED, {PAIRS, CORRELATION}),
+    ],
+)
+def test_each_fault_is_found_by_its_test(
+    setting: tuple[int, float, int, int], fault: PlantedFault, by: set[str]
+) -> None:
+    findings = found(setting, fault)
+    refuted = {name for name, it in findings.items() if it.is_refuted}
+    assert by <= refuted
+    if fault is PlantedFault.NONE:
+        assert not refuted
+        assert findings[LIKELIHOOD].figure < CLAIM / 2
+
+
+def test_lots_that_are_known_hide_nothing_where_they_are_seldom() -> None:
+    """Drawn from a public seed, a claim of 1 is refuted by far."""
+    assert found(SELDOM, PlantedFault.PUBLIC)[LIKELIHOOD].figure > 1.5 * CLAIM
+
+
+@pytest.mark.parametrize(
+    ("runs", "why"),
+    [
+        (99, "an audit takes 100 runs"),
+        (CELLS_MAX, "more than 20,000,000 together"),
+    ],
+)
+def test_what_proves_nothing_is_refused(runs: int, why: str) -> None:
+    mechanism = mechanism_of(2**30, 4.0)
+    with pytest.raises(PrivacyError, match=why):
+        audit(mechanism, 2, claim=1.0, delta=DELTA, runs=runs, entropy=bytes(32))
+
+
+def test_other_mechanisms_are_refused() -> None:
+    with pytest.raises(PrivacyError, match="audits are of records with shared noise"):
+        audit(
+            mechanism_of(2**30, 4.0, Trust.NOBODY),
+            2,
+            claim=1.0,
+            delta=DELTA,
+            runs=100,
+            entropy=bytes(32),
+        )
