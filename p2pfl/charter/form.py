@@ -103,9 +103,12 @@ class AveragingForm(SettingsTable):
     patience_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
     deadline_s: PositiveSeconds = 10.0
     progress_s: PositiveSeconds | None = None
-    retries: Annotated[int, Field(ge=0, le=1000)] = 8
+    retries: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """If not given, 8; where sums are audited, 2 for each liar that the group bears, if more: so
+    many rounds liars can make void before all are known."""
     weights: Literal["equal", "samples", "agreed"] = "equal"
-    audit: Audit = "off"
+    audit: Audit | None = None
+    """If not given, `"void"` for 8 members and more, unless they count on each other's noise."""
 
     @property
     def said_every_s(self) -> float:

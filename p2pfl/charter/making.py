@@ -34,6 +34,8 @@ from p2pfl.privacy.errors import PrivacyError
 from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_crypto.identity import peer_id_of, public_key_of
 from p2pfl_gossip.ledger.charter import (
+    AUDIT_OFF,
+    AUDIT_VOID,
     CHARTER_VERSION,
     NEW_STATE,
     NONE,
@@ -47,8 +49,13 @@ from p2pfl_gossip.ledger.charter import (
 )
 from p2pfl_gossip.ledger.privacy import Privacy, still
 from p2pfl_gossip.ledger.states import Head, StateItem
+from p2pfl_gossip.masked_sum.cohort import liars_max_of
 
 Entropy = Callable[[int], bytes]
+
+AUDITED_MEMBERS_MIN = 8
+"""From so many members on sums are audited, if a draft does not say."""
+RETRIES = 8
 
 
 class _Salted:
@@ -157,6 +164,7 @@ def _made(
     )
     bounds, averaging, until = form.bounds, form.averaging, form.until
     privacy = _privacy(form, members, state[0], present)
+    audit = _audit(form, len(members), privacy, present)
     charter = Charter(
         version=CHARTER_VERSION,
         nonce=NONE if present is not None else draft_nonce(commitments),
@@ -167,7 +175,7 @@ def _made(
         patience_s=averaging.patience_s,
         relay_s=averaging.deadline_s,
         progress_s=averaging.said_every_s,
-        retries=averaging.retries,
+        retries=_retries(form, audit, len(members)),
         state=_with_momentum(state, privacy, present, form),
         not_before=form.not_before or 0,
         until=now_s + LIFE_DAYS * DAY_S if until is None else until,
@@ -186,7 +194,7 @@ def _made(
         terms=terms_digest(terms),
         running=running_digest(running),
         privacy=privacy,
-        audit=AUDITS[averaging.audit],
+        audit=audit,
     )
     shown = (b"",) * len(commitments)
     beside = tuple(sorted(salted.beside))
@@ -222,6 +230,28 @@ def _privacy(
     except PrivacyError as error:
         raise PaperError(f"privacy: {error}") from None
     return privacy_of(settings, plan)
+
+
+def _audit(
+    form: CharterForm, size: int, privacy: Privacy | None, present: CharterFile | None
+) -> int:
+    """Return whether sums are audited: as the form says, else as before, else by the group's size.
+
+    In a small group a member that is lost at a bad moment costs a round more often than it gains.
+    """
+    if form.averaging.audit is not None:
+        return AUDITS[form.averaging.audit]
+    if present is not None:
+        return present.charter.audit
+    is_shared = privacy is not None and privacy.is_shared
+    return AUDIT_VOID if size >= AUDITED_MEMBERS_MIN and not is_shared else AUDIT_OFF
+
+
+def _retries(form: CharterForm, audit: int, size: int) -> int:
+    """Return how often a member gives an update from one model again, as the form says or not."""
+    if form.averaging.retries is not None:
+        return form.averaging.retries
+    return max(RETRIES, 0 if audit == AUDIT_OFF else 2 * liars_max_of(size))
 
 
 def _with_momentum(

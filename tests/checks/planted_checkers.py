@@ -4,6 +4,8 @@ from planting import Fault
 
 FILE = "simulations/p2pfl_simulations/checkers/ledger.py"
 TEST = "tests/unit/simulations/test_ledger_checks.py::"
+AUDITING = "simulations/p2pfl_simulations/checkers/auditing.py"
+AUDITED = "tests/simulation/test_audited_groups.py::"
 
 
 def _blind(name: str, old: str, test: str, new: str = "if False:") -> Fault:
@@ -57,5 +59,19 @@ CHECKERS: tuple[Fault, ...] = (
         "self._require_descent(later, earlier)",
         "test_members_that_finish_apart_are_found",
         "pass",
+    ),
+    Fault(
+        "checkers: what liars add to an audited sum is bounded",
+        AUDITING,
+        "if math.sqrt(square) > CLAIMED * liars * quanta:",
+        "if False:",
+        AUDITED + "test_the_checker_sees_a_sum_that_no_audit_has_bounded",
+    ),
+    Fault(
+        "checkers: no coin before t have the sums",
+        AUDITING,
+        "if len(signers) < needed:",
+        "if False:",
+        AUDITED + "test_the_checker_sees_a_coin_that_is_shown_too_early",
     ),
 )

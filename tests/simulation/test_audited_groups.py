@@ -7,9 +7,14 @@ import pytest
 from test_liars import GROUP, document, first_leader
 
 from p2pfl.learner.learner import make_learner
+from p2pfl_crypto.audit.checking import Verdict
+from p2pfl_gossip.masked_sum import audit_jobs, auditing
+from p2pfl_gossip.masked_sum.epoch_cohort import EpochCohort
+from p2pfl_gossip.masked_sum.tossing import Tossing
 from p2pfl_simulations import ScenarioError, make_scenario
 from p2pfl_simulations.checkers import all_checkers
 from p2pfl_simulations.checkers.auditing import AuditHolds
+from p2pfl_simulations.checkers.base import Violation
 from p2pfl_simulations.liars.planting import Liars
 from p2pfl_simulations.liars.registry import shipped_liars
 from p2pfl_simulations.results.run import RunResult
@@ -82,6 +87,30 @@ def test_what_a_lie_in_an_audit_comes_to(strategy: str) -> None:
     else:
         assert [row.ended for row in result.rounds] == [5]
         assert sum(sums.aborted.values()) == (word == "false_proof")
+
+
+def test_the_checker_sees_a_sum_that_no_audit_has_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a check that lets all pass, a liar of four clips is in a sum that counts."""
+    monkeypatch.setattr(audit_jobs, "check_all", lambda *_: Verdict((), opens=True))
+    monkeypatch.setattr(auditing, "MEAN_NORM_MAX", 9.0)
+    liar = {"strategy": "false-sketch", "peers": [first_leader()], "arguments": {"norm": 4.0}}
+    with pytest.raises(Violation, match=r"1 liars have added (3\.9|4\.0)\d* clips"):
+        simulate(liar)
+
+
+def test_the_checker_sees_a_coin_that_is_shown_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where members wait for nobody, the first of them shows its coin alone."""
+    early = property(lambda _: 1)
+    own = Tossing._toss_if_seen
+
+    def toss(tossing: Tossing) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(EpochCohort, "threshold", early)
+            own(tossing)
+
+    monkeypatch.setattr(Tossing, "_toss_if_seen", toss)
+    with pytest.raises(Violation, match="shows its coin when 1 of 5 have signed the sums"):
+        simulate(None)
 
 
 @pytest.mark.parametrize("averaging", [{"audit": "off"}, {"masking": "modelled"}])

@@ -41,7 +41,7 @@ from p2pfl.charter.making import amend, form_of, found
 from p2pfl.charter.texts import encode_text
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip.ledger.approvals import Says
-from p2pfl_gossip.ledger.charter import NONE, running_digest, terms_digest
+from p2pfl_gossip.ledger.charter import AUDIT_OFF, AUDIT_VOID, NONE, running_digest, terms_digest
 from p2pfl_gossip.records import Codec, replaced
 
 
@@ -466,3 +466,29 @@ def test_a_group_that_succeeds_another_can_be_amended(tmp_path: Path) -> None:
     group = founded(tmp_path, succeeds=names | {"epoch": 0, "round": 1})
     assert group.charter.succeeds is not None
     assert amended(group, rounds=50).charter.succeeds is None
+
+
+@pytest.mark.parametrize(
+    ("size", "averaging", "audit", "retries"),
+    [
+        (7, {}, AUDIT_OFF, 8),
+        (8, {}, AUDIT_VOID, 8),
+        (16, {}, AUDIT_VOID, 10),
+        (16, {"audit": "off"}, AUDIT_OFF, 8),
+        (5, {"audit": "void"}, AUDIT_VOID, 8),
+        (16, {"retries": 1}, AUDIT_VOID, 1),
+    ],
+)
+def test_sums_of_eight_members_and_more_are_audited(
+    size: int, averaging: dict[str, Any], audit: int, retries: int, tmp_path: Path
+) -> None:
+    """And rounds are tried again twice for each liar that the group bears; unless a draft says."""
+    members = tuple(Member(f"m{number}") for number in range(size))
+    charter = drafted(tmp_path, members, averaging=averaging).charter
+    assert (charter.audit, charter.retries) == (audit, retries)
+
+
+def test_an_amendment_that_does_not_say_leaves_audits_as_they_are(tmp_path: Path) -> None:
+    present = founded(tmp_path, averaging={"audit": "void"})
+    assert amended(present, averaging={"clip": 3.0}).charter.audit == AUDIT_VOID
+    assert amended(present, averaging={"audit": "off"}).charter.audit == AUDIT_OFF

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from consortium import amended, drafted, founded, founding_form
 
+from p2pfl.charter import making
 from p2pfl.charter.charter_file import CharterFile
 from p2pfl.charter.errors import PaperError
 from p2pfl.charter.making import form_of
@@ -14,7 +15,7 @@ from p2pfl.daemon.config import PeerConfig, PeerFolder
 from p2pfl.daemon.spending import NO_BUDGET, Spending
 from p2pfl.privacy.budget.ledger import create, forfeit, open_ledger
 from p2pfl_gossip.learning import WorkFailed
-from p2pfl_gossip.ledger.charter import Epoch
+from p2pfl_gossip.ledger.charter import AUDIT_OFF, AUDIT_VOID, Epoch
 from p2pfl_gossip.masked_sum.jobs import Granted, Spend
 
 PRIVACY: dict[str, Any] = {"epsilon": 2.0, "rows": 1000, "rate": 1, "spares": 2}
@@ -47,6 +48,16 @@ def spending_of(folder: Path, epsilon: float | None = 3.0) -> Spending:
 
 def spend_of(charter: CharterFile, round_: int) -> Spend:
     return Spend(0, round_, charter.digest, is_private=True)
+
+
+def test_sums_whose_members_count_on_each_others_noise_are_not_audited(
+    charter: CharterFile, tmp_path: Path
+) -> None:
+    privacy, form = charter.charter.privacy, founding_form(tmp_path)
+    assert privacy is not None
+    assert privacy.is_shared
+    assert making._audit(form, 8, privacy, None) == AUDIT_OFF
+    assert making._audit(form, 8, None, None) == AUDIT_VOID
 
 
 def test_a_charter_states_its_plan(charter: CharterFile, tmp_path: Path) -> None:

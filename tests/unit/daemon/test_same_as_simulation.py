@@ -28,28 +28,34 @@ from p2pfl_simulations.scenario import make_scenario
 COHORTS = {"algorithm": "cohorts", "cohort_size": 5, "deadline_s": 30.0}
 
 
+GROUP = {"algorithm": "group", "weights": "samples", "deadline_s": 30.0}
+
+
 @pytest.mark.parametrize(
-    ("averaging", "contributors"),
+    ("averaging", "peers", "rounds", "contributors"),
     [
-        (COHORTS | {"masking": "none"}, 5),
-        (COHORTS | {"masking": "real"}, 5),
-        ({"algorithm": "group", "weights": "samples", "deadline_s": 30.0}, 10),
+        (COHORTS | {"masking": "none"}, 10, 3, 5),
+        (COHORTS | {"masking": "real"}, 10, 3, 5),
+        (GROUP, 10, 3, 10),
+        (GROUP | {"audit": "void"}, 5, 1, 5),
     ],
-    ids=["plain", "masked", "group"],
+    ids=["plain", "masked", "group", "audited"],
 )
-def test_vectors_are_the_same_bit_for_bit(averaging: dict[str, Any], contributors: int) -> None:
+def test_vectors_are_the_same_bit_for_bit(
+    averaging: dict[str, Any], peers: int, rounds: int, contributors: int
+) -> None:
     """With masks as well, as secrets, and so rounding bits, come from the seed here."""
     scenario = make_scenario(
         {
-            "peers": 10,
-            "rounds": 3,
+            "peers": peers,
+            "rounds": rounds,
             "seed": 5,
             "learning": {"task": "digits", "partition": {"kind": "dirichlet", "alpha": 0.3}},
             "averaging": averaging,
             "evaluation": {"baselines": []},
         }
     )
-    learner = make_learner(scenario.learning, peer_count=10, seed=5, folder=None, threads=1)
+    learner = make_learner(scenario.learning, peer_count=peers, seed=5, folder=None, threads=1)
     simulation = Simulation(scenario, learner, lambda _: None)
     simulation.run()
     simulated = [host.machine for host in simulation.world.hosts]
@@ -112,7 +118,7 @@ def test_vectors_are_the_same_bit_for_bit(averaging: dict[str, Any], contributor
             await asyncio.gather(*(driven.end() for driven in group))
         for driven, other in zip(group, simulated, strict=True):
             ended = [event for event in driven.notes.events if isinstance(event, RoundEnded)]
-            assert [event.contributors for event in ended] == [contributors] * 3
+            assert [event.contributors for event in ended] == [contributors] * rounds
             assert np.array_equal(made(driven.machine).vector, made(other).vector)
 
     run(main)
