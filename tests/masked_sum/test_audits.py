@@ -14,7 +14,7 @@ from session_driver import make_cohort
 from p2pfl_crypto.audit.curve import add, multiply_base
 from p2pfl_crypto.audit.shortness import prove, prove_opening
 from p2pfl_crypto.audit.sketch import sketch_of
-from p2pfl_crypto.shamir import GROUP_ORDER
+from p2pfl_crypto.shamir import GROUP_ORDER, share_secrets
 from p2pfl_crypto.transcripts import sum_digest
 from p2pfl_gossip.actions import Action, Disconnect, Job, Persist, RemoteProtocolError, Send
 from p2pfl_gossip.masked_sum import audit_jobs
@@ -27,6 +27,7 @@ from p2pfl_gossip.masked_sum.messages import (
     AuditProof,
     Coin,
     CoinShares,
+    FalseCoin,
     SumDigest,
     SumHeader,
     SumsSeen,
@@ -108,9 +109,18 @@ def test_an_audited_session_has_the_sums_of_one_that_is_not(absent: tuple[int, .
             assert one.body.tobytes() == two.body.tobytes()
 
 
+COINS_OF_3: dict[int, bytes] = {}
+"""Of the faultless session: each holder's share of member 3's coin."""
+
+
 @pytest.fixture(scope="module")
 def faultless() -> GroupDriver:
-    return session().run()
+    def note(driver: GroupDriver, rank: int, action: Action) -> bool:
+        if isinstance(action, Send) and isinstance(action.message, SumsSeen):
+            COINS_OF_3[rank] = driver.machines[rank]._sharing.shares[3][64:]
+        return False
+
+    return session(after=note).run()
 
 
 def test_members_at_their_bounds_pass(faultless: GroupDriver) -> None:
@@ -389,8 +399,77 @@ def test_a_coin_that_is_not_the_one_promised_names_its_dealer() -> None:
         return result
 
     driver = session(lies={LIAR: lie}).run()
-    assert {driver.reasons()[rank] for rank in HONEST} == {"bad_dealing"}
-    assert driver.blamed() == {LIAR: {"bad_dealing": None}}
+    named(driver, "bad_dealing", "bad_dealing")
+
+
+def test_a_share_off_the_line_of_the_others_names_its_dealer() -> None:
+    """One share of six is of another line, and five of the others do give the coin."""
+    dealt: list[Any] = []
+
+    def lie(job: Job, result: Record) -> Record:
+        if not isinstance(job, Deal):
+            return result
+        other = perform(msgspec.structs.replace(job, coin=(5).to_bytes(32, "little")))
+        place = 2 * N + 6
+        assert isinstance(result, Dealt)
+        digests = bytearray(result.share_digests)
+        digests[32 * place : 32 * place + 32] = other.share_digests[32 * place : 32 * place + 32]
+        dealt.append(other)
+        sealed = result.sealed | {6: other.sealed[6]}
+        return msgspec.structs.replace(result, share_digests=bytes(digests), sealed=sealed)
+
+    driver = session(lies={LIAR: lie}).run()
+    assert dealt
+    assert set(driver.blamed()) <= {LIAR}
+    for rank in HONEST:
+        for blame in driver.machines[rank].blames:
+            verify_blame(driver.cohort, blame)
+
+
+def test_of_more_shares_than_it_takes_those_are_shown_that_contradict() -> None:
+    """The first five give the coin; one that is off the line does not, in place of the fifth."""
+    (shares,) = share_secrets([(7).to_bytes(32, "little")], 5, range(1, 8), b"e" * 256)
+    audited, point = audit_jobs.AuditedSum(bytes(32), bytes(32), bytes(32)), multiply_base(7)
+
+    def toss(changed: dict[int, bytes]) -> Any:
+        known = dict(enumerate(shares, 1)) | changed
+        return perform(audit_jobs.TossSingly(audited, 5, {3: known}, {3: point}))
+
+    assert toss({}).seed
+    assert not toss({}).liars
+    assert toss({7: bytes(32)}).liars == ((3, (1, 2, 3, 4, 7)),)
+    assert toss({2: b"\xff" * 32}).liars == ((3, (1, 2, 3, 4, 5)),)
+
+
+COIN_LIES: dict[str, tuple[dict[str, Any], str]] = {
+    "shares that give the coin": ({}, "give another one"),
+    "too few shares": ({"holders": b"\x0f", "shares": 4}, "give another one"),
+    "another list": ({"dealers": b"\x3f"}, "give another one"),
+    "a holder twice as many": ({"holders": b"\x3f"}, "give another one"),
+    "another share": ({"shares": bytes(160)}, "give another one"),
+}
+
+
+@pytest.mark.parametrize("name", COIN_LIES)
+def test_an_honest_dealing_is_no_evidence(faultless: GroupDriver, name: str) -> None:
+    changes, match = COIN_LIES[name]
+    accused = Blame(faultless.cohort.members[3], "bad_dealing", (honest_coin(faultless, changes),))
+    with pytest.raises(Unproven, match=match):
+        verify_blame(faultless.cohort, accused)
+
+
+def honest_coin(driver: GroupDriver, changes: dict[str, Any]) -> FalseCoin:
+    """Five shares of member 3's coin, as they were dealt, or with something changed."""
+    shares = [COINS_OF_3[rank] for rank in range(5)]
+    known = {
+        "header": driver.machines[0]._sharing.headers[3],
+        "dealers": b"\x7f",
+        "holders": b"\x1f",
+        "shares": b"".join(shares),
+    } | changes
+    if isinstance(known["shares"], int):
+        known["shares"] = b"".join(shares[: known["shares"]])
+    return FalseCoin(**known)
 
 
 # Coalitions

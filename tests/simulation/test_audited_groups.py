@@ -26,6 +26,7 @@ OUTCOMES = {
     # One round is lost; the liar is named, and in no list from the next one on.
     "copied-commitment": ("named", "false_proof"),
     "replayed-proof": ("named", "false_proof"),
+    "other-coin": ("named", "bad_dealing"),
     "squares-mod-order": ("named", "false_proof"),
     # No round is lost.
     "two-seen": ("named", "two_seen"),
@@ -86,7 +87,7 @@ def test_what_a_lie_in_an_audit_comes_to(strategy: str) -> None:
         assert all(row.ended == 0 for row in result.rounds)
     else:
         assert [row.ended for row in result.rounds] == [5]
-        assert sum(sums.aborted.values()) == (word == "false_proof")
+        assert sum(sums.aborted.values()) == (word in ("false_proof", "bad_dealing"))
 
 
 def test_the_checker_sees_a_sum_that_no_audit_has_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 An honest member says one thing in each of its places: one advert a round, with one head; one entry
 signature a round; one sum of a chunk; one digest of all sums. Two different ones prove a lie, to
-everybody. So does an audit proof that does not hold.
+everybody. So do an audit proof that does not hold, and shares of a coin that do not give it.
 
 A departure is no lie: a member's own governance keys say that it leaves, or that its peer's key was
 stolen. It needs nobody's leave for that, and takes the same way.
@@ -50,14 +50,15 @@ from p2pfl_gossip.ledger.messages import (
 )
 from p2pfl_gossip.ledger.seat import Seat
 from p2pfl_gossip.masked_sum.audit_jobs import bound_of
-from p2pfl_gossip.masked_sum.false_proofs import is_false_proof
-from p2pfl_gossip.masked_sum.messages import AuditProof, SumDigest, SumsSeen
+from p2pfl_gossip.masked_sum.false_proofs import is_false_coin, is_false_proof
+from p2pfl_gossip.masked_sum.messages import AuditProof, FalseCoin, SumDigest, SumsSeen
 from p2pfl_gossip.records import Codec, MalformedFrame
 
 EVIDENCE_PREFIX = "ledger/evidence/"
 
 EVIDENCE_BYTES_MAX = 16 * 1024
-"""An audit proof takes 11,058 bytes; two adverts that name as many as they may less than 4 KB."""
+"""An audit proof takes 11,058 bytes; two adverts that name as many as they may less than 4 KB,
+a false coin of 128 members 15,300 bytes."""
 
 _CODEC = Codec(Evidence | None, frame_bytes_max=EVIDENCE_BYTES_MAX)
 
@@ -95,6 +96,11 @@ def evidence_of_seen(epoch: Epoch, round_: int, one: SumsSeen, other: SumsSeen) 
 def evidence_of_proof(epoch: Epoch, round_: int, said: AuditProof) -> Evidence:
     """Make a proof of an audit proof that does not hold."""
     return Evidence(epoch.number, round_, said.member, FalseProof(said))
+
+
+def evidence_of_coin(epoch: Epoch, round_: int, said: FalseCoin) -> Evidence:
+    """Make a proof of shares that do not give the coin of their dealer's header."""
+    return Evidence(epoch.number, round_, said.header.dealer, said)
 
 
 def evidence_of_departure(epoch: Epoch, words: Iterable[Approval]) -> Evidence:
@@ -206,6 +212,8 @@ def _require_of_audit(epoch: Epoch, evidence: Evidence, session: bytes) -> None:
             _require_seen(epoch, evidence, one, other, session)
         case FalseProof(said):
             _require_false_proof(epoch, evidence, said, session)
+        case FalseCoin() as said:
+            _require_false_coin(epoch, evidence, said, session)
 
 
 def _require_departure(epoch: Epoch, evidence: Evidence, words: tuple[Approval, ...]) -> None:
@@ -275,6 +283,19 @@ def _require_false_proof(
     verify_of(epoch, said.member, b"proof", said.signature, session, said.digest())
     encoding = DeltaEncoding(epoch.size, epoch.charter.clip, max(epoch.weights))
     if not is_false_proof(said, bound_of(encoding, epoch.weights[said.member], epoch.entries)):
+        raise RemoteProtocolError("no_contradiction")
+
+
+def _require_false_coin(epoch: Epoch, evidence: Evidence, said: FalseCoin, session: bytes) -> None:
+    """Check that shares of a coin, which a member's header names, give another coin than that."""
+    header = said.header
+    if header.dealer != evidence.member or header.session != session:
+        raise RemoteProtocolError("other_place")
+    if epoch.charter.audit == AUDIT_OFF:
+        raise RemoteProtocolError("not_audited")
+    verify_of(epoch, header.dealer, b"header", header.signature, session, header.digest())
+    dealers, holders = epoch.unpack(said.dealers) or (), epoch.unpack(said.holders) or ()
+    if not is_false_coin(said, dealers, holders, epoch.threshold):
         raise RemoteProtocolError("no_contradiction")
 
 

@@ -20,6 +20,7 @@ from p2pfl_gossip.ledger.course import Course, Stage
 from p2pfl_gossip.ledger.entries import EntryStep, Kind
 from p2pfl_gossip.ledger.evidence import (
     EvidenceBook,
+    evidence_of_coin,
     evidence_of_departure,
     evidence_of_entries,
     evidence_of_proof,
@@ -49,7 +50,7 @@ from p2pfl_gossip.ledger.states import DigestState, StateDigested, StateItem
 from p2pfl_gossip.ledger.succession import Succession
 from p2pfl_gossip.masked_sum.core import Blame
 from p2pfl_gossip.masked_sum.group_sum import GroupSum
-from p2pfl_gossip.masked_sum.messages import AuditProof, SumDigest, SumsSeen
+from p2pfl_gossip.masked_sum.messages import AuditProof, FalseCoin, SumDigest, SumsSeen
 from p2pfl_gossip.own_state import OwnState
 from p2pfl_gossip.peer_state import PeerSettings
 
@@ -353,6 +354,8 @@ class Life:
                 self.accuse(evidence_of_seen(epoch, round_, one, other))
             case (AuditProof() as said,) if blame.fault == "false_proof":
                 self.accuse(evidence_of_proof(epoch, round_, said))
+            case (FalseCoin() as said,):
+                self.accuse(evidence_of_coin(epoch, round_, said))
 
     def _on_two_entries(self, one: EntrySignature, other: EntrySignature) -> None:
         self.accuse(evidence_of_entries(one, other))

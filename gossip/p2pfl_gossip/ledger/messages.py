@@ -12,7 +12,7 @@ from p2pfl_gossip.ledger.approvals import APPROVALS_MAX, Approval
 from p2pfl_gossip.ledger.charter import CHARTER_BYTES_MAX, KEYS_OF_ONE_MAX, Epoch
 from p2pfl_gossip.ledger.entries import Bitmap, Entry, Head
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MAX
-from p2pfl_gossip.masked_sum.messages import AuditProof, SumDigest, SumsSeen
+from p2pfl_gossip.masked_sum.messages import AuditProof, FalseCoin, SumDigest, SumsSeen
 from p2pfl_gossip.records import (
     ByteSize,
     Digest,
@@ -343,7 +343,16 @@ class Evidence(LedgerMessage, frozen=True, tag=163):
     epoch: UInt32
     round: UInt63
     member: UInt32
-    proof: TwoAdverts | AdvertAndHead | TwoEntries | TwoSums | Departure | TwoSeen | FalseProof
+    proof: (
+        TwoAdverts
+        | AdvertAndHead
+        | TwoEntries
+        | TwoSums
+        | Departure
+        | TwoSeen
+        | FalseProof
+        | FalseCoin
+    )
 
     @property
     def fault(self) -> str:
@@ -358,6 +367,7 @@ FAULTS = {
     TwoSums: "two_sums",
     TwoSeen: "two_seen",
     FalseProof: "false_proof",
+    FalseCoin: "bad_dealing",
     Departure: "departure",
 }
 

@@ -1,6 +1,7 @@
 """The heavy parts of a sum's audit, as pure jobs: the coin, the sketches, the proofs."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -77,10 +78,15 @@ class TossSingly(Job, frozen=True):
 
 
 class Tossed(Record, frozen=True):
-    """The end of a toss: the seed, empty if the coins are not those promised; who dealt falsely."""
+    """The end of a toss.
+
+    Attributes:
+        seed: empty if the coins are not those promised.
+        liars: who dealt falsely, each with the x of t shares that do not give the coin promised.
+    """
 
     seed: bytes
-    liars: tuple[int, ...] = ()
+    liars: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
 
 class OwnInput(SecretJob, frozen=True):
@@ -208,21 +214,42 @@ def _toss(job: TossCoin) -> Tossed:
 
 
 def _toss_singly(job: TossSingly) -> Tossed:
-    liars, total = [], 0
+    liars, total = {}, 0
     for dealer, shares in job.shares.items():
-        try:
-            secret = Rebuilder.of(shares, job.threshold).rebuild(shares)
-            coin = int.from_bytes(secret, "little")
-            if multiply_base(coin) == job.points[dealer]:
-                total += coin
-                continue
-        except (InvalidShare, ValueError):
-            pass
-        liars.append(dealer)
+        coin, contradiction = _rebuild_coin(shares, job.threshold, job.points[dealer])
+        if contradiction:
+            liars[dealer] = contradiction
+        total += coin
     if liars:
-        return Tossed(b"", tuple(liars))
+        return Tossed(b"", tuple(liars.items()))
     secret = (total % GROUP_ORDER).to_bytes(32, "little")
     return Tossed(audit_seed(job.audited.ballot, job.audited.sums, secret))
+
+
+def _rebuild_coin(
+    shares: dict[int, bytes], threshold: int, point: bytes
+) -> tuple[int, tuple[int, ...]]:
+    """Rebuild a coin; where its shares do not all give it, return the x of t that do not."""
+    xs = sorted(shares)
+    first = xs[:threshold]
+    if not gives_coin({x: shares[x] for x in first}, point):
+        return 0, tuple(first)
+    # A share that is not on the line of the others gives another coin in place of one of them.
+    for x in xs[threshold:]:
+        others = (*first[:-1], x)
+        if not gives_coin({x: shares[x] for x in others}, point):
+            return 0, others
+    secret = Rebuilder.of(first, threshold).rebuild({x: shares[x] for x in first})
+    return int.from_bytes(secret, "little"), ()
+
+
+def gives_coin(shares: Mapping[int, bytes], point: bytes) -> bool:
+    """Tell whether exactly t shares, by x, give the coin of which this is the multiple."""
+    try:
+        secret = Rebuilder.of(shares, len(shares)).rebuild(shares)
+    except InvalidShare:
+        return False
+    return multiply_base(int.from_bytes(secret, "little")) == point
 
 
 def _sketch(job: SketchRound) -> Sketched:

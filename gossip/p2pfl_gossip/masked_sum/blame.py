@@ -15,7 +15,7 @@ from p2pfl_gossip.masked_sum.audit_jobs import bound_of
 from p2pfl_gossip.masked_sum.cohort import SessionMembers
 from p2pfl_gossip.masked_sum.core import Blame, turn_bytes
 from p2pfl_gossip.masked_sum.epoch_cohort import EpochCohort
-from p2pfl_gossip.masked_sum.false_proofs import is_false_proof
+from p2pfl_gossip.masked_sum.false_proofs import is_false_coin, is_false_proof
 from p2pfl_gossip.masked_sum.jobs import Rebuild, Rebuilt, perform
 from p2pfl_gossip.masked_sum.messages import (
     Ack,
@@ -24,6 +24,7 @@ from p2pfl_gossip.masked_sum.messages import (
     AuditProof,
     Ballot,
     ChunkHeader,
+    FalseCoin,
     Header,
     Manifest,
     Proposal,
@@ -67,11 +68,9 @@ def verify_blame(cohort: SessionMembers, blame: Blame) -> None:
     rank = cohort.rank_of(blame.member)
     if rank is None:
         raise Unproven("the blamed is none of the cohort's")
-    if blame.fault == "bad_keys":
-        _verify_bad_keys(cohort, rank, blame.evidence)
-        return
-    if blame.fault == "false_proof":
-        _verify_false_proof(cohort, rank, blame.evidence)
+    verify = _BY_ITSELF.get(blame.fault)
+    if verify is not None:
+        verify(cohort, rank, blame.evidence)
         return
     if len(blame.evidence) != 2:
         raise Unproven(f"{blame.fault!r} with {len(blame.evidence)} messages proves nothing")
@@ -173,6 +172,24 @@ def _verify_false_proof(cohort: SessionMembers, rank: int, evidence: tuple[Messa
             if is_false_proof(proof, bound):
                 return
     raise Unproven("no proof of the member's is false")
+
+
+def _verify_false_coin(cohort: SessionMembers, rank: int, evidence: tuple[Message, ...]) -> None:
+    for said in evidence:
+        if isinstance(said, FalseCoin) and said.header.dealer == rank:
+            _verify(cohort, said.header, rank, b"header", (said.header.digest(),))
+            dealers, holders = cohort.unpack(said.dealers), cohort.unpack(said.holders)
+            if is_false_coin(said, dealers or (), holders or (), cohort.threshold):
+                return
+    raise Unproven("no shares of the member's coin give another one")
+
+
+_BY_ITSELF = {
+    "bad_keys": _verify_bad_keys,
+    "false_proof": _verify_false_proof,
+    "bad_dealing": _verify_false_coin,
+}
+"""By fault: what finds one in a single statement."""
 
 
 def _verify(

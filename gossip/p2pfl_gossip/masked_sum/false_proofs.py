@@ -1,4 +1,4 @@
-"""Whether a signed audit proof shows nothing: what anybody can find out by itself.
+"""Whether what a member signed for an audit is false: what anybody can find out by itself.
 
 A proof says itself of which sum and seed it is, and its author's bound follows from the charter. No
 honest member signs one that does not hold, of whatever sum: so one that does not names its author.
@@ -7,8 +7,9 @@ honest member signs one that does not hold, of whatever sum: so one that does no
 from p2pfl_crypto.audit.checking import ProofShown, check_one
 from p2pfl_crypto.audit.shortness import InvalidProof
 from p2pfl_crypto.audit.transcript import Statement
-from p2pfl_crypto.transcripts import proof_context
-from p2pfl_gossip.masked_sum.messages import AuditProof
+from p2pfl_crypto.transcripts import proof_context, share_digest
+from p2pfl_gossip.masked_sum.audit_jobs import gives_coin
+from p2pfl_gossip.masked_sum.messages import AuditProof, FalseCoin
 
 
 def is_false_proof(proof: AuditProof, bound: int) -> bool:
@@ -24,3 +25,33 @@ def is_false_proof(proof: AuditProof, bound: int) -> bool:
     except InvalidProof:
         return True
     return False
+
+
+def is_false_coin(
+    said: FalseCoin, dealers: tuple[int, ...], holders: tuple[int, ...], threshold: int
+) -> bool:
+    """Tell whether shares that a header names do not give the coin that it names.
+
+    An honest dealer's t shares give its coin, whichever they are.
+
+    Args:
+        said: whose header's signature was checked.
+        dealers: U1, as it says. Of another list the header's digests are none of these holders'.
+        holders: as it says.
+        threshold: t.
+    """
+    header, count = said.header, len(dealers)
+    sizes = (len(header.commitments), len(header.share_digests), len(said.shares), len(holders))
+    if sizes != (64, 96 * count, 32 * threshold, threshold):
+        return False
+    shares = {}
+    for at, holder in enumerate(holders):
+        if holder not in dealers:
+            return False
+        share = said.shares[32 * at : 32 * at + 32]
+        place = 32 * (2 * count + dealers.index(holder))
+        digest = share_digest(header.tau1, b"a", header.dealer, holder, share)
+        if header.share_digests[place : place + 32] != digest:
+            return False
+        shares[holder + 1] = share
+    return not gives_coin(shares, header.commitments[32:])

@@ -277,6 +277,22 @@ class CoinShares(SessionMessage, frozen=True, tag=85):
     shares: DigestOfEachMember
 
 
+class FalseCoin(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=8):
+    """No message, but evidence: t shares that a dealer's header names, and that give another coin.
+
+    Attributes:
+        header: the dealer's.
+        dealers: U1, in whose order the header names shares.
+        holders: whose shares these are.
+        shares: of the coin, in order of rank.
+    """
+
+    header: Header
+    dealers: Bitmap
+    holders: Bitmap
+    shares: DigestOfEachMember
+
+
 class AuditProof(SessionMessage, frozen=True, tag=86):
     """9 PROOF: a member's commitment to the sketch of its input, and a proof that it is short.
 

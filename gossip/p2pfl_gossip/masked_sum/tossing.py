@@ -19,6 +19,7 @@ from p2pfl_gossip.masked_sum.journal import SessionJournal
 from p2pfl_gossip.masked_sum.messages import (
     Coin,
     CoinShares,
+    FalseCoin,
     Fetch,
     SessionMessage,
     SumsSeen,
@@ -167,8 +168,8 @@ class Tossing:
             self.seed = result.seed
             self._told()
         elif result.liars:
-            for rank in result.liars:
-                core.blame(rank, "bad_dealing", self._sharing.headers[rank])
+            for rank, xs in result.liars:
+                self._blame_dealer(rank, [x - 1 for x in xs])
             core.abort("bad_dealing")
         elif not self._is_single:
             # Somebody's sum of shares is false. Each share by itself shows whose.
@@ -179,6 +180,21 @@ class Tossing:
             for rank in self._sharing.dealers:
                 core.fetch(rank, Wanted.COIN_SHARES)
             self._toss_singly()
+
+    def _blame_dealer(self, dealer: int, holders: list[int]) -> None:
+        """Name who dealt shares that do not give its coin; by its header, if it signed that."""
+        core, sharing = self._core, self._sharing
+        if not core.require_proof(dealer, sharing.is_header_proven):
+            return
+        place = 32 * self._agreement.members.index(dealer)
+        shares = [self._single[holder].shares[place : place + 32] for holder in sorted(holders)]
+        evidence = FalseCoin(
+            header=sharing.headers[dealer],
+            dealers=core.cohort.pack(sharing.dealers),
+            holders=core.cohort.pack(tuple(sorted(holders))),
+            shares=b"".join(shares),
+        )
+        core.blame(dealer, "bad_dealing", evidence)
 
     def _coin_shares(self, shares: list[bytes]) -> CoinShares:
         return CoinShares(self._core.cohort.session, self.audited.sums, b"".join(shares))

@@ -33,6 +33,7 @@ _SHIPPED = {  # name: class; the module is named as the strategy is.
     "offset-between-colluders": "OffsetBetweenColluders",
     "old-head": "OldHead",
     "one-word": "OneWord",
+    "other-coin": "OtherCoin",
     "random-words": "RandomWords",
     "replay": "Replay",
     "replayed-proof": "ReplayedProof",

@@ -6,15 +6,18 @@ from typing import Any
 import pytest
 from ledger_group import Bench, LedgerGroup
 
+from p2pfl_crypto.audit.curve import multiply_base
 from p2pfl_crypto.audit.shortness import prove
 from p2pfl_crypto.encoding import DeltaEncoding
+from p2pfl_crypto.shamir import entropy_bytes_for, share_secrets
 from p2pfl_crypto.statements import sign_statement
-from p2pfl_crypto.transcripts import proof_context
+from p2pfl_crypto.transcripts import proof_context, share_digest
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.ledger.charter import AUDIT_OFF, AUDIT_VOID, Epoch
 from p2pfl_gossip.ledger.evidence import (
     EVIDENCE_BYTES_MAX,
     EvidenceBook,
+    evidence_of_coin,
     evidence_of_proof,
     evidence_of_seen,
     require_evidence,
@@ -28,7 +31,7 @@ from p2pfl_gossip.ledger.messages import (
     TwoSeen,
 )
 from p2pfl_gossip.masked_sum.audit_jobs import bound_of
-from p2pfl_gossip.masked_sum.messages import AuditProof, SumsSeen
+from p2pfl_gossip.masked_sum.messages import AuditProof, FalseCoin, Header, SumsSeen
 from p2pfl_gossip.records import Codec, replaced
 
 GROUP = LedgerGroup(7, audit=AUDIT_VOID)
@@ -87,7 +90,55 @@ def test_two_digests_prove_a_lie_in_either_order() -> None:
     assert evidence.fault == "two_seen"
 
 
+def coin(*, false: bool = True, **changes: Any) -> FalseCoin:
+    """Five of seven shares of a coin, and the header of who dealt them, of another if false."""
+    tau1, secret = b"t" * 32, (7).to_bytes(32, "little")
+    (shares,) = share_secrets([secret], 5, range(1, 8), b"e" * entropy_bytes_for(5))
+    digests = [share_digest(tau1, b"a", LIAR, rank, share) for rank, share in enumerate(shares)]
+    header = Header(
+        session_of(ROUND),
+        tau1,
+        LIAR,
+        bytes(32) + multiply_base(7 + false),
+        bytes(2 * 7 * 32) + b"".join(digests),
+        b"",
+        bytes(64),
+    )
+    header = replaced(header, **changes)
+    header = signed(header, b"header", header.digest())
+    return FalseCoin(header, b"\x7f", b"\x6d", b"".join(shares[rank] for rank in (0, 2, 3, 5, 6)))
+
+
+def test_shares_that_do_not_give_a_coin_name_their_dealer() -> None:
+    evidence = evidence_of_coin(EPOCH, ROUND, coin())
+    require_evidence(EPOCH, evidence, session_of)
+    assert CODEC.decode_untrusted(CODEC.encode(evidence)) == evidence
+    assert evidence.fault == "bad_dealing"
+
+
+def test_a_false_coin_of_the_largest_group_fits() -> None:
+    header = replaced(coin().header, share_digests=bytes(3 * 128 * 32))
+    said = FalseCoin(header, b"\xff" * 16, b"\xff" * 16, bytes(86 * 32))
+    assert len(CODEC.encode(Evidence(2**31, 2**62, 127, said))) < EVIDENCE_BYTES_MAX
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
+    "a coin that its shares give": (lambda: coin(false=False), "no_contradiction"),
+    "a header not signed": (
+        lambda: replaced(coin(), header=replaced(coin().header, tau1=bytes(32))),
+        "bad_signature",
+    ),
+    "a coin of another round": (lambda: coin(session=bytes(32)), "other_place"),
+    "a coin of another dealer": (lambda: coin(dealer=1), "other_place"),
+    "other shares": (lambda: replaced(coin(), shares=bytes(160)), "no_contradiction"),
+    "other holders": (lambda: replaced(coin(), holders=b"\x1f"), "no_contradiction"),
+    "too few shares": (
+        lambda: replaced(coin(), holders=b"\x2d", shares=coin().shares[:128]),
+        "no_contradiction",
+    ),
+    "another list of dealers": (lambda: replaced(coin(), dealers=b"\x7e"), "no_contradiction"),
+    "a list of nobody": (lambda: replaced(coin(), dealers=b"\xff"), "no_contradiction"),
+    "no coin in the header": (lambda: coin(commitments=bytes(32)), "no_contradiction"),
     "a proof that holds": (lambda: FalseProof(true_proof()), "no_contradiction"),
     "not signed": (lambda: FalseProof(replaced(true_proof(), sums=b"D" * 32)), "bad_signature"),
     "of another round": (
@@ -125,8 +176,9 @@ def test_what_an_honest_member_says_is_no_evidence(name: str) -> None:
 
 def test_without_an_audit_there_are_no_false_proofs() -> None:
     epoch = Epoch.founded(replaced(EPOCH.charter, audit=AUDIT_OFF))
-    with pytest.raises(RemoteProtocolError, match="not_audited"):
-        require_evidence(epoch, Evidence(0, ROUND, LIAR, FalseProof(false_proof())), session_of)
+    for proof in (FalseProof(false_proof()), coin()):
+        with pytest.raises(RemoteProtocolError, match="not_audited"):
+            require_evidence(epoch, Evidence(0, ROUND, LIAR, proof), session_of)
 
 
 @pytest.mark.parametrize(("namers", "is_listed"), [(2, True), (3, False)])
