@@ -567,6 +567,32 @@ def test_owners_that_tell_two_sums_are_named_by_those_that_compare() -> None:
     assert not [of for _, of, _ in driver.refusals if driver.cohort.members[of] in ended]
 
 
+def test_a_sum_that_is_bent_once_the_seed_is_known_changes_nothing() -> None:
+    """Two owners that know how all is sketched sign another sum of their chunk: they are named."""
+    driver = session()
+    owners = driver.epoch_cohort.owners_of(0, tuple(range(N)))
+    bent: dict[int, None] = {}
+
+    def bend(driver: Any, rank: int, action: Action) -> list[Action]:
+        if not (isinstance(action, Send) and isinstance(action.message, AuditProof)):
+            return [action]
+        bent[rank] = None
+        own, ballot = driver.machines[rank]._summing.sums[0], action.message.ballot
+        digest = sum_digest(ballot, 0, (own.body + np.uint32(1)).tobytes())
+        signature = driver.speaking.sign(b"sum", ballot, (0).to_bytes(8, "little"), digest)
+        said = SumDigest(action.message.session, ballot, rank, 0, digest, signature)
+        return [Send(action.receiver, said), action]
+
+    driver.rewrite = dict.fromkeys(owners, bend)
+    driver.run()
+    assert set(bent) == set(owners)
+    assert len(driver.check_exact()) == N
+    for rank in (rank for rank in range(N) if rank not in owners):
+        faults = {blame.fault for blame in driver.machines[rank].blames}
+        assert faults <= {"two_sums", "false_sum"}
+        assert faults
+
+
 # What nobody says by the rules, told to a member's audit itself
 
 

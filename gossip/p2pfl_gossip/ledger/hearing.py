@@ -53,6 +53,7 @@ class Hearing:
         self._life, self._parts, self._seat = life, life.parts, life.parts.seat
         self._lists_ahead: dict[int, dict[int, GroupList]] = {}
         self._answered_s: dict[int, float] = {}
+        self._false_accusers: dict[tuple[int, int], None] = {}  # By epoch and rank.
         relay_s = self._seat.epoch.charter.relay_s
         self._certificates = Askings(relay_s, CERTIFICATES_MAX)
         self._starts, self._adverts, self._proofs = (
@@ -258,6 +259,22 @@ class Hearing:
         if self._proofs.may_answer(self._seat.now_s, rank):
             self._parts.evidence.on_request(rank, message)
 
-    def _on_evidence(self, _rank: int, message: Evidence) -> None:
-        if self._parts.evidence.on_evidence(message):
+    def _on_evidence(self, rank: int, message: Evidence) -> None:
+        """Take a proof, unless its sender has shown us one before that proves nothing.
+
+        Who follows the rules checks what it gives. To check an audit proof takes a tenth of a
+        second, and liars have as many that hold as they like.
+        """
+        accuser = (self._seat.epoch.number, rank)
+        if accuser in self._false_accusers:
+            return
+        try:
+            is_first = self._parts.evidence.on_evidence(message)
+        except RemoteProtocolError as error:
+            if error.reason != "no_contradiction":
+                raise
+            self._false_accusers[accuser] = None
+            self._seat.disconnect(self._seat.epoch.members[rank], error.reason)
+            return
+        if is_first:
             self._life.tell_of(message)

@@ -37,7 +37,7 @@ from p2pfl.charter.charter_file import (
 from p2pfl.charter.errors import PaperError
 from p2pfl.charter.first_states import read_first_state, write_first_state
 from p2pfl.charter.form import form_toml, make_form, read_form
-from p2pfl.charter.making import amend, form_of, found
+from p2pfl.charter.making import AUDITED_MEMBERS_MIN, amend, form_of, found
 from p2pfl.charter.texts import encode_text
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip.ledger.approvals import Says
@@ -471,8 +471,8 @@ def test_a_group_that_succeeds_another_can_be_amended(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("size", "averaging", "audit", "retries"),
     [
-        (7, {}, AUDIT_OFF, 8),
-        (8, {}, AUDIT_VOID, 8),
+        (AUDITED_MEMBERS_MIN - 1, {}, AUDIT_OFF, 8),
+        (AUDITED_MEMBERS_MIN, {}, AUDIT_VOID, 8),
         (16, {}, AUDIT_VOID, 10),
         (16, {"audit": "off"}, AUDIT_OFF, 8),
         (5, {"audit": "void"}, AUDIT_VOID, 8),

@@ -2,16 +2,20 @@
 
 import pytest
 from ledger_world import RELAY_S, LedgerWorld
+from one_member import GROUP, OneMember
 
-from p2pfl_gossip.actions import Action, Send
+from p2pfl_gossip.actions import Action, Disconnect, RemoteProtocolError, Send
 from p2pfl_gossip.ledger.hearing import ASKINGS_MAX, CERTIFICATES_MAX, LISTS_AHEAD_MAX
 from p2pfl_gossip.ledger.messages import (
     AdvertRequest,
     CertificateRequest,
+    Evidence,
     GroupList,
     HeldRequest,
     LedgerMessage,
+    TwoEntries,
 )
+from p2pfl_gossip.records import replaced
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +37,22 @@ def ask(group: LedgerWorld, now_s: float, message: LedgerMessage, count: int) ->
         for action in member.on_message(now_s, asker, message)
         if isinstance(action, Send) and action.receiver == asker
     ]
+
+
+def test_who_accuses_falsely_is_heard_once() -> None:
+    """Its link ends, and what it shows after that is not looked at; what others show is."""
+    one = OneMember().advertised()
+    said = GROUP.entry_signature(3, GROUP.sum_entry(GROUP.first, 1))
+    false = Evidence(0, 1, 3, TwoEntries(said, said))
+    forged = replaced(false, proof=TwoEntries(said, replaced(said, entry=b"\xff" * 32)))
+
+    def show(rank: int, evidence: Evidence) -> list[Action]:
+        return one.machine.on_message(one.now_s, one.roster.peers[rank], evidence)
+
+    assert show(1, false) == [Disconnect(one.roster.peers[1], "no_contradiction")]
+    assert show(1, forged) == []
+    with pytest.raises(RemoteProtocolError, match="bad_signature"):
+        show(2, forged)
 
 
 def test_certificates_are_given_so_many_times(group: LedgerWorld) -> None:
