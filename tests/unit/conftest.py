@@ -1,10 +1,12 @@
 """Fixtures of the command line's tests; and no test depends on how long it takes."""
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import typer.main
 from calling import Ended, P2pfl
 from hypothesis import settings
 
@@ -12,6 +14,9 @@ from p2pfl.cli.main import main
 
 if TYPE_CHECKING:
     from example_runs import RunMaker
+
+command_of = cache(typer.main.get_command)
+"""Typer reads all commands' signatures for each call: most of the time that a short one takes."""
 
 settings.register_profile("p2pfl", deadline=None)
 settings.load_profile("p2pfl")
@@ -23,6 +28,7 @@ def p2pfl(
 ) -> P2pfl:
     """Call `p2pfl` with arguments, in an empty folder."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("typer.main.get_command", command_of)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("TERM", "dumb")
 
@@ -36,6 +42,14 @@ def p2pfl(
         return Ended(ended.value.code, printed.out, printed.err)
 
     return call
+
+
+@pytest.fixture
+def forked_launches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Launched runs in this process have peers that fork, which takes a third of the time."""
+    from forked_peers import LAUNCHING
+
+    monkeypatch.setattr("p2pfl_simulations.launch.processes.subprocess", LAUNCHING)
 
 
 @pytest.fixture(scope="session")

@@ -140,6 +140,7 @@ def spellings(secret: bytes) -> list[str]:
     return [*text, base64.urlsafe_b64encode(secret).decode().rstrip("="), repr(secret)[2:-1]]
 
 
+@pytest.mark.usefixtures("forked_launches")
 def test_no_secret_and_no_model_is_logged_at_level_debug(tmp_path: Path) -> None:
     scenario = make_scenario(
         {

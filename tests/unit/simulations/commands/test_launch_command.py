@@ -80,6 +80,7 @@ class Dying(Integers):
 """
 
 
+@pytest.mark.usefixtures("forked_launches")
 def test_a_peer_that_dies_late_leaves_a_run_of_what_there_was(p2pfl: P2pfl) -> None:
     Path("dying.py").write_text(DYING)
     Path("dying.toml").write_text("peers = 2\nrounds = 8\n[learning]\ntask = 'dying:Dying'\n")
@@ -100,6 +101,7 @@ def test_a_peer_that_dies_late_leaves_a_run_of_what_there_was(p2pfl: P2pfl) -> N
     assert [it.name for it in Path("at-once").iterdir()] == ["peers"]
 
 
+@pytest.mark.usefixtures("forked_launches")
 def test_a_launch_counts_masked_sums_as_a_simulation_does(p2pfl: P2pfl) -> None:
     masked = (
         *("--set", "averaging={algorithm='cohorts', cohort_size=5, clip=65536.0}"),
@@ -194,6 +196,7 @@ def test_a_killed_launcher_leaves_no_process_behind(tmp_path: Path) -> None:
         assert log.parent.name == f"peer-{1}", "only the frozen one cannot end in good order"
 
 
+@pytest.mark.usefixtures("forked_launches")
 def test_a_launch_is_checked_by_what_peers_report(
     p2pfl: P2pfl, monkeypatch: pytest.MonkeyPatch
 ) -> None:

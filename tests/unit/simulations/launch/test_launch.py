@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from p2pfl.learner.learner import make_learner
 from p2pfl_gossip import events
@@ -16,6 +17,7 @@ from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.scenario import Scenario, make_scenario
 
 
+@pytest.mark.usefixtures("forked_launches")
 def test_processes_end_with_the_simulated_vectors(tmp_path: Path) -> None:
     scenario = make_scenario(
         {
@@ -88,6 +90,7 @@ def masked_scenario() -> Scenario:
     )
 
 
+@pytest.mark.usefixtures("forked_launches")
 def test_the_others_go_on_while_one_is_killed_and_another_frozen(tmp_path: Path) -> None:
     scenario = masked_scenario()
     folders = make_folders(scenario, tmp_path, None)

@@ -24,6 +24,7 @@ def swap(journal: Path, key: str, value: bytes) -> None:
         connection.execute("UPDATE records SET value = ?, digest = ? WHERE key = ?", row)
 
 
+@pytest.mark.usefixtures("forked_launches")
 def test_its_folder_has_the_ledger_and_who_took_part(tmp_path: Path) -> None:
     scenario = make_scenario(
         {

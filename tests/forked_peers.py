@@ -4,7 +4,6 @@ One process of this module loads `p2pfl peer run` and forks for each peer. What 
 and no event loop; a peer has its own folder, standard error and process number, as if started anew.
 """
 
-import array
 import atexit
 import importlib
 import json
@@ -14,26 +13,32 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import IO
+from types import SimpleNamespace
+from typing import IO, Any
 
+PROGRAM = [sys.executable, "-m", "p2pfl.cli.main"]
 LOADED = ("p2pfl.cli.peer_running", "p2pfl.daemon.starting", "p2pfl.learner.tasks.integers")
-READY_S = 60.0
 ORDER_BYTES_MAX = 64 * 1024
 
 
-class ForkedPeer:
-    """`p2pfl peer run .` in a folder; of `subprocess.Popen` it has what tests of peers call."""
+class Forked:
+    """A process of `p2pfl`; of `subprocess.Popen` it has what tests and launched runs ask for.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        arguments: of `p2pfl`.
+        folder: where it runs.
+        stdin: a descriptor that it reads, which it has for itself.
+        stderr: a descriptor that it writes to.
+    """
+
+    def __init__(self, arguments: Sequence[str], folder: Path, *, stdin: int, stderr: int) -> None:
         self._told = _connect()
-        read, write = os.pipe()
-        order = json.dumps({"folder": str(folder), "env": dict(os.environ)}).encode()
-        fds = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [write]).tobytes())
-        self._told.sendmsg([order], [fds])
-        os.close(write)
-        self.stderr: IO[str] | None = os.fdopen(read, encoding="utf-8")
+        environment = dict(os.environ)
+        order = {"arguments": list(arguments), "folder": str(folder.resolve()), "env": environment}
+        socket.send_fds(self._told, [json.dumps(order).encode()], [stdin, stderr])
         self._lines = self._told.makefile()
         self.pid = int(self._lines.readline())
         self._code: int | None = None
@@ -61,6 +66,43 @@ class ForkedPeer:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+
+class ForkedPeer(Forked):
+    """`p2pfl peer run .` in a folder, whose standard error can be read."""
+
+    def __init__(self, folder: Path) -> None:
+        read, write = os.pipe()
+        null = os.open(os.devnull, os.O_RDONLY)
+        super().__init__(("peer", "run", "."), folder, stdin=null, stderr=write)
+        os.close(null)
+        os.close(write)
+        self.stderr: IO[str] | None = os.fdopen(read, encoding="utf-8")
+
+
+class LaunchedPeer(Forked):
+    """Takes the place of `subprocess.Popen` where a launched run starts its peers.
+
+    Its arguments are those of the run: a command of this Python, and standard input is a pipe that
+    ends with the run.
+    """
+
+    def __init__(self, command: Sequence[str], *, cwd: Path, stderr: IO[bytes], **_: Any) -> None:
+        assert command[: len(PROGRAM)] == PROGRAM
+        read, write = os.pipe()
+        arguments = command[len(PROGRAM) :]
+        super().__init__(arguments, cwd, stdin=read, stderr=stderr.fileno())
+        os.close(read)
+        self.stdin = os.fdopen(write, "wb")
+
+
+LAUNCHING = SimpleNamespace(
+    Popen=LaunchedPeer,
+    PIPE=subprocess.PIPE,
+    DEVNULL=subprocess.DEVNULL,
+    TimeoutExpired=subprocess.TimeoutExpired,
+)
+"""What a launched run needs of `subprocess`."""
 
 
 def _connect() -> socket.socket:
@@ -104,12 +146,13 @@ def _serve() -> None:
 
 def _keep(told: socket.socket) -> None:
     """Fork a peer, tell its process number and, when it has ended, how."""
-    data, fds, _, _ = socket.recv_fds(told, ORDER_BYTES_MAX, 1)
+    data, fds, _, _ = socket.recv_fds(told, ORDER_BYTES_MAX, 2)
     pid = os.fork()
     if pid == 0:
         told.close()
-        _become_peer(json.loads(data), fds[0])
-    os.close(fds[0])
+        _become(json.loads(data), *fds)
+    for descriptor in (*fds, 0):
+        os.close(descriptor)
     told.sendall(f"{pid}\n".encode())
     _, status = os.waitpid(pid, 0)
     try:
@@ -118,19 +161,19 @@ def _keep(told: socket.socket) -> None:
         os._exit(0)
 
 
-def _become_peer(order: dict[str, object], stderr: int) -> None:
+def _become(order: dict[str, Any], stdin: int, stderr: int) -> None:
     from p2pfl.cli.main import main
 
-    os.dup2(stderr, 2)
-    os.close(stderr)
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
-    os.chdir(str(order["folder"]))
+    os.setpgid(0, 0)  # Ctrl-C on the terminal is for the tests.
+    null = os.open(os.devnull, os.O_WRONLY)
+    for own, standard in ((stdin, 0), (null, 1), (stderr, 2)):
+        os.dup2(own, standard)
+        os.close(own)
+    os.chdir(order["folder"])
     os.environ.clear()
-    os.environ.update(order["env"])  # type: ignore[call-overload]
-    sys.path[0] = str(order["folder"])  # As `python -m` has it.
-    sys.argv = ["p2pfl", "peer", "run", "."]
+    os.environ.update(order["env"])
+    sys.path[0] = order["folder"]  # As `python -m` has it.
+    sys.argv = ["p2pfl", *order["arguments"]]
     main()
 
 
