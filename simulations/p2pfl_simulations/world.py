@@ -438,36 +438,42 @@ class World:
         except (MalformedFrame, RemoteProtocolError) as error:
             self._drop_liar(receiver, sender, error)
             return
-        receiver.queue.push(actions)
+        if actions:
+            receiver.queue.push(actions)
 
     def deliver_bulk(self, transfer: Transfer) -> None:
         """Deliver a body in one go once all of it is there: header, parts, end."""
         sender, receiver = self.hosts[transfer.sender], self.hosts[transfer.receiver]
-        if not self._arrives(sender, receiver, transfer.session):
+        if self.network.is_whole and receiver.is_online and not self._broken:
+            if receiver.session != transfer.session:
+                return
+        elif not self._arrives(sender, receiver, transfer.session):
             return
         now_s, machine, peer_id = self.queue.now_s, receiver.machine, sender.peer_id
         assert machine is not None
         parts, digest = transfer.body.content()
         self.trace.add(now_s, TraceKind.BODY, receiver.index, sender.index, transfer.frame + digest)
         self.counters["bodies"] += 1
-        self._bulk += 1
+        self._bulk = bulk = self._bulk + 1
+        is_checked = bool(self._checkers)
         try:
-            header = wire.decode_untrusted(transfer.frame)
-            if self._checkers:
-                self._tell_checkers(receiver, "on_bulk_begin", peer_id, self._bulk, header)
-            is_wanted, actions = machine.on_bulk_begin(now_s, peer_id, self._bulk, header)
+            header = self._decode(transfer.frame)
+            if is_checked:
+                self._tell_checkers(receiver, "on_bulk_begin", peer_id, bulk, header)
+            is_wanted, actions = machine.on_bulk_begin(now_s, peer_id, bulk, header)
             if is_wanted:
                 for part in parts:
-                    if self._checkers:
-                        self._tell_checkers(receiver, "on_bulk_chunk", peer_id, self._bulk, part)
-                    actions += machine.on_bulk_chunk(now_s, peer_id, self._bulk, part)
-                if self._checkers:
-                    self._tell_checkers(receiver, "on_bulk_end", peer_id, self._bulk, None)
-                actions += machine.on_bulk_end(now_s, peer_id, self._bulk, None)
+                    if is_checked:
+                        self._tell_checkers(receiver, "on_bulk_chunk", peer_id, bulk, part)
+                    actions += machine.on_bulk_chunk(now_s, peer_id, bulk, part)
+                if is_checked:
+                    self._tell_checkers(receiver, "on_bulk_end", peer_id, bulk, None)
+                actions += machine.on_bulk_end(now_s, peer_id, bulk, None)
         except (MalformedFrame, RemoteProtocolError) as error:
             self._drop_liar(receiver, sender, error)
             return
-        receiver.queue.push(actions)
+        if actions:
+            receiver.queue.push(actions)
 
     def timer_due(self, host: SimulatedHost, life: int, ticket: Ticket) -> None:
         """Tell a host of a timer, if it was not cancelled."""

@@ -77,14 +77,14 @@ def masked_scenario() -> Scenario:
     return make_scenario(
         {
             "peers": 6,
-            "rounds": 12,
+            "rounds": 9,
             "learning": {"task": "integers"},
             "averaging": {
                 "algorithm": "cohorts",
                 "cohort_size": 6,
                 "masking": "real",
                 "clip": 65536.0,
-                "deadline_s": 1.0,
+                "deadline_s": 2.0,  # On a busy machine a member may be a second late.
             },
         }
     )
