@@ -22,7 +22,17 @@ CHECKERS: tuple[Fault, ...] = (
         "if advert.head.place < said.head and advert.rest != Rest.START:",
         TWO_SAYINGS,
     ),
-    _blind("one entry signed a round", "if known != message.entry:", TWO_SAYINGS),
+    _blind(
+        "one entry signed a round",
+        "if not self._is_unknown(host, place, EntrySignature):",
+        TWO_SAYINGS,
+    ),
+    _blind(
+        "what enough others hold is not said again",
+        "if (*place, kind) not in lacking or len(holders) > self._missed_max:",
+        "test_what_a_backup_lacks_must_be_heard_of_from_those_who_hold_it",
+        "if (*place, kind) not in lacking:",
+    ),
     _blind(
         "one certified entry a round",
         "if other != head:",

@@ -19,26 +19,54 @@ from p2pfl_gossip.records import Message
 from p2pfl_simulations.checkers.base import Checker, Violation, Watched, fingerprint
 
 
+@dataclass(frozen=True, slots=True)
+class _Advertised:
+    """An advert.
+
+    Attributes:
+        frame: the bytes.
+        head: the place of the highest head that it and those before it name.
+    """
+
+    frame: bytes
+    head: tuple[int, int]
+
+
 @dataclass(slots=True)
 class _Said:
     """What one member has said, over all its lives.
 
     Attributes:
-        adverts: by (epoch, round), the frame.
-        round, head: of its latest advert.
+        adverts: by (epoch, round), in the order in which they were said.
         signed: by (epoch, round), the entry that it signed.
+        lacking: what it said in earlier lives that the journal of this one lacks.
     """
 
-    adverts: dict[tuple[int, int], bytes] = field(default_factory=dict)
-    round: int = 0
-    head: tuple[int, int] = (0, 0)
+    adverts: dict[tuple[int, int], _Advertised] = field(default_factory=dict)
     signed: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    lacking: dict[tuple[int, int, type], None] = field(default_factory=dict)
+
+    @property
+    def last(self) -> tuple[int, int]:
+        """Epoch and round of the latest advert."""
+        return next(reversed(self.adverts), (0, 0))
+
+    @property
+    def round(self) -> int:
+        """The latest advert's round; 0 before the first."""
+        return self.last[1]
+
+    @property
+    def head(self) -> tuple[int, int]:
+        """The place of the highest head that was named."""
+        return self.adverts[self.last].head if self.adverts else (0, 0)
 
 
 class SaysOnce(Checker):
     """An honest member advertises once a round, and signs one entry a round.
 
-    Its rounds grow, and its heads never fall: over all its lives.
+    Its rounds grow, and its heads never fall: over all its lives. Nothing is demanded of what an
+    older copy of its journal lacks, and so few others hold that those it asks may have missed it.
     """
 
     actions = (Send,)
@@ -48,6 +76,33 @@ class SaysOnce(Checker):
         super().start(watched)
         self._said = [_Said() for _ in watched.peers]
         self._last: dict[int, Message] = {}
+        # Who holds a statement, by member, epoch, round and kind; and whose journal lacks which.
+        self._holders: dict[tuple[int, int, int, type], dict[int, None]] = {}
+        size = len(watched.peers)
+        self._missed_max = size - threshold_of(size)
+
+    def on_input(self, now_s: float, host: int, name: str, arguments: tuple[Any, ...]) -> None:
+        """Note who hears what, and what a journal lacks that a member starts with."""
+        if name == "on_message":
+            message = arguments[1]
+            if isinstance(message, GroupAdvert | EntrySignature):
+                place = (message.member, message.epoch, message.round, type(message))
+                self._holders.setdefault(place, {})[host] = None
+        elif name == "on_start":
+            stored = arguments[0].get(STANDING_RECORD)
+            advert = read_standing(stored).advert if isinstance(stored, bytes) else None
+            known, said = 0 if advert is None else advert.round, self._said[host]
+            said.lacking = {
+                (*place, kind): None
+                for kind, places in ((GroupAdvert, said.adverts), (EntrySignature, said.signed))
+                for place in places
+                if place[1] > known
+            }
+
+    def on_crash(self, now_s: float, host: int) -> None:
+        """What was heard is forgotten."""
+        for holders in self._holders.values():
+            holders.pop(host, None)
 
     def on_action(self, now_s: float, host: int, action: Action) -> None:
         """Look at a member's own statements."""
@@ -62,11 +117,27 @@ class SaysOnce(Checker):
         elif isinstance(message, EntrySignature) and message.member == host:
             self._signed(host, message)
 
+    def _is_unknown(self, host: int, place: tuple[int, int], kind: type) -> bool:
+        """Whether a member's journal lacks what it said, and those whom it asks may as well.
+
+        That is so once: the next time it is said in this life.
+        """
+        lacking = self._said[host].lacking
+        holders = self._holders.get((host, *place, kind), ())
+        if (*place, kind) not in lacking or len(holders) > self._missed_max:
+            return False
+        del lacking[*place, kind]
+        return True
+
     def _advertised(self, host: int, advert: GroupAdvert) -> None:
         said, frame = self._said[host], wire.encode(advert)
-        known = said.adverts.get((advert.epoch, advert.round))
-        if known == frame:
+        place = (advert.epoch, advert.round)
+        known = said.adverts.get(place)
+        if known is not None and known.frame == frame:
             return
+        while advert.round <= said.round and self._is_unknown(host, said.last, GroupAdvert):
+            del said.adverts[said.last]
+        known = said.adverts.get(place)
         if known is not None:
             raise Violation(f"peer {host} advertises twice for round {advert.round}")
         if advert.round <= said.round:
@@ -77,14 +148,15 @@ class SaysOnce(Checker):
                 f"peer {host} names the head of round {advert.head.round} after that of round"
                 f" {said.head[1]}"
             )
-        said.adverts[advert.epoch, advert.round] = frame
-        said.round, said.head = advert.round, max(said.head, advert.head.place)
+        said.adverts[place] = _Advertised(frame, max(said.head, advert.head.place))
 
     def _signed(self, host: int, message: EntrySignature) -> None:
-        place = (message.epoch, message.round)
-        known = self._said[host].signed.setdefault(place, message.entry)
-        if known != message.entry:
+        place, signed = (message.epoch, message.round), self._said[host].signed
+        if signed.setdefault(place, message.entry) == message.entry:
+            return
+        if not self._is_unknown(host, place, EntrySignature):
             raise Violation(f"peer {host} signs two entries of round {message.round}")
+        signed[place] = message.entry
 
 
 class OneHistory(Checker):

@@ -153,6 +153,36 @@ def test_who_has_an_older_copy_of_its_journal_may_say_so() -> None:
     tell(SaysOnce(), (1, advert(1, 2, ONE.head)), (1, resting))
 
 
+@pytest.mark.parametrize("holders", [1, 2])
+@pytest.mark.parametrize("stored", ["nothing", "all"])
+def test_what_a_backup_lacks_must_be_heard_of_from_those_who_hold_it(
+    holders: int, stored: str
+) -> None:
+    """Whoever asks t - 1 of four others may miss one, and not two."""
+    first, second = advert(1, 1, FIRST.head), advert(1, 1, FIRST.head, key=2)
+    one, other = signature(1, ONE), signature(1, OTHER)
+    for before, after in (
+        (first, second),
+        (Send(first.receiver, one), Send(first.receiver, other)),
+    ):
+        checker = SaysOnce()
+        tell(checker, (1, first), (1, before))
+        for host in (2, 3, 0)[: holders + 1]:
+            checker.on_input(1.0, host, "on_message", (identity_of(1).peer_id, before.message))
+        checker.on_crash(1.0, (2, 3, 0)[holders])  # It has forgotten.
+        assert isinstance(first.message, GroupAdvert)
+        record = StandingRecord(advert=first.message)
+        kept = {STANDING_RECORD: STANDING.encode(record)} if stored == "all" else {}
+        checker.on_input(2.0, 1, "on_start", (kept,))
+        if holders == 1 and stored == "nothing":
+            checker.on_action(3.0, 1, after)
+            checker.on_action(3.0, 1, after)
+        # In this life its journal has what was said in it.
+        again = before if holders == 1 and stored == "nothing" else after
+        with pytest.raises(Violation, match=r"advertises twice|signs two entries"):
+            checker.on_action(4.0, 1, again)
+
+
 def test_two_certified_entries_of_a_round_are_found() -> None:
     with pytest.raises(Violation, match="peers 0 and 1 hold two certified entries of round 1"):
         tell(OneHistory(), (0, raised(0, ONE, 1)), (1, raised(1, OTHER, 2)))
