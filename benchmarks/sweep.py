@@ -1,11 +1,12 @@
 """Random scenarios by seed: faults and liars, then the network heals, and all must finish.
 
-    ./scripts/bench sweep --seeds 1000 [--from K] [--jobs 2] [--ledger] [--plant NAME]
+    ./scripts/bench sweep --seeds 1000 [--from K] [--jobs 2] [--ledger | --honest] [--plant NAME]
 
 For each seed it draws an algorithm, sizes, links, faults and liars, runs the peers, and heals the
 network after a drawn time. What `p2pfl_simulations/checkers` states must hold all the while, and
 every honest peer must finish within the time that deadlines add up to. With `--ledger`, all seeds
-are groups, which certify their models.
+are groups, which certify their models; with `--honest`, audited groups in which nothing goes wrong,
+and no round may be void.
 
 A violation prints one line, with the command that replays it; the exit code is then 1. With
 `--plant`, a fault is planted in the product, which the sweep is to find: it ends at the first
@@ -31,9 +32,11 @@ REPORT_EVERY = 1000
 GARBAGE_EVERY = 50_000
 
 
-def run_all(seeds: range, jobs: int, plant: str, *, ledger: bool) -> Iterable[Outcome]:
+def run_all(
+    seeds: range, jobs: int, plant: str, *, ledger: bool, honest: bool = False
+) -> Iterable[Outcome]:
     """Run seeds in order, on a few processes or in this one."""
-    run = partial(run_seed, plant=plant, ledger=ledger)
+    run = partial(run_seed, plant=plant, ledger=ledger, honest=honest)
     if jobs == 1:
         yield from map(run, seeds)
         return
@@ -62,6 +65,7 @@ def main() -> int:
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--ledger", action="store_true", help="groups, which keep a ledger")
+    parser.add_argument("--honest", action="store_true", help="audited groups without any fault")
     parser.add_argument(
         "--plant", choices=[*PLANTS, *GROUP_PLANTS], default="", metavar="NAME", help="see --plants"
     )
@@ -83,14 +87,14 @@ def main() -> int:
     seeds = range(arguments.first, arguments.first + arguments.seeds)
     if arguments.plant:
         return find_planted(seeds, arguments.jobs, arguments.plant, ledger=arguments.ledger)
-    return sweep(seeds, arguments.jobs, ledger=arguments.ledger)
+    return sweep(seeds, arguments.jobs, ledger=arguments.ledger, honest=arguments.honest)
 
 
-def sweep(seeds: range, jobs: int, *, ledger: bool) -> int:
+def sweep(seeds: range, jobs: int, *, ledger: bool, honest: bool) -> int:
     """Run all seeds, and report now and then."""
     kinds: Counter[str] = Counter()
     failed, events, sessions, cpu_s = 0, 0, 0, 0.0
-    for outcome in run_all(seeds, jobs, "", ledger=ledger):
+    for outcome in run_all(seeds, jobs, "", ledger=ledger, honest=honest):
         kinds += outcome.kinds
         events += outcome.events
         sessions += outcome.sessions

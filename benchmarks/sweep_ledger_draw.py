@@ -17,6 +17,7 @@ PRIVATE_PEERS = 5
 """Of a group with differential privacy: a plan takes seconds, so all such groups have one."""
 PRIVATE_SPENDS = 400
 """Rounds, lost ones among them, that its plan pays for: spending all ends progress, as it must."""
+HONEST_ROUNDS = 20
 REAL_CURVE = 0.01
 """Share of the audited seeds in which points are multiplied as libsodium does it."""
 
@@ -179,6 +180,31 @@ def draw_group(seed: int) -> Draw:
         must_end=not may_stall,
         stands_in=stands_in,
     )
+
+
+def draw_honest(seed: int) -> Draw:
+    """Draw an audited group in which nothing goes wrong, and no round may be void.
+
+    Updates are as long as they may be in most: what an honest member's sketch must pass with.
+    """
+    rng = Random(f"{seed}/honest sweep")
+    document: dict[str, Any] = {
+        "name": f"honest-sweep-{seed}",
+        "seed": seed,
+        "peers": rng.choice([5, 5, 5, 6, 8]),
+        "rounds": HONEST_ROUNDS,
+        "learning": {"task": "integers", "training": {"steps": 1, "batch_size": 4}},
+        "averaging": {
+            "algorithm": "group",
+            "audit": "void",
+            "clip": rng.choice([10.0, 1000.0, 65536.0, 1e6]),
+            "deadline_s": 1e4,
+            "weights": rng.choice(["equal", "samples"]),
+        },
+        "network": {"latency": rng.choice(LATENCIES)},
+        "evaluation": {"every": 10**6, "peers": 1, "baselines": []},
+    }
+    return Draw(make_scenario(document), False, 0.0, 0.0, stands_in=rng.random() >= REAL_CURVE)
 
 
 def _changes(

@@ -11,10 +11,10 @@ from random import Random
 import numpy as np
 from sweep_curve import stand_in_curve
 from sweep_draw import PERSIST_S_MAX, Draw, draw
-from sweep_ledger_draw import draw_group
+from sweep_ledger_draw import draw_group, draw_honest
 from sweep_ledger_plants import GROUP_PLANTS
 from sweep_plants import PLANTS
-from sweep_shared import kept_parts, shared_learner
+from sweep_shared import kept_plans, shared_learner
 
 from p2pfl.group.averaging import SESSION_DEADLINES
 from p2pfl.group.settings import GroupSettings
@@ -109,14 +109,22 @@ class _End(Checker):
 
 
 class _Sessions:
-    """Counts sessions of masked sums by their names: each ends once for each of its members."""
+    """Counts sessions of masked sums by their names: each ends once for each of its members.
+
+    Attributes:
+        names: of all.
+        lost: why some came to nothing, by name.
+    """
 
     def __init__(self) -> None:
-        self.names: set[bytes] = set()
+        self.names: dict[bytes, None] = {}
+        self.lost: dict[bytes, str] = {}
 
     def on_report(self, now_s: float, host: SimulatedHost, event: Event) -> None:
         if isinstance(event, MaskedSumEnded):
-            self.names.add(event.session)
+            self.names[event.session] = None
+            if event.result != "summed":
+                self.lost[event.session] = event.result
 
     def on_incident(self, now_s: float, host: SimulatedHost | None, kind: str, detail: str) -> None:
         pass
@@ -166,6 +174,9 @@ class Sweep:
         if not drawn.is_faulty and not self._is_group:  # A group's timers never end.
             self.end.stops = world.is_over = False  # What is on its way counts as well.
             world.run(math.inf)
+        is_calm = self._is_group and not drawn.is_faulty and not drawn.scenario.changes
+        for lost in self.sessions.lost.values() if is_calm else ():
+            raise Violation(f"a sum is lost where nothing goes wrong: {lost}")
         self.simulation.end_checks()
         if drawn.must_end and not self.simulation.operators.is_done:
             raise Violation("what the operators wanted has not come about")
@@ -254,11 +265,17 @@ class Outcome:
     sessions: int
 
 
-def run_seed(seed: int, plant: str = "", *, ledger: bool = False) -> Outcome:
-    """Run one seed, of a group if so asked, with a fault planted in the product if one is named."""
+def run_seed(seed: int, plant: str = "", *, ledger: bool = False, honest: bool = False) -> Outcome:
+    """Run one seed, with a fault planted in the product if one is named.
+
+    Args:
+        seed: which.
+        plant: the fault's name.
+        ledger: whether it is a group.
+        honest: whether it is an audited group in which nothing goes wrong.
+    """
     started = time.process_time()
-    with kept_parts():
-        drawn = draw_group(seed) if ledger else draw(seed)
+    drawn = draw_honest(seed) if honest else draw_group(seed) if ledger else draw(seed)
     violation, events, sessions = "", 0, 0
     # Push-sum may run away where a peer is cut off for long; only its liveness is looked at.
     is_wild = drawn.scenario.averaging.algorithm == "push-sum"
@@ -266,7 +283,7 @@ def run_seed(seed: int, plant: str = "", *, ledger: bool = False) -> Outcome:
         with (
             np.errstate(over="ignore" if is_wild else "raise"),
             (GROUP_PLANTS if ledger else PLANTS)[plant]() if plant else nullcontext(),
-            kept_parts(),
+            kept_plans(),
             stand_in_curve() if drawn.stands_in else nullcontext(),
         ):
             sweep = Sweep(drawn)
@@ -284,7 +301,11 @@ def run_seed(seed: int, plant: str = "", *, ledger: bool = False) -> Outcome:
         scenario = drawn.scenario
         liars = ", ".join(it.strategy for it in scenario.faults.liars)
         lies = f", liars: {liars}" if liars else ""
-        planted = (" --ledger" if ledger else "") + (f" --plant {plant}" if plant else "")
+        planted = (
+            (" --ledger" if ledger else "")
+            + (" --honest" if honest else "")
+            + (f" --plant {plant}" if plant else "")
+        )
         violation = (
             f"seed {seed} ({scenario.averaging.algorithm}, {scenario.peers} peers{lies}):"
             f" {violation}; replay: ./scripts/bench sweep --from {seed} --seeds 1{planted}"

@@ -1,14 +1,12 @@
-"""What the seeds of a sweep share: learners, plans of privacy, the plug-ins that are installed."""
+"""What the seeds of a sweep share: learners, and plans of privacy."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, lru_cache
-from typing import Any
+from functools import lru_cache
 
 from p2pfl.group import privacy_settings
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.settings import LearningSettings
-from p2pfl.plugins import finding
 
 LEARNERS_KEPT = 64
 
@@ -28,21 +26,14 @@ def shared_learner(settings: LearningSettings, peers: int) -> Learner:
 
 
 _make_plan = lru_cache(privacy_settings.make_plan)
-_entry_points = cache(finding.entry_points)
 
 
 @contextmanager
-def kept_parts() -> Iterator[None]:
-    """Work each plan of privacy out once, and look once at what is installed."""
-    places: tuple[tuple[Any, str, Any], ...] = (
-        (privacy_settings, "make_plan", _make_plan),
-        (finding, "entry_points", _entry_points),
-    )
-    before = [getattr(owner, name) for owner, name, _ in places]
-    for owner, name, kept in places:
-        setattr(owner, name, kept)
+def kept_plans() -> Iterator[None]:
+    """Work each plan of privacy out once: it takes seconds."""
+    before = privacy_settings.make_plan
+    vars(privacy_settings)["make_plan"] = _make_plan
     try:
         yield
     finally:
-        for (owner, name, _), found in zip(places, before, strict=True):
-            setattr(owner, name, found)
+        vars(privacy_settings)["make_plan"] = before

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from p2pfl_crypto.audit import checking, commitments, curve
+from p2pfl_gossip.masked_sum import auditing
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 sweep_curve = importlib.import_module("sweep_curve")
 sweep_ledger_draw = importlib.import_module("sweep_ledger_draw")
 sweep_run = importlib.import_module("sweep_run")
-sweep_shared = importlib.import_module("sweep_shared")
 plants = importlib.import_module("sweep_ledger_plants").GROUP_PLANTS
 
 SEEDS = {
@@ -36,11 +36,10 @@ def test_what_must_hold_of_a_group_holds(seed: int) -> None:
 def test_the_draws_of_groups_cover_what_may_go_wrong() -> None:
     kinds: Counter[str] = Counter()
     strategies: Counter[str] = Counter()
-    with sweep_shared.kept_parts():
-        for seed in range(400):
-            drawn = sweep_ledger_draw.draw_group(seed)
-            kinds += drawn.kinds()
-            strategies.update(liars.strategy for liars in drawn.scenario.faults.liars)
+    for seed in range(400):
+        drawn = sweep_ledger_draw.draw_group(seed)
+        kinds += drawn.kinds()
+        strategies.update(liars.strategy for liars in drawn.scenario.faults.liars)
     listed = (sweep_ledger_draw.STRATEGIES, sweep_ledger_draw.UPDATES, sweep_ledger_draw.AUDITED)
     names = {name for strategies in listed for name, _ in strategies}
     # All of three lists, of which the first is long: some of its kinds are rare.
@@ -58,11 +57,18 @@ def test_the_draws_of_groups_cover_what_may_go_wrong() -> None:
 
 def test_a_seed_ends_when_all_have_finished() -> None:
     """Timers of a group never end: it would go on for thousands of seconds."""
-    with sweep_shared.kept_parts():
-        swept = sweep_run.Sweep(sweep_ledger_draw.draw_group(132))
-        swept.run()
+    swept = sweep_run.Sweep(sweep_ledger_draw.draw_group(132))
+    swept.run()
     assert swept.all_finish.is_met
     assert swept.world.queue.now_s < 100.0
+
+
+def test_a_void_round_of_an_honest_group_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bound that honest sketches do not pass voids rounds, and the sweep says so."""
+    monkeypatch.setattr(sweep_ledger_draw, "HONEST_ROUNDS", 1)
+    assert not sweep_run.run_seed(1, honest=True).violation
+    monkeypatch.setattr(auditing, "MEAN_NORM_MAX", 1e-9)
+    assert "a sum is lost where nothing goes wrong" in sweep_run.run_seed(1, honest=True).violation
 
 
 FOUND = {
