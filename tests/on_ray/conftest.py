@@ -1,8 +1,9 @@
-"""Tests on a real Ray cluster: `scripts/test-ray` runs them, in an environment that has Ray.
+"""Tests on real Ray, which is in an environment of its own: `scripts/setup-ray` makes it.
 
-Its processes take some 15 seconds of processor time, so they are no part of ./scripts/test.
+`test_small.py` is of every test run and starts Ray once, in processes of its own. What needs a
+cluster of several nodes takes minutes, and is run by `scripts/test-ray`.
 """
 
 from importlib.util import find_spec
 
-collect_ignore_glob = [] if find_spec("ray") else ["test_*.py"]
+collect_ignore_glob = [] if find_spec("ray") else ["test_cluster.py"]
