@@ -46,7 +46,10 @@ def early_sentence(summary: Summary) -> str:
 
 
 def _still_learning(run: RunResult, summary: Summary) -> str:
-    """Say that models were still getting better when the run ended: no verdict tells it."""
+    """Say that models were still getting better when the run ended, where no gain is clear."""
+    gain = summary.mean_gain
+    if gain is not None and gain.low is not None and gain.low > 0:
+        return ""
     told = [row.common_mean if row.own_mean is None else row.own_mean for row in run.rounds]
     figures = [figure for figure in told if figure is not None and math.isfinite(figure)]
     part = len(figures) // PARTS
