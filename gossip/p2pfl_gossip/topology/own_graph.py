@@ -3,7 +3,7 @@
 Every peer asks for the same graph, so those of the last rounds are kept.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,12 @@ from p2pfl_gossip.topology.base import (
 )
 from p2pfl_gossip.topology.random_graphs import GRAPHS_KEPT
 
+GRAPHS_TRIED = 64
+"""Graphs of a period that are drawn before anything runs, spread over it: as many as are kept."""
+
+GRAPHS_TRIED_ENDLESS = 3
+"""The same where graphs never repeat: a fault that shows at all mostly shows at once."""
+
 
 @dataclass(frozen=True)
 class OwnGraph(Topology):
@@ -25,7 +31,8 @@ class OwnGraph(Topology):
         rounds: the period; None if the graphs never repeat.
 
     Raises:
-        TopologyError: the first graph is of other peers, or it is the only one and not connected.
+        TopologyError: a graph that is drawn at once is of other peers, or those of a period do not
+            connect all peers between them.
     """
 
     edges: Callable[[int], Iterable[tuple[int, int]]]
@@ -34,14 +41,31 @@ class OwnGraph(Topology):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        first = self._of(0)
-        if self.rounds == 1:
-            apart = _apart(first)
-            if apart is not None:
-                raise TopologyError(
-                    f"no path leads from peer 0 to peer {apart}, so they would never agree; add"
-                    " edges, or give a graph for each round"
-                )
+        if self.rounds is not None and self.rounds < 1:
+            raise TopologyError(
+                f"graphs repeat after 1 round or more, not {self.rounds}; a period of None says"
+                " that they never do"
+            )
+        period = GRAPHS_TRIED_ENDLESS if self.rounds is None else self.rounds
+        tried = min(period, GRAPHS_TRIED)
+        graphs = [self._tried(place * period // tried) for place in range(tried)]
+        apart = _apart(graphs) if tried == self.rounds else None
+        if apart is not None:
+            rounds = (
+                "" if tried == 1 else f" in any of the {tried} rounds after which graphs repeat"
+            )
+            raise TopologyError(
+                f"no path leads from peer 0 to peer {apart}{rounds}, so they would never agree; add"
+                f" edges{', or give a graph for each round' if tried == 1 else ''}"
+            )
+
+    def _tried(self, round: int) -> list[Neighbourhood]:
+        try:
+            return self._of(round)
+        except TopologyError as error:
+            if self.rounds == 1:
+                raise
+            raise TopologyError(f"round {round}: {error}") from None
 
     @property
     def period(self) -> int | None:
@@ -96,12 +120,17 @@ def _pairs(edges: Any, peer_count: int) -> Iterable[tuple[int, int]]:
     return found
 
 
-def _apart(around: list[Neighbourhood]) -> int | None:
-    """Return a peer that no path leads to from peer 0; None where there is none."""
+def _apart(graphs: Sequence[list[Neighbourhood]]) -> int | None:
+    """Return a peer that no path of any graphs' edges leads to from peer 0; None if there is none.
+
+    Rounds that repeat walk such a path edge by edge.
+    """
     reached, waiting = {0: None}, [0]
     while waiting:
-        for peer in around[waiting.pop()].out_neighbours:
-            if peer not in reached:
-                reached[peer] = None
-                waiting.append(peer)
-    return next((peer for peer in range(len(around)) if peer not in reached), None)
+        peer = waiting.pop()
+        for around in graphs:
+            for near in around[peer].out_neighbours:
+                if near not in reached:
+                    reached[near] = None
+                    waiting.append(near)
+    return next((peer for peer in range(len(graphs[0])) if peer not in reached), None)

@@ -21,7 +21,7 @@ from p2pfl_simulations.report.graph import cohorts_of, exchange_picture
 from p2pfl_simulations.report.heatmap import columns_of
 from p2pfl_simulations.report.svg import text_width
 from p2pfl_simulations.report.timeline import Absence, absences, online_over_time, partitions
-from p2pfl_simulations.results.cautions import REASON_CHARACTERS_MAX, cautions
+from p2pfl_simulations.results.cautions import REASON_CHARACTERS_MAX, RISE_MIN, cautions
 from p2pfl_simulations.results.run import PROCESSES, EventRow, LossRow, RunResult
 from p2pfl_simulations.results.summary import summarise
 
@@ -199,8 +199,8 @@ def test_a_reason_is_told_whole_up_to_its_limit_and_cut_beyond(make_run: RunMake
 @pytest.mark.parametrize(
     ("figures", "told"),
     [
-        ([0.5] * 6 + [0.6, 0.6, 0.625, 0.625], "accuracy +2.5 points over the last 2 rounds"),
-        ([0.5] * 6 + [0.6, 0.6, 0.61, 0.61], ""),
+        ([0.5] * 8 + [0.5 + RISE_MIN] * 2, "accuracy +2.0 points over the last 2 rounds"),
+        ([0.5] * 8 + [0.499 + RISE_MIN] * 2, ""),
         ([0.5] * 6 + [0.6, 0.6, 0.5, 0.5], ""),
         ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], ""),  # Too few to tell.
     ],
