@@ -48,12 +48,12 @@ def test_a_study_on_ray_has_the_table_that_it_has_here(tmp_path: Path) -> None:
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     study, base, folder = load_study(tmp_path / "study.toml")
-    cells = plan(study, base, folder)
+    planned = plan(study, base, folder)
 
-    def in_process(jobs: Any, place: Path, *, on_end: Any) -> None:
-        run_locally(jobs, place, processes=1, on_end=on_end)
+    def in_process(jobs: Any, cells: Path, *, on_end: Any) -> None:
+        run_locally(jobs, cells, processes=1, on_end=on_end)
 
-    run_cells(study, cells, tmp_path / "here", task_folder=folder, runner=in_process)
-    write_table(read_results(study, cells, tmp_path / "here", {}), tmp_path / "here")
+    run_cells(study, planned, tmp_path / "here", task_folder=folder, runner=in_process)
+    write_table(read_results(study, planned, tmp_path / "here", {}), tmp_path / "here")
     there, here = (tmp_path / it / "table.parquet" for it in ("there", "here"))
     assert there.read_bytes() == here.read_bytes()
