@@ -5,19 +5,20 @@ Every check names what it found wrong, one line a fault; nothing is asked of the
 
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from process_logs import read_log
 from process_strikes import Strike, Strikes
 
-from p2pfl.daemon.building import founding_of
+from p2pfl.charter.papers import Papers
+from p2pfl.daemon.config import PeerFolder
 from p2pfl.daemon.recording import Recorded, Recording
-from p2pfl.group.roster_file import RosterFile
-from p2pfl.learner.learner import Learner
 from p2pfl.store.journal import Store
 from p2pfl.store.journal_file import Records
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import RemoteProtocolError
+from p2pfl_gossip.ledger.charter import Epoch
 from p2pfl_gossip.ledger.entries import EntryStep
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.standing import Standing
@@ -35,6 +36,13 @@ ONCE_A_SESSION = ("Ack", "Vote")
 ONCE_A_TRY = ("GroupAdvert", "EntrySignature")
 
 
+def founding_of(folder: Path) -> Epoch:
+    """Return the first epoch of the group that a launched peer is in."""
+    papers = Papers(PeerFolder(folder).charters)
+    papers.read()
+    return Epoch.founded(papers.founding().charter)
+
+
 class Evidence:
     """What the processes of one run left behind.
 
@@ -50,11 +58,9 @@ class Evidence:
         scenario: Scenario,
         hosts: list[PeerProcess],
         strikes: Strikes,
-        roster: RosterFile,
-        learner: Learner,
     ) -> None:
         self.scenario, self.hosts, self.strikes = scenario, hosts, strikes
-        self.founding = founding_of(roster, learner)
+        self.founding = founding_of(hosts[0].folder)
         self.logs = [read_log(host.folder / "peer.log") for host in hosts]
         self.reports = [list(Recording(host.folder).fresh()) for host in hosts]
         self.records = [_records(host) for host in hosts]

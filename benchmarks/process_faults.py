@@ -32,10 +32,9 @@ from process_links import relayed
 from process_planted import overlooked
 from process_strikes import PHASES, Strikes, not_struck
 
-from p2pfl.group.roster_file import read_roster
 from p2pfl.learner.learner import make_learner
 from p2pfl_simulations.launch.errors import LaunchError
-from p2pfl_simulations.launch.folders import ROSTER, make_folders
+from p2pfl_simulations.launch.folders import make_folders
 from p2pfl_simulations.launch.processes import PeerProcess
 from p2pfl_simulations.launch.testbed import ProcessTestbed
 from p2pfl_simulations.scenario import Scenario, make_scenario
@@ -113,7 +112,10 @@ def scenario_of(task: str, seed: int) -> Scenario:
 def run_once(task: str, seed: int, folder: Path) -> Figures:
     """Run 8 processes through all strikes; return what was seen, and what was wrong."""
     scenario = scenario_of(task, seed)
-    folders = make_folders(scenario, folder, TASKS, log_level="debug")
+    learner = make_learner(
+        scenario.learning, peer_count=PEERS, seed=scenario.seed, folder=TASKS, threads=1
+    )
+    folders = make_folders(scenario, folder, TASKS, learner, log_level="debug")
     relays = relayed(folders)
     testbed = ProcessTestbed(scenario, [PeerProcess(i, it) for i, it in enumerate(folders)])
     strikes = Strikes(testbed, relays, scenario.rounds - KINDS[task].last, seed, limit_s=LIMIT_S)
@@ -125,11 +127,7 @@ def run_once(task: str, seed: int, folder: Path) -> Figures:
     finally:
         testbed.end()
         relays.close()
-    learner = make_learner(
-        scenario.learning, peer_count=PEERS, seed=scenario.seed, folder=TASKS, threads=1
-    )
-    roster = read_roster(folder / ROSTER)
-    evidence = Evidence(scenario, list(testbed.hosts), strikes, roster, learner)
+    evidence = Evidence(scenario, list(testbed.hosts), strikes)
     faults = broken + evidence.faults()
     if not faults:
         faults = [f"the checks overlook {name}" for name in overlooked(evidence)]

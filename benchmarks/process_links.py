@@ -1,8 +1,7 @@
 """Links between processes of one machine that can be cut: a relay of bytes for each pair of peers.
 
-Each peer is given a roster of its own, in which every other member is reached at a relay. Addresses
-are none of what a group agrees on, so it stays one group. A relay knows both its ends, and so can
-cut one link, or all between two sides.
+Each peer's settings say that it reaches every other member at a relay (`reached`). A relay knows
+both its ends, and so can cut one link, or all between two sides.
 """
 
 import asyncio
@@ -10,8 +9,9 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from p2pfl.group.roster_file import read_roster, write_roster
-from p2pfl_simulations.launch.folders import LOOPBACK, ROSTER
+from p2pfl.daemon.config import read_config, write_config
+from p2pfl.libp2p.multiaddr import parse_multiaddr
+from p2pfl_simulations.launch.folders import LOOPBACK
 
 PIECE_BYTES = 2**16
 
@@ -116,16 +116,14 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 def relayed(folders: list[Path]) -> PairRelays:
     """Have the peers of a launched group reach each other by relays from now on."""
-    roster = read_roster(folders[0].parent / ROSTER)
-    ports = [member.multiaddrs()[0].port for member in roster.members]
+    configs = [read_config(folder) for folder in folders]
+    ports = [parse_multiaddr(config.listen[0]).port for config in configs]
     relays = PairRelays(ports)
     for one, folder in enumerate(folders):
-        members = []
-        for two, member in enumerate(roster.members):
-            port = ports[one] if one == two else relays.ports[one, two]
-            address = f"/ip4/{LOOPBACK}/tcp/{port}"
-            members.append(member.model_copy(update={"addresses": (address,)}))
-        write_roster(folder / ROSTER, roster.model_copy(update={"members": tuple(members)}))
-        config = folder / "peer.toml"
-        config.write_text(config.read_text().replace(f"../{ROSTER}", ROSTER))
+        reached = {
+            config.name: (f"/ip4/{LOOPBACK}/tcp/{relays.ports[one, two]}",)
+            for two, config in enumerate(configs)
+            if one != two
+        }
+        write_config(folder, configs[one].model_copy(update={"reached": reached}))
     return relays

@@ -20,6 +20,7 @@ from typing import Any
 
 from measuring import Figures, describe, machine, save, say, table
 
+from p2pfl.learner.learner import make_learner
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event
 from p2pfl_simulations.launch.folders import make_folders
@@ -90,7 +91,11 @@ class Group:
     def run(self, *, idle_s: float) -> Figures:
         """Run all rounds, then leave the processes alone for some time, and measure them."""
         with tempfile.TemporaryDirectory(prefix="p2pfl-scale-") as folder:
-            folders = make_folders(self.scenario, Path(folder), None)
+            scenario = self.scenario
+            learner = make_learner(
+                scenario.learning, peer_count=scenario.peers, seed=scenario.seed, folder=None
+            )
+            folders = make_folders(scenario, Path(folder), None, learner)
             processes = [PeerProcess(i, it) for i, it in enumerate(folders)]
             self._testbed = ProcessTestbed(self.scenario, processes)
             try:

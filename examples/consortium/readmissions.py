@@ -19,7 +19,7 @@ HELD_OUT = 5  # Of so many rows one is measured on, and not trained on.
 
 
 class Readmissions(NumpyTask):
-    """Options are arguments of `__init__`; the roster gives them under [learning.options]."""
+    """Options are arguments of `__init__`; the charter gives them under [task] options."""
 
     description = "patients who come back within thirty days"
 

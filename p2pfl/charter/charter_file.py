@@ -14,7 +14,7 @@ hash of all commitments; with the last bytes shown, the nonce and so the name is
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -50,17 +50,18 @@ from p2pfl_gossip.ledger.approvals import (
 )
 from p2pfl_gossip.ledger.charter import (
     CHARTER_BYTES_MAX,
+    NETWORK_MEMBERS_MAX,
     NONE,
     Charter,
     Epoch,
     RefusedCharter,
     encode_charter,
     read_charter,
+    require_network,
     running_digest,
     terms_digest,
 )
 from p2pfl_gossip.ledger.messages import TEXT_BYTES_MAX
-from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MAX
 from p2pfl_gossip.records import (
     ByteSize,
     Codec,
@@ -78,7 +79,7 @@ MARK = b"p2pfl charter 1\n"
 BODY_BYTES_MAX = 8 * 2**20
 """A charter of 128 members, and a contact of ten thousand characters for each."""
 
-BESIDE_MAX = 2 + COHORT_SIZE_MAX
+BESIDE_MAX = 2 + NETWORK_MEMBERS_MAX
 """Free texts: purpose, agreement, and a contact of each member."""
 
 _LENGTH_BYTES = 4
@@ -102,10 +103,10 @@ class _Body(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     charter: Annotated[bytes, ByteSize(max_length=CHARTER_BYTES_MAX)]
     terms: Annotated[bytes, ByteSize(max_length=TEXT_BYTES_MAX)]
     running: Annotated[bytes, ByteSize(max_length=TEXT_BYTES_MAX)]
-    commitments: Annotated[tuple[Digest, ...], ByteSize(max_length=COHORT_SIZE_MAX)]
+    commitments: Annotated[tuple[Digest, ...], ByteSize(max_length=NETWORK_MEMBERS_MAX)]
     shown: Annotated[
         tuple[Annotated[bytes, ByteSize(max_length=FOUNDER_BYTES)], ...],
-        ByteSize(max_length=COHORT_SIZE_MAX),
+        ByteSize(max_length=NETWORK_MEMBERS_MAX),
     ]
     approvals: Annotated[bytes, ByteSize(max_length=APPROVALS_BYTES_MAX)]
     beside: Annotated[tuple[Beside, ...], ByteSize(max_length=BESIDE_MAX)]
@@ -146,8 +147,11 @@ class CharterFile:
             raise PaperError("the running settings are not those that the charter names")
         _ = self.terms, self.running  # Both are read, and so checked.
         try:
-            # Whatever a charter says by itself is checked by the epoch that it makes.
-            Epoch(NONE, 0, charter)
+            if self.is_network:
+                require_network(charter)
+            else:
+                # Whatever a charter says by itself is checked by the epoch that it makes.
+                Epoch(NONE, 0, charter)
         except RefusedCharter as error:
             raise PaperError(f"the charter cannot be: {error}") from None
         _require_named_members(charter, self.terms, self.running)
@@ -185,6 +189,11 @@ class CharterFile:
         return self.charter.present == NONE
 
     @property
+    def is_network(self) -> bool:
+        """Whether its members gossip, and keep no ledger: then it holds for good."""
+        return self.terms.network is not None
+
+    @property
     def is_draft(self) -> bool:
         """Whether founders' random bytes are still missing."""
         return self.is_founding and self.charter.nonce == draft_nonce(self.commitments)
@@ -202,7 +211,11 @@ class CharterFile:
         if self.is_draft:
             raise PaperError("it is a draft: not all founders have shown their random bytes yet")
         with refusals():
-            return check_founding(self.charter, self.words(Says.APPROVE, Says.OBJECT))
+            return check_founding(
+                self.charter,
+                self.words(Says.APPROVE, Says.OBJECT),
+                is_network=self.is_network,
+            )
 
     def standing_after(self, present: "CharterFile") -> ApprovalStanding:
         """Say how far the approval of this charter is, that is to follow one.
@@ -239,6 +252,15 @@ class CharterFile:
         shown = list(self.shown)
         shown[ranks[0]] = secret
         return _settled(replace(self, shown=tuple(shown)))
+
+    def with_all_shown(self, secrets: Mapping[str, bytes]) -> "CharterFile":
+        """Return a draft with the random bytes of all founders, by name: one no more.
+
+        Raises:
+            PaperError: a founder had committed to others.
+        """
+        shown = tuple(secrets[it.name] for it in self.charter.members)
+        return _settled(replace(self, shown=shown))
 
     def with_texts_of(self, other: "CharterFile") -> "CharterFile":
         """Return it with the free texts of another charter that it names, too.

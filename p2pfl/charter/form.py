@@ -6,13 +6,21 @@ stands as `erased:` and its digest, and stays the same charter.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    field_validator,
+    model_validator,
+)
 
 from p2pfl.charter.cards import MemberForm
 from p2pfl.charter.errors import PaperError
@@ -25,7 +33,7 @@ from p2pfl.charter.texts import (
 from p2pfl.group.cards import Digest, PeerName
 from p2pfl.group.documents import DOCUMENT_BYTES_MAX, check_document, read_toml
 from p2pfl.group.privacy_settings import PrivacySettings
-from p2pfl.group.settings import PROGRESS_SHARE, Audit, PositiveSeconds
+from p2pfl.group.settings import PROGRESS_SHARE, Audit, NetworkSettings, PositiveSeconds
 from p2pfl.learner.settings import SettingsTable, Share, TrainingSettings
 from p2pfl_gossip.ledger.charter import FOREVER
 
@@ -95,10 +103,22 @@ class TaskForm(SettingsTable):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     shows: Literal["nothing", "figures"] = "nothing"
 
+    @model_validator(mode="after")
+    def _has_a_form(self) -> "TaskForm":
+        try:
+            json.dumps(self.options, allow_nan=False)
+        except (TypeError, ValueError):
+            raise ValueError(
+                "options of a task are numbers, strings, booleans, lists and tables, without"
+                " dates, NaN and infinity: these have no agreed form"
+            ) from None
+        return self
+
 
 class AveragingForm(SettingsTable):
     """How rounds go, as `[averaging]` of a group; docs/operate.md lists the keys."""
 
+    algorithm: Literal["group"] = "group"
     clip: PositiveSeconds = 4.0
     patience_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
     deadline_s: PositiveSeconds = 10.0
@@ -171,7 +191,10 @@ class CharterForm(SettingsTable):
     evaluate_every: Annotated[int, Field(ge=0)] = 1
     task: TaskForm
     training: TrainingSettings = TrainingSettings()
-    averaging: AveragingForm = AveragingForm()
+    averaging: Annotated[AveragingForm | NetworkSettings, Field(discriminator="algorithm")] = (
+        AveragingForm()
+    )
+    """Of a group; or, with another `algorithm`, of a network that gossips and keeps no ledger."""
     bounds: BoundsForm = BoundsForm()
     privacy: PrivacySettings | None = None
     """Differential privacy: the plan is made of it, and stands in the charter."""
@@ -180,6 +203,29 @@ class CharterForm(SettingsTable):
     documents: Annotated[tuple[DocumentForm, ...], Field(max_length=DOCUMENTS_MAX)] = ()
     members: tuple[MemberForm, ...] = ()
     """Founders come by their cards; an amendment has all members."""
+
+    @field_validator("averaging", mode="before")
+    @classmethod
+    def _is_a_group_s(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and "algorithm" not in value:
+            return {"algorithm": "group", **value}
+        return value
+
+    @model_validator(mode="after")
+    def _fits_a_network(self) -> "CharterForm":
+        if isinstance(self.averaging, AveragingForm):
+            return self
+        for what, is_given in (
+            ("[privacy]", self.privacy is not None),
+            ("[succeeds]", self.succeeds is not None),
+            ("from", self.begin is not None),
+            ("[bounds]", self.bounds != BoundsForm()),
+        ):
+            if is_given:
+                raise ValueError(
+                    f"{what} is for groups: leave it out, or set averaging.algorithm to 'group'"
+                )
+        return self
 
 
 def read_form(path: Path) -> CharterForm:

@@ -12,6 +12,7 @@ from p2pfl.charter.form import (
     DAY_S,
     ERASED,
     LIFE_DAYS,
+    AveragingForm,
     BeginForm,
     CharterForm,
     DocumentForm,
@@ -28,8 +29,9 @@ from p2pfl.charter.texts import (
     encode_text,
     salted_digest,
 )
+from p2pfl.group.averaging import AveragingError, require_possible
 from p2pfl.group.privacy_settings import plan_for, privacy_of
-from p2pfl.group.settings import AUDITS
+from p2pfl.group.settings import AUDITS, CohortSettings
 from p2pfl.privacy.errors import PrivacyError
 from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_crypto.identity import peer_id_of, public_key_of
@@ -127,6 +129,12 @@ def amend(form: CharterForm, present: CharterFile, *, now_s: int, entropy: Entro
     """
     if present.is_draft:
         raise PaperError("the present charter is still a draft: change the draft itself")
+    if present.is_network:
+        raise PaperError("the charter of a network holds for good: found a new one")
+    if not isinstance(form.averaging, AveragingForm):
+        raise PaperError(
+            f"a group cannot become a network: averaging.algorithm is {form.averaging.algorithm!r}"
+        )
     if form.succeeds not in (None, form_of(present).succeeds):
         raise PaperError("succeeds is for the founding of a new group")
     state, begin = present.charter.state, form.begin
@@ -162,7 +170,11 @@ def _made(
             addresses={member.name: member.addresses for member in members},
         )
     )
-    bounds, averaging, until = form.bounds, form.averaging, form.until
+    bounds, until = form.bounds, form.until
+    averaging = form.averaging
+    if not isinstance(averaging, AveragingForm):
+        _require_possible(form, len(members))
+        averaging = AveragingForm(deadline_s=averaging.deadline_s)  # The rest is of groups.
     privacy = _privacy(form, members, state[0], present)
     audit = _audit(form, len(members), privacy, present)
     charter = Charter(
@@ -187,7 +199,7 @@ def _made(
             patience_s_max=bounds.patience_s_max,
             relay_s_min=float(bounds.deadline_s[0]),
             relay_s_max=float(bounds.deadline_s[1]),
-            running=True,
+            running=isinstance(form.averaging, AveragingForm),
         ),
         start=_start(form.begin),
         succeeds=_succeeds(form) if present is None else None,
@@ -298,8 +310,22 @@ def _terms(
         under=form.under,
         releases=form.releases or None,
         privacy=form.privacy,
+        network=None if isinstance(form.averaging, AveragingForm) else form.averaging,
         contacts=contacts,
     )
+
+
+def _require_possible(form: CharterForm, members: int) -> None:
+    """Check that so many members can gossip so."""
+    averaging = form.averaging
+    assert not isinstance(averaging, AveragingForm)
+    if isinstance(averaging, CohortSettings) and averaging.masking == "modelled":
+        raise PaperError("modelled masks hide nothing and are for simulations only: leave it out")
+    try:
+        # Which seed it is makes no difference to what is possible.
+        require_possible(averaging, members, form.rounds, NONE)
+    except AveragingError as error:
+        raise PaperError(str(error)) from None
 
 
 def _document(form: DocumentForm) -> Document:
@@ -365,6 +391,7 @@ def form_of(file: CharterFile) -> CharterForm:
         "task": task,
         "training": running.training,
         "averaging": {
+            "algorithm": "group",
             "clip": charter.clip,
             "patience_s": charter.patience_s,
             "deadline_s": charter.relay_s,
@@ -372,7 +399,9 @@ def form_of(file: CharterFile) -> CharterForm:
             "retries": charter.retries,
             "audit": next(name for name, number in AUDITS.items() if number == charter.audit),
             "weights": terms.weights,
-        },
+        }
+        if terms.network is None
+        else terms.network.model_dump(exclude_none=True),
         "bounds": {
             "rounds_max": charter.bounds.rounds_max,
             "clip": (charter.bounds.clip_min, charter.bounds.clip_max),

@@ -22,6 +22,7 @@ from p2pfl.charter.errors import PaperError
 from p2pfl.explaining import explain
 from p2pfl.group.cards import ADDRESSES_MAX, Digest, PeerName
 from p2pfl.group.privacy_settings import PrivacySettings
+from p2pfl.group.settings import NetworkAveraging
 from p2pfl.learner.settings import SettingsTable, Share, TrainingSettings
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip.ledger.messages import TEXT_BYTES_MAX
@@ -96,6 +97,8 @@ class Terms(SettingsTable):
     None, and not empty, where there are none: so charters from before keep their names."""
     privacy: PrivacySettings | None = None
     """What is promised of the members' rows; the charter holds the plan that was made for it."""
+    network: NetworkAveraging | None = None
+    """How members gossip that keep no ledger. None where they are a group, which does."""
     contacts: dict[PeerName, Digest] = Field(default_factory=dict)
     """Salted digests of whom to call at each member."""
 

@@ -147,7 +147,9 @@ ActsOption = Annotated[
 
 @app.command(
     epilog="Example:  [bold]p2pfl charter draft group.toml group.charter --card a/member.toml"
-    " --card b/member.toml ...[/]"
+    " --card b/member.toml ...[/]\n\n"
+    "[bold]p2pfl charter draft roster.toml group.charter --from-roster --first-state"
+    " start.safetensors --card a/member.toml ...[/]"
 )
 def draft(
     toml: Annotated[Path, typer.Argument(metavar="TOML", help="What the group agrees on.")],
@@ -155,11 +157,32 @@ def draft(
     cards: Annotated[
         list[Path], typer.Option("--card", metavar="CARD", help="A founder's card; one for each.")
     ],
+    from_roster: Annotated[
+        bool,
+        typer.Option(
+            "--from-roster",
+            help="TOML is the roster of a group from before there were charters.",
+        ),
+    ] = False,
+    first_state: Annotated[
+        Path | None,
+        typer.Option(
+            "--first-state",
+            metavar="FILE",
+            help="With a roster: where the group begins, as p2pfl task begin --model writes it.",
+        ),
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option("--bundle", metavar="FILE", help="With a roster: the bundle of an own task."),
+    ] = None,
 ) -> None:
     """Draft the charter that founds a group, of a TOML and the founders' cards."""
     from p2pfl.cli.charters import draft_charter
 
-    draft_charter(toml, cards, file)
+    draft_charter(
+        toml, cards, file, from_roster=from_roster, first_state=first_state, bundle=bundle
+    )
 
 
 @app.command(epilog="Example:  [bold]p2pfl charter reveal group.charter berlin[/]")

@@ -12,23 +12,41 @@ from p2pfl.charter.differences import changes
 from p2pfl.charter.errors import PaperError
 from p2pfl.charter.form import DAY_S, form_toml, moment, read_form
 from p2pfl.charter.making import form_of, found
+from p2pfl.charter.rosters import form_of_roster
+from p2pfl.charter.settled import settled
 from p2pfl.charter.words import phrase_of
 from p2pfl.cli.approving import KeyInHand, add_word, note_act, print_standing, signing_of
 from p2pfl.cli.errors import BadInput, peer_errors
 from p2pfl.cli.phrases import print_words, require_phrase
 from p2pfl.cli.quantities import plural
 from p2pfl.daemon.config import PeerFolder
+from p2pfl.group.protection import describe_protection
 from p2pfl.store.keys import read_public_keys
 from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_crypto.identity import peer_id_of, public_key_of
 from p2pfl_gossip.ledger.approvals import Says, kind_of_change
 
 
-def draft_charter(toml: Path, cards: Sequence[Path], file: Path) -> None:
-    """Draft a founding charter of a TOML and the founders' cards."""
+def draft_charter(
+    toml: Path,
+    cards: Sequence[Path],
+    file: Path,
+    *,
+    from_roster: bool = False,
+    first_state: Path | None = None,
+    bundle: Path | None = None,
+) -> None:
+    """Draft a founding charter of a TOML, or an old group's roster, and the founders' cards."""
+    if not from_roster and (first_state is not None or bundle is not None):
+        raise BadInput("--first-state and --bundle go with --from-roster: else the TOML names them")
+    if from_roster and first_state is None:
+        raise BadInput("--from-roster needs --first-state: make one with p2pfl task begin --model")
     with peer_errors():
-        form = read_form(toml)
         founders = [read_member_card(card) for card in cards]
+        if first_state is None:
+            form = read_form(toml)
+        else:
+            form = form_of_roster(toml, founders, first_state=first_state, bundle=bundle)
         drafted = found(form, founders, now_s=int(time.time()), entropy=os.urandom)
         write_file(file, drafted, is_new=True)
     print(f"wrote {file}: a draft of {plural(len(founders), 'founder')}, {drafted.digest.hex()}")
@@ -118,6 +136,8 @@ def show_charter(file: Path, *, as_toml: bool, as_json: bool) -> None:
     print()
     print(_printable(form_toml(form)), end="")
     print()
+    for line in describe_protection(settled(charter)):
+        print(line)
     for what, moment_s in (("from", charter.charter.not_before), ("until", charter.charter.until)):
         if moment_s:
             print(f"in force {what} {moment(moment_s):%Y-%m-%d %H:%M} UTC")

@@ -21,8 +21,6 @@ def peer_errors() -> Iterator[None]:
     from p2pfl.daemon.config import ConfigError
     from p2pfl.daemon.errors import ControlError, MembershipError, ServiceError
     from p2pfl.group.averaging import AveragingError
-    from p2pfl.group.cards import CardError
-    from p2pfl.group.roster_file import RosterError
     from p2pfl.learner.errors import LearningError
     from p2pfl.plugins import PluginError
     from p2pfl.store.errors import KeyFileError
@@ -32,7 +30,6 @@ def peer_errors() -> Iterator[None]:
         yield
     except (
         AveragingError,
-        CardError,
         ConfigError,
         ControlError,
         KeyFileError,
@@ -40,7 +37,6 @@ def peer_errors() -> Iterator[None]:
         MembershipError,
         PaperError,
         PluginError,
-        RosterError,
         ServiceError,
         TopologyError,
     ) as error:

@@ -15,7 +15,6 @@ from p2pfl.cli import (
     model_commands,
     peer_commands,
     privacy_commands,
-    roster_commands,
     task_commands,
 )
 from p2pfl.cli.errors import INTERRUPTED, WRONG_INPUT, BadInput
@@ -34,7 +33,6 @@ app = typer.Typer(
 )
 
 app.add_typer(peer_commands.app, name="peer")
-app.add_typer(roster_commands.app, name="roster")
 app.add_typer(charter_commands.app, name="charter")
 app.add_typer(ledger_commands.app, name="ledger")
 app.add_typer(model_commands.app, name="model")

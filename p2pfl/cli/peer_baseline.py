@@ -7,7 +7,6 @@ from rich.console import Console
 
 from p2pfl.cli.errors import peer_errors
 from p2pfl.cli.figures import told_figure
-from p2pfl.cli.passphrases import read_keys_of
 from p2pfl.cli.quantities import plural
 from p2pfl.daemon.config import PeerFolder, read_config
 
@@ -22,8 +21,8 @@ def make_baseline(path: Path, *, as_json: bool) -> None:
     with peer_errors():
         config = read_config(path)
         membership = membership_of(folder, config)
-        roster = membership.roster
-        learner, place = membership.learner(read_keys_of(path, config))
+        agreed = membership.agreed
+        learner, place = membership.learner()
         if not learner.test_count(place):
             raise ServiceError(
                 "this peer has no test rows of its own to measure on: the task's"
@@ -32,20 +31,20 @@ def make_baseline(path: Path, *, as_json: bool) -> None:
         with errors.status("trains alone") as shown:
 
             def tell(done: int) -> None:
-                shown.update(f"trains alone: round {done} of {roster.rounds}")
+                shown.update(f"trains alone: round {done} of {agreed.rounds}")
 
-            model = train_baseline(learner, place, roster.rounds, tell)
-        made = Baseline(model, roster.rounds)
+            model = train_baseline(learner, place, agreed.rounds, tell)
+        made = Baseline(model, agreed.rounds)
         write_baseline(folder.baseline, learner, made)
     local = gain_of(learner, place, None, made).local
     rows = learner.sample_count(place), learner.test_count(place)
     if as_json:
-        figures = {"primary": learner.primary.name, "local": local, "rounds": roster.rounds}
+        figures = {"primary": learner.primary.name, "local": local, "rounds": agreed.rounds}
         print(json.dumps(figures | {"train_rows": rows[0], "test_rows": rows[1]}))
         return
     print(
         f"alone, on {plural(rows[0], 'own row')}: {told_figure(learner.primary, local)}"
-        f" ({learner.primary.title}) after {plural(roster.rounds, 'round')}, on"
+        f" ({learner.primary.title}) after {plural(agreed.rounds, 'round')}, on"
         f" {plural(rows[1], 'own test row')}; p2pfl peer status {path} holds the joint model"
         " against it"
     )

@@ -56,7 +56,7 @@ def init(
             "--rows",
             metavar="N",
             min=1,
-            help="How many rows it has, for its card: needed where members count by their rows,"
+            help="How many rows it has: its weight on its card, where members count by their rows,"
             " and then seen by all of them.",
         ),
     ] = None,
@@ -73,7 +73,7 @@ def init(
         typer.Option("--passphrase", help="Encrypt the key with a passphrase, which is asked for."),
     ] = False,
 ) -> None:
-    """Make the identity and settings of a new peer, and its card for the group."""
+    """Make the identity and settings of a new peer."""
     from p2pfl.cli.peer_setup import make_peer_folder
 
     make_peer_folder(
@@ -85,14 +85,6 @@ def init(
         passphrase_file=passphrase_file,
         ask=passphrase,
     )
-
-
-@app.command(epilog="Example:  [bold]p2pfl peer card berlin[/]")
-def card(folder: PeerDir) -> None:
-    """Write a peer's card again, after a change of its name, addresses or rows in peer.toml."""
-    from p2pfl.cli.peer_setup import rewrite_card
-
-    rewrite_card(folder)
 
 
 @app.command(
@@ -144,7 +136,7 @@ def run(
             metavar="NAME",
             hidden=True,  # Not an operator's: p2pfl launch gives it to the peers of a trial.
             help="Name the random streams of training, so that a trial can be repeated; refused"
-            " where the roster has no draw_seed.",
+            " where peer.toml has no [trial].",
         ),
     ] = None,
 ) -> None:

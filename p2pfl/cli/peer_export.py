@@ -28,8 +28,8 @@ def newest_model(path: Path) -> KeptModel:
     folder = PeerFolder(path)
     try:
         with peer_errors():
-            membership = membership_of(folder, read_config(path))
-            return kept_model(membership.roster, membership.group, folder.journal)
+            read_config(path)  # There must be a peer.
+            return kept_model(folder.journal)
     except StoreError as error:
         raise BadInput(str(error)) from None
 
@@ -39,11 +39,11 @@ def write_model(path: Path, file: Path, kept: KeptModel) -> None:
     try:
         with peer_errors():
             membership = membership_of(PeerFolder(path), read_config(path))
-            roster, place = membership.roster, membership.code
+            agreed, place = membership.agreed, membership.code
             model = name_model(
-                roster.learning, kept.vector, kept.own, seed=roster.seed, folder=place
+                agreed.learning, kept.vector, kept.own, seed=agreed.seed, folder=place
             )
-        model.write(file, {"task": roster.learning.task, **kept.metadata})
+        model.write(file, {"task": agreed.learning.task, **kept.metadata})
     except OSError as error:
         raise BadInput(f"cannot write {file}: {error.strerror or error}") from None
     print(f"wrote {file}: {count(len(kept.vector))} entries, after round {kept.metadata['round']}")

@@ -1,4 +1,4 @@
-"""`p2pfl peer init` and `p2pfl peer card`."""
+"""`p2pfl peer init`."""
 
 import contextlib
 import socket
@@ -7,12 +7,13 @@ from pathlib import Path
 
 from p2pfl.cli.errors import BadInput, peer_errors
 from p2pfl.cli.passphrases import ask_new_passphrase
-from p2pfl.daemon.config import PeerConfig, PeerFolder, read_config, write_config
-from p2pfl.group.cards import CardError, Member, is_unspecified, write_card
+from p2pfl.daemon.config import PeerConfig, PeerFolder, write_config
+from p2pfl.group.cards import dialled_addresses, is_unspecified
 from p2pfl.group.documents import check_document
 from p2pfl.libp2p.multiaddr import InvalidMultiaddr, Multiaddr, parse_multiaddr
-from p2pfl.store.keys import generate_keys, read_public_keys, write_keys
+from p2pfl.store.keys import generate_keys, write_keys
 from p2pfl.store.passphrases import read_passphrase
+from p2pfl_crypto.identity import PeerId
 
 
 def make_peer_folder(
@@ -36,16 +37,8 @@ def make_peer_folder(
             passphrase = read_passphrase(passphrase_file)
         elif ask:
             passphrase = ask_new_passphrase()
-        member = _write_all(PeerFolder(path), config, passphrase)
-    _tell(path, config, member, guessed=not addresses)
-
-
-def rewrite_card(path: Path) -> None:
-    """Write a peer's card from its settings and the public half of its key."""
-    with peer_errors():
-        config = read_config(path)
-        member = _write_card(PeerFolder(path), config)
-    print(f"wrote {PeerFolder(path).card}: {member.name} at {', '.join(member.addresses)}")
+        peer_id = _write_all(PeerFolder(path), config, passphrase)
+    _tell(path, config, peer_id, guessed=not addresses)
 
 
 def _require_empty(path: Path) -> None:
@@ -97,49 +90,44 @@ def _reached_at(listen: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def _write_all(folder: PeerFolder, config: PeerConfig, passphrase: bytes | None) -> Member:
+def _write_all(folder: PeerFolder, config: PeerConfig, passphrase: bytes | None) -> PeerId:
     was_there = folder.path.exists()
+    keys = generate_keys()
+    peer_id = keys.identity.peer_id
+    try:
+        dialled_addresses(config.addresses, peer_id)
+    except ValueError:
+        raise BadInput(f"addresses name another peer than {peer_id}: leave out /p2p") from None
     try:
         folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"cannot make {folder.path}: {error.strerror}") from None
     try:
         write_config(folder.path, config)
-        write_keys(folder.key, generate_keys(), passphrase=passphrase)
+        write_keys(folder.key, keys, passphrase=passphrase)
         folder.charters.mkdir(mode=0o700)
-        return _write_card(folder, config)
     except BaseException:
         with contextlib.suppress(OSError):
-            for file in (folder.card, folder.key, folder.config):
+            for file in (folder.key, folder.config):
                 file.unlink(missing_ok=True)
             folder.charters.rmdir()
+        with contextlib.suppress(OSError):
             if not was_there:
                 folder.path.rmdir()
         raise
+    return peer_id
 
 
-def _write_card(folder: PeerFolder, config: PeerConfig) -> Member:
-    keys = read_public_keys(folder.key)
-    try:
-        member = config.member(keys)
-    except ValueError:
-        raise CardError(
-            f"{folder.config}: addresses name another peer than {keys.peer_id}; leave out /p2p"
-        ) from None
-    write_card(folder.card, member)
-    return member
-
-
-def _tell(path: Path, config: PeerConfig, member: Member, *, guessed: bool) -> None:
+def _tell(path: Path, config: PeerConfig, peer_id: PeerId, *, guessed: bool) -> None:
     folder = PeerFolder(path)
-    print(f"made the peer {member.name} in {path}")
-    print(f"  peer id    {member.peer_id}")
+    print(f"made the peer {config.name} in {path}")
+    print(f"  peer id    {peer_id}")
     print(f"  listens    {', '.join(config.listen)}")
-    print(f"  reached    {', '.join(member.addresses)}")
+    print(f"  reached    {', '.join(config.addresses)}")
     if guessed:
         print(
-            f"             as far as this machine knows; if that is wrong, correct addresses in"
-            f" {folder.config}\n             and run: p2pfl peer card {path}"
+            "             as far as this machine knows; if that is wrong, correct addresses in"
+            f" {folder.config}"
         )
     print("next")
     print("  1. make governance keys (p2pfl charter key) and this member's card:")

@@ -15,10 +15,6 @@ from typer.core import TyperGroup
 from p2pfl.cli.errors import BadInput
 
 COMMANDS = "p2pfl.commands"
-SCENARIOS = "p2pfl.scenarios"
-"""A group of two entries: `names(start)` completes the name of a scenario; `roster(name)` returns
-what a scenario says of a group, as a roster's document."""
-
 
 Context: TypeAlias = Any
 Command: TypeAlias = Any
@@ -71,18 +67,6 @@ def plugin_commands() -> tuple[dict[str, Command], list[str]]:
         for name, command in group.commands.items():
             found.setdefault(name, command)
     return found, errors
-
-
-def load_plugin(group: str, name: str) -> Any:
-    """Load one entry point.
-
-    Raises:
-        BrokenPlugin: no installed package has it, or it cannot be loaded.
-    """
-    for point in _points(group):
-        if point.name == name:
-            return _load(point)
-    raise BrokenPlugin("this needs p2pfl's simulations, which are not installed")
 
 
 def _points(group: str) -> list[EntryPoint]:

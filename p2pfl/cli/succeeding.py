@@ -8,9 +8,8 @@ from p2pfl.charter.charter_file import CharterFile, refusals
 from p2pfl.charter.first_states import write_first_state
 from p2pfl.cli.errors import BadInput, peer_errors
 from p2pfl.cli.ledgers import read_ledger
-from p2pfl.daemon.config import PeerFolder, read_config
+from p2pfl.daemon.config import PeerFolder
 from p2pfl.daemon.kept import kept_model
-from p2pfl.daemon.membership import membership_of
 from p2pfl.store.errors import StoreError
 from p2pfl_gossip.ledger.approvals import ApprovalStanding, Says
 from p2pfl_gossip.ledger.history import History
@@ -23,8 +22,7 @@ def write_successor(peer: Path, state: Path) -> None:
     folder = PeerFolder(peer)
     try:
         with peer_errors():
-            membership = membership_of(folder, read_config(peer))
-            kept = kept_model(membership.roster, membership.group, folder.journal)
+            kept = kept_model(folder.journal)
             item = write_first_state(state, kept.vector)
     except StoreError as error:
         raise BadInput(str(error)) from None

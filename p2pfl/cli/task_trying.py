@@ -15,9 +15,8 @@ from p2pfl.charter.first_states import write_first_state
 from p2pfl.cli.errors import BadInput, peer_errors
 from p2pfl.cli.overrides import parse_overrides
 from p2pfl.cli.quantities import count, data_size, duration
-from p2pfl.daemon.config import PeerFolder, read_config
+from p2pfl.daemon.config import PeerFolder
 from p2pfl.daemon.kept import kept_model
-from p2pfl.daemon.membership import membership_of
 from p2pfl.store.errors import StoreError
 
 if TYPE_CHECKING:
@@ -121,10 +120,8 @@ def write_begin(
 
 
 def _model_of(peer: Path) -> "Vector":
-    folder = PeerFolder(peer)
     try:
-        membership = membership_of(folder, read_config(peer))
-        return kept_model(membership.roster, membership.group, folder.journal).vector
+        return kept_model(PeerFolder(peer).journal).vector
     except StoreError as error:
         raise BadInput(str(error)) from None
 

@@ -12,6 +12,7 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,15 +21,13 @@ from p2pfl.charter.differences import changes
 from p2pfl.charter.errors import PaperError
 from p2pfl.charter.outlook import Outlook, file_of, look_ahead
 from p2pfl.charter.papers import Papers
-from p2pfl.charter.settled import settled
 from p2pfl.daemon.config import PeerConfig
-from p2pfl.daemon.directory import Directory
+from p2pfl.daemon.directory import Directory, agreed_in
 from p2pfl.daemon.driver import Driver
 from p2pfl.daemon.reporter import Reporter
 from p2pfl.daemon.retention import note_day
 from p2pfl.daemon.task_in_hand import TaskInHand
-from p2pfl.group.roster_file import RosterFile
-from p2pfl.learner.settings import PartitionSettings
+from p2pfl.group.agreed import Agreed
 from p2pfl_crypto.identity import peer_id_of
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Action, Event, Vector
@@ -199,13 +198,9 @@ class Chartering:
         if epoch.rank_of(self._directory.own) is None:
             return  # We are still on the way to the epoch that names us.
         if present is not None:
-            self._directory.enter(settled(present, self._partition))
+            self._directory.enter(agreed_in(present, self._config))
         elif is_later:
             self._directory.enter(_without_strangers(self._directory, epoch.charter))
-
-    @property
-    def _partition(self) -> PartitionSettings | None:
-        return None if self._config.trial is None else self._config.trial.partition
 
     def _fill_gaps(self, present: CharterFile | None) -> None:
         """Get the papers of epochs that began while we were away: others have their texts."""
@@ -402,8 +397,8 @@ def _departing(member: GroupMember, words: Sequence[Approval]) -> Callable[[floa
     return lambda at_s: member.depart(at_s, words)
 
 
-def _without_strangers(directory: Directory, charter: Charter) -> RosterFile:
+def _without_strangers(directory: Directory, charter: Charter) -> Agreed:
     """Return the directory's members without those whom a charter does not name any more."""
     named = {str(peer_id_of(member.key)) for member in charter.members}
-    members = tuple(it for it in directory.roster.members if it.peer_id in named)
-    return directory.roster.model_copy(update={"members": members})
+    members = tuple(it for it in directory.agreed.members if it.peer_id in named)
+    return replace(directory.agreed, members=members)

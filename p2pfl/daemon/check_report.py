@@ -22,7 +22,7 @@ class Check:
     """All that one check has gathered.
 
     Attributes:
-        members: of the roster, in its order.
+        members: of the charter, in its order.
         index: our own place.
         own: what we see.
         heard: what each member has said that answered.
@@ -57,7 +57,7 @@ class Check:
         return next((one.dial for one in heard.view.seen if one.peer_id == ours), UNTRIED)
 
     def views(self) -> dict[PeerId, View]:
-        """Return all views of our group, our own first, in the order of the roster."""
+        """Return all views of our group, our own first, in the order of the charter."""
         return {PeerId(self.members[self.index].peer_id): self.own} | {
             peer: self.heard[peer].view
             for _, peer, _ in self.others()
@@ -135,7 +135,7 @@ def _problems(check: Check) -> Iterator[str]:
         if view.group != check.own.group:
             yield (
                 f"{name} has group {view.group.hex()[:_SHORT_ID]}, and we have"
-                f" {check.own.group.hex()[:_SHORT_ID]}: compare rosters (p2pfl roster show), and"
+                f" {check.own.group.hex()[:_SHORT_ID]}: compare charters (p2pfl charter show), and"
                 " take the one that the group has agreed on"
             )
         if (view.software, view.protocol) != (check.own.software, check.own.protocol):
@@ -165,11 +165,11 @@ def _unheard(check: Check, member: Member, peer: PeerId, seen: Seen) -> str:
     if why is not None:
         return f"{name} is connected, and has not answered in time: look at its host and its log"
     if seen.dial == OK and seen.link == OTHER_GROUP:
-        return f"{name} is another group's: compare rosters (p2pfl roster show)"
+        return f"{name} is another group's: compare charters (p2pfl charter show)"
     if seen.dial == OK:
         return (
-            f"{name} answers at its address and turns us away: its roster does not name this peer,"
-            " or names other members; compare group ids (p2pfl roster show)"
+            f"{name} answers at its address and turns us away: its charter does not name this peer,"
+            " or names other members; compare group ids (p2pfl charter show)"
         )
     if seen.dial == "wrong_peer_id":
         return (

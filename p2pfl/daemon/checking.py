@@ -97,7 +97,7 @@ async def _check(
         try:
             await links.wait(wait_s)
             await views.gather(fresh=True)
-            members = directory.roster.members
+            members = directory.agreed.members
             found = Check(
                 members,
                 index,

@@ -2,10 +2,9 @@
 
     DIR/peer.toml      settings, as below: written by `p2pfl peer init`, then the operator's
     DIR/key            identity and draw secret (p2pfl.store.keys); nobody else may read it
-    DIR/card.toml      what others may know: made of key and peer.toml, handed to the group
+    DIR/member.toml    what others may know: handed to the group (p2pfl.charter.cards)
     DIR/charters/      what the group agreed on, and proposes (p2pfl.charter.papers)
     DIR/bundles/       tasks that the operator has approved (p2pfl.charter.approved_bundles)
-    DIR/roster.toml    in place of charters, the network of a trial; `roster` may name another file
     DIR/journal/       records and checkpoints (p2pfl.store.journal), locked while the peer runs
     DIR/peer.log       JSON lines; older ones are in peer.log.1, .2, ...
     DIR/baseline.safetensors   a model trained on its own rows alone (own_baseline.py)
@@ -16,18 +15,24 @@ What the group has agreed on is in its charters; nothing here changes what other
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from p2pfl.charter.papers import CHARTERS
-from p2pfl.group.cards import ADDRESSES_MAX, ROWS_MAX, Member, PeerName, dialled_addresses
+from p2pfl.group.cards import (
+    ADDRESSES_MAX,
+    ROWS_MAX,
+    Digest,
+    PeerName,
+    dialled_addresses,
+)
 from p2pfl.group.documents import read_document, write_document
 from p2pfl.learner.settings import IidPartition, PartitionSettings, SettingsTable
 from p2pfl.libp2p.multiaddr import InvalidMultiaddr, parse_multiaddr
 from p2pfl.store.files import PRIVATE
-from p2pfl.store.keys import PublicKeys
 
 THREADS_MAX = 1024
 _HOST_AND_PORT = re.compile(r"(\[[^\]]+\]|[^:\[\]]+):([0-9]{1,5})")
@@ -44,10 +49,14 @@ class Trial(SettingsTable):
     """Peers of the trial."""
     place: Annotated[int, Field(ge=0)]
     """This one's."""
+    draw_seed: Digest
+    """Of cohorts and graphs, where there are any: that of a simulation."""
     partition: PartitionSettings = IidPartition()
     """How the data set is split."""
     task_dir: Path | None = None
     """Where a task without a bundle is imported from."""
+    checkpoint_every: Annotated[int, Field(ge=0)] = 1
+    """Rounds between the models that a peer that gossips persists; 0 persists none."""
 
 
 class Exclusion(SettingsTable):
@@ -69,15 +78,16 @@ class PeerConfig(SettingsTable):
     )
     """Where it takes connections; port 0 is any that is free."""
     addresses: Annotated[tuple[str, ...], Field(min_length=1, max_length=ADDRESSES_MAX)]
-    """Where others reach it, for its card; `p2pfl peer card` makes the card anew."""
+    """Where others reach it, for its card; `p2pfl charter card` makes it."""
     rows: Annotated[int, Field(ge=1, le=ROWS_MAX)] | None = None
-    """How many rows it has, for its card; only a group with weights = "samples" asks for it."""
-    roster: Path = Path("roster.toml")
-    """The file of its group."""
+    """How many rows it has, for its card; its weight, where none is given."""
+    reached: dict[
+        PeerName, Annotated[tuple[str, ...], Field(min_length=1, max_length=ADDRESSES_MAX)]
+    ] = Field(default_factory=dict)
+    """Where this peer reaches others, by name, instead of at the addresses of the charter: through
+    a tunnel, say. Whoever answers there must prove to be that member."""
     data_dir: Path | None = None
     """Where its data are, if not where the task looks by itself."""
-    task_dir: Path | None = None
-    """Where the group's own task is imported from, if not from where the roster is."""
     excluded: Exclusion | None = None
     """Whose rows are left out of each training: a table `[excluded]` with `file` and `column`."""
     device: Literal["cpu", "cuda", "mps", "auto"] = "cpu"
@@ -86,7 +96,8 @@ class PeerConfig(SettingsTable):
     """A command of the operator's own, run when a charter waits for this member's word: it gets
     the charter's digest and its file as two more arguments. No shell reads it."""
     trial: Trial | None = None
-    """In trials of `p2pfl launch`: this peer's share of a data set that all peers split."""
+    """In trials of `p2pfl launch`: what a launcher says in place of the operating system, and this
+    peer's share of a data set that all peers split."""
     budget: Path | None = None
     """The privacy budget of its data, beside them, as `p2pfl privacy open` makes it; a charter that
     asks for privacy takes one."""
@@ -102,6 +113,19 @@ class PeerConfig(SettingsTable):
     """`HOST:PORT` on this machine's loopback to serve metrics on; not at all if not given."""
     record: bool = False
     """Whether to keep every event and the model of every round, for a report; it takes room."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _goes_by_charters(cls, document: Any) -> Any:
+        """Refuse by name what stood here before groups went by charters."""
+        if isinstance(document, Mapping):
+            for key in ("roster", "task_dir"):
+                if key in document:
+                    raise ValueError(
+                        f"{key}: groups go by charters now: take this line out, and have a charter"
+                        " made of the roster (p2pfl charter draft --from-roster)"
+                    )
+        return document
 
     @field_validator("listen")
     @classmethod
@@ -141,19 +165,12 @@ class PeerConfig(SettingsTable):
         dialled_addresses(addresses, None)
         return addresses
 
-    def member(self, keys: PublicKeys) -> Member:
-        """Return what the card of this peer says.
-
-        Raises:
-            ValidationError: an address names another peer than the one of the keys.
-        """
-        return Member(
-            name=self.name,
-            peer_id=keys.peer_id,
-            addresses=self.addresses,
-            commitment=keys.commitment.hex(),
-            rows=self.rows,
-        )
+    @field_validator("reached")
+    @classmethod
+    def _can_be_reached(cls, reached: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for addresses in reached.values():
+            dialled_addresses(addresses, None)
+        return reached
 
 
 class PeerFolder:
@@ -175,11 +192,6 @@ class PeerFolder:
     def key(self) -> Path:
         """The key file."""
         return self.path / "key"
-
-    @property
-    def card(self) -> Path:
-        """The card, for others."""
-        return self.path / "card.toml"
 
     @property
     def charters(self) -> Path:
@@ -210,10 +222,6 @@ class PeerFolder:
         """The socket of a running peer; it is there only while the peer runs."""
         return self.path / "control.sock"
 
-    def roster_path(self, config: PeerConfig) -> Path:
-        """Return where the roster of the peer's group is."""
-        return self.path / config.roster
-
 
 def read_config(path: Path) -> PeerConfig:
     """Read the settings of the peer in a folder; their paths are returned as seen from here.
@@ -227,7 +235,7 @@ def read_config(path: Path) -> PeerConfig:
     config = read_document(folder.config, PeerConfig, ConfigError)
     seen: dict[str, Any] = {
         name: path.resolve() / value
-        for name in ("roster", "data_dir", "task_dir", "passphrase_file")
+        for name in ("data_dir", "passphrase_file")
         if (value := getattr(config, name)) is not None
     }
     if config.excluded is not None:

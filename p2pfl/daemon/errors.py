@@ -2,7 +2,7 @@
 
 
 class MembershipError(Exception):
-    """A roster that this peer cannot take part by."""
+    """A charter that this peer cannot take part by."""
 
 
 class ServiceError(Exception):

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2pfl.daemon.errors import ServiceError
-from p2pfl.group.roster_file import RosterFile
 from p2pfl.store.reading import READS_MAX, read_kept, read_kept_vector
 from p2pfl_gossip.actions import LocalProtocolError, Vector
 from p2pfl_gossip.ledger.charter import NONE
@@ -29,7 +28,7 @@ class KeptModel:
     metadata: dict[str, str]
 
 
-def kept_model(roster: RosterFile, group: bytes, journal: Path) -> KeptModel:
+def kept_model(journal: Path) -> KeptModel:
     """Read the newest model that a journal has, with the own state that belongs to it.
 
     A running peer writes both at once. So the own state is read before and after the model: if it
@@ -46,22 +45,24 @@ def kept_model(roster: RosterFile, group: bytes, journal: Path) -> KeptModel:
             own.restore(before)
         except LocalProtocolError as error:
             raise ServiceError(f"the journal in {journal} cannot be read ({error})") from None
-        model = _model_with(roster, group, journal, own)
+        model = _model_with(journal, own)
         if read_kept(journal, RECORD) == before:
             return model
     raise ServiceError(f"the journal in {journal} changes while it is read; ask again")
 
 
-def _model_with(roster: RosterFile, group: bytes, journal: Path, own: OwnState) -> KeptModel:
+def _model_with(journal: Path, own: OwnState) -> KeptModel:
     """Read the newest model, and put own state beside it."""
     whose = {"not_travelling": "the peer's own" if own.arrays else "of the start"}
-    if not roster.keeps_ledger:
-        kept = read_kept(journal, "round").get("round")
-        vector = None if kept is None else read_kept_vector(journal, "model")
-        if kept is None or vector is None:
+    kept = read_kept(journal, "round").get("round")
+    if kept is not None:  # It gossips, and keeps no ledger.
+        vector = read_kept_vector(journal, "model")
+        group = read_kept(journal, GROUP_RECORD).get(GROUP_RECORD)
+        if vector is None:
             raise ServiceError(NOTHING.format(journal=journal))
-        rounds = str(int.from_bytes(kept, "little"))
-        about = {"group": group.hex(), "round": rounds}
+        about = {"round": str(int.from_bytes(kept, "little"))}
+        if isinstance(group, bytes):
+            about["group"] = group.hex()
         return KeptModel(vector, own.arrays, about | whose)
     stored = read_kept(journal, STANDING_RECORD).get(STANDING_RECORD)
     try:
@@ -76,5 +77,8 @@ def _model_with(roster: RosterFile, group: bytes, journal: Path, own: OwnState) 
     entry = {"entry": record.head.entry.hex(), "certified": record.model.hex()}
     return KeptModel(vector, own.arrays, {"round": str(record.head.round), **entry, **whose})
 
+
+GROUP_RECORD = "daemon/group"
+"""Names the group that a journal is of."""
 
 NOTHING = "{journal} has no model yet: no round has ended"

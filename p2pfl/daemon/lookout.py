@@ -95,7 +95,7 @@ class Lookout:
     def _found(self, index: int) -> Check:
         views = self._views
         return Check(
-            self._directory.roster.members,
+            self._directory.agreed.members,
             index,
             views.own(),
             views.heard,

@@ -129,8 +129,8 @@ class Service:
                 loop.add_reader(STDIN, self._on_stdin)
             self._reporter.tell(
                 "listening",
-                f"{directory.name} of {directory.roster.name}"
-                f" ({len(directory.roster.members)} members, group {directory.group_id.hex()[:16]})"
+                f"{directory.name} of {directory.agreed.name}"
+                f" ({len(directory.agreed.members)} members, group {directory.group_id.hex()[:16]})"
                 f" listens on {', '.join(addresses)}",
                 addresses=addresses,
                 group=directory.group_id.hex(),
@@ -213,7 +213,7 @@ class Service:
             self.leave()
             return
         self._reporter.tell("stopping", "asked to stop: leaves after this round")
-        if not self._directory.roster.keeps_ledger:
+        if not self._directory.agreed.keeps_ledger:
             self._driver.command(Command.PAUSE)
         asyncio.get_running_loop().call_later(STOP_PATIENCE_S, self.leave)
 
@@ -235,7 +235,7 @@ class Service:
     def _on_event(self, event: Event) -> None:
         """Leave once the round has ended, where that was asked for; warn of who is in no model."""
         ends: tuple[type[Event], ...] = (events.Paused, events.Finished)
-        if self._directory.roster.keeps_ledger:
+        if self._directory.agreed.keeps_ledger:
             ends = (events.RoundEnded, events.RoundLost, events.Finished)
         if self._is_stopping and isinstance(event, ends):
             self.leave()

@@ -19,18 +19,15 @@ from p2pfl.group.lossy import Counted
 from p2pfl.learner.learner import Beyond
 from p2pfl.libp2p import Host
 from p2pfl_crypto.identity import PeerId
-from p2pfl_gossip.ledger.meeting import Meeting
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.opening import Opening
 
-PeerMachine = Opening | Meeting[GroupMember] | GroupMember
+PeerMachine = Opening | GroupMember
 """What a daemon runs."""
 
 
 def ledger_of(machine: PeerMachine) -> GroupMember | None:
     """Return the member that keeps a ledger, if a machine is one."""
-    if isinstance(machine, Meeting):
-        return machine.member
     return machine if isinstance(machine, GroupMember) else None
 
 
@@ -58,17 +55,17 @@ class PeerStanding:
 
     def status(self, *, is_stopping: bool) -> dict[str, Any]:
         """Return what `p2pfl peer status` shows."""
-        directory, roster = self._directory, self._directory.roster
+        directory, agreed = self._directory, self._directory.agreed
         charter = self._chartering and self._chartering.status()
         return {
             "name": directory.name,
             "peer_id": self._host.peer_id,
             "addresses": list(map(str, self._host.addresses)),
-            "group": {"name": roster.name, "id": directory.group_id.hex()},
+            "group": {"name": agreed.name, "id": directory.group_id.hex()},
             "state": self._machine.state,
             "stopping": is_stopping,
             "round": self._machine.round,
-            "rounds": roster.rounds,
+            "rounds": agreed.rounds,
             "up_s": round(self._up_s(), 3),
             "latest": dict(self._reporter.latest),
             "figures": dict(self._reporter.figures),
@@ -95,7 +92,7 @@ class PeerStanding:
                     if member.peer_id == directory.own
                     else self._links.states.get(PeerId(member.peer_id), NOT_YET),
                 }
-                for member in roster.members
+                for member in agreed.members
             ],
         }
 
@@ -107,7 +104,7 @@ class PeerStanding:
 
     def snapshot(self) -> Snapshot:
         """Gather metrics; called on the metrics thread, so nothing is awaited or changed."""
-        reporter, roster = self._reporter, self._directory.roster
+        reporter, agreed = self._reporter, self._directory.agreed
         links = {
             reporter.name_of(peer_id): link for peer_id, link in self._links.states.copy().items()
         }
@@ -117,8 +114,8 @@ class PeerStanding:
             measuring.build_info(),
             measuring.state_of(self._machine.state),
             gauge("round", "Rounds that are done.", self._machine.round),
-            gauge("rounds", "Rounds that the group wants to do.", roster.rounds),
-            gauge("members", "Members of the group, this one included.", len(roster.members)),
+            gauge("rounds", "Rounds that the group wants to do.", agreed.rounds),
+            gauge("members", "Members of the group, this one included.", len(agreed.members)),
             gauge("members_linked", "Other members to whom a link stands.", sum(up.values())),
             gauge(
                 "members_differing",

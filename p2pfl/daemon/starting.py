@@ -13,22 +13,16 @@ from datetime import UTC, datetime
 
 from p2pfl.charter.charter_file import CharterFile
 from p2pfl.charter.papers import Papers
-from p2pfl.charter.settled import settled
-from p2pfl.daemon.building import (
-    founding_of,
-    index_in,
-    make_charter_member,
-    make_machine,
-    make_member_learner,
-    make_work,
-)
+from p2pfl.daemon.building import agreed_draw, make_group_member, make_network_peer
 from p2pfl.daemon.chartering import Chartering
 from p2pfl.daemon.config import PeerConfig, PeerFolder
 from p2pfl.daemon.control import require_short
-from p2pfl.daemon.directory import Directory
+from p2pfl.daemon.directory import Directory, agreed_in
 from p2pfl.daemon.driver import SWITCH_INTERVAL_S
 from p2pfl.daemon.errors import ServiceError
+from p2pfl.daemon.kept import GROUP_RECORD
 from p2pfl.daemon.logs import FAILED, close_log, open_log
+from p2pfl.daemon.membership import NO_CHARTER
 from p2pfl.daemon.own_baseline import OwnGain
 from p2pfl.daemon.reporter import Reporter
 from p2pfl.daemon.retention import forget
@@ -36,14 +30,13 @@ from p2pfl.daemon.sentences import describe_change
 from p2pfl.daemon.service import NOT_A_MEMBER, Service
 from p2pfl.daemon.task_in_hand import TaskInHand
 from p2pfl.group.lossy import Lossy
-from p2pfl.group.roster_file import RosterFile, group_id, read_roster
 from p2pfl.group.tripwire import Tripwire
 from p2pfl.learner.learner import Learner
 from p2pfl.store.journal import Store
 from p2pfl.store.journal_file import Records
 from p2pfl.store.keys import PeerKeys
 from p2pfl_crypto.identity import PeerId, public_key_of
-from p2pfl_gossip.actions import Job
+from p2pfl_gossip.actions import Job, Vector
 from p2pfl_gossip.description import DESCRIPTION_RECORD, Difference, decode_page
 from p2pfl_gossip.ledger.charter import Epoch
 from p2pfl_gossip.ledger.history import FOUNDING_RECORD, History, founding_record
@@ -54,10 +47,6 @@ if sys.platform == "win32":
     from asyncio import new_event_loop
 else:
     from uvloop import new_event_loop
-
-
-GROUP_RECORD = "daemon/group"
-LEDGER_PREFIX = "ledger/"
 
 
 def run_peer(
@@ -73,80 +62,87 @@ def run_peer(
     Args:
         folder: the peer's.
         config: its settings.
-        keys: its identity, and its part of the draw.
+        keys: its identity.
         until_eof: whether the end of standard input, a pipe, stops it as well.
-        draws: see `make_machine`; given by a launcher of trials only.
+        draws: see `make_group_member`; given by a launcher of trials only.
 
     Raises:
-        ServiceError, MembershipError, ControlError: it cannot run as it is set up.
-        RosterError, LearningError, AveragingError: the roster or its task is at fault.
+        ServiceError, ControlError: it cannot run as it is set up.
+        PaperError, LearningError, AveragingError: the charter or its task is at fault.
         StoreError: the journal cannot be opened, is damaged, or fails.
         RunsTwice: another process has its key, and began earlier.
         OSError: the log cannot be written.
     """
     require_short(folder.control)
-    if folder.has_charters():
-        return _run_by_charter(folder, config, keys, until_eof=until_eof, draws=draws)
-    if not folder.roster_path(config).exists():
-        raise ServiceError(
-            f"there is no charter in {folder.charters}: put the founding charter there that all"
-            " founders have signed, and the first state (docs/consortium.md)"
-        )
-    return _run_by_roster(folder, config, keys, until_eof=until_eof, draws=draws)
-
-
-def _run_by_roster(
-    folder: PeerFolder, config: PeerConfig, keys: PeerKeys, *, until_eof: bool, draws: str | None
-) -> None:
-    roster = read_roster(folder.roster_path(config))
-    index = index_in(roster, keys)
-    with Store.open(folder.journal) as store:
-        records = store.records()
-        _require_group(group_id(roster), records, folder)
-        learner, place = make_member_learner(
-            roster,
-            index,
-            data_dir=config.data_dir,
-            threads=config.threads,
-            folder=config.task_dir or folder.roster_path(config).resolve().parent,
-        )
-        _require_description_of(roster, learner, records, folder)
-        if roster.keeps_ledger:
-            records = _without_what_has_not_begun(records, store)
-            founding = founding_of(roster, learner)
-            history = require_ledger(founding, records, folder)
-            require_place(Papers(folder.charters), keys.identity.peer_id, history)
-        del records  # A model, perhaps; the driver reads its own.
-        machine = make_machine(roster, index, keys.identity, learner, keys.draw_secret, draws=draws)
-        directory = Directory(roster, group_id(roster), keys.identity.peer_id)
-        gain = OwnGain(learner, place, folder.baseline)
-        work = make_work(learner, place, gain.note)
-
-        def serve(reporter: Reporter) -> Service:
-            reporter.lossy = Lossy(learner, roster.averaging)
-            reporter.tripwire = Tripwire()
-            service = Service(folder, config, keys, directory, machine, reporter)
-            service.gain = gain
-            return service
-
-        _serve(folder, config, directory, store, serve, work, until_eof=until_eof)
-
-
-def _run_by_charter(
-    folder: PeerFolder, config: PeerConfig, keys: PeerKeys, *, until_eof: bool, draws: str | None
-) -> None:
     if draws is not None and config.trial is None:
         raise ServiceError("draws of training are given in trials only: leave --draws out")
-    papers, own = Papers(folder.charters), keys.identity.peer_id
+    if not folder.has_charters():
+        raise ServiceError(NO_CHARTER.format(folder=folder.charters))
+    papers = Papers(folder.charters)
     papers.read()
-    file = papers.founding()
-    founding = Epoch.founded(file.charter)
-    initial = papers.first_state(file.charter.state[0])
-    if initial is None:
+    run = _run_network if papers.founding().is_network else _run_group
+    run(folder, config, keys, papers, until_eof=until_eof, draws=draws)
+
+
+def _run_network(
+    folder: PeerFolder,
+    config: PeerConfig,
+    keys: PeerKeys,
+    papers: Papers,
+    *,
+    until_eof: bool,
+    draws: str | None,
+) -> None:
+    file, own, trial = papers.founding(), keys.identity.peer_id, config.trial
+    if not papers.names(own):
         raise ServiceError(
-            f"the first state that the founding charter names is not in {folder.charters}: put the"
-            " file there that p2pfl task begin wrote for the founders"
+            f"the charter in {papers.path} does not name this peer, {own}: a network's members are"
+            " its founders; found a new one with this peer's card (p2pfl charter card)"
         )
+    initial = _first_state(papers, file)
+    with Store.open(folder.journal) as store:
+        records = store.records()
+        _require_group(file.digest, records, folder)
+        task = TaskInHand(folder, config)
+        task.want(file)
+        learner, place = task.learner()
+        _require_description_of(learner, records, folder)
+        del records  # A model, perhaps; the driver reads its own.
+        directory = Directory(agreed_in(file, config), file.digest, own, config.reached)
+        seed = agreed_draw(file.digest) if trial is None else bytes.fromhex(trial.draw_seed)
+        machine = make_network_peer(
+            directory.agreed,
+            file.digest,
+            keys.identity,
+            learner,
+            initial,
+            draw_seed=seed,
+            draws=draws,
+        )
+
+        def serve(reporter: Reporter) -> Service:
+            reporter.lossy = Lossy(learner, directory.agreed.averaging)
+            reporter.tripwire = Tripwire()
+            service = Service(folder, config, keys, directory, machine, reporter)
+            service.gain = OwnGain(learner, place, folder.baseline)
+            task.note = service.gain.note
+            return service
+
+        _serve(folder, config, directory, store, serve, task.work, until_eof=until_eof)
+
+
+def _run_group(
+    folder: PeerFolder,
+    config: PeerConfig,
+    keys: PeerKeys,
+    papers: Papers,
+    *,
+    until_eof: bool,
+    draws: str | None,
+) -> None:
+    own, file = keys.identity.peer_id, papers.founding()
+    founding = Epoch.founded(file.charter)
+    initial = _first_state(papers, file)
     invitation = _invitation(papers, founding, own)
     with Store.open(folder.journal) as store:
         records = store.records()
@@ -163,16 +159,15 @@ def _run_by_charter(
         shown = present or file
         if history.epoch.rank_of(own) is None:
             shown = next((it for it in papers.files.values() if _names(it, own)), shown)
-        partition = None if config.trial is None else config.trial.partition
-        roster = settled(shown, partition)
+        agreed = agreed_in(shown, config)
         task = TaskInHand(folder, config)
         task.want(present)
         if present is not None and not task.fault(present):
             task.learner()  # Here it shows if the data are not there, before anything runs.
-        machine = make_charter_member(
-            founding, keys.identity, initial, roster, invitation=invitation, draws=draws
+        machine = make_group_member(
+            founding, keys.identity, initial, agreed, invitation=invitation, draws=draws
         )
-        directory = Directory(roster, founding.group, own)
+        directory = Directory(agreed, founding.group, own, config.reached)
 
         def serve(reporter: Reporter) -> Service:
             service = Service(folder, config, keys, directory, machine, reporter)
@@ -183,7 +178,7 @@ def _run_by_charter(
 
             def take(learner: Learner, place: int) -> None:
                 if not reporter.is_private:  # What is cut of own updates tells of them.
-                    reporter.lossy = Lossy(learner, directory.roster.averaging)
+                    reporter.lossy = Lossy(learner, directory.agreed.averaging)
                 service.gain = OwnGain(learner, place, folder.baseline)
                 task.note = service.gain.note
 
@@ -193,6 +188,21 @@ def _run_by_charter(
             return service
 
         _serve(folder, config, directory, store, serve, task.work, until_eof=until_eof)
+
+
+def _first_state(papers: Papers, file: CharterFile) -> Vector:
+    """Return the model of the first state, float32[d].
+
+    Raises:
+        ServiceError: it is not here.
+    """
+    initial = papers.first_state(file.charter.state[0])
+    if initial is None:
+        raise ServiceError(
+            f"the first state that the founding charter names is not in {papers.path}: put the"
+            " file there that p2pfl task begin wrote for the founders"
+        )
+    return initial
 
 
 def _serve(
@@ -280,24 +290,25 @@ def _require_group(ours: bytes, records: Records, folder: PeerFolder) -> None:
         )
 
 
-def _require_description_of(
-    roster: RosterFile, learner: Learner, records: Records, folder: PeerFolder
-) -> None:
-    """Refuse a task that was changed since the group opened: the others have it as it was."""
+def _require_description_of(learner: Learner, records: Records, folder: PeerFolder) -> None:
+    """Refuse a task that was changed since the network opened: the others have it as it was."""
     kept = records.get(DESCRIPTION_RECORD)
     if kept is None and "draw_seed" not in records:
         return  # It has not opened.
     if not isinstance(kept, bytes):
-        raise _of_older_version(folder)
+        raise ServiceError(
+            f"{folder.journal} is of an older version of p2pfl: go on with that version, or move"
+            " the journal away to begin anew"
+        )
     page = decode_page(kept)
     if page == learner.description.page(0):
         return  # `compare` is for descriptions whose digests differ.
-    found = learner.description.compare(page, is_start_exact=roster.keeps_ledger)
+    found = learner.description.compare(page)
     if isinstance(found, int):  # Beyond the tensors that are kept.
         found = Difference("layout")
     if found is not None:
         raise ServiceError(
-            f"the task has changed since the group opened: {describe_change(found)}; put it back"
+            f"the task has changed since the network opened: {describe_change(found)}; put it back"
             f" as it was, or move {folder.journal} away to begin anew"
         )
 
@@ -321,20 +332,3 @@ def require_ledger(founding: Epoch, records: Records, folder: PeerFolder) -> His
             f"the ledger in {folder.journal} cannot be read ({error}): go on with the version of"
             " p2pfl that wrote it, or move the journal away to begin anew"
         ) from None
-
-
-def _without_what_has_not_begun(records: Records, store: Store) -> Records:
-    """Forget a founding that led to nothing: nothing was said in it, and its task may be mended."""
-    if DESCRIPTION_RECORD in records:
-        return records
-    void = [key for key in records if key.startswith(LEDGER_PREFIX)]
-    if void:
-        store.persist(dict.fromkeys(void))
-    return {key: value for key, value in records.items() if key not in void}
-
-
-def _of_older_version(folder: PeerFolder) -> ServiceError:
-    return ServiceError(
-        f"{folder.journal} is of an older version of p2pfl: go on with that version, or move"
-        " the journal away to begin anew"
-    )

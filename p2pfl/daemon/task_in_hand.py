@@ -16,10 +16,10 @@ from typing import Any
 from p2pfl.charter.approved_bundles import BUNDLES, place_of, require_approved
 from p2pfl.charter.charter_file import CharterFile
 from p2pfl.charter.errors import PaperError
-from p2pfl.charter.settled import settled
 from p2pfl.charter.texts import TaskTerms
 from p2pfl.daemon.building import make_work
 from p2pfl.daemon.config import PeerConfig, PeerFolder
+from p2pfl.daemon.directory import agreed_in
 from p2pfl.daemon.spending import Spending
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.exclusions import read_excluded
@@ -112,8 +112,7 @@ class TaskInHand:
         if fault := self.fault(file):
             raise PaperError(fault)
         trial, task = self._config.trial, file.terms.task
-        roster = settled(file, None if trial is None else trial.partition)
-        learning = roster.learning.of_member(self._config.data_dir)
+        learning = agreed_in(file, self._config).learning.of_member(self._config.data_dir)
         learner = make_learner(
             learning.model_copy(update={"device": self._config.device}),
             peer_count=1 if trial is None else trial.peers,

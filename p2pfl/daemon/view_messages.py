@@ -1,7 +1,7 @@
 """What members tell each other of whom they reach: one request, one answer, a stream each.
 
-The protocol is not named after a group: members whose rosters differ are to find just that. Whoever
-asks is in the roster of whoever answers, as its host admits nobody else. A view is its sender's
+The protocol is not named after a group: members whose charters differ are to find just that. Who
+asks is in the charter of whoever answers, as its host admits nobody else. A view is its sender's
 claim: shown as what that member says, and nothing that decides.
 """
 
@@ -15,7 +15,7 @@ VIEW_BYTES_MAX = 256 * 1024
 """Of an answer: about 120 bytes a member."""
 
 MEMBERS_MAX = 1024
-"""Named in one view, the first of the roster; a group with links among all has far fewer."""
+"""Named in one view, the first of the charter; a group with links among all has far fewer."""
 
 Word = Annotated[str, TextForm(pattern="^[a-z0-9_]{1,40}$")]
 """A reason or state, as this package writes them: it may be shown."""
@@ -56,7 +56,7 @@ class View(Message, frozen=True, tag=2):
         now_ms: its clock, Unix time.
         is_running: whether it is a running peer, or `p2pfl peer check`.
         is_second: whether it is linked to another process that runs with the asker's key.
-        seen: the other members, in the order of its roster.
+        seen: the other members, in the order of its charter.
     """
 
     software: Version

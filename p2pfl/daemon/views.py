@@ -292,7 +292,7 @@ def pairs_without_link(views: Mapping[PeerId, View]) -> list[Unlinked]:
     A member that nobody has a link to is away, or cannot be reached at all: it is no pair's fault.
 
     Args:
-        views: of each member that has been heard, in the order of the roster.
+        views: of each member that has been heard, in the order of the charter.
     """
     links = {
         (by, PeerId(seen.peer_id)): seen.link for by, view in views.items() for seen in view.seen

@@ -1,14 +1,12 @@
-"""Cards: what a peer hands to a group that is to admit it. Everything on it is public."""
+"""What is said of a member: its name, and where its peer is reached."""
 
 import ipaddress
 import re
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from p2pfl.group.documents import read_document, write_document
 from p2pfl.learner.settings import SettingsTable
 from p2pfl.libp2p.multiaddr import Multiaddr, parse_multiaddr
 from p2pfl_crypto.identity import PeerId, public_key_of
@@ -32,10 +30,6 @@ PeerName = Annotated[str, AfterValidator(_check_name)]
 """1 to 64 of a-z, 0-9, dot, dash and underscore; begins with a letter or digit, as folders do."""
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """32 bytes in hexadecimal, small letters."""
-
-
-class CardError(Exception):
-    """A card that cannot be read or written; one line a fault."""
 
 
 def dialled_addresses(texts: Sequence[str], peer_id: PeerId | None) -> list[Multiaddr]:
@@ -91,42 +85,8 @@ class Member(SettingsTable):
     """Its identity, `12D3Koo...`: the name of its public key, which it proves on every link."""
     addresses: Annotated[tuple[str, ...], Field(min_length=1, max_length=ADDRESSES_MAX)]
     """Where it can be reached: `/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT`; free to change."""
-    commitment: Digest | None = None
-    """To its contribution to the draw of cohorts; groups that draw none have no use for it."""
-    rows: Annotated[int, Field(ge=1, le=ROWS_MAX)] | None = None
-    """How many rows it says that it has; where a group weighs its members by them, all see it."""
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> "Member":
         require_reachable(self.name, self.peer_id, self.addresses)
         return self
-
-    def multiaddrs(self) -> tuple[Multiaddr, ...]:
-        """Return the addresses, each naming whom to expect there."""
-        peer_id = PeerId(self.peer_id)
-        return tuple(
-            address.with_peer(peer_id) for address in dialled_addresses(self.addresses, peer_id)
-        )
-
-
-class _Card(Member):
-    format: Literal[1] = 1
-
-
-def read_card(path: Path) -> Member:
-    """Read a card.
-
-    Raises:
-        CardError: it cannot be read, or says what cannot be; one line a fault.
-    """
-    card = read_document(path, _Card, CardError)
-    return Member.model_validate(card.model_dump(exclude={"format"}))
-
-
-def write_card(path: Path, member: Member) -> None:
-    """Write a card, in place of the one that may be there.
-
-    Raises:
-        CardError: it cannot be written.
-    """
-    write_document(path, _Card.model_validate(member.model_dump()), CardError)

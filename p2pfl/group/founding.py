@@ -31,7 +31,7 @@ def found(
     bounds: Bounds | None = None,
     privacy: Privacy | None = None,
 ) -> Epoch:
-    """Found a group whose charter is not written by hand: by its roster, or in a simulation.
+    """Found a group whose charter is not written by hand: in a simulation.
 
     Args:
         settings: how it averages.

@@ -75,7 +75,7 @@ class Lossy:
         """Say what the last masked sum cut."""
         return (
             f"{describe_beyond(self.clipped)} were beyond averaging.clip = {self._clip:g}, and cut"
-            " to it: raise the clip in a new roster, or keep such tensors local (docs/tasks.md);"
+            " to it: have the clip raised, or keep such tensors local (docs/tasks.md);"
             " further rounds are counted in status and metrics"
         )
 
@@ -107,7 +107,7 @@ def describe_loss(loss: Loss) -> str:
         case "weight_capped":
             return (
                 f"this peer has more rows than averaging.weight_max = {loss.limit:g}, and counts as"
-                f" that many: raise it in a new roster{again}"
+                f" that many: have it raised{again}"
             )
         case "update_shrunk":
             where = f", most of it in {loss.tensor}" if loss.tensor else ""

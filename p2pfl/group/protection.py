@@ -3,27 +3,27 @@
 The claims and their limits are those of docs/threats.md.
 """
 
+from p2pfl.group.agreed import Agreed
 from p2pfl.group.cohort_sizes import with_cohort_size
-from p2pfl.group.roster_file import RosterFile
 from p2pfl.group.settings import MEMBERS_MAX, AveragingSettings, CohortSettings, GroupSettings
 from p2pfl_gossip.draw_risk import DrawRisk, draw_risk
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MIN, liars_max_of, threshold_of
 
 
-def describe_protection(roster: RosterFile) -> list[str]:
+def describe_protection(agreed: Agreed) -> list[str]:
     """Say who may see what, and what is not claimed."""
     lines = []
-    averaging = with_cohort_size(roster.averaging, len(roster.members), roster.rounds)
-    if roster.keeps_ledger and roster.hides_models:
-        lines += _of_group(roster)
-    elif isinstance(averaging, CohortSettings) and roster.hides_models:
+    averaging = with_cohort_size(agreed.averaging, len(agreed.members), agreed.rounds)
+    if agreed.keeps_ledger and agreed.hides_models:
+        lines += _of_group(agreed)
+    elif isinstance(averaging, CohortSettings) and agreed.hides_models:
         n = int(averaging.cohort_size)
         threshold, liars = threshold_of(n), liars_max_of(n)
         lines.append(
             f"Masked: of a cohort of {n}, up to {liars} members that conspire learn no more of a"
             f" round than the sum of {threshold - liars} others' models or more."
         )
-        claimed = claim_sentence(averaging, len(roster.members), roster.rounds)
+        claimed = claim_sentence(averaging, len(agreed.members), agreed.rounds)
         lines.append(f"{claimed} Many rounds leak (docs/threats.md).".lstrip())
         if averaging.weights == "samples":
             lines.append(
@@ -35,19 +35,12 @@ def describe_protection(roster: RosterFile) -> list[str]:
             "Not masked: members see each other's models, whole or in part, and a model can tell"
             " of its data. Links are encrypted, so nobody else does."
         )
-    if roster.draw_seed is not None and not roster.keeps_ledger:
-        lines.append(
-            "For trials: the draw seed is in the roster, so whoever wrote it could choose who"
-            " meets whom."
-        )
     return lines
 
 
-def _of_group(roster: RosterFile) -> list[str]:
+def _of_group(agreed: Agreed) -> list[str]:
     """Say what a group claims, and what it does not."""
-    n = len(roster.members)
-    if n < COHORT_SIZE_MIN:
-        return []  # A roster that still lacks members.
+    n = len(agreed.members)
     threshold, liars = threshold_of(n), liars_max_of(n)
     lines = [
         (
@@ -57,15 +50,10 @@ def _of_group(roster: RosterFile) -> list[str]:
         ),
         f"Certified: a model counts with {threshold} members' signatures, and with nobody's word.",
     ]
-    if roster.averaging.weights == "samples":
+    if agreed.averaging.weights == "samples":
         lines.append(
             "Not hidden: how many rows each member has. The group's charter says so;"
             ' weights = "equal" tells nothing.'
-        )
-    if roster.draw_seed is not None:
-        lines.append(
-            "For trials: with a draw_seed in the roster, what members train may be drawn by a seed"
-            " that others know."
         )
     return lines
 
@@ -76,7 +64,7 @@ def draw_of(averaging: AveragingSettings, peers: int, rounds: int) -> DrawRisk |
         return None
     size = with_cohort_size(averaging, peers, rounds).cohort_size
     if size == "auto" or peers < size:
-        return None  # A roster that still lacks members.
+        return None  # Too few to draw from.
     return draw_risk(peers, size, rounds, averaging.assumed_liars)
 
 
@@ -103,7 +91,7 @@ def claim_sentence(averaging: AveragingSettings, peers: int, rounds: int) -> str
 
 def _claim_of_group(settings: GroupSettings, members: int) -> str:
     if members < COHORT_SIZE_MIN:
-        return ""  # A roster that still lacks members.
+        return ""  # Too few for a group.
     liars, others = liars_max_of(members), threshold_of(members) - liars_max_of(members)
     is_modelled = settings.masking == "modelled"
     who = "Masks are modelled here; with real ones, up" if is_modelled else "Up"

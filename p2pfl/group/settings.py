@@ -1,4 +1,4 @@
-"""How a group averages: a table of a scenario, and of a roster.
+"""How a group averages: a table of a scenario, and of a charter.
 
 Unknown keys are refused. Durations are seconds. `chosen_algorithm` is the one place where an
 algorithm is chosen that nobody has named.
@@ -274,17 +274,21 @@ class NoAveragingSettings(_Averaging):
     algorithm: Literal["none"]
 
 
-AveragingSettings = Annotated[
-    GroupSettings
-    | CohortSettings
+NetworkSettings: TypeAlias = (
+    CohortSettings
     | DsgdSettings
     | EpidemicSettings
     | PushSumSettings
     | AgeGossipSettings
     | FedAvgSettings
-    | OwnRuleSettings
-    | NoAveragingSettings,
-    Field(discriminator="algorithm"),
+    | NoAveragingSettings
+)
+
+NetworkAveraging = Annotated[NetworkSettings, Field(discriminator="algorithm")]
+"""How members average that gossip, and keep no ledger: by code of p2pfl's own."""
+
+AveragingSettings = Annotated[
+    GroupSettings | NetworkSettings | OwnRuleSettings, Field(discriminator="algorithm")
 ]
 
 

@@ -8,6 +8,7 @@ GOSSIP = "tests/checks/test_limits_of_gossip.py::test_"
 DAEMON = "tests/checks/test_limits_of_daemon.py::test_"
 LEARNER = "tests/unit/learner/test_limits_of_learner.py::test_"
 LIBP2P = "tests/checks/test_limits_of_libp2p.py::test_"
+CHARTER = "tests/unit/gossip/ledger/test_charter.py::test_"
 SHELF = "tests/unit/gossip/ledger/test_shelf.py::test_"
 FETCH = "tests/unit/gossip/ledger/test_fetching.py::test_"
 
@@ -287,18 +288,11 @@ _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
         f"{DAEMON}bytes_of_a_document",
     ),
     (
-        "p2pfl/group/roster_file.py",
-        "MEMBERS_MIN",
-        "if len(roster.members) < MEMBERS_MIN:",
-        "if not roster.members:",
-        f"{DAEMON}members_of_the_smallest_group",
-    ),
-    (
-        "p2pfl/group/roster_file.py",
-        "MEMBERS_MAX",
-        "Field(max_length=MEMBERS_MAX)",
-        "Field()",
-        f"{DAEMON}members_of_the_largest_group",
+        "gossip/p2pfl_gossip/ledger/charter.py",
+        "NETWORK_MEMBERS_MAX",
+        "if not NETWORK_MEMBERS_MIN <= n <= NETWORK_MEMBERS_MAX:",
+        "if not NETWORK_MEMBERS_MIN <= n:",
+        f"{CHARTER}members_of_a_network",
     ),
     (
         "p2pfl/store/passphrases.py",

@@ -12,15 +12,16 @@ from pydantic import ValidationError
 from rich.console import Console
 from scripted import IDS
 
+from p2pfl.charter.errors import PaperError
+from p2pfl.charter.form import read_form
 from p2pfl.cli import peer_check
 from p2pfl.daemon import config, control, incarnations, links, view_messages
 from p2pfl.daemon.config import PeerConfig
 from p2pfl.daemon.errors import ControlError
 from p2pfl.daemon.incarnations import Incarnation, Incarnations
 from p2pfl.daemon.links import Links
-from p2pfl.group import cards, documents, roster_file
+from p2pfl.group import cards, documents
 from p2pfl.group.cards import Member
-from p2pfl.group.roster_file import faults, make_roster
 from p2pfl.libp2p import Host
 from p2pfl.libp2p.errors import StreamReset
 from p2pfl.store import lock, passphrases
@@ -90,45 +91,13 @@ def test_addresses_of_a_member() -> None:
 
 def test_bytes_of_a_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "DOCUMENT_BYTES_MAX", 64)
-    path = tmp_path / "roster.toml"
+    path = tmp_path / "group.toml"
     path.write_text("#" * 64)
-    with pytest.raises(roster_file.RosterError, match="name"):
-        roster_file.read_roster(path)
+    with pytest.raises(PaperError, match="name"):
+        read_form(path)
     path.write_text("#" * 65)
-    with pytest.raises(roster_file.RosterError, match="is longer than 64 bytes"):
-        roster_file.read_roster(path)
-
-
-def roster_of(count: int) -> Any:
-    return make_roster(
-        {
-            "name": "hospitals",
-            "nonce": "5e" * 16,
-            "draw_seed": "00" * 32,
-            "averaging": {"algorithm": "cohorts", "masking": "none", "cohort_size": 2},
-            "members": [
-                {
-                    "name": f"m{place}",
-                    "peer_id": str(identity(place).peer_id),
-                    "addresses": [f"/ip4/192.0.2.{place + 1}/tcp/1"],
-                }
-                for place in range(count)
-            ],
-        },
-        source="roster.toml",
-    )
-
-
-def test_members_of_the_smallest_group() -> None:
-    least = roster_file.MEMBERS_MIN
-    assert not [fault for fault in faults(roster_of(least)) if "at least" in fault]
-    assert f"a group has at least {least} members" in faults(roster_of(least - 1))[0]
-
-
-def test_members_of_the_largest_group() -> None:
-    """The bound is the field's own: a hundred thousand peer ids take a minute to make."""
-    (bound,) = roster_file.RosterFile.model_fields["members"].metadata
-    assert bound.max_length == roster_file.MEMBERS_MAX
+    with pytest.raises(PaperError, match="is longer than 64 bytes"):
+        read_form(path)
 
 
 def test_bytes_of_what_incarnations_say() -> None:

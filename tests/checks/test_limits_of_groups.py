@@ -7,7 +7,8 @@ from one_opening import OURS
 from pydantic import ValidationError
 from scripted import IDS, Scripted
 
-from p2pfl.group.cards import ROWS_MAX, Member
+from p2pfl.daemon.config import PeerConfig
+from p2pfl.group.cards import ROWS_MAX
 from p2pfl.group.settings import MEMBERS_MAX, chosen_algorithm
 from p2pfl_gossip.actions import Job, RemoteProtocolError, Report
 from p2pfl_gossip.events import OpeningWaits
@@ -77,16 +78,15 @@ def test_few_of_those_that_are_waited_for_are_named() -> None:
     assert told == [OpeningWaits("ready", count - 1, tuple(IDS[1 : WAITS_NAMED_MAX + 1]))]
 
 
-def test_rows_of_a_card_are_bounded() -> None:
-    """So that no weight makes another one vanish."""
+def test_rows_of_a_peer_are_bounded() -> None:
+    """They are its weight: so that no weight makes another one vanish."""
 
-    def card(rows: int) -> Member:
-        addresses = ("/ip4/127.0.0.1/tcp/4001",)
-        return Member(name="oslo", peer_id=IDS[0], addresses=addresses, rows=rows)
+    def peer(rows: int) -> PeerConfig:
+        return PeerConfig(name="oslo", addresses=("/ip4/127.0.0.1/tcp/4001",), rows=rows)
 
-    assert card(ROWS_MAX).rows == ROWS_MAX
+    assert peer(ROWS_MAX).rows == ROWS_MAX
     with pytest.raises(ValidationError, match="rows"):
-        card(ROWS_MAX + 1)
+        peer(ROWS_MAX + 1)
 
 
 def test_a_group_has_at_most_so_many_members() -> None:

@@ -33,6 +33,7 @@ from p2pfl_gossip.ledger.charter import (
     KeyBytes,
     RefusedCharter,
     peer_governance_key,
+    require_network,
 )
 from p2pfl_gossip.masked_sum.cohort import threshold_of
 from p2pfl_gossip.records import (
@@ -301,14 +302,25 @@ class _Words:
                 raise RefusedApproval(f"it is said of another charter ({digest.hex()[:16]})")
 
 
-def check_founding(charter: Charter, approvals: Sequence[Approval]) -> ApprovalStanding:
-    """Say how far the founding of a group is: every key that is in its charter signs.
+def check_founding(
+    charter: Charter, approvals: Sequence[Approval], *, is_network: bool = False
+) -> ApprovalStanding:
+    """Say how far a founding is: every key that is in the charter signs.
+
+    Args:
+        charter: the founding charter.
+        approvals: what keys said of it.
+        is_network: whether its members gossip, and keep no ledger.
 
     Raises:
         RefusedCharter: it is no founding charter.
         RefusedApproval: an approval is not what it must be.
     """
-    digest = Epoch.founded(charter).digest
+    if is_network:
+        require_network(charter)
+    else:
+        Epoch.founded(charter)
+    digest = charter.digest()
     words = _Words(approvals, (charter,))
     words.require_of([(digest, (Says.APPROVE, Says.OBJECT))])
     missing = _ungoverned(charter)

@@ -52,6 +52,10 @@ CHARTER_BYTES_MAX = 96 * 1024
 """Of the canonical bytes: 128 members with a key each take some 25 KB, with the longest names and
 as many keys as there may be 90 KB."""
 
+NETWORK_MEMBERS_MIN, NETWORK_MEMBERS_MAX = 2, 256
+"""Of a charter whose members keep no ledger, but gossip: as many as can sign in one file, each with
+its peer's and one governance key."""
+
 GOVERNANCE_KEYS_MAX = 512
 """Of all members: four for each of 128; of one member it may be more."""
 
@@ -85,7 +89,7 @@ class Governance(Message, frozen=True, array_like=True, forbid_unknown_fields=Tr
     Attributes:
         threshold: how many of them it takes.
         keys: `GovernanceKey.encoded` of each. None where a group cannot be changed by its members:
-            in a simulation, or one that a roster founded.
+            in a simulation.
     """
 
     threshold: UInt32 = 0
@@ -180,7 +184,7 @@ class Charter(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
     version: UInt32
     nonce: Digest
     present: Digest
-    members: Annotated[tuple[CharterMember, ...], ByteSize(max_length=COHORT_SIZE_MAX)]
+    members: Annotated[tuple[CharterMember, ...], ByteSize(max_length=NETWORK_MEMBERS_MAX)]
     rounds: UInt32
     clip: float
     patience_s: float
@@ -252,15 +256,46 @@ def peer_governance_key(key: bytes) -> GovernanceKey:
 
 
 def _require(charter: Charter) -> None:
-    """Check all that a charter says by itself, or raise RefusedCharter."""
+    """Check all that a charter of a group says by itself, or raise RefusedCharter."""
     n = len(charter.members)
-    if charter.version != CHARTER_VERSION:
-        raise RefusedCharter(f"version {charter.version} of charters is not known")
     if not COHORT_SIZE_MIN <= n <= COHORT_SIZE_MAX:
         raise RefusedCharter(
             f"a group has {COHORT_SIZE_MIN} to {COHORT_SIZE_MAX} members, not {n}: fewer would"
             " show each other's updates, more gossip in cohorts"
         )
+    _require_whole(charter)
+    if charter.privacy is not None:
+        _require_privacy(charter, charter.privacy)
+    _require_audit(charter)
+
+
+def require_network(charter: Charter) -> None:
+    """Check the charter of a network, whose members gossip and keep no ledger.
+
+    It holds for good: nobody amends it, since there is no history that could say from when.
+
+    Raises:
+        RefusedCharter: says what is wrong.
+    """
+    n = len(charter.members)
+    if not NETWORK_MEMBERS_MIN <= n <= NETWORK_MEMBERS_MAX:
+        raise RefusedCharter(
+            f"a network has {NETWORK_MEMBERS_MIN} to {NETWORK_MEMBERS_MAX} members, not {n}"
+        )
+    if charter.present != NONE or charter.start is not None or charter.succeeds is not None:
+        raise RefusedCharter(
+            "the charter of a network holds for good, and goes on from no group: found a new one"
+        )
+    if charter.privacy is not None or charter.audit != AUDIT_OFF:
+        raise RefusedCharter("only the sums of a group can be private, or audited")
+    _require_whole(charter)
+
+
+def _require_whole(charter: Charter) -> None:
+    """Check what holds of a charter of any kind."""
+    n = len(charter.members)
+    if charter.version != CHARTER_VERSION:
+        raise RefusedCharter(f"version {charter.version} of charters is not known")
     if len({member.key for member in charter.members}) != n:
         raise RefusedCharter("a member's key comes twice")
     _require_names(charter)
@@ -268,9 +303,6 @@ def _require(charter: Charter) -> None:
     _require_governance(charter)
     if charter.state[0].name != "model":
         raise RefusedCharter("the first item of a state is the model")
-    if charter.privacy is not None:
-        _require_privacy(charter, charter.privacy)
-    _require_audit(charter)
 
 
 def _require_names(charter: Charter) -> None:

@@ -106,7 +106,7 @@ def make_tabular(
 
     Args:
         folder: where the schema's file is.
-        schema: the name of a TOML file beside the scenario or roster, or the schema itself.
+        schema: the name of a TOML file beside the scenario or charter, or the schema itself.
         hidden: widths of the hidden layers; none for logistic or linear regression.
         metric: the figure by which models are compared: of classes accuracy, if not given; of a
             number RMSE.

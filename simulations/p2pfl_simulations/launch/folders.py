@@ -1,18 +1,19 @@
-"""The folders of a launched group: keys, settings and the roster that a scenario comes to."""
+"""The folders of a launched group: keys, settings, and the charter that a scenario comes to."""
 
+import os
 import socket
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
-from p2pfl.daemon.config import PeerConfig, PeerFolder, write_config
-from p2pfl.group.cards import Member
-from p2pfl.group.roster_file import GroupLearning, RosterFile, draw_nonce, write_roster
+from p2pfl.charter.charter_file import SUFFIX, write_file
+from p2pfl.daemon.config import PeerConfig, PeerFolder, Trial, write_config
+from p2pfl.learner.learner import Learner
 from p2pfl.store.keys import generate_keys, write_keys
 from p2pfl_simulations.group import draw_seed
+from p2pfl_simulations.launch.charters import FIRST_STATE, sign_charter
 from p2pfl_simulations.scenario import Scenario
 
-ROSTER = "roster.toml"
 LOOPBACK = "127.0.0.1"
 
 
@@ -20,10 +21,11 @@ def make_folders(
     scenario: Scenario,
     folder: Path,
     task_folder: Path | None,
+    learner: Learner,
     *,
     log_level: Literal["debug", "info"] = "info",
 ) -> list[Path]:
-    """Make a folder for each peer of a scenario, below `folder`, and the roster beside them.
+    """Make a folder for each peer of a scenario, below `folder`, with a charter signed by all.
 
     Members get fresh keys, and free ports on the loopback. The seed of cohorts and graphs is the
     one that a simulation takes, so that both draw the same.
@@ -32,36 +34,47 @@ def make_folders(
         scenario: what to run.
         folder: where to; it is there.
         task_folder: where the scenario's own task is imported from, and its data are relative to.
+        learner: of all peers of the scenario.
         log_level: of the peers' logs; at ``"debug"`` they name every frame.
 
     Raises:
-        RosterError, ConfigError, KeyFileError: a file cannot be written.
+        PaperError, ConfigError, KeyFileError: it cannot be, or a file cannot be written.
     """
     names = [f"peer-{index:0{len(str(scenario.peers - 1))}}" for index in range(scenario.peers)]
     data_dir = scenario.learning.data_dir
     if data_dir is not None and task_folder is not None:
         data_dir = (task_folder / data_dir).resolve()
-    folders, members = [], []
-    for name, port in zip(names, free_ports(scenario.peers), strict=True):
-        place = PeerFolder(folder / name)
-        place.path.mkdir()
-        keys = generate_keys()
-        write_keys(place.key, keys)
+    peers = []
+    for place, (name, port) in enumerate(zip(names, free_ports(scenario.peers), strict=True)):
         address = f"/ip4/{LOOPBACK}/tcp/{port}"
         config = PeerConfig(
             name=name,
             listen=(address,),
             addresses=(address,),
-            roster=Path("..") / ROSTER,
             data_dir=data_dir,
-            task_dir=None if task_folder is None else task_folder.resolve(),
+            device=scenario.learning.device,
             log_level=log_level,
             record=True,
+            trial=Trial(
+                peers=scenario.peers,
+                place=place,
+                draw_seed=draw_seed(scenario.seed).hex(),
+                partition=scenario.learning.partition,
+                task_dir=None if task_folder is None else task_folder.resolve(),
+                checkpoint_every=scenario.checkpoint_every,
+            ),
         )
-        write_config(place.path, config)
-        folders.append(place.path)
-        members.append(Member(name=name, peer_id=keys.identity.peer_id, addresses=config.addresses))
-    write_roster(folder / ROSTER, _roster(scenario, tuple(members)))
+        peers.append((config, generate_keys()))
+    charter = sign_charter(scenario, learner, peers, folder)
+    folders = []
+    for config, keys in peers:
+        place_of = PeerFolder(folder / config.name)
+        place_of.charters.mkdir(parents=True)
+        write_keys(place_of.key, keys)
+        write_config(place_of.path, config)
+        write_file(place_of.charters / f"group{SUFFIX}", charter, is_new=True)
+        os.link(folder / FIRST_STATE, place_of.charters / FIRST_STATE)
+        folders.append(place_of.path)
     return folders
 
 
@@ -72,22 +85,3 @@ def free_ports(count: int) -> list[int]:
         for one in found:
             one.bind((LOOPBACK, 0))
         return [one.getsockname()[1] for one in found]
-
-
-def _roster(scenario: Scenario, members: tuple[Member, ...]) -> RosterFile:
-    learning = scenario.learning
-    return RosterFile(
-        name=scenario.name,
-        description=scenario.description,
-        rounds=scenario.rounds,
-        seed=scenario.seed,
-        checkpoint_every=scenario.checkpoint_every,
-        evaluate_every=scenario.evaluation.every,
-        nonce=draw_nonce(),
-        draw_seed=draw_seed(scenario.seed).hex(),
-        learning=GroupLearning(
-            **{name: getattr(learning, name) for name in GroupLearning.model_fields}
-        ),
-        averaging=scenario.averaging,
-        members=members,
-    )

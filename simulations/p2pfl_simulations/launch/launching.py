@@ -85,7 +85,7 @@ def launch(
         EndedEarly: a process ended by itself, or the task's code raised, when rounds had ended
             already: `run` has these.
         LaunchError: a process ended by itself.
-        LearningError, RosterError: the scenario cannot be run.
+        LearningError, PaperError: the scenario cannot be run.
         Violation: something that must hold does not.
     """
     stopwatch = Stopwatch()
@@ -93,7 +93,7 @@ def launch(
         scenario.learning, peer_count=scenario.peers, seed=scenario.seed, folder=task_folder
     )
     learner.require_start_within(clip_of(scenario.averaging))
-    folders = make_folders(scenario, peers_folder, task_folder)
+    folders = make_folders(scenario, peers_folder, task_folder, learner)
     # The names that a simulation's streams have: so both come to the same models.
     draws = str(scenario.seed)
     testbed = ProcessTestbed(

@@ -18,13 +18,13 @@ class PeerProcess:
     """The process of the peer in a folder.
 
     Args:
-        index: the peer's place in the roster.
+        index: the peer's place among them.
         folder: the peer's.
         draws: names the random streams of its training, so that a simulated run can have the same
             ones. None leaves them to the operating system, as an operator's peer does.
 
     Attributes:
-        index: the peer's place in the roster.
+        index: the peer's place among them.
         is_online: neither frozen nor down.
         life: counts its processes.
         bytes_sent: by all its processes, as far as their events tell.

@@ -99,7 +99,7 @@ def test_bytes_of_a_charter_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(charter_file, "BODY_BYTES_MAX", 0)
     with pytest.raises(PaperError, match="cut off"):
         read_file(path)
-    assert charter_file.BESIDE_MAX == 130
+    assert charter_file.BESIDE_MAX == 258
 
 
 # --- a founding ----------------------------------------------------------------------------------

@@ -101,9 +101,9 @@ def test_commands_beside_a_peer_go_by_the_newest_charter(tmp_path: Path) -> None
     config = PeerConfig(name="berlin", addresses=("/ip4/127.0.0.1/tcp/1",))
     keys = PeerKeys(MEMBERS[0].identity, bytes(32))
     found = membership_of(setting.folder, config)
-    assert (found.group, found.roster.rounds) == (setting.group.digest, 40)
+    assert (found.group, found.agreed.rounds) == (setting.group.digest, 40)
     longer = amended(setting.group, rounds=140)
     setting.put("longer", longer.with_words([it.peer_says(longer) for it in MEMBERS]))
     found = membership_of(setting.folder, config)
-    assert (found.group, found.roster.rounds) == (setting.group.digest, 140)
+    assert (found.group, found.agreed.rounds) == (setting.group.digest, 140)
     assert found.directory(keys).index == 0

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import numpy as np
 from calling import P2pfl
+from consortium import founded
 from ledger_group import LENGTH, model_of
 
+from p2pfl.charter.charter_file import write_file
+from p2pfl.charter.first_states import write_first_state
 from p2pfl.store.journal import Store
 from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.ledger.history import History, founding_record
@@ -30,15 +33,13 @@ class Six(NumpyTask):
 
 def make_peer(p2pfl: P2pfl, history: History) -> Path:
     """Make berlin, a member of a group of five whose journal holds a history."""
-    names = ("berlin", "lyon", "oslo", "porto", "turin")
-    for port, name in enumerate(names, 4001):
-        assert p2pfl("peer", "init", name, "--listen", f"/ip4/127.0.0.1/tcp/{port}").code == 0
-    made = p2pfl("roster", "create", "roster.toml", "--task", "certified_six:Six")
+    made = p2pfl("peer", "init", "berlin", "--listen", "/ip4/127.0.0.1/tcp/4001")
     assert made.code == 0, made.err
-    cards = [f"{name}/card.toml" for name in names]
-    assert p2pfl("roster", "add", "roster.toml", *cards).code == 0
     folder = Path("berlin")
-    (folder / "roster.toml").write_bytes(Path("roster.toml").read_bytes())
+    task = {"name": "certified_six:Six", "first_state": str(folder / "start.safetensors")}
+    write_first_state(folder / "start.safetensors", model_of(0.0))
+    charter = founded(folder, task=task)
+    write_file(folder / "charters" / "group.charter", charter, is_new=True)
     (folder / "certified_six.py").write_text(TASK)
     with Store.open(folder / "journal") as store:
         store.persist(journal_of(history))

@@ -15,6 +15,13 @@ from typing import Any
 
 from forked_peers import ForkedPeer
 
+from p2pfl.charter.charter_file import read_file, write_file
+from p2pfl.charter.form import make_form
+from p2pfl.charter.making import form_of
+from p2pfl.daemon.config import read_config
+from p2pfl.learner.learner import make_learner
+from p2pfl.store.keys import read_keys
+from p2pfl_simulations.launch.charters import FIRST_STATE, signed_by_all
 from p2pfl_simulations.launch.folders import make_folders
 from p2pfl_simulations.scenario import make_scenario
 
@@ -24,6 +31,7 @@ TIMEOUT_S = 120.0
 UNTIL_TIMEOUT_S = 300.0
 """For an event, while other lines come; generous, as machines may be busy."""
 
+CHARTER = "group.charter"
 COMMAND = ("-m", "p2pfl.cli.main", "peer", "run", ".")
 
 FRAIL_TASK = '''
@@ -84,7 +92,24 @@ def make_group(
         }
     )
     (folder / "frail.py").write_text(FRAIL_TASK)
-    return make_folders(scenario, folder, folder if ":" in task else None)
+    task_folder = folder if ":" in task else None
+    learner = make_learner(
+        scenario.learning, peer_count=count, seed=scenario.seed, folder=task_folder
+    )
+    sys.modules.pop("frail", None)  # Peers in this process import it anew, as others do.
+    return make_folders(scenario, folder, task_folder, learner)
+
+
+def sign_anew(*members: Path, **changes: Any) -> None:
+    """Give members the charter of another group of theirs, signed by all of its keys."""
+    charters = members[0] / "charters"
+    document = form_of(read_file(charters / CHARTER)).model_dump(by_alias=True, exclude_none=True)
+    task = document["task"] | {"first_state": charters / FIRST_STATE}
+    form = make_form(document | {"task": task, "members": []} | changes, source="test")
+    peers = [(read_config(it), read_keys(it / "key")) for it in members]
+    signed = signed_by_all(form, peers, [1.0] * len(peers))
+    for member in members:
+        write_file(member / "charters" / CHARTER, signed, erases=True)
 
 
 def set_fault(member: Path, fault: str) -> None:
@@ -92,8 +117,13 @@ def set_fault(member: Path, fault: str) -> None:
     data = member / "data"
     data.mkdir()
     (data / "fault").write_text(fault)
-    with (member / "peer.toml").open("a") as config:
-        config.write('data_dir = "data"\n')
+    add_setting(member, 'data_dir = "data"')
+
+
+def add_setting(member: Path, line: str) -> None:
+    """Put a line above what a member's settings have: tables are at their end."""
+    settings = member / "peer.toml"
+    settings.write_text(f"{line}\n{settings.read_text()}")
 
 
 class PeerProcess:

@@ -1,4 +1,4 @@
-"""Groups that keep a ledger, as processes: certified rounds, a stranger among them, a restart."""
+"""Groups that keep a ledger, as processes: certified rounds, a restart, an older journal."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from calling import P2pfl
-from peer_groups import make_group, running, set_fault
+from peer_groups import make_group, running
 
 from p2pfl.learner.model_files import read_model
 from p2pfl.store.journal import Store
@@ -71,45 +71,6 @@ def test_a_group_comes_to_one_certified_model_and_is_started_again(
         assert [found == sums[0] and len(found) == 3 for found in sums] == [True] * 5
 
 
-def test_a_member_with_another_task_is_named_and_the_others_go_on(
-    p2pfl: P2pfl, tmp_path: Path
-) -> None:
-    # Each round waits for the stranger: a few short ones.
-    group = make(tmp_path, patience_s=1.0, rounds=2, task="frail:Frail")
-    set_fault(group[4], "half as wide")
-    with running(*group) as peers:
-        for peer in peers[:4]:
-            told = peer.until("member_differs")
-            assert told["level"] == "error"
-            said = "peer-4 has another model than we: model is [32] there, [64] here"
-            assert told["message"].startswith(said)
-        for _ in range(4):
-            assert "[64] there, [32] here" in peers[4].until("member_differs")["message"]
-        shown = p2pfl("peer", "status", str(group[4])).out
-        assert "4 of 5 members differ from this one" in shown
-        for peer in peers[:4]:
-            peer.until("finished")
-        members = json.loads(p2pfl("peer", "status", str(group[0]), "--json").out)["ledger"][
-            "members"
-        ]
-        assert [it["heights_in"] for it in members] == [2, 2, 2, 2, 0]
-        for peer in peers:
-            peer.stop()
-        assert [peer.end() for peer in peers] == [0] * 5
-        for peer in peers:
-            assert "refused" not in peer.events()
-        assert "round_started" not in peers[4].events()
-    (group[4] / "data" / "fault").write_text("")  # It mends its task, and is welcome.
-    with running(*group) as peers:
-        for peer in peers:  # All of them before one stops: a start takes t - 1 others.
-            peer.until("finished")
-        for peer in peers:
-            peer.stop()
-            assert peer.end() == 0
-        assert "caught_up" in peers[4].events()
-    assert len({model_of(member) for member in group}) == 1
-
-
 def test_an_older_journal_sits_out_until_the_group_is_past_what_it_lacks(tmp_path: Path) -> None:
     group = make(tmp_path, rounds=40, learning={"task": "integers", "training": {"steps": 1}})
     one = group[0]
@@ -138,17 +99,3 @@ def test_an_older_journal_sits_out_until_the_group_is_past_what_it_lacks(tmp_pat
             assert other.end() == 0
             assert not {"refused", "member_blamed"} & set(other.events())
     assert len({model_of(member) for member in group}) == 1
-
-
-def test_a_task_that_was_changed_is_told_at_the_next_start(tmp_path: Path) -> None:
-    group = make(tmp_path, task="frail:Frail", rounds=1)
-    with running(*group) as peers:
-        for peer in peers:
-            peer.until("finished")
-            peer.stop()
-            assert peer.end() == 0
-    set_fault(group[0], "half as wide")
-    with running(group[0]) as (peer,):
-        assert peer.end() == 2
-    (line,) = peer.plain_lines()
-    assert "the task has changed since the group opened: model was [64], is [32]" in line

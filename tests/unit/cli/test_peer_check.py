@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from calling import P2pfl
-from peer_groups import make_group, running
+from peer_groups import CHARTER, make_group, running, sign_anew
 
 
 def test_a_check_before_and_while_a_peer_runs(p2pfl: P2pfl, tmp_path: Path) -> None:
@@ -40,14 +40,13 @@ def test_a_check_before_and_while_a_peer_runs(p2pfl: P2pfl, tmp_path: Path) -> N
             assert "other_group_or_version" not in "".join(peer.lines)
 
 
-def test_a_member_with_another_roster_is_told_with_both_groups(
+def test_a_member_with_another_charter_is_told_with_both_groups(
     p2pfl: P2pfl, tmp_path: Path
 ) -> None:
     one, two = make_group(tmp_path)
-    text = (tmp_path / "roster.toml").read_text()
-    (two / "mine.toml").write_text(text.replace("rounds = 3", "rounds = 4"))
-    settings = (two / "peer.toml").read_text()
-    (two / "peer.toml").write_text(settings.replace("../roster.toml", "mine.toml"))
+    before = (one / "charters" / CHARTER).read_bytes()
+    sign_anew(one, two, rounds=4)
+    (one / "charters" / CHARTER).write_bytes(before)
     with running(two) as (peer,):
         peer.until("listening")
         told = p2pfl("peer", "check", str(one), "--json", "--wait", "60")
@@ -61,6 +60,6 @@ def test_a_member_with_another_roster_is_told_with_both_groups(
 
 def test_a_check_needs_what_a_peer_needs(p2pfl: P2pfl, tmp_path: Path) -> None:
     one, _two = make_group(tmp_path)
-    (tmp_path / "roster.toml").unlink()
+    (one / "charters" / CHARTER).unlink()
     told = p2pfl("peer", "check", str(one))
     assert (told.code, told.err.startswith("p2pfl: there is no charter in")) == (2, True)

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from calling import P2pfl
+from consortium import MEMBERS, founded
 from safetensors.torch import load_file
 
+from p2pfl.charter.charter_file import write_file
+from p2pfl.charter.first_states import write_first_state
 from p2pfl.daemon import kept
 from p2pfl.daemon.errors import ServiceError
-from p2pfl.group.roster_file import read_roster
 from p2pfl.learner.model_files import read_model
 from p2pfl.store.journal import Store
 from p2pfl.store.reading import read_kept_vector
@@ -19,26 +21,32 @@ from p2pfl_gossip.own_state import OwnState
 
 
 def member(p2pfl: P2pfl) -> Path:
-    """Make a peer of a group of two whose task is the digits."""
-    for name in ("berlin", "oslo"):
-        port = 4001 + len(name)
-        assert p2pfl("peer", "init", name, "--listen", f"/ip4/127.0.0.1/tcp/{port}").code == 0
-    created = p2pfl(
-        "roster", "create", "roster.toml", "--task", "digits", "--averaging", "dsgd",
-        "--set", "learning.options.hidden=[3]",
-    )  # fmt: skip
-    assert created.code == 0, created.err
-    cards = ("berlin/card.toml", "oslo/card.toml")
-    assert p2pfl("roster", "add", "roster.toml", *cards).code == 0
-    Path("berlin/roster.toml").write_bytes(Path("roster.toml").read_bytes())
-    return Path("berlin")
+    """Make a peer of a network of two whose task is the digits."""
+    assert p2pfl("peer", "init", "berlin", "--listen", "/ip4/127.0.0.1/tcp/4001").code == 0
+    folder = Path("berlin")
+    write_first_state(folder / "start.safetensors", np.zeros(235, np.float32))
+    charter = founded(
+        folder,
+        MEMBERS[:2],
+        task={
+            "name": "digits",
+            "options": {"hidden": [3]},
+            "first_state": str(folder / "start.safetensors"),
+        },
+        averaging={"algorithm": "dsgd"},
+        bounds={},
+    )
+    write_file(folder / "charters" / "group.charter", charter, is_new=True)
+    return folder
 
 
 def test_the_newest_model_is_written_with_the_names_of_its_tensors(p2pfl: P2pfl) -> None:
     folder = member(p2pfl)
     vector = np.random.default_rng(1).normal(size=64 * 3 + 3 + 3 * 10 + 10).astype(np.float32)
     with Store.open(folder / "journal") as store:
-        store.persist({"round": (7).to_bytes(8, "little"), "model": vector})
+        store.persist(
+            {kept.GROUP_RECORD: bytes(32), "round": bytes([7, *bytes(7)]), "model": vector}
+        )
         exported = p2pfl("peer", "export", "berlin", "model.safetensors")
     assert exported.code == 0, exported.err
     assert exported.out == "wrote model.safetensors: 235 entries, after round 7\n"
@@ -60,7 +68,6 @@ def test_a_model_is_never_read_with_the_own_state_of_another_round(
 ) -> None:
     """The peer ends a round while its journal is read: both are read again."""
     folder = member(p2pfl)
-    roster = read_roster(folder / "roster.toml")
 
     def records(round_: int) -> dict[str, Any]:
         own = OwnState()
@@ -78,12 +85,12 @@ def test_a_model_is_never_read_with_the_own_state_of_another_round(
             return read_kept_vector(journal, key)
 
         monkeypatch.setattr(kept, "read_kept_vector", read)
-        model = kept.kept_model(roster, b"group", folder / "journal")
+        model = kept.kept_model(folder / "journal")
         assert model.metadata["round"] == "3"
         assert model.vector[0] == model.own["personal"][0] == 3
         ended = iter(range(4, 100))
         with pytest.raises(ServiceError, match="changes while it is read; ask again"):
-            kept.kept_model(roster, b"group", folder / "journal")
+            kept.kept_model(folder / "journal")
 
 
 def test_what_cannot_be_exported_is_told_in_one_line(p2pfl: P2pfl) -> None:

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 from calling import P2pfl
-from peer_groups import make_group, running, set_fault
+from peer_groups import CHARTER, add_setting, make_group, running, set_fault, sign_anew
 from prometheus_client.parser import text_string_to_metric_families
 
 FILE_BYTES_MAX = 64 * 1024
@@ -124,12 +124,11 @@ def test_a_full_disk_ends_it_with_one_line_and_it_goes_on_when_there_is_room(
         assert other.end() == 0
 
 
-def test_a_member_with_another_roster_is_told_apart_on_both_sides(tmp_path: Path) -> None:
+def test_a_member_with_another_charter_is_told_apart_on_both_sides(tmp_path: Path) -> None:
     one, two = make_group(tmp_path)
-    text = (tmp_path / "roster.toml").read_text()
-    (two / "mine.toml").write_text(text.replace("rounds = 3", "rounds = 4"))
-    settings = (two / "peer.toml").read_text()
-    (two / "peer.toml").write_text(settings.replace("../roster.toml", "mine.toml"))
+    before = (one / "charters" / CHARTER).read_bytes()
+    sign_anew(one, two, rounds=4)
+    (one / "charters" / CHARTER).write_bytes(before)
     with running(one, two) as peers:
         for peer, stranger in zip(peers, ("peer-1", "peer-0"), strict=True):
             told: dict[str, Any] = {}
@@ -142,34 +141,6 @@ def test_a_member_with_another_roster_is_told_apart_on_both_sides(tmp_path: Path
         for peer in peers:
             peer.stop()
         assert [peer.end() for peer in peers] == [0, 0]
-
-
-def test_members_with_different_models_are_told_apart_on_both_sides_and_average_nothing(
-    p2pfl: P2pfl, tmp_path: Path
-) -> None:
-    one, two = make_group(tmp_path, task="frail:Frail")
-    set_fault(two, "half as wide")
-    with running(one, two) as peers:
-        for peer, said in zip(
-            peers,
-            (
-                "peer-1 has another model than we: model is [32] there, [64] here",
-                "peer-0 has another model than we: model is [64] there, [32] here",
-            ),
-            strict=True,
-        ):
-            told = peer.until("member_differs")
-            assert told["level"] == "error"
-            assert told["message"].startswith(said)
-        shown = p2pfl("peer", "status", str(one)).out
-        assert "1 of 2 members differ from this one" in shown
-        assert "model is [32] there" in shown
-        for peer in peers:
-            peer.stop()
-        assert [peer.end() for peer in peers] == [0, 0]
-        for peer in peers:
-            assert not {"round_started", "refused"} & set(peer.events())
-            assert peer.events().count("member_differs") == 1
 
 
 def check_metrics(port: int) -> None:
@@ -196,8 +167,7 @@ def test_status_stop_pause_resume_and_logs(p2pfl: P2pfl, tmp_path: Path) -> None
     one, two = make_group(tmp_path, rounds=2)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with (one / "peer.toml").open("a") as settings:
-        settings.write(f'metrics = "127.0.0.1:{port}"\n')
+    add_setting(one, f'metrics = "127.0.0.1:{port}"')
     assert p2pfl("peer", "status", str(one)).err == (
         f"p2pfl: no peer runs in {one}; start it with: p2pfl peer run {one}\n"
     )

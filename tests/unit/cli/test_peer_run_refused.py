@@ -4,13 +4,15 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from calling import P2pfl
-from peer_groups import make_group, set_fault
+from peer_groups import CHARTER, add_setting, make_group, set_fault
 
+from p2pfl.charter.charter_file import read_file, write_file
 from p2pfl.store.journal import Store
 from p2pfl.store.keys import generate_keys, read_keys, write_keys
 from p2pfl.store.passphrases import INTERACTIVE
@@ -21,6 +23,7 @@ from p2pfl_gossip.description import (
     encode_page,
     fingerprint,
 )
+from p2pfl_simulations.launch.charters import FIRST_STATE
 
 
 @pytest.fixture(autouse=True)
@@ -32,40 +35,31 @@ def _own_signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def add_setting(peer: Path, line: str) -> None:
-    with (peer / "peer.toml").open("a") as config:
-        config.write(f"{line}\n")
+def no_charter(peer: Path) -> None:
+    (peer / "charters" / CHARTER).unlink()
 
 
-def no_roster(peer: Path) -> None:
-    (peer.parent / "roster.toml").unlink()
+def broken_charter(peer: Path) -> None:
+    (peer / "charters" / CHARTER).write_bytes(b"p2pfl charter 1\n" + bytes(99))
 
 
-def broken_roster(peer: Path) -> None:
-    (peer.parent / "roster.toml").write_text("members = [")
+def no_first_state(peer: Path) -> None:
+    (peer / "charters" / FIRST_STATE).unlink()
 
 
-def too_few(peer: Path) -> None:
-    roster = peer.parent / "roster.toml"
-    head, members = roster.read_text().split("[[members]]", 1)
-    roster.write_text(head + "[[members]]" + members.split("[[members]]", 1)[0])
+def not_signed_by_all(peer: Path) -> None:
+    place = peer / "charters" / CHARTER
+    whole = read_file(place)
+    write_file(place, replace(whole, approvals=whole.approvals[1:]), erases=True)
+
+
+def old_settings(peer: Path) -> None:
+    add_setting(peer, 'roster = "roster.toml"')
 
 
 def not_named(peer: Path) -> None:
     (peer / "key").unlink()
     write_keys(peer / "key", generate_keys())
-
-
-def other_secret(peer: Path) -> None:
-    roster = peer.parent / "roster.toml"
-    lines = [line for line in roster.read_text().splitlines() if "draw_seed" not in line]
-    commitments = iter(["11" * 32, "22" * 32])
-    roster.write_text(
-        "".join(
-            f'{line}\ncommitment = "{next(commitments)}"\n' if "peer_id" in line else f"{line}\n"
-            for line in lines
-        )
-    )
 
 
 def journal_of_another_group(peer: Path) -> None:
@@ -119,6 +113,10 @@ def task_that_breaks(peer: Path) -> None:
     set_fault(peer, "no data")
 
 
+def other_model(peer: Path) -> None:
+    set_fault(peer, "half as wide")
+
+
 def task_whose_step_raises(peer: Path) -> None:
     set_fault(peer, "raise at once")
 
@@ -133,14 +131,16 @@ def metrics_for_everybody(peer: Path) -> None:
 
 Fault = Callable[[Path], None]
 REFUSALS: list[tuple[Fault, int, str]] = [
-    (no_roster, 2, "there is no charter in "),
-    (broken_roster, 2, "roster.toml is not TOML"),
-    (too_few, 2, "a group has at least 2 members"),
-    (not_named, 2, "the roster does not name this peer, 12D3"),
-    (other_secret, 2, "the roster commits peer-0 to another draw secret"),
+    (no_charter, 2, "there is no charter in "),
+    (broken_charter, 2, "group.charter: there is more after its end"),
+    (no_first_state, 2, "the first state that the founding charter names is not in "),
+    (not_signed_by_all, 2, "group.charter is not signed by all founders: "),
+    (old_settings, 2, "roster: groups go by charters now: take this line out"),
+    (not_named, 2, "does not name this peer, 12D3"),
+    (other_model, 2, "the model of frail:Frail has 32 entries here, and the charter's first state"),
     (journal_of_another_group, 2, "journal is of group 0000000000000000, the papers of group "),
     (damaged_journal, 3, "journal.sqlite3 is damaged (file is not a database)"),
-    (other_task, 2, "the task has changed since the group opened: model was [7], is [64]"),
+    (other_task, 2, "the task has changed since the network opened: model was [7], is [64]"),
     (journal_of_an_older_version, 2, "journal is of an older version of p2pfl"),
     (wrong_key, 2, "listn is not a known key; did you mean 'listen'?"),
     (open_key, 2, "run chmod 600"),

@@ -1,18 +1,16 @@
-"""`p2pfl peer init` and `card`: a whole peer or nothing, and one line for what is wrong."""
+"""`p2pfl peer init`: a whole peer or nothing, and one line for what is wrong."""
 
 import os
 import pty
 import socket
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 from calling import P2pfl
 
 from p2pfl.daemon.config import PeerFolder, read_config
-from p2pfl.group.cards import read_card
 from p2pfl.store.keys import read_keys, read_public_keys
 
 COMMAND = [sys.executable, "-m", "p2pfl.cli.main"]
@@ -30,14 +28,17 @@ def test_init_makes_a_peer_and_says_what_to_do_next(p2pfl: P2pfl) -> None:
     assert (ended.code, ended.err) == (0, "")
     folder = PeerFolder(Path("berlin"))
     keys = read_keys(folder.key)
-    card = read_card(folder.card)
-    assert card.name == "berlin"
-    assert card.peer_id == keys.identity.peer_id
-    assert card.commitment == keys.commitment.hex()
-    assert card.addresses == ("/dns4/berlin.example/tcp/4001",)
-    assert read_config(folder.path).listen == ("/ip4/0.0.0.0/tcp/4001",)
+    config = read_config(folder.path)
+    assert config.name == "berlin"
+    assert config.addresses == ("/dns4/berlin.example/tcp/4001",)
+    assert config.listen == ("/ip4/0.0.0.0/tcp/4001",)
     assert folder.path.stat().st_mode & 0o777 == 0o700
-    for shown in (card.peer_id, "charter card berlin", "berlin/charters", "p2pfl peer run berlin"):
+    for shown in (
+        keys.identity.peer_id,
+        "charter card berlin",
+        "berlin/charters",
+        "p2pfl peer run berlin",
+    ):
         assert shown in ended.out
     assert keys.identity.seed.hex() not in ended.out
     assert "as far as this machine knows" not in ended.out
@@ -46,7 +47,7 @@ def test_init_makes_a_peer_and_says_what_to_do_next(p2pfl: P2pfl) -> None:
 def test_an_empty_folder_is_used_and_named_after(p2pfl: P2pfl) -> None:
     Path("Oslo").mkdir()
     assert p2pfl("peer", "init", "Oslo").code == 0
-    assert read_card(Path("Oslo/card.toml")).name == "oslo"
+    assert read_config(Path("Oslo")).name == "oslo"
     Path("here").mkdir()
     os.chdir("here")
     assert p2pfl("peer", "init", ".").code == 0
@@ -65,7 +66,7 @@ def test_addresses_are_guessed_aloud(p2pfl: P2pfl, listen: list[str], reached: l
     options = [option for address in listen for option in ("--listen", address)]
     ended = p2pfl("peer", "init", "oslo", *options)
     assert ended.code == 0, ended.err
-    assert list(read_card(Path("oslo/card.toml")).addresses) == reached
+    assert list(read_config(Path("oslo")).addresses) == reached
     assert "as far as this machine knows" in ended.out
 
 
@@ -76,7 +77,7 @@ def test_a_passphrase_file_seals_the_key_and_is_remembered(p2pfl: P2pfl) -> None
     config = read_config(Path("oslo"))
     assert config.passphrase_file == Path("p").resolve()
     keys = read_keys(Path("oslo/key"), passphrase=b"correct horse")
-    assert keys.identity.peer_id == read_card(Path("oslo/card.toml")).peer_id
+    assert keys.identity.peer_id == read_public_keys(Path("oslo/key")).peer_id
 
 
 def at_a_terminal(folder: Path, typed: list[bytes]) -> tuple[int, str]:
@@ -187,43 +188,20 @@ def test_a_disk_that_fills_up_leaves_nothing(p2pfl: P2pfl, monkeypatch: pytest.M
     def fail_later(descriptor: int) -> None:
         nonlocal calls
         calls += 1
-        if calls == 5:  # Of the card; settings and key are there already.
+        if calls == 3:  # Of the key; the settings are there already.
             raise OSError(28, "No space left on device")
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", fail_later)
     Path("empty").mkdir()
     ended = p2pfl("peer", "init", "empty")
-    assert calls == 5
+    assert calls == 3
     assert ended.code == 2
     assert "No space left on device" in ended.err
     assert list(Path("empty").iterdir()) == []
 
 
-def test_a_card_is_written_again_from_the_settings(p2pfl: P2pfl) -> None:
-    assert p2pfl("peer", "init", "oslo", "--passphrase-file", secret_file("p")).code == 0
-    settings = Path("oslo/peer.toml")
-    addresses = tomllib.loads(settings.read_text())["addresses"]
-    settings.write_text(settings.read_text().replace(addresses[0], "/dns/new.example/tcp/9"))
-    before = read_card(Path("oslo/card.toml"))
-    ended = p2pfl("peer", "card", "oslo")
-    assert ended.code == 0, ended.err
-    assert "oslo at /dns/new.example/tcp/9" in ended.out
-    after = read_card(Path("oslo/card.toml"))
-    assert after == before.model_copy(update={"addresses": ("/dns/new.example/tcp/9",)})
-
-
-@pytest.mark.parametrize("folder", ["nowhere", "."])
-def test_a_card_takes_a_peer(p2pfl: P2pfl, folder: str) -> None:
-    ended = p2pfl("peer", "card", folder)
-    assert ended.code == 2
-    assert (
-        ended.err
-        == f"p2pfl: there is no peer in {folder}; make one with p2pfl peer init {folder}\n"
-    )
-
-
-@pytest.mark.parametrize("command", [(), ("peer",), ("roster",)])
+@pytest.mark.parametrize("command", [(), ("peer",), ("charter",)])
 def test_without_a_command_the_help_is_all(p2pfl: P2pfl, command: tuple[str, ...]) -> None:
     ended = p2pfl(*command)
     assert ended.code == 2

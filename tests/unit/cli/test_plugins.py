@@ -103,16 +103,11 @@ def test_the_product_needs_no_simulations(tmp_path: Path) -> None:
     assert (code, out) == (2, "")
     assert "no command 'simulate' here" in err
     assert err.count("\n") == 1
-    roster = str(tmp_path / "roster.toml")
-    code, out, err = call("roster", "create", roster, "--from-scenario", "quick", alone=True)
-    assert (code, out) == (2, "")
-    assert err.startswith("p2pfl: --from-scenario quick: ")
-    assert err.count("\n") == 1
-    assert call("roster", "create", roster, alone=True)[0] == 0
     peer = str(tmp_path / "berlin")
     address = ("--address", "/ip4/127.0.0.1/tcp/4001")
     assert call("peer", "init", peer, *address, alone=True)[0] == 0
-    assert call("roster", "add", roster, f"{peer}/card.toml", alone=True)[0] == 0
+    start = str(tmp_path / "start.safetensors")
+    assert call("task", "begin", "integers", start, alone=True)[0] == 0
 
 
 def test_peers_run_without_the_simulations(tmp_path: Path) -> None:

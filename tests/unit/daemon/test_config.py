@@ -7,7 +7,6 @@ import pytest
 import tomli_w
 
 from p2pfl.daemon.config import ConfigError, PeerConfig, PeerFolder, read_config, write_config
-from p2pfl.store.keys import PublicKeys
 from p2pfl_crypto.identity import Identity
 
 SETTINGS: dict[str, Any] = {"name": "berlin", "addresses": ["/dns4/berlin.example/tcp/4001"]}
@@ -19,7 +18,7 @@ def test_settings_come_back_and_nobody_else_may_read_them(tmp_path: Path) -> Non
     write_config(tmp_path, config)
     assert PeerFolder(tmp_path).config.stat().st_mode & 0o777 == 0o600
     read = read_config(tmp_path)
-    assert read.model_copy(update={"roster": config.roster}) == config
+    assert read == config
 
 
 def test_paths_are_relative_to_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,17 +29,14 @@ def test_paths_are_relative_to_the_folder(tmp_path: Path, monkeypatch: pytest.Mo
         folder,
         PeerConfig(
             **SETTINGS,
-            roster=Path("../group.toml"),
             data_dir=Path("/data"),
             passphrase_file=Path("p"),
         ),
     )
     config = read_config(folder)
     monkeypatch.chdir("/")  # What was read does not depend on it.
-    assert config.roster.resolve() == tmp_path / "group.toml"
     assert config.data_dir == Path("/data")
     assert config.passphrase_file == tmp_path / "peer" / "p"
-    assert PeerFolder(folder).roster_path(config).resolve() == tmp_path / "group.toml"
 
 
 @pytest.mark.parametrize(
@@ -63,6 +59,10 @@ def test_paths_are_relative_to_the_folder(tmp_path: Path, monkeypatch: pytest.Mo
         ({"metrics": "[::]:9464"}, "is not on the loopback"),
         ({"metric": "127.0.0.1:1"}, "metric is not a known key; did you mean 'metrics'?"),
         ({"record": "often"}, "record: "),
+        ({"reached": {"oslo": ["/ip4/127.0.0.1/tcp/0"]}}, "reached: /ip4/127.0.0.1/tcp/0 has port"),
+        ({"reached": {"Oslo": ["/ip4/192.0.2.1/tcp/1"]}}, "reached."),
+        ({"roster": "roster.toml"}, "roster: groups go by charters now: take this line out"),
+        ({"task_dir": "."}, "task_dir: groups go by charters now: take this line out"),
     ],
 )
 def test_what_cannot_be_is_told(tmp_path: Path, change: dict[str, Any], said: str) -> None:
@@ -84,18 +84,3 @@ def test_a_folder_without_a_peer(tmp_path: Path) -> None:
         read_config(tmp_path)
     with pytest.raises(ConfigError, match=r"cannot write .*: No such file"):
         write_config(tmp_path / "nowhere", PeerConfig(**SETTINGS))
-
-
-def test_the_card_is_made_of_settings_and_key() -> None:
-    keys = PublicKeys(PEER_ID, bytes(32), is_sealed=False)
-    member = PeerConfig(**SETTINGS).member(keys)
-    assert member.model_dump() == SETTINGS | {
-        "addresses": tuple(SETTINGS["addresses"]),
-        "peer_id": PEER_ID,
-        "commitment": "00" * 32,
-        "rows": None,
-    }
-    assert PeerConfig(**SETTINGS, rows=320).member(keys).rows == 320
-    other = f"/ip4/192.0.2.1/tcp/1/p2p/{Identity(bytes([1]) * 32).peer_id}"
-    with pytest.raises(ValueError, match="names another peer"):
-        PeerConfig(name="berlin", addresses=(other,)).member(keys)

@@ -156,7 +156,8 @@ def test_no_secret_and_no_model_is_logged_at_level_debug(tmp_path: Path) -> None
             },
         }
     )
-    folders = make_folders(scenario, tmp_path, None)
+    learner = make_learner(scenario.learning, peer_count=5, seed=1, folder=None)
+    folders = make_folders(scenario, tmp_path, None, learner)
     for folder in folders:
         config = folder / "peer.toml"
         config.write_text(config.read_text().replace('"info"', '"debug"'))

@@ -4,8 +4,6 @@ import re
 from pathlib import Path
 
 from p2pfl.daemon.config import PeerConfig, PeerFolder
-from p2pfl.group.roster_file import RosterFile
-from p2pfl_simulations.scenario import Scenario
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "operate.md").read_text(encoding="utf-8")
@@ -26,13 +24,8 @@ def test_every_key_of_peer_toml_is_listed() -> None:
 def test_every_file_of_a_folder_is_listed() -> None:
     folder = PeerFolder(Path())
     properties = [name for name, part in vars(PeerFolder).items() if isinstance(part, property)]
-    files = {getattr(folder, name).name for name in properties} | {"roster.toml"}
+    files = {getattr(folder, name).name for name in properties} | {"member.toml"}
     assert {name.rstrip("/") for name in keys_below("## Files of a peer")} == files
-
-
-def test_every_key_of_a_roster_is_listed_here_or_with_the_scenarios() -> None:
-    here = {key.strip("[]").split(".")[0] for key in keys_below("## The roster")}
-    assert set(RosterFile.model_fields) - set(Scenario.model_fields) <= here
 
 
 def test_every_link_leads_somewhere() -> None:

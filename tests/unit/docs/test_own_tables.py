@@ -7,9 +7,10 @@ from random import Random
 
 import pytest
 from calling import P2pfl
+from consortium import founded
 
-from p2pfl.daemon.building import make_member_learner
-from p2pfl.group.roster_file import read_draft
+from p2pfl.charter.settled import settled
+from p2pfl.learner.learner import make_learner
 
 PAGE = (Path(__file__).parents[3] / "docs" / "tasks.md").read_text(encoding="utf-8")
 SITES = ("berlin", "lyon", "oslo", "rome", "turin")
@@ -56,17 +57,24 @@ def test_the_steps_of_the_page_lead_from_tables_to_a_verdict(p2pfl: P2pfl) -> No
     assert Path("run", "report.html").exists()
 
 
-def test_the_roster_of_the_page_gives_a_member_its_own_rows(p2pfl: P2pfl) -> None:
+def test_the_charter_of_the_page_gives_a_member_its_own_rows(p2pfl: P2pfl) -> None:
     described = p2pfl("task", "describe", "sites", "--target", "died")
-    Path("patients.toml").write_text(described.out)
-    (command,) = (block for block in page_blocks("") if block.startswith("p2pfl roster create"))
-    created = p2pfl(*command.replace("\\\n", " ").split()[1:])
-    assert created.code == 0, created.err
-    roster = read_draft(Path("roster.toml"))
-    learner, place = make_member_learner(
-        roster, 0, data_dir=Path("sites/berlin.csv").resolve(), threads=1, folder=Path()
+    Path("schema/mock").mkdir(parents=True)
+    for folder in (Path(), Path("schema")):
+        (folder / "patients.toml").write_text(described.out)
+    (commands,) = (block for block in page_blocks("") if "p2pfl task pack" in block)
+    for line in commands.splitlines()[1:]:
+        ended = p2pfl(*line.split()[1:])
+        assert ended.code == 0, ended.err
+    (form,) = (block for block in page_blocks("toml") if "first_state" in block)
+    agreed = settled(founded(Path(), **tomllib.loads(form)))
+    learner = make_learner(
+        agreed.learning.of_member(Path("sites/berlin.csv").resolve()),
+        peer_count=1,
+        seed=agreed.seed,
+        folder=Path("schema"),
+        threads=1,
     )
-    assert place == 0
     assert 40 <= learner.sample_count(0) < 70
     assert [it.name for it in learner.description.sources] == ["p2pfl-peer", "patients.toml"]
 

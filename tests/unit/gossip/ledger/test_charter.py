@@ -17,6 +17,8 @@ from p2pfl_gossip.ledger.charter import (
     CHARTER_BYTES_MAX,
     GOVERNANCE_KEYS_MAX,
     KEYS_OF_ONE_MAX,
+    NETWORK_MEMBERS_MAX,
+    NETWORK_MEMBERS_MIN,
     NEW_STATE,
     Bounds,
     Charter,
@@ -27,8 +29,9 @@ from p2pfl_gossip.ledger.charter import (
     Succeeds,
     encode_charter,
     read_charter,
+    require_network,
 )
-from p2pfl_gossip.ledger.states import StateItem
+from p2pfl_gossip.ledger.states import Head, StateItem
 from p2pfl_gossip.records import MalformedFrame, replaced
 
 
@@ -132,13 +135,43 @@ def test_fewer_than_five_are_no_group(size: int) -> None:
 
 
 def test_more_than_128_are_no_group() -> None:
-    """Beyond, they gossip in cohorts; and such a charter is not even read."""
-    charter = charter_of(range(1, 130))
+    """Beyond, they gossip in cohorts."""
     with pytest.raises(RefusedCharter, match="not 129"):
-        Epoch.founded(charter)
-    with pytest.raises(MalformedFrame):
-        read_charter(encode_charter(charter))
+        Epoch.founded(charter_of(range(1, 130)))
     assert Epoch.founded(charter_of(range(1, 129))).size == 128
+
+
+def test_members_of_a_network() -> None:
+    """What has more is not even read."""
+    least, most = NETWORK_MEMBERS_MIN, NETWORK_MEMBERS_MAX
+    for size in (least, most):
+        network = charter_of(range(1, size + 1))
+        require_network(network)
+        assert read_charter(encode_charter(network)) == network
+    for size in (least - 1, most + 1):
+        with pytest.raises(RefusedCharter, match=f"a network has 2 to 256 members, not {size}"):
+            require_network(charter_of(range(1, size + 1)))
+    with pytest.raises(MalformedFrame):
+        read_charter(encode_charter(charter_of(range(1, most + 2))))
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"present": bytes(31) + b"p"}, "holds for good"),
+        ({"start": NEW_STATE}, "holds for good"),
+        ({"succeeds": Succeeds(bytes(32), bytes(32), Head(0, 3, bytes(32)))}, "holds for good"),
+        ({"privacy": privacy_of(5)}, "private, or audited"),
+        ({"audit": 1}, "private, or audited"),
+        ({"version": 3}, "version 3"),
+        ({"clip": 0.0}, "clip is 0.0"),
+        ({"state": (StateItem("momentum", "float32", 6, bytes(32)),)}, "first item"),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused(fields: dict[str, Any], why: str) -> None:
+    """It has what holds of any charter, and nothing of what only a ledger can do."""
+    with pytest.raises(RefusedCharter, match=why):
+        require_network(charter_of(range(1, 4), **fields))
 
 
 def test_a_key_stands_for_one_member() -> None:

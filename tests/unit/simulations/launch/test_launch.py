@@ -93,7 +93,8 @@ def masked_scenario() -> Scenario:
 @pytest.mark.usefixtures("forked_launches")
 def test_the_others_go_on_while_one_is_killed_and_another_frozen(tmp_path: Path) -> None:
     scenario = masked_scenario()
-    folders = make_folders(scenario, tmp_path, None)
+    learner = make_learner(scenario.learning, peer_count=6, seed=1, folder=None)
+    folders = make_folders(scenario, tmp_path, None, learner)
     testbed = ProcessTestbed(scenario, [PeerProcess(i, folder) for i, folder in enumerate(folders)])
     faults = Faults(testbed, scenario.rounds)
     try:

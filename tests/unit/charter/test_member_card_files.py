@@ -1,36 +1,16 @@
-"""Cards: what a member may say of itself."""
+"""Member cards as files: what cannot be is one line, with the file and the place."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rosters import identity, member, member_document
+import tomli_w
+from test_member_cards import FORM, OTHER
 
-from p2pfl.group.cards import CardError, Member, read_card, write_card
+from p2pfl.charter.cards import read_member_card
+from p2pfl.charter.errors import PaperError
 
-OTHER = str(identity(1).peer_id)
-
-
-def test_a_card_comes_back(tmp_path: Path) -> None:
-    path = tmp_path / "card.toml"
-    write_card(path, member(0))
-    assert read_card(path) == member(0)
-    assert path.read_text().startswith('name = "berlin"\n')
-    assert "format = 1" in path.read_text()
-
-
-def test_addresses_name_whom_to_expect() -> None:
-    document = member_document(0)
-    document["addresses"] = [
-        "/dns4/peer.example/tcp/4001",
-        f"/ip6/2001:db8:0:0::1/tcp/1/p2p/{document['peer_id']}",
-    ]
-    known = Member.model_validate(document)
-    assert [str(address) for address in known.multiaddrs()] == [
-        f"/dns4/peer.example/tcp/4001/p2p/{known.peer_id}",
-        f"/ip6/2001:db8::1/tcp/1/p2p/{known.peer_id}",
-    ]
-
+DOCUMENT: dict[str, Any] = {"format": 1, **FORM, "commitment": "5e" * 32}
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"name": ""}, "name: "),
@@ -70,27 +50,22 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 def test_what_cannot_be_is_told_with_the_file_and_the_place(
     tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
-    import tomli_w
-
-    path = tmp_path / "card.toml"
-    path.write_text(tomli_w.dumps(member_document(0) | change))
-    with pytest.raises(CardError) as told:
-        read_card(path)
+    path = tmp_path / "member.toml"
+    path.write_text(tomli_w.dumps(DOCUMENT | change))
+    with pytest.raises(PaperError) as told:
+        read_member_card(path)
     assert str(told.value).startswith(f"{path}: ")
     assert said in str(told.value)
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize("key", ["name", "peer_id", "addresses"])
+@pytest.mark.parametrize("key", ["name", "peer_id", "addresses", "governance", "commitment"])
 def test_what_is_missing_is_told(tmp_path: Path, key: str) -> None:
-    import tomli_w
-
-    document = member_document(0)
-    del document[key]
-    path = tmp_path / "card.toml"
+    document = {name: value for name, value in DOCUMENT.items() if name != key}
+    path = tmp_path / "member.toml"
     path.write_text(tomli_w.dumps(document))
-    with pytest.raises(CardError, match=f"{key} is missing"):
-        read_card(path)
+    with pytest.raises(PaperError, match=f"{key} is missing"):
+        read_member_card(path)
 
 
 @pytest.mark.parametrize(
@@ -103,16 +78,14 @@ def test_what_is_missing_is_told(tmp_path: Path, key: str) -> None:
     ],
 )
 def test_what_is_no_card(tmp_path: Path, content: bytes, said: str) -> None:
-    path = tmp_path / "card.toml"
+    path = tmp_path / "member.toml"
     path.write_bytes(content)
-    with pytest.raises(CardError, match=said):
-        read_card(path)
+    with pytest.raises(PaperError, match=said):
+        read_member_card(path)
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(CardError, match=r"cannot read .*: No such file"):
-        read_card(tmp_path / "nobody.toml")
-    with pytest.raises(CardError, match=r"cannot read .*: Is a directory"):
-        read_card(tmp_path)
-    with pytest.raises(CardError, match=r"cannot write .*: No such file"):
-        write_card(tmp_path / "nowhere" / "card.toml", member(0))
+    with pytest.raises(PaperError, match=r"cannot read .*: No such file"):
+        read_member_card(tmp_path / "nobody.toml")
+    with pytest.raises(PaperError, match=r"cannot read .*: Is a directory"):
+        read_member_card(tmp_path)
