@@ -331,7 +331,7 @@ def test_values_that_a_sum_cut_are_told_once_by_tensor_then_counted(
         ("values_clipped", "weight"): Counted(1, 9.0, 8.0),
     }
     rest = (
-        " were beyond averaging.clip = 8, and cut to it: raise the clip in a new roster, or keep"
+        " were beyond averaging.clip = 8, and cut to it: have the clip raised, or keep"
         " such tensors local (docs/tasks.md); further rounds are counted in status and metrics"
     )
     assert warnings(tmp_path) == [
