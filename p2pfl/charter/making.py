@@ -174,9 +174,9 @@ def _made(
     averaging = form.averaging
     if not isinstance(averaging, AveragingForm):
         _require_possible(form, len(members))
-        averaging = AveragingForm(deadline_s=averaging.deadline_s)  # The rest is of groups.
+        averaging = AveragingForm(deadline_s=averaging.deadline_s, audit="off")  # Of groups only.
     privacy = _privacy(form, members, state[0], present)
-    audit = _audit(form, len(members), privacy, present)
+    audit = _audit(averaging, len(members), privacy, present)
     charter = Charter(
         version=CHARTER_VERSION,
         nonce=NONE if present is not None else draft_nonce(commitments),
@@ -187,7 +187,7 @@ def _made(
         patience_s=averaging.patience_s,
         relay_s=averaging.deadline_s,
         progress_s=averaging.said_every_s,
-        retries=_retries(form, audit, len(members)),
+        retries=_retries(averaging, audit, len(members)),
         state=_with_momentum(state, privacy, present, form),
         not_before=form.not_before or 0,
         until=now_s + LIFE_DAYS * DAY_S if until is None else until,
@@ -245,24 +245,24 @@ def _privacy(
 
 
 def _audit(
-    form: CharterForm, size: int, privacy: Privacy | None, present: CharterFile | None
+    averaging: AveragingForm, size: int, privacy: Privacy | None, present: CharterFile | None
 ) -> int:
     """Return whether sums are audited: as the form says, else as before, else by the group's size.
 
     In a small group a member that is lost at a bad moment costs a round more often than it gains.
     """
-    if form.averaging.audit is not None:
-        return AUDITS[form.averaging.audit]
+    if averaging.audit is not None:
+        return AUDITS[averaging.audit]
     if present is not None:
         return present.charter.audit
     is_shared = privacy is not None and privacy.is_shared
     return AUDIT_VOID if size >= AUDITED_MEMBERS_MIN and not is_shared else AUDIT_OFF
 
 
-def _retries(form: CharterForm, audit: int, size: int) -> int:
+def _retries(averaging: AveragingForm, audit: int, size: int) -> int:
     """Return how often a member gives an update from one model again, as the form says or not."""
-    if form.averaging.retries is not None:
-        return form.averaging.retries
+    if averaging.retries is not None:
+        return averaging.retries
     return max(RETRIES, 0 if audit == AUDIT_OFF else 2 * liars_max_of(size))
 
 
