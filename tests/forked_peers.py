@@ -81,19 +81,25 @@ class ForkedPeer(Forked):
 
 
 class LaunchedPeer(Forked):
-    """Takes the place of `subprocess.Popen` where a launched run starts its peers.
+    """Takes the place of `subprocess.Popen` where a launched run or an example starts peers.
 
-    Its arguments are those of the run: a command of this Python, and standard input is a pipe that
-    ends with the run.
+    `command` is one of this Python that runs `p2pfl`. Where standard input is a pipe, it ends with
+    the caller.
     """
 
-    def __init__(self, command: Sequence[str], *, cwd: Path, stderr: IO[bytes], **_: Any) -> None:
+    def __init__(
+        self, command: Sequence[str], *, cwd: Path, stdin: int, stderr: IO[Any], **_: Any
+    ) -> None:
         assert command[: len(PROGRAM)] == PROGRAM
-        read, write = os.pipe()
+        self.stdin: IO[bytes] | None = None
+        if stdin == subprocess.PIPE:
+            read, write = os.pipe()
+            self.stdin = os.fdopen(write, "wb")
+        else:
+            read = os.open(os.devnull, os.O_RDONLY)
         arguments = command[len(PROGRAM) :]
         super().__init__(arguments, cwd, stdin=read, stderr=stderr.fileno())
         os.close(read)
-        self.stdin = os.fdopen(write, "wb")
 
 
 LAUNCHING = SimpleNamespace(
@@ -101,8 +107,9 @@ LAUNCHING = SimpleNamespace(
     PIPE=subprocess.PIPE,
     DEVNULL=subprocess.DEVNULL,
     TimeoutExpired=subprocess.TimeoutExpired,
+    run=subprocess.run,
 )
-"""What a launched run needs of `subprocess`."""
+"""What they need of `subprocess`."""
 
 
 def _connect() -> socket.socket:

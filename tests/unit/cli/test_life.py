@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked_peers import LAUNCHING
 
 EXAMPLE = Path(__file__).parents[3] / "examples/consortium"
 
@@ -13,7 +14,9 @@ EXAMPLE = Path(__file__).parents[3] / "examples/consortium"
 @pytest.fixture
 def life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(sys, "path", [str(EXAMPLE), *sys.path])
-    playing = importlib.import_module("life").Life(tmp_path, rounds=1000, shows=False, sealed="")
+    example = importlib.import_module("life")
+    monkeypatch.setattr(example, "subprocess", LAUNCHING)
+    playing = example.Life(tmp_path, rounds=1000, shows=False, sealed="")
     yield playing
     playing.close()
 

@@ -17,10 +17,10 @@ def test_the_own_task_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Mon
     assert sum(bool(line) for line in task.splitlines()) <= 10
     (tmp_path / "my_task.py").write_text(task)
     assert "\nrounds = 20\n" in scenario
-    (tmp_path / "mine.toml").write_text(scenario.replace("rounds = 20", "rounds = 8"))
+    (tmp_path / "mine.toml").write_text(scenario.replace("rounds = 20", "rounds = 4"))
     monkeypatch.syspath_prepend(tmp_path)
     result = run(load_scenario(str(tmp_path / "mine.toml")), folder=tmp_path)
-    assert len(result.rounds) == result.scenario.rounds == 8
+    assert len(result.rounds) == result.scenario.rounds == 4
     last = result.rounds[-1].own_mean
     assert last is not None
     assert last > 0.7

@@ -12,16 +12,17 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 @pytest.mark.parametrize(
-    ("name", "length", "accuracy"),
-    [("own_task", 402, 0.75), ("adapter", 3466, 0.6), ("tables", 210, 0.7)],
+    ("name", "length", "rounds", "accuracy"),
+    [("own_task", 402, 4, 0.75), ("adapter", 3466, 6, 0.6), ("tables", 210, 3, 0.7)],
 )
 def test_an_example_runs_and_learns(
-    name: str, length: int, accuracy: float, monkeypatch: pytest.MonkeyPatch
+    name: str, length: int, rounds: int, accuracy: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
     folder = EXAMPLES / name
     scenario = load_scenario(
-        str(folder / "scenario.toml"), {"evaluation.every": 100, "evaluation.baselines": []}
+        str(folder / "scenario.toml"),
+        {"rounds": rounds, "evaluation.every": 100, "evaluation.baselines": []},
     )
     made = make_learner(scenario.learning, peer_count=scenario.peers, seed=1, folder=folder)
     assert made.vector_length == length

@@ -2,11 +2,10 @@
 
 import math
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
-from sklearn import metrics as known
-from sklearn.calibration import calibration_curve
 
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.metrics import (
@@ -23,6 +22,14 @@ from p2pfl.learner.metrics import (
 )
 
 
+@pytest.fixture(scope="module")
+def known() -> Any:
+    """Give scikit-learn's figures: importing them takes a second."""
+    from sklearn import metrics
+
+    return metrics
+
+
 def drawn(classes: int, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Logits with many ties, their probabilities, and targets of every class."""
     rng = np.random.default_rng(seed)
@@ -36,11 +43,15 @@ def drawn(classes: int, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray, n
 @pytest.mark.parametrize(
     ("classes", "rows", "seed"), [(2, 40, 0), (2, 7, 1), (3, 60, 2), (10, 300, 3)]
 )
-def test_classification_is_as_in_scikit_learn(classes: int, rows: int, seed: int) -> None:
+def test_classification_is_as_in_scikit_learn(
+    known: Any, classes: int, rows: int, seed: int
+) -> None:
     logits, chances, targets = drawn(classes, rows, seed)
     guesses, onehot = logits.argmax(axis=1), np.eye(classes)[targets]
     scores = chances[:, 1] if classes == 2 else chances
     right, confidence = guesses == targets, chances.max(axis=1)
+    from sklearn.calibration import calibration_curve
+
     share, mean = calibration_curve(right, confidence, n_bins=CALIBRATION_BINS)
     held, _ = np.histogram(confidence, np.linspace(0, 1, CALIBRATION_BINS + 1))
     held = held[held > 0]
@@ -71,7 +82,7 @@ def test_what_rows_of_one_class_cannot_tell_is_nan() -> None:
     assert all(math.isnan(value) for value in empty.values())
 
 
-def test_a_class_that_does_not_occur_is_left_out_of_means() -> None:
+def test_a_class_that_does_not_occur_is_left_out_of_means(known: Any) -> None:
     logits, chances, targets = drawn(3, 60, 5)
     targets = np.where(targets == 2, 0, targets)
     figures = classification_metrics(logits, targets)
@@ -112,7 +123,7 @@ def test_confusion_is_counted_of_classes_alone() -> None:
     assert confusion_matrix(np.zeros((1, 2)), np.array([2])) is None
 
 
-def test_regression_is_as_in_scikit_learn() -> None:
+def test_regression_is_as_in_scikit_learn(known: Any) -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=(30, 2)).astype(np.float32)
     predicted = values + rng.normal(size=(30, 2)).astype(np.float32)

@@ -409,7 +409,7 @@ def test_scaffold_comes_to_the_best_model_of_all_where_averaging_does_not(tmp_pa
         best = np.linalg.lstsq(inputs, targets, rcond=None)[0]
         vector: Any = learner.initial_vector()
         own: list[Any] = [{}] * PEERS
-        for round_ in range(60):
+        for round_ in range(25):
             results = trained(
                 learner,
                 [(p, Train(round_, vector, stream(p, round_), own[p])) for p in range(PEERS)],

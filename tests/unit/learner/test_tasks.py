@@ -6,14 +6,12 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_breast_cancer, load_digits
 
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import make_learner
@@ -229,13 +227,15 @@ class Unmeasured(Base):
 
 @pytest.mark.parametrize(
     ("name", "heading", "load"),
-    [("digits.csv.gz", 0, load_digits), ("breast_cancer.csv", 1, load_breast_cancer)],
+    [("digits.csv.gz", 0, "load_digits"), ("breast_cancer.csv", 1, "load_breast_cancer")],
 )
 def test_bundled_tables_are_those_that_scikit_learn_loads(
-    name: str, heading: int, load: Callable[..., Any]
+    name: str, heading: int, load: str
 ) -> None:
+    from sklearn import datasets  # It takes seconds, and most runs of tests have no need of it.
+
     inputs, targets = perceptrons._bundled(name, heading=heading)
-    their_inputs, their_targets = load(return_X_y=True)
+    their_inputs, their_targets = getattr(datasets, load)(return_X_y=True)
     assert inputs.tobytes() == their_inputs.tobytes()
     assert targets.tolist() == their_targets.tolist()
 
