@@ -201,8 +201,8 @@ def test_push_sum_is_exact_on_the_one_peer_exponential_graph() -> None:
 
 def test_push_sum_finds_the_mean_though_thirty_percent_of_all_messages_are_lost() -> None:
     run = Exchanges(
-        normal_models(40, LENGTH),
-        partial(PushSum, topology=RandomRegular(40, 8, SEED)),
+        normal_models(24, LENGTH),
+        partial(PushSum, topology=RandomRegular(24, 6, SEED)),
         rounds=110,
         loss=0.3,
     ).run()
@@ -252,7 +252,7 @@ def test_age_gossip_brings_peers_of_different_speeds_together() -> None:
 
 def test_stochastic_gradient_push_finds_the_optimum_of_all_despite_loss() -> None:
     # Peer i's loss is |x - target_i|^2 / 2: all together have their optimum at the mean target.
-    n, rounds = 30, 150
+    n, rounds = 16, 150
     targets = np.array(normal_models(n, LENGTH, seed=2))
 
     def train(peer: int, job: Train) -> Vector:
