@@ -56,6 +56,7 @@ from p2pfl_gossip.ledger.charter import (
     Epoch,
     RefusedCharter,
     encode_charter,
+    peer_governance_key,
     read_charter,
     require_network,
     running_digest,
@@ -211,11 +212,22 @@ class CharterFile:
         if self.is_draft:
             raise PaperError("it is a draft: not all founders have shown their random bytes yet")
         with refusals():
-            return check_founding(
-                self.charter,
-                self.words(Says.APPROVE, Says.OBJECT),
-                is_network=self.is_network,
-            )
+            return check_founding(self.charter, self._own_words(), is_network=self.is_network)
+
+    def _own_words(self) -> tuple[Approval, ...]:
+        """Return what keys said of it; of a succession without those of the predecessor alone.
+
+        Whether these are enough, its record says (`History.check_successor`).
+        """
+        said = self.words(Says.APPROVE, Says.OBJECT)
+        if self.charter.succeeds is None:
+            return said
+        own = {
+            key
+            for member in self.charter.members
+            for key in (*member.governance.keys, peer_governance_key(member.key).encoded)
+        }
+        return tuple(it for it in said if it.key in own)
 
     def standing_after(self, present: "CharterFile") -> ApprovalStanding:
         """Say how far the approval of this charter is, that is to follow one.

@@ -226,13 +226,28 @@ def sign(
             help="The nine words that all founders have read to each other; asked if not given.",
         ),
     ] = None,
+    predecessor: Annotated[
+        Path | None,
+        typer.Option(
+            "--predecessor",
+            metavar="PEER",
+            help="Of a group that succeeds another: a peer's folder or record of that one. Its"
+            " members sign, too, if they are no members of the new one.",
+        ),
+    ] = None,
     acts: ActsOption = None,
 ) -> None:
     """Sign a founding charter. Every key in it signs: each governance key, and each peer's."""
     from p2pfl.cli.charters import sign_founding
 
     sign_founding(
-        file, key=key, peer=peer, passphrase_file=passphrase_file, phrase=phrase, acts_of=acts
+        file,
+        key=key,
+        peer=peer,
+        passphrase_file=passphrase_file,
+        phrase=phrase,
+        acts_of=acts,
+        predecessor=predecessor,
     )
 
 

@@ -19,6 +19,7 @@ from p2pfl.cli.approving import KeyInHand, add_word, note_act, print_standing, s
 from p2pfl.cli.errors import BadInput, peer_errors
 from p2pfl.cli.phrases import print_words, require_phrase
 from p2pfl.cli.quantities import plural
+from p2pfl.cli.succeeding import members_of, succession_of
 from p2pfl.daemon.config import PeerFolder
 from p2pfl.group.protection import describe_protection
 from p2pfl.store.keys import read_public_keys
@@ -100,6 +101,7 @@ def sign_founding(
     passphrase_file: Path | None,
     phrase: str | None,
     acts_of: Path | None,
+    predecessor: Path | None = None,
 ) -> None:
     """Sign a founding charter, with a governance key or the peer's, once the words are compared."""
     with peer_errors():
@@ -109,10 +111,15 @@ def sign_founding(
         if charter.is_draft:
             charter.founding_standing()
         _require_phrase(charter, phrase)
-        signing = signing_of(charter.charter.members, key, peer, passphrase_file)
+        members = charter.charter.members
+        if predecessor is not None:
+            members += members_of(charter, predecessor)
+        signing = signing_of(members, key, peer, passphrase_file)
         signed = add_word(charter, charter.digest, Says.APPROVE, signing, charter.charter.until)
         write_file(file, signed)
         standing = signed.founding_standing()
+        if predecessor is not None and standing.is_enough:
+            standing = succession_of(signed, predecessor)
     _note(signing, acts_of or peer, "charter signed", signed)
     print(f"signed {file} as {signing.name} with {signing.text}")
     print_standing(standing)

@@ -12,6 +12,7 @@ from p2pfl.daemon.config import PeerFolder
 from p2pfl.daemon.kept import kept_model
 from p2pfl.store.errors import StoreError
 from p2pfl_gossip.ledger.approvals import ApprovalStanding, Says
+from p2pfl_gossip.ledger.charter import CharterMember
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.record import DamagedRecord, read_record
 
@@ -40,6 +41,23 @@ def write_successor(peer: Path, state: Path) -> None:
     print(f"# wrote {state}: the model of height {history.head.entry.height}")
     print("# put this into the TOML of the new group, and found it as any other:")
     print(tomli_w.dumps({"succeeds": table}), end="")
+
+
+def members_of(founding: CharterFile, predecessor: Path) -> tuple[CharterMember, ...]:
+    """Return the last members of the group that another one succeeds.
+
+    Raises:
+        BadInput: it succeeds none, or that is the record of another one.
+    """
+    succeeds, history = founding.charter.succeeds, _history(predecessor)
+    if succeeds is None:
+        raise BadInput("this group succeeds none: leave --predecessor out")
+    if succeeds.charter != history.epoch.digest:
+        raise BadInput(
+            f"the charter succeeds group {succeeds.group.hex()[:16]}, and {predecessor} is of"
+            f" {history.epoch.group.hex()[:16]}, or of another time"
+        )
+    return history.epoch.charter.members
 
 
 def succession_of(founding: CharterFile, predecessor: Path) -> ApprovalStanding:
