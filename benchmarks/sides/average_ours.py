@@ -37,7 +37,6 @@ from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.learning import Train, Trained
 from p2pfl_gossip.ledger.charter import CharterMember
 from p2pfl_gossip.ledger.jobs import perform
-from p2pfl_gossip.ledger.meeting import Meeting
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.opening import Opening
 from p2pfl_gossip.peer import Peer
@@ -115,37 +114,31 @@ async def main(index: int, peers: int, entries: int, rounds: int, masking: str) 
         if is_group:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="p2pfl-average-"))
             journal = stack.enter_context(Store.open(Path(folder) / "journal"))
-        make = _make_meeting if is_group else _make_opening
+        make = _make_member if is_group else _make_opening
         machine = make(index, roster, initial, rounds, masking)
         await _run(index, roster, machine, journal, work)
 
 
-def _make_meeting(index, roster, initial, rounds, _masking):
+def _make_member(index, roster, initial, rounds, _masking):
     entries = len(initial)
     founding = found(
         GroupSettings(clip=2.0 * len(roster) * entries**0.5, deadline_s=DEADLINE_S),
         members=[
-            CharterMember(identity(peer).public_key, f"m{peer}") for peer in range(len(roster))
+            CharterMember(identity(peer).public_key, f"m{peer}", f"m{peer}")
+            for peer in range(len(roster))
         ],
         nonce=bytes(32),
         rounds=rounds,
         initial=initial,
-        agreed=bytes(32),
+        terms=bytes(32),
     )
-    return Meeting(
-        index=index,
-        roster=roster,
-        period_s=1.0,
-        description=NOTHING_SAID,
-        make_member=lambda desk: GroupMember(
-            founding=founding,
-            identity=identity(index),
-            initial=initial,
-            settings=PeerSettings(rounds, DEADLINE_S, checkpoint_every=0, evaluate_every=0),
-            seed="bench",
-            entropy=os.urandom,
-            desk=desk,
-        ),
+    return GroupMember(
+        founding=founding,
+        identity=identity(index),
+        initial=initial,
+        settings=PeerSettings(rounds, DEADLINE_S, checkpoint_every=0, evaluate_every=0),
+        seed="bench",
+        entropy=os.urandom,
     )
 
 

@@ -34,7 +34,6 @@ class Comparison:
     Args:
         ours: our own.
         index: our place among the members.
-        is_start_exact: whether a start that differs by rounding alone is another one.
 
     Attributes:
         digest: of our own description.
@@ -42,9 +41,8 @@ class Comparison:
             rounding alone; each with its difference once that is found.
     """
 
-    def __init__(self, ours: Description, index: int, *, is_start_exact: bool = False) -> None:
+    def __init__(self, ours: Description, index: int) -> None:
         self.digest = ours.digest
-        self._is_start_exact = is_start_exact
         self.differing: dict[int, Difference | None] = {}
         self._ours = ours
         self._told = {index: ours.digest}
@@ -77,7 +75,7 @@ class Comparison:
         if member not in self._told:  # We asked for the page to know its digest.
             del self._asked[member]
             return None, self.on_told(member, digest_of(page))
-        found = self._ours.compare(page, is_start_exact=self._is_start_exact)
+        found = self._ours.compare(page)
         if isinstance(found, int):
             self._asked[member] = found
             return None, [(member, DescriptionRequest(found))]

@@ -132,9 +132,8 @@ class Difference(Record, frozen=True):
     """The first thing in which another description differs from ours.
 
     Attributes:
-        what: ``"layout"``, ``"start"``, ``"rounding"`` of the start alone, ``"frozen"`` or
-            ``"code"``; ``"unsaid"`` if the digests differ and no page tells in what, which only a
-            lie does.
+        what: ``"layout"``, ``"start"``, ``"frozen"`` or ``"code"``; ``"unsaid"`` if the digests
+            differ and no page tells in what, which only a lie does.
         name: of the tensor or file; empty where there is none.
         theirs: what it is there, for people; empty where there is nothing to say.
         ours: what it is here.
@@ -193,14 +192,11 @@ class Description:
             sources=self.sources[:SOURCES_MAX],
         )
 
-    def compare(
-        self, page: DescriptionPage, *, is_start_exact: bool = False
-    ) -> Difference | int | None:
+    def compare(self, page: DescriptionPage) -> Difference | int | None:
         """Find the first difference between another description and ours.
 
         Args:
             page: of the other one.
-            is_start_exact: whether a start that differs by rounding alone is another one.
 
         Returns:
             it; None if there is none that matters; or an int, the first tensor of the page that
@@ -210,8 +206,6 @@ class Description:
             return self._compare_tensors(page)
         if not self.start.agrees(page.start):
             return Difference("start")
-        if is_start_exact and self.start.digest != page.start.digest:
-            return Difference("rounding")
         if not self.frozen.agrees(page.frozen):
             return Difference("frozen")
         if page.code != self.code:

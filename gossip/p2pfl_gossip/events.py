@@ -26,9 +26,8 @@ class MemberDiffers(Event, frozen=True):
 
     Attributes:
         member: which.
-        what: ``"layout"`` of the model, ``"start"``, ``"rounding"`` of the start alone,
-            ``"frozen"`` tensors or ``"code"``; ``"unsaid"``: it says that it differs, and not in
-            what.
+        what: ``"layout"`` of the model, ``"start"``, ``"frozen"`` tensors or ``"code"``;
+            ``"unsaid"``: it says that it differs, and not in what.
         name: the first tensor or file that differs; empty where there is none to name.
         theirs: what it is there, for people; empty where there is nothing to say.
         ours: what it is here.

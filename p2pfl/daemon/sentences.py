@@ -99,9 +99,6 @@ def _member_differs(event: events.MemberDiffers) -> str:
         case "start":
             told = "another start than we: its model's initial values are others"
             remedy = "set the same seed, or load the start from the same file"
-        case "rounding":
-            told = "a start that differs from ours by rounding, as other processors give it"
-            remedy = "load the start from one file"
         case "frozen":
             told = "other frozen tensors than we, which all must share"
             remedy = "hand the file with their values to all members"

@@ -3,22 +3,16 @@
 import numpy as np
 import pytest
 from ledger_group import LedgerGroup
-from one_opening import OURS
 from pydantic import ValidationError
-from scripted import IDS, Scripted
 
 from p2pfl.daemon.config import PeerConfig
 from p2pfl.group.cards import ROWS_MAX
 from p2pfl.group.settings import MEMBERS_MAX, chosen_algorithm
-from p2pfl_gossip.actions import Job, RemoteProtocolError, Report
-from p2pfl_gossip.events import OpeningWaits
+from p2pfl_gossip.actions import Job, RemoteProtocolError
 from p2pfl_gossip.ledger import certificates
 from p2pfl_gossip.ledger.certificates import CHECKED_MAX, require_entry_signature
-from p2pfl_gossip.ledger.meeting import WAITS_NAMED_MAX, Meeting
 from p2pfl_gossip.ledger.states import DigestState, digest_state
-from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import Record, replaced
-from p2pfl_gossip.roster import Roster
 from p2pfl_simulations.once import KEPT_MAX, Once
 
 
@@ -53,29 +47,6 @@ def test_so_many_results_are_kept() -> None:
     once(jobs[KEPT_MAX])
     once(jobs[0])  # It went for the one before.
     assert len(done) == KEPT_MAX + 2
-
-
-class Silent(Scripted):
-    """A member that says nothing."""
-
-    state = State.CATCHING_UP
-    round = 0
-
-
-def test_few_of_those_that_are_waited_for_are_named() -> None:
-    """Enough to go and look; the number is of all."""
-    count = WAITS_NAMED_MAX + 4
-    machine = Meeting(
-        index=0,
-        roster=Roster(IDS[:count]),
-        period_s=5.0,
-        description=OURS,
-        make_member=lambda _desk: Silent([], []),
-    )
-    machine.on_start(0.0, {})
-    (ticket,) = machine._desk.open
-    told = [it.event for it in machine.on_timer(5.0, ticket) if isinstance(it, Report)]
-    assert told == [OpeningWaits("ready", count - 1, tuple(IDS[1 : WAITS_NAMED_MAX + 1]))]
 
 
 def test_rows_of_a_peer_are_bounded() -> None:

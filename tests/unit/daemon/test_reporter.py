@@ -217,13 +217,6 @@ def test_no_secret_and_no_model_is_logged_at_level_debug(tmp_path: Path) -> None
             ),
         ),
         (
-            events.MemberDiffers(IDS[1], "rounding", "", "", ""),
-            (
-                "oslo has a start that differs from ours by rounding, as other processors give it;"
-                " load the start from one file, and start again"
-            ),
-        ),
-        (
             events.MemberDiffers(IDS[1], "frozen", "", "", ""),
             (
                 "oslo has other frozen tensors than we, which all must share; hand the"

@@ -16,7 +16,6 @@ from p2pfl_gossip.actions import Job, Machine
 from p2pfl_gossip.events import Finished, RoundEnded
 from p2pfl_gossip.learning import Evaluate, Train
 from p2pfl_gossip.ledger.jobs import perform
-from p2pfl_gossip.ledger.meeting import Meeting
 from p2pfl_gossip.opening import Opening
 from p2pfl_gossip.records import Record
 from p2pfl_simulations.draws import stream
@@ -65,19 +64,13 @@ def test_vectors_are_the_same_bit_for_bit(
     def made(machine: Machine | None) -> RunningPeer:
         """Take the peer that a machine is around."""
         assert machine is not None
-        peer = machine.member if isinstance(machine, Meeting) else machine
-        return running_peer(peer.peer if isinstance(peer, Opening) and peer.peer else peer)
+        opened = machine.peer if isinstance(machine, Opening) else None
+        return running_peer(opened or machine)
 
-    def around(index: int) -> Opening | Meeting[Any]:
+    def around(index: int) -> Machine:
         """Make the machine of a daemon."""
         if averaging["algorithm"] == "group":
-            return Meeting(
-                index=index,
-                roster=roster,
-                period_s=30.0,
-                description=learner.description,
-                make_member=lambda desk: make_peer(index, desk),
-            )
+            return make_peer(index)
         make_gossip = make_gossips(scenario, roster, learner.initial_vector())
         return Opening(
             index=index,
