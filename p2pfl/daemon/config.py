@@ -81,9 +81,10 @@ class PeerConfig(SettingsTable):
     """Where others reach it, for its card; `p2pfl charter card` makes it."""
     rows: Annotated[int, Field(ge=1, le=ROWS_MAX)] | None = None
     """How many rows it has, for its card; its weight, where none is given."""
-    reached: dict[
-        PeerName, Annotated[tuple[str, ...], Field(min_length=1, max_length=ADDRESSES_MAX)]
-    ] = Field(default_factory=dict)
+    reached: (
+        dict[PeerName, Annotated[tuple[str, ...], Field(min_length=1, max_length=ADDRESSES_MAX)]]
+        | None
+    ) = None
     """Where this peer reaches others, by name, instead of at the addresses of the charter: through
     a tunnel, say. Whoever answers there must prove to be that member."""
     data_dir: Path | None = None
@@ -167,8 +168,10 @@ class PeerConfig(SettingsTable):
 
     @field_validator("reached")
     @classmethod
-    def _can_be_reached(cls, reached: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        for addresses in reached.values():
+    def _can_be_reached(
+        cls, reached: dict[str, tuple[str, ...]] | None
+    ) -> dict[str, tuple[str, ...]] | None:
+        for addresses in (reached or {}).values():
             dialled_addresses(addresses, None)
         return reached
 

@@ -69,7 +69,7 @@ def without_excluded(
             f"task {task!r} names no column {excluded.column!r} to exclude units by; it has:"
             f" {known}"
         )
-    units = np.array([_text(it) for it in columns[excluded.column]])
+    units = np.array([unit_text(it) for it in columns[excluded.column]])
     is_kept = ~np.isin(units, sorted(excluded.units))
     rows = [partition.rows_of(peer) for peer in range(len(partition.offsets) - 1)]
     kept = [it[is_kept[it]] for it in rows]
@@ -79,7 +79,7 @@ def without_excluded(
     return replace(partition, rows=np.concatenate(kept), offsets=offsets)
 
 
-def _text(unit: Any) -> str:
+def unit_text(unit: Any) -> str:
     """Write a unit as its list has it: whole numbers without a decimal point."""
     value = unit.item() if isinstance(unit, np.generic) else unit
     if isinstance(value, float) and value.is_integer():

@@ -65,6 +65,8 @@ def mock_rows(schema: Schema, *, rows: int, seed: int) -> Iterator[Texts]:
         columns[schema.split] = [
             Schema.SPLIT[row % TEST_EVERY == TEST_EVERY - 1] for row in range(rows)
         ]
+    if schema.unit is not None:
+        columns[schema.unit] = [f"{seed}-{row}" for row in range(rows)]
     yield list(columns)
     yield from (list(row) for row in zip(*columns.values(), strict=True))
 

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from p2pfl.explaining import explain
 from p2pfl.learner.errors import LearningError
+from p2pfl.learner.partitions import SITE
 from p2pfl.learner.settings import SettingsTable
 
 SCHEMA_BYTES_MAX = 4 * 1024 * 1024  # Ten thousand columns, with room.
@@ -156,6 +157,9 @@ class Schema(SettingsTable):
     """By the name that the tables have in their first line. Other columns are not read."""
     split: Annotated[str, Field(min_length=1)] | None = None
     """A column that says ``train`` or ``test`` of each row; without it, by lot."""
+    unit: Annotated[str, Field(min_length=1)] | None = None
+    """A column that says whose each row is, such as a patient's number: a peer leaves the rows of
+    excluded units out (`excluded` of peer.toml). The model does not see it."""
     missing_values: tuple[str, ...] = MISSING
     """How a missing value is written."""
 
@@ -180,6 +184,11 @@ class Schema(SettingsTable):
             raise ValueError(
                 f"split names {self.split!r}, which is one of the columns: rows are"
                 " held out by a column that the model does not see"
+            )
+        if self.unit is not None and self.unit in (*self.columns, self.split, SITE):
+            raise ValueError(
+                f"unit names {self.unit!r}, which is one of the columns, split, or 'site': it"
+                " tells whose a row is, by a column that the model does not see"
             )
         for name, column in self.columns.items():
             if isinstance(column, NumberColumn) and column.constants() is None:

@@ -171,7 +171,7 @@ def read_sites(
         raise LearningError(
             "data_dir says where the tables are: a folder with one file a site, or a file"
         )
-    parts_of, marks, sites = [], [], []
+    parts_of, marks, sites, units = [], [], [], []
     for site in find_sites(data_dir):
         values = read_values(site, schema)
         if values.is_test is not None:
@@ -179,9 +179,14 @@ def read_sites(
             marks.append(values.is_test)
         parts_of.append(parts(values))
         sites.append(np.full(values.row_count, site.name))
+        if values.units is not None:
+            units.append(values.units)
+    columns = {SITE: np.concatenate(sites)}
+    if schema.unit is not None:
+        columns[schema.unit] = np.concatenate(units)
     return Data(
         _joined(parts_of),
-        columns={SITE: np.concatenate(sites)},
+        columns=columns,
         own_test=np.concatenate(marks) if marks else None,
     )
 

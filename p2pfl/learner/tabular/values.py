@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from p2pfl.learner.errors import LearningError
+from p2pfl.learner.exclusions import unit_text
 from p2pfl.learner.tabular.schema import (
     BooleanColumn,
     CategoryColumn,
@@ -44,12 +45,14 @@ class Values:
     Attributes:
         columns: float64[n] by the schema's names, in its order, NaN where missing.
         is_test: bool[n]: rows that the table holds out; None where the schema has no split.
+        units: str[n]: whose each row is; None where the schema has no unit.
         dropped: rows left out, as a value is missing whose column says so.
     """
 
     columns: dict[str, Numbers]
     is_test: npt.NDArray[np.bool_] | None
     dropped: int = 0
+    units: npt.NDArray[np.str_] | None = None
 
     @property
     def row_count(self) -> int:
@@ -69,9 +72,10 @@ def read_values(site: Site, schema: Schema) -> Values:
     kept = [array("d") for _ in names]
     drops = [it.missing == "drop" for it in schema.columns.values()]
     refuses = [it.missing == "refuse" for it in schema.columns.values()]
-    marks = array("b")
+    marks, units = array("b"), list[str]()
     dropped = 0
-    wanted = names if schema.split is None else [*names, schema.split]
+    beside = [it for it in (schema.split, schema.unit) if it is not None]
+    wanted = [*names, *beside]
     for number, values in site.rows(wanted):
         row: list[float] = []
         drop = False
@@ -85,13 +89,13 @@ def read_values(site: Site, schema: Schema) -> Values:
                 if refuses[place]:
                     raise _fault(site, number, names[place], _missing(schema, names[place]))
             row.append(value)
-        if schema.split is not None:
-            marks.append(_is_test(site, number, schema.split, values[-1]))
         if drop:
             dropped += 1
-            if schema.split is not None:
-                marks.pop()
             continue
+        if schema.split is not None:
+            marks.append(_is_test(site, number, schema.split, values[len(names)]))
+        if schema.unit is not None:
+            units.append(_unit(site, number, schema, values[-1]))
         for column, value in zip(kept, row, strict=True):
             column.append(value)
         if len(kept[0]) > ROWS_MAX:
@@ -105,7 +109,7 @@ def read_values(site: Site, schema: Schema) -> Values:
         name: np.frombuffer(column, np.float64) for name, column in zip(names, kept, strict=True)
     }
     is_test = None if schema.split is None else np.frombuffer(marks, np.int8) == 1
-    return Values(columns, is_test, dropped)
+    return Values(columns, is_test, dropped, None if schema.unit is None else np.array(units))
 
 
 def _fault(site: Site, number: int, column: str, what: str) -> LearningError:
@@ -124,6 +128,14 @@ def _is_test(site: Site, number: int, column: str, value: Any) -> bool:
     if value not in Schema.SPLIT:
         raise _fault(site, number, column, f"{value!r} is neither 'train' nor 'test'")
     return bool(value == "test")
+
+
+def _unit(site: Site, number: int, schema: Schema, value: Any) -> str:
+    """Return whose a row is: a row of nobody could not be left out when somebody objects."""
+    assert schema.unit is not None
+    if value is None or value in schema.missing_values or value != value:
+        raise _fault(site, number, schema.unit, "it does not say whose the row is")
+    return unit_text(value)
 
 
 def make_parser(column: AnyColumn, schema: Schema, words: SiteFile) -> Parse:

@@ -21,6 +21,14 @@ def test_settings_come_back_and_nobody_else_may_read_them(tmp_path: Path) -> Non
     assert read == config
 
 
+def test_an_operator_may_add_a_line_at_the_end(tmp_path: Path) -> None:
+    """No table is written that nobody asked for: it would swallow the line."""
+    write_config(tmp_path, PeerConfig(**SETTINGS))
+    with (tmp_path / "peer.toml").open("a") as settings:
+        settings.write('data_dir = "/data"\n')
+    assert read_config(tmp_path).data_dir == Path("/data")
+
+
 def test_paths_are_relative_to_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "peer").mkdir()
     monkeypatch.chdir(tmp_path)

@@ -220,6 +220,9 @@ def number(**more: Any) -> dict[str, Any]:
         ({"columns": {"x": number(deviation=0), "y": number()}}, "greater than 0"),
         ({"columns": {"x": number(), "y": number(missing="mean")}}, "a missing target is refused"),
         ({"split": "x"}, "one of the columns"),
+        ({"unit": "x"}, "it tells whose a row is, by a column that the model does not see"),
+        ({"unit": "site"}, "or 'site'"),
+        ({"split": "part", "unit": "part"}, "split"),
         (
             {"columns": {"x": {"type": "category", "categories": ["a", "a"]}, "y": number()}},
             "category 'a' comes twice",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from p2pfl.learner.errors import LearningError
+from p2pfl.learner.exclusions import Excluded
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.settings import LearningSettings, SitesPartition
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
@@ -94,6 +95,25 @@ def test_the_rows_that_a_table_marks_are_those_that_its_peer_is_measured_on(tmp_
     path.write_text(path.read_text().replace(",test", ",train"))
     with pytest.raises(LearningError, match="marks none of its rows as test rows"):
         learner(tmp_path, {"schema": schema})
+
+
+def test_rows_of_those_who_object_are_left_out_by_the_unit_s_column(tmp_path: Path) -> None:
+    """Named as the list has them: a number without a decimal point, a text as it is."""
+    lines = ["patient,x,y", *(f"{row % 10},{row}.0,{row % 2}" for row in range(40))]
+    (tmp_path / "rows.csv").write_text("\n".join(lines))
+    columns = {"x": {"type": "number", "mean": 20.0, "deviation": 10.0}, "y": {"type": "boolean"}}
+    schema = {"target": "y", "columns": columns, "unit": "patient"}
+    options = {"schema": schema, "hidden": []}
+    settings = LearningSettings(
+        task="tabular", options=options, data_dir=tmp_path / "rows.csv", held_out=0.25
+    )
+    one: dict[str, Any] = {"peer_count": 1, "seed": 1, "folder": tmp_path, "threads": 1}
+    assert make_learner(settings, **one).sample_count(0) == 30
+    excluded = Excluded("patient", frozenset(("3", "7")))
+    assert make_learner(settings, **one, excluded=excluded).sample_count(0) == 24
+    (tmp_path / "rows.csv").write_text("\n".join([*lines, ",1.0,1"]))
+    with pytest.raises(LearningError, match="line 42, column 'patient': it does not say whose"):
+        make_learner(settings, **one)
 
 
 @pytest.mark.parametrize(
