@@ -46,6 +46,8 @@ class Life:
         sealed: whose governance key is in a file under a passphrase; others have signers.
     """
 
+    patience_s = PATIENCE_S
+
     def __init__(
         self, folder: Path, *, rounds: int, shows: bool = True, sealed: str = "berlin"
     ) -> None:
@@ -150,11 +152,11 @@ class Life:
 
     def until(self, what: str, is_so: Callable[[], bool]) -> None:
         """Wait for something."""
-        ends_s = time.monotonic() + PATIENCE_S
+        ends_s = time.monotonic() + self.patience_s
         while not is_so():
             if time.monotonic() > ends_s:
                 told = {name: self.status(name).get("charter") for name in self.running}
-                raise SystemExit(f"{what}: not within {PATIENCE_S:g} s; {json.dumps(told)}")
+                raise SystemExit(f"{what}: not within {self.patience_s:g} s; {json.dumps(told)}")
             time.sleep(0.1)
 
     def until_round(self, round_: int, *names: str) -> None:
@@ -275,6 +277,7 @@ class Life:
         document["rounds"] = self.rounds
         document["averaging"] |= {"deadline_s": 1.0, "patience_s": 3.0}
         document["bounds"]["rounds_max"] = 100_000
+        self.change_terms(document)
         (self.folder / "group.toml").write_text(tomli_w.dumps(document))
         cards = " ".join(f"--card {name}/member.toml" for name in FOUNDERS)
         self.p2pfl(f"charter draft group.toml group.charter {cards}")
@@ -291,6 +294,9 @@ class Life:
         self.start(*FOUNDERS)
         self.until_round(2)
         self.say("    they train: two models are certified")
+
+    def change_terms(self, document: dict[str, Any]) -> None:
+        """Change what the founders agree on; for lives with other terms."""
 
     def admit_a_sixth(self) -> None:
         """York comes in."""

@@ -66,10 +66,20 @@ class Spending:
                 self._refused[file.digest] = (stamp, str(error))
                 return str(error)
             self._refused.pop(file.digest, None)
-            if file.digest not in self._claims:
-                mechanism = mechanism_of(privacy, len(file.charter.members))
-                self._claims[file.digest] = claims_of(mechanism, privacy.spends, privacy.delta)
-            return ""
+        self._begin_claims(file, privacy)
+        return ""
+
+    def _begin_claims(self, file: CharterFile, privacy: Privacy) -> None:
+        """Work out what each adversary can learn, beside all else: that takes seconds."""
+        if file.digest in self._claims:
+            return
+        self._claims[file.digest] = []
+        mechanism = mechanism_of(privacy, len(file.charter.members))
+
+        def work() -> None:
+            self._claims[file.digest] = claims_of(mechanism, privacy.spends, privacy.delta)
+
+        threading.Thread(target=work, name="claims", daemon=True).start()
 
     def spend(self, job: Spend) -> Record:
         """Write down that a vector is about to leave; grant it once that is on the disk."""
@@ -128,7 +138,7 @@ class Spending:
         return ""
 
     def claims(self, file: CharterFile) -> list[dict[str, Any]]:
-        """Say what each adversary can learn, once the charter is reserved; else nothing."""
+        """Say what each adversary can learn, soon after the charter is reserved; else nothing."""
         return [
             {**asdict(it), "epsilon": it.epsilon if isfinite(it.epsilon) else None}
             for it in self._claims.get(file.digest, [])

@@ -106,6 +106,66 @@ def epsilon_above(without: Floats, having: Floats, delta: float) -> float:
     return max(0.0, _bound(alarms, misses, delta))
 
 
+def one_run_epsilon(
+    scores: Floats, is_in: npt.NDArray[np.bool_], *, guesses: int, delta: float
+) -> float:
+    """Return the epsilon that one run with many canaries proves, at 95 % confidence.
+
+    Each canary was put in by a fair coin of its own. The attacker calls those of the highest scores
+    in and those of the lowest out, and passes over the rest (Steinke, Nasr & Jagielski, "Privacy
+    auditing with one (1) training run", NeurIPS 2023).
+
+    Args:
+        scores: float64[m], higher for those that are likelier in.
+        is_in: bool[m], the coins.
+        guesses: how many are called, half of them in.
+        delta: of epsilon.
+
+    Raises:
+        PrivacyError: there are not so many canaries.
+    """
+    count = len(scores)
+    if not 2 <= guesses <= count:
+        raise PrivacyError(f"{guesses} guesses about {count} canaries")
+    order = np.argsort(scores, kind="stable")
+    half = guesses // 2
+    right = int(np.sum(is_in[order[-half:]]) + np.sum(~is_in[order[:half]]))
+    low, high = 0.0, 30.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        if _chance_of_right(count, 2 * half, right, middle, delta) < 1 - CONFIDENCE:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _chance_of_right(count: int, guesses: int, right: int, epsilon: float, delta: float) -> float:
+    """Return the most that so many right guesses may be likely, if epsilon holds."""
+    share = 1 / (1 + math.exp(-epsilon))
+    chances = _binomial(guesses, share)
+    alpha = below = 0.0
+    for number in range(1, right + 1):
+        below += chances[right - number]
+        alpha = max(alpha, below / number)
+    return min(1.0, math.fsum(chances[right:]) + 2 * alpha * delta * count)
+
+
+def _binomial(runs: int, share: float) -> list[float]:
+    """Return the chance of each count, 0 to `runs`; `share` is above 0 and below 1."""
+    log_share, log_rest, log_all = math.log(share), math.log1p(-share), math.lgamma(runs + 1)
+    return [
+        math.exp(
+            log_all
+            - math.lgamma(k + 1)
+            - math.lgamma(runs - k + 1)
+            + k * log_share
+            + (runs - k) * log_rest
+        )
+        for k in range(runs + 1)
+    ]
+
+
 def _bound(alarms: float, misses: float, delta: float) -> float:
     """Whatever epsilon is, 1 - misses <= e^epsilon alarms + delta, and the other way round."""
     least = 1e-9

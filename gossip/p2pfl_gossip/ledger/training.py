@@ -12,6 +12,7 @@ stayed away would tell of its rows. Each training has entropy of its own, which 
 no draw is ever made twice.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -129,7 +130,9 @@ class OwnTraining:
             return
         if not isinstance(result, Trained):
             raise LocalProtocolError(f"training ended with {type(result).__name__}")
-        seat.report(events.AveragingStarted(self._history.height, result.loss))
+        # Where nobody is trusted, steps have noise, and no loss is worked out.
+        loss = None if math.isnan(result.loss) else result.loss
+        seat.report(events.AveragingStarted(self._history.height, loss))
         self._left = result.own
         privacy = charter.privacy
         if privacy is None or not privacy.is_shared:

@@ -1,19 +1,22 @@
 """Private rounds of a group, through the real masked sums and the ledger."""
 
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ledger_world import first_model, pull_of
+from ledger_world import LedgerWorld, ToyWorker, first_model, pull_of
 from private_group import PrivateWorld
 
 from p2pfl_crypto.masks import Masked
-from p2pfl_gossip.actions import Action, Persist, SendBulk, Work
-from p2pfl_gossip.events import TrainingFailed
+from p2pfl_gossip.actions import Action, Job, Persist, SendBulk, Work
+from p2pfl_gossip.events import AveragingStarted, TrainingFailed
+from p2pfl_gossip.learning import Trained
 from p2pfl_gossip.ledger.messages import Rest
 from p2pfl_gossip.ledger.privacy import ABORTS_MAX, FEATURE, PrivateUnit, read_feature
 from p2pfl_gossip.masked_sum.jobs import Spend
 from p2pfl_gossip.masked_sum.messages import ChunkHeader
+from p2pfl_gossip.records import Record
 from p2pfl_simulations.checkers.base import Checker
 
 
@@ -200,3 +203,27 @@ def test_who_forgets_what_it_spent_is_in_no_sum() -> None:
     assert history.given(4, 10**6) == 1
     assert history.given(0, 10**6) == 4
     assert history.given(0, world.certified()[2].round) == 2
+
+
+class LosslessWorker(ToyWorker):
+    """Trains as where nobody is trusted: no loss is worked out."""
+
+    def _do(self, index: int, job: Job) -> Record:
+        result = super()._do(index, job)
+        if not isinstance(result, Trained):
+            return result
+        return Trained(result.vector, result.sample_count, math.nan)
+
+
+def test_a_loss_that_nobody_worked_out_is_not_told() -> None:
+    """Neither screen nor metrics show NaN."""
+
+    class Lossless(LedgerWorld):
+        def make_worker(self) -> LosslessWorker:
+            return LosslessWorker()
+
+    world = Lossless(5, rounds=1)
+    world.start()
+    world.run(100.0)
+    told = [event for event in world.watcher.events[0] if isinstance(event, AveragingStarted)]
+    assert [event.loss for event in told] == [None]

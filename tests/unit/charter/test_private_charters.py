@@ -1,6 +1,8 @@
 """A private charter on paper, and the budget that a peer keeps for it."""
 
+import json
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +140,18 @@ def test_rounds_that_a_journal_has_forgotten_are_charged(
     epoch = Epoch.founded(charter.charter)
     assert spending.presume(epoch, 1, 5) == ""
     assert "spent 5 of 12 rounds" in spending.told(charter)
+
+
+def test_what_each_adversary_can_learn_is_told(charter: CharterFile, tmp_path: Path) -> None:
+    """By the charter's own figures, once they are worked out; the member itself hides nothing."""
+    spending = spending_of(tmp_path)
+    assert spending.claims(charter) == []
+    assert spending.fault(charter) == ""
+    for thread in threading.enumerate():
+        if thread.name == "claims":
+            thread.join()
+    told = spending.claims(charter)
+    (claim,) = [it for it in told if it["is_the_claim"]]
+    assert 1.9 < claim["epsilon"] <= 2.0
+    assert told[-1]["epsilon"] is None
+    json.dumps(told)

@@ -1,11 +1,14 @@
 """An audit of this machine's noise: each planted fault is found by the test that names it."""
 
+import math
 from functools import cache
 
+import numpy as np
 import pytest
 
 from p2pfl.privacy.accounting import account
 from p2pfl.privacy.auditing import CELLS_MAX, Finding, PlantedFault, audit
+from p2pfl.privacy.audits import one_run_epsilon
 from p2pfl.privacy.errors import PrivacyError
 from p2pfl.privacy.mechanisms import Mechanism, Trust, Unit
 
@@ -95,3 +98,18 @@ def test_other_mechanisms_are_refused() -> None:
             runs=100,
             entropy=bytes(32),
         )
+
+
+def test_one_run_proves_what_its_guesses_do() -> None:
+    """Of 100 guesses, half right prove nothing; of all right, without delta, the binomial says."""
+    is_in = np.arange(1000) % 2 == 0
+    perfect = np.where(is_in, 1.0, -1.0)
+    blind = np.arange(1000.0) // 2
+    assert one_run_epsilon(blind, is_in, guesses=100, delta=1e-5) == 0
+    found = one_run_epsilon(perfect, is_in, guesses=100, delta=0.0)
+    # share^100 = 0.05, so share = 0.05^0.01.
+    share = 0.05**0.01
+    assert found == pytest.approx(math.log(share / (1 - share)), abs=1e-6)
+    assert 0 < one_run_epsilon(perfect, is_in, guesses=100, delta=1e-5) < found
+    with pytest.raises(PrivacyError, match="1001 guesses about 1000 canaries"):
+        one_run_epsilon(perfect, is_in, guesses=1001, delta=0.0)
