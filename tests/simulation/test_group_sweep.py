@@ -10,6 +10,7 @@ import pytest
 
 from p2pfl_crypto.audit import checking, commitments, curve
 from p2pfl_gossip.masked_sum import auditing
+from p2pfl_simulations.liars.registry import shipped_liars
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -53,6 +54,12 @@ def test_the_draws_of_groups_cover_what_may_go_wrong() -> None:
     assert (
         min(kinds["averaging: group, masks real"], kinds["averaging: group, masks modelled"]) > 80
     )
+
+
+def test_all_lies_in_an_audit_are_drawn() -> None:
+    drawn = {name for name, _ in sweep_ledger_draw.AUDITED}
+    assert drawn == {name for name, liar in shipped_liars().items() if liar.in_audits}
+    assert drawn >= sweep_ledger_draw.ENDED
 
 
 def test_a_seed_ends_when_all_have_finished() -> None:
