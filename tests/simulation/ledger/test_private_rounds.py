@@ -12,6 +12,7 @@ from p2pfl_crypto.masks import Masked
 from p2pfl_gossip.actions import Action, Job, Persist, SendBulk, Work
 from p2pfl_gossip.events import AveragingStarted, TrainingFailed
 from p2pfl_gossip.learning import Trained
+from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.messages import Rest
 from p2pfl_gossip.ledger.privacy import ABORTS_MAX, FEATURE, PrivateUnit, read_feature
 from p2pfl_gossip.masked_sum.jobs import Spend
@@ -227,3 +228,48 @@ def test_a_loss_that_nobody_worked_out_is_not_told() -> None:
     world.run(100.0)
     told = [event for event in world.watcher.events[0] if isinstance(event, AveragingStarted)]
     assert [event.loss for event in told] == [None]
+
+
+class KeepsChunks:
+    """An honest member whose words never reach the others."""
+
+    def __init__(self, inner: GroupMember) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.inner, name)
+        if not name.startswith("on_"):
+            return found
+
+        def given(*arguments: Any) -> Any:
+            answer = found(*arguments)
+            if isinstance(answer, tuple):
+                return answer[0], self.kept(answer[1])
+            return self.kept(answer)
+
+        return given
+
+    @staticmethod
+    def kept(actions: list[Action]) -> list[Action]:
+        return [
+            it
+            for it in actions
+            if not (isinstance(it, SendBulk) and isinstance(it.header, ChunkHeader))
+        ]
+
+
+def test_a_group_whose_rounds_are_aborted_on_purpose_rests() -> None:
+    """It burns three vectors of each honest budget, and no more, however long it goes on."""
+    world = PrivateWorld(
+        5,
+        rounds=2,
+        privacy={"least": 5, "spends": 12},
+        wrap=lambda index, member: KeepsChunks(member) if index == 4 else member,
+    )
+    world.start()
+    world.run(400.0)
+    assert world.certified() == []
+    for index in range(4):
+        parts = world.member(index)._started.parts
+        assert parts.standing.charges(world.epoch.digest) == ABORTS_MAX
+        assert parts.course.rest() == Rest.SPENT
