@@ -11,7 +11,7 @@ from pathlib import Path
 
 from p2pfl.charter.charter_file import SUFFIX, CharterFile, merged, read_file
 from p2pfl.charter.errors import PaperError
-from p2pfl_gossip.ledger.approvals import ApprovalStanding
+from p2pfl_gossip.ledger.approving import ApprovalStanding
 
 FILES_MAX = 4096
 """Charter files in one folder: one a day for a decade."""

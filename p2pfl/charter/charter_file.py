@@ -38,16 +38,14 @@ from p2pfl_crypto.identity import peer_id_of
 from p2pfl_gossip.ledger.approvals import (
     APPROVALS_BYTES_MAX,
     Approval,
-    ApprovalStanding,
     RefusedApproval,
     Says,
-    check_amendment,
-    check_founding,
     encode_approvals,
     in_order,
     read_approvals,
     require_signed,
 )
+from p2pfl_gossip.ledger.approving import ApprovalStanding, check_amendment, check_founding
 from p2pfl_gossip.ledger.charter import (
     CHARTER_BYTES_MAX,
     NETWORK_MEMBERS_MAX,

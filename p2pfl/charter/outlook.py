@@ -15,7 +15,8 @@ from p2pfl.charter.errors import PaperError
 from p2pfl.charter.form import moment
 from p2pfl.charter.texts import Terms, beyond_bounds
 from p2pfl_crypto.governance import GovernanceKey
-from p2pfl_gossip.ledger.approvals import ApprovalStanding, Says, check_amendment, kind_of_change
+from p2pfl_gossip.ledger.approvals import Says
+from p2pfl_gossip.ledger.approving import ApprovalStanding, check_amendment, kind_of_change
 from p2pfl_gossip.ledger.messages import Rest
 from p2pfl_gossip.ledger.proposals import CharterProposal, HostWord
 

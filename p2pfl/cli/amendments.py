@@ -19,7 +19,8 @@ from p2pfl.cli.errors import BadInput, peer_errors
 from p2pfl.cli.quantities import plural
 from p2pfl.cli.succeeding import succession_of
 from p2pfl_crypto.governance import GovernanceKey
-from p2pfl_gossip.ledger.approvals import Approval, ApprovalStanding, Says
+from p2pfl_gossip.ledger.approvals import Approval, Says
+from p2pfl_gossip.ledger.approving import ApprovalStanding
 
 
 def propose_charter(toml: Path, present: Path, file: Path) -> None:

@@ -17,7 +17,8 @@ from p2pfl.store.errors import StoreError
 from p2pfl.store.keys import read_public_keys
 from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_crypto.identity import public_key_of
-from p2pfl_gossip.ledger.approvals import ApprovalStanding, Says, approval_of
+from p2pfl_gossip.ledger.approvals import Says, approval_of
+from p2pfl_gossip.ledger.approving import ApprovalStanding
 from p2pfl_gossip.ledger.charter import CharterMember
 
 

@@ -25,7 +25,8 @@ from p2pfl.group.protection import describe_protection
 from p2pfl.store.keys import read_public_keys
 from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_crypto.identity import peer_id_of, public_key_of
-from p2pfl_gossip.ledger.approvals import Says, kind_of_change
+from p2pfl_gossip.ledger.approvals import Says
+from p2pfl_gossip.ledger.approving import kind_of_change
 
 
 def draft_charter(

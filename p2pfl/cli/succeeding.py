@@ -11,7 +11,8 @@ from p2pfl.cli.ledgers import read_ledger
 from p2pfl.daemon.config import PeerFolder
 from p2pfl.daemon.kept import kept_model
 from p2pfl.store.errors import StoreError
-from p2pfl_gossip.ledger.approvals import ApprovalStanding, Says
+from p2pfl_gossip.ledger.approvals import Says
+from p2pfl_gossip.ledger.approving import ApprovalStanding
 from p2pfl_gossip.ledger.charter import CharterMember
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.record import DamagedRecord, read_record

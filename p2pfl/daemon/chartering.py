@@ -8,8 +8,6 @@ addresses and settings take the place of those before, without a restart.
 
 import asyncio
 import logging
-import os
-import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,6 +25,7 @@ from p2pfl.daemon.driver import Driver
 from p2pfl.daemon.reporter import Reporter
 from p2pfl.daemon.retention import note_day
 from p2pfl.daemon.task_in_hand import TaskInHand
+from p2pfl.daemon.waiting import WaitingCharters
 from p2pfl.group.agreed import Agreed
 from p2pfl_crypto.identity import peer_id_of
 from p2pfl_gossip import events
@@ -50,9 +49,6 @@ LOOK_EVERY_S = 1.0
 
 BEGUN_EVERY_S = 0.02
 """Between two looks whether the machine has begun: before that it cannot be told anything."""
-
-COMMAND_TIMEOUT_S = 60.0
-"""For the operator's own command."""
 
 
 class Chartering:
@@ -81,9 +77,8 @@ class Chartering:
         self._departed: set[tuple[bytes, str]] = set()  # Membership only.
         self._entered: tuple[bytes, bool] = (b"", False)
         self._told: dict[str, str] = {}
-        self._waited: frozenset[bytes] = frozenset()
+        self._waiting = WaitingCharters(papers, reporter, config.on_waiting)
         self._asked_at_s = 0.0
-        self._commands: set[asyncio.Task[None]] = set()
         self.outlook: Outlook | None = None
         self.ended = ""
 
@@ -166,7 +161,7 @@ class Chartering:
         self._tell("budget's end", self._task.spending.settle(member.history, self._directory.own))
         self._fill_gaps(present)
         note_day(self._papers.path.parent, member.history, datetime.now(UTC))
-        self._tell_waiting(present)
+        self._waiting.tell(present, outlook.waits)
 
     # --- the charter in force ---------------------------------------------------------------
 
@@ -307,47 +302,6 @@ class Chartering:
         if told and self._told.get(what) != told:
             self._reporter.tell("charter", told, level=logging.WARNING)
         self._told[what] = told
-
-    def _tell_waiting(self, present: CharterFile | None) -> None:
-        """Tell what waits for this member's own word, and run the operator's command."""
-        waits = frozenset(self.outlook.waits if self.outlook else ())
-        for digest in sorted(waits - self._waited):
-            file, place = self._papers.files.get(digest), self._papers.place_of(digest)
-            if file is None or place is None or present is None:
-                continue
-            told = "; ".join(changes(present, file)) or "nothing changes"
-            self._reporter.tell(
-                "charter_waits",
-                f"charter {digest.hex()[:16]} waits for this member's word ({place}): {told}",
-                level=logging.WARNING,
-            )
-            if self._config.on_waiting is not None:
-                command = [*shlex.split(self._config.on_waiting), digest.hex(), str(place)]
-                running = asyncio.get_running_loop().create_task(self._run_command(command))
-                self._commands.add(running)
-                running.add_done_callback(self._commands.discard)
-        self._waited = waits
-
-    async def _run_command(self, command: Sequence[str]) -> None:
-        """Run the operator's own command; it is told of if it fails, and never waited for."""
-        told = ""
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL
-            )
-            try:
-                async with asyncio.timeout(COMMAND_TIMEOUT_S):
-                    code = await process.wait()
-                told = f"failed with exit code {code}" if code else ""
-            except TimeoutError:
-                process.kill()
-                told = f"took longer than {COMMAND_TIMEOUT_S:g} s"
-        except OSError as error:
-            told = f"cannot be run: {error.strerror or os.strerror(error.errno or 0)}"
-        if told:
-            self._reporter.tell(
-                "on_waiting", f"on_waiting: {command[0]} {told}", level=logging.WARNING
-            )
 
     def status(self) -> dict[str, Any]:
         """Return what the status shows of charters."""

@@ -15,6 +15,7 @@ What the group has agreed on is in its charters; nothing here changes what other
 
 import ipaddress
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -165,6 +166,15 @@ class PeerConfig(SettingsTable):
     def _can_be_dialled(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
         dialled_addresses(addresses, None)
         return addresses
+
+    @field_validator("on_waiting")
+    @classmethod
+    def _is_words(cls, command: str | None) -> str | None:
+        try:
+            shlex.split(command or "")
+        except ValueError as error:
+            raise ValueError(f"{command!r} cannot be told into words: {error}") from None
+        return command
 
     @field_validator("reached")
     @classmethod

@@ -10,14 +10,8 @@ from dataclasses import dataclass
 from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Action
-from p2pfl_gossip.ledger.approvals import (
-    Approval,
-    RefusedApproval,
-    Says,
-    approval_of,
-    in_order,
-    kind_of_change,
-)
+from p2pfl_gossip.ledger.approvals import Approval, RefusedApproval, Says, approval_of, in_order
+from p2pfl_gossip.ledger.approving import kind_of_change
 from p2pfl_gossip.ledger.charter import FOREVER, Charter, RefusedCharter, encode_charter
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.messages import Parcel, Rest

@@ -6,7 +6,7 @@ import pytest
 
 from p2pfl.learner.learner import make_learner
 from p2pfl_gossip.events import EpochBegun, Left, MemberDeparted
-from p2pfl_gossip.ledger.approvals import kind_of_change
+from p2pfl_gossip.ledger.approving import kind_of_change
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.record import read_record, write_record
 from p2pfl_gossip.records import replaced

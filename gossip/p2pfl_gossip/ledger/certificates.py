@@ -10,7 +10,8 @@ from functools import lru_cache
 from p2pfl_crypto.identity import Identity, InvalidIdentity
 from p2pfl_crypto.statements import sign_statement, verify_statement
 from p2pfl_gossip.actions import RemoteProtocolError
-from p2pfl_gossip.ledger.approvals import RefusedApproval, check_amendment, in_order
+from p2pfl_gossip.ledger.approvals import RefusedApproval, in_order
+from p2pfl_gossip.ledger.approving import check_amendment
 from p2pfl_gossip.ledger.charter import NONE, Epoch, RefusedCharter, read_charter
 from p2pfl_gossip.ledger.entries import VERSION, Entry, EntryStep, Kind, features_of
 from p2pfl_gossip.ledger.messages import (

@@ -21,13 +21,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from p2pfl_crypto.encoding import DeltaEncoding
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip.actions import RemoteProtocolError, Vector
-from p2pfl_gossip.ledger.approvals import (
-    Approval,
-    RefusedApproval,
-    Says,
-    in_order,
-    require_signed,
-)
+from p2pfl_gossip.ledger.approvals import Approval, RefusedApproval, Says, in_order, require_signed
 from p2pfl_gossip.ledger.certificates import require_entry_signature, verify_of
 from p2pfl_gossip.ledger.charter import AUDIT_OFF, Epoch
 from p2pfl_gossip.ledger.entries import Entry, Strike, out_of

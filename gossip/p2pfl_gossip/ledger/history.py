@@ -11,7 +11,8 @@ from typing import TypeVar
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip.actions import RemoteProtocolError, Vector
-from p2pfl_gossip.ledger.approvals import Approval, ApprovalStanding, check_succession
+from p2pfl_gossip.ledger.approvals import Approval
+from p2pfl_gossip.ledger.approving import ApprovalStanding, check_succession
 from p2pfl_gossip.ledger.certificates import require_certificate, require_closing, require_final
 from p2pfl_gossip.ledger.charter import (
     NEW_STATE,

@@ -23,14 +23,16 @@ from p2pfl_gossip.askings import Askings
 from p2pfl_gossip.ledger.approvals import (
     APPROVALS_MAX,
     Approval,
-    ApprovalStanding,
     RefusedApproval,
+    encode_approvals,
+    in_order,
+)
+from p2pfl_gossip.ledger.approving import (
+    ApprovalStanding,
     approvers,
     check_amendment,
     consents_among,
-    encode_approvals,
     has_signed,
-    in_order,
     kind_of_change,
 )
 from p2pfl_gossip.ledger.charter import (

@@ -67,6 +67,7 @@ def test_paths_are_relative_to_the_folder(tmp_path: Path, monkeypatch: pytest.Mo
         ({"metrics": "[::]:9464"}, "is not on the loopback"),
         ({"metric": "127.0.0.1:1"}, "metric is not a known key; did you mean 'metrics'?"),
         ({"record": "often"}, "record: "),
+        ({"on_waiting": "tell 'me"}, "cannot be told into words: No closing quotation"),
         ({"reached": {"oslo": ["/ip4/127.0.0.1/tcp/0"]}}, "reached: /ip4/127.0.0.1/tcp/0 has port"),
         ({"reached": {"Oslo": ["/ip4/192.0.2.1/tcp/1"]}}, "reached."),
         ({"roster": "roster.toml"}, "roster: groups go by charters now: take this line out"),

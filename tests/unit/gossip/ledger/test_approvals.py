@@ -24,18 +24,20 @@ from p2pfl_gossip.ledger.approvals import (
     APPROVALS_BYTES_MAX,
     APPROVALS_MAX,
     Approval,
-    ApprovalStanding,
     RefusedApproval,
     Says,
     approval_of,
+    encode_approvals,
+    in_order,
+    read_approvals,
+    require_signed,
+)
+from p2pfl_gossip.ledger.approving import (
+    ApprovalStanding,
     check_amendment,
     check_founding,
     check_succession,
-    encode_approvals,
-    in_order,
     kind_of_change,
-    read_approvals,
-    require_signed,
 )
 from p2pfl_gossip.ledger.charter import (
     FOREVER,
