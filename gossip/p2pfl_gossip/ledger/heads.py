@@ -282,7 +282,10 @@ class Heads:
         return True
 
     def show(self, peer: PeerId, head: Head) -> None:
-        """Show a member the certificate of our head, with the ends of epochs since its own."""
+        """Show a member the certificate of our head, with the ends of epochs since its own.
+
+        Who is no member any more sees the ends of its own epochs, and nothing that came later.
+        """
         seat, history = self._seat, self._history
         ours = history.head.head
         if head.place >= ours.place and head.epoch >= history.epoch.number:
@@ -293,8 +296,11 @@ class Heads:
             return
         self._shown[peer] = (ours, seat.now_s)
         for closing in history.closings(min(head.epoch, history.epoch.number)):
-            seat.send_to((peer,), closing)
+            if self._was_in(peer, closing.certificate.entry.epoch):
+                seat.send_to((peer,), closing)
         certificate = history.certificate(ours)
+        if not self._was_in(peer, ours.epoch):
+            return
         if certificate is not None and ours.place > head.place:
             seat.send_to((peer,), certificate)
             if history.final is not None and history.final.head == ours:
@@ -308,10 +314,22 @@ class Heads:
         asked = history.certificate(message.head)
         if message.head.place < history.head.head.place:
             self.show(sender, message.head)
+        if not self._was_in(sender, message.head.epoch):
+            return
         if asked is not None:
             seat.send_to((sender,), asked)
-        if history.final is not None and history.is_final(message.head):
-            seat.send_to((sender,), history.final)
+        final = history.final
+        is_shown = final is not None and self._was_in(sender, final.head.epoch)
+        if final is not None and is_shown and history.is_final(message.head):
+            seat.send_to((sender,), final)
+
+    def _was_in(self, peer: PeerId, epoch: int) -> bool:
+        """Whether a peer is a member now, or was one in an epoch."""
+        epochs = self._history.epochs
+        return (
+            self._seat.epoch.rank_of(peer) is not None
+            or epochs[min(epoch, len(epochs) - 1)].rank_of(peer) is not None
+        )
 
     def fill_gap(self) -> None:
         """Ask for the highest entry below our head that we lack, of anybody who is there."""

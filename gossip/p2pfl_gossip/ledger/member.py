@@ -324,7 +324,7 @@ class GroupMember(DeskMachine):
         elif isinstance(message, LedgerMessage):
             self._hearing.on_message(sender, rank, message)
         elif isinstance(message, StateMessage):
-            self._on_state_message(sender, message)
+            self._on_state_message(sender, rank, message)
         else:
             raise RemoteProtocolError("unexpected_message")
         return seat.take()
@@ -340,10 +340,12 @@ class GroupMember(DeskMachine):
         parts.seat.gone.pop(rank, None)
         return rank
 
-    def _on_state_message(self, sender: PeerId, message: StateMessage) -> None:
+    def _on_state_message(self, sender: PeerId, rank: int | None, message: StateMessage) -> None:
         parts = self._started.parts
         seat, fetch = parts.seat, self._fetch_of(message.digest)
         if isinstance(message, (StateRequest, ChunksRequest, ChunksCancel)):
+            if rank is None:
+                return  # Who is no member any more gets no model.
             seat.actions += parts.shelf.on_message(seat.now_s, sender, message)
         elif fetch is not None:
             seat.actions += fetch.on_message(seat.now_s, sender, message)

@@ -1,16 +1,23 @@
 """Charters that change members: one history of epochs, nothing for who is no member any more."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 import pytest
-from ledger_world import LedgerWorld, first_model, make_charter, parcel_of
+from ledger_world import LedgerWorld, first_model, identity_of, make_charter, parcel_of
 from sampled import sampled
 
+from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip import events
+from p2pfl_gossip.actions import Action, RemoteProtocolError, Send
 from p2pfl_gossip.ledger import proposals
 from p2pfl_gossip.ledger.charter import Charter, RefusedCharter
 from p2pfl_gossip.ledger.entries import Kind
+from p2pfl_gossip.ledger.member import GroupMember
+from p2pfl_gossip.ledger.messages import Closing
+from p2pfl_gossip.ledger.state_messages import StateRequest
 from p2pfl_gossip.peer_state import State
+from p2pfl_gossip.records import Message
 from p2pfl_simulations.checkers.base import Violation, Watched
 from p2pfl_simulations.checkers.write_ahead import WriteAhead
 
@@ -194,3 +201,46 @@ def test_epochs_come_under_kills_and_partitions(seed: int) -> None:
         if isinstance(event, events.EpochBegun)
     ]
     assert {event.epoch for event in begun} == {1}
+
+
+def test_who_was_expelled_hears_of_no_later_epoch_and_moves_nobody_by_all_that_it_has_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It goes on against its will: whatever it ever signed is shown to the others again."""
+    group = LedgerWorld(6, rounds=4)
+    said: list[Message] = []
+    heard: list[tuple[Message, bytes]] = []
+    own = identity_of(5).peer_id
+    hear = GroupMember.on_message
+
+    def spy(it: GroupMember, now_s: float, sender: PeerId, message: Message) -> list[Action]:
+        if sender == own:
+            said.append(message)
+        if it is group.member(5):
+            heard.append((message, it.epoch.digest))
+        return hear(it, now_s, sender, message)
+
+    monkeypatch.setattr(GroupMember, "on_message", spy)
+    charter = successor(group, [0, 1, 2, 3, 4], rounds=8)
+    group.start()
+    group.run(400.0, at=[(9.0, approve(group, charter, [0, 1, 2, 3, 4]))])
+    require_epoch(group, [0, 1, 2, 3, 4], charter.digest())
+    assert len(said) > 20
+    # Until it stopped, nothing of the new epoch came: no advert, entry or signature of it.
+    assert {getattr(message, "epoch", 0) for message, _ in heard} == {0}
+    before = [group.member(index).history.head.head for index in range(5)]
+    answers: list[Action] = []
+    for index in range(5):
+        for message in said:
+            with contextlib.suppress(RemoteProtocolError):
+                answers += hear(group.member(index), 401.0, own, message)
+    assert [group.member(index).history.head.head for index in range(5)] == before
+    # It is shown the end of its own epoch, if it asks; a daemon closes the link before that.
+    shown = [it.message for it in answers if isinstance(it, Send) and it.receiver == own]
+    ends = [message for message in shown if isinstance(message, Closing)]
+    assert len(ends) == len(shown)
+    assert {message.certificate.entry.epoch for message in ends} == {0}
+    # Nor does it get the model of the new epoch, whose digest it may have from elsewhere.
+    head = group.member(0).history.head.entry.state[0].digest
+    assert hear(group.member(0), 402.0, own, StateRequest(head, 0)) == []
+    assert hear(group.member(0), 402.0, identity_of(1).peer_id, StateRequest(head, 0))
