@@ -91,7 +91,8 @@ def identity_of(number: int) -> Identity:
 @cache
 def governor_of(number: int, place: int = 0) -> Identity:
     """The governance keys of a number; it may have several."""
-    return Identity(hash_parts(b"p2pfl/test-gov", bytes([number, place])))
+    named = number.to_bytes(1 + (number > 255)) + bytes([place])
+    return Identity(hash_parts(b"p2pfl/test-gov", named))
 
 
 def governance_of(number: int, *, keys: int = 1, threshold: int | None = None) -> Governance:

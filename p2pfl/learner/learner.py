@@ -568,14 +568,15 @@ def _batches_to_try(training: TrainingSettings, partition: Partition, peers: int
     """Return the largest batch that peers will take, and the smallest if it is another.
 
     Returns:
-        size -> a peer that takes such a batch, the largest first.
+        size -> the first peer that takes such a batch, the largest first.
     """
-    one_with = {partition.row_count(peer): peer for peer in range(peers)}
-    taking = {
-        size: peer
-        for count, peer in one_with.items()
-        for size in set(BatchPlan(training, count).sizes)
-    }
+    first_with: dict[int, int] = {}
+    for peer in range(peers):
+        first_with.setdefault(partition.row_count(peer), peer)
+    taking: dict[int, int] = {}
+    for count, peer in first_with.items():
+        for size in BatchPlan(training, count).sizes:
+            taking.setdefault(size, peer)
     return {size: taking[size] for size in (max(taking), min(taking))}
 
 
