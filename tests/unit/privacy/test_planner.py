@@ -3,7 +3,6 @@
 import math
 from dataclasses import replace
 from fractions import Fraction
-from functools import cache
 
 import pytest
 
@@ -12,7 +11,6 @@ from p2pfl.privacy.claims import in_words
 from p2pfl.privacy.errors import PrivacyError
 from p2pfl.privacy.mechanisms import UNITS_PER_NOISE, Mechanism, Trust, Unit
 from p2pfl.privacy.planner import (
-    Plan,
     Question,
     default_delta,
     make_plan,
@@ -32,15 +30,9 @@ from p2pfl_crypto.private_encoding import LotEncoding, MemberEncoding
 ASKED = Question(members=16, rows=10_000, rate=Fraction(1, 16), rounds=200, epsilon=2.0, drops=0.02)
 
 
-@cache
-def planned() -> Plan:
-    """The design's plan: nobody changes it, and it takes seconds."""
-    return make_plan(replace(ASKED, entries=101_770))
-
-
 def test_the_design_pages_example() -> None:
     """Source: the design's plan and its table of adversaries."""
-    plan = planned()
+    plan = make_plan(replace(ASKED, entries=101_770))
     mechanism = plan.mechanism
     assert mechanism.noise == pytest.approx(2.0, abs=0.005)
     assert (mechanism.least, mechanism.colluding, mechanism.shares) == (15, 5, 10)
@@ -61,10 +53,6 @@ def test_the_design_pages_example() -> None:
         "If 5 colluding members may accuse 10 in 1,000 rows that are not in the data, they find at"
         " most 33 in 1,000 that are."
     )
-
-
-def test_noise_to_signal_and_what_would_lower_it() -> None:
-    plan = planned()
     # rho = z sqrt(n / h) sqrt(d) / (p rows).
     expected = plan.mechanism.noise * math.sqrt(1.6 * 101_770) / 625
     assert plan.noise_to_signal == pytest.approx(expected)
