@@ -5,18 +5,16 @@ charter, where the members come by their cards. The old group's model is a first
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from p2pfl.charter.cards import MemberCard
 from p2pfl.charter.errors import PaperError
-from p2pfl.charter.form import CharterForm, make_form
+from p2pfl.charter.form import CharterForm
+from p2pfl.charter.from_settings import form_from_settings
 from p2pfl.group.cards import PeerName
 from p2pfl.group.documents import read_document
 from p2pfl.group.settings import AveragingSettings, GroupSettings
 from p2pfl.learner.settings import PartitionSettings, SettingsTable, TaskSettings
-
-NOT_OF_CHARTERS = {"algorithm", "masking"}
-"""Of a group's averaging: a charter's masks are always real."""
 
 
 class _Learning(TaskSettings):
@@ -68,29 +66,18 @@ def form_of_roster(
             " scenario with p2pfl launch"
         )
     _require_cards(path, roster, cards)
-    task = {name: getattr(roster.learning, name) for name in TaskSettings.model_fields}
-    training = task.pop("training").model_dump(exclude_none=True)
-    del task["device"]  # Each member's own affair now: peer.toml.
-    averaging: dict[str, Any] = roster.averaging.model_dump(exclude_none=True)
-    if isinstance(roster.averaging, GroupSettings):
-        averaging = {key: it for key, it in averaging.items() if key not in NOT_OF_CHARTERS}
-    document = {
-        "name": roster.name.strip(),
-        "purpose": roster.description or f"goes on from the roster of {roster.name}",
-        "rounds": roster.rounds,
-        "evaluate_every": roster.evaluate_every,
-        "task": {
-            "name": task.pop("task"),
-            "bundle": bundle,
-            "first_state": first_state,
-            "seed": roster.seed,
-            **task,
-        },
-        "training": training,
-        "averaging": averaging,
-    }
-    document["task"] = {key: it for key, it in document["task"].items() if it is not None}
-    return make_form(document, source=str(path))
+    return form_from_settings(
+        name=roster.name.strip(),
+        purpose=roster.description or f"goes on from the roster of {roster.name}",
+        rounds=roster.rounds,
+        evaluate_every=roster.evaluate_every,
+        seed=roster.seed,
+        learning=roster.learning,
+        averaging=roster.averaging,
+        first_state=first_state,
+        bundle=bundle,
+        source=str(path),
+    )
 
 
 def _require_cards(path: Path, roster: _Roster, cards: list[MemberCard]) -> None:

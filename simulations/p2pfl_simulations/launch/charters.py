@@ -8,18 +8,16 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from p2pfl.charter.cards import FOUNDER_BYTES, GovernanceTable, MemberCard, commit
 from p2pfl.charter.charter_file import CharterFile
 from p2pfl.charter.first_states import write_first_state
-from p2pfl.charter.form import CharterForm, make_form
+from p2pfl.charter.form import CharterForm
+from p2pfl.charter.from_settings import form_from_settings
 from p2pfl.charter.keys import key_text
 from p2pfl.charter.making import found
 from p2pfl.daemon.config import PeerConfig
-from p2pfl.group.settings import GroupSettings
 from p2pfl.learner.learner import Learner
-from p2pfl.learner.settings import TaskSettings
 from p2pfl.store.keys import PeerKeys
 from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_crypto.identity import SEED_BYTES, Identity
@@ -27,8 +25,6 @@ from p2pfl_gossip.ledger.approvals import Says, approval_of
 from p2pfl_simulations.scenario import Scenario
 
 FIRST_STATE = "start.safetensors"
-NOT_OF_CHARTERS = {"algorithm", "masking"}
-"""Of a group's settings: a charter's masks are always real."""
 
 
 def sign_charter(
@@ -100,25 +96,14 @@ def signed_by_all(
 
 
 def _form(scenario: Scenario, folder: Path) -> CharterForm:
-    learning, averaging = scenario.learning, scenario.averaging
-    task = {name: getattr(learning, name) for name in TaskSettings.model_fields}
-    training = task.pop("training").model_dump(exclude_none=True)
-    del task["device"]  # Each member's own affair.
-    rounds: dict[str, Any] = averaging.model_dump(exclude_none=True)
-    if isinstance(averaging, GroupSettings):
-        rounds = {key: value for key, value in rounds.items() if key not in NOT_OF_CHARTERS}
-    document = {
-        "name": scenario.name,
-        "purpose": scenario.description or f"a trial: the scenario {scenario.name}",
-        "rounds": scenario.rounds,
-        "evaluate_every": scenario.evaluation.every,
-        "task": {
-            "name": task.pop("task"),
-            "first_state": folder / FIRST_STATE,
-            "seed": scenario.seed,
-            **{key: value for key, value in task.items() if value is not None},
-        },
-        "training": training,
-        "averaging": rounds,
-    }
-    return make_form(document, source=scenario.name)
+    return form_from_settings(
+        name=scenario.name,
+        purpose=scenario.description or f"a trial: the scenario {scenario.name}",
+        rounds=scenario.rounds,
+        evaluate_every=scenario.evaluation.every,
+        seed=scenario.seed,
+        learning=scenario.learning,
+        averaging=scenario.averaging,
+        first_state=folder / FIRST_STATE,
+        source=scenario.name,
+    )
