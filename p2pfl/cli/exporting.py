@@ -51,8 +51,7 @@ def export_certified(peer: Path, file: Path, card: Path | None) -> None:
     if place.exists():
         raise BadInput(f"{place} is there already; name a new file")
     refuse_existing(file)
-    kept, record = _model_and_record(peer)
-    history = _checked(peer, record)
+    kept, record, history = _model_and_record(peer)
     write_model(peer, file, kept)
     statement = _statement(peer, file, history, record)
     try:
@@ -87,16 +86,17 @@ def verify_model(file: Path, card: Path | None, founding: Path | None, group: st
     return 0
 
 
-def _model_and_record(peer: Path) -> tuple[KeptModel, bytes]:
-    """Read a peer's newest certified model, and the record whose head certifies it.
+def _model_and_record(peer: Path) -> tuple[KeptModel, bytes, History]:
+    """Read a peer's newest certified model, and the record whose head certifies it, checked.
 
     A running peer writes both at once, and they are read one after the other: where a round has
     ended in between, both are read again.
     """
     for _ in range(READS_MAX):
         record, kept = read_ledger(peer), newest_model(peer)
-        if _checked(peer, record).head.head.entry.hex() == kept.metadata.get("entry"):
-            return kept, record
+        history = _checked(peer, record)
+        if history.head.head.entry.hex() == kept.metadata.get("entry"):
+            return kept, record, history
     raise BadInput(f"the journal of {peer} changes while it is read; ask again")
 
 
