@@ -12,8 +12,8 @@ finds more than is allowed (with three deviations of chance), or the planted fau
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy.typing as npt
 import torch
 from canaries import labels_and_coins
 from measuring import say, table
+from replacing import replaced
 
 from p2pfl.learner.learner import make_learner
 from p2pfl.learner.private.perceptron_sums import PerceptronSums
@@ -81,19 +82,14 @@ def found(scores: Floats, is_in: npt.NDArray[np.bool_]) -> float:
     return float(np.mean(scores[is_in] > np.quantile(scores[~is_in], 1 - FALSE_ALARMS)))
 
 
-@contextmanager
-def unclipped() -> Iterator[None]:
+def unclipped() -> AbstractContextManager[None]:
     """Plant the fault: gradients four times as long as they may be."""
     honest: Callable[..., Any] = PerceptronSums.lot_sum
 
     def planted(self: PerceptronSums, vector: Any, lot: Any, clip: float, seed: int) -> Any:
         return honest(self, vector, lot, TOO_LONG * clip, seed)
 
-    PerceptronSums.lot_sum = planted  # type: ignore[method-assign]  # On purpose.
-    try:
-        yield
-    finally:
-        PerceptronSums.lot_sum = honest  # type: ignore[method-assign]  # As it was.
+    return replaced([(PerceptronSums, "lot_sum", planted)])
 
 
 def private(scenario: Scenario) -> tuple[Floats, Privacy, float, float]:

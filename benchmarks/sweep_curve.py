@@ -8,10 +8,12 @@ multiplied, is for tests of the curve; some seeds of the sweep use it.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
+
+from replacing import replaced
 
 from p2pfl_crypto.audit import commitments, curve
 from p2pfl_crypto.audit.curve import POINT_BYTES, InvalidPoint
@@ -91,19 +93,14 @@ def _replacements() -> dict[int, Callable[..., Any]]:
 _STANDING_IN = _replacements()
 
 
-@contextmanager
-def stand_in_curve() -> Iterator[None]:
+def stand_in_curve() -> AbstractContextManager[None]:
     """Have the stand-in wherever a module has taken something of the curve's by name."""
-    replaced = []
-    for name, module in list(sys.modules.items()):
-        if name.startswith("p2pfl") and module is not None:
-            for attribute, value in list(vars(module).items()):
-                after = _STANDING_IN.get(id(value))
-                if after is not None:
-                    replaced.append((module, attribute, value))
-                    setattr(module, attribute, after)
-    try:
-        yield
-    finally:
-        for module, attribute, value in replaced:
-            setattr(module, attribute, value)
+    modules = [it for name, it in list(sys.modules.items()) if it and name.startswith("p2pfl")]
+    return replaced(
+        [
+            (module, attribute, _STANDING_IN[id(value)])
+            for module in modules
+            for attribute, value in vars(module).items()
+            if id(value) in _STANDING_IN
+        ]
+    )

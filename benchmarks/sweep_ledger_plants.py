@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from replacing import Change
 from sweep_plants import Plant, planting
 
 from p2pfl_gossip.actions import Persist
@@ -19,13 +20,13 @@ plant = planting(GROUP_PLANTS)
 
 
 @plant
-def proofs_unchecked() -> Iterator[tuple[Any, str, Any]]:
+def proofs_unchecked() -> Iterator[Change]:
     """An audited sum counts whatever its proofs say."""
     yield Auditing, "_on_checked", lambda self, _result: self._core.advance(phases.DONE)
 
 
 @plant
-def coin_shown_early() -> Iterator[tuple[Any, str, Any]]:
+def coin_shown_early() -> Iterator[Change]:
     """A member shows its coin once it has the sums itself."""
     honest = Tossing._toss_if_seen
 
@@ -39,7 +40,7 @@ def coin_shown_early() -> Iterator[tuple[Any, str, Any]]:
 
 
 @plant
-def sums_seen_twice() -> Iterator[tuple[Any, str, Any]]:
+def sums_seen_twice() -> Iterator[Change]:
     """A member signs which sums it has, and then other ones."""
     honest = Tossing.start
 
@@ -53,13 +54,13 @@ def sums_seen_twice() -> Iterator[tuple[Any, str, Any]]:
 
 
 @plant
-def nothing_signed() -> Iterator[tuple[Any, str, Any]]:
+def nothing_signed() -> Iterator[Change]:
     """No member signs an entry: rounds follow each other, and none is certified."""
     yield Signing, "sign", lambda *_: None
 
 
 @plant
-def advert_unrecorded() -> Iterator[tuple[Any, str, Any]]:
+def advert_unrecorded() -> Iterator[Change]:
     """An advert leaves before the record that says which head it names."""
     honest = Standing.advertise
 
@@ -71,7 +72,7 @@ def advert_unrecorded() -> Iterator[tuple[Any, str, Any]]:
 
 
 @plant
-def model_not_the_certified() -> Iterator[tuple[Any, str, Any]]:
+def model_not_the_certified() -> Iterator[Change]:
     """A member goes on from a model of its own in place of the one that is certified."""
     honest = Standing.certify
 

@@ -1,8 +1,10 @@
 """Faults planted in the product, one at a time: what the sweep must be able to find."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
+
+from replacing import Change, replaced
 
 from p2pfl_gossip import peer
 from p2pfl_gossip.actions import Persist, SendBulk
@@ -18,7 +20,7 @@ from p2pfl_gossip.masked_sum.summing import Summing
 from p2pfl_gossip.masked_sum.voting import Voting
 from p2pfl_simulations.results.recorder import Recorder
 
-Replace = Callable[[], Iterator[tuple[Any, str, Any]]]
+Replace = Callable[[], Iterator[Change]]
 Plant = Callable[[], AbstractContextManager[None]]
 PLANTS: dict[str, Plant] = {}
 
@@ -27,17 +29,8 @@ def planting(plants: dict[str, Plant]) -> Callable[[Replace], Plant]:
     """Return what registers plants: each replaces attributes of classes while it is entered."""
 
     def plant(replace: Replace) -> Plant:
-        @contextmanager
-        def planted() -> Iterator[None]:
-            before = []
-            for owner, name, value in replace():
-                before.append((owner, name, owner.__dict__[name]))
-                setattr(owner, name, value)
-            try:
-                yield
-            finally:
-                for owner, name, value in before:
-                    setattr(owner, name, value)
+        def planted() -> AbstractContextManager[None]:
+            return replaced(replace())
 
         planted.__doc__ = replace.__doc__
         plants[replace.__name__.replace("_", "-")] = planted
@@ -57,7 +50,7 @@ def _persisted_last(actions: list[Any], begin: int) -> None:
 
 
 @plant
-def vote_before_record() -> Iterator[tuple[Any, str, Any]]:
+def vote_before_record() -> Iterator[Change]:
     """A vote leaves before the record that says what was voted for."""
     honest = Voting._try_to_vote
 
@@ -70,7 +63,7 @@ def vote_before_record() -> Iterator[tuple[Any, str, Any]]:
 
 
 @plant
-def spent_not_recorded() -> Iterator[tuple[Any, str, Any]]:
+def spent_not_recorded() -> Iterator[Change]:
     """That a vector was sent is not written down."""
     honest = Exchange.start
 
@@ -84,7 +77,7 @@ def spent_not_recorded() -> Iterator[tuple[Any, str, Any]]:
 
 
 @plant
-def session_begun_twice() -> Iterator[tuple[Any, str, Any]]:
+def session_begun_twice() -> Iterator[Change]:
     """A restarted member begins a session again that it had begun before."""
     honest = SessionJournal.begin
 
@@ -99,7 +92,7 @@ def session_begun_twice() -> Iterator[tuple[Any, str, Any]]:
 
 
 @plant
-def trained_model_given() -> Iterator[tuple[Any, str, Any]]:
+def trained_model_given() -> Iterator[Change]:
     """Who asks for a model gets the one that was just trained, and never averaged."""
     honest = peer.Peer.on_message
 
@@ -114,7 +107,7 @@ def trained_model_given() -> Iterator[tuple[Any, str, Any]]:
 
 
 @plant
-def round_forgotten() -> Iterator[tuple[Any, str, Any]]:
+def round_forgotten() -> Iterator[Change]:
     """A restarted peer begins at round 0, whatever is on its disk."""
     honest = peer.Peer.on_start
 
@@ -126,7 +119,7 @@ def round_forgotten() -> Iterator[tuple[Any, str, Any]]:
 
 
 @plant
-def one_sum_believed() -> Iterator[tuple[Any, str, Any]]:
+def one_sum_believed() -> Iterator[Change]:
     """A chunk's sum counts once one member has signed it."""
     honest = Summing._quorum
 
@@ -140,7 +133,7 @@ def one_sum_believed() -> Iterator[tuple[Any, str, Any]]:
 
 
 @plant
-def two_sums_believed() -> Iterator[tuple[Any, str, Any]]:
+def two_sums_believed() -> Iterator[Change]:
     """A chunk's sum counts once any two members have signed it, be they its vouchers or not."""
     honest = Summing._quorum
 
@@ -155,20 +148,20 @@ def two_sums_believed() -> Iterator[tuple[Any, str, Any]]:
 
 
 @plant
-def signatures_unchecked() -> Iterator[tuple[Any, str, Any]]:
+def signatures_unchecked() -> Iterator[Change]:
     """Nobody checks a signature."""
     yield Core, "verify", lambda *_: None
 
 
 @plant
-def no_next_leader() -> Iterator[tuple[Any, str, Any]]:
+def no_next_leader() -> Iterator[Change]:
     """Where a leader is silent, nobody takes over, and the session lives for ever."""
     yield Voting, "_next_turn", lambda _self: None
     yield Session, "_on_session_over", lambda _self: None
 
 
 @plant
-def reveal_sent_once() -> Iterator[tuple[Any, str, Any]]:
+def reveal_sent_once() -> Iterator[Change]:
     """A reveal or a sum that was lost is never asked for again, and the session waits for ever.
 
     Both are planted, as each has a clock that would end the session.
@@ -182,7 +175,7 @@ def reveal_sent_once() -> Iterator[tuple[Any, str, Any]]:
 
 
 @plant
-def counted_twice() -> Iterator[tuple[Any, str, Any]]:
+def counted_twice() -> Iterator[Change]:
     """A peer that ends a round again after a restart counts again."""
     honest = Recorder._round_ended
 
@@ -194,7 +187,7 @@ def counted_twice() -> Iterator[tuple[Any, str, Any]]:
 
 
 @plant
-def blamed_for_repeating() -> Iterator[tuple[Any, str, Any]]:
+def blamed_for_repeating() -> Iterator[Change]:
     """A leader that repeats an earlier leader's ballot is blamed for it."""
     honest = Voting.on_ballot
 
@@ -207,7 +200,7 @@ def blamed_for_repeating() -> Iterator[tuple[Any, str, Any]]:
 
 
 @plant
-def voted_twice() -> Iterator[tuple[Any, str, Any]]:
+def voted_twice() -> Iterator[Change]:
     """A member votes for every ballot that it can check, and not for the first alone."""
     honest = Voting.progress
 
