@@ -7,13 +7,11 @@ restores its budget from a backup, and its peer gives nothing more. The others s
 charter may cost, and end by themselves; what they had reserved and did not spend is free again.
 """
 
-import argparse
 import json
 import shutil
-from pathlib import Path
 from typing import Any
 
-from life import FOUNDERS, Life
+from life import FOUNDERS, Life, given_folder
 
 ROUNDS = 8
 RESTORED = "oslo"
@@ -86,12 +84,8 @@ class PrivateLife(Life):
 
 def main() -> None:
     """Play all of it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="a new folder, with a short path")
-    parser.add_argument("--quiet", action="store_true", help="do not print commands")
-    given = parser.parse_args()
-    given.folder.mkdir(parents=True)
-    life = PrivateLife(given.folder.resolve(), rounds=ROUNDS, shows=not given.quiet)
+    folder, shows = given_folder(__doc__.splitlines()[0])
+    life = PrivateLife(folder, rounds=ROUNDS, shows=shows)
     try:
         life.found()
         life.show(*FOUNDERS)

@@ -548,14 +548,20 @@ def make_time_stamp(folder: Path, query: Path, answer: Path) -> None:
             "-out", str(answer.resolve()))  # fmt: skip
 
 
-def main() -> None:
-    """Play all of it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def given_folder(about: str) -> tuple[Path, bool]:
+    """Return the new folder that the command line names, made; and whether to print commands."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("folder", type=Path, help="a new folder, with a short path")
     parser.add_argument("--quiet", action="store_true", help="do not print commands")
     given = parser.parse_args()
     given.folder.mkdir(parents=True)
-    life = Life(given.folder.resolve(), rounds=1000, shows=not given.quiet)
+    return given.folder.resolve(), not given.quiet
+
+
+def main() -> None:
+    """Play all of it."""
+    folder, shows = given_folder(__doc__.splitlines()[0])
+    life = Life(folder, rounds=1000, shows=shows)
     try:
         life.found()
         life.admit_a_sixth()
