@@ -166,10 +166,10 @@ class SitsOut(Event, frozen=True):
 
 
 class EpochBegun(Event, frozen=True):
-    """A charter is in force: number `epoch`, of so many members."""
+    """A charter is in force: number `epoch`, of these members' peers, by rank."""
 
     epoch: int
-    members: int
+    members: tuple[str, ...]
 
 
 class CharterProposed(Event, frozen=True):

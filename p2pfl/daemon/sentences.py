@@ -165,7 +165,7 @@ _SENTENCES: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     ),
     events.EpochBegun: (
         INFO,
-        lambda it: f"epoch {it.epoch} has begun, with {it.members} members: its charter holds",
+        lambda it: f"epoch {it.epoch} has begun, with {len(it.members)} members: its charter holds",
     ),
     events.CharterProposed: (INFO, _proposed),
     events.MemberDeparted: (

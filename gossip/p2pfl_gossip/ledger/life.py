@@ -332,7 +332,7 @@ class Life:
         if not was_member and not self._is_as_invited():
             return
         self.is_finished = False
-        seat.report(events.EpochBegun(seat.epoch.number, seat.epoch.size))
+        seat.report(events.EpochBegun(seat.epoch.number, seat.epoch.members))
         if parts.course.stage is not Stage.STARTING:
             behind = max(closing.round, parts.course.round, parts.standing.advert_round)
             parts.course.begin(behind + 1)

@@ -5,6 +5,7 @@ from p2pfl_simulations.checkers.auditing import AuditHolds
 from p2pfl_simulations.checkers.base import Checker, Violation, Watched
 from p2pfl_simulations.checkers.conduct import NoHonestBlamed, NoHonestRefused
 from p2pfl_simulations.checkers.ledger import ledger_checkers
+from p2pfl_simulations.checkers.membership import SameMembers
 from p2pfl_simulations.checkers.progress import NobodyIsLed, RoundsNeverFall
 from p2pfl_simulations.checkers.secrecy import OwnModelStays, SpentOnce
 from p2pfl_simulations.checkers.vouching import OneBallot
@@ -17,6 +18,7 @@ def all_checkers() -> tuple[Checker, ...]:
     """Make those that hold in every run and need nothing but inputs and actions."""
     sums = OneBallot()
     return (
+        SameMembers(),
         sums,
         OneMean(sums),
         TrueMean(sums),

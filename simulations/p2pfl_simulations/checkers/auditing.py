@@ -50,7 +50,7 @@ class AuditHolds(Checker):
                         raise Violation(f"peer {host} signs two digests of all sums of a session")
             case Coin() | CoinShares() if self.watched.is_honest(host):
                 signers = self._seen.get((message.session, message.sums), {})
-                needed = threshold_of(len(self.watched.peers))
+                needed = threshold_of(len(self.watched.members_of(host)))
                 if len(signers) < needed:
                     raise Violation(
                         f"peer {host} shows its coin when {len(signers)} of {needed} have signed"
@@ -68,7 +68,8 @@ class AuditHolds(Checker):
                 if job.own is not None:
                     self._own.setdefault(session, {})[host] = job.own
             case CheckProofs():
-                self._shown[job.audited.session] = tuple(it.rank for it in job.shown)
+                cohort = self.watched.members_of(host)
+                self._shown[job.audited.session] = tuple(cohort[it.rank] for it in job.shown)
             case MakeModel() if host in self._latest:
                 self._check(host, job)
 
@@ -78,12 +79,12 @@ class AuditHolds(Checker):
         if any(totals.get(chunk) is not total for chunk, total in enumerate(job.sums)):
             return  # Of another session, whose audit is not the latest that this member began.
         members, inputs = self._shown[session], self._own[session]
-        honest = [rank for rank in members if self.watched.is_honest(rank)]
+        honest = [member for member in members if self.watched.is_honest(member)]
         square = 0.0
         for chunk, total in totals.items():
             rest = total.view(np.int32).astype(np.int64)
-            for rank in honest:
-                own = inputs[rank]
+            for member in honest:
+                own = inputs[member]
                 rest -= own.encode(chunk, dict(own.parts)[chunk]).view(np.int32)
             square += float(np.square(rest, dtype=np.float64).sum())
         liars = len(members) - len(honest)

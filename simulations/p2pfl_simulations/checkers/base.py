@@ -28,6 +28,9 @@ class Watched:
         is_group: whether they keep a ledger.
         hides_models: whether they do so by masked sums.
         partners_of: a peer's partners in a round, by (index, round).
+        epochs: indices of the members of each epoch of a group, by rank, as far as it has come;
+            of the first one all peers, if it is not given.
+        epoch_of: the epoch of what an honest member of a group advertised last, by index.
     """
 
     peers: Sequence[PeerId]
@@ -38,19 +41,36 @@ class Watched:
     hides_models: bool
     partners_of: Callable[[int, int], tuple[int, ...]]
     is_group: bool = False
+    epochs: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    epoch_of: dict[int, int] = field(default_factory=dict)
     _indices: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         indices = {str(peer): index for index, peer in enumerate(self.peers)}
         object.__setattr__(self, "_indices", indices)
+        self.epochs.setdefault(0, tuple(range(len(self.peers))))
 
     def index_of(self, peer: PeerId | str) -> int:
         """Return a peer's index."""
         return self._indices[peer]
 
     def cohort_of(self, index: int, round_: int) -> tuple[int, ...]:
-        """Return a peer and its partners in a round, ascending."""
+        """Return the members of a peer's cohort in a round, by rank.
+
+        In a group, they are the members of the epoch that the peer is in.
+        """
+        if self.is_group:
+            return self.members_of(index)
         return tuple(sorted((index, *self.partners_of(index, round_))))
+
+    def members_of(self, index: int) -> tuple[int, ...]:
+        """Return the members, by rank, of the epoch that a member of a group is in."""
+        return self.epochs[self.epoch_of.get(index, 0)]
+
+    def rank_of(self, index: int, epoch: int) -> int:
+        """Return a peer's rank in an epoch; -1 if it is no member of it, or it has not begun."""
+        members = self.epochs.get(epoch, ())
+        return members.index(index) if index in members else -1
 
     def is_honest(self, index: int) -> bool:
         """Tell whether what must hold is demanded of a peer."""

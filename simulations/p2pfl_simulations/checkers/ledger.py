@@ -1,7 +1,4 @@
-"""What must hold in a group that keeps a ledger: one history, and nobody honest says two things.
-
-A member's rank is its index: groups of a simulation are founded so, and keep their members.
-"""
+"""What must hold in a group that keeps a ledger: one history, and no honest one says two things."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,10 +73,8 @@ class SaysOnce(Checker):
         super().start(watched)
         self._said = [_Said() for _ in watched.peers]
         self._last: dict[int, Message] = {}
-        # Who holds a statement, by member, epoch, round and kind; and whose journal lacks which.
+        # Who holds a statement, by rank, epoch, round and kind; and whose journal lacks which.
         self._holders: dict[tuple[int, int, int, type], dict[int, None]] = {}
-        size = len(watched.peers)
-        self._missed_max = size - threshold_of(size)
 
     def on_input(self, now_s: float, host: int, name: str, arguments: tuple[Any, ...]) -> None:
         """Note who hears what, and what a journal lacks that a member starts with."""
@@ -112,10 +107,13 @@ class SaysOnce(Checker):
         if self._last.get(host) is message:
             return  # The same, to the next member.
         self._last[host] = message
-        if isinstance(message, GroupAdvert) and message.member == host:
+        if isinstance(message, GroupAdvert) and self._is_own(host, message):
             self._advertised(host, message)
-        elif isinstance(message, EntrySignature) and message.member == host:
+        elif isinstance(message, EntrySignature) and self._is_own(host, message):
             self._signed(host, message)
+
+    def _is_own(self, host: int, message: GroupAdvert | EntrySignature) -> bool:
+        return self.watched.rank_of(host, message.epoch) == message.member
 
     def _is_unknown(self, host: int, place: tuple[int, int], kind: type) -> bool:
         """Whether a member's journal lacks what it said, and those whom it asks may as well.
@@ -123,8 +121,9 @@ class SaysOnce(Checker):
         That is so once: the next time it is said in this life.
         """
         lacking = self._said[host].lacking
-        holders = self._holders.get((host, *place, kind), ())
-        if (*place, kind) not in lacking or len(holders) > self._missed_max:
+        rank, size = self.watched.rank_of(host, place[0]), len(self.watched.epochs[place[0]])
+        holders = self._holders.get((rank, *place, kind), ())
+        if (*place, kind) not in lacking or len(holders) > size - threshold_of(size):
             return False
         del lacking[*place, kind]
         return True
@@ -174,7 +173,6 @@ class OneHistory(Checker):
     def start(self, watched: Watched) -> None:
         """Begin with the first entry, which no member keeps."""
         super().start(watched)
-        self._threshold = threshold_of(len(watched.peers))
         self._entries: dict[Head, Entry] = {}
         self._heads: dict[tuple[int, int], tuple[Head, int]] = {}  # By place: and who has it.
         self._head_of: dict[int, Head] = {}
@@ -213,7 +211,7 @@ class OneHistory(Checker):
             message = action.message
             if self._last.get(host) is not message:
                 self._last[host] = message
-                if isinstance(message, GroupAdvert) and message.member == host:
+                if isinstance(message, GroupAdvert):
                     self._name(host, message)
         elif not self.watched.is_honest(host):
             return
@@ -263,9 +261,12 @@ class OneHistory(Checker):
         head = advert.head
         if advert.round != head.round + 1 or advert.epoch != head.epoch or not head.round:
             return
+        if self.watched.rank_of(host, advert.epoch) != advert.member:
+            return  # Another's, passed on.
         named = self._named.setdefault(head, {})
         named[host] = None
-        if len(named) < self._threshold or self._final == head:
+        needed = threshold_of(len(self.watched.epochs[advert.epoch]))
+        if len(named) < needed or self._final == head:
             return
         before = self._final
         if before is not None and before.place >= head.place:
@@ -351,7 +352,10 @@ class Certifies(Checker):
             return
         if isinstance(action, Send):
             message = action.message
-            if isinstance(message, GroupAdvert) and message.member == host:
+            if (
+                isinstance(message, GroupAdvert)
+                and self.watched.rank_of(host, message.epoch) == message.member
+            ):
                 self._round = max(self._round, message.round)
                 is_over = len(self._finished) == len(self.watched.peers) - len(self.watched.liars)
                 if (

@@ -6,6 +6,7 @@ a peer passes on for others promises nothing of its own.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from p2pfl_gossip.actions import Action, Persist, Send, SendBulk, Vector
@@ -101,11 +102,11 @@ class _Disk:
         sessions: (round, attempt) of each session that it speaks in.
         ranks: its own rank in each.
         has_incarnation: whether this life has a number of its own on the disk.
-        index: whose it is: its rank in a group.
+        rank_in: returns whose it is, in an epoch of a group: its rank.
         standing: what a member of a group has said, as its disk has it.
     """
 
-    index: int = 0
+    rank_in: Callable[[int], int] = lambda _epoch: 0
     standing: StandingRecord | None = None
     records: dict[str, bytes | Vector] = field(default_factory=dict)
     steps: dict[tuple[int, int], dict[int, bytes]] = field(default_factory=dict)
@@ -179,19 +180,19 @@ def _is_begun(disk: _Disk, message: SessionMessage) -> bool:
 
 def _is_advertised(disk: _Disk, advert: GroupAdvert) -> bool:
     own = disk.standing.advert if disk.standing else None
-    return advert.member != disk.index or advert == own
+    return advert.member != disk.rank_in(advert.epoch) or advert == own
 
 
 def _is_named_kept(disk: _Disk, advert: GroupAdvert) -> bool:
     """Whether the disk has the charter that we name, for those that are to follow it."""
-    if advert.member != disk.index or advert.charter == NONE:
+    if advert.member != disk.rank_in(advert.epoch) or advert.charter == NONE:
         return True
     return f"{PARCEL_PREFIX}{advert.charter.hex()}" in disk.records
 
 
 def _is_entry_kept(disk: _Disk, message: EntrySignature) -> bool:
     """Whether the disk has what we signed, and the model that it leads to."""
-    if message.member != disk.index:
+    if message.member != disk.rank_in(message.epoch):
         return True
     for signed in disk.standing.signed if disk.standing else ():
         if signed.said == message:
@@ -315,7 +316,11 @@ class WriteAhead(Checker):
         """Begin a life with the records that it finds; what earlier ones said is over."""
         if name == "on_start":
             before = self._disks.get(host, _Disk())
-            disk = _Disk(records=dict(arguments[0]), steps=before.steps, index=host)
+            disk = _Disk(
+                records=dict(arguments[0]),
+                steps=before.steps,
+                rank_in=partial(self.watched.rank_of, host),
+            )
             stored = disk.records.get(STANDING_RECORD)
             if isinstance(stored, bytes):
                 disk.standing = read_standing(stored)

@@ -189,5 +189,5 @@ def test_the_operator_s_command_runs_once_for_what_waits(tmp_path: Path) -> None
 def test_an_epoch_is_entered_when_it_begins(host: Host) -> None:
     entered: list[int] = []
     host.directory.listeners.append(lambda: entered.append(len(host.directory.agreed.members)))
-    host.chartering.on_event(EpochBegun(0, 5))
+    host.chartering.on_event(EpochBegun(0, ("somebody",)))
     assert entered == []  # The one that it is in already.
