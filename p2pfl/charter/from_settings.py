@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from p2pfl.charter.form import CharterForm, make_form
+from p2pfl.group.privacy_settings import PrivacySettings
 from p2pfl.group.settings import AveragingSettings, GroupSettings
 from p2pfl.learner.settings import TaskSettings
 
@@ -21,6 +22,7 @@ def form_from_settings(
     learning: TaskSettings,
     averaging: AveragingSettings,
     first_state: Path,
+    privacy: PrivacySettings | None = None,
     bundle: Path | None = None,
     source: str,
 ) -> CharterForm:
@@ -35,6 +37,7 @@ def form_from_settings(
         learning: what is learnt; its device is each member's own affair, and left out.
         averaging: how members average.
         first_state: the file where it begins.
+        privacy: what is promised of members' rows; None if nothing is.
         bundle: of the task; None for one that comes with p2pfl.
         source: what errors name.
 
@@ -57,4 +60,6 @@ def form_from_settings(
         "training": training,
         "averaging": told,
     }
+    if privacy is not None:
+        document["privacy"] = privacy.model_dump(exclude_none=True)
     return make_form(document, source=source)

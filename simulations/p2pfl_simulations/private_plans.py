@@ -35,13 +35,14 @@ def plan_of(scenario: Scenario, learner: Learner) -> Plan | None:
         raise ScenarioError(f"privacy: {error}") from None
 
 
-def row_of(plan: Plan, learner: Learner, spent: int) -> PrivacyRow:
+def row_of(plan: Plan, learner: Learner, spent: int, *, is_seeded: bool = True) -> PrivacyRow:
     """Write down a plan for a run's results, with what was spent of it.
 
     Args:
         plan: the plan.
         learner: knows what a unit is.
         spent: vectors that a member gave, of all members the most.
+        is_seeded: as in `PrivacyRow`.
     """
     mechanism, question = plan.mechanism, plan.question
     unit = "member" if question.rows is None else "person" if learner.lots.is_by_unit else "row"
@@ -78,4 +79,5 @@ def row_of(plan: Plan, learner: Learner, spent: int) -> PrivacyRow:
         ],
         words=in_words(claim, unit),
         training=learner.lots.summer.told if unit != "member" else "any",
+        is_seeded=is_seeded,
     )

@@ -181,11 +181,11 @@ def _simulate(
         result.failure = str(error)
     joint = simulation.recorder.models()
     complete_run(scenario, learner, result, joint, tell, interrupted)
-    _compare(scenario, learner, result, simulation.privacy, tell)
+    compare_noiseless(scenario, learner, result, simulation.privacy, tell)
     return result
 
 
-def _compare(
+def compare_noiseless(
     scenario: Scenario,
     learner: Learner,
     result: RunResult,

@@ -8,6 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from p2pfl.charter.charter_file import read_file
+from p2pfl.daemon.config import PeerFolder, read_config
+from p2pfl.daemon.spending import Spending
+from p2pfl.group.privacy_settings import privacy_of
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import make_learner
 from p2pfl.learner.peer_models import PeerModel
@@ -21,12 +25,14 @@ from p2pfl_gossip.ledger.privacy import (
     read_feature,
 )
 from p2pfl_gossip.ledger.record import read_record
-from p2pfl_simulations.launch.errors import LaunchError
-from p2pfl_simulations.launch.launching import require_launchable
+from p2pfl_gossip.masked_sum.jobs import Granted, Spend
+from p2pfl_simulations.launch.budgets import spent_most
+from p2pfl_simulations.launch.folders import make_folders
 from p2pfl_simulations.noiseless import noiseless
+from p2pfl_simulations.private_plans import plan_of, row_of
 from p2pfl_simulations.report.run_report import render_report
 from p2pfl_simulations.results.folder import read_run, write_run
-from p2pfl_simulations.results.privacy import NOT_PRIVATE, SEEDED, YARDSTICKS
+from p2pfl_simulations.results.privacy import NOT_PRIVATE, REAL, SEEDED, YARDSTICKS
 from p2pfl_simulations.results.run import RunResult
 from p2pfl_simulations.running import run
 from p2pfl_simulations.scenario import ScenarioError, make_scenario
@@ -201,6 +207,25 @@ def test_tasks_without_gradients_of_rows_are_refused() -> None:
         run(make_scenario(document))
 
 
-def test_processes_are_not_private_yet() -> None:
-    with pytest.raises(LaunchError, match="privacy is only simulated"):
-        require_launchable(make_scenario(PRIVATE))
+def test_processes_have_a_charter_of_the_plan_and_budgets_that_pay_for_it(tmp_path: Path) -> None:
+    """All that a launch makes before it starts them; then what each gave is read in its budget."""
+    scenario = make_scenario(PRIVATE)
+    learner = make_learner(scenario.learning, peer_count=5, seed=1, folder=None, threads=1)
+    plan = plan_of(scenario, learner)
+    assert plan is not None
+    assert scenario.privacy is not None
+    folders = [PeerFolder(it) for it in make_folders(scenario, tmp_path, None, learner, plan=plan)]
+    file = read_file(folders[3].charters / "group.charter")
+    assert file.charter.privacy == privacy_of(scenario.privacy, plan)
+    spending = Spending(folders[3], read_config(folders[3].path))
+    assert spending.fault(file) == ""
+    assert spent_most(it.path for it in folders) == 0
+    for round_ in range(2):
+        assert (
+            spending.spend(Spend(epoch=0, round=round_, charter=file.digest, is_private=True))
+            == Granted()
+        )
+    assert spent_most(it.path for it in folders) == 2
+    row = row_of(plan, learner, 2, is_seeded=False)
+    assert REAL in row.sentences()
+    assert SEEDED not in row.sentences()

@@ -17,6 +17,7 @@ from p2pfl.charter.from_settings import form_from_settings
 from p2pfl.charter.keys import key_text
 from p2pfl.charter.making import found
 from p2pfl.daemon.config import PeerConfig
+from p2pfl.group.privacy_settings import PrivacySettings
 from p2pfl.learner.learner import Learner
 from p2pfl.store.keys import PeerKeys
 from p2pfl_crypto.governance import GovernanceKey
@@ -32,6 +33,7 @@ def sign_charter(
     learner: Learner,
     peers: Sequence[tuple[PeerConfig, PeerKeys]],
     folder: Path,
+    privacy: PrivacySettings | None,
 ) -> CharterFile:
     """Found the group or network of a scenario, and write its first state into a folder.
 
@@ -40,6 +42,7 @@ def sign_charter(
         learner: of all peers; gives the first state, and who has how many rows.
         peers: settings and keys of each, in order.
         folder: where the first state goes.
+        privacy: what the charter promises, with all rows counted; None if nothing.
 
     Raises:
         PaperError: there can be no such charter; the message says what to change.
@@ -48,7 +51,7 @@ def sign_charter(
     weights = [1.0] * len(peers)
     if scenario.averaging.weights == "samples":
         weights = [float(learner.sample_count(place)) for place in range(len(peers))]
-    return signed_by_all(_form(scenario, folder), peers, weights)
+    return signed_by_all(_form(scenario, folder, privacy), peers, weights)
 
 
 def signed_by_all(
@@ -95,7 +98,7 @@ def signed_by_all(
     )
 
 
-def _form(scenario: Scenario, folder: Path) -> CharterForm:
+def _form(scenario: Scenario, folder: Path, privacy: PrivacySettings | None) -> CharterForm:
     return form_from_settings(
         name=scenario.name,
         purpose=scenario.description or f"a trial: the scenario {scenario.name}",
@@ -105,5 +108,6 @@ def _form(scenario: Scenario, folder: Path) -> CharterForm:
         learning=scenario.learning,
         averaging=scenario.averaging,
         first_state=folder / FIRST_STATE,
+        privacy=privacy,
         source=scenario.name,
     )

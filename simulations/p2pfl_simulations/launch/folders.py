@@ -8,9 +8,12 @@ from typing import Literal
 
 from p2pfl.charter.charter_file import SUFFIX, write_file
 from p2pfl.daemon.config import PeerConfig, PeerFolder, Trial, write_config
+from p2pfl.group.privacy_settings import PrivacySettings
 from p2pfl.learner.learner import Learner
+from p2pfl.privacy.planner import Plan
 from p2pfl.store.keys import generate_keys, write_keys
 from p2pfl_simulations.group import draw_seed
+from p2pfl_simulations.launch.budgets import BUDGET, anchor_of, open_budget
 from p2pfl_simulations.launch.charters import FIRST_STATE, sign_charter
 from p2pfl_simulations.scenario import Scenario
 
@@ -23,22 +26,26 @@ def make_folders(
     task_folder: Path | None,
     learner: Learner,
     *,
+    plan: Plan | None = None,
     log_level: Literal["debug", "info"] = "info",
 ) -> list[Path]:
     """Make a folder for each peer of a scenario, below `folder`, with a charter signed by all.
 
     Members get fresh keys, and free ports on the loopback. The seed of cohorts and graphs is the
-    one that a simulation takes, so that both draw the same.
+    one that a simulation takes, so that both draw the same. In a private group each gets a budget
+    too, of just what the charter may cost.
 
     Args:
         scenario: what to run.
         folder: where to; it is there.
         task_folder: where the scenario's own task is imported from, and its data are relative to.
         learner: of all peers of the scenario.
+        plan: of a private scenario.
         log_level: of the peers' logs; at ``"debug"`` they name every frame.
 
     Raises:
-        PaperError, ConfigError, KeyFileError: it cannot be, or a file cannot be written.
+        PaperError, ConfigError, KeyFileError, LaunchError: it cannot be, or a file cannot be
+            written.
     """
     names = [f"peer-{index:0{len(str(scenario.peers - 1))}}" for index in range(scenario.peers)]
     data_dir = scenario.learning.data_dir
@@ -55,6 +62,8 @@ def make_folders(
             device=scenario.learning.device,
             log_level=log_level,
             record=True,
+            budget=None if plan is None else BUDGET,
+            budget_anchor=None if plan is None else anchor_of(name),
             trial=Trial(
                 peers=scenario.peers,
                 place=place,
@@ -65,7 +74,7 @@ def make_folders(
             ),
         )
         peers.append((config, generate_keys()))
-    charter = sign_charter(scenario, learner, peers, folder)
+    charter = sign_charter(scenario, learner, peers, folder, _told(scenario, plan))
     folders = []
     for config, keys in peers:
         place_of = PeerFolder(folder / config.name)
@@ -74,8 +83,18 @@ def make_folders(
         write_config(place_of.path, config)
         write_file(place_of.charters / f"group{SUFFIX}", charter, is_new=True)
         os.link(folder / FIRST_STATE, place_of.charters / FIRST_STATE)
+        if plan is not None:
+            open_budget(place_of.path, plan)
         folders.append(place_of.path)
     return folders
+
+
+def _told(scenario: Scenario, plan: Plan | None) -> PrivacySettings | None:
+    """Return what a charter says of a plan: rows and drops are agreed there, not counted."""
+    if plan is None or scenario.privacy is None:
+        return None
+    question = plan.question
+    return scenario.privacy.model_copy(update={"rows": question.rows, "drops": question.drops})
 
 
 def free_ports(count: int) -> list[int]:

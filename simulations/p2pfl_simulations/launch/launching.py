@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from p2pfl.group.averaging import clip_of
+from p2pfl.group.privacy_settings import privacy_of
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.peer_models import PeerModel
+from p2pfl.privacy.planner import Plan
 from p2pfl_gossip.actions import Event, Vector
 from p2pfl_gossip.events import RoundEnded, RoundStarted
 from p2pfl_gossip.learning import Evaluate
@@ -16,13 +18,16 @@ from p2pfl_simulations.checkers.reported import ReportedChecks
 from p2pfl_simulations.environment import environment
 from p2pfl_simulations.faults import FaultInjector
 from p2pfl_simulations.group import make_peers, make_roster
+from p2pfl_simulations.launch.budgets import spent_most
 from p2pfl_simulations.launch.errors import LaunchError
 from p2pfl_simulations.launch.folders import make_folders
 from p2pfl_simulations.launch.ledgers import furthest, read_ledgers
 from p2pfl_simulations.launch.processes import PeerProcess
 from p2pfl_simulations.launch.testbed import ProcessTestbed
+from p2pfl_simulations.private_plans import plan_of, row_of
 from p2pfl_simulations.results.losses import LossWatcher, in_order
 from p2pfl_simulations.results.participation import participation_rows
+from p2pfl_simulations.results.privacy import PrivacyRow
 from p2pfl_simulations.results.recorder import Recorder
 from p2pfl_simulations.results.run import (
     PROCESSES,
@@ -34,6 +39,7 @@ from p2pfl_simulations.results.run import (
 from p2pfl_simulations.running import (
     OnProgress,
     common_figure,
+    compare_noiseless,
     complete_run,
     gossip_progress,
     mean_model,
@@ -48,11 +54,6 @@ def require_launchable(scenario: Scenario) -> None:
         raise LaunchError(
             "processes hide nothing by masks that are only modelled: set averaging.masking to"
             " 'real' or 'none'"
-        )
-    if scenario.privacy is not None:
-        raise LaunchError(
-            "privacy is only simulated: rounds of processes are not private yet; leave it out, or"
-            " use p2pfl simulate"
         )
     if scenario.faults.liars:
         raise LaunchError(
@@ -85,7 +86,7 @@ def launch(
         EndedEarly: a process ended by itself, or the task's code raised, when rounds had ended
             already: `run` has these.
         LaunchError: a process ended by itself.
-        LearningError, PaperError: the scenario cannot be run.
+        LearningError, PaperError, ScenarioError: the scenario cannot be run.
         Violation: something that must hold does not.
     """
     stopwatch = Stopwatch()
@@ -93,14 +94,15 @@ def launch(
         scenario.learning, peer_count=scenario.peers, seed=scenario.seed, folder=task_folder
     )
     learner.require_start_within(clip_of(scenario.averaging))
-    folders = make_folders(scenario, peers_folder, task_folder, learner)
+    plan = plan_of(scenario, learner)
+    folders = make_folders(scenario, peers_folder, task_folder, learner, plan=plan)
     # The names that a simulation's streams have: so both come to the same models.
     draws = str(scenario.seed)
     testbed = ProcessTestbed(
         scenario,
         [PeerProcess(index, folder, draws=draws) for index, folder in enumerate(folders)],
     )
-    launched = _Launch(scenario, learner, testbed, progress)
+    launched = _Launch(scenario, learner, testbed, progress, plan)
     if is_checked:
         launched.check()
     error = None
@@ -114,6 +116,8 @@ def launch(
             raise error
         run.failure = str(error)
     complete_run(scenario, learner, run, launched.models(), progress, interrupted)
+    if plan is not None and scenario.privacy is not None:
+        compare_noiseless(scenario, learner, run, privacy_of(scenario.privacy, plan), progress)
     run.wall_s, run.cpu_s = stopwatch.wall_s(), stopwatch.cpu_s()
     if run.failure:
         raise EndedEarly(run)
@@ -124,10 +128,16 @@ class _Launch:
     """One launch: the testbed, and who watches it."""
 
     def __init__(
-        self, scenario: Scenario, learner: Learner, testbed: ProcessTestbed, progress: OnProgress
+        self,
+        scenario: Scenario,
+        learner: Learner,
+        testbed: ProcessTestbed,
+        progress: OnProgress,
+        plan: Plan | None,
     ) -> None:
         self._scenario, self._learner, self._testbed = scenario, learner, testbed
         self._progress = progress
+        self._plan = plan
         self._checks: tuple[ReportedChecks, ...] = ()
         self._recorder = Recorder(scenario, learner.primary, self._figure, self._on_round)
         self._recorder.start(testbed)
@@ -227,7 +237,14 @@ class _Launch:
             world=PROCESSES,
             participation=None if history is None else _participation(history),
             ledger=None if history is None else write_record(history),
+            privacy=self._privacy(),
         )
+
+    def _privacy(self) -> PrivacyRow | None:
+        if self._plan is None:
+            return None
+        spent = spent_most(host.folder for host in self._testbed.hosts)
+        return row_of(self._plan, self._learner, spent, is_seeded=False)
 
     def models(self) -> dict[int, PeerModel]:
         """Return the model that counts of each evaluated peer."""

@@ -12,6 +12,10 @@ SEEDED = (
     "Seeded noise, no privacy: here all noise comes from the scenario's seed, so whoever has the"
     " seed takes it away. The claims are of members that run the same with noise of their own."
 )
+REAL = (
+    "Each process drew its noise by itself. But this machine split the rows and made all keys, so"
+    " it could know all: the claims are of members that each have their own."
+)
 NOT_PRIVATE = "Not private: no noise is added, so models and sums may tell of single records."
 PER_ROW = (
     "Per row, not per patient: whoever has several rows is protected less. A column 'unit' says"
@@ -92,6 +96,7 @@ class PrivacyRow:
         words: the claim without a Greek letter.
         training: how gradients are clipped.
         compared: what noise costs; None where that was not measured.
+        is_seeded: whether all noise came from the scenario's seed, as in a simulation.
     """
 
     unit: str
@@ -116,6 +121,7 @@ class PrivacyRow:
     words: str
     training: str
     compared: Compared | None = None
+    is_seeded: bool = True
 
     def caption(self) -> str:
         """Say all that a figure of epsilon needs beside it."""
@@ -139,7 +145,8 @@ class PrivacyRow:
         if self.with_two_rows is not None:
             what = "two rows" if self.unit == "row" else "rows at two members"
             told.append(TWO_PLACES.format(what=what, two=self.with_two_rows))
-        return [*told, YARDSTICKS if self.compared is None else self.compared.told(), SEEDED]
+        told.append(YARDSTICKS if self.compared is None else self.compared.told())
+        return [*told, SEEDED if self.is_seeded else REAL]
 
 
 def read_privacy(found: Mapping[str, Any] | None) -> PrivacyRow | None:
