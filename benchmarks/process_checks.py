@@ -94,10 +94,14 @@ class Evidence:
 
     def share_in(self, peer: int) -> float:
         """Return the share of heights whose models have a peer's update."""
-        entries = [it for it in _entries(self.histories[0]) if it.entry.listed != bytes(32)]
+        entries = [it for it in self._kept() if it.entry.listed != bytes(32)]
         epoch = self.founding
         inside = sum(peer in (epoch.unpack(it.entry.members) or ()) for it in entries)
         return inside / len(entries) if entries else 0.0
+
+    def _kept(self) -> list:
+        """Return all entries, as an untouched peer keeps them."""
+        return _entries(self.histories[self.untouched[0]])
 
     def longest_wait(self) -> float:
         """Seconds from one model to the next, at most, of untouched peers."""
@@ -238,7 +242,7 @@ class Evidence:
         if not ended:
             return "no model after it"
         height = ended[0].event.round + 1
-        step = next(it for it in _entries(self.histories[0]) if it.entry.height == height)
+        step = next(it for it in self._kept() if it.entry.height == height)
         members = self.founding.unpack(step.entry.members) or ()
         return "in the next model" if self.strikes.victim in members else "not in the next model"
 
