@@ -30,6 +30,11 @@ class Sent:
     author: int | None
 
 
+def is_torn(line: bytes) -> bool:
+    """Whether a kill ended a line: the next process began another one behind it."""
+    return not line.rstrip(b"\n").endswith(b"}")
+
+
 class Tail:
     """Reads a log as it grows; a line that is not whole yet waits."""
 
@@ -44,7 +49,8 @@ class Tail:
                 if not line.endswith(b"\n"):
                     return
                 self._read += len(line)
-                yield json.loads(line)
+                if not is_torn(line):
+                    yield json.loads(line)
 
 
 @dataclass(frozen=True)
@@ -63,10 +69,10 @@ class PeerLog:
 
 
 def read_log(path: Path) -> PeerLog:
-    """Read a whole log, of one file; every line of it must be whole, over all kills."""
+    """Read a whole log, of one file; a kill may tear a line at the end of a page."""
     text = path.read_bytes()
     assert text.endswith(b"\n"), f"{path} ends in half a line"
-    entries = [json.loads(line) for line in text.splitlines()]
+    entries = [json.loads(line) for line in text.splitlines() if not is_torn(line)]
     sent, life, round_ = [], -1, -1
     rounds: dict[str, int] = {}
     for entry in entries:

@@ -10,7 +10,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
-from p2pfl.store.files import PRIVATE
+from p2pfl.store.files import PRIVATE, end_torn_line
 
 LOG_BYTES_MAX = 16 * 2**20
 """Of one file; a round of a cohort logs some hundred bytes, at level debug some ten kilobytes."""
@@ -62,7 +62,10 @@ class _LogFile(RotatingFileHandler):
     _has_failed = False
 
     def _open(self) -> TextIOWrapper:
-        Path(self.baseFilename).touch(PRIVATE)
+        path = Path(self.baseFilename)
+        path.touch(PRIVATE)
+        with contextlib.suppress(OSError):  # A full disk is said where a line cannot be written.
+            end_torn_line(path)
         return super()._open()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # Its name there.

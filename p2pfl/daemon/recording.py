@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from p2pfl.store.files import end_torn_line
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event
 
@@ -48,6 +49,8 @@ class Recorded(NamedTuple):
 def recorder(folder: Path, sent: Callable[[], Sent]) -> Callable[[Event], None]:
     """Return what records an event in a folder; later processes go on in the same files."""
     (folder / MODELS).mkdir(exist_ok=True)
+    if (folder / EVENTS).exists():
+        end_torn_line(folder / EVENTS)
 
     def record(event: Event) -> None:
         if isinstance(event, events.RoundEnded):
@@ -73,7 +76,10 @@ class Recording:
         self._folder, self._read = folder, 0
 
     def fresh(self) -> Iterator[Recorded]:
-        """Yield the events that have come since the last call; a half-written line waits."""
+        """Yield the events that have come since the last call; a half-written line waits.
+
+        What a kill left of a line is passed over: its process went no further.
+        """
         try:
             with (self._folder / EVENTS).open("rb") as lines:
                 lines.seek(self._read)
@@ -81,7 +87,8 @@ class Recording:
                     if not line.endswith(b"\n"):
                         return
                     self._read += len(line)
-                    yield self._parse(json.loads(line))
+                    if line.endswith(b"}\n"):
+                        yield self._parse(json.loads(line))
         except FileNotFoundError:
             return
 

@@ -65,3 +65,18 @@ def _sync(path: Path, flags: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def end_torn_line(path: Path) -> None:
+    """Have what is appended to a file of lines begin on a line of its own.
+
+    A process that is killed may write the pages before a line's end and not the last one.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    with path.open("rb+") as lines:
+        if lines.seek(0, os.SEEK_END):
+            lines.seek(-1, os.SEEK_END)
+            if lines.read() != b"\n":
+                lines.write(b"\n")

@@ -94,3 +94,13 @@ def test_a_log_that_cannot_be_written_is_told_of_once(
     told = [line for line in stream.getvalue().splitlines() if line.startswith("p2pfl: ")]
     assert told == [f"p2pfl: cannot write {log_path}: [Errno 28] No space left on device"]
     assert "Traceback" not in stream.getvalue()
+
+
+def test_a_line_that_a_kill_tore_spoils_no_other(
+    log_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    log_path.write_text('{"time":"2026-11')
+    open_log(log_path, level="info").info("again")
+    torn, line = log_path.read_text().splitlines()
+    assert (torn, json.loads(line)["message"]) == ('{"time":"2026-11', "again")

@@ -41,3 +41,11 @@ def test_a_line_that_is_half_written_waits(tmp_path: Path) -> None:
 
 def test_nothing_is_recorded_before_a_peer_starts(tmp_path: Path) -> None:
     assert not list(Recording(tmp_path).fresh())
+
+
+def test_what_a_kill_left_of_a_line_spoils_no_other(tmp_path: Path) -> None:
+    recorder(tmp_path, lambda: Sent(0, 0, {}))(events.Finished(3))
+    with (tmp_path / EVENTS).open("r+b") as lines:
+        lines.truncate(20)
+    recorder(tmp_path, lambda: Sent(0, 0, {}))(events.Finished(4))
+    assert [it.event for it in Recording(tmp_path).fresh()] == [events.Finished(4)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pfl.store.files import SHARED, create_file, replace_file
+from p2pfl.store.files import SHARED, create_file, end_torn_line, replace_file
 
 
 def mode_of(path: Path) -> int:
@@ -64,3 +64,13 @@ def test_a_file_is_not_made_twice(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         create_file(tmp_path / "key", b"another", mode=0o600)
     assert (tmp_path / "key").read_bytes() == b"secret"
+
+
+@pytest.mark.parametrize("kept", [b"", b"one\n", b"one\ntw"])
+def test_what_is_added_begins_on_a_line_of_its_own(tmp_path: Path, kept: bytes) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(kept)
+    end_torn_line(path)
+    with path.open("ab") as lines:
+        lines.write(b"added\n")
+    assert path.read_bytes().splitlines() == [*kept.splitlines(), b"added"]
