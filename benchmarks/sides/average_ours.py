@@ -2,8 +2,8 @@
 
     python average_ours.py INDEX PEERS ENTRIES ROUNDS masked|plain|group
 
-In a group, training adds a fixed vector to the model that a round begins with, and the journal is
-on the disk, as certified models are kept before they are signed.
+Training adds a fixed vector to the model that a round begins with. In a group the journal is on the
+disk, as certified models are kept before they are signed.
 
 Lines on standard output: the address; then, once the others' addresses came on standard input, one
 JSON object with the seconds of each round's averaging and the memory.
@@ -96,15 +96,11 @@ async def main(index: int, peers: int, entries: int, rounds: int, masking: str) 
     roster = Roster(identity(peer).peer_id for peer in range(peers))
     initial = np.zeros(entries, np.float32)
     initial.flags.writeable = False
-    trained = np.full(entries, float(index), np.float32)
-    trained.flags.writeable = False
     is_group = masking == "group"
 
     def work(job):
         if not isinstance(job, Train):
             return perform(job)
-        if not is_group:
-            return Trained(trained, 1, 0.0)
         onwards = job.vector + np.float32(index + 1)
         onwards.flags.writeable = False
         return Trained(onwards, 1, 0.0)
@@ -145,7 +141,10 @@ def _make_member(index, roster, initial, rounds, _masking):
 def _make_opening(index, roster, initial, rounds, masking):
     peers = len(roster)
     settings = CohortSettings(
-        cohort_size=peers, masking="real" if masking == "masked" else "none", deadline_s=DEADLINE_S
+        cohort_size=peers,
+        masking="real" if masking == "masked" else "none",
+        deadline_s=DEADLINE_S,
+        clip=2.0 * peers * rounds,
     )
 
     def make_peer(draw_seed: bytes, desk: Desk) -> Peer:
