@@ -251,6 +251,17 @@ class SessionDriver:
                     ),
                 )
 
+    def tell_gone(self, rank: int, *, says_so: bool) -> None:
+        """Tell all members at once that this one cannot be reached, or says that it is absent."""
+        peer = self.cohort.members[rank]
+        for other in self.machines:
+            self.feed(
+                other,
+                lambda machine: (machine.on_absent if says_so else machine.on_peer_down)(
+                    self.now_s, peer
+                ),
+            )
+
     def restart(self, rank: int) -> None:
         """Come back with the records, and another stream of entropy."""
         del self.dead[rank]

@@ -53,6 +53,28 @@ def test_a_leader_that_goes_before_its_list_is_passed_over_once_that_is_known() 
     assert listed.at_s[1] < cohort.patience.takeover_s
 
 
+def test_a_leader_that_says_that_it_takes_no_part_is_not_waited_for() -> None:
+    """It has told all of us: nobody need think that it alone cannot be reached."""
+    cohort, people = make_cohort(7, 30)
+    absent = tuple(cohort.leader(turn) for turn in range(2))
+    times = {}
+    for says_so in (False, True):
+        listed = Listed()
+        driver = SessionDriver(cohort, people, 1, before=listed)
+
+        def tell(driver: SessionDriver = driver, says_so: bool = says_so) -> None:
+            for rank in absent:
+                driver.tell_gone(rank, says_so=says_so)
+
+        driver.at(0.75, tell)
+        driver.run(absent=absent)
+        driver.check_safety()
+        assert len(driver.check_exact()) == 5
+        assert list(listed.at_s) == [2]
+        times[says_so] = listed.at_s[2]
+    assert times[True] < times[False] - AWAY_SHARE * cohort.patience.gather_s / 4
+
+
 def test_who_was_thought_away_and_is_here_is_in_the_sum_and_may_lead_later() -> None:
     """All think that two members are away, these included of each other."""
     cohort, people = make_cohort(7, 30)

@@ -272,7 +272,9 @@ class MaskedCohorts(CertifiedAveraging):
         elif not is_past:
             self._unreachable += 1
         session, cohort = self._sessions[self._round], self._cohort(self._round)
-        actions = session.on_peer_down(now_s, self._roster.peers[partner])
+        peer = self._roster.peers[partner]
+        tell = session.on_absent if is_past else session.on_peer_down
+        actions = tell(now_s, peer)
         if session.phase <= Phase.AGREE and len(self._past) > cohort.size - cohort.threshold:
             # It would wait for all leaders' turns, and make its members as late for the next.
             actions += session.abandon(now_s)

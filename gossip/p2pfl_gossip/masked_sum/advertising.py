@@ -48,6 +48,7 @@ class Advertising(SessionKeys):
         self._lists: dict[int, AdvertList] = {}
         self._asked: dict[int, None] = {}
         self._is_gathered = False
+        self._gathered_s = 0.0  # When t members were here.
         self.adopted: AdvertList | None = None
         self.adverts: dict[int, Advert] = {}
 
@@ -75,20 +76,30 @@ class Advertising(SessionKeys):
         core, patience = self._core, self._core.cohort.patience
         if self._is_gathered or len(self._known) < core.cohort.threshold:
             return
-        self._is_gathered = True
+        self._is_gathered, self._gathered_s = True, core.now_s
         core.cancel_timer("gathering")
         self._begin_turn(patience.gather_s)
         core.set_timer("away", patience.gather_s * AWAY_SHARE, self._pass_over_away)
         core.set_timer("silent", patience.gather_s * SILENT_SHARE, self._pass_over_silent)
+        self._pass_over_absent()
+
+    def _pass_over_absent(self) -> None:
+        """Let nobody lead that told all of us that it takes no part."""
+        core = self._core
+        if self._is_gathered:
+            left_s = core.cohort.patience.gather_s - (core.now_s - self._gathered_s)
+            self._pass_over(max(left_s, 0.0), lambda leader: leader in core.absent)
 
     def _pass_over_away(self) -> None:
         core = self._core
-        self._pass_over(AWAY_SHARE, lambda leader: leader in core.gone)
+        left_s = core.cohort.patience.gather_s * (1 - AWAY_SHARE)
+        self._pass_over(left_s, lambda leader: leader in core.gone)
 
     def _pass_over_silent(self) -> None:
-        self._pass_over(SILENT_SHARE, lambda _leader: True)
+        left_s = self._core.cohort.patience.gather_s * (1 - SILENT_SHARE)
+        self._pass_over(left_s, lambda _leader: True)
 
-    def _pass_over(self, share: float, is_away: Callable[[int], bool]) -> None:
+    def _pass_over(self, left_s: float, is_away: Callable[[int], bool]) -> None:
         """Let no member lead that has said nothing yet: its whole turn would be waited out in vain.
 
         Whoever leads in its place gathers as long as it would have; should it speak after all, its
@@ -97,7 +108,7 @@ class Advertising(SessionKeys):
         core = self._core
         if not core.pass_over(lambda leader: leader not in self._known and is_away(leader)):
             return
-        self._begin_turn(core.cohort.patience.gather_s * (1 - share))
+        self._begin_turn(left_s)
         self._progress()
 
     def _begin_turn(self, gather_s: float) -> None:
@@ -131,7 +142,7 @@ class Advertising(SessionKeys):
         if sender in core.gone:
             # Perhaps it was we who were away: then the others are no more gone than it is. Whoever
             # is will be missed again by the next repair.
-            core.gone.clear()
+            core.gone = dict(core.absent)
         self._progress()
 
     def _progress(self) -> None:
@@ -237,6 +248,8 @@ class Advertising(SessionKeys):
         core = self._core
         own = next(iter(self._known[core.rank].values()))
         for rank in core.others:
+            if rank in core.absent:
+                continue
             if rank not in self._known:
                 core.gone.pop(rank, None)  # It may be back, or we are; else its link breaks again.
                 core.send(rank, own)
@@ -287,7 +300,8 @@ class Advertising(SessionKeys):
         return (self.adverts[rank],)
 
     def on_gone(self) -> None:
-        """Wait no longer for a member that cannot be reached."""
+        """Wait no longer for a member that cannot be reached, or takes no part."""
+        self._pass_over_absent()
         self._progress()
 
     def answer(self, fetch: Fetch) -> SessionMessage | None:

@@ -54,6 +54,7 @@ class Core:
         turns_ended: turns that were waited out; those passed over are not.
         has_passed_over: whether there are any of these.
         gone: members that we wait for no longer; what they still say counts.
+        absent: those of them that said themselves that they take no part.
         blames: who broke the protocol, in the order found.
         reason: why the session was aborted, or empty.
         aborted_in: the phase in which it was, if it was.
@@ -74,6 +75,7 @@ class Core:
         self.now_s = 0.0
         self.actions: list[Action] = []
         self.gone: dict[int, None] = {}
+        self.absent: dict[int, None] = {}
         self.blames: list[Blame] = []
 
     @property

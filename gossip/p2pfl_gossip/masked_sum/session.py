@@ -295,6 +295,21 @@ class Session(ABC, Generic[LastPhase]):
         if rank is None or rank == core.rank or rank in core.gone:
             return []
         core.gone[rank] = None
+        self._on_gone()
+        return self._end()
+
+    def on_absent(self, now_s: float, peer: PeerId) -> list[Action]:
+        """Wait no longer for a member that says that it takes no part, nor for its turn to lead."""
+        core = self._begin(now_s)
+        rank = core.cohort.rank_of(peer)
+        if rank is None or rank == core.rank or rank in core.absent:
+            return []
+        core.gone[rank] = core.absent[rank] = None
+        self._on_gone()
+        return self._end()
+
+    def _on_gone(self) -> None:
+        core = self._core
         if core.phase == phases.ADVERTISE:
             self._keys.on_gone()
         elif core.phase == phases.AGREE:
@@ -305,7 +320,6 @@ class Session(ABC, Generic[LastPhase]):
             self._voting.on_gone()
         else:
             self._on_gone_late()
-        return self._end()
 
     def abandon(self, now_s: float) -> list[Action]:
         """End the session at our own wish, before or after its outcome; say nothing more."""
