@@ -75,7 +75,7 @@ def _place(location: tuple[int | str, ...], document: Any) -> tuple[list[str], l
 
 
 def _hint(word: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(word, sorted(known), n=1)
+    near = difflib.get_close_matches(word, sorted(known - {word}), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

@@ -125,6 +125,8 @@ def founding_form(folder: Path, **changes: Any) -> CharterForm:
 
 def drafted(folder: Path, founders: tuple[Member, ...] = MEMBERS, **changes: Any) -> CharterFile:
     cards = [member.card() for member in founders]
+    if "averaging" in changes and changes["averaging"].get("algorithm", "group") != "group":
+        changes = {"until": None} | changes  # A network's holds for good.
     return found(founding_form(folder, **changes), cards, now_s=NOW_S, entropy=Draws())
 
 

@@ -97,8 +97,8 @@ class GovernanceKey:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits of a digest, for people."""
-        return hash_parts(b"p2pfl/gov-key", self.encoded).hex()[:16]
+        """The kind and 16 hex digits of the key, for people: so its whole text begins."""
+        return f"{self.kind}:{self.public.hex()[:16]}"
 
 
 def governance_message(key: GovernanceKey, purpose: bytes, *body: Buffer) -> bytes:

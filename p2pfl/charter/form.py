@@ -220,6 +220,9 @@ class CharterForm(SettingsTable):
             ("[succeeds]", self.succeeds is not None),
             ("from", self.begin is not None),
             ("[bounds]", self.bounds != BoundsForm()),
+            ("until", self.until is not None),  # Its charter holds for good, and no ledger is kept.
+            ("not_before", self.not_before is not None),
+            ("require", bool(self.require)),
         ):
             if is_given:
                 raise ValueError(

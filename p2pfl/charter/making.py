@@ -18,6 +18,7 @@ from p2pfl.charter.form import (
     DocumentForm,
     file_digest,
     make_form,
+    moment,
 )
 from p2pfl.charter.keys import key_text
 from p2pfl.charter.texts import (
@@ -39,6 +40,7 @@ from p2pfl_gossip.ledger.charter import (
     AUDIT_OFF,
     AUDIT_VOID,
     CHARTER_VERSION,
+    FOREVER,
     NEW_STATE,
     NONE,
     Bounds,
@@ -170,7 +172,12 @@ def _made(
             addresses={member.name: member.addresses for member in members},
         )
     )
-    bounds, until = form.bounds, form.until
+    bounds = form.bounds
+    until = now_s + LIFE_DAYS * DAY_S if form.until is None else form.until
+    if not isinstance(form.averaging, AveragingForm):
+        until = FOREVER  # A network's charter holds for good.
+    if until <= now_s:
+        raise PaperError(f"until is {moment(until):%Y-%m-%d}, which is over: name a later day")
     averaging = form.averaging
     if not isinstance(averaging, AveragingForm):
         _require_possible(form, len(members))
@@ -190,7 +197,7 @@ def _made(
         retries=_retries(averaging, audit, len(members)),
         state=_with_momentum(state, privacy, present, form),
         not_before=form.not_before or 0,
-        until=now_s + LIFE_DAYS * DAY_S if until is None else until,
+        until=until,
         notice_s=form.notice_days * DAY_S,
         bounds=Bounds(
             rounds_max=bounds.rounds_max,
@@ -380,7 +387,7 @@ def form_of(file: CharterFile) -> CharterForm:
         "agreement": _written(file, terms.agreement),
         "rounds": charter.rounds,
         "not_before": charter.not_before or None,
-        "until": charter.until,
+        "until": None if file.is_network else charter.until,
         "retention_days": terms.retention_days,
         "notice_days": charter.notice_s // DAY_S,
         "require": terms.require,

@@ -1,4 +1,4 @@
-"""`p2pfl charter propose | approve | reject | leave | revoke | status | verify`."""
+"""`p2pfl charter propose | approve | reject | status | verify`."""
 
 import json
 import os
@@ -16,6 +16,7 @@ from p2pfl.charter.outlook import waits_for, warnings_of
 from p2pfl.charter.texts import beyond_bounds
 from p2pfl.cli.approving import add_word, note_act, print_standing, signing_of
 from p2pfl.cli.errors import BadInput, peer_errors
+from p2pfl.cli.in_force import approved_after, read_in_force
 from p2pfl.cli.quantities import plural
 from p2pfl.cli.succeeding import succession_of
 from p2pfl_crypto.governance import GovernanceKey
@@ -26,7 +27,7 @@ from p2pfl_gossip.ledger.approving import ApprovalStanding
 def propose_charter(toml: Path, present: Path, file: Path) -> None:
     """Draft a charter that is to follow the present one, of a TOML that says all of it."""
     with peer_errors():
-        before = _in_force(present)
+        before = read_in_force(present)
         proposed = amend(read_form(toml), before, now_s=int(time.time()), entropy=os.urandom)
         lines = changes(before, proposed)
         if not lines:
@@ -57,7 +58,8 @@ def approve_charter(
         proposed = read_file(file)
         if proposed.is_founding:
             raise BadInput(f"{file} founds a group: sign it with p2pfl charter sign")
-        before = _present_of(file, proposed, present)
+        beside = _read_beside(file, present)
+        before = _present_of(file, proposed, present, beside)
         standing = proposed.standing_after(before)
         if says is Says.APPROVE:
             _require_time(file, proposed, now_s)
@@ -76,37 +78,12 @@ def approve_charter(
     print(f"{word} {file} as {signing.name} with {signing.text}")
     print(f"  it holds until {moment(until):%Y-%m-%d}, unless the charter is in force before")
     print_standing(standing)
+    for rival in approved_after(before, beside, but=signed.digest):
+        print(f"warning    charter {rival} is approved, too: once that is in force, this is void")
     if over := len(_unheld(signed, now_s)):
         print(
             f"warning    {plural(over, 'word')} counted here ended before today: ask for new ones"
         )
-
-
-def say_of_present(
-    file: Path,
-    *,
-    says: Says,
-    key: Path,
-    passphrase_file: Path | None,
-    acts_of: Path | None,
-) -> None:
-    """Leave the group, or revoke one's own peer key: one's own governance keys are enough."""
-    with peer_errors():
-        present = _in_force(file)
-        signing = signing_of(present.charter.members, key, None, passphrase_file)
-        signed = add_word(present, present.digest, says, signing, present.charter.until)
-        member = next(it for it in present.charter.members if it.name == signing.name)
-        said = {it.key for it in signed.words(says)} & set(member.governance.keys)
-        write_file(file, signed)
-        if acts_of is not None:
-            act = "group left" if says is Says.LEAVE else "peer key revoked"
-            note_act(acts_of, act, {"charter": present.digest.hex(), "key": signing.text})
-    what = "leaves the group" if says is Says.LEAVE else "takes its peer's key back"
-    wanted = member.governance.threshold - len(said)
-    if wanted > 0:
-        print(f"signed with {signing.text}: {wanted} more of its keys and {member.name} {what}")
-        return
-    print(f"{member.name} {what}: hand {file} to any member; it needs nobody's consent")
 
 
 def show_status(folder: Path, *, name: str | None, as_json: bool) -> None:
@@ -145,7 +122,8 @@ def show_status(folder: Path, *, name: str | None, as_json: bool) -> None:
         return
     print(f"group      {chain.files[0].digest.hex()}")
     print(f"charter    {present.digest.hex()}, {plural(len(chain.files) - 1, 'amendment')}")
-    print(f"until      {moment(present.charter.until):%Y-%m-%d}")
+    is_network = present.is_network
+    print(f"until      {'for good' if is_network else f'{moment(present.charter.until):%Y-%m-%d}'}")
     for it, told_of in zip(chain.waiting, waits, strict=True):
         print(f"proposal   {it.file.digest.hex()[:16]}, {it.standing.kind}")
         for line in changes(present, it.file):
@@ -167,7 +145,7 @@ def verify_charters(
             files += read_folder(path) if path.is_dir() else [read_file(path)]
         chain = chain_of(files)
         present = chain.present
-        others = [_in_force(path) for path in studies]
+        others = [read_in_force(path) for path in studies]
         succeeds = chain.files[0].charter.succeeds
         if succeeds is None and predecessor is not None:
             raise BadInput("this group succeeds none: leave --predecessor out")
@@ -245,23 +223,16 @@ def _require_right_key(
             raise BadInput("governance keys approve this change: --key FILE in place of --peer")
 
 
-def _in_force(path: Path) -> CharterFile:
-    """Read a charter that can be amended: a file, or the one in force of a folder."""
-    if path.is_dir():
-        return chain_of(read_folder(path)).present
-    file = read_file(path)
-    if file.is_founding:
-        standing = file.founding_standing()
-        if not standing.is_enough:
-            raise BadInput(f"{path} is not signed by all founders: {standing.missing[0]}")
-    return file
+def _read_beside(path: Path, given: Path | None) -> list[CharterFile]:
+    """Read where the charter in force is to be: as given, or beside the proposal."""
+    if given is None:
+        return read_folder(path.parent)
+    return read_folder(given) if given.is_dir() else [read_file(given)]
 
 
-def _present_of(path: Path, proposed: CharterFile, given: Path | None) -> CharterFile:
-    if given is not None:
-        candidates = read_folder(given) if given.is_dir() else [read_file(given)]
-    else:
-        candidates = read_folder(path.parent)
+def _present_of(
+    path: Path, proposed: CharterFile, given: Path | None, candidates: Sequence[CharterFile]
+) -> CharterFile:
     for file in candidates:
         if file.digest == proposed.charter.present:
             return file

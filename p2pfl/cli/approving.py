@@ -42,8 +42,7 @@ class KeyInHand:
     @property
     def text(self) -> str:
         """The key, for people."""
-        what = "the peer's key" if self.peer is not None else f"key {self.key.fingerprint}"
-        return f"{what} ({self.key.kind})"
+        return "the peer's key" if self.peer is not None else f"key {self.key.fingerprint}"
 
     def sign(self, message: bytes) -> bytes:
         """Sign; 64 bytes."""

@@ -381,7 +381,7 @@ def leave(
     acts: ActsOption = None,
 ) -> None:
     """Leave the group. It needs nobody's consent."""
-    from p2pfl.cli.amendments import say_of_present
+    from p2pfl.cli.departing import say_of_present
     from p2pfl_gossip.ledger.approvals import Says
 
     say_of_present(file, says=Says.LEAVE, key=key, passphrase_file=passphrase_file, acts_of=acts)
@@ -395,7 +395,7 @@ def revoke(
     acts: ActsOption = None,
 ) -> None:
     """Revoke the key of one's own peer: whoever has it counts for nothing from then on."""
-    from p2pfl.cli.amendments import say_of_present
+    from p2pfl.cli.departing import say_of_present
     from p2pfl_gossip.ledger.approvals import Says
 
     say_of_present(file, says=Says.REVOKE, key=key, passphrase_file=passphrase_file, acts_of=acts)

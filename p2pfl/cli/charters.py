@@ -110,7 +110,7 @@ def sign_founding(
         if not charter.is_founding:
             raise BadInput(f"{file} amends a charter: approve it with p2pfl charter approve")
         if charter.is_draft:
-            charter.founding_standing()
+            raise BadInput(f"{file}: it is a draft: not all founders have shown their bytes yet")
         _require_phrase(charter, phrase)
         members = charter.charter.members
         if predecessor is not None:
@@ -146,8 +146,10 @@ def show_charter(file: Path, *, as_toml: bool, as_json: bool) -> None:
     print()
     for line in describe_protection(settled(charter)):
         print(line)
+    if charter.is_network:
+        print("in force for good: nobody changes the charter of a network, and none leaves it")
     for what, moment_s in (("from", charter.charter.not_before), ("until", charter.charter.until)):
-        if moment_s:
+        if moment_s and not charter.is_network:
             print(f"in force {what} {moment(moment_s):%Y-%m-%d %H:%M} UTC")
     if charter.is_draft:
         _tell_draft(file, charter)

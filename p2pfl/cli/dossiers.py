@@ -11,10 +11,13 @@ from p2pfl.charter.chain import Chain, chain_of, read_folder
 from p2pfl.charter.charter_file import CharterFile, read_file
 from p2pfl.charter.differences import changes
 from p2pfl.charter.form import DAY_S, moment
+from p2pfl.charter.settled import settled
 from p2pfl.charter.texts import flat
 from p2pfl.cli.errors import peer_errors
+from p2pfl.group.protection import describe_protection
 from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_crypto.identity import peer_id_of
+from p2pfl_gossip.ledger.privacy import PrivateUnit
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MIN, threshold_of
 
 
@@ -74,18 +77,35 @@ def _members(present: CharterFile) -> Iterator[str]:
 
 
 def _leaves(present: CharterFile) -> Iterator[str]:
-    size = present.charter.state[0].length
+    size, privacy = present.charter.state[0].length, present.charter.privacy
     yield "- Rows never leave. No message carries a row."
-    yield f"- Each round: an update of {size:,} numbers, masked, so that only the sum of all"
-    yield f"  members' updates is seen (at least {COHORT_SIZE_MIN} members). Its length is cut to"
-    yield f"  {present.charter.clip:g} (L2 norm)."
+    if present.is_network:
+        yield f"- Each round: a model of {size:,} numbers goes to members that the draw names."
+    else:
+        yield f"- Each round: an update of {size:,} numbers, masked, so that only the sum of all"
+        yield f"  members' updates is seen (at least {COHORT_SIZE_MIN} members)."
+    for line in describe_protection(settled(present)):
+        yield f"- {_text(line)}"
+    if privacy is None and not present.is_network:
+        yield f"- An update's length is cut to {present.charter.clip:g} (L2 norm)."
     yield "- Beside it: member names and keys, weights, addresses, when a member was ready, and in"
-    yield "  which models it took part. All members see these."
-    shows = present.terms.task.shows
-    yield f"- Of a member's evaluations the others see: {shows}."
-    yield "- The claim is one sum of one round. Over many rounds, models tell something of the rows"
-    yield "  that they were trained on; this version adds no noise. Treat the models as personal"
-    yield "  data where the rows are."
+    yield "  which rounds it took part. All members see these."
+    yield f"- Of a member's evaluations the others see: {present.terms.task.shows}."
+    if privacy is None:
+        yield "- No noise is added. Over many rounds, models tell something of the rows that they"
+        yield "  were trained on: treat them as personal data where the rows are."
+        return
+    yield f"- Noise is added, by plan, for all rounds together: {_unit(present)}; delta"
+    yield f"  {privacy.delta:.2g}; {privacy.colluding} members may collude. What that means for"
+    yield "  a member's rows, `p2pfl peer status` of its own peer says."
+
+
+def _unit(present: CharterFile) -> str:
+    privacy, settings = present.charter.privacy, present.terms.privacy
+    assert privacy is not None  # Who asks has looked.
+    assert settings is not None  # The plan was made by them.
+    of = "one member's taking part" if privacy.unit == PrivateUnit.MEMBER else "one unit of rows"
+    return f"epsilon {settings.epsilon:g} for {of}"
 
 
 def _task(present: CharterFile) -> Iterator[str]:
@@ -116,17 +136,26 @@ def _dates(present: CharterFile) -> Iterator[str]:
     charter = present.charter
     if charter.not_before:
         yield f"- In force from {moment(charter.not_before):%Y-%m-%d}"
-    yield f"- No update is given after {moment(charter.until):%Y-%m-%d}"
-    yield f"- {charter.rounds} models at most"
-    yield f"- The record is kept for {present.terms.retention_days} days"
-    yield "- Free texts and contacts lie beside the record and can be erased; the record holds"
-    yield "  salted digests of them"
+    if present.is_network:
+        yield "- It holds for good: no date stops it"
+        yield f"- {charter.rounds} rounds"
+        yield "- No record of rounds is kept"
+    else:
+        yield f"- No update is given after {moment(charter.until):%Y-%m-%d}"
+        yield f"- {charter.rounds} models at most"
+        yield f"- The record is kept for {present.terms.retention_days} days"
+    yield "- Free texts and contacts lie beside the charters and can be erased; what is signed and"
+    yield "  recorded holds salted digests of them"
 
 
 def _rules(present: CharterFile) -> Iterator[str]:
     charter = present.charter
     n = len(charter.members)
     controllers = len({it.controller for it in charter.members})
+    if present.is_network:
+        yield "- Nobody: the charter of a network holds for good. Its members found a new one."
+        yield "- A member that will not take part any more stops its peer."
+        return
     yield f"- A model counts when {threshold_of(n)} of {n} members have signed it."
     yield f"- Members, task, documents, dates, bounds: {threshold_of(n)} of the {n} members that"
     yield f"  stay, and {threshold_of(controllers)} of {controllers} controllers, by governance"

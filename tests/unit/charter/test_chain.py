@@ -98,7 +98,7 @@ def test_one_is_expelled_against_its_will(tmp_path: Path) -> None:
     # What an expelled member says of later charters counts for nothing: it is a stranger there.
     later = amended(expelled, purpose="another").with_words([])
     by_expelled = later.with_words([MEMBERS[2].says(later)])
-    with pytest.raises(PaperError, match=r"key [0-9a-f]{16} is of no member"):
+    with pytest.raises(PaperError, match=r"key ed25519:[0-9a-f]{16} is of no member"):
         chain_of([group, expelled, by_expelled])
 
 

@@ -49,6 +49,9 @@ def test_its_toml_says_the_same(tmp_path: Path) -> None:
     [
         ({"averaging": COHORTS}, r"\[bounds\] is for groups"),
         ({"averaging": COHORTS, "bounds": {}, "from": "new"}, "from is for groups"),
+        (PLAIN | {"until": NOW_S + 9}, "until is for groups"),
+        (PLAIN | {"not_before": NOW_S}, "not_before is for groups"),
+        (PLAIN | {"require": ["dpia"]}, "require is for groups"),
         ({"averaging": {"algorithm": "own", "plugin": "a:B"}, "bounds": {}}, "averaging"),
         ({"averaging": COHORTS | {"masking": "modelled"}, "bounds": {}}, "for simulations only"),
         ({"averaging": COHORTS | {"cohort_size": 9}, "bounds": {}}, "there are only 5 peers"),
@@ -71,6 +74,7 @@ def test_nobody_amends_it_and_no_group_becomes_one(tmp_path: Path) -> None:
         amended(network, rounds=41)
     group = founded(tmp_path)
     document = form_of(group).model_dump(by_alias=True, exclude_none=True) | PLAIN
+    document["until"] = None
     with pytest.raises(PaperError, match="a group cannot become a network"):
         amend(make_form(document, source="test"), group, now_s=NOW_S, entropy=Draws())
 

@@ -10,10 +10,11 @@ import pytest
 from consortium import amended, drafted, founded, founding_form
 
 from p2pfl.charter import making
-from p2pfl.charter.charter_file import CharterFile
+from p2pfl.charter.charter_file import CharterFile, write_file
 from p2pfl.charter.errors import PaperError
 from p2pfl.charter.form import AveragingForm
 from p2pfl.charter.making import form_of
+from p2pfl.cli.dossiers import print_dossier
 from p2pfl.daemon.config import PeerConfig, PeerFolder
 from p2pfl.daemon.spending import NO_BUDGET, Spending
 from p2pfl.privacy.budget.ledger import create, forfeit, open_ledger
@@ -61,6 +62,16 @@ def test_sums_whose_members_count_on_each_others_noise_are_not_audited(
     assert privacy.is_shared
     assert making._audit(form, 8, privacy, None) == AUDIT_OFF
     assert making._audit(form, 8, None, None) == AUDIT_VOID
+
+
+def test_the_dossier_tells_of_the_noise(
+    charter: CharterFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_file(tmp_path / "group.charter", charter)
+    print_dossier(tmp_path / "group.charter")
+    told = capsys.readouterr().out
+    assert "epsilon 2 for one unit of rows" in told
+    assert "No noise is added" not in told
 
 
 def test_a_charter_states_its_plan(charter: CharterFile, tmp_path: Path) -> None:

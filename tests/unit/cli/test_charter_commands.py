@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from calling import Ended, P2pfl
+from consortium import MEMBERS, founded
 
-from p2pfl.charter.charter_file import read_file
+from p2pfl.charter.charter_file import read_file, write_file
 from p2pfl.charter.first_states import write_first_state
 from p2pfl.charter.keys import make_key
 from p2pfl.charter.words import phrase_of
@@ -264,12 +265,14 @@ def test_a_lapsed_charter_is_amended_all_the_same(
     five: P2pfl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found(five)
+    propose(five, "Who comes back", "Who must come back", "lapsed")
     later = time.time() + 400 * 86_400
     monkeypatch.setattr(time, "time", lambda: later)
     assert "the charter is over since" in goes(five("charter", "status", "charters"))
-    propose(five, "Who comes back", "Who must come back", "lapsed")
     approve = ("charter", "approve", "charters/lapsed.charter", "--key", "oslo.key", *PASSPHRASE)
     fails(five(*approve), "would be over since")
+    again = ("propose", "next.toml", "over.charter", "--present", "charters/group.charter")
+    fails(five("charter", *again), "which is over: name a later day")
     toml = goes(five("charter", "show", "charters/group.charter", "--toml"))
     until = next(line for line in toml.splitlines() if line.startswith("until"))
     propose(five, until, f"until = {day(800)}")
@@ -293,6 +296,72 @@ def test_a_member_leaves_by_itself(five: P2pfl) -> None:
     goes(five("charter", "verify", "charters"))
 
 
+@pytest.mark.parametrize("command", ["leave", "revoke"])
+def test_nobody_leaves_a_network_by_its_charter(p2pfl: P2pfl, command: str) -> None:
+    """It keeps no ledger: the word would stand in a file, and change nothing."""
+    network = founded(Path(), MEMBERS[:2], averaging={"algorithm": "none"}, bounds={})
+    write_file(Path("net.charter"), network)
+    Path("oslo.key").touch()
+    fails(p2pfl("charter", command, "net.charter", "--key", "oslo.key"), "founds a network")
+    assert read_file(Path("net.charter")) == network
+
+
+def test_what_is_told_of_a_network_is_true_of_it(p2pfl: P2pfl) -> None:
+    """No date stops it, nobody signs its models, and nobody changes it."""
+    network = founded(Path(), MEMBERS[:2], averaging={"algorithm": "none"}, bounds={})
+    write_file(Path("net.charter"), network)
+    told = goes(p2pfl("charter", "dossier", "net.charter"))
+    assert "It holds for good: no date stops it" in told
+    assert "Not masked: members see each other's models" in told
+    for group_s in ("models at most", "A model counts", "Leaving", "only the sum of all"):
+        assert group_s not in told
+    assert "in force for good" in goes(p2pfl("charter", "show", "net.charter"))
+    assert "until      for good" in goes(p2pfl("charter", "status", "net.charter"))
+    toml = goes(p2pfl("charter", "show", "net.charter", "--toml"))
+    assert "until" not in toml
+
+
+def test_what_is_said_of_a_proposal_would_count_for_nothing(five: P2pfl) -> None:
+    """So leaving, and what follows a charter, is refused until it is approved."""
+    found(five)
+    propose(five, "Who comes back", "Who must come back")
+    own = ("--key", "oslo.key", *PASSPHRASE)
+    for command in (
+        ("leave", "charters/next.charter", *own),
+        ("revoke", "charters/next.charter", *own),
+        ("propose", "next.toml", "third.charter", "--present", "charters/next.charter"),
+    ):
+        said = "charters/next.charter is a proposal, and not approved (4 more of berlin"
+        fails(five("charter", *command), said)
+    assert not read_file(Path("charters/next.charter")).approvals
+    for name in NAMES[:4]:
+        key = ("--key", f"{name}.key", *PASSPHRASE)
+        goes(five("charter", "approve", "charters/next.charter", *key))
+    name = read_file(Path("charters/next.charter")).digest.hex()[:16]
+    told = goes(five("charter", "leave", "charters/group.charter", *own))
+    assert f"warning    charter {name} follows it and is approved" in told
+    assert "warning" not in goes(five("charter", "leave", "charters/next.charter", *own))
+    Path("alone").mkdir()
+    shutil.copy("charters/next.charter", "alone/next.charter")
+    told = goes(five("charter", "leave", "alone/next.charter", *own))
+    assert "is not beside it: it may be a proposal" in told
+
+
+def test_who_approves_the_second_of_two_is_told_of_the_first(five: P2pfl) -> None:
+    found(five)
+    propose(five, "Who comes back", "Who must come back")
+    propose(five, "Who comes back", "Who never comes back", "rival")
+    told = []
+    for name in NAMES[:4]:
+        key = ("--key", f"{name}.key", *PASSPHRASE)
+        told.append(goes(five("charter", "approve", "charters/next.charter", *key)))
+    assert "warning" not in "".join(told)
+    digest = read_file(Path("charters/next.charter")).digest.hex()[:16]
+    key = ("--key", "oslo.key", *PASSPHRASE)
+    told = [goes(five("charter", "approve", "charters/rival.charter", *key))]
+    assert f"warning    charter {digest} is approved, too" in told[0]
+
+
 def test_texts_are_erased_and_the_dossier_says_so(five: P2pfl) -> None:
     found(five)
     told = goes(five("charter", "dossier", "charters"))
@@ -300,6 +369,7 @@ def test_texts_are_erased_and_the_dossier_says_so(five: P2pfl) -> None:
     assert "Dr. oslo" in told
     assert "dpia of the group" in told
     assert "4 of the 5 members" in told
+    assert "No noise is added" in told
     digest = read_file(Path("charters/group.charter")).digest
     assert "6 free texts erased" in goes(five("charter", "erase", "charters/group.charter"))
     assert read_file(Path("charters/group.charter")).digest == digest
