@@ -25,6 +25,9 @@ LOT = b"p2pfl/dp-lot"
 NOISE = b"p2pfl/dp-noise"
 DROPOUT = b"p2pfl/dp-dropout"
 
+LEFT_OUT_CHANCE = 2.0**-80
+"""That a lot has more units than are summed, and some are left out: lots are kept so small."""
+
 
 class PrivateStream:
     """The ChaCha20 key stream of one key, from its beginning on. Not for two threads at once.

@@ -34,11 +34,13 @@ from p2pfl.privacy.loss_distributions import LossDistribution, lose, require_eng
 from p2pfl.privacy.releases import Releases
 from p2pfl.privacy.renyi import ORDERS, divergences, epsilon_of
 from p2pfl_crypto.discrete_gaussian import DRAW_DISTANCE
+from p2pfl_crypto.private_streams import LEFT_OUT_CHANCE
 
 Floats = npt.NDArray[np.float64]
 
 RESERVED = 1e-3
-"""The part of delta that is kept for the difference of integers and real noise, and for tables."""
+"""The part of delta that is kept for the difference of integers and real noise, for tables, and for
+lots of which units are left out."""
 
 ENGINE_EPSILON_MAX = 20.0
 """Above, only Renyi divergences count: they hold of integers as they are."""
@@ -49,6 +51,7 @@ _COARSE, _FINE = 1e-3, 1e-5
 _FINER = (1.0, 0.1)  # Intervals that are tried, in the first one.
 _AGREES = 1.001  # Of epsilons, and of moments: for what is rounded.
 _PROFILE_STEPS = 1000
+_EXPONENT_MAX = 700.0  # e^709 is the last float64.
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Account:
         else:
             epsilons = np.linspace(0, 2 * self.epsilon + 1, 400)
             deltas = self.losses.deltas(epsilons)
-        caught = deltas + np.exp(epsilons) * false_alarms
+        caught = deltas + np.exp(np.minimum(epsilons, _EXPONENT_MAX)) * false_alarms
         other = 1 - np.exp(-epsilons) * np.maximum(0, 1 - deltas - false_alarms)
         return float(min(1.0, caught.min(), other.min()))
 
@@ -156,7 +159,10 @@ def require_moment(losses: LossDistribution, releases: Sequence[Releases]) -> No
 
 
 def integer_distance(*, entries: int, releases: int, variance: float, draws: int) -> float:
-    """Return how far integers and their tables are from real noise, in statistical distance.
+    """Return how far integers, tables and lots are from what is accounted for.
+
+    In statistical distance. Of a lot with too many units some are left out, and then one unit more
+    may put another in its place: in the lots of the one member whose unit it is.
 
     Args:
         entries: d.
@@ -165,7 +171,8 @@ def integer_distance(*, entries: int, releases: int, variance: float, draws: int
         draws: of noise an entry and release: the members that draw.
     """
     rounding = 8.6e-4 * math.sqrt(entries * releases) / variance**2
-    return rounding + DRAW_DISTANCE * entries * releases * draws
+    tables = DRAW_DISTANCE * entries * releases * draws
+    return rounding + tables + LEFT_OUT_CHANCE * releases
 
 
 def require_reserve(distance: float, epsilon: float, delta: float) -> None:
@@ -174,7 +181,7 @@ def require_reserve(distance: float, epsilon: float, delta: float) -> None:
     Raises:
         PrivacyError: it does not.
     """
-    needed = (1 + math.exp(min(epsilon, 700))) * distance
+    needed = (1 + math.exp(min(epsilon, _EXPONENT_MAX))) * distance
     if epsilon <= ENGINE_EPSILON_MAX and needed > RESERVED * delta:
         raise PrivacyError(
             f"the difference of integers and real noise costs {needed:.2g} of a delta of"

@@ -14,13 +14,10 @@ from p2pfl.learner.engines.lot import LOT_UNITS_MAX, UNIT_ROWS_MAX, Lot
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.streams import Integers
 from p2pfl.learner.tasks.base import Array
-from p2pfl_crypto.private_streams import PrivateStream
+from p2pfl_crypto.private_streams import LEFT_OUT_CHANCE, PrivateStream
 
 UNIT_COLUMN = "unit"
 """Of a task's columns: says whose a row is."""
-
-LEFT_OUT_CHANCE = 2.0**-40
-"""That a lot has more units than are summed, and some are left out: it is a part of delta."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def units_of(rows: Integers, column: Array | None) -> Units:
 
 
 def require_room(count: int, rate: float) -> None:
-    """Refuse lots that may be larger than is summed, but for a chance of 2^-40.
+    """Refuse lots that may be larger than is summed, but for `LEFT_OUT_CHANCE`.
 
     By Chernoff's bound: P(X >= k) <= exp(-L + k - k ln(k / L)) for a mean of L below k.
 

@@ -156,6 +156,13 @@ def test_above_twenty_only_divergences_count() -> None:
     assert found.advantage() == 1
 
 
+def test_hardly_any_noise_hides_nothing() -> None:
+    """An epsilon of thousands: all that are there may be found, and no power overflows."""
+    found = account([sampled(0.02, 10, RATE_UNITS)], DELTA)
+    assert found.epsilon > 1000
+    assert found.detection(0.01) == 1
+
+
 def test_up_to_twenty_the_engine_counts() -> None:
     def renyi(noise: float) -> float:
         return epsilon_of(divergences([Releases(RATE_UNITS, noise, 1)]), DELTA * (1 - RESERVED))
@@ -197,6 +204,8 @@ def test_what_integers_differ_by_must_fit_the_reserve() -> None:
     big = integer_distance(entries=10**7, releases=1000, variance=3 * 7_576_223_744, draws=128)
     require_reserve(big, 8.0, DELTA)  # 10^-18 or so: nothing.
     assert big < 1e-18
+    none_left = integer_distance(entries=1, releases=10**6, variance=1e30, draws=0)
+    assert none_left == pytest.approx(10**6 * 2.0**-80)  # Of lots with too many units.
     with pytest.raises(PrivacyError, match=r"costs 0\.0016 of a delta"):
         require_reserve(RESERVED * DELTA, 12.0, DELTA)
 
