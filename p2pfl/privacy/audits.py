@@ -10,6 +10,7 @@ coordinate: what the unit would add is known, and in which rounds it was drawn i
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -104,6 +105,53 @@ def epsilon_above(without: Floats, having: Floats, delta: float) -> float:
     alarms = _upper(int(np.sum(judged0 > cut)), len(judged0))
     misses = _upper(int(np.sum(judged1 <= cut)), len(judged1))
     return max(0.0, _bound(alarms, misses, delta))
+
+
+@dataclass(frozen=True)
+class Detected:
+    """How many units an attack finds, with bounds of 95 % confidence for both shares together.
+
+    Attributes:
+        alarms: share of those that are not there and are accused.
+        alarms_most: its upper bound.
+        found: share of those that are there and are accused.
+        found_least: its lower bound.
+        found_most: its upper bound.
+    """
+
+    alarms: float
+    alarms_most: float
+    found: float
+    found_least: float
+    found_most: float
+
+
+def detect(without: Floats, having: Floats, false_alarms: float) -> Detected:
+    """Accuse by scores, so that about that share of those that are not there is accused.
+
+    One half of the scores without the unit chooses where to cut, the other is judged by it.
+
+    Args:
+        without: scores of runs without the unit.
+        having: of runs with it.
+        false_alarms: in (0, 1).
+
+    Raises:
+        PrivacyError: there are too few runs.
+    """
+    if min(len(without), len(having)) < RUNS_MIN:
+        raise PrivacyError(f"an audit takes {RUNS_MIN} runs of each kind at least")
+    half = len(without) // 2
+    cut = np.quantile(without[:half], 1 - false_alarms)
+    alarms, judged = int(np.sum(without[half:] > cut)), len(without) - half
+    found, there = int(np.sum(having > cut)), len(having)
+    return Detected(
+        alarms / judged,
+        _upper(alarms, judged),
+        found / there,
+        1 - _upper(there - found, there),
+        _upper(found, there),
+    )
 
 
 def one_run_epsilon(

@@ -8,12 +8,13 @@ import pytest
 
 from p2pfl.privacy.accounting import account
 from p2pfl.privacy.auditing import CELLS_MAX, Finding, PlantedFault, audit
-from p2pfl.privacy.audits import one_run_epsilon
+from p2pfl.privacy.audits import detect, one_run_epsilon
 from p2pfl.privacy.errors import PrivacyError
 from p2pfl.privacy.mechanisms import Mechanism, Trust, Unit
 
 DELTA, CLAIM = 1e-5, 1.0
 LIKELIHOOD, PAIRS = "likelihood ratio", "sums of neighbouring rounds"
+FOUND = "rows found, 1 in 100 accused falsely"
 SPREAD, CORRELATION = "spread of the noise", "correlation over rounds"
 OFTEN = 2**30, 4.4903, 20, 4000
 """p = 1/4, z, T, runs of each kind."""
@@ -52,8 +53,8 @@ def test_the_claims_are_the_accountants(setting: tuple[int, float, int, int]) ->
     [
         (OFTEN, PlantedFault.NONE, set()),
         (SELDOM, PlantedFault.NONE, set()),
-        (OFTEN, PlantedFault.UNCLIPPED, {LIKELIHOOD}),
-        (SELDOM, PlantedFault.PUBLIC, {LIKELIHOOD}),
+        (OFTEN, PlantedFault.UNCLIPPED, {LIKELIHOOD, FOUND}),
+        (SELDOM, PlantedFault.PUBLIC, {LIKELIHOOD, FOUND}),
         (OFTEN, PlantedFault.HALF, {SPREAD}),
         (OFTEN, PlantedFault.MISSING, {SPREAD}),
         (OFTEN, PlantedFault.REUSED, {PAIRS, CORRELATION}),
@@ -68,6 +69,26 @@ def test_each_fault_is_found_by_its_test(
     if fault is PlantedFault.NONE:
         assert not refuted
         assert findings[LIKELIHOOD].figure < CLAIM / 2
+
+
+def test_rows_are_found_nearly_as_often_as_epsilon_allows() -> None:
+    """The bound of 95 % confidence, and what is allowed where as many are accused as may be."""
+    seen = found(OFTEN, PlantedFault.NONE)[FOUND]
+    assert 0.01 < seen.figure < seen.allowed[1] < 0.035
+
+
+def test_shares_of_the_found_have_the_bounds_of_clopper_and_pearson() -> None:
+    """Of 100 each: the cut is the 99th of half of those without, and above it are 1 and 30."""
+    without = np.concatenate([np.arange(100.0), np.arange(99.0), [1000.0]])
+    having = np.concatenate([np.zeros(70), np.full(30, 500.0)])
+    seen = detect(without, having, 0.01)
+    assert (seen.alarms, seen.found) == (0.01, 0.3)
+    # Source: the tables of Clopper & Pearson, Biometrika 1934, for 1 and 30 of 100.
+    assert seen.alarms_most == pytest.approx(0.0545, abs=1e-4)
+    assert seen.found_least == pytest.approx(0.2124, abs=1e-4)
+    assert seen.found_most == pytest.approx(0.3998, abs=1e-4)
+    with pytest.raises(PrivacyError, match="an audit takes 100 runs"):
+        detect(without, having[1:], 0.01)
 
 
 def test_lots_that_are_known_hide_nothing_where_they_are_seldom() -> None:
