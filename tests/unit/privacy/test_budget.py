@@ -116,6 +116,25 @@ def test_the_table_of_states(state: BudgetState | None, action: str, refusal: st
     assert (made.charged, made.charged_in_full) == before
 
 
+@pytest.mark.parametrize(
+    ("figures", "refusal"),
+    [
+        ({"epsilon": 0.0}, "epsilon is positive and finite"),
+        ({"epsilon": float("inf")}, "epsilon is positive and finite"),
+        ({"delta": 1.0}, "delta is above 0 and below 1"),
+        ({"delta": 0.0}, "delta is above 0 and below 1"),
+        ({"order": 1}, "an order is 2 or more"),
+    ],
+)
+def test_a_file_that_opens_with_an_impossible_budget_is_refused(
+    figures: dict[str, float], refusal: str
+) -> None:
+    """Whoever can write the file can chain it rightly."""
+    opening = msgspec.structs.replace(book().opened, **figures)
+    with pytest.raises(PrivacyError, match=refusal):
+        Book(opening)
+
+
 def test_what_counts_in_each_state() -> None:
     """OPEN and FORFEITED count all rounds, CLOSED those that were spent."""
     assert in_state(None).charged == 0
