@@ -55,7 +55,8 @@ def main() -> None:
         if not isinstance(error, usage_error):
             raise
         if message := _written(error):  # Without a command the help is shown, and no more said.
-            _complain(f"{message} (p2pfl --help tells more)")
+            command = getattr(getattr(error, "ctx", None), "command_path", "p2pfl")
+            _complain(f"{message} ({command} --help tells more)")
         code = WRONG_INPUT
     sys.exit(code)
 

@@ -51,7 +51,7 @@ def ask_new_passphrase() -> bytes:
         BadInput: there is nobody to ask, or the two differ, or it is empty or too long.
     """
     if not sys.stdin.isatty():
-        raise BadInput("--passphrase asks at a terminal, and there is none: use --passphrase-file")
+        raise BadInput("no terminal to ask at for a new passphrase: use --passphrase-file")
     passphrase = getpass("New passphrase: ").encode()
     try:
         require_passphrase(passphrase)

@@ -21,11 +21,11 @@ def describe(tables: Sequence[Path], *, target: str) -> None:
 
 def print_constants(schema: Path, model: Path) -> None:
     """Print a schema with the constants of a model of the task tabular-constants."""
-    import tomli_w
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     from p2pfl.learner.tabular.constants import with_constants
+    from p2pfl.learner.tabular.describing import written
     from p2pfl.learner.tabular.schema import read_schema
 
     try:
@@ -37,7 +37,7 @@ def print_constants(schema: Path, model: Path) -> None:
     with peer_errors():
         document = with_constants(read_schema(schema), tensors["model"])
     print(f"# Constants of all members' training rows, by {model.name}.")
-    print(tomli_w.dumps(document), end="")
+    print(written(document), end="")
 
 
 def write_mock_rows(schema: Path, table: Path, *, rows: int, seed: int) -> None:

@@ -78,7 +78,7 @@ class RunProgress:
 
     `stage` is ``"gossip"``, ``"local only"``, ``"pooled"`` or ``"without noise"``. `mean` and
     `worst` are of the primary metric, each peer on its own test rows; on the common ones where
-    peers have none.
+    peers have none. They are of the `measured` peers that were measured by then.
     """
 
     stage: str
@@ -91,6 +91,7 @@ class RunProgress:
     worst: float | None
     bytes_sent: int
     virtual_s: float
+    measured: int = 0
 
 
 OnProgress = Callable[[RunProgress], None]
@@ -514,10 +515,9 @@ class Simulation:
             return float("nan")
         return common_figure(result, self._learner.primary)
 
-    def _on_round(self, row: RoundRow) -> None:
-        self._tell(
-            gossip_progress(self._scenario, self._learner.primary, row, self.recorder.online)
-        )
+    def _on_round(self, row: RoundRow, measured: int) -> None:
+        primary, online = self._learner.primary, self.recorder.online
+        self._tell(gossip_progress(self._scenario, primary, row, online, measured))
 
 
 def checkers_of(scenario: Scenario) -> tuple[Checker, ...]:
@@ -560,9 +560,9 @@ def watch(world: World, scenario: Scenario, initial: Vector, liars: Liars) -> Wa
 
 
 def gossip_progress(
-    scenario: Scenario, primary: PrimaryMetric, row: RoundRow, online: int
+    scenario: Scenario, primary: PrimaryMetric, row: RoundRow, online: int, measured: int
 ) -> RunProgress:
-    """Tell how far peers are that have come to the end of a round."""
+    """Tell how far peers are that have come to the end of a round; so many were measured."""
     return RunProgress(
         stage="gossip",
         round=row.round + 1,
@@ -574,6 +574,7 @@ def gossip_progress(
         worst=row.common_worst if row.own_mean is None else row.own_worst,
         bytes_sent=row.bytes_sent,
         virtual_s=row.virtual_s,
+        measured=measured,
     )
 
 

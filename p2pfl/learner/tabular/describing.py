@@ -7,7 +7,7 @@ deviation of every column, and the names of all categories.
 import datetime
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from p2pfl.learner.tabular.schema import CATEGORIES_MAX, MISSING
 from p2pfl.learner.tabular.sites import Site, SiteFile
 
 BOOLEANS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"}, {"1", "0"})
+LINE_CHARACTERS_MAX = 100
 CATEGORIES_DRAFTED_MAX = 200
 """A column of more texts is no category, but free text or a number of a patient: it is left out."""
 
@@ -150,7 +151,20 @@ def _lines(seen: dict[str, _Seen], target: str, sites: Sequence[Site]) -> Iterat
             yield f"# {key} is left out: one value alone, or too many texts for categories."
             continue
         yield f"[columns.{key}]  # {column.count} values, {column.missing} missing"
-        yield tomli_w.dumps(drafted).strip()
+        yield written(drafted).strip()
+
+
+def written(document: Mapping[str, Any]) -> str:
+    """Write a schema's document as TOML, with each list in one line, as people write ranges."""
+    text = tomli_w.dumps(document)
+    lists = re.compile(r"^([^\n=]+ = )\[\n((?:    [^\n]*,\n)+)\]$", re.MULTILINE)
+
+    def in_one_line(found: re.Match[str]) -> str:
+        items = [line.strip().removesuffix(",") for line in found[2].splitlines()]
+        line = f"{found[1]}[{', '.join(items)}]"
+        return line if len(line) <= LINE_CHARACTERS_MAX else found[0]
+
+    return lists.sub(in_one_line, text)
 
 
 def _as_all_write(text: str, words: SiteFile) -> str:

@@ -175,6 +175,7 @@ class TerminalDisplay:
             f"[bold]{told_figure(primary, progress.mean)}[/] mean",
             f"[bold]{told_figure(primary, progress.worst)}[/] worst",
             Text(sparkline(self._means, SPARK_WIDTH, unicode=self._unicode), style="cyan"),
+            Text(_so_far(progress).strip(), style="dim"),
         )
         grid.add_row(
             Text("network", style="dim"),
@@ -203,11 +204,17 @@ def describe(progress: "RunProgress", world: str = SIMULATED) -> str:
     if progress.mean is not None:
         figures.append(
             f"{primary.title} {told_figure(primary, progress.mean)} mean,"
-            f" {told_figure(primary, progress.worst)} worst"
+            f" {told_figure(primary, progress.worst)} worst{_so_far(progress)}"
         )
     figures.append(f"{data_size(progress.bytes_sent)} sent")
     figures.append(f"{duration(progress.virtual_s)} of {time_name(world)}")
     return f"{line}; {'; '.join(figures)}"
+
+
+def _so_far(progress: "RunProgress") -> str:
+    """Say of whom the figures are where they are not of all: a round goes on while others train."""
+    some = progress.mean is not None and progress.measured < progress.peers
+    return f" of {progress.measured} peers so far" if some else ""
 
 
 def sparkline(values: list[float], width: int, *, unicode: bool = True) -> str:

@@ -258,10 +258,9 @@ class _Launch:
             return float("nan")
         return common_figure(result, self._learner.primary)
 
-    def _on_round(self, row: RoundRow) -> None:
-        self._progress(
-            gossip_progress(self._scenario, self._learner.primary, row, self._recorder.online)
-        )
+    def _on_round(self, row: RoundRow, measured: int) -> None:
+        primary, online = self._learner.primary, self._recorder.online
+        self._progress(gossip_progress(self._scenario, primary, row, online, measured))
 
 
 def _participation(history: History) -> list[ParticipationRow]:

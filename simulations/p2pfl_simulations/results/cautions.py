@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Sequence
 from statistics import fmean
 
-from p2pfl.cli.figures import told_gain
+from p2pfl.cli.figures import told_figure, told_gain
 from p2pfl.cli.quantities import plural
 from p2pfl_simulations.results.lies import liars_sentence
 from p2pfl_simulations.results.run import EventRow, LossRow, RunResult
@@ -17,6 +17,9 @@ PARTS, PART_ROUNDS_MIN = 5, 2
 RISE_MIN = 0.02
 """By how much the mean figure must be better there for models to count as still learning: of a
 share 2 points, else 2 % of the figure. By chance a mean over peers moves less, as a rule."""
+FALL_MIN = 0.03
+"""By how much the mean figure must have been better in an earlier part for models to count as past
+their best. More than `RISE_MIN`: of several parts one is the best by chance."""
 REASON_CHARACTERS_MAX = 200
 
 
@@ -25,6 +28,7 @@ def cautions(run: RunResult, summary: Summary) -> list[str]:
     found = [
         early_sentence(summary),
         _still_learning(run, summary),
+        _past_their_best(run, summary),
         liars_sentence(run),
         _failed(run, "training_failed", "Training gave no usable model", "without these updates"),
         _failed(run, "evaluation_failed", "A model could not be measured", "and are not counted"),
@@ -51,11 +55,10 @@ def _still_learning(run: RunResult, summary: Summary) -> str:
     if gain is not None and gain.low is not None and gain.low > 0:
         return ""
     told = [row.common_mean if row.own_mean is None else row.own_mean for row in run.rounds]
-    figures = [figure for figure in told if figure is not None and math.isfinite(figure)]
-    part = len(figures) // PARTS
-    if part < PART_ROUNDS_MIN or summary.interrupted or summary.failure:
+    part, means = _parts(told)
+    if len(means) < 2 or summary.interrupted or summary.failure:
         return ""
-    last, before = fmean(figures[-part:]), fmean(figures[-2 * part : -part])
+    last, before = means[-1], means[-2]
     rise = last - before if run.primary.larger_is_better else before - last
     if rise < RISE_MIN * (1 if run.primary.is_percentage else abs(before)):
         return ""
@@ -63,6 +66,47 @@ def _still_learning(run: RunResult, summary: Summary) -> str:
         f"Models were still getting better when the run ended ({run.primary.title}"
         f" {told_gain(run.primary, rise)} over the last {plural(part, 'round')}): more rounds, or"
         " longer ones, may change the verdict."
+    )
+
+
+def _parts(told: Sequence[float | None]) -> tuple[int, list[float]]:
+    """Return how many rounds a part has, and the mean figure of each part; none of a short run."""
+    figures = [figure for figure in told if figure is not None and math.isfinite(figure)]
+    part = len(figures) // PARTS
+    if part < PART_ROUNDS_MIN:
+        return part, []
+    starts = range(len(figures) % part, len(figures), part)
+    return part, [fmean(figures[start : start + part]) for start in starts]
+
+
+def _past_their_best(run: RunResult, summary: Summary) -> str:
+    """Say which models were better before the run ended, unless the best counts as it is.
+
+    What a peer trains alone wears out first, as it has the fewest rows: then a gain is larger than
+    it would be beside a model that was stopped in time.
+    """
+    if run.scenario.learning.validation or summary.interrupted or summary.failure:
+        return ""
+    models = {
+        "the joint models": [row.own_mean for row in run.rounds],
+        "local only": [row.own_local_mean for row in run.rounds],
+        "pooled": [row.own_pooled_mean for row in run.rounds],
+    }
+    found = []
+    for name, told in models.items():
+        _, means = _parts(told)
+        if not means:
+            continue
+        best = max(means) if run.primary.larger_is_better else min(means)
+        fall = abs(best - means[-1])
+        if fall >= FALL_MIN * (1 if run.primary.is_percentage else abs(best)):
+            once, last = (told_figure(run.primary, figure) for figure in (best, means[-1]))
+            found.append(f"{name} ({run.primary.title} {once}, then {last})")
+    if not found:
+        return ""
+    return (
+        f"Better before the run ended than at its end: {'; '.join(found)}. With"
+        " learning.validation=0.2 the model of each counts that is best on rows held out for that."
     )
 
 

@@ -73,7 +73,8 @@ class Recorder:
         primary: the metric by which models are compared.
         figure_of: measures a model of a round on the common test rows; for the average of all
             models.
-        on_progress: is called with each round, once half of the peers have ended it.
+        on_progress: is called with each round, once half of the peers have ended it, and with
+            how many of them have been measured by then.
         liars: strategy of each peer that lies: they are in no table but that of events.
     """
 
@@ -82,7 +83,7 @@ class Recorder:
         scenario: Scenario,
         primary: PrimaryMetric,
         figure_of: Callable[[int, Vector], float],
-        on_progress: Callable[[RoundRow], None],
+        on_progress: Callable[[RoundRow, int], None],
         liars: Mapping[int, str] | None = None,
     ) -> None:
         self.peers: list[PeerRow] = []
@@ -264,7 +265,7 @@ class Recorder:
             if settled is not None:
                 self._take_average(settled)
             self._take_figures(state)
-            self._on_progress(row)
+            self._on_progress(row, len(state.own) or len(state.common))
 
     def _evaluated(self, host: PeerHandle, event: events.PeerEvaluated) -> None:
         ended = self._ended.pop((host.index, event.round), None)

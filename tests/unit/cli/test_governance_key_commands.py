@@ -49,7 +49,10 @@ def test_a_key_is_made_and_its_public_half_shown(p2pfl: P2pfl, kind: str) -> Non
 
 
 def test_a_passphrase_is_asked_twice(p2pfl: P2pfl, monkeypatch: pytest.MonkeyPatch) -> None:
-    fails(p2pfl("charter", "key", "a.key"), "asks at a terminal, and there is none")
+    fails(
+        p2pfl("charter", "key", "a.key"),
+        "no terminal to ask at for a new passphrase",
+    )
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     typed = iter(["one", "other"])
     monkeypatch.setattr(passphrases, "getpass", lambda _: next(typed))

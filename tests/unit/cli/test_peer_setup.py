@@ -145,7 +145,7 @@ WRONG = [
     (("oslo", "--passphrase-file", "open"), "other users may read the passphrase file"),
     (("oslo", "--passphrase-file", "empty"), "empty: a passphrase has 1 to 1024 bytes, not 0"),
     (("oslo", "--passphrase-file", "p", "--passphrase"), "exclude each other"),
-    (("oslo", "--passphrase"), "--passphrase asks at a terminal, and there is none"),
+    (("oslo", "--passphrase"), "no terminal to ask at for a new passphrase: use --passphrase-file"),
     (("full",), "full is not empty, and an identity is never overwritten"),
     (("full/file",), "cannot use full/file: Not a directory"),
     (("full/file/oslo",), "Not a directory"),

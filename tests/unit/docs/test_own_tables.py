@@ -1,6 +1,7 @@
 """A newcomer's way from own tables to a verdict and a group, as docs/tasks.md has it."""
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 from random import Random
@@ -64,7 +65,7 @@ def test_the_charter_of_the_page_gives_a_member_its_own_rows(p2pfl: P2pfl) -> No
         (folder / "patients.toml").write_text(described.out)
     (commands,) = (block for block in page_blocks("") if "p2pfl task pack" in block)
     for line in commands.splitlines()[1:]:
-        ended = p2pfl(*line.split()[1:])
+        ended = p2pfl(*shlex.split(line)[1:])
         assert ended.code == 0, ended.err
     (form,) = (block for block in page_blocks("toml") if "first_state" in block)
     agreed = settled(founded(Path(), **tomllib.loads(form)))

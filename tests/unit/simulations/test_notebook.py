@@ -2,6 +2,7 @@
 
 import io
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -15,7 +16,7 @@ import p2pfl_simulations
 from p2pfl.learner.engines.threads import Workers
 from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl_simulations import Run, RunProgress, Scenario, make_scenario, read_run, run
-from p2pfl_simulations.commands.live import InPlaceDisplay
+from p2pfl_simulations.commands.live import InPlaceDisplay, describe
 from p2pfl_simulations.notebook import MissingPandas
 from p2pfl_simulations.results.folder import write_run
 from p2pfl_simulations.results.tables import TABLES
@@ -120,6 +121,7 @@ def test_progress_is_shown_in_a_notebook_and_nowhere_else_unless_asked_for(
     heard: list[RunProgress] = []
     assert shown(progress=heard.append) == ("", "")
     assert [it.round for it in heard] == [1, 2, 3]
+    assert all((it.mean is None) == (it.measured == 0) for it in heard)
 
 
 def test_a_shorter_line_leaves_nothing_of_a_longer_one() -> None:
@@ -130,6 +132,13 @@ def test_a_shorter_line_leaves_nothing_of_a_longer_one() -> None:
     _, longer, shorter = stream.getvalue().removesuffix("\n").split("\r")
     assert len(longer) == len(shorter)
     assert shorter.rstrip() == "pooled: round 3 of 3"
+
+
+def test_figures_of_a_part_of_the_peers_say_so() -> None:
+    half = RunProgress("gossip", 3, 3, 4, 4, PrimaryMetric(), 0.5, 0.25, 1000, 7.0, measured=2)
+    assert "accuracy 50.0 % mean, 25.0 % worst of 2 peers so far;" in describe(half)
+    assert "so far" not in describe(replace(half, measured=4))
+    assert "so far" not in describe(replace(half, mean=None))
 
 
 def test_threads_reach_the_learner_and_change_no_digest(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from p2pfl_simulations.report.graph import cohorts_of, exchange_picture
 from p2pfl_simulations.report.heatmap import columns_of
 from p2pfl_simulations.report.svg import text_width
 from p2pfl_simulations.report.timeline import Absence, absences, online_over_time, partitions
-from p2pfl_simulations.results.cautions import REASON_CHARACTERS_MAX, RISE_MIN, cautions
+from p2pfl_simulations.results.cautions import FALL_MIN, REASON_CHARACTERS_MAX, RISE_MIN, cautions
 from p2pfl_simulations.results.run import PROCESSES, EventRow, LossRow, RunResult
 from p2pfl_simulations.results.summary import summarise
 
@@ -220,6 +220,31 @@ def test_a_run_that_ended_while_models_got_better_says_so(
     assert len(found) <= 1
     run.interrupted = True
     assert not [it for it in cautions(run, summarise(run)) if "still getting better" in it]
+
+
+@pytest.mark.parametrize(
+    ("local", "told"),
+    [
+        ([0.5, 0.5, 0.7, 0.7, 0.6, 0.6, 0.5, 0.5, 0.5, 0.5], "local only (accuracy 70.0 %, then"),
+        ([0.5] * 4 + [0.499 + FALL_MIN] * 2 + [0.5] * 4, ""),
+        ([0.7, 0.7, 0.5, 0.5], ""),  # Too few to tell.
+    ],
+)
+def test_a_run_that_ended_when_models_had_been_better_says_which(
+    make_run: RunMaker, local: list[float], told: str
+) -> None:
+    run = make_run(faults=False, rounds=len(local))
+    run.rounds = [
+        replace(row, own_mean=0.5, own_pooled_mean=0.5, own_local_mean=figure)
+        for row, figure in zip(run.rounds, local, strict=True)
+    ]
+    found = [it for it in cautions(run, summarise(run)) if it.startswith("Better before")]
+    assert bool(found) == bool(told)
+    assert all(told in it and "joint" not in it and "pooled" not in it for it in found)
+    # Where rows are held out to choose by, the best model counts as it is.
+    learning = run.scenario.learning.model_copy(update={"validation": 0.2})
+    run.scenario = run.scenario.model_copy(update={"learning": learning})
+    assert not [it for it in cautions(run, summarise(run)) if it.startswith("Better before")]
 
 
 def test_the_page_says_what_was_lost_and_why_it_ended_as_the_screen_does(

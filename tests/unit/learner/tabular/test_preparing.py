@@ -36,6 +36,7 @@ def test_a_drafted_schema_reads_the_tables_that_it_was_drafted_from(tmp_path: Pa
     assert "# note is left out: one value alone" in text
     age: Any = schema.columns["age"]
     assert age.range == (33.123456789, 80)
+    assert "range = [33.123456789, 80.0]\n" in text
     assert age.missing == "mean"
     known = np.array([61.25, 80, 33.123456789, 80])
     assert age.mean == pytest.approx(known.mean(), rel=1e-5)

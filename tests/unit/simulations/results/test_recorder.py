@@ -20,7 +20,9 @@ def test_a_peer_that_ends_a_round_again_after_a_restart_is_counted_once() -> Non
             "averaging": {"algorithm": "cohorts", "cohort_size": 3, "masking": "none"},
         }
     )
-    recorder = Recorder(scenario, PrimaryMetric(), lambda _round, _vector: 0.0, lambda _row: None)
+    recorder = Recorder(
+        scenario, PrimaryMetric(), lambda _round, _vector: 0.0, lambda _row, _measured: None
+    )
     world = Stage(hosts=3).world
     recorder.start(world)
     model = np.zeros(2, np.float32)
@@ -49,7 +51,7 @@ def test_mean_worst_and_distance_are_each_what_they_are_called() -> None:
             taken.append(vector)
             return 0.42
 
-        recorder = Recorder(scenario, primary, average, lambda _row: None)
+        recorder = Recorder(scenario, primary, average, lambda _row, _measured: None)
         world = Stage(hosts=3).world
         recorder.start(world)
         models = [np.array(it, np.float32) for it in ((0, 0), (3, 0), (0, 6))]
