@@ -2,8 +2,10 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from p2pfl.charter.approved_bundles import approve, differences, last_approved
 from p2pfl.charter.bundles import (
@@ -14,7 +16,10 @@ from p2pfl.charter.bundles import (
     pack,
     read_bundle,
 )
+from p2pfl.charter.chain import read_folder
+from p2pfl.charter.papers import CHARTERS
 from p2pfl.cli.errors import BadInput, peer_errors
+from p2pfl.cli.overrides import parse_overrides
 from p2pfl.cli.quantities import count, data_size
 from p2pfl.cli.task_trying import try_bundle
 from p2pfl.daemon.config import read_config
@@ -81,8 +86,8 @@ def show_bundle(path: Path, peer: Path | None, *, name: str | None, as_json: boo
         print("\n".join(_printable(line) for line in changes))
 
 
-def approve_bundle(path: Path, peer: Path, *, digest: str | None) -> None:
-    """Try a bundle on its made-up rows, then keep it as approved."""
+def approve_bundle(path: Path, peer: Path, *, digest: str | None, options: Sequence[str]) -> None:
+    """Try a bundle on its made-up rows, with the options of its charter; keep it as approved."""
     with peer_errors():
         read_config(peer)  # There must be a peer.
         bundle = read_bundle(path)
@@ -93,13 +98,30 @@ def approve_bundle(path: Path, peer: Path, *, digest: str | None) -> None:
                 f"{path} has the digest {bundle.digest}, which is not {given!r}: it is not what you"
                 " meant to approve"
             )
-        told = try_bundle(bundle, path, data=None, options={})
+        tried = [parse_overrides(options)] if options else _chartered_options(peer, bundle)
+        for given_options in tried:
+            told = try_bundle(bundle, path, data=None, options=given_options)
         try:
             approve(peer, bundle, datetime.now(UTC))
         except StoreError as error:
             raise BadInput(str(error)) from None
     print(f"tried on its made-up rows: it runs, and {count(told['entries'])} numbers travel")
     print(f"approved for {peer}: {bundle.manifest.task}, {bundle.digest}")
+
+
+def _chartered_options(peer: Path, bundle: Bundle) -> list[dict[str, Any]]:
+    """Return the options that charters in a peer's folder give this bundle; none but defaults else.
+
+    Raises:
+        PaperError: a charter there cannot be read.
+    """
+    folder = peer / CHARTERS
+    found: list[dict[str, Any]] = []
+    for file in read_folder(folder) if folder.is_dir() else []:
+        task = file.terms.task
+        if task.bundle == bundle.digest and task.options not in found:
+            found.append(task.options)
+    return found or [{}]
 
 
 def _ask_digest(bundle: Bundle, before: Bundle | None) -> str:

@@ -205,6 +205,16 @@ def approve(
             " asked at the terminal if not given.",
         ),
     ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            "-s",
+            metavar="KEY=VALUE",
+            help="An option of the task to try it with; those of the charter in the peer's folder"
+            " if not given.",
+        ),
+    ] = None,
 ) -> None:
     """Try a bundle on its made-up rows, and note that this peer may run it.
 
@@ -212,4 +222,4 @@ def approve(
     """
     from p2pfl.cli.bundles import approve_bundle
 
-    approve_bundle(bundle, peer, digest=digest)
+    approve_bundle(bundle, peer, digest=digest, options=settings or [])

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 from calling import Ended, P2pfl
+from consortium import founded
 
 from p2pfl.charter.approved_bundles import last_approved
 from p2pfl.charter.bundles import read_bundle
+from p2pfl.charter.charter_file import encode_file
 from p2pfl.cli import bundles
 from p2pfl.store.acts import read_acts
 
@@ -94,6 +96,24 @@ def test_what_has_changed_is_shown(p2pfl: P2pfl) -> None:
     printed = p2pfl("task", "show", "new.bundle", "--file", "pack_mine.py")
     assert "import os  # \\x1b[2J" in printed.out
     fails(p2pfl("task", "show", "new.bundle", "--file", "none.py"), "has no file none.py")
+
+
+def test_a_bundle_is_tried_with_the_options_of_its_charter(p2pfl: P2pfl) -> None:
+    path = Path("task/pack_mine.py")
+    wants = "    def __init__(self, width):\n        self.width = width\n"
+    path.write_text(
+        path.read_text()
+        .replace("class Mine(NumpyTask):\n", f"class Mine(NumpyTask):\n{wants}")
+        .replace("np.zeros(2, ", "np.zeros(self.width, ")
+    )
+    digest = pack(p2pfl)
+    approve = ("task", "approve", "mine.bundle", "berlin", "--digest", digest)
+    fails(p2pfl(*approve), "missing a required argument: 'width'")
+    assert "and 3 numbers travel" in p2pfl(*approve, "--set", "width=3").out
+    task = {"name": "pack_mine:Mine", "bundle": digest, "options": {"width": 5}}
+    file = founded(Path(), task=task | {"first_state": "start.safetensors"})
+    Path("berlin/charters/group.charter").write_bytes(encode_file(file))
+    assert "and 5 numbers travel" in p2pfl(*approve).out
 
 
 def test_another_bundle_than_meant_is_not_approved(p2pfl: P2pfl) -> None:
