@@ -22,6 +22,7 @@ from p2pfl_crypto.transcripts import audit_seed
 from p2pfl_gossip.actions import Job, RemoteProtocolError
 from p2pfl_gossip.ledger.jobs import perform
 from p2pfl_gossip.masked_sum.audit_jobs import (
+    CheckCoinSum,
     CheckProofs,
     ProofsChecked,
     Sketched,
@@ -136,8 +137,9 @@ def perform_modelled(job: Job) -> Record:
             add_vectors(total, job.bodies)
             total.flags.writeable = False
             return ChunkSum(job.chunk, total, DIGEST)
-        case TossCoin():
-            return Tossed(audit_seed(job.audited.ballot, job.audited.sums, SECRET))
+        case TossCoin() | CheckCoinSum():
+            seed = audit_seed(job.audited.ballot, job.audited.sums, SECRET)
+            return Tossed(seed, SECRET)
         case SketchRound() if job.own is None:
             return Sketched((), 0.0)
         case SketchRound():

@@ -139,10 +139,11 @@ SENDERS = (
         "Ack: sender another member",
     ),
     _forged(
-        "a vote is its sender's",
+        "a vote that another one brings is its author's",
         "voting.py",
-        'raise RemoteProtocolError("not_your_vote")',
-        "Vote: sender another member",
+        'core.verify_passed_on(sender, rank, b"vote", message.signature, lambda:'
+        " (message.ballot,))",
+        "Vote: signature zero, sender another member",
     ),
     _forged(
         "a sum is its sender's",

@@ -35,6 +35,7 @@ from p2pfl_gossip.masked_sum.messages import (
     ChunkHeader,
     Coin,
     CoinShares,
+    CoinSum,
     Fetch,
     Header,
     Held,
@@ -106,6 +107,9 @@ PLACES: dict[type[SessionMessage], Place] = {
         "shares",
         of=Coin,
         make=lambda it: CoinShares(it.session, it.sums, it.share * SIZE),
+    ),
+    CoinSum: Place(
+        Phase.AUDIT, "coin", of=Coin, make=lambda it: CoinSum(it.session, it.sums, it.share)
     ),
     AuditProof: Place(Phase.AUDIT, "commitment"),
     Fetch: Place(

@@ -17,7 +17,7 @@ from p2pfl_crypto.audit.sketch import sketch_of
 from p2pfl_crypto.shamir import GROUP_ORDER, share_secrets
 from p2pfl_crypto.transcripts import sum_digest
 from p2pfl_gossip.actions import Action, Disconnect, Job, Persist, RemoteProtocolError, Send
-from p2pfl_gossip.masked_sum import audit_jobs
+from p2pfl_gossip.masked_sum import audit_jobs, auditing
 from p2pfl_gossip.masked_sum.audit_jobs import OwnInput, Sketched, SketchRound
 from p2pfl_gossip.masked_sum.blame import Unproven, verify_blame
 from p2pfl_gossip.masked_sum.core import Blame
@@ -27,10 +27,12 @@ from p2pfl_gossip.masked_sum.messages import (
     AuditProof,
     Coin,
     CoinShares,
+    CoinSum,
     FalseCoin,
     SumDigest,
     SumHeader,
     SumsSeen,
+    Vote,
 )
 from p2pfl_gossip.masked_sum.phases import Phase
 from p2pfl_gossip.records import Record
@@ -215,16 +217,24 @@ def test_a_restarted_member_says_nothing_more() -> None:
 # Lies of members of the sum
 
 
-def test_a_mean_that_no_members_in_order_can_reach_is_not_signed() -> None:
+def test_who_makes_the_mean_too_long_has_no_proof() -> None:
+    """So it is known whose word is missing."""
     vectors = inputs()
     for liar in (LIAR, OTHER):
         vectors[liar] = np.full(ENTRIES, 2.0, np.float32)  # S in each of forty entries.
     driver = session(vectors=vectors).run()
-    assert set(driver.reasons().values()) == {"mean_too_long"}
-    assert not driver.blamed()
+    assert set(driver.reasons().values()) == {"proofs_missing"}
+    assert {driver.machines[rank].outcome.absent for rank in HONEST} == {(LIAR, OTHER)}
     norms = {machine._auditing._sketched.sum_norm for machine in driver.machines.values()}
     (norm,) = norms
     assert norm / N > audit_jobs.MEAN_NORM_MAX * driver.epoch_cohort.deltas.quantum_max
+
+
+def test_a_mean_that_is_too_long_is_not_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever proofs say: here of members in order, with a smaller limit."""
+    monkeypatch.setattr(auditing, "MEAN_NORM_MAX", 0.1)
+    driver = session().run()
+    assert set(driver.reasons().values()) == {"mean_too_long"}
 
 
 def test_twice_the_clip_has_no_proof() -> None:
@@ -327,10 +337,88 @@ def without(kind: type) -> Any:
     return rewrite
 
 
-def test_no_proof_makes_the_round_void_and_names_nobody() -> None:
-    driver = session(rewrite={LIAR: without(AuditProof)}).run()
-    assert {driver.reasons()[rank] for rank in HONEST} == {"proofs_missing"}
+@pytest.mark.parametrize(
+    ("kind", "reason", "listed"),
+    [
+        (AuditProof, "proofs_missing", range(N)),
+        # Of six two are silent: the other four are too few.
+        ((Coin, CoinSum), "coins_missing", range(1, N)),
+        (SumsSeen, "seen_missing", range(1, N)),
+    ],
+)
+def test_silence_makes_the_round_void_and_names_nobody(
+    kind: Any, reason: str, listed: range
+) -> None:
+    rewrite = {LIAR: without(kind), OTHER: without(kind)}
+    driver = session(rewrite=rewrite, listed=tuple(listed)).run()
+    honest = [rank for rank in HONEST if rank in listed]
+    assert {driver.reasons()[rank] for rank in honest} == {reason}
+    assert {driver.machines[rank].outcome.absent for rank in honest} == {(LIAR, OTHER)}
     assert not driver.blamed()
+
+
+@pytest.mark.parametrize("kind", [Vote, SumsSeen, Coin])
+def test_what_liars_keep_from_one_member_it_gets_from_others(kind: type) -> None:
+    """One honest member is down: so the last one lacks a word of a liar, and would seem silent."""
+
+    def rewrite(driver: GroupDriver, _rank: int, action: Action) -> list[Action]:
+        is_kept = (
+            isinstance(action, Send)
+            and isinstance(action.message, kind)
+            and action.receiver == driver.cohort.members[6]
+        )
+        return [] if is_kept else [action]
+
+    driver = session(rewrite={LIAR: rewrite, OTHER: rewrite}).run((0,))
+    assert set(driver.summed()) == set(range(1, N))
+    assert not driver.blamed()
+
+
+def test_a_proof_that_one_member_has_all_have() -> None:
+    def to_one(driver: GroupDriver, _rank: int, action: Action) -> list[Action]:
+        is_kept = (
+            isinstance(action, Send)
+            and isinstance(action.message, AuditProof)
+            and action.receiver != driver.cohort.members[4]
+        )
+        return [] if is_kept else [action]
+
+    driver = session(rewrite={LIAR: to_one}).run()
+    assert set(driver.summed()) == set(range(N))
+
+
+def test_who_is_late_is_noted() -> None:
+    """All have sums here; whether that is a certified round is for others to say."""
+
+    def late(driver: GroupDriver, rank: int, action: Action) -> list[Action]:
+        is_proof = isinstance(action, Send) and isinstance(action.message, AuditProof)
+        if is_proof and driver.now_s < 60.0:
+            driver.at(60.0, lambda: driver.perform(rank, action))
+            return []
+        return [action]
+
+    driver = session(rewrite={LIAR: late}).run()
+    assert {driver.summed()[rank].late for rank in HONEST} == {(LIAR,)}
+
+
+def test_a_sum_of_coins_that_no_headers_promise_ends_its_senders_link() -> None:
+    def lie(_driver: GroupDriver, _rank: int, action: Action) -> list[Action]:
+        if not (isinstance(action, Send) and isinstance(action.message, Coin)):
+            return [action]
+        message = action.message
+        false = CoinSum(message.session, message.sums, bytes(32))
+        return [Send(action.receiver, false), action]
+
+    ended: list[Any] = []
+
+    def watch(_driver: GroupDriver, _rank: int, action: Action) -> bool:
+        if isinstance(action, Disconnect):
+            ended.append(action)
+        return False
+
+    driver = session(rewrite={LIAR: lie}, after=watch).run()
+    assert len(driver.check_exact()) == N
+    assert set(ended) == {Disconnect(driver.cohort.members[LIAR], "bad_coin")}
 
 
 def test_a_late_proof_counts() -> None:

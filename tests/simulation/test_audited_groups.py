@@ -32,12 +32,16 @@ OUTCOMES = {
     "two-seen": ("named", "two_seen"),
     "false-coin-share": ("harmless", ""),
     "late-proof": ("harmless", ""),
+    # One round is lost; nobody is named, and whoever leads the next one leaves the liar out.
+    "silent-in-audits": ("left out", "proofs_missing"),
     # Each round that the liar is in is void, and nobody is named.
     "false-sketch": ("void", "false_total"),
-    "no-proof": ("void", "proofs_missing"),
     "offset-between-colluders": ("void", "false_total"),
     "wrong-blinding": ("void", "false_total"),
 }
+
+
+LOST = ("false_proof", "bad_dealing", "proofs_missing")
 
 
 def simulate(liars: Any, **averaging: Any) -> tuple[RunResult, AuditHolds]:
@@ -87,7 +91,8 @@ def test_what_a_lie_in_an_audit_comes_to(strategy: str) -> None:
         assert all(row.ended == 0 for row in result.rounds)
     else:
         assert [row.ended for row in result.rounds] == [5]
-        assert sum(sums.aborted.values()) == (word in ("false_proof", "bad_dealing"))
+        assert list(sums.aborted) == ([word] if word in LOST else [])
+        assert sum(sums.aborted.values()) == (word in LOST)
 
 
 def test_the_checker_sees_a_sum_that_no_audit_has_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +121,7 @@ def test_the_checker_sees_a_coin_that_is_shown_too_early(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("averaging", [{"audit": "off"}, {"masking": "modelled"}])
 def test_a_lie_in_an_audit_needs_one(averaging: dict[str, str]) -> None:
-    liars = {"strategy": "no-proof", "peers": [0]}
+    liars = {"strategy": "silent-in-audits", "peers": [0]}
     with pytest.raises(ScenarioError, match="real audits of groups"):
         Liars(make_scenario(document(liars, averaging=AUDITED | averaging)))
 

@@ -14,8 +14,9 @@ from p2pfl_crypto.transcripts import sums_digest
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import LocalProtocolError, PeerId, Vector
 from p2pfl_gossip.ledger.adverts import Adverts, ready
+from p2pfl_gossip.ledger.backoff import Backoff
 from p2pfl_gossip.ledger.beginnings import Beginnings
-from p2pfl_gossip.ledger.charter import NONE
+from p2pfl_gossip.ledger.charter import AUDIT_OFF, NONE
 from p2pfl_gossip.ledger.entries import (
     VERSION,
     Entry,
@@ -69,6 +70,7 @@ class Course:
         beginnings: the model that takes its place, where an epoch starts anew.
         adverts: of all members.
         patience: with each member.
+        backoff: from members that were silent where that made a round void.
         signing: of entries.
         sessions: the masked sums.
         evidence: who was proven to lie.
@@ -94,6 +96,7 @@ class Course:
         beginnings: Beginnings,
         adverts: Adverts,
         patience: MemberPatience,
+        backoff: Backoff,
         signing: Signing,
         sessions: Sessions,
         evidence: EvidenceBook,
@@ -105,10 +108,11 @@ class Course:
     ) -> None:
         self._seat, self._standing, self._history, self._heads = seat, standing, history, heads
         self._beginnings = beginnings
-        self._adverts, self._patience = adverts, patience
+        self._adverts, self._patience, self._backoff = adverts, patience, backoff
         self._signing, self._sessions = signing, sessions
         self._evidence, self._own = evidence, own
         self._made: tuple[SumEnded, StateMade] | None = None  # Waits for evidence.
+        self._summed: SumEnded | None = None  # Of the round that we are in.
         self._proposals, self._progressed = proposals, progressed
         self.stage = Stage.STARTING
         self.round = 0
@@ -154,6 +158,7 @@ class Course:
         for timer in ("repeat", "time", "turn", "hopeless", "head"):
             seat.cancel_timer(timer)
         self._may_lag = False
+        self._note_silence()
         self.round, self._is_lost, self._is_timed = round_, False, False
         self._sessions.enter(round_)
         self._adverts.forget_before(round_ - 1)
@@ -164,9 +169,30 @@ class Course:
             self._adverts,
             self._history,
             self._patience,
+            self._backoff,
             self._on_listed,
         )
         self._prepare()
+
+    def _note_silence(self) -> None:
+        """Note, of a round whose sum we have and no certificate, who was late, or signed nothing.
+
+        One whose proof came on time here, and never to others, is none of them: all pass proofs on.
+        """
+        summed, self._summed = self._summed, None
+        if summed is None or self._history.head.head.round >= summed.listed.message.round:
+            return
+        round_, absent = summed.listed.message.round, summed.absent
+        own = self._standing.signed(round_)
+        if not absent and own is not None:
+            head = EntryStep(own.entry).head
+            absent = tuple(set(summed.listed.adverts).difference(self._signing.signers(head)))
+        self._back_off(round_, absent)
+
+    def _back_off(self, round_: int, absent: tuple[int, ...]) -> None:
+        if self._seat.epoch.charter.audit != AUDIT_OFF:
+            for member in sorted(absent):
+                self._backoff.on_absent(round_, member)
 
     def _prepare(self) -> None:
         """Advertise for the round: at once, if we rest or have an update; else train for it."""
@@ -471,10 +497,14 @@ class Course:
         if ended.sums is None:
             if ended.reason == NOT_GRANTED:
                 self._denied = self._seat.epoch.digest
+            if ended.listed.message.epoch == self._seat.epoch.number:
+                self._back_off(ended.listed.message.round, ended.absent)
             if ended.listed.message.round == self.round:
                 self._is_lost = True
                 self.look()
             return
+        if ended.listed.message.round == self.round:
+            self._summed = ended
         self._seat.work(
             next_state(self._seat.epoch, ended),
             lambda made: self._on_model(ended, StateMade.of(made)),
@@ -551,6 +581,9 @@ class Course:
     def on_raised(self, step: EntryStep) -> None:
         """Go on from a higher head."""
         round_ = step.entry.round
+        if step.entry.kind == Kind.SUM and step.entry.epoch == self._seat.epoch.number:
+            for member in self._seat.epoch.unpack(step.entry.members) or ():
+                self._backoff.on_given(member)
         if self.stage is Stage.STARTING:
             return
         if round_ >= self.round:

@@ -1,7 +1,8 @@
 """The list of a round: whose updates are to be summed, from which model.
 
 The leader of a turn closes it. It waits for those that say that they work, up to its patience with
-each; the others give it the charter's patience. A member follows one list a round, ever, the first
+each; the others give it the charter's patience. Who made a round void by its silence it leaves out
+for a while (backoff.py). A member follows one list a round, ever, the first
 whose turn has come, whose adverts it holds and which is in order. Whom it cannot reach, and who has
 said nothing, leads nothing.
 """
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from p2pfl_crypto.transcripts import tau1_of
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.ledger.adverts import Adverts, by_head, charter_named, ready
+from p2pfl_gossip.ledger.backoff import Backoff
 from p2pfl_gossip.ledger.certificates import require_list
 from p2pfl_gossip.ledger.charter import NONE, Epoch
 from p2pfl_gossip.ledger.entries import EntryStep, Head, Kind, out_of
@@ -60,6 +62,7 @@ class Gathering:
         adverts: of all rounds.
         history: what we hold.
         patience: with each member.
+        backoff: from members that were silent.
         adopted: is called with the list that we follow.
 
     Attributes:
@@ -75,11 +78,12 @@ class Gathering:
         adverts: Adverts,
         history: History,
         patience: MemberPatience,
+        backoff: Backoff,
         adopted: Callable[[Listed], None],
     ) -> None:
         self._seat, self._round, self._session = seat, round_, session
         self._adverts, self._history, self._patience = adverts, history, patience
-        self._adopted = adopted
+        self._backoff, self._adopted = backoff, adopted
         self.follow_head()
         self._turns_max = min(seat.epoch.liars_max + 1, len(self._leaders))
         self._turn = 0
@@ -196,7 +200,8 @@ class Gathering:
             return
         message = self._sign(*chosen)
         for member in seat.others:
-            if member not in chosen[1] and self._patience.works(member):
+            is_waited_for = not self._backoff.leaves_out(member, self._round)
+            if member not in chosen[1] and is_waited_for and self._patience.works(member):
                 self._patience.in_vain(member)
         seat.broadcast(message)
         self._lists[self._turn] = message
@@ -205,7 +210,7 @@ class Gathering:
         seat, relay_s = self._seat, self._seat.epoch.charter.relay_s
         if self._adverts.round_of(member) >= self._round or member not in self._leaders:
             return False
-        if member in seat.gone:
+        if member in seat.gone or self._backoff.leaves_out(member, self._round):
             return False
         waited_s = seat.now_s - began_s
         if self._patience.works(member):
@@ -240,6 +245,7 @@ class Gathering:
                 for rank, advert in ready(named).items()
                 if self._counts_its_spends(advert)
             }
+            giving = self._backoff.choose(self._round, giving, epoch.least)
             for kind, chosen in ((Kind.SUM, giving), (Kind.EMPTY, named)):
                 if self._may_be(kind, base, chosen):
                     return kind, chosen

@@ -15,6 +15,7 @@ from p2pfl_gossip.actions import Action, LocalProtocolError, Vector
 from p2pfl_gossip.evaluations import Evaluations
 from p2pfl_gossip.ledger.adverts import Adverts
 from p2pfl_gossip.ledger.approvals import Approval, Says
+from p2pfl_gossip.ledger.backoff import Backoff
 from p2pfl_gossip.ledger.beginnings import Beginnings
 from p2pfl_gossip.ledger.course import Course, Stage
 from p2pfl_gossip.ledger.entries import EntryStep, Kind
@@ -64,6 +65,7 @@ class Parts:
     history: History
     adverts: Adverts
     patience: MemberPatience
+    backoff: Backoff
     shelf: Shelf
     heads: Heads
     beginnings: Beginnings
@@ -110,7 +112,8 @@ class Life:
         closed: Callable[[], None],
         invitation: bytes | None = None,
     ) -> None:
-        adverts, patience, shelf = Adverts(seat), MemberPatience(seat), Shelf(seat.desk.sub())
+        adverts, patience, backoff = Adverts(seat), MemberPatience(seat), Backoff(seat)
+        shelf = Shelf(seat.desk.sub())
         own = OwnState()
         own.restore(records)
         others = _others_of(history, standing)
@@ -145,6 +148,7 @@ class Life:
             beginnings,
             adverts,
             patience,
+            backoff,
             signing,
             sessions,
             evidence,
@@ -159,6 +163,7 @@ class Life:
             history,
             adverts,
             patience,
+            backoff,
             shelf,
             heads,
             beginnings,
@@ -322,6 +327,7 @@ class Life:
             parts.adverts,
             parts.signing,
             parts.patience,
+            parts.backoff,
             parts.sessions,
             parts.evidence,
         ):

@@ -29,7 +29,8 @@ class Cause(StrEnum):
     BEHIND = "behind"
     """It named another head than those that were listed: it did not have the model yet."""
     LEFT_OUT = "left out"
-    """It was ready, and the leader's list did not name it: its advert came too late there."""
+    """It was ready, and the leader's list did not name it: its advert came too late there, or its
+    silence had made a round void (backoff.py)."""
     DROPPED = "dropped"
     """It was on the list, and its update did not come."""
     OUT = "out"

@@ -61,6 +61,7 @@ class SumEnded(Record, frozen=True):
         sums: what it gave; None if it was aborted.
         blames: who broke the protocol.
         reason: why it was aborted, or empty.
+        absent: without whose word it could not go on; of sums, who was late with its proof.
     """
 
     listed: Listed
@@ -70,6 +71,7 @@ class SumEnded(Record, frozen=True):
     sums: Sums | None
     blames: tuple[Blame, ...]
     reason: str = ""
+    absent: tuple[int, ...] = ()
 
 
 @dataclass
@@ -287,6 +289,7 @@ class Sessions:
                 outcome if isinstance(outcome, Sums) else None,
                 outcome.blames,
                 _reason(outcome),
+                outcome.late if isinstance(outcome, Sums) else outcome.absent,
             )
         )
 

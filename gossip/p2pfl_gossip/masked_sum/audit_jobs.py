@@ -77,15 +77,31 @@ class TossSingly(Job, frozen=True):
     points: dict[int, bytes]
 
 
+class CheckCoinSum(Job, frozen=True):
+    """Hold a sum of all coins, as another member says it, against what all promised.
+
+    Attributes:
+        audited: which sum the seed is for.
+        coin: the sum.
+        points: each coin's multiple of the base point, as its dealer's header has it.
+    """
+
+    audited: AuditedSum
+    coin: bytes
+    points: tuple[bytes, ...]
+
+
 class Tossed(Record, frozen=True):
     """The end of a toss.
 
     Attributes:
         seed: empty if the coins are not those promised.
+        coin: the sum of all coins, if they are; public from then on.
         liars: who dealt falsely, each with the x of t shares that do not give the coin promised.
     """
 
     seed: bytes
+    coin: bytes = b""
     liars: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
 
@@ -193,6 +209,8 @@ def perform_audit(job: Job) -> Record:
     match job:
         case TossCoin():
             return _toss(job)
+        case CheckCoinSum():
+            return _check_coin_sum(job)
         case TossSingly():
             return _toss_singly(job)
         case SketchRound():
@@ -204,13 +222,22 @@ def perform_audit(job: Job) -> Record:
 
 def _toss(job: TossCoin) -> Tossed:
     try:
-        secret = Rebuilder.of(job.shares, job.threshold).rebuild(job.shares)
-        is_promised = multiply_base(int.from_bytes(secret, "little")) == add_all(job.points)
-    except (InvalidShare, ValueError, RuntimeError):  # Shares, or points off the curve.
-        is_promised = False
-    if not is_promised:
+        coin = Rebuilder.of(job.shares, job.threshold).rebuild(job.shares)
+    except InvalidShare:
         return Tossed(b"")
-    return Tossed(audit_seed(job.audited.ballot, job.audited.sums, secret))
+    return _check_coin_sum(CheckCoinSum(job.audited, coin, job.points))
+
+
+def _check_coin_sum(job: CheckCoinSum) -> Tossed:
+    try:
+        is_promised = multiply_base(int.from_bytes(job.coin, "little")) == add_all(job.points)
+    except (ValueError, RuntimeError):  # Points off the curve.
+        is_promised = False
+    return _tossed(job.audited, job.coin) if is_promised else Tossed(b"")
+
+
+def _tossed(audited: AuditedSum, coin: bytes) -> Tossed:
+    return Tossed(audit_seed(audited.ballot, audited.sums, coin), coin)
 
 
 def _toss_singly(job: TossSingly) -> Tossed:
@@ -221,9 +248,8 @@ def _toss_singly(job: TossSingly) -> Tossed:
             liars[dealer] = contradiction
         total += coin
     if liars:
-        return Tossed(b"", tuple(liars.items()))
-    secret = (total % GROUP_ORDER).to_bytes(32, "little")
-    return Tossed(audit_seed(job.audited.ballot, job.audited.sums, secret))
+        return Tossed(b"", liars=tuple(liars.items()))
+    return _tossed(job.audited, (total % GROUP_ORDER).to_bytes(32, "little"))
 
 
 def _rebuild_coin(

@@ -13,6 +13,10 @@ commitments must add up to the sketch of the sum, which all know (docs/audit-pro
 
 All that have the proofs come to the same end. A round whose audit fails is void: its sums count for
 nothing, and the vectors stay spent.
+
+Silence proves nothing, and nobody is named for it. But whoever leads later rounds may leave out for
+a while who was silent (ledger/backoff.py). So all that one honest member has, all get: else a liar
+would speak to some, and have the others found silent.
 """
 
 import numpy as np
@@ -42,9 +46,17 @@ from p2pfl_gossip.masked_sum.messages import AuditProof, Fetch, SessionMessage, 
 from p2pfl_gossip.masked_sum.sharing import Sharing
 from p2pfl_gossip.masked_sum.tossing import Tossing
 
+LATE_AFTER = 4
+"""Waits for sums, from the audit's start: whose proof is not here then, is late. What one honest
+member has by then, all have long before the session ends."""
+
 
 class Auditing:
-    """One member's side of the audit of a group's sum, from its seed on."""
+    """One member's side of the audit of a group's sum, from its seed on.
+
+    Attributes:
+        late: members whose proof was not here after a good while.
+    """
 
     def __init__(
         self,
@@ -66,7 +78,16 @@ class Auditing:
         self._sketched: Sketched | None = None
         self._is_checking = False
         self._served: dict[tuple[int, int], int] = {}
+        self._askers: dict[int, dict[int, None]] = {}  # Of proofs that we lack as well.
         self._waits = 0
+        self.late: tuple[int, ...] = ()
+
+    @property
+    def absent(self) -> tuple[int, ...]:
+        """Members without whose word the audit does not end."""
+        if not self._tossing.seed:
+            return self._tossing.absent
+        return tuple(rank for rank in self._summing.members if rank not in self._proofs)
 
     @property
     def reason(self) -> str:
@@ -77,7 +98,11 @@ class Auditing:
         """Begin: all sums are here."""
         core = self._core
         core.set_timer("audit", core.cohort.patience.sums_s, self._repair)
+        core.set_timer("late", LATE_AFTER * core.cohort.patience.sums_s, self._note_late)
         self._tossing.start(self._sketch)
+
+    def _note_late(self) -> None:
+        self.late = self.absent
 
     def _sketch(self) -> None:
         """Sketch the sum, and our own input if it is in it."""
@@ -124,25 +149,25 @@ class Auditing:
     def _on_sketched(self, result: Sketched) -> None:
         core, cohort, audited = self._core, self._cohort, self._tossing.audited
         self._sketched = result
-        if result.sum_norm > MEAN_NORM_MAX * self._sum_norm_unit():
-            core.abort("mean_too_long")
-            return
         if result.proof:
             said = (audited.ballot, audited.sums, self._tossing.seed, result.commitment)
             signature = core.sign(b"proof", proof_digest(*said, result.proof))
             proof = AuditProof(cohort.session, core.rank, *said, result.proof, signature)
-            self._proofs[core.rank] = proof
+            self._take_proof(proof)
             core.broadcast(proof)
         self._check_if_all()
 
-    def _sum_norm_unit(self) -> float:
-        """The norm of a sum that moves the model by the clip, in quanta: Q w / W.
+    def _is_mean_too_long(self) -> bool:
+        """Whether the sum moves the model by more than so many clips, which are Q w / W quanta.
 
-        w is the weight of all that may take part, by which the model is moved.
+        w is the weight of all that may take part, by which the model is moved. Looked at last: who
+        made it too long has no proof, or a false one, or makes the total false.
         """
+        assert self._sketched is not None
         encoding = self._cohort.deltas
         weight = self._cohort.weight_of(self._cohort.leaders)
-        return encoding.quantum_max * weight / encoding.weight_max
+        unit = encoding.quantum_max * weight / encoding.weight_max
+        return self._sketched.sum_norm > MEAN_NORM_MAX * unit
 
     def on_proof(self, sender: int, message: AuditProof) -> None:
         """Keep a member's proof, from whoever has it; all are checked together."""
@@ -162,8 +187,14 @@ class Auditing:
         if message.seed != self._tossing.seed:
             raise RemoteProtocolError("wrong_seed")
         core.verify(message.member, b"proof", message.signature, message.digest())
-        self._proofs[message.member] = message
+        self._take_proof(message)
         self._check_if_all()
+
+    def _take_proof(self, proof: AuditProof) -> None:
+        """Keep a proof, and give it to whoever asked for it when we lacked it."""
+        self._proofs[proof.member] = proof
+        for asker in self._askers.pop(proof.member, ()):
+            self._core.send(asker, proof)
 
     def _keep_proof(self, sender: int, message: AuditProof) -> None:
         """Take what came before we knew the seed."""
@@ -208,6 +239,8 @@ class Auditing:
             core.abort("false_proof")
         elif not result.opens:
             core.abort("false_total")
+        elif self._is_mean_too_long():
+            core.abort("mean_too_long")
         else:
             core.advance(phases.DONE)
 
@@ -221,7 +254,8 @@ class Auditing:
             self._tossing.fetch_missing()
         for member in self._summing.members if self._tossing.seed else ():
             if member not in self._proofs:
-                other = core.others[(member + turn) % len(core.others)]
+                # Others at steps of 1, 2, 4, ... from us, each of whom passes on what it gets.
+                other = (core.rank + (1 << turn)) % core.cohort.size
                 for rank in dict.fromkeys((member, other)):
                     core.fetch(rank, Wanted.PROOF, member)
         # More and more rarely: nobody answers one member's questions without end.
@@ -231,10 +265,14 @@ class Auditing:
     def answer(self, asker: int, fetch: Fetch) -> SessionMessage | None:
         """Find what a member asks for; a proof is given twice at most to each asker."""
         if fetch.what != Wanted.PROOF:
-            return self._tossing.answer(fetch)
+            return self._tossing.answer(asker, fetch)
         key = (asker, fetch.first)
         served = self._served.get(key, 0)
-        if fetch.first not in self._proofs or served >= SERVES_MAX:
+        if served >= SERVES_MAX:
+            return None
+        if fetch.first not in self._proofs:
+            if fetch.first in self._summing.members:
+                self._askers.setdefault(fetch.first, {})[asker] = None
             return None
         self._served[key] = served + 1
         return self._proofs[fetch.first]

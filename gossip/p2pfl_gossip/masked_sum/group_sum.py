@@ -23,6 +23,7 @@ from p2pfl_gossip.masked_sum.messages import (
     AuditProof,
     Coin,
     CoinShares,
+    CoinSum,
     Fetch,
     SessionMessage,
     SumsSeen,
@@ -44,12 +45,14 @@ class Sums(Record, frozen=True):
         chunks: the sum of each chunk and its digest; None where the ballot names no owner, so that
             the chunk is void. Whether a sum is in range is for the encoding to say.
         blames: who broke the protocol, as far as it was known then.
+        late: members whose proof came late, where the sums are audited: each member's own view.
     """
 
     members: tuple[int, ...]
     ballot: bytes
     chunks: tuple[ChunkSum | None, ...]
     blames: tuple[Blame, ...]
+    late: tuple[int, ...] = ()
 
 
 class GroupSum(Session[GroupSumming]):
@@ -119,6 +122,7 @@ class GroupSum(Session[GroupSumming]):
             SumsSeen: tossing.on_seen,
             Coin: tossing.on_coin,
             CoinShares: tossing.on_coin_shares,
+            CoinSum: tossing.on_coin_sum,
             AuditProof: self._auditing.on_proof,
         }
 
@@ -142,10 +146,18 @@ class GroupSum(Session[GroupSumming]):
             ballot=summing.ballot,
             chunks=tuple(summing.sums.get(chunk) for chunk in range(self._core.cohort.chunk_count)),
             blames=self.blames,
+            late=() if self._auditing is None else self._auditing.late,
         )
 
     def _set_aborted(self, aborted: Aborted) -> None:
         self.outcome = aborted
+
+    def _absent(self) -> tuple[int, ...]:
+        if self._auditing is None:
+            return ()
+        if self._core.aborted_in == Phase.REVEAL:
+            return self._summing.absent
+        return self._auditing.absent if self._core.aborted_in == Phase.AUDIT else ()
 
     def _begin_audit(self) -> None:
         assert self._auditing is not None

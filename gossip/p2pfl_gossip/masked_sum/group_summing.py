@@ -38,6 +38,21 @@ class GroupSumming(Summing):
 
     # Which sum counts
 
+    @property
+    def absent(self) -> tuple[int, ...]:
+        """Members whose word of a sum that we lack did not come, though it was theirs to give.
+
+        Where too few gave their shares, those that did not; else owners that said nothing.
+        """
+        if self._revealing.masks is None and self._revealing.is_wanted:
+            return self._revealing.absent
+        silent: dict[int, None] = {}
+        for chunk, owners in self._live.items():
+            if chunk not in self.sums:
+                silent |= dict.fromkeys(rank for rank in owners if rank not in self._said[chunk])
+        silent.pop(self._core.rank, None)
+        return tuple(sorted(silent))
+
     def _note_ownerless(self, chunk: int) -> None:
         self.void[chunk] = None
 

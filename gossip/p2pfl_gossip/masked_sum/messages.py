@@ -277,6 +277,16 @@ class CoinShares(SessionMessage, frozen=True, tag=85):
     shares: DigestOfEachMember
 
 
+class CoinSum(SessionMessage, frozen=True, tag=87):
+    """8 COIN: the sum of all coins of U2, for who lacks the members' words.
+
+    Nobody need believe its sender: it is held against what all headers say.
+    """
+
+    sums: Digest
+    coin: Key
+
+
 class FalseCoin(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=8):
     """No message, but evidence: t shares that a dealer's header names, and that give another coin.
 
@@ -344,13 +354,14 @@ class Wanted(IntEnum):
     """Of dealer `first`."""
     PROPOSAL = 5
     ACK = 6
-    """The asked member's own, as are the vote and the reveal."""
+    """The asked member's own, as is the reveal."""
     MANIFEST = 7
     """Of member `first`."""
     RECEIPT = 8
     """Of owner `first`."""
     BALLOT = 9
     VOTE = 10
+    """The asked member's own, or all that it followed."""
     REVEAL = 11
     CHUNK = 12
     """Chunk `first` of member `second`."""
@@ -361,8 +372,9 @@ class Wanted(IntEnum):
     SUM_DIGESTS = 15
     """Of chunk `first`: all signed digests of its sum that the asked member has seen."""
     SEEN = 16
-    """The asked member's own, as are the coin and its shares."""
+    """Of all whose digest of the sums is the asked member's."""
     COIN = 17
+    """The asked member's own, as are its shares; or the sum of all, once it is known."""
     COIN_SHARES = 18
     PROOF = 19
     """Of member `first`."""
@@ -389,6 +401,7 @@ MASKED_SUM_MESSAGES = (
     | SumsSeen
     | Coin
     | CoinShares
+    | CoinSum
     | AuditProof
     | Fetch
 )

@@ -13,6 +13,7 @@ from p2pfl_gossip.masked_sum.messages import (
     ChunkHeader,
     Coin,
     CoinShares,
+    CoinSum,
     Fetch,
     Header,
     Held,
@@ -113,6 +114,7 @@ AUDITED_WINDOWS: Windows = {
     SumsSeen: (Phase.AUDIT, Phase.DONE),
     Coin: (Phase.AUDIT, Phase.AUDIT),
     CoinShares: (Phase.AUDIT, Phase.AUDIT),
+    CoinSum: (Phase.AUDIT, Phase.AUDIT),
     AuditProof: (Phase.AUDIT, Phase.AUDIT),
 }
 """The same, in a session whose sum is audited. Two digests of one signer are told of later, too."""

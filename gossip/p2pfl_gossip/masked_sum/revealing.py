@@ -39,6 +39,16 @@ class Revealing:
         self._told: Callable[[], None] | None = None
         self.masks: tuple[Mask, ...] | None = None
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether we have a use for the masks."""
+        return self._told is not None
+
+    @property
+    def absent(self) -> tuple[int, ...]:
+        """Those of whom no shares came."""
+        return tuple(rank for rank in self._sharing.dealers if rank not in self._revealers)
+
     def start(
         self,
         tau2: bytes,

@@ -71,12 +71,14 @@ class Aborted(Record, frozen=True):
         phase: where it ended.
         is_spent: our vector was sent; it must not be in another session.
         blames: who broke the protocol.
+        absent: ranks of members without whose word it could not go on, as far as that is known.
     """
 
     reason: str
     phase: str
     is_spent: bool
     blames: tuple[Blame, ...]
+    absent: tuple[int, ...] = ()
 
 
 LastPhase = TypeVar("LastPhase", bound=Summing)
@@ -192,6 +194,10 @@ class Session(ABC, Generic[LastPhase]):
     def _answer(self, _asker: int, _fetch: Fetch) -> SessionMessage | None:
         """Find what a member asks for, if it is of this kind of session alone."""
         return None
+
+    def _absent(self) -> tuple[int, ...]:
+        """Return the members without whose word an aborted session could not go on."""
+        return ()
 
     def _begin_audit(self) -> None:
         """Begin the audit of the sums, where there is one."""
@@ -353,6 +359,7 @@ class Session(ABC, Generic[LastPhase]):
                     phase=core.aborted_in.name,
                     is_spent=self.is_spent,
                     blames=tuple(core.blames),
+                    absent=self._absent(),
                 )
             )
             self._close()
@@ -421,7 +428,7 @@ class Session(ABC, Generic[LastPhase]):
             or self._sharing.answer(asker, message)
             or self._agreement.answer(message)
             or self._exchange.answer(asker, message)
-            or self._voting.answer(message)
+            or self._voting.answer(asker, message)
             or self._revealing.answer(message)
             or self._summing.answer(asker, message)
             or self._answer(asker, message)

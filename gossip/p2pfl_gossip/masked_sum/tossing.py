@@ -4,6 +4,10 @@ Each member dealt a third secret at the start, its coin, and committed to it. On
 signed one digest of all sums, members show their shares of these secrets, added up: t of them give
 the sum of all coins, which is held against the commitments. If that fails, each share is shown by
 itself, and checked against its dealer's header.
+
+Whoever knows more tells it to who lacks it: digests are signed, and the sum of all coins is held
+against the headers. So no liar can keep one honest member behind by what it says to the others
+alone; they would all miss that one's proof.
 """
 
 from collections.abc import Callable
@@ -12,13 +16,21 @@ from p2pfl_crypto.shamir import GROUP_ORDER
 from p2pfl_crypto.transcripts import sums_digest
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum.agreement import Agreement
-from p2pfl_gossip.masked_sum.audit_jobs import AuditedSum, TossCoin, Tossed, TossSingly
+from p2pfl_gossip.masked_sum.audit_jobs import (
+    AuditedSum,
+    CheckCoinSum,
+    TossCoin,
+    Tossed,
+    TossSingly,
+)
 from p2pfl_gossip.masked_sum.core import Core
+from p2pfl_gossip.masked_sum.exchange import SERVES_MAX
 from p2pfl_gossip.masked_sum.group_summing import GroupSumming
 from p2pfl_gossip.masked_sum.journal import SessionJournal
 from p2pfl_gossip.masked_sum.messages import (
     Coin,
     CoinShares,
+    CoinSum,
     FalseCoin,
     Fetch,
     SessionMessage,
@@ -55,6 +67,8 @@ class Tossing:
         self._seen: dict[int, SumsSeen] = {}
         self._coins: dict[int, Coin] = {}
         self._single: dict[int, CoinShares] = {}
+        self._coin_sum = b""
+        self._told_seen: dict[int, int] = {}  # How often, by who asked.
         self._told: Callable[[], None] = lambda: None
 
     # 1 SEEN
@@ -77,23 +91,22 @@ class Tossing:
         self._toss_if_seen()
 
     def on_seen(self, sender: int, message: SumsSeen) -> None:
-        """Count a member that has the sums; one that signs two digests is named."""
-        core = self._core
-        if message.member != sender:
-            raise RemoteProtocolError("not_your_digest")
+        """Count a member that has the sums, whoever brings it; two digests of one name it."""
+        core, member = self._core, message.member
+        core.require_member(member)
         if message.ballot != self.audited.ballot:
             raise RemoteProtocolError("wrong_ballot")
-        known = self._seen.get(sender)
+        known = self._seen.get(member)
         if known is not None and known.sums == message.sums:
             return
-        core.verify(sender, b"seen", message.signature, message.ballot, message.sums)
+        core.verify(member, b"seen", message.signature, message.ballot, message.sums)
         if known is not None:
-            core.blame(sender, "two_seen", known, message)
+            core.blame(member, "two_seen", known, message)
             return
-        self._seen[sender] = message
+        self._seen[member] = message
         if message.sums != self.audited.sums:
             # Vouchers of some chunk told us and it two sums. Both, signed, name them.
-            self._summing.ask_digests(sender)
+            self._summing.ask_digests(member)
         self._toss_if_seen()
 
     def require_ours(self, sums: bytes) -> bool:
@@ -165,12 +178,15 @@ class Tossing:
         core = self._core
         self._is_tossing = False
         if result.seed:
-            self.seed = result.seed
+            self.seed, self._coin_sum = result.seed, result.coin
             self._told()
         elif result.liars:
             for rank, xs in result.liars:
                 self._blame_dealer(rank, [x - 1 for x in xs])
-            core.abort("bad_dealing")
+            # It may have dealt falsely to us alone. Then others know the sum of all.
+            for rank in self._sharing.dealers:
+                core.fetch(rank, Wanted.COIN)
+            core.set_timer("dealing", core.cohort.patience.sums_s, self._end_if_no_seed)
         elif not self._is_single:
             # Somebody's sum of shares is false. Each share by itself shows whose.
             self._is_single = True
@@ -180,6 +196,10 @@ class Tossing:
             for rank in self._sharing.dealers:
                 core.fetch(rank, Wanted.COIN_SHARES)
             self._toss_singly()
+
+    def _end_if_no_seed(self) -> None:
+        if not self.seed:
+            self._core.abort("bad_dealing")
 
     def _blame_dealer(self, dealer: int, holders: list[int]) -> None:
         """Name who dealt shares that do not give its coin; by its header, if it signed that."""
@@ -198,6 +218,33 @@ class Tossing:
 
     def _coin_shares(self, shares: list[bytes]) -> CoinShares:
         return CoinShares(self._core.cohort.session, self.audited.sums, b"".join(shares))
+
+    def on_coin_sum(self, sender: int, message: CoinSum) -> None:
+        """Take the sum of all coins, if it is the one that all headers promise."""
+        core = self._core
+        if not self.require_ours(message.sums):
+            return
+        if int.from_bytes(message.coin, "little") >= GROUP_ORDER:
+            raise RemoteProtocolError("bad_coin")
+        if self.seed or self._is_tossing:
+            return
+        self._is_tossing = True
+        points = tuple(self._point_of(rank) for rank in self._agreement.members)
+
+        def done(result: Tossed) -> None:
+            if result.seed:
+                # Coins were shown, so t members have signed these sums: it was for us to hear.
+                self._is_fixed = True
+                self._on_tossed(result)
+                return
+            self._is_tossing = False
+            core.disconnect(sender, "bad_coin")
+            if self._is_single:
+                self._toss_singly()
+            else:
+                self._rebuild_if_enough()
+
+        core.work(CheckCoinSum(self.audited, message.coin, points), done)
 
     def on_coin_shares(self, sender: int, message: CoinShares) -> None:
         """Take a member's shares of each coin; each is checked against its dealer's header."""
@@ -242,28 +289,46 @@ class Tossing:
         """What is missing, as a short word."""
         return "coins_missing" if self._is_fixed else "seen_missing"
 
+    @property
+    def absent(self) -> tuple[int, ...]:
+        """Members whose word we lack, for the seed."""
+        if not self._is_fixed:
+            alike = [rank for rank, seen in self._seen.items() if seen.sums == self.audited.sums]
+            return tuple(rank for rank in self._sharing.dealers if rank not in alike)
+        held = self._single if self._is_single else self._coins
+        return tuple(rank for rank in self._sharing.dealers if rank not in held)
+
     def fetch_missing(self) -> None:
         """Ask again for what others may have said."""
-        held: dict[int, SumsSeen] | dict[int, Coin] | dict[int, CoinShares]
-        if not self._is_fixed:
-            held, what = self._seen, Wanted.SEEN
-        elif self._is_single:
-            held, what = self._single, Wanted.COIN_SHARES
-        else:
-            held, what = self._coins, Wanted.COIN
+        core = self._core
         for rank in self._sharing.dealers:
-            if rank not in held:
-                self._core.fetch(rank, what)
+            if not self._is_fixed and rank not in self._seen:
+                core.fetch(rank, Wanted.SEEN)
+            if self._is_single and rank not in self._single:
+                core.fetch(rank, Wanted.COIN_SHARES)
+            # Who knows the sum of all gives that, to us as well who may have been told too little.
+            core.fetch(rank, Wanted.COIN)
 
-    def answer(self, fetch: Fetch) -> SessionMessage | None:
+    def answer(self, asker: int, fetch: Fetch) -> SessionMessage | None:
         """Find what a member asks for, if we have said it, or may."""
-        own = self._core.rank
+        own, session = self._core.rank, self._core.cohort.session
         match fetch.what:
             case Wanted.SEEN:
-                return self._seen.get(own)
+                self._tell_seen(asker)
+            case Wanted.COIN if self._coin_sum:
+                return CoinSum(session, self.audited.sums, self._coin_sum)
             case Wanted.COIN:
                 return self._coins.get(own)
             case Wanted.COIN_SHARES if own in self._coins:
                 shares = self._own_shares()
                 return None if shares is None else self._coin_shares(shares)
         return None
+
+    def _tell_seen(self, asker: int) -> None:
+        """Tell who has the sums that we have: ourselves, and all that it may not have heard."""
+        told = self._told_seen.get(asker, 0)
+        self._told_seen[asker] = told + 1
+        for rank, seen in self._seen.items():
+            is_ours = rank == self._core.rank
+            if is_ours or (told < SERVES_MAX and seen.sums == self.audited.sums):
+                self._core.send(asker, seen)

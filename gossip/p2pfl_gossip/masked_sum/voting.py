@@ -9,7 +9,7 @@ from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum import phases
 from p2pfl_gossip.masked_sum.choices import cover, most_backed
 from p2pfl_gossip.masked_sum.core import EARLIER_SHARE, Core
-from p2pfl_gossip.masked_sum.exchange import Exchange
+from p2pfl_gossip.masked_sum.exchange import SERVES_MAX, Exchange
 from p2pfl_gossip.masked_sum.journal import SessionJournal, Step
 from p2pfl_gossip.masked_sum.messages import Ballot, Fetch, SessionMessage, Vote, Wanted
 
@@ -24,6 +24,7 @@ class Voting:
         self._core, self._journal, self._exchange = core, journal, exchange
         self._ballots: dict[bytes, Ballot] = {}
         self._votes: dict[bytes, dict[int, Vote]] = {}
+        self._votes_told: dict[int, int] = {}  # How often, by who asked.
         self._vote_of: dict[int, Vote] = {}
         self._is_waiting = False
         self._proposed: dict[int, Ballot] = {}  # By us, by turn.
@@ -283,15 +284,14 @@ class Voting:
                 return
 
     def on_vote(self, sender: int, message: Vote) -> None:
-        """Count a vote."""
+        """Count a vote, whoever brings it."""
         core = self._core
         rank = message.member
         core.require_member(rank)
-        if rank != sender:
-            raise RemoteProtocolError("not_your_vote")
         known = self._vote_of.get(rank)
-        if known == message:
+        if known == message or rank == core.rank:
             return
+        core.verify_passed_on(sender, rank, b"vote", message.signature, lambda: (message.ballot,))
         if known is not None:
             if known.ballot != message.ballot:
                 said = [(it, it.signature, (it.ballot,)) for it in (known, message)]
@@ -329,8 +329,14 @@ class Voting:
             holders = list(self._votes.get(digest, ())) or [core.cohort.leader(ballot.turn)]
             self._fetch_for(ballot, holders[self._repairs % len(holders)])
         self._repairs += 1
+        # Whose votes are here may have heard others', one of m + 1 of them for sure.
+        shift = self._repairs * (core.cohort.liars_max + 1)
+        asked = [
+            core.others[(core.rank + shift + place) % len(core.others)]
+            for place in range(core.cohort.liars_max + 1)
+        ]
         for rank in core.others:
-            if rank not in self._vote_of:
+            if rank not in self._vote_of or rank in asked:
                 core.fetch(rank, Wanted.VOTE)
         for digest, votes in self._votes.items():
             if digest not in self._ballots:
@@ -371,10 +377,23 @@ class Voting:
             self._wait_for_earlier()
         self.progress()
 
-    def answer(self, fetch: Fetch) -> SessionMessage | None:
-        """Find what a member asks for."""
-        own = self._vote_of.get(self._core.rank)
+    def answer(self, asker: int, fetch: Fetch) -> SessionMessage | None:
+        """Find what a member asks for.
+
+        Once t members have voted alike, it is given their votes: else liars could keep theirs from
+        one member alone, which would then lack what all others go on with.
+        """
+        core = self._core
+        own = self._vote_of.get(core.rank)
         if fetch.what == Wanted.VOTE:
+            told = self._votes_told.get(asker, 0)
+            if self.certified is not None and told < SERVES_MAX:
+                self._votes_told[asker] = told + 1
+                for rank, vote in self._votes[self.certified.digest()].items():
+                    if rank != core.rank and core.is_proven(
+                        rank, b"vote", vote.signature, vote.ballot
+                    ):
+                        core.send(asker, vote)
             return own
         if fetch.what == Wanted.BALLOT:
             return self._ballots.get(own.ballot) if own else None

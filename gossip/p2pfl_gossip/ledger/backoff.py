@@ -1,0 +1,82 @@
+"""Whom we leave out of the lists that we lead, for a while, as a round was void by its silence.
+
+Where sums are audited, a member of a list that then says nothing makes the round void, for all.
+That proves nothing: it may have crashed, or its link may be down. So nobody is named for it, and no
+member follows another's word: each keeps count of what it saw itself, and acts on it only where it
+leads. A member that was silent in a void round is in none of our lists of the next round; after a
+second time of the next 4, then 16, then 64 (exponential backoff). Whoever was in many certified
+rounds since has one time forgiven.
+
+So a member that is always silent makes void a number of our rounds that grows as the logarithm of
+all, and one that is silent now and then one of some `FORGIVEN_AFTER`. Rounds that liars lead are
+theirs: as many as there are liars. A member that failed once and is back is listed one round later.
+
+It is not kept: after a start, or in another epoch, all are trusted anew.
+"""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from p2pfl_gossip.ledger.seat import Seat
+
+FACTOR = 4
+"""By which each further time lasts longer."""
+
+LEVEL_MAX = 4
+"""From then on 64 rounds: a member that is mended meanwhile is listed again after that."""
+
+FORGIVEN_AFTER = 64
+"""Certified rounds that a member is in, before one time is forgiven. Were it few, a liar would be
+silent, be good, and be silent again."""
+
+Item = TypeVar("Item")
+
+
+class Backoff:
+    """Silence in void rounds, by member, as we saw it."""
+
+    def __init__(self, seat: Seat) -> None:
+        self._seat = seat
+        self._levels: dict[int, int] = {}
+        self._until: dict[int, int] = {}  # The last round of which it is not in our list.
+        self._given: dict[int, int] = {}  # Certified rounds since, at this level.
+
+    def clear(self) -> None:
+        """Forget all: another epoch has begun."""
+        self._levels.clear()
+        self._until.clear()
+        self._given.clear()
+
+    def on_absent(self, round_: int, member: int) -> None:
+        """Note that a round was void, and that a member's word of it had not come."""
+        if member == self._seat.rank:
+            return
+        level = min(self._levels.get(member, 0) + 1, LEVEL_MAX)
+        self._levels[member], self._given[member] = level, 0
+        self._until[member] = round_ + FACTOR ** (level - 1)
+
+    def on_given(self, member: int) -> None:
+        """Note that a member's update is in a certified sum."""
+        level = self._levels.get(member, 0)
+        if not level:
+            return
+        self._given[member] += 1
+        if self._given[member] == FORGIVEN_AFTER:
+            self._levels[member], self._given[member] = level - 1, 0
+
+    def leaves_out(self, member: int, round_: int) -> bool:
+        """Whether a member is not waited for in a round, nor listed if others are enough."""
+        return self._until.get(member, 0) >= round_
+
+    def choose(self, round_: int, ready: Mapping[int, Item], least: int) -> dict[int, Item]:
+        """Return whom to list of those that are ready, in their order.
+
+        At most m are left out, those that were silent most often: were there more, not all of them
+        would lie. And none as long as too few are left: with too few there is no round at all.
+        """
+        silent = sorted(
+            (member for member in ready if self.leaves_out(member, round_)),
+            key=lambda member: (-self._levels[member], -self._until[member], member),
+        )
+        count = min(self._seat.epoch.liars_max, max(len(ready) - least, 0))
+        return {member: item for member, item in ready.items() if member not in silent[:count]}
