@@ -86,6 +86,17 @@ class PrivateLife(Life):
         return bool(json.loads(told)["charters"][0]["state"] == "closed")
 
 
+def told(claim: dict[str, Any]) -> str:
+    """Say what one adversary can learn; who has the rows learns all."""
+    if claim["epsilon"] is None:
+        return f"{claim['adversary']}: nothing is hidden"
+    found = 100 * claim["found"]
+    return (
+        f"{claim['adversary']}: epsilon {claim['epsilon']:.2g}; of 100 rows that are there it finds"
+        f" {found:.1f} at most, if it may accuse 1 in 100 of the others"
+    )
+
+
 def main() -> None:
     """Play all of it."""
     folder, shows = given_folder(__doc__.splitlines()[0])
@@ -95,7 +106,7 @@ def main() -> None:
         life.show(*FOUNDERS)
         life.until("what each can learn", lambda: bool(life.claims("berlin")))
         for it in life.claims("berlin"):
-            life.say(f"    {it['adversary']}: epsilon {it['epsilon']}")
+            life.say(f"    {told(it)}")
         life.restore_a_backup()
         life.spend_all()
         for name in FOUNDERS:

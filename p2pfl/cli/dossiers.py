@@ -104,7 +104,9 @@ def _unit(present: CharterFile) -> str:
     privacy, settings = present.charter.privacy, present.terms.privacy
     assert privacy is not None  # Who asks has looked.
     assert settings is not None  # The plan was made by them.
-    of = "one member's taking part" if privacy.unit == PrivateUnit.MEMBER else "one unit of rows"
+    of = "one member's taking part"
+    if privacy.unit != PrivateUnit.MEMBER:
+        of = "one row, or one person's rows where the task says whose a row is"
     return f"epsilon {settings.epsilon:g} for {of}"
 
 

@@ -138,7 +138,7 @@ def _print_status(read: BudgetLedger, problem: str | None) -> None:
         f" of which {book.epsilon:.2g} is charged"
     )
     if problem:
-        console.print(f"nothing can be spent: {problem}", style="bold")
+        console.print(f"nothing can be spent: {problem}", style="bold", soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
     table.add_column("charter", no_wrap=True)
     table.add_column("state", no_wrap=True)

@@ -316,7 +316,7 @@ class Chartering:
             "until": proposals.present.charter.until,
             "rest": None if rest is Rest.NONE else rest.name.lower(),
             "why": why,
-            "privacy": "" if present is None else self._task.spending.told(present),
+            "privacy": "" if present is None else self._task.privacy_of(present),
             "claims": [] if present is None else self._task.spending.claims(present),
             "is_private": present is not None and present.charter.privacy is not None,
             "warnings": list(outlook.warnings),

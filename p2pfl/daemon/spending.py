@@ -33,6 +33,18 @@ NO_BUDGET = (
 )
 
 
+_UNITS = {
+    None: "row, or per person where the task says whose a row is",
+    False: "row, not per patient",
+    True: "person",
+}
+
+_OVER = {
+    BudgetState.CLOSED: "; closed, so that the rest is free again",
+    BudgetState.FORFEITED: "; forfeited, so that all count as spent",
+}
+
+
 class Spending:
     """What one peer reserves and spends. From any thread."""
 
@@ -144,12 +156,17 @@ class Spending:
             for it in self._claims.get(file.digest, [])
         ]
 
-    def told(self, file: CharterFile) -> str:
-        """Say what a charter promises and what was spent of it; empty where it is not private."""
+    def told(self, file: CharterFile, *, is_by_person: bool | None = None) -> str:
+        """Say what a charter promises and what was spent of it.
+
+        Args:
+            file: the charter.
+            is_by_person: whether the task says whose each row is; None while it is not loaded.
+        """
         privacy = file.charter.privacy
         if privacy is None:
             return "not private: no noise is added"
-        unit = "member" if privacy.rows == 0 else "unit of rows"
+        unit = "member" if privacy.rows == 0 else _UNITS[is_by_person]
         said = f"per {unit}, delta {privacy.delta:.2g}, {privacy.colluding} may collude"
         if self._path is None or self._anchor is None:
             return f"{said}; {NO_BUDGET}"
@@ -162,7 +179,7 @@ class Spending:
         if standing is None:
             return f"{said}; nothing is reserved"
         reserved = standing.reserved
-        over = "" if standing.state is BudgetState.OPEN else f"; {standing.state.value}"
+        over = _OVER.get(standing.state, "")
         return (
             f"epsilon {reserved.epsilon:.3g} {said}; spent {standing.spent:,} of"
             f" {reserved.rounds:,} rounds{over}"

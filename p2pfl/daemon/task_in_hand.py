@@ -90,6 +90,11 @@ class TaskInHand:
         """The learner that was made last, if there is one."""
         return None if self._made is None else self._made[1:]
 
+    def privacy_of(self, file: CharterFile) -> str:
+        """Say what a charter promises of rows, whose they are, and what was spent of it."""
+        by_person = None if self._made is None else self._made[1].lots.is_by_unit
+        return self.spending.told(file, is_by_person=by_person)
+
     def learner(self) -> tuple[Learner, int]:
         """Return the learner of the charter in force, and the place of the peer's rows in it.
 

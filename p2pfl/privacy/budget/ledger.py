@@ -377,8 +377,8 @@ def _require_not_restored(path: Path, read: _Read, anchor: Anchor | None) -> Non
         raise RestoredLedger(f"the anchor of {path} is that of another ledger: one was replaced")
     if anchor.length > len(read.digests):
         raise RestoredLedger(
-            f"{path} has {len(read.digests)} records and had {anchor.length}: it was restored from"
-            f" a backup{remedy}"
+            f"{path} has {len(read.digests)} of {anchor.length} records: it was restored from a"
+            f" backup{remedy}"
         )
     if read.digests[anchor.length - 1].hex() != anchor.head:
         raise RestoredLedger(

@@ -67,7 +67,8 @@ class Compared:
         """Say it in a line."""
         write = percent if self.is_percentage else scientific
         return (
-            f"{self.metric} on {self.rows}: {write(self.with_noise)} with noise;"
+            f"{self.metric} on {self.rows} after the last round:"
+            f" {write(self.with_noise)} with noise;"
             f" {write(self.without_noise)} by the same group without noise;"
             f" {write(self.alone)} alone, without noise."
         )
@@ -135,7 +136,7 @@ class PrivacyRow:
         """Say the rest, a line each."""
         told = [
             self.words,
-            f"By two accountants: {self.epsilon:.3g}, and at most {self.renyi_epsilon:.3g}.",
+            f"By two accountants: {self.epsilon:.3g}; by the coarser one {self.renyi_epsilon:.3g}.",
             f"Spent: {self.spent:,} of {self.rounds:,} rounds; all of them are counted above.",
         ]
         if self.replaced is not None:

@@ -70,7 +70,7 @@ def test_the_dossier_tells_of_the_noise(
     write_file(tmp_path / "group.charter", charter)
     print_dossier(tmp_path / "group.charter")
     told = capsys.readouterr().out
-    assert "epsilon 2 for one unit of rows" in told
+    assert "epsilon 2 for one row, or one person's rows where" in told
     assert "No noise is added" not in told
 
 
@@ -107,6 +107,9 @@ def test_rounds_are_reserved_and_spent(charter: CharterFile, tmp_path: Path) -> 
     again = spending.spend(spend_of(charter, 12))
     assert isinstance(again, WorkFailed)
     assert "spent 12 of 12 rounds" in spending.told(charter)
+    for is_by_person, of in ((None, "per row, or per person where"), (True, "per person,")):
+        assert of in spending.told(charter, is_by_person=is_by_person)
+    assert "per row, not per patient" in spending.told(charter, is_by_person=False)
     assert spending.spend(Spend(0, 99, charter.digest)) == Granted()
 
 

@@ -402,7 +402,7 @@ def test_every_older_ledger_is_refused(folder: Path) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     for kept in range(1, len(lines)):
         path.write_bytes(b"".join(lines[:kept]))
-        with pytest.raises(RestoredLedger, match=rf"has {kept} records and had 4: it was restored"):
+        with pytest.raises(RestoredLedger, match=rf"has {kept} of 4 records: it was restored"):
             opened(folder)
     path.write_bytes(b"".join(lines))
     opened(folder)
