@@ -153,6 +153,21 @@ def amend(form: CharterForm, present: CharterFile, *, now_s: int, entropy: Entro
     return _made(form, form.members, state, present, commitments=(), now_s=now_s, entropy=entropy)
 
 
+def with_cards(form: CharterForm, cards: Sequence[MemberCard]) -> CharterForm:
+    """Put members in by their cards: each in the place of who has its name, or behind all others.
+
+    Raises:
+        PaperError: two cards are of one name.
+    """
+    given: dict[str, MemberForm] = {}
+    for card in cards:
+        if card.name in given:
+            raise PaperError(f"two cards are of {card.name!r}; one member hands in one")
+        given[card.name] = card.form()
+    staying = tuple(given.pop(member.name, member) for member in form.members)
+    return form.model_copy(update={"members": (*staying, *given.values())})
+
+
 def _made(
     form: CharterForm,
     members: Sequence[MemberForm],

@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from p2pfl.charter.cards import read_member_card
 from p2pfl.charter.chain import Chain, chain_of, comparable, days_left, read_folder
 from p2pfl.charter.charter_file import CharterFile, read_file, write_file
 from p2pfl.charter.differences import changes
 from p2pfl.charter.errors import PaperError
 from p2pfl.charter.form import DAY_S, moment, read_form
-from p2pfl.charter.making import amend
+from p2pfl.charter.making import amend, with_cards
 from p2pfl.charter.outlook import waits_for, warnings_of
 from p2pfl.charter.texts import beyond_bounds
 from p2pfl.cli.approving import add_word, note_act, print_standing, signing_of
@@ -24,11 +25,19 @@ from p2pfl_gossip.ledger.approvals import Approval, Says
 from p2pfl_gossip.ledger.approving import ApprovalStanding
 
 
-def propose_charter(toml: Path, present: Path, file: Path) -> None:
-    """Draft a charter that is to follow the present one, of a TOML that says all of it."""
+def propose_charter(toml: Path, present: Path, file: Path, cards: Sequence[Path] = ()) -> None:
+    """Draft a charter that is to follow the present one, of a TOML that says all of it.
+
+    Args:
+        toml: what is to hold then.
+        present: the charter in force, or a folder of charters.
+        file: a new file.
+        cards: of members that come in, or get other keys: each takes the place of its name.
+    """
     with peer_errors():
         before = read_in_force(present)
-        proposed = amend(read_form(toml), before, now_s=int(time.time()), entropy=os.urandom)
+        form = with_cards(read_form(toml), [read_member_card(card) for card in cards])
+        proposed = amend(form, before, now_s=int(time.time()), entropy=os.urandom)
         lines = changes(before, proposed)
         if not lines:
             raise BadInput(f"{toml} says what {present} says: nothing would change")
@@ -213,7 +222,8 @@ def _require_right_key(
         if not is_governance:
             raise BadInput("governance keys object; that of a peer counts for running changes only")
         return
-    if standing.kind == "running" and is_governance:
+    # Of one that is approved they may still be a member's own consent to what now holds.
+    if standing.kind == "running" and is_governance and not standing.is_enough:
         raise BadInput(
             "this is a running change: the peers' keys approve it: --peer DIR in place of --key"
         )

@@ -296,11 +296,19 @@ def propose(
             "--present", metavar="FILE", help="The charter in force, or a folder of charters."
         ),
     ],
+    cards: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--card",
+            metavar="CARD",
+            help="The card of a newcomer, or of a member that gets other keys or addresses.",
+        ),
+    ] = None,
 ) -> None:
     """Propose a charter that is to follow the one in force."""
     from p2pfl.cli.amendments import propose_charter
 
-    propose_charter(toml, present, file)
+    propose_charter(toml, present, file, cards or ())
 
 
 PresentOption = Annotated[

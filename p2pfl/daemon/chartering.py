@@ -310,7 +310,11 @@ class Chartering:
         rest = proposals.rest
         why = outlook.why
         if rest is Rest.UNSIGNED:
-            why = "this member's own governance keys have not signed the charter in force"
+            place = self._papers.place_of(proposals.present.digest) or "its file"
+            why = (
+                "this member's own governance keys have not signed what now holds: p2pfl charter"
+                f" approve {place} --key KEY"
+            )
         return {
             "charter": proposals.present.digest.hex(),
             "until": proposals.present.charter.until,

@@ -12,6 +12,7 @@ import pytest
 from calling import Ended, P2pfl
 from consortium import MEMBERS, founded
 
+from p2pfl.charter.chain import chain_of, read_folder
 from p2pfl.charter.charter_file import read_file, write_file
 from p2pfl.charter.first_states import write_first_state
 from p2pfl.charter.keys import make_key
@@ -19,6 +20,7 @@ from p2pfl.charter.words import phrase_of
 from p2pfl.cli import governance_keys
 from p2pfl.store.acts import read_acts
 from p2pfl.store.passphrases import SealCost
+from p2pfl_gossip.ledger.approving import consents_among
 
 NAMES = ("berlin", "lyon", "oslo", "porto", "turin")
 PASSPHRASE = ("--passphrase-file", "passphrase")
@@ -205,6 +207,33 @@ def test_operators_change_the_learning_rate(five: P2pfl) -> None:
     assert "approved by berlin, lyon, oslo, porto" in told
     told = goes(five("charter", "diff", "charters/group.charter", "charters/next.charter"))
     assert "class      running: the peers of a quorum approve it" in told
+    # Who has not signed a charter before it rests, until its own keys have signed what now holds.
+    told = goes(five(*approve, "--key", "turin.key", *PASSPHRASE))
+    assert "approved charters/next.charter as turin with key ed25519:" in told
+    members = chain_of(read_folder(Path("charters"))).present.charter.members
+    consents = consents_among(
+        read_file(Path("charters/next.charter")).charter,
+        read_file(Path("charters/next.charter")).approvals,
+    )
+    assert [it.key for it in consents] == list(members[4].governance.keys)
+
+
+def test_newcomers_and_other_keys_come_in_by_cards(five: P2pfl) -> None:
+    found(five)
+    founder(five, "york", 4006)
+    goes(five("charter", "key", "new.key", *PASSPHRASE))
+    goes(five("charter", "card", "oslo", "--key", "oslo.key", "--key", "new.key"))
+    toml = goes(five("charter", "show", "charters/group.charter", "--toml"))
+    Path("next.toml").write_text(toml)
+    words = ("charter", "propose", "next.toml", "charters/next.charter", "--present", "charters")
+    york, oslo = ("--card", "york/member.toml"), ("--card", "oslo/member.toml")
+    fails(five(*words, *york, *york), "two cards are of 'york'")
+    told = goes(five(*words, *york, *oslo))
+    assert "york joins: for york" in told
+    assert "oslo: new governance key ed25519:" in told
+    members = read_file(Path("charters/next.charter")).charter.members
+    assert [it.name for it in members] == [*NAMES, "york"]
+    assert [len(it.governance.keys) for it in members] == [1, 1, 2, 1, 1, 1]
 
 
 def test_what_is_beyond_the_bounds_is_not_proposed(five: P2pfl) -> None:
