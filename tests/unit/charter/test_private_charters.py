@@ -145,6 +145,26 @@ def test_a_restored_budget_pays_nothing(charter: CharterFile, tmp_path: Path) ->
     assert isinstance(spending.spend(spend_of(charter, 2)), WorkFailed)
 
 
+def test_data_sets_that_share_persons_share_a_budget(charter: CharterFile, tmp_path: Path) -> None:
+    """The second peer gets what the first has left; and nothing in the same group."""
+    first = spending_of(tmp_path)
+    assert first.fault(charter) == ""
+    second = Spending(
+        PeerFolder(tmp_path / "elsewhere"),
+        PeerConfig(
+            name="cardiology",
+            addresses=("/dns4/berlin.example/tcp/4002",),
+            budget=Path("../data/budget"),
+            budget_anchor=Path("anchor"),
+        ),
+    )
+    assert "beside what other charters hold" in second.fault(amended(charter, retention_days=99))
+    assert first.spend(spend_of(charter, 1)) == Granted()
+    again = second.spend(spend_of(charter, 1))
+    assert isinstance(again, WorkFailed)
+    assert "no vector is sent twice" in again.reason
+
+
 def test_rounds_that_a_journal_has_forgotten_are_charged(
     charter: CharterFile, tmp_path: Path
 ) -> None:

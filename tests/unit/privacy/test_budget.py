@@ -622,6 +622,29 @@ def test_refusals_when_a_ledger_is_made(folder: Path, tmp_path: Path) -> None:
         open_ledger(fresh, place)
 
 
+def test_a_full_file_takes_no_spend(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The round is not given, and nothing is written."""
+    path = folder / "data" / "budget"
+    before = path.read_bytes()
+    monkeypatch.setattr(ledger_module, "LEDGER_BYTES_MAX", len(before) + 10)
+    with pytest.raises(PrivacyError, match="is full"):
+        opened(folder).spend(ONE, epoch=1, round=3, session=0)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("records", "refusal"),
+    [((), "there is no whole record"), ((Closed(ONE, PROOF),), "the first record does not open")],
+)
+def test_a_file_that_does_not_open_a_ledger_is_refused(
+    folder: Path, records: tuple[Record, ...], refusal: str
+) -> None:
+    content = b"".join(encode(record, START)[0] for record in records)
+    (folder / "data" / "budget").write_bytes(content)
+    with pytest.raises(DamagedLedger, match=refusal):
+        opened(folder)
+
+
 def test_a_file_that_is_too_large_is_not_read(folder: Path) -> None:
     with (folder / "data" / "budget").open("r+b") as file:
         file.truncate(ledger_module.LEDGER_BYTES_MAX + 10_000)

@@ -16,6 +16,7 @@ from p2pfl_gossip.ledger.privacy import (
     PrivateSum,
     read_feature,
     still,
+    why_not,
 )
 from p2pfl_gossip.records import MalformedFrame, replaced
 
@@ -94,6 +95,16 @@ def test_shares_of_noise_must_remain() -> None:
     assert privacy.shares == SHARES_MIN
     four = privacy_of(5, rounds=20)
     assert four.shares == SHARES_MIN
+    figures = {"rounds": 20, "weights": (1.0,) * 4, "entries": 10}
+    told = why_not(
+        replaced(four, least=3),
+        members=4,
+        threshold=3,
+        liars_max=1,
+        **figures,  # type: ignore[arg-type]
+    )
+    assert told is not None
+    assert "at least 3 must remain" in told
 
 
 def test_weights_are_alike_where_rows_are_drawn() -> None:
