@@ -128,6 +128,10 @@ def test_without_a_budget_no_private_charter(charter: CharterFile, tmp_path: Pat
     assert spending.fault(charter) == NO_BUDGET
     assert NO_BUDGET in spending.told(charter)
     assert spending.spend(spend_of(charter, 1)) == WorkFailed(NO_BUDGET)
+    plain = amended(charter, privacy=None)
+    assert plain.charter.privacy is None
+    assert spending.fault(plain) == ""
+    assert spending.told(plain) == "not private: no noise is added"
 
 
 def test_a_restored_budget_pays_nothing(charter: CharterFile, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from p2pfl_crypto.private_encoding import (
     Descent,
     LotEncoding,
     MemberEncoding,
+    WordsAsTheyAre,
     add_noise,
     sensitivity_for,
 )
@@ -197,7 +198,9 @@ def test_the_mean_gradient_comes_back() -> None:
         (lambda: MemberEncoding(128, 10, 1.0, 10_000_000), "less than 8 times the sensitivity"),
         (lambda: MemberEncoding(5, 2, 1.0, 9).encode(np.zeros(2, np.float32), 2, 1), "a weight"),
         (lambda: MemberEncoding(5, 2, 1.0, 9).encode(np.zeros(3, np.float32), 1, 1), "2 entries"),
+        (lambda: MemberEncoding(5, 2, 1.0, 9).encode(np.zeros(2), 1, 1), "an update is float32"),  # type: ignore[arg-type]
         (lambda: lot(2).encode(np.zeros(2, np.float32)), "float64 of 2 entries"),
+        (lambda: WordsAsTheyAre.encode_body(np.zeros(2, np.int32), 1, b"", 0), "words are uint32"),
         (lambda: sensitivity_for(WIDE, 0, 1), "positive"),
         (lambda: sensitivity_for(WIDE, 1, 0), "positive"),
         (lambda: Descent(0.0, 0.0), "positive and finite, not 0.0"),

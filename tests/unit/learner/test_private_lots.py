@@ -127,12 +127,32 @@ class Pairs(Small):
         return (outputs - outputs.flip(0)).square().mean() + outputs.mean()
 
 
+class AcrossRows(torch.nn.Module):
+    """Attention of each row to all rows."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows + torch.softmax(rows @ rows.mT, -1) @ rows
+
+
+def channels(*layers: torch.nn.Module) -> list[torch.nn.Module]:
+    """Layers over one channel of five entries."""
+    return [torch.nn.Unflatten(1, (1, 5)), *layers, torch.nn.Flatten()]
+
+
 @pytest.mark.parametrize(
     ("layers", "task", "why"),
     [
         ([torch.nn.BatchNorm1d(5)], Small, "BatchNorm"),
         ([torch.nn.BatchNorm1d(5, track_running_stats=False)], Small, "BatchNorm"),
         ([torch.nn.LayerNorm(5)], Small, None),
+        ([torch.nn.GroupNorm(1, 5)], Small, None),
+        (channels(torch.nn.InstanceNorm1d(1)), Small, None),
+        (
+            channels(torch.nn.InstanceNorm1d(1, track_running_stats=True)),
+            Small,
+            "changes in a training pass",
+        ),
+        ([AcrossRows()], Small, "a row's gradient moves when other rows are with it"),
         ([torch.nn.Dropout(0.5)], Small, None),
         ([], Pairs, "the loss is no mean over rows"),
     ],
@@ -147,6 +167,14 @@ def test_layers_that_mix_rows_are_refused(
         return
     with pytest.raises(LearningError, match=why):
         sums_of(first, *layers, relu, last, task=task)
+
+
+def test_tensors_that_take_no_gradient_are_refused() -> None:
+    """They travel with the model, and no step would move them."""
+    first, relu, last = linear()
+    first.requires_grad_(False)
+    with pytest.raises(LearningError, match="a tensor travels that takes no gradient"):
+        sums_of(first, relu, last)
 
 
 class Counts(torch.nn.Module):

@@ -1,0 +1,52 @@
+"""Small models of other layers than perceptrons', and rows for them: made alike on both sides."""
+
+import torch
+
+ROWS, CLASSES = 64, 5
+TOKENS, WORDS, WIDTH = 7, 30, 12
+
+
+class Attention(torch.nn.Module):
+    """One head over the tokens of a row, out of linear layers, that Opacus can see into."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = torch.nn.Embedding(WORDS, WIDTH)
+        self.query, self.key, self.value = (torch.nn.Linear(WIDTH, WIDTH) for _ in range(3))
+        self.norm = torch.nn.LayerNorm(WIDTH)
+        self.out = torch.nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, words: torch.Tensor) -> torch.Tensor:
+        """Return float[rows, classes] of words, int[rows, tokens]."""
+        rows = self.embed(words)
+        weights = torch.softmax(self.query(rows) @ self.key(rows).mT / WIDTH**0.5, -1)
+        return self.out(self.norm(rows + weights @ self.value(rows)).mean(1))
+
+
+class Words(torch.nn.Module):
+    """The mean of the words' vectors, and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.out = torch.nn.Embedding(WORDS, WIDTH), torch.nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, words: torch.Tensor) -> torch.Tensor:
+        """Return float[rows, classes] of words, int[rows, tokens]."""
+        return self.out(self.embed(words).mean(1))
+
+
+def convolution() -> torch.nn.Module:
+    """Two convolutions with GroupNorm; rows are float[3, 8, 8]."""
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1),
+        torch.nn.GroupNorm(2, 8),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(8, 6, 3, stride=2),
+        torch.nn.ReLU(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(6 * 3 * 3, CLASSES),
+    )
+
+
+MODULES = {"convolution, GroupNorm": convolution, "embedding": Words, "attention": Attention}
+IMAGES = "convolution, GroupNorm"
