@@ -236,6 +236,17 @@ def pair_blinding(pair: bytes, tau2: bytes, one: int, other: int) -> bytes:
     return first + hash_parts(b"p2pfl/blind-high", *parts, key=pair)
 
 
+def pair_lift(pair: bytes, tau2: bytes, one: int, other: int) -> bytes:
+    """Derive by which multiples of 2^32 two members lift the sketch of their mask."""
+    low, high = sorted((one, other))
+    return hash_parts(b"p2pfl/pair-lift", tau2, _rank(low), _rank(high), key=pair)
+
+
+def statement_digest(core: bytes, parts: bytes) -> bytes:
+    """Digest of what a member says in a dispute, as it is signed."""
+    return hash_parts(b"p2pfl/statement", core, body_digest(parts))
+
+
 def mean_digest(chunk_digests: Sequence[bytes]) -> bytes:
     """Digest of a whole mean: of the body digests of its chunks, float32, little-endian."""
     return hash_parts(b"p2pfl/mean", b"".join(chunk_digests))

@@ -7,11 +7,11 @@ algorithm is chosen that nobody has named.
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from p2pfl.learner.settings import SettingsTable
 from p2pfl_gossip.averaging.robust.registry import FIRST, RULES, RobustError, rule_kind
-from p2pfl_gossip.ledger.charter import AUDIT_OFF, AUDIT_VOID
+from p2pfl_gossip.ledger.charter import AUDIT_NAME, AUDIT_OFF, AUDIT_VOID
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MAX
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MIN as MASKED_COHORT_MIN
 
@@ -127,16 +127,10 @@ class _PlainAveraging(_Averaging):
         return self
 
 
-def _known(audit: str) -> str:
-    if audit == "name":
-        raise ValueError("'name' (finds out who made a round void) is not there yet: take 'void'")
-    return audit
-
-
-Audit: TypeAlias = Annotated[Literal["off", "void", "name"], AfterValidator(_known)]
+Audit: TypeAlias = Literal["off", "void", "name"]
 """Whether members prove that their updates are bounded, and what becomes of a round if not."""
 
-AUDITS = {"off": AUDIT_OFF, "void": AUDIT_VOID}
+AUDITS = {"off": AUDIT_OFF, "void": AUDIT_VOID, "name": AUDIT_NAME}
 """As charters write them."""
 
 
@@ -162,7 +156,8 @@ class GroupSettings(_Averaging):
     """Updates from one model that a member gives beyond the first, where rounds are lost."""
     audit: Audit = "off"
     """`"void"`: a round counts only if every member whose update is in it has proved, without
-    showing it, that it is no longer than `clip`."""
+    showing it, that it is no longer than `clip`. `"name"`: so too, and where what they proved does
+    not add up, members find out whose proof was of something else."""
 
     @property
     def said_every_s(self) -> float:

@@ -1,5 +1,6 @@
 """How long the jobs of protocols take in virtual time, by their sizes."""
 
+from p2pfl_crypto.audit.sketch import SKETCH_ENTRIES
 from p2pfl_gossip.actions import Job, LocalProtocolError
 from p2pfl_gossip.averaging.robust.combining import Combine
 from p2pfl_gossip.ledger.jobs import MakeModel, MakeUpdate
@@ -10,7 +11,20 @@ from p2pfl_gossip.ledger.private_jobs import (
     PrivateJob,
 )
 from p2pfl_gossip.ledger.states import ENTRY_BYTES, DigestChunks, DigestState
-from p2pfl_gossip.masked_sum.audit_jobs import CheckProofs, SketchRound, TossCoin, TossSingly
+from p2pfl_gossip.masked_sum.audit_jobs import (
+    CheckCoinSum,
+    CheckProofs,
+    SketchRound,
+    TossCoin,
+    TossSingly,
+)
+from p2pfl_gossip.masked_sum.dispute_jobs import (
+    CheckPair,
+    CheckParts,
+    CheckStatement,
+    MakeStatement,
+    OpenPair,
+)
 from p2pfl_gossip.masked_sum.jobs import (
     Deal,
     DecodeSum,
@@ -158,4 +172,25 @@ def _audit_job_s(job: Job, costs: MaskingCosts) -> float | None:
             return entries * masks * costs.entry_s + points_s(PROOF_POINTS if job.own else 0, costs)
         case CheckProofs():
             return points_s(CHECK_POINTS + CHECKED_POINTS * len(job.shown), costs)
+        case CheckCoinSum():
+            return points_s(1, costs)
+    return _dispute_job_s(job, costs)
+
+
+def _dispute_job_s(job: Job, costs: MaskingCosts) -> float | None:
+    match job:
+        case MakeStatement():
+            entries = sum(count for _, count in job.layout)
+            pairs = len(job.members) - 1
+            masks = entries * (SKETCH_MASKS + 2) * (pairs + 1) * costs.entry_s
+            return masks + points_s(SKETCH_ENTRIES * pairs, costs)
+        case CheckStatement():
+            return points_s(SKETCH_ENTRIES, costs)
+        case CheckParts():
+            return sum(map(len, job.bodies.values())) * SKETCH_MASKS * costs.entry_s
+        case OpenPair():
+            return points_s(4, costs)
+        case CheckPair():
+            entries = sum(count for _, count in job.layout)
+            return entries * SKETCH_MASKS * costs.entry_s + points_s(SKETCH_ENTRIES + 6, costs)
     return None

@@ -27,6 +27,7 @@ RECORDS: dict[str, str] = {
     "RecordGap": "lies in a file; its forgeries are in tests/unit/gossip/ledger",
     "StandingRecord": "lies on our own disk and never travels",
     "TwoAdverts": "travels within Evidence",
+    "Accused": "travels within Evidence",
     "FalseCoin": "travels within Evidence",
     "FalseProof": "travels within Evidence",
     "TwoEntries": "travels within Evidence",

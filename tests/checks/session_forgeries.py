@@ -23,10 +23,13 @@ from forging import all_messages, forgeries
 from session_driver import identities
 from session_stage import SIZE, STATEMENTS, GroupStage, SessionStage, Stage
 
+from p2pfl_crypto.audit.shortness import prove
 from p2pfl_gossip.actions import Disconnect, RemoteProtocolError, Send, SendBulk, Work
+from p2pfl_gossip.masked_sum.audit_jobs import Sketched, SketchRound
 from p2pfl_gossip.masked_sum.blame import verify_blame
 from p2pfl_gossip.masked_sum.machine import Aborted
 from p2pfl_gossip.masked_sum.messages import (
+    Accusation,
     Ack,
     Advert,
     AdvertList,
@@ -36,12 +39,14 @@ from p2pfl_gossip.masked_sum.messages import (
     Coin,
     CoinShares,
     CoinSum,
+    DisputeStatement,
     Fetch,
     Header,
     Held,
     Manifest,
     MeanSignature,
     MeanSignatures,
+    PairShown,
     Proposal,
     Receipt,
     Reveal,
@@ -53,7 +58,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Vote,
     Wanted,
 )
-from p2pfl_gossip.masked_sum.phases import AUDITED_WINDOWS, WINDOWS, Phase
+from p2pfl_gossip.masked_sum.phases import AUDITED_WINDOWS, NAMED_WINDOWS, WINDOWS, Phase
 from p2pfl_gossip.opening import Begun
 
 LEADER = 3
@@ -112,6 +117,14 @@ PLACES: dict[type[SessionMessage], Place] = {
         Phase.AUDIT, "coin", of=Coin, make=lambda it: CoinSum(it.session, it.sums, it.share)
     ),
     AuditProof: Place(Phase.AUDIT, "commitment"),
+    DisputeStatement: Place(Phase.AUDIT, "sketch"),
+    PairShown: Place(
+        Phase.AUDIT,
+        "opened",
+        of=DisputeStatement,
+        make=lambda it: PairShown(it.session, it.member, LYING, bytes(96)),
+    ),
+    Accusation: Place(Phase.AUDIT, "chunk"),
     Fetch: Place(
         Phase.AGREE,
         "second",
@@ -199,6 +212,18 @@ LEFT_OUT: dict[type[SessionMessage], Callable[[Stage, Any], Any]] = {
 """What such a member says, or what is said of it."""
 
 
+LYING = 2
+"""Makes the total false where a dispute is wanted."""
+
+
+def _commit_otherwise(job: Any, result: Any) -> Any:
+    if not isinstance(job, SketchRound) or job.own is None:
+        return result
+    context = job.audited.context(job.seed, job.own.rank)
+    shown = prove(context, job.own.bound, [1] * 256, 7, job.own.entropy)
+    return Sketched(result.sum_sketch, result.sum_norm, *shown)
+
+
 def stage_at(
     kind: type[SessionMessage], absent: tuple[int, ...] = (), *, of_group: bool = False
 ) -> Stage:
@@ -208,7 +233,10 @@ def stage_at(
     stage: Stage
     if of_group:
         listed = tuple(rank for rank in range(SIZE) if rank not in absent)
-        stage = GroupStage(*where, listed=listed, audit=is_of_audit(kind)).stop_at()
+        lies = {LYING: _commit_otherwise} if is_of_dispute(kind) else {}
+        audited = is_of_audit(kind)
+        stage = GroupStage(*where, listed=listed, audit=audited, names=bool(lies), lies=lies)
+        stage.stop_at()
     else:
         stage = SessionStage(*where).stop_at(absent)
     stage.message = place.make(stage.message)
@@ -455,12 +483,17 @@ def _blames(machine: Any) -> list[Any]:
 
 def is_of_group(kind: type[SessionMessage]) -> bool:
     """Whether a group's session takes it."""
-    return kind in AUDITED_WINDOWS
+    return kind in NAMED_WINDOWS
 
 
 def is_of_audit(kind: type[SessionMessage]) -> bool:
     """Whether only a session takes it whose sum is audited."""
-    return kind in AUDITED_WINDOWS and kind not in WINDOWS
+    return kind in NAMED_WINDOWS and kind not in WINDOWS
+
+
+def is_of_dispute(kind: type[SessionMessage]) -> bool:
+    """Whether only a session takes it in which members find out who made a total false."""
+    return is_of_audit(kind) and kind not in AUDITED_WINDOWS
 
 
 def main() -> None:

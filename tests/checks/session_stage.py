@@ -11,12 +11,14 @@ from p2pfl_crypto.statements import sign_statement
 from p2pfl_crypto.transcripts import tau1_of
 from p2pfl_gossip.actions import SendBulk
 from p2pfl_gossip.masked_sum.messages import (
+    Accusation,
     Ack,
     Advert,
     AdvertList,
     AuditProof,
     Ballot,
     ChunkHeader,
+    DisputeStatement,
     Header,
     Manifest,
     MeanSignature,
@@ -70,6 +72,8 @@ STATEMENTS: dict[type[SessionMessage], Callable[[Any], Statement]] = {
     MeanSignature: lambda it: (b"mean", (EVERYBODY, it.digest)),
     SumsSeen: lambda it: (b"seen", (it.ballot, it.sums)),
     AuditProof: lambda it: (b"proof", (it.digest(),)),
+    DisputeStatement: lambda it: (b"statement", (it.digest(),)),
+    Accusation: lambda it: (b"accuse", (le32(it.member),)),
 }
 """What a member signs of each message, said a second time: the machines' own word is not taken."""
 
@@ -169,8 +173,11 @@ class GroupStage(Stage, GroupDriver):
         receiver: int = RECEIVER,
         *,
         audit: bool = False,
+        names: bool = False,
         **options: Any,
     ) -> None:
-        cohort, people = make_epoch(SIZE, ENTRIES, leaders=(3, 4, 0, 1, 2), audit=audit)
+        cohort, people = make_epoch(
+            SIZE, ENTRIES, leaders=(3, 4, 0, 1, 2), audit=audit, names=names
+        )
         GroupDriver.__init__(self, cohort, people, SEED, **options)
         self.kind, self.wanted_phase, self.receiver = kind, phase, receiver

@@ -34,14 +34,19 @@ OUTCOMES = {
     "late-proof": ("harmless", ""),
     # One round is lost; nobody is named, and whoever leads the next one leaves the liar out.
     "silent-in-audits": ("left out", "proofs_missing"),
-    # Each round that the liar is in is void, and nobody is named.
-    "false-sketch": ("void", "false_total"),
-    "offset-between-colluders": ("void", "false_total"),
-    "wrong-blinding": ("void", "false_total"),
+    # Where the charter says so, a dispute finds out who it was. Else each round is void.
+    "false-sketch": ("named", "false_statement"),
+    "offset-between-colluders": ("named", "false_statement"),
+    "wrong-blinding": ("named", "false_statement"),
 }
 
 
-LOST = ("false_proof", "bad_dealing", "proofs_missing")
+LOST = {
+    "false_proof": "false_proof",
+    "bad_dealing": "bad_dealing",
+    "proofs_missing": "proofs_missing",
+    "false_statement": "false_total",
+}
 
 
 def simulate(liars: Any, **averaging: Any) -> tuple[RunResult, AuditHolds]:
@@ -80,19 +85,25 @@ def test_what_a_lie_in_an_audit_comes_to(strategy: str) -> None:
     kind, word = OUTCOMES[strategy]
     result, _ = simulate(
         {"strategy": strategy, "peers": [first_leader()]},
-        time_limit_s=11.0 if kind == "void" else 60.0,
-        retries=0 if kind == "void" else 1,
+        audit="name" if word == "false_statement" else "void",
     )
     sums = result.masked_sums
     assert sums is not None
     assert list(sums.blamed) == ([word] if kind == "named" else [])
-    if kind == "void":
-        assert list(sums.aborted) == [word]
-        assert all(row.ended == 0 for row in result.rounds)
-    else:
-        assert [row.ended for row in result.rounds] == [5]
-        assert list(sums.aborted) == ([word] if word in LOST else [])
-        assert sum(sums.aborted.values()) == (word in LOST)
+    assert [row.ended for row in result.rounds] == [5]
+    lost = LOST.get(word)
+    assert list(sums.aborted) == ([lost] if lost else [])
+    assert sum(sums.aborted.values()) == bool(lost)
+
+
+def test_without_a_dispute_each_round_with_a_liar_is_void() -> None:
+    liar = {"strategy": "wrong-blinding", "peers": [first_leader()]}
+    result, _ = simulate(liar, retries=0, time_limit_s=11.0)
+    sums = result.masked_sums
+    assert sums is not None
+    assert not sums.blamed
+    assert list(sums.aborted) == ["false_total"]
+    assert all(row.ended == 0 for row in result.rounds)
 
 
 def test_the_checker_sees_a_sum_that_no_audit_has_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,8 +135,3 @@ def test_a_lie_in_an_audit_needs_one(averaging: dict[str, str]) -> None:
     liars = {"strategy": "silent-in-audits", "peers": [0]}
     with pytest.raises(ScenarioError, match="real audits of groups"):
         Liars(make_scenario(document(liars, averaging=AUDITED | averaging)))
-
-
-def test_names_are_for_later() -> None:
-    with pytest.raises(ScenarioError, match=r"'name' .* is not there yet: take 'void'"):
-        make_scenario(document(None, averaging=AUDITED | {"audit": "name"}))

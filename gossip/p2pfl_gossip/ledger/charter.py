@@ -44,7 +44,7 @@ from p2pfl_gossip.records import (
 
 CHARTER_VERSION = 2
 
-AUDIT_OFF, AUDIT_VOID = 0, 1
+AUDIT_OFF, AUDIT_VOID, AUDIT_NAME = 0, 1, 2
 """What becomes of a round in which somebody does not prove that what it put in is bounded: nothing
 is asked for; or the round is void. A number that is not here is for later: no peer follows it."""
 
@@ -178,7 +178,7 @@ class Charter(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
         terms: digest of what else members agree on.
         running: digest of what else peers may change.
         privacy: how sums are made private; None if they are not.
-        audit: `AUDIT_OFF` or `AUDIT_VOID`.
+        audit: `AUDIT_OFF`, `AUDIT_VOID` or `AUDIT_NAME`.
     """
 
     version: UInt32
@@ -365,7 +365,7 @@ def _require_privacy(charter: Charter, privacy: Privacy) -> None:
 
 
 def _require_audit(charter: Charter) -> None:
-    if charter.audit not in (AUDIT_OFF, AUDIT_VOID):
+    if charter.audit not in (AUDIT_OFF, AUDIT_VOID, AUDIT_NAME):
         raise RefusedCharter(f"audit {charter.audit} is not known to this version")
     privacy = charter.privacy
     if charter.audit != AUDIT_OFF and privacy is not None and privacy.is_shared:

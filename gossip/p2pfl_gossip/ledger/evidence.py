@@ -2,7 +2,8 @@
 
 An honest member says one thing in each of its places: one advert a round, with one head; one entry
 signature a round; one sum of a chunk; one digest of all sums. Two different ones prove a lie, to
-everybody. So do an audit proof that does not hold, and shares of a coin that do not give it.
+everybody. So do an audit proof that does not hold, and shares of a coin that do not give it. What
+members found in a dispute over a false total takes the words of m + 1 of them: one is honest.
 
 A departure is no lie: a member's own governance keys say that it leaves, or that its peer's key was
 stolen. It needs nobody's leave for that, and takes the same way.
@@ -23,7 +24,7 @@ from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip.actions import RemoteProtocolError, Vector
 from p2pfl_gossip.ledger.approvals import Approval, RefusedApproval, Says, in_order, require_signed
 from p2pfl_gossip.ledger.certificates import require_entry_signature, verify_of
-from p2pfl_gossip.ledger.charter import AUDIT_OFF, Epoch
+from p2pfl_gossip.ledger.charter import AUDIT_NAME, AUDIT_OFF, Epoch
 from p2pfl_gossip.ledger.entries import Entry, Strike, out_of
 from p2pfl_gossip.ledger.messages import (
     EVIDENCE_NAMED_MAX,
@@ -45,7 +46,7 @@ from p2pfl_gossip.ledger.messages import (
 from p2pfl_gossip.ledger.seat import Seat
 from p2pfl_gossip.masked_sum.audit_jobs import bound_of
 from p2pfl_gossip.masked_sum.false_proofs import is_false_coin, is_false_proof
-from p2pfl_gossip.masked_sum.messages import AuditProof, FalseCoin, SumDigest, SumsSeen
+from p2pfl_gossip.masked_sum.messages import Accused, AuditProof, FalseCoin, SumDigest, SumsSeen
 from p2pfl_gossip.records import Codec, MalformedFrame
 
 EVIDENCE_PREFIX = "ledger/evidence/"
@@ -95,6 +96,11 @@ def evidence_of_proof(epoch: Epoch, round_: int, said: AuditProof) -> Evidence:
 def evidence_of_coin(epoch: Epoch, round_: int, said: FalseCoin) -> Evidence:
     """Make a proof of shares that do not give the coin of their dealer's header."""
     return Evidence(epoch.number, round_, said.header.dealer, said)
+
+
+def evidence_of_accusations(epoch: Epoch, round_: int, member: int, said: Accused) -> Evidence:
+    """Make a proof of what m + 1 members found of one."""
+    return Evidence(epoch.number, round_, member, said)
 
 
 def evidence_of_departure(epoch: Epoch, words: Iterable[Approval]) -> Evidence:
@@ -208,6 +214,8 @@ def _require_of_audit(epoch: Epoch, evidence: Evidence, session: bytes) -> None:
             _require_false_proof(epoch, evidence, said, session)
         case FalseCoin() as said:
             _require_false_coin(epoch, evidence, said, session)
+        case Accused() as said:
+            _require_accused(epoch, evidence, said, session)
 
 
 def _require_departure(epoch: Epoch, evidence: Evidence, words: tuple[Approval, ...]) -> None:
@@ -291,6 +299,21 @@ def _require_false_coin(epoch: Epoch, evidence: Evidence, said: FalseCoin, sessi
     dealers, holders = epoch.unpack(said.dealers) or (), epoch.unpack(said.holders) or ()
     if not is_false_coin(said, dealers, holders, epoch.threshold):
         raise RemoteProtocolError("no_contradiction")
+
+
+def _require_accused(epoch: Epoch, evidence: Evidence, said: Accused, session: bytes) -> None:
+    """Check that more members than may lie have found that one lied in a round's dispute."""
+    if said.session != session or evidence.member >= epoch.size:
+        raise RemoteProtocolError("other_place")
+    if epoch.charter.audit != AUDIT_NAME:
+        raise RemoteProtocolError("not_audited")
+    accusers = epoch.unpack(said.accusers) or ()
+    if len(accusers) != epoch.liars_max + 1 or len(said.signatures) != 64 * len(accusers):
+        raise RemoteProtocolError("too_few_accusers")
+    for place, accuser in enumerate(accusers):
+        signature = said.signatures[64 * place : 64 * place + 64]
+        member = evidence.member.to_bytes(4, "little")
+        verify_of(epoch, accuser, b"accuse", signature, session, member)
 
 
 # --- what follows from it -----------------------------------------------------------------------

@@ -21,6 +21,7 @@ from p2pfl_gossip.ledger.course import Course, Stage
 from p2pfl_gossip.ledger.entries import EntryStep, Kind
 from p2pfl_gossip.ledger.evidence import (
     EvidenceBook,
+    evidence_of_accusations,
     evidence_of_coin,
     evidence_of_departure,
     evidence_of_entries,
@@ -51,7 +52,7 @@ from p2pfl_gossip.ledger.states import DigestState, StateDigested, StateItem
 from p2pfl_gossip.ledger.succession import Succession
 from p2pfl_gossip.masked_sum.core import Blame
 from p2pfl_gossip.masked_sum.group_sum import GroupSum
-from p2pfl_gossip.masked_sum.messages import AuditProof, FalseCoin, SumDigest, SumsSeen
+from p2pfl_gossip.masked_sum.messages import Accused, AuditProof, FalseCoin, SumDigest, SumsSeen
 from p2pfl_gossip.own_state import OwnState
 from p2pfl_gossip.peer_state import PeerSettings
 
@@ -362,6 +363,9 @@ class Life:
                 self.accuse(evidence_of_proof(epoch, round_, said))
             case (FalseCoin() as said,):
                 self.accuse(evidence_of_coin(epoch, round_, said))
+            case (Accused() as said,):
+                member = epoch.members.index(blame.member)
+                self.accuse(evidence_of_accusations(epoch, round_, member, said))
 
     def _on_two_entries(self, one: EntrySignature, other: EntrySignature) -> None:
         self.accuse(evidence_of_entries(one, other))

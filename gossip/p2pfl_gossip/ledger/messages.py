@@ -12,7 +12,7 @@ from p2pfl_gossip.ledger.approvals import APPROVALS_MAX, Approval
 from p2pfl_gossip.ledger.charter import CHARTER_BYTES_MAX, KEYS_OF_ONE_MAX, Epoch
 from p2pfl_gossip.ledger.entries import Bitmap, Entry, Head
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MAX
-from p2pfl_gossip.masked_sum.messages import AuditProof, FalseCoin, SumDigest, SumsSeen
+from p2pfl_gossip.masked_sum.messages import Accused, AuditProof, FalseCoin, SumDigest, SumsSeen
 from p2pfl_gossip.records import (
     ByteSize,
     Digest,
@@ -352,6 +352,7 @@ class Evidence(LedgerMessage, frozen=True, tag=163):
         | TwoSeen
         | FalseProof
         | FalseCoin
+        | Accused
     )
 
     @property
@@ -368,6 +369,7 @@ FAULTS = {
     TwoSeen: "two_seen",
     FalseProof: "false_proof",
     FalseCoin: "bad_dealing",
+    Accused: "false_statement",
     Departure: "departure",
 }
 

@@ -12,7 +12,7 @@ from p2pfl_crypto.identity import PeerId
 from p2pfl_crypto.masks import Masked
 from p2pfl_gossip.actions import Action, Persist, RemoteProtocolError, Vector
 from p2pfl_gossip.events import MaskedSumEnded, MemberBlamed
-from p2pfl_gossip.ledger.charter import AUDIT_OFF
+from p2pfl_gossip.ledger.charter import AUDIT_NAME, AUDIT_OFF
 from p2pfl_gossip.ledger.gathering import Listed
 from p2pfl_gossip.ledger.seat import Seat
 from p2pfl_gossip.masked_sum.cohort import Patience
@@ -159,6 +159,7 @@ class Sessions:
             takes_words=privacy is not None and privacy.is_shared,
             is_private=privacy is not None,
             audit=epoch.charter.audit != AUDIT_OFF,
+            names=epoch.charter.audit == AUDIT_NAME,
             patience=Patience(
                 gather_s=relay_s,
                 takeover_s=relay_s,

@@ -37,6 +37,7 @@ from p2pfl_gossip.masked_sum.audit_jobs import (
     bound_of,
 )
 from p2pfl_gossip.masked_sum.core import Core
+from p2pfl_gossip.masked_sum.disputing import Disputing
 from p2pfl_gossip.masked_sum.epoch_cohort import EpochCohort
 from p2pfl_gossip.masked_sum.exchange import SERVES_MAX
 from p2pfl_gossip.masked_sum.group_summing import GroupSumming
@@ -69,11 +70,13 @@ class Auditing:
         agreement: Agreement,
         masking: Masking,
         summing: GroupSumming,
+        disputing: Disputing,
     ) -> None:
         self._core, self._cohort, self._keys, self._tossing = core, cohort, keys, tossing
         self._sharing, self._agreement = sharing, agreement
-        self._masking, self._summing = masking, summing
+        self._masking, self._summing, self._disputing = masking, summing, disputing
         self._proofs: dict[int, AuditProof] = {}
+        disputing.tell(self._proofs.get)
         self._early: dict[int, AuditProof] = {}  # Of those that know the seed before us.
         self._sketched: Sketched | None = None
         self._is_checking = False
@@ -87,11 +90,15 @@ class Auditing:
         """Members without whose word the audit does not end."""
         if not self._tossing.seed:
             return self._tossing.absent
+        if self._disputing.is_open:
+            return self._disputing.absent
         return tuple(rank for rank in self._summing.members if rank not in self._proofs)
 
     @property
     def reason(self) -> str:
         """What is missing, as a short word."""
+        if self._disputing.is_open:
+            return "false_total"
         return "proofs_missing" if self._tossing.seed else self._tossing.reason
 
     def start(self) -> None:
@@ -178,7 +185,13 @@ class Auditing:
         audited = self._tossing.audited
         if message.ballot != audited.ballot:
             raise RemoteProtocolError("wrong_sums")
-        if not self._tossing.require_ours(message.sums) or message.member in self._proofs:
+        if not self._tossing.require_ours(message.sums):
+            return
+        known = self._proofs.get(message.member)
+        if known is not None:
+            if self._cohort.names_liars and known.digest() != message.digest():
+                core.verify(message.member, b"proof", message.signature, message.digest())
+                self._disputing.on_other_proof(known, message)
             return
         if not self._tossing.seed:
             if sender == message.member:
@@ -237,6 +250,9 @@ class Auditing:
             core.blame(rank, "false_proof", self._proofs[rank])
         if result.invalid:
             core.abort("false_proof")
+        elif not result.opens and self._cohort.names_liars:
+            own = self._own_input() if core.rank in self._summing.members else None
+            self._disputing.start(self._tossing.audited, self._tossing.seed, own)
         elif not result.opens:
             core.abort("false_total")
         elif self._is_mean_too_long():
@@ -264,6 +280,8 @@ class Auditing:
 
     def answer(self, asker: int, fetch: Fetch) -> SessionMessage | None:
         """Find what a member asks for; a proof is given twice at most to each asker."""
+        if fetch.what == Wanted.STATEMENT:
+            return self._disputing.answer(asker, fetch.first)
         if fetch.what != Wanted.PROOF:
             return self._tossing.answer(asker, fetch)
         key = (asker, fetch.first)

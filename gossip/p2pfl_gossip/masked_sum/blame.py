@@ -18,6 +18,7 @@ from p2pfl_gossip.masked_sum.epoch_cohort import EpochCohort
 from p2pfl_gossip.masked_sum.false_proofs import is_false_coin, is_false_proof
 from p2pfl_gossip.masked_sum.jobs import Rebuild, Rebuilt, perform
 from p2pfl_gossip.masked_sum.messages import (
+    Accused,
     Ack,
     Advert,
     AdvertList,
@@ -184,7 +185,27 @@ def _verify_false_coin(cohort: SessionMembers, rank: int, evidence: tuple[Messag
     raise Unproven("no shares of the member's coin give another one")
 
 
+def _verify_accused(cohort: SessionMembers, rank: int, evidence: tuple[Message, ...]) -> None:
+    for said in evidence:
+        if isinstance(said, Accused) and said.session == cohort.session:
+            accusers = cohort.unpack(said.accusers) or ()
+            if len(accusers) <= cohort.liars_max or len(said.signatures) != 64 * len(accusers):
+                break
+            for place, accuser in enumerate(accusers):
+                signature = said.signatures[64 * place : 64 * place + 64]
+                body = (cohort.session, rank.to_bytes(4, "little"))
+                try:
+                    verify_statement(
+                        cohort.public_keys[accuser], b"accuse", accuser, signature, *body
+                    )
+                except InvalidIdentity:
+                    raise Unproven("an accusation is not its accuser's") from None
+            return
+    raise Unproven("no m + 1 members say that they found it out")
+
+
 _BY_ITSELF = {
+    "false_statement": _verify_accused,
     "bad_keys": _verify_bad_keys,
     "false_proof": _verify_false_proof,
     "bad_dealing": _verify_false_coin,

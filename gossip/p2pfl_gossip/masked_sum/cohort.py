@@ -214,6 +214,11 @@ class SessionMembers(Ranked, ABC):
         return False
 
     @property
+    def names_liars(self) -> bool:
+        """Whether members find out who made a total false, where sums are audited."""
+        return False
+
+    @property
     @abstractmethod
     def leader_turns_max(self) -> int:
         """Places of leaders, from turn 0 on: what a turn is below."""

@@ -33,6 +33,7 @@ class EpochCohort(SessionMembers):
         takes_words: whether members give words that hold their noise, and no deltas.
         is_private: whether a budget pays for what a member gives.
         audit: whether the sum counts only once all have proved that their part is bounded.
+        names: whether a false total leads to a dispute, which names who made it.
 
     `clip` is the largest L2 norm S of a delta.
     """
@@ -45,6 +46,7 @@ class EpochCohort(SessionMembers):
     takes_words: bool = False
     is_private: bool = False
     audit: bool = False
+    names: bool = False
     encoding: DeltaEncoding | WordsAsTheyAre = field(init=False, repr=False)
     _places: dict[int, bytes] = field(init=False, repr=False, compare=False, default_factory=dict)
     _rings: dict[tuple[int, ...], tuple[int, ...]] = field(
@@ -101,6 +103,11 @@ class EpochCohort(SessionMembers):
     def is_audited(self) -> bool:
         """Whether members prove that what they put in is bounded."""
         return self.audit
+
+    @property
+    def names_liars(self) -> bool:
+        """Whether members find out who made a total false."""
+        return self.audit and self.names
 
     def _name(self) -> bytes:
         return self.name_of(self.round)

@@ -14,21 +14,25 @@ from p2pfl_gossip.actions import Action, PeerId, Vector
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.masked_sum.auditing import Auditing
 from p2pfl_gossip.masked_sum.core import Blame, Core, Entropy
+from p2pfl_gossip.masked_sum.disputing import Disputing
 from p2pfl_gossip.masked_sum.epoch_cohort import EpochCohort
 from p2pfl_gossip.masked_sum.gathered import Gathered, GatheredKeys
 from p2pfl_gossip.masked_sum.group_summing import GroupSumming
 from p2pfl_gossip.masked_sum.jobs import ChunkSum, Spend
 from p2pfl_gossip.masked_sum.journal import SessionJournal
 from p2pfl_gossip.masked_sum.messages import (
+    Accusation,
     AuditProof,
     Coin,
     CoinShares,
     CoinSum,
+    DisputeStatement,
     Fetch,
+    PairShown,
     SessionMessage,
     SumsSeen,
 )
-from p2pfl_gossip.masked_sum.phases import AUDITED_WINDOWS, GROUP_WINDOWS, Phase
+from p2pfl_gossip.masked_sum.phases import AUDITED_WINDOWS, GROUP_WINDOWS, NAMED_WINDOWS, Phase
 from p2pfl_gossip.masked_sum.session import Aborted, Session
 from p2pfl_gossip.masked_sum.tossing import Tossing
 from p2pfl_gossip.records import Record
@@ -102,12 +106,21 @@ class GroupSum(Session[GroupSumming]):
         self.outcome: Sums | Aborted | None = None
         self._auditing: Auditing | None = None
         if cohort.is_audited:
-            self.windows = AUDITED_WINDOWS
+            self.windows = NAMED_WINDOWS if cohort.names_liars else AUDITED_WINDOWS
             self._audit(core, cohort)
 
     def _audit(self, core: Core, cohort: EpochCohort) -> None:
         parts = (self._sharing, self._agreement, self._summing)
         tossing = Tossing(core, self._journal, *parts)
+        disputing = Disputing(
+            core,
+            self._keys,
+            sharing=self._sharing,
+            agreement=self._agreement,
+            exchange=self._exchange,
+            revealing=self._revealing,
+            summing=self._summing,
+        )
         self._auditing = Auditing(
             core,
             cohort,
@@ -117,6 +130,7 @@ class GroupSum(Session[GroupSumming]):
             agreement=self._agreement,
             masking=self._masking,
             summing=self._summing,
+            disputing=disputing,
         )
         self._handlers |= {
             SumsSeen: tossing.on_seen,
@@ -124,6 +138,9 @@ class GroupSum(Session[GroupSumming]):
             CoinShares: tossing.on_coin_shares,
             CoinSum: tossing.on_coin_sum,
             AuditProof: self._auditing.on_proof,
+            DisputeStatement: disputing.on_statement,
+            PairShown: disputing.on_shown,
+            Accusation: disputing.on_accusation,
         }
 
     def ask_digests(self, now_s: float, peer: PeerId) -> list[Action]:

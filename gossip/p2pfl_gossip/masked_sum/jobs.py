@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from p2pfl_crypto.audit.curve import multiply_base
+from p2pfl_crypto.audit.shared_points import is_on_curve
 from p2pfl_crypto.encoding import DeltaEncoding, Encoding, SumOutOfRange
 from p2pfl_crypto.hashing import body_digest
 from p2pfl_crypto.key_agreement import (
@@ -41,6 +42,14 @@ from p2pfl_crypto.transcripts import (
 )
 from p2pfl_gossip.actions import Job, Vector
 from p2pfl_gossip.masked_sum.audit_jobs import perform_audit
+from p2pfl_gossip.masked_sum.dispute_jobs import (
+    CheckPair,
+    CheckParts,
+    CheckStatement,
+    MakeStatement,
+    OpenPair,
+    perform_dispute,
+)
 from p2pfl_gossip.masked_sum.secret_job import SecretJob
 from p2pfl_gossip.records import Record
 
@@ -90,6 +99,7 @@ class Deal(SecretJob, frozen=True):
         mask_keys: the members' keys for pair masks, in order.
         entropy: `entropy_bytes(...)` uniform bytes, for this job only.
         coin: the scalar a, which is shared too; empty where the sum is not audited.
+        is_on_curve: whether mask keys are to be points', so that a dispute can show what they give.
     """
 
     rank: int
@@ -101,6 +111,7 @@ class Deal(SecretJob, frozen=True):
     mask_keys: tuple[bytes, ...]
     entropy: bytes
     coin: bytes = b""
+    is_on_curve: bool = False
 
     @staticmethod
     def entropy_bytes(threshold: int, member_count: int, secret_count: int = 2) -> int:
@@ -235,10 +246,14 @@ class Rebuild(SecretJob, frozen=True):
 
 
 class Rebuilt(Record, frozen=True):
-    """The end of a `Rebuild`: the masks that the sum of U3 still bears, or who dealt wrongly."""
+    """The end of a `Rebuild`: the masks that the sum of U3 still bears, or who dealt wrongly.
+
+    `bearers` are the members of U3 in whose words the masks are.
+    """
 
     masks: tuple[Mask, ...]
     liars: tuple[int, ...]
+    bearers: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         return f"Rebuilt(liars={self.liars})"
@@ -316,11 +331,19 @@ def perform(job: Job) -> Record:
             return _unmask(job)
         case DecodeSum():
             return _decode(job)
+        case MakeStatement() | CheckStatement() | CheckParts() | OpenPair() | CheckPair():
+            return perform_dispute(job)
     return perform_audit(job)
 
 
 def _bytes_of(body: Masked) -> memoryview:
     return body.astype("<u4", copy=False).data.cast("B")
+
+
+def _agree_on_masks(job: Deal, secret: bytes, key: bytes) -> bytes:
+    if job.is_on_curve and not is_on_curve(key):
+        raise InvalidKey("the key is no point's, so nobody could show what it gives")
+    return agree(secret, key)
 
 
 def _deal(job: Deal) -> Dealt:
@@ -334,7 +357,7 @@ def _deal(job: Deal) -> Dealt:
             continue
         try:
             seal_secrets[rank] = agree(share_secret_key, share_key)
-            mask_secrets[rank] = agree(mask_secret_key, mask_key)
+            mask_secrets[rank] = _agree_on_masks(job, mask_secret_key, mask_key)
         except InvalidKey as error:
             refused[rank] = str(error)
     liars = tuple(refused)
@@ -408,12 +431,14 @@ def _mask(job: MaskChunk) -> MaskedChunk:
 
 def _rebuild(job: Rebuild) -> Rebuilt:
     masks: list[Mask] = []
+    bearers: list[int] = []
     seeds, liars = _restore(job.seeds, job.threshold)
     for rank, seed in seeds.items():
         if seed_commitment(job.tau1, rank, seed) != job.commitments[rank]:
             liars.append(rank)
             continue
         masks.append(Mask(self_mask_key(seed, job.tau2, rank), -1))
+        bearers.append(rank)
     scalars, cheats = _restore(job.scalars, job.threshold)
     liars += cheats
     for rank, scalar in scalars.items():
@@ -427,7 +452,8 @@ def _rebuild(job: Rebuild) -> Rebuilt:
             pair = pair_key(shared, job.tau1, rank, other)
             key = pair_mask_key(pair, job.tau2, rank, other)
             masks.append(Mask(key, -1 if rank > other else 1))
-    return Rebuilt(() if liars else tuple(masks), tuple(liars))
+            bearers.append(other)
+    return Rebuilt(() if liars else tuple(masks), tuple(liars), tuple(bearers))
 
 
 def _restore(

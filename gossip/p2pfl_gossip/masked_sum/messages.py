@@ -8,17 +8,21 @@ ranks are bitmaps; lists of digests are their bytes joined.
 from enum import IntEnum
 from typing import Annotated
 
+from p2pfl_crypto.audit.disputes import LIFTS_BYTES, PART_BYTES, SHOWN_BYTES
+from p2pfl_crypto.audit.shared_points import OPENED_BYTES
 from p2pfl_crypto.audit.shortness import PROOF_BYTES
+from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.transcripts import (
     advert_digest,
     ballot_digest,
     header_digest,
     manifest_digest,
     proof_digest,
+    statement_digest,
     tau2_of,
 )
 from p2pfl_gossip.masked_sum.cohort import CHUNK_COUNT_MAX, COHORT_SIZE_MAX
-from p2pfl_gossip.records import ByteSize, Digest, Message, Signature, UInt32
+from p2pfl_gossip.records import ByteSize, Digest, Message, Signature, UInt32, replaced
 
 Bitmap = Annotated[bytes, ByteSize(min_length=1, max_length=(COHORT_SIZE_MAX + 7) // 8)]
 Key = Annotated[bytes, ByteSize(min_length=32, max_length=32)]
@@ -26,6 +30,7 @@ Commitments = Annotated[bytes, ByteSize(min_length=32, max_length=64)]
 DigestOfEachMember = Annotated[bytes, ByteSize(max_length=32 * COHORT_SIZE_MAX)]
 ThreeDigestsOfEachMember = Annotated[bytes, ByteSize(max_length=96 * COHORT_SIZE_MAX)]
 DigestOfEachChunk = Annotated[bytes, ByteSize(max_length=32 * CHUNK_COUNT_MAX)]
+PartOfEachChunk = Annotated[bytes, ByteSize(max_length=PART_BYTES * CHUNK_COUNT_MAX)]
 Nonce = Annotated[bytes, ByteSize(min_length=24, max_length=24)]
 SealedShares = Annotated[bytes, ByteSize(min_length=80, max_length=112)]
 ProofBytes = Annotated[bytes, ByteSize(min_length=PROOF_BYTES, max_length=PROOF_BYTES)]
@@ -331,6 +336,122 @@ class AuditProof(SessionMessage, frozen=True, tag=86):
         return proof_digest(self.ballot, self.sums, self.seed, self.commitment, self.proof)
 
 
+class DisputeStatement(SessionMessage, frozen=True, tag=88):
+    """After a false total: what a member shows of its sketch; see p2pfl_crypto.audit.disputes.
+
+    Attributes:
+        member: whose.
+        ballot, sums, seed: as in its proof.
+        tau1, tau2: the session's transcripts.
+        members: U3.
+        keys: the advertised mask keys of U3, in order of rank.
+        commitments: of all proofs that it holds, in that order.
+        sketch: of its masked words: 256 signed numbers of 8 bytes.
+        lifts: what is added to these, in multiples of 2^32: signed numbers of 16 bytes.
+        points: commitments to what it shares with each of U3; zeros for itself.
+        parts: 16 bytes for each chunk that has a sum.
+        signature: of kind ``statement``.
+    """
+
+    member: UInt32
+    ballot: Digest
+    sums: Digest
+    seed: Digest
+    tau1: Digest
+    tau2: Digest
+    members: Bitmap
+    keys: DigestOfEachMember
+    commitments: DigestOfEachMember
+    sketch: Annotated[bytes, ByteSize(min_length=SHOWN_BYTES, max_length=SHOWN_BYTES)]
+    lifts: Annotated[bytes, ByteSize(min_length=LIFTS_BYTES, max_length=LIFTS_BYTES)]
+    points: DigestOfEachMember
+    parts: PartOfEachChunk
+    signature: Signature
+
+    def core(self) -> bytes:
+        """Digest all but the parts, whose weights follow from it."""
+        return hash_parts(
+            b"p2pfl/dispute",
+            self.session,
+            self.member.to_bytes(4, "little"),
+            self.ballot + self.sums + self.seed + self.tau1 + self.tau2,
+            self.members,
+            self.keys,
+            self.commitments,
+            self.sketch,
+            self.lifts,
+            self.points,
+        )
+
+    def digest(self) -> bytes:
+        """What is signed."""
+        return statement_digest(self.core(), self.parts)
+
+    def points_of(self, members: tuple[int, ...]) -> dict[int, bytes]:
+        """Return the points by the other's rank."""
+        return {
+            rank: self.points[32 * place : 32 * place + 32]
+            for place, rank in enumerate(members)
+            if rank != self.member
+        }
+
+    def signed(self, signature: bytes) -> "DisputeStatement":
+        """Return it with its signature."""
+        return replaced(self, signature=signature)
+
+    def showing(self, sketch: bytes, lifts: bytes, points: bytes) -> "DisputeStatement":
+        """Return it with what it shows."""
+        return replaced(self, sketch=sketch, lifts=lifts, points=points)
+
+    def with_parts(self, parts: bytes) -> "DisputeStatement":
+        """Return it with its parts."""
+        return replaced(self, parts=parts)
+
+
+class PairShown(SessionMessage, frozen=True, tag=89):
+    """In a dispute: what X25519 gave a member and another one that says something else of it.
+
+    Attributes:
+        member: who shows it.
+        other: the other end.
+        opened: the shared point, and the proof that it is that.
+    """
+
+    member: UInt32
+    other: UInt32
+    opened: Annotated[bytes, ByteSize(min_length=OPENED_BYTES, max_length=OPENED_BYTES)]
+
+
+class Accusation(SessionMessage, frozen=True, tag=90):
+    """In a dispute: the sender has found, by what it holds itself, that a member lied.
+
+    Attributes:
+        accuser: whose word it is.
+        member: who lied.
+        chunk: of which it gave another part than it says; the number of chunks for another lie.
+        signature: of kind ``accuse``, over the member.
+    """
+
+    accuser: UInt32
+    member: UInt32
+    chunk: UInt32
+    signature: Signature
+
+
+class Accused(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=9):
+    """No message, but evidence: more members than may lie found that one lied.
+
+    Attributes:
+        session: the round's.
+        accusers: exactly m + 1.
+        signatures: of kind ``accuse``, in order of rank.
+    """
+
+    session: Digest
+    accusers: Bitmap
+    signatures: SignatureOfEachMember
+
+
 class Fetch(SessionMessage, frozen=True, tag=79):
     """Asks for something again; `what` is a `Wanted`.
 
@@ -378,6 +499,8 @@ class Wanted(IntEnum):
     COIN_SHARES = 18
     PROOF = 19
     """Of member `first`."""
+    STATEMENT = 20
+    """Of member `first`, in a dispute."""
 
 
 MASKED_SUM_MESSAGES = (
@@ -403,6 +526,9 @@ MASKED_SUM_MESSAGES = (
     | CoinShares
     | CoinSum
     | AuditProof
+    | DisputeStatement
+    | PairShown
+    | Accusation
     | Fetch
 )
 """All that the wire must know of masked sums."""

@@ -5,6 +5,7 @@ from enum import IntEnum
 from typing import TypeAlias
 
 from p2pfl_gossip.masked_sum.messages import (
+    Accusation,
     Ack,
     Advert,
     AdvertList,
@@ -14,12 +15,14 @@ from p2pfl_gossip.masked_sum.messages import (
     Coin,
     CoinShares,
     CoinSum,
+    DisputeStatement,
     Fetch,
     Header,
     Held,
     Manifest,
     MeanSignature,
     MeanSignatures,
+    PairShown,
     Proposal,
     Receipt,
     Reveal,
@@ -118,3 +121,12 @@ AUDITED_WINDOWS: Windows = {
     AuditProof: (Phase.AUDIT, Phase.AUDIT),
 }
 """The same, in a session whose sum is audited. Two digests of one signer are told of later, too."""
+
+NAMED_WINDOWS: Windows = {
+    **AUDITED_WINDOWS,
+    AuditProof: (Phase.AUDIT, Phase.DONE),
+    DisputeStatement: (Phase.AUDIT, Phase.DONE),
+    PairShown: (Phase.AUDIT, Phase.AUDIT),
+    Accusation: (Phase.AUDIT, Phase.DONE),
+}
+"""The same, where a false total leads to a dispute. Those that see none help to settle it."""

@@ -38,6 +38,7 @@ class Revealing:
         self._is_checking = False
         self._told: Callable[[], None] | None = None
         self.masks: tuple[Mask, ...] | None = None
+        self._bearers: tuple[int, ...] = ()
 
     @property
     def is_wanted(self) -> bool:
@@ -174,9 +175,14 @@ class Revealing:
                 core.blame(rank, "bad_dealing", self._sharing.headers[rank], *reveals)
             core.abort("bad_dealing")
             return
-        self.masks = result.masks
+        self.masks, self._bearers = result.masks, result.bearers
         assert self._told is not None
         self._told()
+
+    def masks_of(self, member: int) -> tuple[Mask, ...]:
+        """Return the masks of one member's words, beside those that it shares within U3."""
+        masks = zip(self.masks or (), self._bearers, strict=True)
+        return tuple(mask for mask, bearer in masks if bearer == member)
 
     def fetch_missing(self) -> None:
         """Ask for reveals that may have been lost."""

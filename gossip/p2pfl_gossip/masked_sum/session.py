@@ -269,7 +269,8 @@ class Session(ABC, Generic[LastPhase]):
             raise RemoteProtocolError("unexpected_message")
         if header.session != core.cohort.session:
             raise RemoteProtocolError("wrong_session")
-        if not phases.AGREE <= core.phase < phases.AUDIT:
+        last = phases.AUDIT if isinstance(header, ChunkHeader) else phases.REVEAL
+        if not phases.AGREE <= core.phase <= last:  # In an audit, chunks are of a dispute.
             return None
         if isinstance(header, ChunkHeader):
             return self._exchange.body_bytes(rank, header)
@@ -286,11 +287,11 @@ class Session(ABC, Generic[LastPhase]):
         """Take a whole body: little-endian uint32, of the size that `body_bytes` told."""
         core = self._begin(now_s)
         rank = self._rank_of(sender)
-        if core.phase >= phases.AUDIT:
+        if core.phase > phases.AUDIT:
             return self._end()
         if isinstance(header, ChunkHeader):
             self._exchange.on_body(rank, header, body)
-        elif isinstance(header, SumHeader):
+        elif isinstance(header, SumHeader) and core.phase < phases.AUDIT:
             self._summing.on_body(rank, header, body)
         return self._end()
 

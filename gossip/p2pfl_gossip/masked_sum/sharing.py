@@ -74,6 +74,7 @@ class Sharing:
                     Deal.entropy_bytes(threshold, len(self.dealers), len(self._kinds))
                 ),
                 coin=self._coin(),
+                is_on_curve=core.cohort.names_liars,
             ),
             self._on_dealt,
         )

@@ -143,6 +143,8 @@ _STATED: dict[type[Message], tuple[bytes, Callable[[Any], Sequence[bytes]]]] = {
     sums.SumHeader: (b"sum", lambda it: [it.ballot, _chunk(it.chunk), it.digest]),
     sums.SumsSeen: (b"seen", lambda it: [it.ballot, it.sums]),
     sums.AuditProof: (b"proof", lambda it: [it.digest()]),
+    sums.DisputeStatement: (b"statement", lambda it: [it.digest()]),
+    sums.Accusation: (b"accuse", lambda it: [it.member.to_bytes(4, "little")]),
     sums.SumDigest: (b"sum", lambda it: [it.ballot, _chunk(it.chunk), it.digest]),
 }
 """Kind and body of each message that is signed, but the mean's, whose members it does not name."""

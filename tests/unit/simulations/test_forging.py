@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
+from p2pfl_crypto.audit.disputes import LIFTS_BYTES, SHOWN_BYTES
 from p2pfl_crypto.audit.shortness import PROOF_BYTES
 from p2pfl_crypto.identity import Identity, InvalidIdentity, public_key_of
 from p2pfl_crypto.statements import verify_statement
@@ -29,12 +30,14 @@ FIELDS = {
     "header_digests": b"d" * 160,
     "manifest_digests": b"d" * 160,
     "proof": b"p" * PROOF_BYTES,
+    "sketch": b"v" * SHOWN_BYTES,
+    "lifts": b"l" * LIFTS_BYTES,
     "signature": bytes(64),
 }
 
 
 def message_of(kind: type) -> Any:
-    ranks = ("member", "dealer", "owner", "chunk", "turn")
+    ranks = ("accuser", "member", "dealer", "owner", "chunk", "turn")
     return kind(
         *(
             FIELDS.get(name, 1 if name in ranks else b"x" * 32)

@@ -13,10 +13,11 @@ from p2pfl_crypto.shamir import entropy_bytes_for, share_secrets
 from p2pfl_crypto.statements import sign_statement
 from p2pfl_crypto.transcripts import proof_context, share_digest
 from p2pfl_gossip.actions import RemoteProtocolError
-from p2pfl_gossip.ledger.charter import AUDIT_OFF, AUDIT_VOID, Epoch
+from p2pfl_gossip.ledger.charter import AUDIT_NAME, AUDIT_OFF, AUDIT_VOID, Epoch
 from p2pfl_gossip.ledger.evidence import (
     EVIDENCE_BYTES_MAX,
     EvidenceBook,
+    evidence_of_accusations,
     evidence_of_coin,
     evidence_of_proof,
     evidence_of_seen,
@@ -31,7 +32,7 @@ from p2pfl_gossip.ledger.messages import (
     TwoSeen,
 )
 from p2pfl_gossip.masked_sum.audit_jobs import bound_of
-from p2pfl_gossip.masked_sum.messages import AuditProof, FalseCoin, Header, SumsSeen
+from p2pfl_gossip.masked_sum.messages import Accused, AuditProof, FalseCoin, Header, SumsSeen
 from p2pfl_gossip.records import Codec, replaced
 
 GROUP = LedgerGroup(7, audit=AUDIT_VOID)
@@ -179,6 +180,48 @@ def test_without_an_audit_there_are_no_false_proofs() -> None:
     for proof in (FalseProof(false_proof()), coin()):
         with pytest.raises(RemoteProtocolError, match="not_audited"):
             require_evidence(epoch, Evidence(0, ROUND, LIAR, proof), session_of)
+
+
+NAMING = Epoch.founded(replaced(EPOCH.charter, audit=AUDIT_NAME))
+
+
+def accused(
+    accusers: tuple[int, ...] = (0, 2, 5), member: int = LIAR, round_: int = ROUND
+) -> Accused:
+    """What members found of one in a dispute of a round; m is two of seven."""
+    session, body = session_of(round_), member.to_bytes(4, "little")
+    words = [
+        sign_statement(GROUP.identities[rank], b"accuse", rank, session, body) for rank in accusers
+    ]
+    return Accused(session, NAMING.pack(accusers), b"".join(words))
+
+
+def test_what_m_plus_one_members_found_proves_a_lie() -> None:
+    evidence = evidence_of_accusations(NAMING, ROUND, LIAR, accused())
+    require_evidence(NAMING, evidence, session_of)
+    assert CODEC.decode_untrusted(CODEC.encode(evidence)) == evidence
+    assert evidence.fault == "false_statement"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (accused((0, 2)), "too_few_accusers"),
+        (accused((0, 2, 5, 6)), "too_few_accusers"),
+        (replaced(accused(), signatures=bytes(128)), "too_few_accusers"),
+        (replaced(accused(), accusers=b"\x13"), "bad_signature"),
+        (accused(member=1), "bad_signature"),
+        (accused(round_=ROUND + 1), "other_place"),
+    ],
+)
+def test_words_of_m_members_or_of_another_one_prove_nothing(said: Accused, reason: str) -> None:
+    with pytest.raises(RemoteProtocolError, match=reason):
+        require_evidence(NAMING, Evidence(0, ROUND, LIAR, said), session_of)
+
+
+def test_where_the_charter_has_no_disputes_nobody_finds_anything() -> None:
+    with pytest.raises(RemoteProtocolError, match="not_audited"):
+        require_evidence(EPOCH, Evidence(0, ROUND, LIAR, accused()), session_of)
 
 
 @pytest.mark.parametrize(("namers", "is_listed"), [(2, True), (3, False)])
