@@ -165,7 +165,9 @@ def date_warning(what: str, until: int, now_s: int) -> str | None:
     """Warn of a date that comes near, or is over; None where there is time."""
     left = days_left(until, now_s)
     if until <= now_s:
-        return f"{what} is over since {-left} days: no update is given under it"
+        days = (now_s - until) // 86_400
+        since = f"{days} day{'' if days == 1 else 's'}" if days else "less than a day"
+        return f"{what} is over since {since}: no update is given under it"
     for days in sorted(ABOUT_TO_END_DAYS):
         if left < days:
             return f"{what} ends in {left} days (warning of {days} days)"

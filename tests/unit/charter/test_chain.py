@@ -303,7 +303,7 @@ def test_dates_are_warned_of_at_60_30_and_7_days() -> None:
     }
     assert told == {
         -3: "the charter is over since 3 days: no update is given under it",
-        0: "the charter is over since 0 days: no update is given under it",
+        0: "the charter is over since less than a day: no update is given under it",
         1: "the charter ends in 1 days (warning of 7 days)",
         6: "the charter ends in 6 days (warning of 7 days)",
         7: "the charter ends in 7 days (warning of 30 days)",
