@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from process_logs import read_log
+from process_logs import Sent, read_log
 from process_strikes import Strike, Strikes
 
 from p2pfl.charter.papers import Papers
@@ -141,11 +141,28 @@ class Evidence:
             for frame in log.sent:
                 if frame.kind in ONCE_A_SESSION:
                     said[frame.kind, frame.session].add(frame.digest)
-                elif frame.kind in ONCE_A_TRY and frame.author == peer:
+                elif (
+                    frame.kind in ONCE_A_TRY
+                    and frame.author == peer
+                    and not self._was_lost(peer, frame)
+                ):
                     said[frame.kind, frame.round].add(frame.digest)
             for (kind, where), digests in said.items():
                 if len(digests) > 1:
                     yield f"peer {peer}: {len(digests)} different {kind}s in {where}"
+
+    def _was_lost(self, peer: int, frame: Sent) -> bool:
+        """Whether an older journal lacks a statement, and so few heard it that none may tell of it.
+
+        A member that comes back asks t others, so m may have heard what it does not learn.
+        """
+        if peer != self.strikes.victim or not 0 <= frame.life < len(self.strikes.struck):
+            return False
+        if self.strikes.struck[frame.life].how != "restore":
+            return False
+        epoch = self.founding
+        others = (log for index, log in enumerate(self.logs) if index != peer)
+        return sum(log.heard(frame) for log in others) <= epoch.size - epoch.threshold
 
     def _sent_twice(self) -> Iterator[str]:
         """A peer's rank is its index."""

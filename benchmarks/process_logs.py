@@ -67,6 +67,16 @@ class PeerLog:
     sent: list[Sent]
     lives: int
 
+    def heard(self, frame: Sent) -> bool:
+        """Tell whether a statement that another peer sent has come here."""
+        return any(
+            it["event"] == "frame"
+            and it["direction"] == "in"
+            and it["message_type"] == frame.kind
+            and it["digest"] == frame.digest
+            for it in self.entries
+        )
+
 
 def read_log(path: Path) -> PeerLog:
     """Read a whole log, of one file; a kill may tear a line at the end of a page."""
