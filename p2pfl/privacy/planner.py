@@ -238,15 +238,17 @@ def _noise_for(question: Question, rounds: int, epsilon: float) -> float:
     high = _bisected(lambda noise: renyi(noise) <= epsilon, NOISE_MIN, NOISE_MAX)
     if high <= NOISE_MIN * (1 + _CLOSE):
         return NOISE_MIN
-    above, low = exact(high), high / 1.15
+    # Below, only Renyi divergences count, and epsilon jumps up to them.
+    floor = _bisected(lambda noise: renyi(noise) <= ENGINE_EPSILON_MAX, NOISE_MIN, NOISE_MAX)
+    above, low = exact(high), max(high / 1.15, floor)
     below = exact(low)
     for _ in range(_TRIES):
-        if epsilon * (1 - _CLOSE) <= above <= epsilon:
+        if epsilon * (1 - _CLOSE) <= above <= epsilon or high == low:
             break
         slope = math.log(above / below) / math.log(high / low)
         guess = high * (epsilon * (1 - _CLOSE / 3) / above) ** (1 / slope)
         low, below = high, above
-        high = min(max(guess, NOISE_MIN), NOISE_MAX)
+        high = min(max(guess, floor), NOISE_MAX)
         above = exact(high)
     # Written as a multiple of 2^-20, rounded up, and with six digits for people.
     return math.ceil(high * 1e6) / 1e6

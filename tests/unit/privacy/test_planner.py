@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from p2pfl.privacy.accounting import account
+from p2pfl.privacy.accounting import ENGINE_EPSILON_MAX, account
 from p2pfl.privacy.claims import in_words
 from p2pfl.privacy.errors import PrivacyError
 from p2pfl.privacy.mechanisms import UNITS_PER_NOISE, Mechanism, Trust, Unit
@@ -71,6 +71,15 @@ def test_the_inverse_questions_lead_back() -> None:
     assert account([more], 1e-5).epsilon > epsilon
     noise = make_plan(replace(asked, epsilon=epsilon, noise=None)).mechanism.noise
     assert noise == pytest.approx(1.5, rel=2e-3)
+
+
+def test_as_large_an_epsilon_as_may_be_asked_for_has_a_plan() -> None:
+    """Above 20 by Renyi divergences the tighter figure is not worked out: the plan stays below."""
+    plan = make_plan(
+        Question(members=5, rows=1000, rate=Fraction(1, 4), rounds=40, epsilon=ENGINE_EPSILON_MAX)
+    )
+    assert 0.8 * ENGINE_EPSILON_MAX < plan.epsilon <= ENGINE_EPSILON_MAX
+    assert plan.renyi_epsilon <= ENGINE_EPSILON_MAX
 
 
 def test_who_trusts_nobody_counts_steps_and_no_shares() -> None:
