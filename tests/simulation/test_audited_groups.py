@@ -96,6 +96,16 @@ def test_what_a_lie_in_an_audit_comes_to(strategy: str) -> None:
     assert sum(sums.aborted.values()) == bool(lost)
 
 
+def test_an_owner_that_falsifies_a_sum_alone_costs_one_audited_round() -> None:
+    """Others work it out again. It goes by its own, so it has no proof for theirs."""
+    result, _ = simulate({"strategy": "false-sum", "peers": [first_leader()]}, audit="name")
+    sums = result.masked_sums
+    assert sums is not None
+    assert list(sums.blamed) == ["false_sum"]
+    assert sums.aborted == {"proofs_missing": 1}
+    assert [row.ended for row in result.rounds] == [5]
+
+
 def test_without_a_dispute_each_round_with_a_liar_is_void() -> None:
     liar = {"strategy": "wrong-blinding", "peers": [first_leader()]}
     result, _ = simulate(liar, retries=0, time_limit_s=11.0)
