@@ -18,6 +18,8 @@ PRIVATE_PEERS = 5
 PRIVATE_SPENDS = 400
 """Rounds, lost ones among them, that its plan pays for: spending all ends progress, as it must."""
 HONEST_ROUNDS = 20
+REKEYED_FROM = 21_000
+"""Seeds from which on members get other governance keys: what earlier ones are stays the same."""
 REAL_CURVE = 0.01
 """Share of the audited seeds in which points are multiplied as libsodium does it."""
 
@@ -170,7 +172,10 @@ def draw_group(seed: int) -> Draw:
     if lies:
         faults["liars"] = _liars(rng, peers, is_audited=is_audited)
     if not is_private and rng.random() < 0.6:
-        document["changes"] = _changes(rng, peers, heal_s, faults.get("liars", []))
+        liars = faults.get("liars", [])
+        lying = [peer for entry in liars for peer in entry["peers"]]
+        honest = [peer for peer in range(peers) if peer not in lying]
+        document["changes"] = _rekey(seed, _changes(rng, peers, heal_s, liars), heal_s, honest)
     may_stall = is_audited and any(
         entry["strategy"] not in ENDED for entry in faults.get("liars", [])
     )
@@ -241,6 +246,17 @@ def _changes(
         # One fewer, and as many as before may be away.
         changes.append({"kind": "expel", "at_s": rng.uniform(0, heal_s), "peers": [peers - 1]})
     return changes
+
+
+def _rekey(
+    seed: int, changes: list[dict[str, Any]], heal_s: float, honest: list[int]
+) -> list[dict[str, Any]]:
+    """Draw that some get other governance keys beside all else; not in what earlier seeds are."""
+    rng = Random(f"{seed}/rekey")
+    if seed < REKEYED_FROM or rng.random() >= 0.4:
+        return changes
+    peers = rng.sample(honest, rng.randint(1, 2))
+    return [*changes, {"kind": "rekey", "at_s": rng.uniform(0, 1.2 * heal_s), "peers": peers}]
 
 
 def _liars(rng: Random, peers: int, *, is_audited: bool) -> list[dict[str, Any]]:

@@ -12,7 +12,14 @@ from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Action
 from p2pfl_gossip.ledger.approvals import Approval, RefusedApproval, Says, approval_of, in_order
 from p2pfl_gossip.ledger.approving import kind_of_change
-from p2pfl_gossip.ledger.charter import FOREVER, Charter, RefusedCharter, encode_charter
+from p2pfl_gossip.ledger.charter import (
+    FOREVER,
+    Charter,
+    CharterMember,
+    Governance,
+    RefusedCharter,
+    encode_charter,
+)
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.messages import Parcel, Rest
 from p2pfl_gossip.ledger.proposals import HostWord
@@ -125,6 +132,24 @@ class Operators:
                 late,
                 signs_late_s,
             )
+        if change.kind == "rekey":
+            rekeyed = {f"peer-{i}": self._governance(self._next_governor(i)) for i in change.peers}
+
+            def rekey(it: CharterMember) -> CharterMember:
+                return replaced(it, governance=rekeyed.get(it.name, it.governance))
+
+            return _Amendment(
+                change,
+                lambda charter: all(rekey(it) == it for it in charter.members),
+                lambda present: replaced(
+                    present,
+                    present=present.digest(),
+                    start=None,
+                    members=tuple(rekey(it) for it in present.members),
+                ),
+                late,
+                signs_late_s,
+            )
         until = FOREVER - 1 - place
         return _Amendment(
             change,
@@ -173,7 +198,8 @@ class Operators:
         if rank is None:
             del self._departing[index]  # The charter goes on without it already.
             return
-        word = self._said(member.epoch.charter, says, self._governor(index))
+        charter = member.epoch.charter
+        word = self._said(charter, says, self._governor_in(index, charter))
         self._push(told, member.depart(self._world.queue.now_s, [word]))
 
     def _amend(self, amendment: _Amendment) -> list[bytes]:
@@ -187,12 +213,12 @@ class Operators:
             return []
         following = amendment.make(present)
         is_running = kind_of_change(present, following) == "running"
-        signers = [
-            self._identity(index) if is_running else self._governor(index)
-            for index in self._honest
-            if index not in amendment.late
-        ]
-        said = [self._said(following, Says.APPROVE, signer) for signer in signers]
+        signing = [index for index in self._honest if index not in amendment.late]
+        signers = [self._identity(index) for index in signing]
+        if not is_running:  # Of a key that is replaced, both say so.
+            both = (present, following)
+            signers = [self._governor_in(index, it) for index in signing for it in both]
+        said = [self._said(following, Says.APPROVE, signer) for signer in dict.fromkeys(signers)]
         # No operator has all signatures: each hands in what it was sent.
         place = self._rng.randrange(len(said))
         for part in (said[:place], said[place:]):
@@ -225,7 +251,7 @@ class Operators:
                 come = False
                 if late_are_due:
                     charter = member.epoch.charter
-                    word = self._said(charter, Says.APPROVE, self._governor(index))
+                    word = self._said(charter, Says.APPROVE, self._governor_in(index, charter))
                     parcel = Parcel(encode_charter(charter), b"", b"", (word,))
                     self._push(index, member.propose(self._world.queue.now_s, parcel))
         return come
@@ -252,8 +278,21 @@ class Operators:
     def _identity(self, index: int) -> Identity:
         return make_identity(self._scenario.seed, index)
 
-    def _governor(self, index: int) -> Identity:
+    def _governor_in(self, index: int, charter: Charter) -> Identity:
+        """Give the governance key that a charter has of a peer, or its first one."""
+        other = self._next_governor(index)
+        known = self._governance(other)
+        if any(it.name == f"peer-{index}" and it.governance == known for it in charter.members):
+            return other
         return make_governor(self._scenario.seed, index)
+
+    def _next_governor(self, index: int) -> Identity:
+        """Give the key that comes in the place of a peer's first one."""
+        return make_governor(self._scenario.seed, self._scenario.peers + index)
+
+    @staticmethod
+    def _governance(governor: Identity) -> Governance:
+        return Governance(1, (GovernanceKey("ed25519", governor.public_key).encoded,))
 
     @staticmethod
     def _said(charter: Charter, says: Says, signer: Identity) -> Approval:

@@ -279,14 +279,16 @@ class PlannedChange(SettingsTable):
     `"extend"`: t peers give the group more rounds. `"amend"`: governance keys change the charter,
     and some sign later. `"expel"`: the last peer goes on without. `"leave"`, `"revoke"`: peers go
     by their own keys. `"lapse"`: peers' calendars say that the charter's time is over, for a while.
+    `"rekey"`: peers get other governance keys, by their old ones' word and the new ones'.
     """
 
-    kind: Literal["extend", "amend", "expel", "leave", "revoke", "lapse"]
+    kind: Literal["extend", "amend", "expel", "leave", "revoke", "lapse", "rekey"]
     """Which of them."""
     at_s: Seconds
     """When, in virtual time."""
     peers: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    """Who leaves, is expelled, or signs later; whose charter lapses: all, if none is named."""
+    """Who leaves, is expelled, signs later, or gets other keys; whose charter lapses: all, if none
+    is named."""
     duration_s: Seconds = 0.0
     """How long a charter has lapsed, or until those that sign later do."""
     rounds: Annotated[int, Field(ge=0)] = 0
@@ -454,6 +456,8 @@ class Scenario(SettingsTable):
                 raise ValueError(f"changes: there is no such peer among {self.peers}")
             if change.kind == "expel" and change.peers != (self.peers - 1,):
                 raise ValueError("changes: the last peer is expelled, and no other")
+            if change.kind == "rekey" and not change.peers:
+                raise ValueError("changes: rekey names the peers that get other keys")
         self._require_private_group()
         if len(set(named)) != len(named):
             raise ValueError("faults.liars: a peer lies by two strategies")

@@ -104,6 +104,22 @@ def test_one_leaves_another_is_expelled_and_the_record_is_in_order() -> None:
     assert read_record(write_record(history)).head.head == history.head.head
 
 
+def test_members_get_other_governance_keys_and_leave_by_them() -> None:
+    changes = [
+        {"kind": "rekey", "at_s": 1.0, "peers": [1, 2]},
+        {"kind": "leave", "at_s": 40.0, "peers": [2]},
+        {"kind": "amend", "at_s": 60.0, "peers": [1], "duration_s": 10.0},
+    ]
+    simulation, reports = simulate(changes, rounds=30)
+    history = member(simulation).history
+    first, rekeyed = (epoch.charter.members for epoch in history.epochs[:2])
+    changed = [i for i in range(7) if first[i].governance != rekeyed[i].governance]
+    assert changed == [1, 2]
+    assert reports.of(MemberDeparted)
+    assert len(history.epochs) == 3
+    assert read_record(write_record(history)).head.head == history.head.head
+
+
 def test_a_group_rests_while_its_charter_has_lapsed() -> None:
     lapse = [{"kind": "lapse", "at_s": 1.0, "duration_s": 60.0}]
     simulation, _ = simulate(lapse, rounds=3)
