@@ -16,6 +16,8 @@ PEERS = (*((5,) * 24), 6, 6, 7, 7, 7, 7, 8, 10)
 PRIVATE_PEERS = 5
 """Of a group with differential privacy: a plan takes seconds, so all such groups have one."""
 PRIVATE_SPENDS = 400
+RECORDS = 0.5
+"""Share of these in which records are private, by lots; in the others whole members are."""
 """Rounds, lost ones among them, that its plan pays for: spending all ends progress, as it must."""
 HONEST_ROUNDS = 20
 REKEYED_FROM = 21_000
@@ -153,6 +155,14 @@ def draw_group(seed: int) -> Draw:
             "spares": PRIVATE_SPENDS - document["rounds"],
             "drops": 0.1,
         }
+        records = Random(f"{seed}/records")  # Its own stream: other seeds stay as they were.
+        if records.random() < RECORDS:
+            document["learning"] = {"task": "breast-cancer"}  # In torch, and small.
+            document["privacy"] |= {
+                "unit": "record",
+                "rate": "1/4",
+                "momentum": records.choice([0.0, 0.5]),
+            }
     stands_in = is_audited and masking == "real" and rng.random() >= REAL_CURVE
     if not is_faulty:
         return Draw(make_scenario(document), False, 0.0, 0.0, stands_in=stands_in)

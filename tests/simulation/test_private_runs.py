@@ -78,8 +78,8 @@ def figures_for(trust: str) -> Privacy:
 
 @pytest.fixture(scope="module")
 def private() -> RunResult:
-    """One run, which all tests look at: its plan alone takes some seconds."""
-    return run(make_scenario(PRIVATE))
+    """One run, which all tests and checkers look at: its plan alone takes some seconds."""
+    return run(make_scenario(PRIVATE), is_checked=True)
 
 
 def test_a_private_run_promises_what_its_plan_does(private: RunResult) -> None:
