@@ -244,3 +244,21 @@ def test_who_was_expelled_hears_of_no_later_epoch_and_moves_nobody_by_all_that_i
     head = group.member(0).history.head.entry.state[0].digest
     assert hear(group.member(0), 402.0, own, StateRequest(head, 0)) == []
     assert hear(group.member(0), 402.0, identity_of(1).peer_id, StateRequest(head, 0))
+
+
+def test_an_approved_charter_is_in_force_within_three_rounds() -> None:
+    """Its approvals are handed to one member while all train."""
+    group = LedgerWorld(5, rounds=30)
+    charter = successor(group, range(5), rounds=30, retries=9)
+    tried: list[int] = []
+
+    def amend() -> None:
+        tried.extend(group.member(index).history.head.head.round for index in range(5))
+        group.approve(charter, range(5))
+
+    group.start()
+    group.run(60.0, at=[(12.0, amend)])
+    require_epoch(group, range(5), charter.digest())
+    (closing,) = group.member(0).history.closings(0)[:1]
+    assert min(tried) > 0
+    assert closing.certificate.entry.round <= max(tried) + 3
