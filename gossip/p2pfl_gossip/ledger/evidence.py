@@ -486,8 +486,8 @@ class EvidenceBook:
         Raises:
             RemoteProtocolError: it proves nothing.
         """
-        if message.epoch < self._seat.epoch.number or message.member in self._held:
-            return False  # Void, or known already.
+        if message.epoch != self._seat.epoch.number or message.member in self._held:
+            return False  # Void, or of an epoch that we come to (adverts name it there); or known.
         require_evidence(self._seat.epoch, message, self._session_of)
         return self.note(message)
 

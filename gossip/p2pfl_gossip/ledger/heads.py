@@ -121,15 +121,22 @@ class Heads:
         if self._later is not None and place <= self._later[0].head.place:
             self.settle()
             return
-        if self._lacked(step) is None:
-            self._drop_fetch()
+        if coming is None or coming.fetch.is_stalled or self._lacked(step) is None:
             self._later = None
-            self._raise(step, certificate)
-            return
-        if coming is None or coming.fetch.is_stalled:
-            self._begin_fetch(step, certificate, sender)
+            self._go_to(step, certificate, sender)
         else:  # What is on its way may be here sooner than any later model would be.
             self._later = (step, certificate, sender)
+
+    def _go_to(self, step: EntryStep, certificate: EntryCertificate, sender: PeerId | None) -> None:
+        """Raise our head to a certified entry: at once if we have what it leads to, or fetch it.
+
+        What we lacked when the certificate came we may have worked out since.
+        """
+        if self._lacked(step) is None:
+            self._drop_fetch()
+            self._raise(step, certificate)
+        else:
+            self._begin_fetch(step, certificate, sender)
 
     def on_certified(self, certificate: EntryCertificate) -> None:
         """Take a certificate that t signatures, each of which was checked, have made."""
@@ -237,7 +244,7 @@ class Heads:
         if outcome is None:
             if coming.fetch.is_stalled and self._later is not None:
                 later, self._later = self._later, None
-                self._begin_fetch(*later)
+                self._go_to(*later)
             return
         step, certificate = coming.step, coming.certificate
         self._drop_fetch()
@@ -249,7 +256,7 @@ class Heads:
         following, self._later = self._later, None
         self._raise(step, certificate)
         if following is not None and following[0].head.place > self._history.head.head.place:
-            self._begin_fetch(*following)
+            self._go_to(*following)
 
     def on_peer_down(self, peer: PeerId) -> None:
         """Ask nothing more of a holder that cannot be reached."""
