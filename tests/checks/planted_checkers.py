@@ -29,7 +29,7 @@ CHECKERS: tuple[Fault, ...] = (
     ),
     _blind(
         "what enough others hold is not said again",
-        "if (*place, kind) not in lacking or len(holders) > self._missed_max:",
+        "if (*place, kind) not in lacking or len(holders) > size - threshold_of(size):",
         "test_what_a_backup_lacks_must_be_heard_of_from_those_who_hold_it",
         "if (*place, kind) not in lacking:",
     ),
@@ -45,7 +45,7 @@ CHECKERS: tuple[Fault, ...] = (
     ),
     _blind(
         "t adverts make final",
-        "if len(named) < self._threshold or self._final == head:",
+        "if len(named) < needed or self._final == head:",
         "test_a_history_without_a_final_entry_is_found",
         "if self._final == head:",
     ),

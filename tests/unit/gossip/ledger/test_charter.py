@@ -12,6 +12,7 @@ from private_group import privacy_of
 from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.ledger.charter import (
+    AUDIT_NAME,
     AUDIT_OFF,
     AUDIT_VOID,
     CHARTER_BYTES_MAX,
@@ -412,10 +413,10 @@ def test_the_digest_names_every_field() -> None:
 
 
 def test_an_audit_is_one_that_this_version_knows() -> None:
-    for audit in (AUDIT_OFF, AUDIT_VOID):
+    for audit in (AUDIT_OFF, AUDIT_VOID, AUDIT_NAME):
         assert Epoch.founded(replaced(charter_of(range(1, 6)), audit=audit)).charter.audit == audit
-    with pytest.raises(RefusedCharter, match="audit 2 is not known to this version"):
-        Epoch.founded(replaced(charter_of(range(1, 6)), audit=2))
+    with pytest.raises(RefusedCharter, match="audit 3 is not known to this version"):
+        Epoch.founded(replaced(charter_of(range(1, 6)), audit=3))
 
 
 def test_sums_with_shared_noise_are_not_audited() -> None:
