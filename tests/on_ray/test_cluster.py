@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from p2pfl_simulations import make_scenario, run
-from p2pfl_simulations.cluster.connecting import ClusterError
+from p2pfl_simulations.cluster.connecting import ClusterError, with_patience
 from p2pfl_simulations.environment import versions
 from p2pfl_simulations.studies.cells import CellEnd
 from p2pfl_simulations.studies.gathered import read_results, table_of
@@ -40,10 +40,13 @@ class Half(AveragingRule):
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # At a niceness of 15, Ray's own, a worker gets nothing beside other work.
+    os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"})
+    import ray
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    head = {"num_cpus": 1, "include_dashboard": False}
+    made = with_patience(lambda: Cluster(initialize_head=True, head_node_args=head), ray.shutdown)
     try:
         yield made
     finally:
@@ -84,7 +87,7 @@ def test_a_node_is_killed_and_the_table_is_that_of_this_process(
     cells = plan(study, BASE, folder)
     here = run_cells(study, cells, tmp_path / "here", task_folder=folder, runner=in_process)
     assert here.done == 8
-    second = cluster.add_node(num_cpus=1)
+    second = with_patience(lambda: cluster.add_node(num_cpus=1), lambda: None)
     ended: list[str] = []
 
     def kill_the_second(told: Any) -> None:

@@ -3,10 +3,12 @@
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+ResultT = TypeVar("ResultT")
 
 LEFT_BEHIND = ("runs", ".git", ".venv", "__pycache__")
 """Folders beside a study that no machine needs."""
@@ -17,6 +19,12 @@ FOLDER_BYTES_MAX = 100 * 1024 * 1024
 
 CONNECT_S = 5.0
 """For a cluster's head to take a connection."""
+
+START_TRIES = 5
+"""To start Ray here: it gives its processes 30 seconds, and on a busy machine they take longer."""
+SLOW_START = "timed out during startup"
+GCS_START_S = 300
+"""For the first of Ray's processes, of which Ray lets the time be set."""
 
 
 class ClusterError(Exception):
@@ -50,11 +58,14 @@ def connected(address: str, folder: Path | None) -> Iterator[Any]:
     if folder is not None:
         environment |= {"working_dir": str(folder), "excludes": [f"{it}/" for it in LEFT_BEHIND]}
     try:
-        ray.init(
-            address=address,
-            runtime_env=environment,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
+        with_patience(
+            lambda: ray.init(
+                address=address,
+                runtime_env=environment,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            ),
+            ray.shutdown,
         )
     except Exception as error:  # Of as many kinds as there are ways to miss a cluster.
         raise ClusterError(f"there is no Ray cluster at {address}: {first_line(error)}") from None
@@ -62,6 +73,23 @@ def connected(address: str, folder: Path | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def with_patience(start: Callable[[], ResultT], clear: Callable[[], object]) -> ResultT:
+    """Start processes of Ray's; clear away and start again where they were merely slow.
+
+    Raises:
+        Exception: what `start` raised otherwise, or the last time.
+    """
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", str(GCS_START_S))
+    for left in reversed(range(START_TRIES)):
+        try:
+            return start()
+        except Exception as error:  # Ray has no kind of its own for this.
+            if not left or SLOW_START not in str(error):
+                raise
+            clear()
+    raise AssertionError("the last try returns or raises")
 
 
 def cores_of(ray: Any) -> int:

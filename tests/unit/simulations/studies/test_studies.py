@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -398,3 +399,26 @@ def test_a_worker_ends_with_who_started_it(monkeypatch: pytest.MonkeyPatch) -> N
     local._end_with(sentinel)
     os.close(sentinel)
     assert ended == [1]
+
+
+def test_ray_that_is_slow_to_start_is_started_again_and_nothing_else_is() -> None:
+    from p2pfl_simulations.cluster.connecting import SLOW_START, START_TRIES, with_patience
+
+    said: list[str] = []
+
+    def start(ends: list[str]) -> str:
+        said.append("start")
+        end = ends.pop(0)
+        if end:
+            raise RuntimeError(end)
+        return "up"
+
+    slow = f"The current node {SLOW_START}."
+    ends = [slow, slow, ""]
+    assert with_patience(lambda: start(ends), lambda: said.append("clear")) == "up"
+    assert said == ["start", "clear", "start", "clear", "start"]
+    for ends, tries in ((["no such address", ""], 1), ([slow] * START_TRIES + [""], START_TRIES)):
+        said.clear()
+        with pytest.raises(RuntimeError):
+            with_patience(partial(start, ends), lambda: None)
+        assert said == ["start"] * tries
