@@ -32,7 +32,7 @@ silent, be good, and be silent again."""
 Item = TypeVar("Item")
 
 
-class Backoff:
+class SilenceBackoff:
     """Silence in void rounds, by member, as we saw it."""
 
     def __init__(self, seat: Seat) -> None:

@@ -14,7 +14,7 @@ from p2pfl_crypto.transcripts import sums_digest
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import LocalProtocolError, PeerId, Vector
 from p2pfl_gossip.ledger.adverts import Adverts, ready
-from p2pfl_gossip.ledger.backoff import Backoff
+from p2pfl_gossip.ledger.backoff import SilenceBackoff
 from p2pfl_gossip.ledger.beginnings import Beginnings
 from p2pfl_gossip.ledger.charter import AUDIT_OFF, NONE
 from p2pfl_gossip.ledger.entries import (
@@ -96,7 +96,7 @@ class Course:
         beginnings: Beginnings,
         adverts: Adverts,
         patience: MemberPatience,
-        backoff: Backoff,
+        backoff: SilenceBackoff,
         signing: Signing,
         sessions: Sessions,
         evidence: EvidenceBook,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from p2pfl_crypto.transcripts import tau1_of
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.ledger.adverts import Adverts, by_head, charter_named, ready
-from p2pfl_gossip.ledger.backoff import Backoff
+from p2pfl_gossip.ledger.backoff import SilenceBackoff
 from p2pfl_gossip.ledger.certificates import require_list
 from p2pfl_gossip.ledger.charter import NONE, Epoch
 from p2pfl_gossip.ledger.entries import EntryStep, Head, Kind, out_of
@@ -78,7 +78,7 @@ class Gathering:
         adverts: Adverts,
         history: History,
         patience: MemberPatience,
-        backoff: Backoff,
+        backoff: SilenceBackoff,
         adopted: Callable[[Listed], None],
     ) -> None:
         self._seat, self._round, self._session = seat, round_, session

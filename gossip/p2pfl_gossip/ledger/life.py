@@ -15,7 +15,7 @@ from p2pfl_gossip.actions import Action, LocalProtocolError, Vector
 from p2pfl_gossip.evaluations import Evaluations
 from p2pfl_gossip.ledger.adverts import Adverts
 from p2pfl_gossip.ledger.approvals import Approval, Says
-from p2pfl_gossip.ledger.backoff import Backoff
+from p2pfl_gossip.ledger.backoff import SilenceBackoff
 from p2pfl_gossip.ledger.beginnings import Beginnings
 from p2pfl_gossip.ledger.course import Course, Stage
 from p2pfl_gossip.ledger.entries import EntryStep, Kind
@@ -66,7 +66,7 @@ class Parts:
     history: History
     adverts: Adverts
     patience: MemberPatience
-    backoff: Backoff
+    backoff: SilenceBackoff
     shelf: Shelf
     heads: Heads
     beginnings: Beginnings
@@ -113,7 +113,7 @@ class Life:
         closed: Callable[[], None],
         invitation: bytes | None = None,
     ) -> None:
-        adverts, patience, backoff = Adverts(seat), MemberPatience(seat), Backoff(seat)
+        adverts, patience, backoff = Adverts(seat), MemberPatience(seat), SilenceBackoff(seat)
         shelf = Shelf(seat.desk.sub())
         own = OwnState()
         own.restore(records)

@@ -132,7 +132,7 @@ class CheckPair(Job, frozen=True):
     layout: Layout
 
 
-class Found(Record, frozen=True):
+class Judged(Record, frozen=True):
     """The end of a check.
 
     Attributes:
@@ -158,7 +158,7 @@ def perform_dispute(job: Job) -> Record:
             shown = Shown(said.sketch, said.lifts, said.points_of(job.members))
             parts = _parts(said.parts)
             core = said.core()
-            return Found(is_consistent(shown, said.member, job.commitment, core, parts))
+            return Judged(is_consistent(shown, said.member, job.commitment, core, parts))
         case CheckParts():
             return _check_parts(job)
         case OpenPair():
@@ -204,7 +204,7 @@ def _signed(bodies: dict[int, Masked]) -> Iterable[tuple[int, np.ndarray]]:
     return ((chunk, bodies[chunk].view(np.int32)) for chunk in sorted(bodies))
 
 
-def _check_parts(job: CheckParts) -> Found:
+def _check_parts(job: CheckParts) -> Judged:
     said, parts = job.statement, _parts(job.statement.parts)
     core = said.core()
     for place, (chunk, _) in enumerate(job.layout):
@@ -215,18 +215,18 @@ def _check_parts(job: CheckParts) -> Found:
         add_masks(words, job.masks, chunk)
         sketch = chunk_sketch(said.seed, chunk, words.view(np.int32)).tolist()
         if combine_part(core, sketch) != parts[place]:
-            return Found(holds=False)
-    return Found(holds=True)
+            return Judged(holds=False)
+    return Judged(holds=True)
 
 
-def _check_pair(job: CheckPair) -> Found:
+def _check_pair(job: CheckPair) -> Judged:
     try:
         shared = read_opened(job.opened, job.own_key, job.other_key, job.context)
     except InvalidOpening:
-        return Found(holds=False)
+        return Judged(holds=False)
     pair = pair_key(shared, job.tau1, *job.ranks)
     sketch = sketch_pair(job.seed, pair, job.tau2, *job.ranks, job.layout)
-    return Found(holds=True, point=sketch.commit())
+    return Judged(holds=True, point=sketch.commit())
 
 
 def _parts(encoded: bytes) -> list[int]:

@@ -38,7 +38,7 @@ from p2pfl_gossip.masked_sum.dispute_jobs import (
     CheckPair,
     CheckParts,
     CheckStatement,
-    Found,
+    Judged,
     Layout,
     MakeStatement,
     OpenPair,
@@ -228,7 +228,7 @@ class Disputing:
             if other != member:
                 self._compare_ends(said, message)
 
-    def _on_found(self, member: int, found: Found) -> None:
+    def _on_found(self, member: int, found: Judged) -> None:
         if not found.holds:
             self._accuse(member)
 
@@ -336,7 +336,7 @@ class Disputing:
             layout=self._layout,
         )
 
-        def done(found: Found) -> None:
+        def done(found: Judged) -> None:
             for rank, end in (ranks, ranks[::-1]) if found.holds else ():
                 if self._statements[rank].points_of(self._members)[end] != found.point:
                     self._accuse(rank)
@@ -367,8 +367,8 @@ class Disputing:
             job = CheckParts(self._statements[member], layout, {chunk: body}, masks)
             self._core.work(job, self._on_part(member, chunk))
 
-    def _on_part(self, member: int, chunk: int) -> Callable[[Found], None]:
-        def done(found: Found) -> None:
+    def _on_part(self, member: int, chunk: int) -> Callable[[Judged], None]:
+        def done(found: Judged) -> None:
             if not found.holds:
                 self._accuse(member, chunk)
 

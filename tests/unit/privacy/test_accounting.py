@@ -245,3 +245,11 @@ def test_refusals(make: object, message: str) -> None:
     assert callable(make)
     with pytest.raises(PrivacyError, match=message):
         make()
+
+
+def test_an_epsilon_whose_power_no_float_holds_is_reckoned_with() -> None:
+    assert math.isfinite(math.exp(accounting._EXPONENT_MAX))
+    huge = 2 * accounting._EXPONENT_MAX
+    require_reserve(1.0, huge, DELTA)
+    with pytest.raises(OverflowError):
+        math.exp(huge)

@@ -2,17 +2,17 @@
 
 from ledger_group import Bench, LedgerGroup
 
-from p2pfl_gossip.ledger.backoff import FORGIVEN_AFTER, Backoff
+from p2pfl_gossip.ledger.backoff import FACTOR, FORGIVEN_AFTER, LEVEL_MAX, SilenceBackoff
 
 GROUP = LedgerGroup(7)  # t = 5, m = 2.
 READY = dict.fromkeys(range(7), "advert")
 
 
-def make() -> Backoff:
-    return Backoff(Bench(GROUP).seat)
+def make() -> SilenceBackoff:
+    return SilenceBackoff(Bench(GROUP).seat)
 
 
-def listed(backoff: Backoff, round_: int, member: int = 1) -> bool:
+def listed(backoff: SilenceBackoff, round_: int, member: int = 1) -> bool:
     return member in backoff.choose(round_, READY, 5)
 
 
@@ -27,6 +27,7 @@ def test_each_time_lasts_four_times_as_long() -> None:
         else:
             absent += 1
     assert voided == [1, 3, 8, 25, 90, 155]
+    assert voided[-1] - voided[-2] == FACTOR ** (LEVEL_MAX - 1) + 1
 
 
 def test_one_time_is_forgiven_after_many_certified_rounds() -> None:

@@ -9,7 +9,7 @@ from ledger_group import PATIENCE_S, PROGRESS_S, RELAY_S, Bench, LedgerGroup
 
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.ledger.adverts import Adverts
-from p2pfl_gossip.ledger.backoff import Backoff
+from p2pfl_gossip.ledger.backoff import SilenceBackoff
 from p2pfl_gossip.ledger.certificates import gather, require_final, require_list
 from p2pfl_gossip.ledger.charter import NONE
 from p2pfl_gossip.ledger.entries import EntryStep, Head, Kind
@@ -41,7 +41,7 @@ class GatheringMember(Bench):
         self.head = self.history.head.head
         self.adverts = Adverts(self.seat)
         self.patience = MemberPatience(self.seat)
-        self.backoff = Backoff(self.seat)
+        self.backoff = SilenceBackoff(self.seat)
         self.adopted: list[Listed] = []
         self.gathering = Gathering(
             self.seat,

@@ -204,3 +204,10 @@ def test_a_row_of_a_table_is_of_bounded_length(
         read("a,b\n1,2\n1,1234567890\n")
     with pytest.raises(LearningError, match=too_long.format(10)):
         read('a,b\n1,"2' + "\n" * 100)
+
+
+def test_a_list_of_a_schema_is_in_one_line_where_that_is_not_too_long() -> None:
+    limit = describing.LINE_CHARACTERS_MAX
+    fits = ["x" * (limit - len('names = [""]'))]
+    assert describing.written({"names": fits}).splitlines() == [f'names = ["{fits[0]}"]']
+    assert len(describing.written({"names": [f"{fits[0]}x"]}).splitlines()) == 3
