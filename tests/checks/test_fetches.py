@@ -81,7 +81,6 @@ def given(driver: Any, asker: int, holder: int, what: Wanted, *which: int) -> li
         (Wanted.MANIFEST, HOLDER, Manifest, HOLDER),
         (Wanted.RECEIPT, THIRD, Receipt, THIRD),
         (Wanted.BALLOT, 0, Ballot, LEADER),
-        (Wanted.VOTE, 0, Vote, HOLDER),
         (Wanted.REVEAL, 0, Reveal, HOLDER),
         (Wanted.SIGNATURE, 0, MeanSignature, HOLDER),
     ],
@@ -92,6 +91,15 @@ def test_what_was_said_is_given_as_it_was_said(
     driver = ended("cohort")
     first = said_by(driver, author, kind)[0]
     assert given(driver, ASKER, HOLDER, what, which) == [first]
+
+
+def test_all_votes_for_what_was_certified_are_given() -> None:
+    driver = ended("cohort")
+    votes = [said_by(driver, rank, Vote)[0] for rank in range(SIZE)]
+    passed_on = given(driver, ASKER, HOLDER, Wanted.VOTE)
+    assert votes[HOLDER] in passed_on
+    assert len(passed_on) >= driver.cohort.threshold
+    assert all(vote in votes for vote in passed_on)
 
 
 def test_shares_are_given_to_whom_they_are_for() -> None:

@@ -322,13 +322,13 @@ def test_one_member_sets_a_masked_average_and_no_robust_one(tmp_path: Path) -> N
     assert distance_to_target(tmp_path, "Bounded by trimmed-mean", **robust) > 0.2
 
 
-def test_an_audit_voids_what_one_member_would_set(tmp_path: Path) -> None:
+def test_an_audit_voids_what_one_member_would_set_and_the_others_go_on(tmp_path: Path) -> None:
     (tmp_path / "setter.py").write_text(SETTER)
     scenario = make_scenario(
         {
             "peers": 7,
             "rounds": 1,
-            "time_limit_s": 1.5,
+            "time_limit_s": 30.0,
             "learning": {"task": "digits", "training": {"steps": 1}},
             "averaging": {"algorithm": "group", "clip": 2.0, "audit": "void", "deadline_s": 0.5},
             "evaluation": {"peers": 1, "baselines": []},
@@ -338,9 +338,11 @@ def test_an_audit_voids_what_one_member_would_set(tmp_path: Path) -> None:
     result = run(scenario, folder=tmp_path)
     learner = make_learner(scenario.learning, peer_count=7, seed=1, folder=None)
     start: Any = learner.initial_vector()
-    assert length(result.model - start) == 0.0
+    assert (
+        0.0 < length(result.model - start) < 0.1
+    )  # Of one step of the others: the target is 14 off.
     aborted = {it.detail for it in result.events if it.kind == "masked_sum_aborted"}
-    assert aborted == {"mean_too_long"}
+    assert aborted == {"proofs_missing"}  # It has none of that length.
     assert "bounded in length, by the audit" in liars_sentence(result)
 
 

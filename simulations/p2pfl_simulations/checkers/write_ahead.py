@@ -61,6 +61,7 @@ from p2pfl_gossip.ledger.state_messages import (
 )
 from p2pfl_gossip.masked_sum.journal import KEY_PREFIX, Step, read_record
 from p2pfl_gossip.masked_sum.messages import (
+    Accusation,
     Ack,
     Advert,
     AdvertList,
@@ -69,12 +70,15 @@ from p2pfl_gossip.masked_sum.messages import (
     ChunkHeader,
     Coin,
     CoinShares,
+    CoinSum,
+    DisputeStatement,
     Fetch,
     Header,
     Held,
     Manifest,
     MeanSignature,
     MeanSignatures,
+    PairShown,
     Proposal,
     Receipt,
     Reveal,
@@ -299,6 +303,10 @@ PROMISES: dict[type[Message], tuple[Promise, ...]] = {
     Coin: (BEGUN, COINED),
     CoinShares: (BEGUN, COINED),
     AuditProof: (BEGUN, COINED),
+    CoinSum: (BEGUN, COINED),
+    DisputeStatement: (BEGUN, COINED),
+    PairShown: (BEGUN,),
+    Accusation: (BEGUN,),
     Fetch: (BEGUN,),
 }
 """What each message promises; a message that promises nothing is here all the same."""

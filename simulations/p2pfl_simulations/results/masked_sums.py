@@ -23,7 +23,14 @@ PHASES: dict[str, tuple[type[Message], ...]] = {
         messages.MeanSignature,
         messages.MeanSignatures,
     ),
-    "audit": (messages.SumsSeen, messages.Coin, messages.CoinShares, messages.AuditProof),
+    "audit": (
+        messages.SumsSeen,
+        messages.Coin,
+        messages.CoinShares,
+        messages.CoinSum,
+        messages.AuditProof,
+    ),
+    "dispute": (messages.DisputeStatement, messages.PairShown, messages.Accusation),
     "ask again": (messages.Fetch,),
     "list": (ledger.GroupAdvert, ledger.GroupList, ledger.AdvertRequest, ledger.Progress),
     "certify": (
