@@ -37,9 +37,12 @@ class LossDistribution:
         return float(self._engine.get_epsilon_for_delta(delta))
 
     def deltas(self, epsilons: Floats) -> Floats:
-        """Return upper bounds of delta, for epsilons that rise: float64, as many."""
-        found: Floats = np.asarray(self._engine.get_delta_for_epsilon(epsilons.tolist()), float)
-        return found
+        """Return upper bounds of delta: float64, as many.
+
+        One by one: given many at once, the engine walks over all losses in a loop of Python.
+        """
+        delta_of = self._engine.get_delta_for_epsilon
+        return np.array([delta_of(epsilon) for epsilon in epsilons.tolist()])
 
 
 def require_engine() -> None:
