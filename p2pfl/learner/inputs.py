@@ -44,8 +44,8 @@ def inputs_of(
         sources: the code of the task.
     """
     return Inputs(
-        train=_digest((data.train.inputs, data.train.targets)),
-        test="" if test is None else _digest((test.inputs, test.targets)),
+        train=_rows_digest(data.train),
+        test="" if test is None else _rows_digest(test),
         split=_digest(
             (
                 held_out.training.rows,
@@ -56,6 +56,36 @@ def inputs_of(
         ),
         code=", ".join(f"{source.name} {source.version}" for source in sources),
     )
+
+
+def data_digests(data: Data) -> dict[str, str]:
+    """Return the digests of all that a task's data say, by name: "train" as in `Inputs`.
+
+    Args:
+        data: of the task, checked.
+    """
+    own = {"own test": data.own_test, "own validation": data.own_validation}
+    columns = {f"column {name}": column for name, column in sorted(data.columns.items())}
+    return {
+        "train": _rows_digest(data.train),
+        "test": "" if data.test is None else _rows_digest(data.test),
+        "scale": f"{data.scale!r} {data.offset!r}",
+        **{
+            name: _digest((_plain(array),))
+            for name, array in {**own, **columns}.items()
+            if array is not None
+        },
+    }
+
+
+def _rows_digest(rows: Rows) -> str:
+    return _digest((rows.inputs, rows.targets))
+
+
+def _plain(array: Array) -> Array:
+    """Return an array without references: of texts those of objects are pointers."""
+    found = np.asarray(array)
+    return found.astype(np.str_) if found.dtype.hasobject else found
 
 
 def _joined(rows: Sequence[Array]) -> tuple[Array, Array]:

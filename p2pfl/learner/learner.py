@@ -382,6 +382,35 @@ class OwnReadings:
         return self._readings.confusion(np.arange(self._count))
 
 
+def read_rows(
+    settings: LearningSettings, folder: Path | None
+) -> tuple[Task | NumpyTask, Data, Blamed]:
+    """Make the task of a learner, with its further metrics, and read its rows.
+
+    Args:
+        settings: name the task, and where its data are.
+        folder: as in `make_learner`.
+
+    Returns:
+        the task, its rows as they were checked, and who is blamed for what goes wrong in it.
+
+    Raises:
+        LearningError: no such task, data that are not there or of no use.
+    """
+    data_dir = settings.data_dir
+    if data_dir is not None and folder is not None:
+        data_dir = folder / data_dir
+    blamed = Blamed(settings.task)
+    with blamed.faults():
+        task = make_task(settings.task, settings.options, folder=folder)
+    add_metrics(task, settings.metrics, folder)
+    blamed = Blamed(settings.task, source_files(task))
+    has_labels = isinstance(task, Task) and type(task).loss is Task.loss
+    with blamed.faults():  # Datasets read their rows as they are checked.
+        data = check_data(task.data(data_dir), settings.task, has_labels=has_labels)
+    return task, data, blamed
+
+
 def make_learner(
     settings: LearningSettings,
     *,
@@ -407,17 +436,7 @@ def make_learner(
     Raises:
         LearningError: no such task, data that are not there, an impossible partition.
     """
-    data_dir = settings.data_dir
-    if data_dir is not None and folder is not None:
-        data_dir = folder / data_dir
-    blamed = Blamed(settings.task)
-    with blamed.faults():
-        task = make_task(settings.task, settings.options, folder=folder)
-    add_metrics(task, settings.metrics, folder)
-    blamed = Blamed(settings.task, source_files(task))
-    has_labels = isinstance(task, Task) and type(task).loss is Task.loss
-    with blamed.faults():  # Datasets read their rows as they are checked.
-        data = check_data(task.data(data_dir), settings.task, has_labels=has_labels)
+    task, data, blamed = read_rows(settings, folder)
     partition = make_partition(
         settings.partition,
         targets=data.train.targets,

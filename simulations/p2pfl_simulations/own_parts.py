@@ -1,7 +1,9 @@
 """The plug-ins of a scenario: found and tried before anything runs, and put into its world."""
 
 import hashlib
+import inspect
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 from p2pfl.group.settings import DsgdSettings, OwnRuleSettings, PushSumSettings
 from p2pfl.learner.settings import OwnPartition
 from p2pfl.learner.sources import sources_of
+from p2pfl.learner.tasks.registry import TASKS
 from p2pfl.plugins import (
     AVERAGING,
     GRAPHS,
@@ -16,6 +19,7 @@ from p2pfl.plugins import (
     SPLITS,
     Plugin,
     PluginKind,
+    find_class,
     is_plugin,
     make_plugin,
     plugin_faults,
@@ -79,17 +83,31 @@ def check_plugins(scenario: Scenario, folder: Path | None) -> None:
 
 
 def plugin_sources(scenario: Scenario, folder: Path | None) -> dict[str, str]:
-    """Return the code of each own part by digest, and of the files that its options name."""
-    found = {}
+    """Return the code of each own part by digest, and of the files that its options name.
+
+    Of a plain class (a liar, a task) each argument that is the path of a file is taken for one.
+    """
+    found: dict[str, list[str]] = {}
     for kind, name, options in plugins_of(scenario):
         if name in kind.shipped and not options:
             continue
         made = make_plugin(kind, name, options, folder)
         told = [f"{it.name} {it.version}" for it in sources_of(made, folder=folder)]
-        if isinstance(made, Plugin):
-            told += [f"{path.name} {_digest(path)}" for path in _files(made)]
-        found[f"{kind.name} {name}"] = ", ".join(told)
-    return found
+        files = (
+            _files(made)
+            if isinstance(made, Plugin)
+            else _argument_files(find_class(kind, name, folder), options, folder)
+        )
+        told += [f"{path.name} {_digest(path)}" for path in files]
+        found.setdefault(f"{kind.name} {name}", []).extend(told)
+    learning = scenario.learning
+    if learning.task not in (*TASKS.shipped, *TASKS.also):
+        task = find_class(TASKS, learning.task, folder)
+        found[f"{TASKS.name} {learning.task}"] = [
+            f"{path.name} {_digest(path)}"
+            for path in _argument_files(task, learning.options, folder)
+        ]
+    return {name: ", ".join(dict.fromkeys(told)) for name, told in found.items() if told}
 
 
 def _files(plugin: Plugin) -> Iterator[Path]:
@@ -97,6 +115,35 @@ def _files(plugin: Plugin) -> Iterator[Path]:
         for entry in value if isinstance(value, (tuple, list)) else (value,):
             if isinstance(entry, Path) and entry.is_file():
                 yield entry
+
+
+def _argument_files(
+    made: type[Any], options: Mapping[str, Any], folder: Path | None
+) -> Iterator[Path]:
+    """Yield the files that arguments of a class name, by default or as given.
+
+    A plain class opens them itself: relative to where it was started, to the scenario's folder, or
+    to its own module. So those of all three count.
+    """
+    bound = inspect.signature(made).bind(**options)
+    bound.apply_defaults()
+    places = [Path(), *([] if folder is None else [folder]), Path(inspect.getfile(made)).parent]
+    found: dict[Path, None] = {}
+    for text in _texts(list(bound.arguments.values())):
+        for place in places:
+            if os.path.isfile(place / text):  # noqa: PTH113 - False for a text that is no path.
+                found[(place / text).resolve()] = None
+    yield from found
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, (str, os.PathLike)):
+        yield os.fspath(value)
+    elif isinstance(value, Mapping):
+        yield from _texts(list(value.values()))
+    elif isinstance(value, (list, tuple)):
+        for entry in value:
+            yield from _texts(entry)
 
 
 def _digest(path: Path) -> str:

@@ -1,9 +1,9 @@
 """Cells on the machines of a Ray cluster; the one module of studies that knows Ray.
 
 The study's own modules and files travel as Ray's working directory; p2pfl itself must be installed
-on the machines, or come by `pip` in their environment. A cell's folder comes back packed: through
-Ray's object store, or through a store that all machines reach (a shared folder, or any URL that
-fsspec knows), from which a later sweep takes it too.
+on the machines, in the version of the sweep. Workers ask for CPUs alone. A cell's folder comes back
+packed: through Ray's object store, or through a store that all machines reach (a shared folder, or
+any URL that fsspec knows), from which a later sweep takes it too.
 
 A cell whose machine is lost is run again elsewhere: it is pure, so nothing is lost but its time.
 """

@@ -13,8 +13,10 @@ from typing import Any
 
 from p2pfl.group.documents import put_value
 from p2pfl.learner.errors import LearningError
+from p2pfl.learner.inputs import data_digests
+from p2pfl.learner.learner import read_rows
+from p2pfl.learner.settings import LearningSettings
 from p2pfl.learner.sources import sources_of
-from p2pfl.learner.tasks.registry import make_task
 from p2pfl.plugins import PluginError
 from p2pfl_simulations.draws import stream
 from p2pfl_simulations.environment import versions
@@ -58,8 +60,8 @@ class Cell:
         seed: of the run.
         document: of the scenario, as nested dictionaries.
         scenario: as checked.
-        digest: of all that decides the run: settings, seed, the code of own parts and p2pfl's own,
-            and the versions of what computes.
+        digest: of all that decides the run: settings, seed, the rows of the task, the code of own
+            parts and p2pfl's own, and the versions of what computes.
     """
 
     condition: Condition
@@ -76,7 +78,7 @@ class Cell:
 
 
 def plan(study: Study, base: Mapping[str, Any], folder: Path | None) -> list[Cell]:
-    """Work the cells out, and check each before any runs.
+    """Work the cells out, and check each before any runs; each task's rows are read once.
 
     Args:
         study: which conditions and seeds.
@@ -84,8 +86,10 @@ def plan(study: Study, base: Mapping[str, Any], folder: Path | None) -> list[Cel
         folder: where own parts are imported from.
 
     Raises:
-        StudyError: a setting of a cell is wrong, or an own part; the line names the condition.
+        StudyError: a setting of a cell is wrong, or an own part, or data are not there; the line
+            names the condition.
     """
+    tasks = _Tasks(folder)
     code: dict[str, str] = {}
     computing = versions()
     cells = []
@@ -98,7 +102,11 @@ def plan(study: Study, base: Mapping[str, Any], folder: Path | None) -> list[Cel
                 scenario = make_scenario(document, source=condition.name)
                 if seed == study.seeds[0]:
                     check_plugins(scenario, folder)
-                    code = {**computing, **_code_of(scenario, folder)}
+                    code = {
+                        **computing,
+                        **tasks.sources_of(scenario.learning),
+                        **plugin_sources(scenario, folder),
+                    }
             except (ScenarioError, PluginError, LearningError) as error:
                 raise StudyError(_blaming(condition, str(error))) from None
             cells.append(
@@ -207,10 +215,22 @@ def _drawn(study: Study) -> Iterator[Condition]:
         yield Condition(axes, changes)
 
 
-def _code_of(scenario: Scenario, folder: Path | None) -> dict[str, str]:
-    task = make_task(scenario.learning.task, scenario.learning.options, folder=folder)
-    own = {it.name: it.version for it in sources_of(task, folder=folder)}
-    return {**own, **plugin_sources(scenario, folder)}
+class _Tasks:
+    """The tasks of a plan: the rows of each are read once, whatever many conditions have it."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._known: dict[str, dict[str, str]] = {}
+
+    def sources_of(self, learning: LearningSettings) -> dict[str, str]:
+        """Return the code of a task, and its rows, by name and digest."""
+        of = learning.model_dump_json(include={"task", "options", "data_dir", "metrics"})
+        if of not in self._known:
+            task, data, _ = read_rows(learning, self._folder)
+            code = {it.name: it.version for it in sources_of(task, folder=self._folder)}
+            rows = {f"rows: {name}": told for name, told in data_digests(data).items()}
+            self._known[of] = {**code, **rows}
+        return self._known[of]
 
 
 def _digest(scenario: Scenario, code: Mapping[str, str], is_checked: bool) -> str:

@@ -125,6 +125,62 @@ def test_what_decides_a_run_decides_its_cell(tmp_path: Path) -> None:
     assert renamed[0].digest == digests[2]
 
 
+TASK_OF_FILES = """
+from pathlib import Path
+import numpy as np
+from p2pfl.learner.tasks.base import Data, Rows
+from p2pfl.learner.tasks.integers import Integers
+from p2pfl_simulations.plugins import Liar
+
+class Own(Integers):
+    def __init__(self, start="start.txt"):
+        super().__init__()
+    def data(self, data_dir):
+        with (data_dir / "read.txt").open("a") as file:
+            file.write("x")
+        columns = {"ward": np.loadtxt(data_dir / "wards.csv", dtype=object)}
+        rows = np.loadtxt(data_dir / "rows.csv", delimiter=",", dtype=int)
+        return Data(Rows(rows[:, :1], rows[:, 1]), Rows(rows[:2, :1], rows[:2, 1]), columns)
+
+class Words(Liar):
+    def __init__(self, words):
+        self.words = words
+"""
+
+
+def test_rows_and_files_of_arguments_decide_a_cell_and_rows_are_read_once(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (tmp_path / "files_of_a_study.py").write_text(TASK_OF_FILES)
+    files = ("data/rows.csv", "data/wards.csv", "start.txt", "words.txt", "more.txt")
+    for name in files:
+        (tmp_path / name).write_text("1,2\n3,4\n5,6\n")
+    liars = [
+        {"strategy": "files_of_a_study:Words", "peers": [peer], "arguments": {"words": words}}
+        for peer, words in ((0, ["words.txt"]), (1, str(tmp_path / "more.txt")), (2, "\0"))
+    ]
+    base = {
+        **BASE,
+        "learning": {"task": "files_of_a_study:Own", "data_dir": "data"},
+        "faults": {"liars": liars},
+    }
+    study = study_of(seeds=2)
+
+    def digests() -> tuple[str, ...]:
+        return tuple(cell.digest for cell in plan(study, base, tmp_path))
+
+    found = [digests(), digests()]
+    assert found[0] == found[1]
+    assert (data / "read.txt").read_text() == "xx"  # Once a plan, and not for each condition.
+    for name in files:
+        (tmp_path / name).write_text("1,2\n3,4\n5,7\n")
+        found.append(digests())
+        assert not set(found[-1]) & set(found[-2]), name
+    shutil.rmtree(data)
+    with pytest.raises(StudyError, match=r"task 'files_of_a_study:Own': .*No such file"):
+        digests()
+
+
 def test_another_version_of_p2pfl_is_another_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
