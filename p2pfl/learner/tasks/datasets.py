@@ -23,9 +23,18 @@ TARGET_NAMES = ("label", "labels", "target", "targets", "y")
 NAMED = "rows_of(dataset, 'inputs', inputs=['image'], target='label')"
 
 
+ARRAY_OR_TABLE = ("dtype", "dtypes", "__array__", "__dataframe__")
+"""What arrays, tensors and tables of columns have; a dataset with a shape has none of it."""
+
+
 def is_dataset(value: Any) -> bool:
-    """Say whether something is a dataset by what it can do; rows, arrays and tables are none."""
-    if isinstance(value, (Rows, np.ndarray, Mapping, tuple, str, bytes)) or hasattr(value, "shape"):
+    """Say whether something is a dataset by what it can do; rows, arrays and tables are none.
+
+    A shape alone does not tell: Hugging Face's datasets have one as well.
+    """
+    if isinstance(value, (Rows, np.ndarray, Mapping, tuple, str, bytes)):
+        return False
+    if hasattr(value, "shape") and any(hasattr(value, name) for name in ARRAY_OR_TABLE):
         return False
     return hasattr(value, "__getitem__") or hasattr(value, "__iter__")
 

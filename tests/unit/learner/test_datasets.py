@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 from p2pfl.learner.learner import make_learner
+from p2pfl.learner.rows import check_data
 from p2pfl.learner.settings import LearningSettings
-from p2pfl.learner.tasks import LearningError, Rows, datasets, rows_of
+from p2pfl.learner.tasks import Data, LearningError, Rows, datasets, rows_of
 from p2pfl.learner.tasks.datasets import is_dataset
 
 INPUTS = torch.arange(24.0).reshape(6, 4)
@@ -19,7 +21,11 @@ TARGETS = torch.tensor([0, 1, 0, 1, 1, 0])
 
 
 class Named:
-    """Examples by name, as Hugging Face's datasets give them."""
+    """Examples by name, as Hugging Face's datasets give them; those have a shape as well."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self._examples), len(self._examples[0])
 
     def __init__(self, *examples: dict[str, Any]) -> None:
         self._examples = examples
@@ -111,10 +117,28 @@ def test_rows_beyond_memory_are_refused_before_they_are_read(
 
 
 @pytest.mark.parametrize(
-    "other", [Rows(np.zeros(1), np.zeros(1)), np.zeros(3), torch.zeros(3), {"a": 1}, "text", None]
+    "other",
+    [
+        Rows(np.zeros(1), np.zeros(1)),
+        np.zeros(3),
+        np.float32(3),
+        torch.zeros(3),
+        pyarrow.table({"a": [1]}),
+        {"a": 1},
+        "text",
+        None,
+    ],
 )
 def test_rows_arrays_and_tables_are_no_datasets(other: Any) -> None:
     assert not is_dataset(other)
+
+
+@pytest.mark.parametrize("like", ["dtype", "dtypes", "__array__", "__dataframe__"])
+def test_a_shape_makes_no_array_and_what_else_arrays_have_does(like: str) -> None:
+    named: Any = Named({"a": 1, "label": 0}, {"a": 2, "label": 1})
+    data = check_data(Data(train=named, test=named), "mine", has_labels=True)
+    assert data.train.inputs.tolist() == [1, 2]
+    assert not is_dataset(type("Frame", (Named,), {like: None})({"a": 1}))
 
 
 def test_a_task_may_give_datasets(tmp_path: Path) -> None:
