@@ -18,7 +18,7 @@ from p2pfl.charter.papers import Papers
 from p2pfl.charter.texts import read_terms
 from p2pfl.cli.errors import DIFFERENT, BadInput, peer_errors
 from p2pfl.cli.ledgers import describe, read_ledger
-from p2pfl.cli.peer_export import newest_model, refuse_existing, write_model
+from p2pfl.cli.peer_export import joint_model, newest_model, refuse_existing, write_model
 from p2pfl.daemon.config import PeerFolder
 from p2pfl.daemon.kept import KeptModel
 from p2pfl.learner.model_files import ModelFileError, read_model
@@ -52,7 +52,13 @@ def export_certified(peer: Path, file: Path, card: Path | None) -> None:
         raise BadInput(f"{place} is there already; name a new file")
     refuse_existing(file)
     kept, record, history = _model_and_record(peer)
-    write_model(peer, file, kept)
+    model = joint_model(peer, kept)
+    if len(model.vector()) != len(kept.vector):
+        raise BadInput(
+            f"what {peer} has certified is a model and the control variates of SCAFFOLD: a file of"
+            " the model alone cannot be proven (p2pfl peer export writes it without a proof)"
+        )
+    write_model(peer, file, kept, model)
     statement = _statement(peer, file, history, record)
     try:
         create_file(place, json.dumps(statement, indent=2).encode() + b"\n", mode=SHARED)

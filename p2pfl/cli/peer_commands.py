@@ -223,8 +223,16 @@ def logs(
 def export(
     folder: PeerDir,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")],
+    without_statistics: Annotated[
+        bool,
+        typer.Option(
+            "--without-statistics",
+            help="Leave out running means and variances of normalisation layers, which are worked"
+            " out from this peer's training rows.",
+        ),
+    ] = False,
 ) -> None:
     """Write a peer's newest model as a file that torch loads; the peer may run meanwhile."""
     from p2pfl.cli.peer_export import export_model
 
-    export_model(folder, file)
+    export_model(folder, file, has_statistics=not without_statistics)

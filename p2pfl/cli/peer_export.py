@@ -1,4 +1,4 @@
-"""`p2pfl peer export`."""
+"""`p2pfl peer export`: the model that a peer uses, with what it has of its own."""
 
 from pathlib import Path
 
@@ -6,15 +6,36 @@ from p2pfl.cli.errors import BadInput, peer_errors
 from p2pfl.cli.quantities import count
 from p2pfl.daemon.config import PeerFolder, read_config
 from p2pfl.daemon.kept import KeptModel, kept_model
-from p2pfl.daemon.membership import membership_of
-from p2pfl.learner.naming import name_model
+from p2pfl.daemon.membership import Membership, membership_of
+from p2pfl.learner.model_files import NamedModel
+from p2pfl.learner.naming import LEFT_OUT, name_model
 from p2pfl.store.errors import StoreError
+from p2pfl_gossip.own_state import NOTHING
+
+OPTION = "--without-statistics"
 
 
-def export_model(path: Path, file: Path) -> None:
-    """Write the newest model of the peer in a folder to a new file."""
+def export_model(path: Path, file: Path, *, has_statistics: bool = True) -> None:
+    """Write the newest model of the peer in a folder to a new file.
+
+    Statistics of normalisation layers are worked out from the peer's own training rows.
+
+    Args:
+        path: the folder.
+        file: where to.
+        has_statistics: False to leave them out, which takes no rows.
+    """
     refuse_existing(file)
-    write_model(path, file, newest_model(path))
+    kept = newest_model(path)
+    model = _named(path, kept, has_own=True)
+    if has_statistics and LEFT_OUT in model.origins:
+        model = _with_statistics(path, kept, model.origins[LEFT_OUT])
+    write_model(path, file, kept, model)
+
+
+def joint_model(path: Path, kept: KeptModel) -> NamedModel:
+    """Name what all have in common of a model: nothing that is a peer's own, and no statistics."""
+    return _named(path, kept, has_own=False)
 
 
 def refuse_existing(file: Path) -> None:
@@ -34,16 +55,47 @@ def newest_model(path: Path) -> KeptModel:
         raise BadInput(str(error)) from None
 
 
-def write_model(path: Path, file: Path, kept: KeptModel) -> None:
-    """Write a model of the peer in a folder, with the names of its tensors."""
+def _membership(path: Path) -> Membership:
+    return membership_of(PeerFolder(path), read_config(path))
+
+
+def _named(path: Path, kept: KeptModel, *, has_own: bool) -> NamedModel:
+    """Name the tensors of a model, without the rows of its task."""
+    with peer_errors():
+        membership = _membership(path)
+        agreed, own = membership.agreed, kept.own if has_own else NOTHING
+        return name_model(
+            agreed.learning, kept.vector, own, seed=agreed.seed, folder=membership.code
+        )
+
+
+def _with_statistics(path: Path, kept: KeptModel, names: list[str]) -> NamedModel:
+    """Name the tensors of a model, with statistics of it on the peer's own rows."""
     try:
         with peer_errors():
-            membership = membership_of(PeerFolder(path), read_config(path))
-            agreed, place = membership.agreed, membership.code
-            model = name_model(
-                agreed.learning, kept.vector, kept.own, seed=agreed.seed, folder=place
-            )
-        model.write(file, {"task": agreed.learning.task, **kept.metadata})
+            learner, place = _membership(path).learner()
+            return learner.named(kept.vector, place, kept.own)
+    except BadInput as error:
+        raise BadInput(
+            f"{error}; the statistics {', '.join(names)} take this peer's training rows: mend that,"
+            f" or leave them out by {OPTION}"
+        ) from None
+
+
+def write_model(path: Path, file: Path, kept: KeptModel, model: NamedModel) -> None:
+    """Write a model of the peer in a folder, and tell where the tensors are from."""
+    try:
+        with peer_errors():
+            task = _membership(path).agreed.learning.task
+        model.write(file, {"task": task, **kept.metadata})
     except OSError as error:
         raise BadInput(f"cannot write {file}: {error.strerror or error}") from None
-    print(f"wrote {file}: {count(len(kept.vector))} entries, after round {kept.metadata['round']}")
+    entries = count(len(model.vector()))
+    print(f"wrote {file}: {entries} entries, after round {kept.metadata['round']}")
+    for origin, names in model.origins.items():
+        print(f"  {origin}: {', '.join(names)}")
+    if LEFT_OUT in model.origins:
+        print(
+            "  model.eval() is no model of the group's before you have worked them out from rows of"
+            " yours (docs/tasks.md, What comes out)"
+        )

@@ -19,8 +19,8 @@ class KeptModel:
     Attributes:
         vector: float32[d] or float64[d].
         own: what the peer keeps of its own, of its last training.
-        metadata: the round that it is of; the group, or the ledger's entry that certifies it and
-            the digest there; and whose the tensors are that do not travel.
+        metadata: the round that it is of; and the group, or the ledger's entry that certifies it
+            and the digest there.
     """
 
     vector: Vector
@@ -53,7 +53,6 @@ def kept_model(journal: Path) -> KeptModel:
 
 def _model_with(journal: Path, own: OwnState) -> KeptModel:
     """Read the newest model, and put own state beside it."""
-    whose = {"not_travelling": "the peer's own" if own.arrays else "of the start"}
     kept = read_kept(journal, "round").get("round")
     if kept is not None:  # It gossips, and keeps no ledger.
         vector = read_kept_vector(journal, "model")
@@ -63,7 +62,7 @@ def _model_with(journal: Path, own: OwnState) -> KeptModel:
         about = {"round": str(int.from_bytes(kept, "little"))}
         if isinstance(group, bytes):
             about["group"] = group.hex()
-        return KeptModel(vector, own.arrays, about | whose)
+        return KeptModel(vector, own.arrays, about)
     stored = read_kept(journal, STANDING_RECORD).get(STANDING_RECORD)
     try:
         record = None if stored is None else read_standing(stored)
@@ -75,7 +74,7 @@ def _model_with(journal: Path, own: OwnState) -> KeptModel:
     if vector is None:
         raise ServiceError(f"the journal in {journal} lacks the model of its head; ask again")
     entry = {"entry": record.head.entry.hex(), "certified": record.model.hex()}
-    return KeptModel(vector, own.arrays, {"round": str(record.head.round), **entry, **whose})
+    return KeptModel(vector, own.arrays, {"round": str(record.head.round), **entry})
 
 
 GROUP_RECORD = "daemon/group"

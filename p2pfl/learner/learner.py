@@ -10,13 +10,21 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from p2pfl.learner.batches import BatchPlan
-from p2pfl.learner.engines.base import Engine, Evaluation, NotMeasurable, Readings, Training
+from p2pfl.learner.engines.base import (
+    STATISTICS_ROWS_MIN,
+    Engine,
+    Evaluation,
+    NotMeasurable,
+    Readings,
+    Training,
+)
 from p2pfl.learner.errors import Blamed, LearningError
 from p2pfl.learner.exclusions import Excluded, without_excluded
 from p2pfl.learner.holding_out import HeldOut, hold_out
 from p2pfl.learner.inputs import Inputs, inputs_of
 from p2pfl.learner.metrics import Float64s, PrimaryMetric
 from p2pfl.learner.model_files import NamedModel
+from p2pfl.learner.naming import OF_THE_START, name_tensors
 from p2pfl.learner.own_metrics import add_metrics
 from p2pfl.learner.partitions import Partition, count_labels, make_partition, pool
 from p2pfl.learner.private.lots import LotSummer, PrivateLots
@@ -111,7 +119,7 @@ class Learner:
         held_out: HeldOut,
         training: TrainingSettings,
         initial: Floats,
-        to_named: Callable[[Floats, Arrays], NamedModel],
+        to_named: Callable[[Floats, Arrays, str], NamedModel],
         targets: Array,
         description: Description,
         blamed: Blamed,
@@ -159,7 +167,14 @@ class Learner:
         """
         with self._blamed.faults():  # It leaves such statistics in the module.
             self._engine.evaluate([self._evaluation(peer, Evaluate(0, vector, own), True)])
-        return self._to_named(vector.astype(np.float32), own)
+        return self._to_named(vector.astype(np.float32), own, self._statistics_of(peer))
+
+    def _statistics_of(self, peer: int) -> str:
+        """Tell where statistics are from with which a peer's model is measured."""
+        if len(self._trained_on(peer)) < STATISTICS_ROWS_MIN:
+            return OF_THE_START
+        whose = f"peer {peer}" if self.peer_count > 1 else "the peer"
+        return f"worked out from training rows of {whose}"
 
     def count_beyond(self, vector: Vector, limit: float) -> dict[str, Beyond]:
         """Count a model's entries of magnitude above `limit`, by the tensors that have some."""
@@ -484,7 +499,7 @@ def make_learner(
         engine = NumpyEngine(task, data, test)
         tensors: tuple[Tensor, ...] = (describe_tensor("model", initial.shape, "float32"),)
         frozen = fingerprint(())
-        to_named: Callable[[Floats, Arrays], NamedModel] = _without_names
+        to_named: Callable[[Floats, Arrays, str], NamedModel] = _without_names
 
         def summer() -> LotSummer:
             raise LearningError(
@@ -497,7 +512,6 @@ def make_learner(
         from p2pfl.learner.engines.placement import find_placement
         from p2pfl.learner.engines.trial import fit_inputs, try_task
         from p2pfl.learner.models import make_model
-        from p2pfl.learner.naming import name_tensors
 
         placement = find_placement(settings.device, settings.dtype)
         model = make_model(task, seed=start_seed, blamed=blamed)
@@ -568,7 +582,7 @@ def _make_summer(task: Task, model: "Model", data: Data, settings: LearningSetti
     return ModuleSums(task, model.module, model.layout, data)
 
 
-def _without_names(vector: Floats, _own: Arrays) -> NamedModel:
+def _without_names(vector: Floats, _own: Arrays, _statistics: str) -> NamedModel:
     return NamedModel.of_vector(vector)
 
 

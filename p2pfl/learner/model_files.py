@@ -4,13 +4,14 @@
 
 The file holds the whole state of the task's model: tensors that travel, tied ones under each of
 their names, frozen ones, and those that are a peer's own. Its metadata say of which task and run it
-is, and how its travelling tensors make up a vector.
+is, how its travelling tensors make up a vector, and where the others are from. Statistics that
+nobody has worked out for this model are left out, so that torch names them when it loads the file.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ Floats = npt.NDArray[np.float32]
 FORMAT = "1"
 """Of the metadata."""
 
+MODEL, NOT_TRAVELLING = ABOUT = "model", "not_travelling"
+"""Metadata: whose model it is, and where the tensors are from that do not travel."""
+
 
 class ModelFileError(Exception):
     """A file that is no model of ours; the message is for people."""
@@ -38,10 +42,12 @@ class NamedModel:
         tensors: the whole state, as `load_state_dict` takes it; of a task without torch, "model".
         order: names of the tensors that travel, in a vector's order, and whether each lies
             transposed there.
+        about: metadata that tell what the tensors are, by the keys of `ABOUT`.
     """
 
     tensors: Mapping[str, Array]
     order: tuple[tuple[str, bool], ...]
+    about: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_vector(cls, vector: npt.NDArray[np.floating]) -> "NamedModel":
@@ -60,6 +66,12 @@ class NamedModel:
         """Return the SHA-256 of what travels, little-endian, in hexadecimal."""
         return hashlib.sha256(self.vector().astype("<f4").tobytes()).hexdigest()
 
+    @property
+    def origins(self) -> dict[str, list[str]]:
+        """Where the tensors are from that do not travel, with the names of each."""
+        origins: dict[str, list[str]] = json.loads(self.about.get(NOT_TRAVELLING, "{}"))
+        return origins
+
     def write(self, path: Path, metadata: Mapping[str, str]) -> None:
         """Write the file; `metadata` says of which task and run it is.
 
@@ -71,6 +83,7 @@ class NamedModel:
             "p2pfl_format": FORMAT,
             "travelling": json.dumps(self.order),
             "digest": self.digest(),
+            **self.about,
             **metadata,
         }
         arrays = {name: np.asarray(it, order="C") for name, it in self.tensors.items()}
@@ -94,7 +107,8 @@ def read_model(path: Path) -> tuple[NamedModel, dict[str, str]]:
         if "travelling" not in metadata and tensors.keys() == {"model"}:
             return NamedModel.of_vector(tensors["model"]), metadata  # Of an older version.
         order = tuple((str(name), bool(flag)) for name, flag in json.loads(metadata["travelling"]))
-        model = NamedModel(tensors, order)
+        about = {key: metadata[key] for key in ABOUT if key in metadata}
+        model = NamedModel(tensors, order, about)
         digest = model.digest()
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         told = " ".join(str(error).split())

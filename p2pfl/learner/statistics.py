@@ -45,6 +45,17 @@ def normalisations(module: torch.nn.Module, travelling: Collection[str]) -> list
     ]
 
 
+def local_statistics(module: torch.nn.Module, travelling: Collection[str]) -> frozenset[str]:
+    """Name the buffers of `normalisations`, also under the names of a layer that is used twice."""
+    layers = {id(part) for part in normalisations(module, travelling)}
+    return frozenset(
+        f"{prefix}.{name}".lstrip(".")
+        for prefix, part in module.named_modules(remove_duplicate=False)
+        if id(part) in layers
+        for name, _ in part.named_buffers(recurse=False)
+    )
+
+
 @contextmanager
 def cumulating(layers: Sequence[Normalisation]) -> Iterator[None]:
     """Have layers, in a module that evaluates, take the plain mean over all batches to come."""

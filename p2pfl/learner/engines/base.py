@@ -13,6 +13,9 @@ from p2pfl.learner.tasks.base import Array, Floats, Task
 from p2pfl_gossip.learning import Evaluate, Train, Trained, WorkFailed
 from p2pfl_gossip.own_state import Arrays
 
+STATISTICS_ROWS_MIN = 2
+"""Fewer have no variance: a model is then measured with the statistics of the start."""
+
 
 @dataclass(frozen=True)
 class Training:

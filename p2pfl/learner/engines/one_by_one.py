@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from p2pfl.learner.engines.base import (
+    STATISTICS_ROWS_MIN,
     Evaluation,
     OutputReadings,
     Outputs,
@@ -171,7 +172,7 @@ class ModuleEngine:
 
     def _work_out_statistics(self, rows: Integers) -> None:
         """Give normalisation layers the statistics of this very model on the peer's own rows."""
-        if not self._normalisations or len(rows) < 2:
+        if not self._normalisations or len(rows) < STATISTICS_ROWS_MIN:
             return
         rows = rows[:: -(-len(rows) // STATISTICS_ROWS_MAX)]
         count = -(-len(rows) // STATISTICS_BATCH)

@@ -116,9 +116,7 @@ def write_run(
             parquet.write_table(table_of(run, name), folder / f"{name}.parquet")
         told = {"task": run.scenario.learning.task, "run": run.digest}
         if run.model is not None:
-            (run.named or NamedModel.of_vector(run.model)).write(
-                folder / MODEL, {**told, "not_travelling": "of the start"}
-            )
+            (run.named or NamedModel.of_vector(run.model)).write(folder / MODEL, told)
         _write_peer_models(run, folder / MODELS, told)
         if run.ledger is not None:
             (folder / LEDGER).write_bytes(run.ledger)
@@ -136,10 +134,7 @@ def _write_peer_models(run: RunResult, folder: Path, told: Mapping[str, str]) ->
     if run.peer_models:
         folder.mkdir(exist_ok=True)
     for index, model in run.peer_models.items():
-        model.write(
-            folder / f"peer-{index}.safetensors",
-            {**told, "peer": str(index), "not_travelling": "the peer's own"},
-        )
+        model.write(folder / f"peer-{index}.safetensors", {**told, "peer": str(index)})
 
 
 def read_run(folder: str | Path) -> RunResult:

@@ -1,6 +1,7 @@
 """A peer's folder whose journal holds a group's history and its certified model."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from calling import P2pfl
@@ -31,16 +32,21 @@ class Six(NumpyTask):
 """
 
 
-def make_peer(p2pfl: P2pfl, history: History) -> Path:
-    """Make berlin, a member of a group of five whose journal holds a history."""
+def make_peer(
+    p2pfl: P2pfl, history: History, *, source: str = TASK, training: dict[str, Any] | None = None
+) -> Path:
+    """Make berlin, a member of a group of five whose journal holds a history.
+
+    `source`: of the module that has the task, whose model has six entries.
+    """
     made = p2pfl("peer", "init", "berlin", "--listen", "/ip4/127.0.0.1/tcp/4001")
     assert made.code == 0, made.err
     folder = Path("berlin")
     task = {"name": "certified_six:Six", "first_state": str(folder / "start.safetensors")}
     write_first_state(folder / "start.safetensors", model_of(0.0))
-    charter = founded(folder, task=task)
+    charter = founded(folder, task=task, training=training or {})
     write_file(folder / "charters" / "group.charter", charter, is_new=True)
-    (folder / "certified_six.py").write_text(TASK)
+    (folder / "certified_six.py").write_text(source)
     with Store.open(folder / "journal") as store:
         store.persist(journal_of(history))
     return folder

@@ -3,10 +3,12 @@
 import base64
 import hashlib
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from calling import P2pfl
 from certified_peers import journal_of, make_peer
@@ -16,10 +18,12 @@ from p2pfl.charter.texts import TaskTerms, Terms, encode_text
 from p2pfl.cli import exporting
 from p2pfl.cli.ledgers import read_ledger
 from p2pfl.learner.model_files import NamedModel, read_model
+from p2pfl.learner.naming import LEFT_OUT
 from p2pfl.store.journal import Store
 from p2pfl_gossip.ledger.charter import terms_digest
 from p2pfl_gossip.ledger.record import write_record
 from p2pfl_gossip.ledger.states import digest_state
+from p2pfl_gossip.own_state import OwnState
 
 OLD, NEW, HISTORY = two_epochs()
 GROUP = HISTORY.epochs[0].group.hex()
@@ -78,6 +82,69 @@ def test_a_model_and_its_record_are_of_one_round(
         ["p2pfl: the journal of berlin changes while it is read; ask again"],
     )
     assert not Path("another.safetensors").exists()
+
+
+NORMED = """
+from torch import nn
+from p2pfl.learner.tasks import Task
+
+class Six(Task):
+    def data(self, data_dir):
+        raise AssertionError("an export of what is certified reads no rows")
+    def model(self):
+        return nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 1, bias=False), nn.Linear(1, 1))
+    def personal(self, model):
+        return ["2.weight", "2.bias"]
+    def travelling(self, model):
+        return ["0.weight", "0.bias", "1.weight"]
+"""
+STATISTICS = ["0.running_mean", "0.running_var", "0.num_batches_tracked"]
+
+
+@pytest.fixture
+def fresh_task(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delitem(sys.modules, "certified_six", raising=False)
+    yield
+    sys.modules.pop("certified_six", None)
+
+
+@pytest.mark.usefixtures("fresh_task")
+@pytest.mark.parametrize("name", ["personal", "model"])
+def test_nothing_of_one_peer_is_in_a_certified_model(p2pfl: P2pfl, name: str) -> None:
+    """Neither its head or personal model, which others would take for the group's."""
+    folder = make_peer(p2pfl, HISTORY, source=NORMED)
+    own = OwnState()
+    own.take({name: np.full(2 if name == "personal" else 8, 77, np.float32)})
+    with Store.open(folder / "journal") as store:
+        store.persist(own.records())
+    ended = p2pfl("model", "export", "berlin", "six.safetensors")
+    assert ended.code == 0, ended.err
+    assert f"left out, as nobody has worked them out for this model: {', '.join(STATISTICS)}" in (
+        ended.out
+    )
+    assert "model.eval() is no model of the group's before" in ended.out
+    assert "  of the start: 2.weight, 2.bias\n" in ended.out
+    model, metadata = read_model(Path("six.safetensors"))
+    assert model.vector().tobytes() == model_of(8.0).tobytes()
+    assert not set(STATISTICS) & model.tensors.keys()
+    assert model.origins == {LEFT_OUT: STATISTICS, "of the start": ["2.weight", "2.bias"]}
+    assert metadata["model"] == "joint"
+    assert not any((it == 77).any() for it in model.tensors.values())
+    assert p2pfl("model", "verify", "six.safetensors", "--group", GROUP).code == 0
+
+
+@pytest.mark.usefixtures("fresh_task")
+def test_a_model_that_its_file_could_not_prove_is_refused(p2pfl: P2pfl) -> None:
+    """What is certified has the control variates as well, which no model has tensors for."""
+    source = NORMED.replace("nn.Linear(2, 1, bias=False)", "nn.Linear(2, 1)").replace(
+        '["0.weight", "0.bias", "1.weight"]', '["1.weight", "1.bias"]'
+    )
+    make_peer(p2pfl, HISTORY, source=source, training={"local": {"kind": "scaffold"}})
+    ended = p2pfl("model", "export", "berlin", "six.safetensors")
+    assert ended.code == 2
+    assert "a model and the control variates of SCAFFOLD: a file of the model alone" in ended.err
+    assert len(ended.err.splitlines()) == 1
+    assert not Path("six.safetensors").exists()
 
 
 def test_the_card_is_an_in_toto_statement(exported: Path) -> None:

@@ -1,5 +1,8 @@
 """`p2pfl peer export`: from a journal to a file that torch loads."""
 
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +13,14 @@ from calling import P2pfl
 from consortium import MEMBERS, founded
 from safetensors.torch import load_file
 
+from p2pfl.charter.approved_bundles import approve
+from p2pfl.charter.bundles import bundle_of, pack
 from p2pfl.charter.charter_file import write_file
 from p2pfl.charter.first_states import write_first_state
 from p2pfl.daemon import kept
 from p2pfl.daemon.errors import ServiceError
 from p2pfl.learner.model_files import read_model
+from p2pfl.learner.naming import LEFT_OUT
 from p2pfl.store.journal import Store
 from p2pfl.store.reading import read_kept_vector
 from p2pfl_gossip.own_state import OwnState
@@ -54,13 +60,109 @@ def test_the_newest_model_is_written_with_the_names_of_its_tensors(p2pfl: P2pfl)
     assert model.vector().tobytes() == vector.tobytes()
     assert (metadata["task"], metadata["round"]) == ("digits", "7")
     assert len(metadata["group"]) == 64
-    assert metadata["not_travelling"] == "of the start"
+    assert (metadata["model"], metadata["not_travelling"]) == ("joint", "{}")
     module = torch.nn.Sequential(torch.nn.Linear(64, 3), torch.nn.ReLU(), torch.nn.Linear(3, 10))
     module.load_state_dict(load_file("model.safetensors"))
     again = p2pfl("peer", "export", "berlin", "model.safetensors")
     assert (again.code, again.err) == (
         2, "p2pfl: model.safetensors is there already; name a new file\n"
     )  # fmt: skip
+
+
+NORMED = """
+import numpy as np
+from torch import nn
+from p2pfl.learner.tasks import Data, Rows, Task
+
+class Mine(Task):
+    def data(self, data_dir):
+        x = np.load(data_dir / "rows.npy")
+        return Data(*[Rows(x, (x[:, 0] > 5).astype(int))] * 2)
+    def model(self):
+        return nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2))
+    def travelling(self, model):
+        return ["0.weight", "0.bias"]
+    def personal(self, model):
+        return ["1.weight", "1.bias"]
+"""
+STATISTICS = ["0.running_mean", "0.running_var", "0.num_batches_tracked"]
+HEAD = ["1.weight", "1.bias"]
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def normed(p2pfl: P2pfl, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Make a peer with rows of its own, whose task has batch norm and a personal head."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "normed_by_rows", raising=False)
+    assert p2pfl("peer", "init", "berlin", "--listen", "/ip4/127.0.0.1/tcp/4001").code == 0
+    folder = Path("berlin")
+    settings = folder / "peer.toml"
+    settings.write_text(f'data_dir = "data"\n{settings.read_text()}')
+    (folder / "data").mkdir()
+    rows = np.random.default_rng(3).normal(5, 2, (40, 2)).astype(np.float32)
+    np.save(folder / "data/rows.npy", rows)
+    Path("task").mkdir()
+    Path("task/normed_by_rows.py").write_text(NORMED)
+    bundle = bundle_of(pack(Path("task"), "normed_by_rows:Mine"))
+    approve(folder, bundle, NOW)
+    write_first_state(folder / "start.safetensors", np.zeros(4, np.float32))
+    task = {"name": "normed_by_rows:Mine", "bundle": bundle.digest, "held_out": 0}
+    charter = founded(
+        folder,
+        MEMBERS[:2],
+        task={**task, "first_state": str(folder / "start.safetensors")},
+        averaging={"algorithm": "dsgd"},
+        bounds={},
+    )
+    write_file(folder / "charters" / "group.charter", charter, is_new=True)
+    own = OwnState()
+    own.take({"personal": np.arange(6, dtype=np.float32)})
+    with Store.open(folder / "journal") as store:
+        store.persist(
+            {"round": bytes([7, *bytes(7)]), "model": np.ones(4, np.float32), **own.records()}
+        )
+    yield folder
+    sys.modules.pop("normed_by_rows", None)
+
+
+def module_of_task() -> torch.nn.Sequential:
+    return torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 2))
+
+
+def test_statistics_are_worked_out_from_the_peers_own_rows(p2pfl: P2pfl, normed: Path) -> None:
+    exported = p2pfl("peer", "export", "berlin", "model.safetensors")
+    assert exported.code == 0, exported.err
+    worked_out = "worked out from training rows of the peer"
+    assert exported.out.splitlines()[1:] == [
+        f"  {worked_out}: {', '.join(STATISTICS)}",
+        f"  the peer's own: {', '.join(HEAD)}",
+    ]
+    module, rows = module_of_task(), np.load(normed / "data/rows.npy")
+    module.load_state_dict(load_file("model.safetensors"))
+    state = module.state_dict()
+    assert state["0.running_mean"].numpy() == pytest.approx(rows.mean(0))
+    assert state["0.running_var"].numpy() == pytest.approx(rows.var(0, ddof=1))
+    model, metadata = read_model(Path("model.safetensors"))
+    assert model.origins == {worked_out: STATISTICS, "the peer's own": HEAD}
+    assert (metadata["model"], metadata["round"]) == ("joint", "7")
+    assert model.tensors["1.bias"].tolist() == [4, 5]
+
+
+def test_without_rows_statistics_are_missing_and_never_made_up(p2pfl: P2pfl, normed: Path) -> None:
+    (normed / "data/rows.npy").unlink()
+    ended = p2pfl("peer", "export", "berlin", "model.safetensors")
+    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+    assert "rows.npy" in ended.err
+    assert f"the statistics {', '.join(STATISTICS)} take this peer's training rows" in ended.err
+    assert "leave them out by --without-statistics" in ended.err
+    assert not Path("model.safetensors").exists()
+    ended = p2pfl("peer", "export", "berlin", "model.safetensors", "--without-statistics")
+    assert ended.code == 0, ended.err
+    assert f"  {LEFT_OUT}: {', '.join(STATISTICS)}\n" in ended.out
+    assert read_model(Path("model.safetensors"))[0].origins[LEFT_OUT] == STATISTICS
+    with pytest.raises(RuntimeError, match=r"Missing key.* \"0.running_mean\""):
+        module_of_task().load_state_dict(load_file("model.safetensors"))
 
 
 def test_a_model_is_never_read_with_the_own_state_of_another_round(

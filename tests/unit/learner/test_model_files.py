@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.model_files import ModelFileError, NamedModel, read_model
-from p2pfl.learner.naming import name_model
+from p2pfl.learner.naming import LEFT_OUT, name_model
 from p2pfl.learner.settings import LearningSettings, TrainingSettings
 from p2pfl.learner.tasks import LearningError
 from p2pfl.learner.tasks.registry import make_task
@@ -47,6 +47,9 @@ class Mine(Task):
     def model(self):
         return nn.Linear(6, 3) if self.wide else Tied()
 """
+
+
+STATISTICS = [f"normed.{it}" for it in ("running_mean", "running_var", "num_batches_tracked")]
 
 
 @pytest.fixture
@@ -89,6 +92,34 @@ def test_what_torch_loads_gives_the_outputs_that_were_measured(
     assert state["second.weight"].equal(state["first.weight"])
     assert state["steps"].tolist() == [7, 8]
     assert abs(float(state["normed.running_mean"][0]) - 40) < 3
+    assert read_model(path)[0].origins == {
+        "worked out from training rows of peer 0": STATISTICS,
+        "of the start": ["steps", "base.weight", "base.bias"],
+    }
+
+
+ONE_ROW_EACH = """
+import numpy as np
+from torch import nn
+from p2pfl.learner.tasks import Data, Rows, Task
+
+class Mine(Task):
+    def data(self, data_dir):
+        rows = Rows(np.ones((2, 3, 4), np.float32), np.array([0, 1]))
+        return Data(rows, rows)
+    def model(self):
+        norm = nn.InstanceNorm1d(3, track_running_stats=True)
+        return nn.Sequential(norm, nn.Flatten(), nn.Linear(12, 2))
+"""
+
+
+def test_one_row_has_no_variance_and_the_file_says_what_was_measured_with(tmp_path: Path) -> None:
+    (tmp_path / "task_of_one_row.py").write_text(ONE_ROW_EACH)
+    settings = LearningSettings(task="task_of_one_row:Mine", held_out=0)
+    made = make_learner(settings, peer_count=2, seed=1, folder=tmp_path, threads=1)
+    model = made.named(made.initial_vector(), 1)
+    assert model.origins == {"of the start": [it.replace("normed", "0") for it in STATISTICS]}
+    assert model.tensors["0.running_mean"].tolist() == [0, 0, 0]
 
 
 def test_a_file_gives_its_vector_back_and_says_whose_it_is(
@@ -108,6 +139,8 @@ def test_a_file_gives_its_vector_back_and_says_whose_it_is(
     named = name_model(settings, vector, seed=1, folder=tmp_path)
     assert named.vector().tobytes() == vector.tobytes()
     assert named.tensors["base.weight"].tolist() == model.tensors["base.weight"].tolist()
+    assert model.tensors.keys() - named.tensors.keys() == set(STATISTICS)
+    assert named.origins[LEFT_OUT] == STATISTICS
     with pytest.raises(LearningError, match="has 5 entries, but that of task"):
         name_model(settings, vector[:5], seed=1, folder=tmp_path)
 

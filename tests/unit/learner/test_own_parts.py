@@ -510,3 +510,10 @@ def test_a_peers_model_is_named_with_its_own_tensors(local: dict[str, Any], tmp_
         folder=tmp_path,
     )
     assert np.array_equal(exported.tensors["3.bias"], own.tensors["3.bias"])
+    # Each says whose they are; moments that a peer keeps make no tensor its own.
+    moments = learner.named(result.vector, 0, {"moments/velocity": np.zeros(1, np.float32)})
+    head = ["3.weight", "3.bias"]
+    assert alike.origins == moments.origins == {"of the start": head}
+    assert own.origins == exported.origins == {"the peer's own": head}
+    assert alike.about["model"] == "joint"
+    assert own.about["model"] == ("joint" if is_joint else "personal")
