@@ -143,7 +143,7 @@ class Spending:
             try:
                 ledger = open_ledger(self._path, self._anchor)
                 for epoch in private:
-                    _settle(ledger, history, epoch, own)
+                    _settle_charter(ledger, history, epoch, own)
             except PrivacyError as error:
                 return str(error)
         self._settled = state
@@ -197,7 +197,7 @@ def _reserve(ledger: BudgetLedger, digest: bytes, privacy: Privacy) -> None:
     )
 
 
-def _settle(ledger: BudgetLedger, history: History, epoch: Epoch, own: PeerId) -> None:
+def _settle_charter(ledger: BudgetLedger, history: History, epoch: Epoch, own: PeerId) -> None:
     charter, rank = epoch.digest.hex(), epoch.rank_of(own)
     standing = ledger.book.charters.get(charter)
     if standing is None or standing.state is not BudgetState.OPEN or rank is None:

@@ -245,7 +245,7 @@ class Sessions:
                     self._take(machine.on_message(seat.now_s, sender, message))
                 except RemoteProtocolError as error:
                     seat.disconnect(sender, error.reason)
-        self._settle()
+        self._tell_ends()
 
     def _take(self, actions: list[Action]) -> None:
         """Have actions done, and note what they keep: the next session is made of it."""
@@ -259,10 +259,10 @@ class Sessions:
     def _on_answer(self, now_s: float, actions: list[Action]) -> list[Action]:
         self._seat.begin(now_s)
         self._take(actions)
-        self._settle()
+        self._tell_ends()
         return self._seat.take()
 
-    def _settle(self) -> bool:
+    def _tell_ends(self) -> bool:
         """Tell what has come of sessions; return whether there was anything."""
         has_told = False
         for round_, session in list(self._sessions.items()):
@@ -342,7 +342,7 @@ class Sessions:
         session = self._sessions.get(round_)
         if session is not None:
             self._take(session.machine.on_message(self._seat.now_s, sender, message))
-            return self._settle()
+            return self._tell_ends()
         if round_ >= self._round:
             early = self._early.setdefault(round_, {}).setdefault(rank, [])
             if len(early) >= EARLY_MESSAGES_MAX:
@@ -362,20 +362,20 @@ class Sessions:
         session = self._of(header)
         if session is not None:
             self._take(session.machine.on_header(self._seat.now_s))
-            self._settle()
+            self._tell_ends()
 
     def on_body(self, sender: PeerId, header: SessionMessage, body: Masked) -> None:
         """Take a whole body."""
         session = self._of(header)
         if session is not None:
             self._take(session.machine.on_body(self._seat.now_s, sender, header, body))
-            self._settle()
+            self._tell_ends()
 
     def on_peer_down(self, peer: PeerId) -> None:
         """Tell the sessions that a link broke."""
         for session in list(self._sessions.values()):
             self._take(session.machine.on_peer_down(self._seat.now_s, peer))
-        self._settle()
+        self._tell_ends()
 
     def _of(self, message: SessionMessage) -> _Session | None:
         return self._sessions.get(self._names.get(message.session, -1))

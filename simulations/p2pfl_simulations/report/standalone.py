@@ -56,7 +56,7 @@ def standalone(drawing: str) -> str:
     """Write a drawing of the page as a file of its own, in light colours on white paper."""
     root = ElementTree.fromstring(drawing)  # noqa: S314 - we wrote it ourselves
     left, top, width, height = (float(it) for it in str(root.get("viewBox")).split())
-    _settle(root, ())
+    _inline_styles(root, ())
     left, top, width, height = left - MARGIN, top - MARGIN, width + 2 * MARGIN, height + 2 * MARGIN
     corner = {"x": f"{left:g}", "y": f"{top:g}"}
     size = {"width": f"{width:g}", "height": f"{height:g}"}
@@ -70,7 +70,7 @@ def standalone(drawing: str) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, "unicode")
 
 
-def _settle(element: ElementTree.Element, above: tuple[Kind, ...]) -> None:
+def _inline_styles(element: ElementTree.Element, above: tuple[Kind, ...]) -> None:
     """Replace the classes of an element, and of all within it, by attributes."""
     kind = (element.tag, frozenset((element.get("class") or "").split()))
     element.attrib.pop("class", None)
@@ -81,7 +81,7 @@ def _settle(element: ElementTree.Element, above: tuple[Kind, ...]) -> None:
         if child.tag == "title" or HIDDEN & set((child.get("class") or "").split()):
             element.remove(child)
         else:
-            _settle(child, (*above, kind))
+            _inline_styles(child, (*above, kind))
 
 
 @cache

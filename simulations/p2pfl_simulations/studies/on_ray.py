@@ -78,7 +78,7 @@ def run_on_ray(
                 pending[remote.remote(sent, store)] = job
             ended, _ = ray.wait(list(pending), num_returns=1)
             for reference in ended:
-                on_end(_settle(ray, reference, pending.pop(reference), cells, store))
+                on_end(_collect(ray, reference, pending.pop(reference), cells, store))
 
 
 def _scenario_of(job: CellJob) -> Scenario:
@@ -101,7 +101,7 @@ def _run_remotely(job: CellJob, store: str | None) -> tuple[str, str, bytes]:
     return "", place, b""
 
 
-def _settle(ray: Any, reference: Any, job: CellJob, cells: Path, store: str | None) -> CellEnd:
+def _collect(ray: Any, reference: Any, job: CellJob, cells: Path, store: str | None) -> CellEnd:
     try:
         failure, place, packed = ray.get(reference)
     except Exception as error:  # A machine that is lost for good, or a worker that dies each time.
