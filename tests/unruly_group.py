@@ -1,8 +1,9 @@
 """A group of real machines, and a driver that keeps its promises as late and badly as it may.
 
 What it was asked for ends in any order, between any two inputs. It answers what was cancelled,
-and answers twice. Frames and bodies are lost, links break, jobs fail, processes die between two
-actions and come back with what they had persisted. Time is virtual, and a seed draws everything.
+and answers twice. Frames and bodies are lost, links break, jobs fail, disks take their time,
+processes die between two actions and come back with what they had persisted. Time is virtual, and a
+seed draws everything.
 """
 
 from collections import Counter
@@ -15,6 +16,7 @@ import numpy as np
 
 from p2pfl_gossip.actions import (
     Action,
+    CancelSend,
     CancelTimer,
     CancelWork,
     Command,
@@ -30,8 +32,9 @@ from p2pfl_gossip.actions import (
     Work,
 )
 from p2pfl_gossip.desk import Desk
+from p2pfl_gossip.inbound import BODIES_PER_SENDER_MAX
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
-from p2pfl_gossip.masked_sum.jobs import perform
+from p2pfl_gossip.ledger.jobs import perform
 from p2pfl_gossip.records import Message, Record
 
 LATE = 0.15
@@ -59,6 +62,7 @@ class Body:
     life: int
     header: Message
     content: bytes
+    ticket: int | None = None
     bulk: int = 0
     at: int = -1  # Bytes that have arrived; -1 before the header.
 
@@ -83,6 +87,7 @@ class Asked:
     at_s: float = 0.0
     job: Job | None = None
     result: Record | None = None
+    records: dict[str, Any] | None = None
     is_answered: bool = False
 
 
@@ -95,11 +100,24 @@ class Process:
         self.records: dict[str, Any] = {}
         self.open: dict[int, Asked] = {}
         self.over: list[Asked] = []  # Cancelled or answered, in this life.
+        self.writing: Asked | None = None  # What the disk is busy with.
+        self.waiting: list[Action] = []  # Behind it.
 
     @property
     def desk(self) -> Desk:
         desk: Desk = self.machine._desk
         return desk
+
+    @property
+    def under_way(self) -> list[Asked]:
+        """All that is to be told of at some time."""
+        return [*self.open.values(), *([self.writing] if self.writing else [])]
+
+    def keep(self, records: dict[str, Any]) -> None:
+        """Make records durable."""
+        self.records.update(records)
+        for key in [key for key, value in records.items() if value is None]:
+            del self.records[key]
 
 
 class UnrulyGroup:
@@ -112,6 +130,8 @@ class UnrulyGroup:
         haste: share of the steps at which a timer is due though others have yet to speak.
         loss: share of the frames and bodies that are lost, while the driver is unruly.
         crashes: share of the actions before which a process dies, while the driver is unruly.
+        slow_disks: share of the `Persist`s that take time, while the driver is unruly.
+        failing: jobs that can fail; a machine may hold that others cannot.
     """
 
     def __init__(
@@ -123,9 +143,12 @@ class UnrulyGroup:
         haste: float = 0.02,
         loss: float = 0.0,
         crashes: float = 0.0,
+        slow_disks: float = 0.0,
+        failing: tuple[type[Job], ...] = (Job,),
     ) -> None:
         self.ids, self.make, self.random = ids, make, Random(seed)
         self.haste, self.loss, self.crashes = haste, loss, crashes
+        self.slow_disks, self.failing = slow_disks, failing
         self.now_s = 0.0
         self.processes = [Process() for _ in ids]
         self.travelling: list[Frame | Body | Down] = []
@@ -148,7 +171,7 @@ class UnrulyGroup:
 
     def be_orderly(self, is_over: Callable[[], bool], *, steps_max: int) -> bool:
         """Keep every promise at once; return whether it comes to the end."""
-        self.loss = self.crashes = 0.0
+        self.loss = self.crashes = self.slow_disks = 0.0
         for _ in range(steps_max):
             if is_over():
                 return True
@@ -163,8 +186,12 @@ class UnrulyGroup:
         process = self.processes[index]
         process.machine = self.make(index)
         process.life += 1
-        process.open.clear()
-        process.over.clear()
+        if process.writing is not None and self.random.random() < 0.5:
+            assert process.writing.records is not None
+            process.keep(process.writing.records)  # Whole, or not at all.
+        process.writing = None
+        for held in (process.open, process.over, process.waiting):
+            held.clear()
         self._tell(index, "on_start", dict(process.records))
 
     def _step(self) -> None:
@@ -180,9 +207,9 @@ class UnrulyGroup:
             self._break(index, self.random.randrange(len(self.ids)))
         elif draw < LATE + 0.03:
             self.command(index, self.random.choice([Command.PAUSE, Command.RESUME]))
-        elif self.random.random() < self.haste and process.open:
+        elif self.random.random() < self.haste and process.under_way:
             # A timer as a rule, and the earliest: all the rest is told below too.
-            asked = list(process.open.values())
+            asked = process.under_way
             is_earliest = self.random.random() < 0.8
             self._answer(
                 min(asked, key=lambda each: (each.kind != "timer", each.at_s))
@@ -190,7 +217,7 @@ class UnrulyGroup:
                 else self.random.choice(asked)
             )
         else:
-            ending = [each for process in self.processes for each in process.open.values()]
+            ending = [each for process in self.processes for each in process.under_way]
             ending = [each for each in ending if each.kind != "timer"]
             place = self._place(len(ending) + len(self.travelling) or 1)
             if place < len(self.travelling):
@@ -209,7 +236,7 @@ class UnrulyGroup:
         if self.travelling:
             self._arrive(self.travelling.pop(0))
             return
-        asked = [asked for process in self.processes for asked in process.open.values()]
+        asked = [asked for process in self.processes for asked in process.under_way]
         ending = [each for each in asked if each.kind != "timer"]
         if ending:
             self._answer(ending[0])
@@ -219,7 +246,8 @@ class UnrulyGroup:
     def _check(self) -> None:
         """What a machine waits for, its driver has to tell, and the other way round."""
         for process in self.processes:
-            at_desk, here = process.desk.open, process.open
+            at_desk, here = process.desk.open, dict(process.open)
+            here |= {each.ticket: each for each in map(self._asked, process.waiting) if each}
             owed = {ticket for ticket, asked in here.items() if asked.kind != "sent"}
             assert owed <= set(at_desk), "the driver was asked for something that nobody awaits"
             assert set(at_desk) <= set(here), "a machine waits for what will never be told"
@@ -243,6 +271,11 @@ class UnrulyGroup:
     def _answer(self, asked: Asked) -> None:
         """Answer what is open."""
         process = self.processes[asked.owner]
+        if asked.records is not None:
+            process.keep(asked.records)
+            process.writing, waiting, process.waiting = None, process.waiting, []
+            self._perform(asked.owner, waiting)
+            return
         del process.open[asked.ticket]
         process.over.append(asked)
         asked.is_answered = True
@@ -252,7 +285,7 @@ class UnrulyGroup:
                 self._tell(asked.owner, "on_timer", asked.ticket)
             case "sent":
                 self._tell(asked.owner, "on_sent", asked.ticket, self.random.random() < 0.9)
-            case _ if asked.result is None or self.random.random() < self.loss / 4:
+            case _ if isinstance(asked.job, self.failing) and self.random.random() < self.loss / 4:
                 self._tell(asked.owner, "on_work_failed", asked.ticket, "of bad luck")
             case _:
                 self._tell(asked.owner, "on_work_done", asked.ticket, asked.result)
@@ -289,6 +322,8 @@ class UnrulyGroup:
     def _arrive_more(self, body: Body) -> bool:
         """Let more of a body arrive; return whether it goes on."""
         peer, receiver = self.ids[body.sender], body.receiver
+        if body.at < 0 and self._arriving(body) >= BODIES_PER_SENDER_MAX:
+            return True  # It waits, as it does in a daemon's window.
         if body.at < 0:
             if self.random.random() < self.loss:
                 return False
@@ -305,35 +340,52 @@ class UnrulyGroup:
         self._tell(receiver, "on_bulk_end", peer, body.bulk, None)
         return False
 
+    def _arriving(self, body: Body) -> int:
+        """Count the bodies that a sender has under way to a receiver."""
+        ends = (body.sender, body.receiver)
+        bodies = (it for it in self.travelling if isinstance(it, Body) and it.at >= 0)
+        return sum((it.sender, it.receiver) == ends for it in bodies)
+
     def _break(self, one: int, other: int) -> None:
         """Break a link: what is on it is lost, and both ends are told at some time."""
         if one == other:
             return
         ends = {one, other}
         kept: list[Frame | Body | Down] = []
+        lost: list[Body] = []
         for item in self.travelling:
             if isinstance(item, Down) or {item.sender, item.receiver} != ends:
                 kept.append(item)
-            elif isinstance(item, Body) and item.at >= 0:
-                process = self.processes[item.receiver]
-                if process.life == item.life:
-                    actions = process.machine.on_bulk_lost(
-                        self.now_s, self.ids[item.sender], item.bulk
-                    )
-                    assert actions == []
+            elif isinstance(item, Body):
+                lost.append(item)
         self.travelling = kept
         for teller, gone in ((one, other), (other, one)):
             down = Down(teller, self.processes[teller].life, self.ids[gone])
             self.travelling.insert(self._place(len(self.travelling) + 1), down)
+        for body in lost:
+            self._lose(body)
+
+    def _lose(self, body: Body) -> None:
+        """Tell its receiver of a body that comes no further, if it has begun."""
+        if body.at >= 0 and self.processes[body.receiver].life == body.life:
+            self._tell(body.receiver, "on_bulk_lost", self.ids[body.sender], body.bulk)
 
     # --- actions --------------------------------------------------------------------------------
 
     def _perform(self, index: int, actions: list[Action]) -> None:
+        process = self.processes[index]
+        life = process.life
         for action in actions:
             if self.random.random() < self.crashes:
                 self._crash(index)
-                return
-            self._do(index, action)
+            if process.life != life:
+                return  # It died here, or of what came of an action.
+            if process.writing is None:
+                self._do(index, action)
+            elif isinstance(action, CancelTimer | CancelWork | CancelSend):
+                self._cancel(index, action)
+            else:
+                process.waiting.append(action)
 
     def _crash(self, index: int) -> None:
         for other in range(len(self.ids)):
@@ -343,11 +395,10 @@ class UnrulyGroup:
 
     def _do(self, index: int, action: Action) -> None:
         process = self.processes[index]
-
-        def ask(ticket: int, kind: str, **more: Any) -> None:
-            assert ticket not in process.open
-            process.open[ticket] = Asked(index, process.life, ticket, kind, **more)
-
+        asked = self._asked(action, index)
+        if asked is not None:
+            assert asked.ticket not in process.open
+            process.open[asked.ticket] = asked
         match action:
             case Send(receiver, message, None):
                 to = self.ids.index(receiver)
@@ -356,18 +407,20 @@ class UnrulyGroup:
                 content = b"".join(bytes(memoryview(part).cast("B")) for part in parts)  # type: ignore[arg-type]
                 assert len(content) == size_bytes
                 to = self.ids.index(receiver)
-                self._travel(Body(index, to, self.processes[to].life, header, content))
-                if action.ticket is not None:
-                    ask(action.ticket, "sent")
-            case SetTimer(ticket, at_s):
-                ask(ticket, "timer", at_s=at_s)
-            case Work(ticket, job):
-                ask(ticket, "job", job=job, result=self._result(job))
-            case CancelTimer(ticket) | CancelWork(ticket):
-                # It is open: an answer and its cancel never cross within a machine.
-                process.over.append(process.open.pop(ticket))
+                life = self.processes[to].life
+                self._travel(Body(index, to, life, header, content, action.ticket))
+            case SetTimer():
+                pass
+            case Work(_, job):
+                assert asked is not None
+                asked.result = self._result(job)
+            case CancelTimer() | CancelWork() | CancelSend():
+                self._cancel(index, action)
             case Persist(records):
-                process.records.update(records)
+                if self.random.random() < self.slow_disks:
+                    process.writing = Asked(index, process.life, 0, "disk", records=records)
+                else:
+                    process.keep(records)
             case Disconnect(peer, reason):
                 self.refusals.append(reason)
                 self._break(index, self.ids.index(peer))
@@ -375,6 +428,36 @@ class UnrulyGroup:
                 self.reported[index].append(event)
             case _:
                 raise AssertionError(action)
+
+    def _asked(self, action: Action, index: int = 0) -> Asked | None:
+        """Return what is to be told of an action at some time, if anything."""
+        life = self.processes[index].life
+        match action:
+            case SetTimer(ticket, at_s):
+                return Asked(index, life, ticket, "timer", at_s=at_s)
+            case Work(ticket, job):
+                return Asked(index, life, ticket, "job", job=job)
+            case SendBulk() if action.ticket is not None:
+                return Asked(index, life, action.ticket, "sent")
+        return None
+
+    def _cancel(self, index: int, action: CancelTimer | CancelWork | CancelSend) -> None:
+        """Forget what is open, or what waits: an answer and its cancel never cross."""
+        process, ticket = self.processes[index], action.ticket
+        for place, waits in enumerate(process.waiting):
+            asked = self._asked(waits, index)
+            if asked is not None and asked.ticket == ticket:
+                del process.waiting[place]
+                process.open[ticket] = asked
+                break
+        if not isinstance(action, CancelSend):
+            process.over.append(process.open.pop(ticket))
+        elif ticket in process.open and self.random.random() < 0.8:
+            # Else all of it has left. Its end is told in any case.
+            for body in [it for it in self.travelling if isinstance(it, Body)]:
+                if (body.sender, body.ticket) == (index, ticket):
+                    self.travelling.remove(body)
+                    self._lose(body)
 
     def _travel(self, item: Frame | Body) -> None:
         self.travelling.append(item)

@@ -27,6 +27,7 @@ for them has returned. A job, or a sending, may take any time. A tick may come l
 *Messages* and bodies arrive from the peer they claim to come from: links are authenticated. They
 may be lost, delayed and reordered, and a link that breaks loses what was on its way. `on_sent` with
 True says that it left, not that it arrived. A queue that is full of `Send`s loses later ones.
+Of one sender, `BODIES_PER_SENDER_MAX` bodies (inbound.py) are told of at once; the others wait.
 
 *Links.* `on_peer_down` is told once for each link that broke or could not be made. It is all that a
 peer ever learns of another's absence, beside silence.

@@ -60,7 +60,7 @@ AVERAGING: dict[str, dict[str, Any]] = {
 seeds = st.integers(0, 2**32 - 1)
 hastes = st.sampled_from([0.002, 0.02, 0.3])
 shares = st.sampled_from([0.0, 0.02, 0.1])
-crash_hastes = st.sampled_from([0.002, 0.02, 0.3])
+slow_shares = st.sampled_from([0.0, 0.3, 1.0])
 crash_shares = st.sampled_from([0.0, 0.0, 0.002, 0.01])
 
 
@@ -135,11 +135,19 @@ def come_to_the_end(group: UnrulyGroup, leaver: int | None) -> None:
     haste=hastes,
     loss=shares,
     crashes=crash_shares,
+    slow_disks=slow_shares,
     leaver=st.sampled_from([None, None, 1]),
 )
 @settings(max_examples=6, deadline=None)
 def test_a_peer_takes_answers_in_any_order_late_and_twice(
-    kind: str, seed: int, steps: int, haste: float, loss: float, crashes: float, leaver: int | None
+    kind: str,
+    seed: int,
+    steps: int,
+    haste: float,
+    loss: float,
+    crashes: float,
+    slow_disks: float,
+    leaver: int | None,
 ) -> None:
     make = PeerMaker(kind, seed)
     group = UnrulyGroup(
@@ -149,6 +157,7 @@ def test_a_peer_takes_answers_in_any_order_late_and_twice(
         haste=haste,
         loss=loss,
         crashes=crashes,
+        slow_disks=slow_disks,
     )
     group.start()
     group.be_unruly(steps)
@@ -161,14 +170,27 @@ def test_a_peer_takes_answers_in_any_order_late_and_twice(
 
 
 @pytest.mark.parametrize("kind", ["masked", "cohorts"])
-@given(seed=seeds, steps=st.integers(0, 800), haste=hastes, loss=shares, crashes=crash_shares)
+@given(
+    seed=seeds,
+    steps=st.integers(0, 800),
+    haste=hastes,
+    loss=shares,
+    crashes=crash_shares,
+    slow_disks=slow_shares,
+)
 @settings(max_examples=4, deadline=None)
 def test_a_member_of_a_group_that_opens_does_too(
-    kind: str, seed: int, steps: int, haste: float, loss: float, crashes: float
+    kind: str, seed: int, steps: int, haste: float, loss: float, crashes: float, slow_disks: float
 ) -> None:
     make = PeerMaker(kind, seed)
     group = UnrulyGroup(
-        IDS, make.opening, seed=f"{seed}/driver", haste=haste, loss=loss, crashes=crashes
+        IDS,
+        make.opening,
+        seed=f"{seed}/driver",
+        haste=haste,
+        loss=loss,
+        crashes=crashes,
+        slow_disks=slow_disks,
     )
     group.start()
     group.be_unruly(steps)
@@ -273,11 +295,18 @@ class OneSession(DeskMachine):
     haste=hastes,
     loss=shares,
     crashes=crash_shares,
+    slow_disks=slow_shares,
     leaver=st.sampled_from([None, 1]),
 )
 @settings(max_examples=15, deadline=None)
 def test_a_masked_sum_takes_answers_in_any_order_late_and_twice(
-    seed: int, steps: int, haste: float, loss: float, crashes: float, leaver: int | None
+    seed: int,
+    steps: int,
+    haste: float,
+    loss: float,
+    crashes: float,
+    slow_disks: float,
+    leaver: int | None,
 ) -> None:
     entropy = Random(f"{seed}/entropy")
     group = UnrulyGroup(
@@ -287,6 +316,7 @@ def test_a_masked_sum_takes_answers_in_any_order_late_and_twice(
         haste=haste,
         loss=loss,
         crashes=crashes,
+        slow_disks=slow_disks,
     )
     group.start()
     group.be_unruly(steps)
