@@ -1,6 +1,7 @@
 """Own averaging rules and graphs: made, tried on a few numbers, and blamed for what they raise."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -65,11 +66,11 @@ def own_graph(
     graph: Graph = make_plugin(GRAPHS, settings.kind, settings.options or {}, folder)
 
     def edges(round_: int) -> Any:
-        with plugin_faults(GRAPHS, settings.kind):
-            return graph.edges(peer_count, round_, Random(f"{seed.hex()}/graph/{round_}"))
+        return graph.edges(peer_count, round_, Random(f"{seed.hex()}/graph/{round_}"))
 
-    with plugin_faults(GRAPHS, settings.kind):
-        return OwnGraph(peer_count, edges, graph.period())
+    faults = partial(plugin_faults, GRAPHS, settings.kind)
+    with faults():
+        return OwnGraph(peer_count, edges, graph.period(), faults)
 
 
 def _try_rule(rule: Rule, topology: Topology, dtype: npt.DTypeLike) -> None:

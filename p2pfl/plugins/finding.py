@@ -142,9 +142,12 @@ def maker_of(
         def make() -> Any:
             return found(**options)
 
-    with plugin_faults(kind, name):
-        make()
-    return make
+    def blamed() -> Any:
+        with plugin_faults(kind, name):
+            return make()
+
+    blamed()
+    return blamed
 
 
 def _check_arguments(

@@ -495,7 +495,10 @@ class Simulation:
         last = self._scenario.rounds - 1
         found: list[tuple[int, ...]] = [() for _ in self.world.hosts]
         for index, machine in self._honest_machines():
-            found[index] = running_peer(machine).partners(last)
+            try:
+                found[index] = running_peer(machine).partners(last)
+            except PluginError as error:  # An own graph, of a round that nobody came to.
+                self._failure = self._failure or str(error)
         return found
 
     def _honest_machines(self) -> list[tuple[int, Machine]]:

@@ -48,6 +48,15 @@ class ScenarioError(Exception):
     """A scenario that cannot be run; the message is for people, one line a fault."""
 
 
+DISTRIBUTIONS = {
+    "constant": ("mean_s",),
+    "uniform": ("low_s", "high_s"),
+    "exponential": ("mean_s",),
+    "lognormal": ("median_s", "sigma"),
+}
+"""The kinds of distributions, and what each takes."""
+
+
 class Distribution(SettingsTable):
     """A distribution of durations: constant, uniform, exponential or lognormal.
 
@@ -70,12 +79,7 @@ class Distribution(SettingsTable):
 
     @model_validator(mode="after")
     def _has_its_parameters(self) -> "Distribution":
-        needed = {
-            "constant": {"mean_s"},
-            "exponential": {"mean_s"},
-            "uniform": {"low_s", "high_s"},
-            "lognormal": {"median_s", "sigma"},
-        }[self.kind]
+        needed = set(DISTRIBUTIONS[self.kind])
         given = self.model_fields_set - {"kind"}
         if needed != given:
             raise ValueError(f"kind = {self.kind!r} takes {' and '.join(sorted(needed))}")

@@ -4,6 +4,7 @@ Every peer asks for the same graph, so those of the last rounds are kept.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +30,7 @@ class OwnGraph(Topology):
     Attributes:
         edges: of a round below the period; pairs of peers, or a networkx graph.
         rounds: the period; None if the graphs never repeat.
+        faults: in its block edges are asked for, read and checked: whoever gives them is to blame.
 
     Raises:
         TopologyError: a graph that is drawn at once is of other peers, or those of a period do not
@@ -37,6 +39,9 @@ class OwnGraph(Topology):
 
     edges: Callable[[int], Iterable[tuple[int, int]]]
     rounds: int | None = 1
+    faults: Callable[[], AbstractContextManager[None]] = field(
+        default=nullcontext, compare=False, repr=False
+    )
     _kept: dict[int, list[Neighbourhood]] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -48,7 +53,7 @@ class OwnGraph(Topology):
             )
         period = GRAPHS_TRIED_ENDLESS if self.rounds is None else self.rounds
         tried = min(period, GRAPHS_TRIED)
-        graphs = [self._tried(place * period // tried) for place in range(tried)]
+        graphs = [self._of(place * period // tried) for place in range(tried)]
         apart = _apart(graphs) if tried == self.rounds else None
         if apart is not None:
             rounds = (
@@ -59,9 +64,9 @@ class OwnGraph(Topology):
                 f" edges{', or give a graph for each round' if tried == 1 else ''}"
             )
 
-    def _tried(self, round: int) -> list[Neighbourhood]:
+    def _drawn(self, round: int) -> list[Neighbourhood]:
         try:
-            return self._of(round)
+            return _neighbourhoods(self.edges(round), self.peer_count)
         except TopologyError as error:
             if self.rounds == 1:
                 raise
@@ -82,7 +87,8 @@ class OwnGraph(Topology):
         if kept is None:
             if len(self._kept) >= max(GRAPHS_KEPT, min(self.rounds or 0, 4 * GRAPHS_KEPT)):
                 del self._kept[next(iter(self._kept))]
-            kept = self._kept[round] = _neighbourhoods(self.edges(round), self.peer_count)
+            with self.faults():
+                kept = self._kept[round] = self._drawn(round)
         return kept
 
 

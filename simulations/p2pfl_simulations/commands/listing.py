@@ -2,10 +2,14 @@
 
 from dataclasses import asdict
 from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel
 
 from p2pfl.cli.errors import BadInput
 from p2pfl.cli.listing import show_rows
 from p2pfl.plugins import known_plugins
+from p2pfl.plugins.finding import OWN
 from p2pfl_simulations.commands.errors import input_errors
 from p2pfl_simulations.results.summary import method_name
 from p2pfl_simulations.scenario import load_scenario, shipped_scenarios
@@ -30,6 +34,11 @@ def list_scenarios(*, as_json: bool) -> None:
 
 
 COLUMNS = ("kind", "name", "from", "options", "description")
+NO_OPTIONS = frozenset({"algorithm", "deadline_s", "weights"})
+"""Keys that name a part, or that parts have alike: no options of the one."""
+
+KINDS_OF_THEIR_OWN = frozenset({"liars", "availability", "own"})
+"""Keys of `[faults]` that name parts of other kinds, or plug-ins."""
 
 
 def list_parts(kinds: list[str], *, as_json: bool) -> None:
@@ -59,8 +68,7 @@ def list_parts(kinds: list[str], *, as_json: bool) -> None:
                 }
                 for it in TOPOLOGIES.values()
             ]
-        if name == "averaging":
-            rows += _averaging_rows()
+        rows += _shipped_rows(name)
         for found in known_plugins(KINDS[name]):
             row = asdict(found)
             row["from"] = row.pop("source")
@@ -74,24 +82,56 @@ def list_parts(kinds: list[str], *, as_json: bool) -> None:
     show_rows(rows, as_json=as_json, first_sentence=True)
 
 
-def _averaging_rows() -> list[dict[str, str]]:
-    from typing import get_args
+def _shipped_rows(kind: str) -> list[dict[str, str]]:
+    """Return the rows of what ships by tables of settings, as no plug-in."""
+    from p2pfl.group.settings import AveragingSettings
+    from p2pfl.learner.settings import PartitionSettings
+    from p2pfl_simulations.scenario import DISTRIBUTIONS, FaultSettings
 
-    from p2pfl.group.settings import AveragingSettings, OwnRuleSettings
-
-    union, *_ = get_args(AveragingSettings)
+    if kind == "averaging":
+        rows = _variants(AveragingSettings, "algorithm")
+    elif kind == "partitions":
+        rows = _variants(PartitionSettings, "kind")
+    elif kind == "faults":
+        others = KINDS_OF_THEIR_OWN
+        fields = FaultSettings.model_fields.items()
+        rows = [(name, _table_of(it.annotation)) for name, it in fields if name not in others]
+    elif kind == "latencies":
+        told = "A distribution, for every message alike; set network.latency."
+        return [
+            {
+                "kind": kind,
+                "name": name,
+                "from": "p2pfl",
+                "options": ", ".join(it),
+                "description": told,
+            }
+            for name, it in DISTRIBUTIONS.items()
+        ]
+    else:
+        return []
+    key = "kind" if kind == "partitions" else ""
     return [
         {
-            "kind": "averaging",
-            "name": get_args(it.model_fields["algorithm"].annotation)[0],
+            "kind": kind,
+            "name": name,
             "from": "p2pfl",
-            "options": ", ".join(
-                name
-                for name in it.model_fields
-                if name not in {"algorithm", "deadline_s", "weights"}
-            ),
-            "description": " ".join((it.__doc__ or "").split()),
+            "options": ", ".join(it for it in table.model_fields if it not in {*NO_OPTIONS, key}),
+            "description": " ".join((table.__doc__ or "").split()),
         }
-        for it in get_args(union)
-        if it is not OwnRuleSettings
+        for name, table in rows
     ]
+
+
+def _variants(union: Any, key: str) -> list[tuple[str, type[BaseModel]]]:
+    """Return the tables that a key tells apart, by its value; an own part's has rows elsewhere."""
+    tables = [
+        (get_args(it.model_fields[key].annotation)[0], it) for it in get_args(union)[0].__args__
+    ]
+    return [(name, table) for name, table in tables if name != OWN]
+
+
+def _table_of(annotation: Any) -> type[BaseModel]:
+    """Return the table of ``Table | None`` or ``tuple[Table, ...]``."""
+    found: type[BaseModel] = get_args(annotation)[0]
+    return found

@@ -6,7 +6,9 @@ add, delay or repeat what is said and heard. So a lie of a few lines goes the wh
 protocol, and a liar stays honest wherever its strategy says nothing.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
@@ -23,6 +25,7 @@ from p2pfl_gossip.actions import (
     Command,
     Job,
     LocalProtocolError,
+    RemoteProtocolError,
     Report,
     Send,
     SetTimer,
@@ -40,6 +43,7 @@ from p2pfl_gossip.records import Message, Record
 from p2pfl_simulations.batch import Worker
 from p2pfl_simulations.liars.forging import M, signed_again, stated_again
 from p2pfl_simulations.liars.insight import Insight, Update
+from p2pfl_simulations.liars.returned import actions_of, checked_actions, message_of, record_of
 from p2pfl_simulations.running_peer import RunningPeer
 
 FIRST_TICKET = 2**31
@@ -148,8 +152,10 @@ class Place:
         return Send(self.peers[receiver], message)
 
     def later(self, after_s: float, actions: list[Action]) -> None:
-        """Have actions carried out after a while."""
-        self._delayed.append((after_s, actions))
+        """Have actions carried out after a while; ValueError where it is no while."""
+        if not 0 <= after_s < math.inf:
+            raise ValueError(f"later({after_s!r}, ...): give seconds, 0 or more")
+        self._delayed.append((after_s, checked_actions(actions, self.peers, "later() got")))
 
     def take_delayed(self) -> list[tuple[float, list[Action]]]:
         """Return what was asked for by `later`, once."""
@@ -221,11 +227,19 @@ class LyingPeer:
         liar: the strategy.
         place: where it stands; `place.peer` is the real machine.
         from_round: until its machine comes to this round, it is honest.
+        faults: tells what the strategy raises as its own: what is in its block is the strategy's.
     """
 
-    def __init__(self, liar: Liar, place: Place, from_round: int) -> None:
+    def __init__(
+        self,
+        liar: Liar,
+        place: Place,
+        from_round: int,
+        faults: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._faults = faults
         self._liar, self._place, self._from_round = liar, place, from_round
-        self._peer = place.peer
+        self._peer, self._peers = place.peer, frozenset(place.peers)
         self._is_broken = False
         self._tickets = count(FIRST_TICKET)
         self._delayed: dict[Ticket, list[Action]] = {}
@@ -253,7 +267,8 @@ class LyingPeer:
     def on_start(self, now_s: float, records: dict[str, bytes | Vector]) -> list[Action]:
         """Begin."""
         actions = self._do(now_s, lambda: self._peer.on_start(now_s, records))
-        return actions + self._done(now_s, self._liar.on_start(now_s) if self._lies else [])
+        said = self._asked(self._liar.on_start, now_s) if self._lies else []
+        return actions + self._done(now_s, said)
 
     def on_message(self, now_s: float, sender: PeerId, message: Message) -> list[Action]:
         """Hear a message, or something else, or nothing."""
@@ -315,7 +330,8 @@ class LyingPeer:
         """Have the machine learn a job's result, or another one."""
         job = self._jobs.pop(ticket, None)
         if job is not None and self._lies:
-            result = self._liar.learn(now_s, job, result)
+            with self._faults():
+                result = record_of(self._liar.learn, now_s, job, result)
         return self._do(now_s, lambda: self._peer.on_work_done(now_s, ticket, result))
 
     def on_work_part(self, now_s: float, ticket: Ticket, part: Record) -> list[Action]:
@@ -335,7 +351,12 @@ class LyingPeer:
         self._place.note(message)
         if not self._lies:
             return message
-        return self._liar.hear(now_s, self._place.index_of(sender), message)
+        with self._faults():
+            return message_of(self._liar.hear, now_s, self._place.index_of(sender), message)
+
+    def _asked(self, call: Callable[..., Sequence[Action]], *given: Any) -> list[Action]:
+        with self._faults():
+            return actions_of(call, *given, peers=self._peers)
 
     def _do(self, now_s: float, step: Callable[[], list[Action]]) -> list[Action]:
         """Have the machine take an input, and return what is done in place of its actions."""
@@ -347,6 +368,11 @@ class LyingPeer:
             # It was told what cannot be, by its own strategy: from here on it is silent.
             self._is_broken = True
             return []
+        except RemoteProtocolError:
+            raise
+        except Exception:
+            with self._faults():  # It was told of what no wire would have let through.
+                raise
         said: list[Action] = []
         for action in actions:
             if isinstance(action, Work):
@@ -355,9 +381,9 @@ class LyingPeer:
                 self._jobs.pop(action.ticket, None)
             elif isinstance(action, Send):
                 self._place.note(action.message)
-            said += self._liar.say(now_s, action) if self._lies else (action,)
+            said += self._asked(self._liar.say, now_s, action) if self._lies else (action,)
             if isinstance(action, Report) and isinstance(action.event, RoundStarted) and self._lies:
-                said += self._liar.on_round(now_s)
+                said += self._asked(self._liar.on_round, now_s)
         return self._done(now_s, said)
 
     def _done(self, now_s: float, said: list[Action]) -> list[Action]:

@@ -1,13 +1,16 @@
 """Who lies in a scenario, and the machines that they run."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from p2pfl.group.settings import CohortSettings, GroupSettings
 from p2pfl.learner.learner import make_learner
-from p2pfl.plugins import PluginError
+from p2pfl.learner.tasks.base import Data
+from p2pfl.plugins import PluginError, plugin_faults
 from p2pfl.plugins.finding import maker_of
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Machine, Vector
@@ -63,7 +66,7 @@ class Liars:
                 raise ScenarioError(f"faults.liars: {error}") from None
             liar = make()
             self._require_fit(settings, liar)
-            group = _Group(settings, members, make, self._altered(liar, folder), {})
+            group = _Group(settings, members, make, self._altered(settings, liar, folder), {})
             self._is_omniscient |= liar.is_omniscient
             self._groups.update(dict.fromkeys(members, group))
         self.indices = frozenset(self._groups)
@@ -97,7 +100,7 @@ class Liars:
                     return found
         return None
 
-    def _altered(self, liar: Liar, folder: Path | None) -> Worker | None:
+    def _altered(self, settings: LiarSettings, liar: Liar, folder: Path | None) -> Worker | None:
         """Return a learner with the rows that a strategy trains on, if it alters any."""
         if not liar.alters_rows:
             return None
@@ -109,7 +112,7 @@ class Liars:
                 seed=scenario.seed,
                 folder=folder,
                 threads=1,
-                alter=liar.alter,
+                alter=partial(_altered_by, liar, _faults_of(settings)),
             )
         except ValueError as error:
             raise ScenarioError(f"faults.liars: {error}") from None
@@ -213,6 +216,18 @@ class Liars:
                 partners_of=partners_of,
                 altered=group.altered,
             )
-            return LyingPeer(group.make(), place, group.settings.from_round)
+            faults = _faults_of(group.settings)
+            return LyingPeer(group.make(), place, group.settings.from_round, faults)
 
         return make if self._groups else make_peer
+
+
+def _faults_of(settings: LiarSettings) -> Callable[[], AbstractContextManager[None]]:
+    """Return what tells an own strategy's errors as its own; those of ours stay tracebacks."""
+    name = shipped_name(settings.strategy)
+    return nullcontext if name in LIARS.shipped else partial(plugin_faults, LIARS, name)
+
+
+def _altered_by(liar: Liar, faults: Callable[[], AbstractContextManager[None]], data: Data) -> Data:
+    with faults():
+        return liar.alter(data)

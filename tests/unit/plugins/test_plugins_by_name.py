@@ -1,5 +1,6 @@
 """Own parts by name: found, tried and refused at the door; those of the examples work."""
 
+import json
 import math
 import re
 import sys
@@ -18,8 +19,8 @@ from p2pfl.plugins import PluginError, finding
 from p2pfl.plugins.parts import GRAPHS
 from p2pfl_simulations import make_scenario, run
 from p2pfl_simulations.plugins import KINDS
-from p2pfl_simulations.results.run import RunResult
-from p2pfl_simulations.scenario import ScenarioError, load_scenario
+from p2pfl_simulations.results.run import EndedEarly, RunResult
+from p2pfl_simulations.scenario import FaultSettings, ScenarioError, load_scenario
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples" / "plugins"
@@ -33,7 +34,9 @@ SMALL: dict[str, Any] = {
     "evaluation": {"baselines": []},
 }
 BAD = """
+import msgspec
 import numpy as np
+from p2pfl_gossip.actions import SendBulk
 from p2pfl_simulations.plugins import *
 
 class Short(AveragingRule):
@@ -89,6 +92,63 @@ class Backwards(Availability):
 class NoStart(Fault):
     def start(self):
         self.world.stop_everything()
+
+class LateLiar(Liar):
+    def __init__(self, where, found=None, raises=True):
+        self.where, self.found, self.raises = where, found, raises
+    def _do(self, where, honest):
+        if self.me.round == 0 or self.where != where:
+            return honest
+        if self.raises:
+            raise KeyError("lied")  # LINE
+        return self.found
+    def on_round(self, now_s):
+        if self.me.round == 1 and self.where == "later":
+            self.me.later(*self.found)
+        return self._do("on_round", [])
+    def say(self, now_s, action):
+        if isinstance(action, SendBulk):
+            return self.tell(now_s, action)
+        return self._do("say", super().say(now_s, action))
+    def tell(self, now_s, send):
+        if self.where == "lazy":
+            return (self._do("lazy", it) for it in [send])
+        if self.where == "stranger":
+            return [msgspec.structs.replace(send, receiver=bytes(32))]
+        return self._do("tell", (send,))
+    def hear(self, now_s, sender, message):
+        if self.where == "hear garbage" and self.me.round:
+            return type(message)(*[object()] * len(message.__struct_fields__))
+        return self._do("hear", message)
+    def learn(self, now_s, job, result):
+        return self._do("learn", result)
+
+class AlterLiar(Liar):
+    alters_rows = True
+    def alter(self, data):
+        raise KeyError("altered")
+
+class StartLiar(Liar):
+    def on_start(self, now_s):
+        return None
+
+class LateGraph(Graph):
+    lazy: bool = False
+    edge: bool = False
+    def period(self):
+        return None
+    def edges(self, peers, round, rng):
+        pairs = [(peer, (peer + 1) % peers) for peer in range(peers)]
+        if round < 3:
+            return pairs
+        return [(0, peers)] if self.edge else self._late(pairs)
+    def _late(self, pairs):
+        if not self.lazy:
+            raise KeyError("late")  # LINE
+        def walk():
+            yield from pairs
+            raise KeyError("late")  # LINE
+        return walk()
 """
 
 
@@ -114,7 +174,7 @@ DIGITS = {"task": "digits", "training": {"steps": 1}}
     ("tables", "told"),
     [
         ({"averaging": {"algorithm": OWN + "Short"}}, r"returned \[3\], and a model is \[5\].*"),
-        ({"averaging": {"algorithm": OWN + "Raises"}}, r"TypeError: .*bad_parts.py, line 11\)"),
+        ({"averaging": {"algorithm": OWN + "Raises"}}, r"TypeError: .*bad_parts.py, line 13\)"),
         ({"averaging": {"algorithm": OWN + "Nan"}}, "not finite"),
         ({"averaging": {"algorithm": OWN + "Unfinished"}}, "does not define average"),
         ({"averaging": {"algorithm": OWN + "Missing"}}, "Missing is not there"),
@@ -198,6 +258,70 @@ def test_a_rule_that_fails_later_keeps_the_rounds_before(p2pfl: P2pfl) -> None:
     assert "averaging rule 'bad_parts:Late': RuntimeError: no more" in ended.err
     assert "Traceback" not in ended.err
     assert (Path("late") / "summary.json").exists()
+
+
+TOLD_AT_ITS_LINE = r"KeyError: '(lied|late)' \(.*bad_parts\.py, line (\d+)\)"
+
+
+def _liar(**arguments: Any) -> dict[str, Any]:
+    liar = {"strategy": OWN + "LateLiar", "peers": [2], "arguments": arguments}
+    return {"faults": {"liars": liar}}
+
+
+def _graph(**options: Any) -> dict[str, Any]:
+    topology = {"kind": OWN + "LateGraph", "options": options}
+    return {"averaging": {"algorithm": "dsgd", "topology": topology}}
+
+
+@pytest.mark.parametrize(
+    ("tables", "told"),
+    [
+        *(
+            (_liar(where=where), TOLD_AT_ITS_LINE)
+            for where in ("on_round", "say", "tell", "lazy", "hear", "learn")
+        ),
+        (_liar(where="on_round", raises=False), r"its on_round returned None.*bad_parts\.py, line"),
+        (_liar(where="say", raises=False, found=[3]), "its say returned a int among actions"),
+        (_liar(where="hear", raises=False, found="x"), "its hear returned a str; give a message"),
+        (_liar(where="learn", raises=False), "its learn returned None; give a result"),
+        (_liar(where="later", found=["soon", []]), r"TypeError: .*bad_parts\.py, line"),
+        (_liar(where="later", found=[-1, []]), r"later\(-1, .*bad_parts\.py, line"),
+        (_liar(where="later", found=[1, [3]]), r"later\(\) got a int.*bad_parts\.py, line"),
+        (_liar(where="hear garbage"), "Error: "),
+        (_graph(), TOLD_AT_ITS_LINE),
+        (_graph(lazy=True), TOLD_AT_ITS_LINE),
+        (_graph(edge=True), "round 3: the edge 0 - 6: there are peers 0 to 5"),
+    ],
+)
+def test_a_liar_or_a_graph_that_fails_later_keeps_the_rounds_before(
+    folder: Path, tables: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(EndedEarly) as raised:
+        simulate(small(**tables, rounds=5), folder)
+    failure = raised.value.run.failure
+    found = re.search(told, failure)
+    assert found, failure
+    assert re.match(r"(liar 'bad_parts:LateLiar'|topology 'bad_parts:LateGraph'): ", failure)
+    assert "\n" not in failure
+    assert len(raised.value.run.rounds) >= 1
+    if told == TOLD_AT_ITS_LINE:
+        assert BAD.splitlines()[int(found[2]) - 1].endswith("# LINE")
+
+
+@pytest.mark.parametrize(
+    ("liar", "told"),
+    [
+        ({"strategy": OWN + "AlterLiar"}, r"KeyError: 'altered' \(.*bad_parts.py, line"),
+        ({"strategy": OWN + "StartLiar"}, "its on_start returned None; give a list of actions"),
+        ({"strategy": OWN + "LateLiar", "arguments": {"where": "stranger"}}, "is no peer; use"),
+    ],
+)
+def test_a_liar_that_fails_at_once_is_told_in_one_line(
+    folder: Path, liar: dict[str, Any], told: str
+) -> None:
+    tables = {"faults": {"liars": {**liar, "peers": [2]}}}
+    with pytest.raises(PluginError, match=told):
+        simulate(small(**tables), folder)
 
 
 def test_a_misspelt_setting_ends_with_code_2(p2pfl: P2pfl) -> None:
@@ -329,6 +453,14 @@ def test_the_list_has_every_kind_and_refuses_others(p2pfl: P2pfl) -> None:
     listed = p2pfl("list", "--json").out
     for name in ("dsgd", "erdos-renyi", "file", "trace", "silence", "digits"):
         assert f'"name": "{name}"' in listed
+    for kind, names in (
+        ("partitions", ["iid", "dirichlet", "shards", "quantity", "groups", "sites"]),
+        ("faults", [*FaultSettings.model_fields][:8]),
+        ("latencies", ["constant", "uniform", "exponential", "lognormal"]),
+    ):
+        rows = json.loads(p2pfl("list", kind, "--json").out)
+        assert [row["name"] for row in rows] == names
+        assert all(row["description"] for row in rows)
     refused = p2pfl("list", "liers")
     assert (refused.code, "did you mean 'liars'?" in refused.err) == (2, True)
     assert "None ships or is installed" in p2pfl("list", "metrics").out
