@@ -98,6 +98,25 @@ def test_what_torch_loads_gives_the_outputs_that_were_measured(
     }
 
 
+def test_statistics_of_a_layer_that_is_used_twice_are_left_out_by_both_names(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "task_of_shared_norm.py").write_text(
+        "from torch import nn\n"
+        "from p2pfl.learner.tasks import Task\n"
+        "class Mine(Task):\n"
+        "    def data(self, data_dir):\n"
+        "        raise AssertionError\n"
+        "    def model(self):\n"
+        "        norm = nn.BatchNorm1d(3)\n"
+        "        return nn.Sequential(norm, nn.Linear(3, 3), norm)\n"
+    )
+    settings = LearningSettings(task="task_of_shared_norm:Mine")
+    named = name_model(settings, np.zeros(18, np.float32), seed=1, folder=tmp_path)
+    weights = {f"{layer}.{name}" for layer in (0, 1, 2) for name in ("weight", "bias")}
+    assert named.tensors.keys() == weights
+
+
 ONE_ROW_EACH = """
 import numpy as np
 from torch import nn
