@@ -27,7 +27,8 @@ from p2pfl_gossip.masked_sum.phases import Phase
 from p2pfl_gossip.records import MalformedFrame, Record
 
 EARLY_MESSAGES_MAX = 32
-"""Kept from one member for a session that has not begun here; as a session keeps for a phase."""
+"""Kept from one member for a session that has not begun here, each once; others are passed over.
+Who lacks something asks again and again: it does nothing wrong, and we may be late ourselves."""
 
 SESSION_RELAYS = 20
 """A session's time to live, in relay times: twice what its waits come to if each takes a whole."""
@@ -345,9 +346,8 @@ class Sessions:
             return self._tell_ends()
         if round_ >= self._round:
             early = self._early.setdefault(round_, {}).setdefault(rank, [])
-            if len(early) >= EARLY_MESSAGES_MAX:
-                raise RemoteProtocolError("too_early")
-            early.append((sender, message))
+            if (sender, message) not in early and len(early) < EARLY_MESSAGES_MAX:
+                early.append((sender, message))
         return False
 
     def body_bytes(self, sender: PeerId, header: SessionMessage) -> int | None:

@@ -107,14 +107,19 @@ def session_of(one: OneMember, round_: int) -> bytes:
 
 
 def test_what_comes_before_a_session_begins_is_kept_within_bounds() -> None:
-    """Of each member; then it is refused, and others still have room."""
+    """Of each member, each once; its link stays, as it asks for what we are too late to give."""
     one = OneMember().advertised(*EVERYBODY)
     early = Ack(session_of(one, 1), 1, bytes(32), bytes(64))
-    for _ in range(EARLY_MESSAGES_MAX):
-        one.message(1, early)
-    refused("too_early", one, 1, early)
+    for number in range(EARLY_MESSAGES_MAX + 1):
+        for _ in range(2):
+            one.message(1, replaced(early, signature=number.to_bytes(64, "little")))
     one.message(2, replaced(early, member=2))
     one.message(1, replaced(early, session=bytes(32)))  # Of no session that it knows.
+    kept = one.member._started.parts.sessions._early[1]
+    signed = [message.signature for _, message in kept[1] if isinstance(message, Ack)]
+    assert signed == [number.to_bytes(64, "little") for number in range(EARLY_MESSAGES_MAX)]
+    assert len(kept[2]) == 1
+    assert one.disconnected == []
 
 
 def test_what_came_early_and_is_none_ends_its_link_once_the_session_begins() -> None:
