@@ -368,7 +368,7 @@ def test_the_example_rule_leaves_the_outliers_out() -> None:
     [
         {"averaging": {"algorithm": "dsgd", "topology": {"kind": "parts:Alternating"}}},
         {"averaging": {"algorithm": "push-sum", "topology": {"kind": "parts:SmallWorld"}}},
-        {"faults": {"availability": "parts:NightOff"}},
+        {"faults": {"availability": {"plugin": "parts:NightOff", "options": {"day_s": 0.2}}}},
         {"faults": {"own": {"plugin": "parts:Maintenance", "options": {"every": 2}}}},
         {"learning": {"task": "integers", "partition": {"kind": "parts:ByFirstLabel"}}},
     ],
@@ -382,6 +382,20 @@ def test_each_other_example_runs_and_repeats(tables: dict[str, Any]) -> None:
     assert one.rounds[-1].ended >= 3
     if "own" in tables.get("faults", {}):
         assert any(row.detail == "maintenance" for row in one.events)
+    if "availability" in tables.get("faults", {}):
+        away = {row.peer for row in one.events if row.kind == "offline"}
+        assert away
+        assert all(peer % 2 for peer in away)  # Those whose numbers are even stay.
+
+
+def test_the_example_liar_changes_the_model() -> None:
+    liar = {"strategy": "parts:SignFlip", "peers": [5], "arguments": {"factor": 5}}
+    honest, lied = (
+        simulate(small(faults={"liars": liars}), EXAMPLES).model for liars in ([], [liar])
+    )
+    assert honest is not None
+    assert lied is not None
+    assert not np.array_equal(honest, lied)
 
 
 def test_latencies_go_by_the_pair() -> None:

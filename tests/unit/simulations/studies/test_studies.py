@@ -4,6 +4,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -417,6 +419,52 @@ def test_the_command_plans_runs_and_goes_on(p2pfl: P2pfl) -> None:
     ):
         refused = p2pfl("sweep", "graphs.toml", *arguments)
         assert (refused.code, told in refused.err) == (2, True), refused.err
+
+
+GATED = """
+import os
+import signal
+from p2pfl_simulations.plugins import AveragingRule
+
+class Gated(AveragingRule):
+    waits: bool = False
+    def average(self, round, own, heard):
+        gate = os.environ.get("GATE")
+        if gate and round and self.waits:
+            os.write(int(gate), b"x")
+            signal.pause()  # Until it is killed.
+        return own.vector
+"""
+
+
+def test_a_sweep_that_is_killed_goes_on_to_the_same_table(p2pfl: P2pfl) -> None:
+    Path("gated_rule.py").write_text(GATED)
+    Path("base.toml").write_text(
+        'peers = 4\nrounds = 2\nlearning.task = "integers"\nevaluation.baselines = []\n'
+        'averaging.algorithm = "gated_rule:Gated"\n'
+    )
+    Path("gated.toml").write_text(
+        'scenario = "base.toml"\nseeds = 1\n[grid]\n"averaging.options.waits" = [false, true]\n'
+    )
+    begun, gate = os.pipe()
+    command = str(Path(sys.executable).with_name("p2pfl"))
+    sweep = [command, "sweep", "gated.toml", "--jobs", "1", "-q"]
+    with subprocess.Popen(
+        [*sweep, "--out", "killed"], env={**os.environ, "GATE": str(gate)}, pass_fds=[gate]
+    ) as process:
+        os.close(gate)
+        told = os.read(begun, 1)
+        process.kill()
+    os.close(begun)
+    assert told == b"x"  # It was at its second cell; of one that had ended nothing is read.
+    assert len(list(Path("killed", CELLS).iterdir())) == 1
+    tables = []
+    for folder, kept in (("killed", True), ("undisturbed", False)):
+        ended = p2pfl("sweep", "gated.toml", "--jobs", "1", "--out", folder)
+        assert ended.code == 0, ended.err
+        assert ("1 finished cells were kept" in ended.err) == kept
+        tables.append(Path(folder, "table.parquet").read_bytes())
+    assert tables[0] == tables[1]
 
 
 DEADLY = """
