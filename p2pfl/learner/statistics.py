@@ -60,13 +60,30 @@ def local_statistics(module: torch.nn.Module, travelling: Collection[str]) -> fr
 def cumulating(layers: Sequence[Normalisation]) -> Iterator[None]:
     """Have layers, in a module that evaluates, take the plain mean over all batches to come."""
     momenta = [layer.momentum for layer in layers]
+    hooks: list[torch.utils.hooks.RemovableHandle] = []
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None
+        if not isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
+            # Without a momentum, instance norm takes nothing over, where batch norm takes the mean.
+            hooks.append(layer.register_forward_pre_hook(_MomentumOfMean()))
         layer.train()
     try:
         yield
     finally:
+        for hook in hooks:
+            hook.remove()
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
             layer.eval()
+
+
+class _MomentumOfMean:
+    """Gives a layer before its n-th batch the momentum 1 / n, which makes the plain mean."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __call__(self, layer: torch.nn.Module, _inputs: object) -> None:
+        self._count += 1
+        layer.momentum = 1 / self._count  # type: ignore[assignment]

@@ -561,6 +561,13 @@ _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
         f"{LEARNER}rows_that_statistics_are_worked_out_from[1-2]",
     ),
     (
+        "p2pfl/learner/engines/one_by_one.py",
+        "STATISTICS_ROWS_MIN",
+        "or len(rows) < STATISTICS_ROWS_MIN:",
+        "or not len(rows):",
+        f"{LEARNER}rows_without_which_statistics_stay_those_of_the_start[1]",
+    ),
+    (
         "p2pfl/learner/engines/perceptron.py",
         "CHUNK_PEERS_MAX",
         "min(CHUNK_PEERS_MAX, CHUNK_BYTES_MAX // per_peer)",

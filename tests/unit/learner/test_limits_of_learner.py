@@ -12,11 +12,13 @@ import torch
 
 from p2pfl.learner import arrays, partitions
 from p2pfl.learner.engines import choice, one_by_one, perceptron, perceptron_step, vmap
+from p2pfl.learner.engines.base import STATISTICS_ROWS_MIN
 from p2pfl.learner.engines.stacked import convolution, engine, step
 from p2pfl.learner.engines.stacked.program import NotStackable
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.settings import GroupsPartition, LearningSettings
+from p2pfl.learner.statistics import cumulating
 from p2pfl_gossip.learning import Evaluate, Evaluated
 
 TASKS = """
@@ -294,3 +296,48 @@ def test_views_of_a_stack_that_are_kept(tmp_path: Path, monkeypatch: pytest.Monk
         models.views(0, peers)
         counts.append(len(models._views))
     assert counts == [1, 2, 3, 1]
+
+
+FEW_ROWS = """
+import numpy as np
+from torch import nn
+from p2pfl.learner.tasks import Data, Rows, Task
+
+class Mine(Task):
+    def __init__(self, count):
+        self.count = count
+    def data(self, data_dir):
+        rows = Rows(np.ones((self.count, 3, 4), np.float32), np.arange(self.count) % 2)
+        return Data(rows, rows)
+    def model(self):
+        norm = nn.InstanceNorm1d(3, track_running_stats=True)
+        return nn.Sequential(norm, nn.Flatten(), nn.Linear(12, 2))
+"""
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_rows_without_which_statistics_stay_those_of_the_start(
+    missing: int, tmp_path: Path
+) -> None:
+    """Fewer have no variance; the model says with what it was measured."""
+    (tmp_path / "task_of_few_rows.py").write_text(FEW_ROWS)
+    options = {"count": 2 * (STATISTICS_ROWS_MIN - missing)}
+    settings = LearningSettings(task="task_of_few_rows:Mine", options=options, held_out=0)
+    made = make_learner(settings, peer_count=2, seed=1, folder=tmp_path, threads=1)
+    model = made.named(made.initial_vector(), 1)
+    (origin,) = model.origins
+    assert origin == ("of the start" if missing else "worked out from training rows of peer 1")
+    assert model.tensors["0.running_mean"].tolist() == [0.0 if missing else 1.0] * 3
+
+
+def test_instance_norm_takes_the_plain_mean_over_all_batches() -> None:
+    layer: Any = torch.nn.InstanceNorm1d(3, track_running_stats=True).eval()
+    rows = 5 + 3 * torch.randn(60, 3, 50, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad(), cumulating([layer]):
+        for batch in torch.split(rows, 20):
+            layer(batch)
+    torch.testing.assert_close(layer.running_mean, rows.mean((0, 2)))
+    torch.testing.assert_close(layer.running_var, rows.var(2).mean(0))
+    before = layer.running_mean.clone()
+    layer(rows + 7)
+    assert (layer.momentum, layer.running_mean.equal(before)) == (0.1, True)

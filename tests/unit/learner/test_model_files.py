@@ -117,30 +117,6 @@ def test_statistics_of_a_layer_that_is_used_twice_are_left_out_by_both_names(
     assert named.tensors.keys() == weights
 
 
-ONE_ROW_EACH = """
-import numpy as np
-from torch import nn
-from p2pfl.learner.tasks import Data, Rows, Task
-
-class Mine(Task):
-    def data(self, data_dir):
-        rows = Rows(np.ones((2, 3, 4), np.float32), np.array([0, 1]))
-        return Data(rows, rows)
-    def model(self):
-        norm = nn.InstanceNorm1d(3, track_running_stats=True)
-        return nn.Sequential(norm, nn.Flatten(), nn.Linear(12, 2))
-"""
-
-
-def test_one_row_has_no_variance_and_the_file_says_what_was_measured_with(tmp_path: Path) -> None:
-    (tmp_path / "task_of_one_row.py").write_text(ONE_ROW_EACH)
-    settings = LearningSettings(task="task_of_one_row:Mine", held_out=0)
-    made = make_learner(settings, peer_count=2, seed=1, folder=tmp_path, threads=1)
-    model = made.named(made.initial_vector(), 1)
-    assert model.origins == {"of the start": [it.replace("normed", "0") for it in STATISTICS]}
-    assert model.tensors["0.running_mean"].tolist() == [0, 0, 0]
-
-
 def test_a_file_gives_its_vector_back_and_says_whose_it_is(
     tmp_path: Path, settings: LearningSettings
 ) -> None:
