@@ -169,6 +169,18 @@ class History:
         self.final = proof
         return {FINAL_RECORD: _CODEC.encode(proof)}
 
+    def ended_with(self, peer: PeerId, digest: bytes) -> bool:
+        """Whether an epoch that a peer was a member of ended with a state of which this is a part.
+
+        It is that member's, too, and without it the end of its last epoch is none for it.
+        """
+        return any(
+            item.digest == digest
+            for number, closing in self._closings.items()
+            if self.epochs[number].rank_of(peer) is not None
+            for item in closing.certificate.entry.state
+        )
+
     def check_closing(self, closing: Closing) -> Closing:
         """Check the end of the present epoch, or raise RemoteProtocolError."""
         self.require_start(require_closing(self.epoch, closing).charter)

@@ -344,8 +344,8 @@ class GroupMember(DeskMachine):
         parts = self._started.parts
         seat, fetch = parts.seat, self._fetch_of(message.digest)
         if isinstance(message, (StateRequest, ChunksRequest, ChunksCancel)):
-            if rank is None:
-                return  # Who is no member any more gets no model.
+            if rank is None and not parts.history.ended_with(sender, message.digest):
+                return  # Who is no member any more gets no model of a later epoch.
             seat.actions += parts.shelf.on_message(seat.now_s, sender, message)
         elif fetch is not None:
             seat.actions += fetch.on_message(seat.now_s, sender, message)

@@ -72,6 +72,26 @@ def test_who_was_expelled_gets_nothing_of_the_new_epoch() -> None:
     assert expelled.state is State.LEFT
 
 
+def test_who_was_away_when_it_was_expelled_learns_so_when_it_is_back() -> None:
+    """For that it needs the last model of its own epoch, and gets that and no later one."""
+    group = LedgerWorld(6, rounds=4)
+    charter = successor(group, [0, 1, 2, 3, 4], rounds=8)
+    world, host = group.world, group.hosts[5]
+    group.start()
+    group.run(
+        600.0,
+        at=[
+            (2.0, lambda: world.take_offline(host, "killed", kills=True)),
+            (9.0, approve(group, charter, [0, 1, 2, 3, 4])),
+            (400.0, lambda: world.bring_online(host, "started")),
+        ],
+    )
+    require_epoch(group, [0, 1, 2, 3, 4], charter.digest())
+    expelled = group.member(5)
+    assert expelled.state is State.LEFT
+    assert expelled.history.head.entry.epoch == 0
+
+
 def test_a_group_grows() -> None:
     group = LedgerWorld(5, hosts=8, rounds=4)
     charter = successor(group, range(8), rounds=8)
