@@ -387,17 +387,17 @@ def test_a_proof_that_one_member_has_all_have() -> None:
     assert set(driver.summed()) == set(range(N))
 
 
+def prove_late(driver: GroupDriver, rank: int, action: Action) -> list[Action]:
+    is_proof = isinstance(action, Send) and isinstance(action.message, AuditProof)
+    if is_proof and driver.now_s < 60.0:
+        driver.at(60.0, lambda: driver.perform(rank, action))
+        return []
+    return [action]
+
+
 def test_who_is_late_is_noted() -> None:
     """All have sums here; whether that is a certified round is for others to say."""
-
-    def late(driver: GroupDriver, rank: int, action: Action) -> list[Action]:
-        is_proof = isinstance(action, Send) and isinstance(action.message, AuditProof)
-        if is_proof and driver.now_s < 60.0:
-            driver.at(60.0, lambda: driver.perform(rank, action))
-            return []
-        return [action]
-
-    driver = session(rewrite={LIAR: late}).run()
+    driver = session(rewrite={LIAR: prove_late}).run()
     assert {driver.summed()[rank].late for rank in HONEST} == {(LIAR,)}
 
 
@@ -422,14 +422,7 @@ def test_a_sum_of_coins_that_no_headers_promise_ends_its_senders_link() -> None:
 
 
 def test_a_late_proof_counts() -> None:
-    def late(driver: GroupDriver, rank: int, action: Action) -> list[Action]:
-        is_proof = isinstance(action, Send) and isinstance(action.message, AuditProof)
-        if is_proof and driver.now_s < 60.0:
-            driver.at(60.0, lambda: driver.perform(rank, action))
-            return []
-        return [action]
-
-    driver = session(rewrite={LIAR: late}).run()
+    driver = session(rewrite={LIAR: prove_late}).run()
     assert len(driver.check_exact()) == N
 
 
