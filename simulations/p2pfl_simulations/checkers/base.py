@@ -72,6 +72,10 @@ class Watched:
         members = self.epochs.get(epoch, ())
         return members.index(index) if index in members else -1
 
+    def is_own(self, index: int, epoch: int, member: int) -> bool:
+        """Tell whether what is said as a member of an epoch is a peer's own, and not passed on."""
+        return self.rank_of(index, epoch) == member
+
     def is_honest(self, index: int) -> bool:
         """Tell whether what must hold is demanded of a peer."""
         return index not in self.liars

@@ -108,13 +108,14 @@ class SaysOnce(Checker):
         if self._last.get(host) is message:
             return  # The same, to the next member.
         self._last[host] = message
-        if isinstance(message, GroupAdvert) and self._is_own(host, message):
+        if not isinstance(message, GroupAdvert | EntrySignature):
+            return
+        if not self.watched.is_own(host, message.epoch, message.member):
+            return
+        if isinstance(message, GroupAdvert):
             self._advertised(host, message)
-        elif isinstance(message, EntrySignature) and self._is_own(host, message):
+        else:
             self._signed(host, message)
-
-    def _is_own(self, host: int, message: GroupAdvert | EntrySignature) -> bool:
-        return self.watched.rank_of(host, message.epoch) == message.member
 
     def _is_unknown(self, host: int, place: tuple[int, int], kind: type) -> bool:
         """Whether a member's journal lacks what it said, and those whom it asks may as well.
@@ -262,8 +263,8 @@ class OneHistory(Checker):
         head = advert.head
         if advert.round != head.round + 1 or advert.epoch != head.epoch or not head.round:
             return
-        if self.watched.rank_of(host, advert.epoch) != advert.member:
-            return  # Another's, passed on.
+        if not self.watched.is_own(host, advert.epoch, advert.member):
+            return
         named = self._named.setdefault(head, {})
         named[host] = None
         needed = threshold_of(len(self.watched.epochs[advert.epoch]))
@@ -354,9 +355,8 @@ class Certifies(Checker):
             return
         if isinstance(action, Send):
             message = action.message
-            if (
-                isinstance(message, GroupAdvert)
-                and self.watched.rank_of(host, message.epoch) == message.member
+            if isinstance(message, GroupAdvert) and self.watched.is_own(
+                host, message.epoch, message.member
             ):
                 self._round = max(self._round, message.round)
                 is_over = len(self._finished) == len(self.watched.peers) - len(self.watched.liars)

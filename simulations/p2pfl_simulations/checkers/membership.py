@@ -25,7 +25,7 @@ class SameMembers(Checker):
             said = action.message
             if said.epoch not in self.watched.epochs:
                 raise Violation(f"peer {host} speaks in epoch {said.epoch}, which nobody has begun")
-            if self.watched.rank_of(host, said.epoch) == said.member:
+            if self.watched.is_own(host, said.epoch, said.member):
                 self.watched.epoch_of[host] = said.epoch
 
     def _begin(self, host: int, event: EpochBegun) -> None:
