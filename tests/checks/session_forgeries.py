@@ -52,6 +52,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Reveal,
     SessionMessage,
     Share,
+    StatementsHeld,
     SumDigest,
     SumHeader,
     SumsSeen,
@@ -125,6 +126,12 @@ PLACES: dict[type[SessionMessage], Place] = {
         make=lambda it: PairShown(it.session, it.member, LYING, bytes(96)),
     ),
     Accusation: Place(Phase.AUDIT, "chunk"),
+    StatementsHeld: Place(
+        Phase.AUDIT,
+        "digests",
+        of=DisputeStatement,
+        make=lambda it: StatementsHeld(it.session, bytes(32 * SIZE)),
+    ),
     Fetch: Place(
         Phase.AGREE,
         "second",

@@ -51,6 +51,10 @@ LATE_AFTER = 4
 """Waits for sums, from the audit's start: whose proof is not here then, is late. What one honest
 member has by then, all have long before the session ends."""
 
+ENDS_AFTER = 10
+"""Waits for sums, from the audit's start: whose proof is not here then, makes the round void. By
+then it was asked for five times, of others too. What a liar costs by waiting is not more."""
+
 
 class Auditing:
     """One member's side of the audit of a group's sum, from its seed on.
@@ -106,10 +110,15 @@ class Auditing:
         core = self._core
         core.set_timer("audit", core.cohort.patience.sums_s, self._repair)
         core.set_timer("late", LATE_AFTER * core.cohort.patience.sums_s, self._note_late)
+        core.set_timer("proofs", ENDS_AFTER * core.cohort.patience.sums_s, self._end_if_missing)
         self._tossing.start(self._sketch)
 
     def _note_late(self) -> None:
         self.late = self.absent
+
+    def _end_if_missing(self) -> None:
+        if not self._is_checking:
+            self._core.abort(self.reason)
 
     def _sketch(self) -> None:
         """Sketch the sum, and our own input if it is in it."""

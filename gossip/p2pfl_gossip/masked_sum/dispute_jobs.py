@@ -14,8 +14,15 @@ from p2pfl_crypto.audit.disputes import (
     show,
     sketch_pair,
 )
-from p2pfl_crypto.audit.shared_points import InvalidOpening, open_shared, read_opened
+from p2pfl_crypto.audit.shared_points import (
+    InvalidOpening,
+    open_shared,
+    prove_possession,
+    read_opened,
+    require_possession,
+)
 from p2pfl_crypto.audit.sketch import sketch_of
+from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.key_agreement import agreement_secret_of
 from p2pfl_crypto.masks import Mask, Masked, add_masks
 from p2pfl_crypto.transcripts import pair_key
@@ -33,11 +40,13 @@ class MakeStatement(SecretJob, frozen=True):
     """Say what hides the sketch of one's own input.
 
     Attributes:
-        draft: the statement without sketch, lifts, points and parts.
+        draft: the statement without possession, sketch, lifts, points and parts.
         layout: of the session.
         own: what was put in.
         members: U3.
         pairs: the secrets K, by member.
+        scalar: our mask scalar.
+        entropy: 32 secret bytes.
     """
 
     draft: DisputeStatement
@@ -45,6 +54,8 @@ class MakeStatement(SecretJob, frozen=True):
     own: OwnInput
     members: tuple[int, ...]
     pairs: dict[int, bytes]
+    scalar: bytes
+    entropy: bytes
 
 
 class StatementMade(Record, frozen=True):
@@ -54,7 +65,7 @@ class StatementMade(Record, frozen=True):
 
 
 class CheckStatement(Job, frozen=True):
-    """Check that what a member says fits its commitment.
+    """Check that a member knows its key's secret, and that what it says fits its commitment.
 
     Attributes:
         statement: its.
@@ -154,11 +165,7 @@ def perform_dispute(job: Job) -> Record:
         case MakeStatement():
             return _make(job)
         case CheckStatement():
-            said = job.statement
-            shown = Shown(said.sketch, said.lifts, said.points_of(job.members))
-            parts = _parts(said.parts)
-            core = said.core()
-            return Judged(is_consistent(shown, said.member, job.commitment, core, parts))
+            return Judged(_is_sound(job))
         case CheckParts():
             return _check_parts(job)
         case OpenPair():
@@ -171,6 +178,21 @@ def perform_dispute(job: Job) -> Record:
         case CheckPair():
             return _check_pair(job)
     raise LocalProtocolError(f"{type(job).__name__} is no job of a dispute")
+
+
+def _is_sound(job: CheckStatement) -> bool:
+    said = job.statement
+    try:
+        require_possession(said.possession, said.own_key(job.members), _place(said))
+    except InvalidOpening:
+        return False
+    shown = Shown(said.sketch, said.lifts, said.points_of(job.members))
+    return is_consistent(shown, said.member, job.commitment, said.core(), _parts(said.parts))
+
+
+def _place(said: DisputeStatement) -> bytes:
+    """Name whose key a statement proves the possession of."""
+    return hash_parts(b"p2pfl/key-of", said.session, said.member.to_bytes(4, "little"))
 
 
 def _make(job: MakeStatement) -> StatementMade:
@@ -192,7 +214,9 @@ def _make(job: MakeStatement) -> StatementMade:
     masked = [sum(entries) for entries in zip(*parts.values(), strict=True)]
     shown = show(own_sketch, masked, pairs, rank)
     points = b"".join(shown.points.get(other, bytes(32)) for other in job.members)
-    said = draft.showing(shown.sketch, shown.lifts, points)
+    secret, key = agreement_secret_of(job.scalar), draft.own_key(job.members)
+    possession = prove_possession(secret, key, _place(draft), job.entropy)
+    said = draft.showing(possession, shown.sketch, shown.lifts, points)
     core = said.core()
     combined = (combine_part(core, parts[chunk]) for chunk, _ in job.layout)
     return StatementMade(

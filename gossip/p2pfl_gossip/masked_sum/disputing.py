@@ -5,14 +5,15 @@ to another sketch, or with another blinding, than its masked words have. Each of
 it shares with each other one, as commitments, and its own sketch hidden by that
 (p2pfl_crypto.audit.disputes). It is found out
 
-- who says what does not fit its own commitment: everybody sees it;
+- who says what does not fit its own commitment, or does not know the secret of its own key:
+  everybody sees it;
 - who says another thing of a pair than the other end: the honest end shows what X25519 gave the
-  two, with a proof against both advertised keys. Its partner lies, so nothing is lost;
+  two, with a proof against both advertised keys. Its partner lies, and has proved that it knows
+  its own secret, so nothing is lost;
 - who says another sketch of a chunk than its masked words have: whoever holds that chunk sees it,
-  and gives it to those who want to see it themselves;
-- who says two things to two members: they show each other both.
-
-Whoever has found a lie says so, signed. The words of m + 1 members are evidence: one is honest.
+  and gives it to those who want to see it themselves (accusing.py);
+- who says two things to two members: all tell each other by digests which statements they go by,
+  and show each other both.
 
 *Why no honest member is named.* An honest member accuses only whom it has found out itself, by that
 one's own signed statements. One that follows the rules says one thing, once a session; it fits its
@@ -20,20 +21,20 @@ commitment, and its words, and what X25519 gave for the keys that it names in it
 can show another value. The keys are those of the list, or its statement is taken by nobody; and
 of two ends that are honest both say the same, as they have one K, one tau2 and one seed.
 
-*What stays unnamed.* Who says nothing is left out for a while (ledger/backoff.py), as is a pair
-whose ends differ and of which neither shows anything. Where all is in order, a chunk's sum is
-false, or a member's part of a chunk of which only liars hold the words.
+*What stays unnamed.* Who says nothing, or speaks late, is left out for a while (ledger/backoff.py),
+as is a pair whose ends differ and of which neither shows anything. Where all is in order, a chunk's
+sum is false, or a member's part of a chunk of which only liars hold the words.
 """
 
 from collections.abc import Callable
 
-from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.transcripts import audit_secret
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum import phases
+from p2pfl_gossip.masked_sum.accusing import Accusing
 from p2pfl_gossip.masked_sum.agreement import Agreement
 from p2pfl_gossip.masked_sum.audit_jobs import AuditedSum, OwnInput
-from p2pfl_gossip.masked_sum.core import Core
+from p2pfl_gossip.masked_sum.core import SESSION_TIMER, Core
 from p2pfl_gossip.masked_sum.dispute_jobs import (
     CheckPair,
     CheckParts,
@@ -41,19 +42,17 @@ from p2pfl_gossip.masked_sum.dispute_jobs import (
     Judged,
     Layout,
     MakeStatement,
-    OpenPair,
-    PairOpened,
     StatementMade,
 )
+from p2pfl_gossip.masked_sum.disputed_pairs import DisputedPairs
 from p2pfl_gossip.masked_sum.exchange import SERVES_MAX, Exchange
 from p2pfl_gossip.masked_sum.group_summing import GroupSumming
 from p2pfl_gossip.masked_sum.keys import SessionKeys
 from p2pfl_gossip.masked_sum.messages import (
-    Accusation,
-    Accused,
     AuditProof,
     DisputeStatement,
     PairShown,
+    StatementsHeld,
     Wanted,
 )
 from p2pfl_gossip.masked_sum.revealing import Revealing
@@ -62,12 +61,19 @@ from p2pfl_gossip.masked_sum.sharing import Sharing
 WAITS = 5
 """Waits for sums that a dispute lasts: statements, what is shown, chunks, accusations, one more."""
 
+SILENT_AFTER = 3
+"""Waits after which whose statement is not here counts as silent, whatever it says later. Were it
+heard to the end, it could contradict all others too late for them to show anything."""
+
+NO_STATEMENT = bytes(32)
+
 
 class Disputing:
     """One member's side of a dispute, and what it gives others that have one.
 
     Attributes:
         is_open: whether the total is false here.
+        accusing: who was found out.
     """
 
     def __init__(
@@ -86,17 +92,15 @@ class Disputing:
         self._revealing, self._summing = revealing, summing
         self._proof_of: Callable[[int], AuditProof | None] = lambda _rank: None
         self._audited, self._seed = AuditedSum(b"", b"", b""), b""
+        self.accusing = Accusing(core, exchange)
         self.is_open = False
+        self._must_speak = False
+        self._silent: dict[int, None] | None = None  # None until that is known.
         self._early: dict[int, DisputeStatement] = {}
         self._statements: dict[int, DisputeStatement] = {}
-        self._pairs: dict[tuple[int, int], None] = {}  # Whose ends differ, lower rank first.
-        self._shown: dict[tuple[int, int], PairShown] = {}  # By who shows, and the other.
-        self._unchecked: list[PairShown] = []  # The first of them is being checked.
-        self._accused: dict[int, None] = {}  # By us.
-        self._words: dict[int, dict[int, Accusation]] = {}  # By accused, then by accuser.
-        self._wanted: dict[tuple[int, int], None] = {}  # Chunks that an accuser is to give.
+        self._pairs = DisputedPairs(core, keys, self.accusing, self._pair_job)
+        self._parts: dict[tuple[int, int], bool | None] = {}  # What checks have found; None before.
         self._served: dict[tuple[int, int], int] = {}
-        self._waits = 0
 
     @property
     def _members(self) -> tuple[int, ...]:
@@ -113,13 +117,23 @@ class Disputing:
 
     @property
     def absent(self) -> tuple[int, ...]:
-        """Members that said nothing, or that left it open which end of a pair lied."""
-        silent = dict.fromkeys(rank for rank in self._members if rank not in self._statements)
-        for pair in self._pairs:
-            if not any(rank in self._accused for rank in pair):
-                silent |= dict.fromkeys(pair)
+        """Members that said nothing in time, or left it open which end of a pair lied.
+
+        Nobody, where the dispute has named somebody: others may have seen no false total then. And
+        nobody where our own statement was not ready: then we have not been there in time.
+        """
+        if self.accusing.has_named or (self._must_speak and not self._has_spoken()):
+            return ()
+        silent = dict(self._missing() if self._silent is None else self._silent)
+        silent |= self._pairs.unsettled({**self.accusing.accused, **silent})
         silent.pop(self._core.rank, None)
         return tuple(sorted(silent))
+
+    def _has_spoken(self) -> bool:
+        return self._core.rank in self._statements
+
+    def _missing(self) -> dict[int, None]:
+        return dict.fromkeys(rank for rank in self._members if rank not in self._statements)
 
     def tell(self, proof_of: Callable[[int], AuditProof | None]) -> None:
         """Have audit proofs found by `proof_of`, by member."""
@@ -129,22 +143,42 @@ class Disputing:
         """Begin: the total is false. `own` is what we put in."""
         core, cohort = self._core, self._core.cohort
         self.is_open, self._audited, self._seed = True, audited, seed
-        core.set_timer("dispute", cohort.patience.sums_s, self._repair)
-        core.set_timer("end", WAITS * cohort.patience.sums_s, self._finish)
-        self._exchange.on_deputy_chunk(self._on_chunk)
+        wait_s = cohort.patience.sums_s
+        core.cancel_timer(SESSION_TIMER)  # Who brought it about late is to have no shorter one.
+        core.set_timer("dispute", wait_s, self._repair)
+        core.set_timer("silent", SILENT_AFTER * wait_s, self._note_silent)
+        core.set_timer("end", WAITS * wait_s, self._finish)
+        self._exchange.on_deputy_chunk(self.accusing.on_arrived)
+        self.accusing.start(tuple(self._summing.sums), self._check_part)
         self._revealing.want(self._check_all_parts)
+        self._must_speak = own is not None
         if own is not None:
             dealt = self._sharing.dealt
             assert dealt is not None
             pairs = {rank: dealt.pair_keys[rank] for rank in self._members if rank != core.rank}
             draft = self._draft()
-            core.work(MakeStatement(draft, self._layout, own, self._members, pairs), self._on_made)
+            job = MakeStatement(
+                draft=draft,
+                layout=self._layout,
+                own=own,
+                members=self._members,
+                pairs=pairs,
+                scalar=self._keys.secrets.mask_scalar,
+                entropy=self._entropy(b"possession"),
+            )
+            core.work(job, self._on_made)
         early, self._early = self._early, {}
         for sender, message in early.items():
             try:
                 self.on_statement(sender, message)
             except RemoteProtocolError as error:
                 core.disconnect(sender, error.reason)
+
+    def _note_silent(self) -> None:
+        self._silent = self._missing()
+
+    def _entropy(self, purpose: bytes) -> bytes:
+        return audit_secret(self._keys.secrets.rounding, purpose, self._core.cohort.session)[:32]
 
     def _draft(self) -> DisputeStatement:
         core, audited = self._core, self._audited
@@ -163,6 +197,7 @@ class Disputing:
             members=core.cohort.pack(self._members),
             keys=b"".join(self._keys.mask_keys[rank] for rank in self._members),
             commitments=b"".join(commitments),
+            possession=b"",
             sketch=b"",
             lifts=b"",
             points=b"",
@@ -192,16 +227,39 @@ class Disputing:
         core.verify(message.member, b"statement", message.signature, message.digest())
         if known is None:
             self._keep(sender, message)
-        elif known.digest() != message.digest() and self._accuse(message.member):
-            for said in (known, message):
-                core.broadcast(said)
+        elif known.digest() != message.digest():
+            self.accusing.accuse(message.member)
 
     def _answer_dispute(self, sender: int, message: DisputeStatement) -> None:
         """Keep what comes before we see the false total ourselves; or show why we see none."""
+        core, members = self._core, self._members
         if message.member == sender:
             self._early.setdefault(sender, message)
-        if self._core.phase == phases.DONE:
+        if core.phase == phases.DONE:
             self._compare_commitments(sender, message)
+        elif len(message.commitments) == 32 * len(members):
+            for rank in members:  # It has all proofs.
+                if self._proof_of(rank) is None:
+                    core.fetch(sender, Wanted.PROOF, rank)
+
+    def on_held(self, sender: int, message: StatementsHeld) -> None:
+        """Show a member the statements that it lacks, or of which it has others than we do."""
+        members = self._members
+        if len(message.digests) != 32 * len(members):
+            raise RemoteProtocolError("bad_digests")
+        for place, member in enumerate(members) if self.is_open else ():
+            said = self._statements.get(member)
+            if said is None or self.accusing.has_told(sender, member):
+                continue
+            if message.digests[32 * place : 32 * place + 32] != said.digest():
+                shown = self.answer(sender, member)
+                if shown is not None:
+                    self._core.send(sender, shown)
+
+    def _tell_held(self) -> None:
+        core, held = self._core, self._statements
+        digests = (held[rank].digest() if rank in held else NO_STATEMENT for rank in self._members)
+        core.broadcast(StatementsHeld(core.cohort.session, b"".join(digests)))
 
     def _require_of_this(self, message: DisputeStatement) -> None:
         draft, count = self._draft(), len(self._members)
@@ -224,13 +282,15 @@ class Disputing:
             job = CheckStatement(message, self._members, proof.commitment)
             core.work(job, lambda found: self._on_found(member, found))
             self._check_parts(member)
-        for other, said in list(self._statements.items()):
-            if other != member:
-                self._compare_ends(said, message)
+        self._pairs.add(message, self._members)
+        if not self._missing():
+            self._tell_held()
 
     def _on_found(self, member: int, found: Judged) -> None:
         if not found.holds:
-            self._accuse(member)
+            self.accusing.accuse(member)
+            return
+        self._pairs.trust(member)
 
     def _compare_commitments(self, sender: int, message: DisputeStatement) -> None:
         """Give who holds another proof of a member than we do ours: the two name it."""
@@ -248,102 +308,35 @@ class Disputing:
 
     def on_other_proof(self, known: AuditProof, message: AuditProof) -> None:
         """Take a second proof of one member, whose signature was checked: it signs one."""
-        if self._accuse(message.member):
+        if self.accusing.accuse(message.member):
             for proof in (known, message):
                 self._core.broadcast(proof)
 
     # Pairs
 
-    def _compare_ends(self, one: DisputeStatement, other: DisputeStatement) -> None:
-        low, high = sorted((one.member, other.member))
-        points = [
-            said.points_of(self._members)[end]
-            for said, end in ((one, other.member), (other, one.member))
-        ]
-        if points[0] == points[1] or (low, high) in self._pairs:
-            return
-        self._pairs[low, high] = None
-        for said, end in ((one, other), (other, one)):
-            if end.member != self._core.rank:
-                self._core.send(end.member, said)
-        if self._core.rank in (low, high):
-            self._open(high if self._core.rank == low else low)
-        for shown in list(self._shown.values()):
-            if {shown.member, shown.other} == {low, high}:
-                self._check_pair(shown)
-
-    def _context(self, member: int, other: int) -> bytes:
-        ranks = member.to_bytes(4, "little") + other.to_bytes(4, "little")
-        return hash_parts(b"p2pfl/pair-shown", self._core.cohort.session, ranks)
-
-    def _open(self, other: int) -> None:
-        core, keys = self._core, self._keys
-        context = self._context(core.rank, other)
-        purpose = b"open" + other.to_bytes(4, "little")
-        job = OpenPair(
-            scalar=keys.secrets.mask_scalar,
-            own_key=keys.mask_keys[core.rank],
-            other_key=keys.mask_keys[other],
-            context=context,
-            entropy=audit_secret(keys.secrets.rounding, purpose, core.cohort.session)[:32],
-        )
-
-        def done(result: PairOpened) -> None:
-            if result.opened:
-                shown = PairShown(core.cohort.session, core.rank, other, result.opened)
-                core.broadcast(shown)
-                self.on_shown(core.rank, shown)
-
-        core.work(job, done)
-
     def on_shown(self, sender: int, message: PairShown) -> None:
         """Take what one end of a pair shows: it proves itself."""
-        key = (message.member, message.other)
-        if any(rank not in self._members for rank in key):
+        ends = (message.member, message.other)
+        if any(rank not in self._members for rank in ends):
             raise RemoteProtocolError("not_in_sum")
         if message.member != sender:
             raise RemoteProtocolError("not_your_pair")
-        if not self.is_open or key in self._shown:
-            return
-        self._shown[key] = message
-        if (min(key), max(key)) in self._pairs:
-            self._check_pair(message)
+        if self.is_open:
+            self._pairs.take(message)
 
-    def _check_pair(self, shown: PairShown) -> None:
-        self._unchecked.append(shown)
-        if len(self._unchecked) == 1:
-            self._check_next_pair()
-
-    def _check_next_pair(self) -> None:
-        """Check one after the other, and none of whom we have found out: a liar has many pairs."""
-        core, keys = self._core, self._keys.mask_keys
-        unchecked = self._unchecked
-        while unchecked and {unchecked[0].member, unchecked[0].other} & set(self._accused):
-            del unchecked[0]
-        if not unchecked:
-            return
-        shown = unchecked[0]
-        ranks = (shown.member, shown.other)
-        job = CheckPair(
+    def _pair_job(self, shown: PairShown, context: bytes) -> CheckPair:
+        keys = self._keys.mask_keys
+        return CheckPair(
             opened=shown.opened,
             own_key=keys[shown.member],
             other_key=keys[shown.other],
-            context=self._context(*ranks),
-            ranks=ranks,
+            context=context,
+            ranks=(shown.member, shown.other),
             seed=self._seed,
             tau1=self._sharing.tau1,
             tau2=self._agreement.tau2,
             layout=self._layout,
         )
-
-        def done(found: Judged) -> None:
-            for rank, end in (ranks, ranks[::-1]) if found.holds else ():
-                if self._statements[rank].points_of(self._members)[end] != found.point:
-                    self._accuse(rank)
-            del self._unchecked[0]
-            self._check_next_pair()
-
-        core.work(job, done)
 
     # Parts
 
@@ -352,100 +345,39 @@ class Disputing:
             if member != self._core.rank:
                 self._check_parts(member)
 
-    def _check_parts(self, member: int, chunks: tuple[int, ...] = ()) -> None:
-        """Hold what a member says of chunks against its words, of those that we hold."""
-        if self._revealing.masks is None or member not in self._statements:
-            return
-        bodies = {}
-        for chunk in chunks or self._summing.sums:
-            body = self._exchange.held(chunk, member)
-            if body is not None:
-                bodies[chunk] = body
-        masks = self._revealing.masks_of(member)
-        layout = self._layout
-        for chunk, body in bodies.items():
-            job = CheckParts(self._statements[member], layout, {chunk: body}, masks)
-            self._core.work(job, self._on_part(member, chunk))
-
-    def _on_part(self, member: int, chunk: int) -> Callable[[Judged], None]:
-        def done(found: Judged) -> None:
-            if not found.holds:
-                self._accuse(member, chunk)
-
-        return done
-
-    def _on_chunk(self) -> None:
-        for chunk, member in list(self._wanted):
+    def _check_parts(self, member: int) -> None:
+        for chunk in self._summing.sums:
             if self._exchange.held(chunk, member) is not None:
-                del self._wanted[chunk, member]
-                self._check_parts(member, (chunk,))
+                self._check_part(member, chunk)
 
-    # Accusations
-
-    def _accuse(self, member: int, chunk: int | None = None) -> bool:
-        """Say that a member lied; return whether that is news."""
-        core = self._core
-        if member in self._accused or member == core.rank:
-            return False
-        self._accused[member] = None
-        place = core.cohort.chunk_count if chunk is None else chunk
-        signature = core.sign(b"accuse", member.to_bytes(4, "little"))
-        word = Accusation(core.cohort.session, core.rank, member, place, signature)
-        core.broadcast(word)
-        self._count(word)
-        return True
-
-    def on_accusation(self, sender: int, message: Accusation) -> None:
-        """Count a member's word, whoever brings it; look ourselves at what it may show us."""
-        core = self._core
-        for rank in (message.accuser, message.member):
-            core.require_member(rank)
-        if message.accuser in self._words.get(message.member, {}):
+    def _check_part(self, member: int, chunk: int) -> None:
+        """Hold what a member says of a chunk against its words, if all that takes is here."""
+        body, key = self._exchange.held(chunk, member), (member, chunk)
+        if self._revealing.masks is None or member not in self._statements or body is None:
             return
-        body = message.member.to_bytes(4, "little")
-        core.verify(message.accuser, b"accuse", message.signature, body)
-        told = sum(message.accuser in of for of in self._words.values())
-        self._count(message)
-        key = (message.chunk, message.member)
-        # Of each accuser m chunks are looked at: an honest one accuses no more members.
-        is_wanted = self.is_open and message.chunk in self._summing.sums
-        if not is_wanted or told >= core.cohort.liars_max or message.member in self._accused:
+        if key in self._parts:
+            if self._parts[key] is not None:
+                self.accusing.on_checked(*key, holds=bool(self._parts[key]))
             return
-        if self._exchange.held(*key) is None:
-            self._wanted[key] = None
-            self._exchange.expect(*key)
-            core.fetch(sender, Wanted.CHUNK, *key)
+        self._parts[key] = None
+        masks = self._revealing.masks_of(member)
+        job = CheckParts(self._statements[member], self._layout, {chunk: body}, masks)
 
-    def _count(self, word: Accusation) -> None:
-        core = self._core
-        words = self._words.setdefault(word.member, {})
-        words[word.accuser] = word
-        needed = core.cohort.liars_max + 1
-        if len(words) == needed:
-            accusers = tuple(sorted(words))
-            evidence = Accused(
-                core.cohort.session,
-                core.cohort.pack(accusers),
-                b"".join(words[rank].signature for rank in accusers),
-            )
-            core.blame(word.member, "false_statement", evidence)
+        def done(found: Judged) -> None:
+            self._parts[key] = found.holds
+            self.accusing.on_checked(*key, holds=found.holds)
+
+        self._core.work(job, done)
 
     # What may have been lost, and the end
 
     def _repair(self) -> None:
         core = self._core
-        for shown in self._shown.values():
-            if shown.member == core.rank:
-                core.broadcast(shown)
-        for words in self._words.values():
-            if core.rank in words:
-                core.broadcast(words[core.rank])
-        for member in self._members:
-            if member not in self._statements:
-                other = (core.rank + (1 << self._waits)) % core.cohort.size
-                for rank in dict.fromkeys((member, other)):
-                    core.fetch(rank, Wanted.STATEMENT, member)
-        self._waits += 1
+        self._pairs.repair()
+        self.accusing.repair()
+        self._tell_held()  # Who has what we lack, shows it.
+        for member in self._missing():
+            core.fetch(member, Wanted.STATEMENT, member)
         core.set_timer("dispute", core.cohort.patience.sums_s, self._repair)
 
     def answer(self, asker: int, member: int) -> DisputeStatement | None:

@@ -30,6 +30,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Fetch,
     PairShown,
     SessionMessage,
+    StatementsHeld,
     SumsSeen,
 )
 from p2pfl_gossip.masked_sum.phases import AUDITED_WINDOWS, GROUP_WINDOWS, NAMED_WINDOWS, Phase
@@ -139,8 +140,9 @@ class GroupSum(Session[GroupSumming]):
             CoinSum: tossing.on_coin_sum,
             AuditProof: self._auditing.on_proof,
             DisputeStatement: disputing.on_statement,
+            StatementsHeld: disputing.on_held,
             PairShown: disputing.on_shown,
-            Accusation: disputing.on_accusation,
+            Accusation: disputing.accusing.on_accusation,
         }
 
     def ask_digests(self, now_s: float, peer: PeerId) -> list[Action]:

@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import Annotated
 
 from p2pfl_crypto.audit.disputes import LIFTS_BYTES, PART_BYTES, SHOWN_BYTES
-from p2pfl_crypto.audit.shared_points import OPENED_BYTES
+from p2pfl_crypto.audit.shared_points import OPENED_BYTES, POSSESSION_BYTES
 from p2pfl_crypto.audit.shortness import PROOF_BYTES
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.transcripts import (
@@ -346,6 +346,7 @@ class DisputeStatement(SessionMessage, frozen=True, tag=88):
         members: U3.
         keys: the advertised mask keys of U3, in order of rank.
         commitments: of all proofs that it holds, in that order.
+        possession: proof that it knows the secret of its mask key.
         sketch: of its masked words: 256 signed numbers of 8 bytes.
         lifts: what is added to these, in multiples of 2^32: signed numbers of 16 bytes.
         points: commitments to what it shares with each of U3; zeros for itself.
@@ -362,6 +363,7 @@ class DisputeStatement(SessionMessage, frozen=True, tag=88):
     members: Bitmap
     keys: DigestOfEachMember
     commitments: DigestOfEachMember
+    possession: Annotated[bytes, ByteSize(min_length=POSSESSION_BYTES, max_length=POSSESSION_BYTES)]
     sketch: Annotated[bytes, ByteSize(min_length=SHOWN_BYTES, max_length=SHOWN_BYTES)]
     lifts: Annotated[bytes, ByteSize(min_length=LIFTS_BYTES, max_length=LIFTS_BYTES)]
     points: DigestOfEachMember
@@ -378,6 +380,7 @@ class DisputeStatement(SessionMessage, frozen=True, tag=88):
             self.members,
             self.keys,
             self.commitments,
+            self.possession,
             self.sketch,
             self.lifts,
             self.points,
@@ -399,9 +402,16 @@ class DisputeStatement(SessionMessage, frozen=True, tag=88):
         """Return it with its signature."""
         return replaced(self, signature=signature)
 
-    def showing(self, sketch: bytes, lifts: bytes, points: bytes) -> "DisputeStatement":
+    def showing(
+        self, possession: bytes, sketch: bytes, lifts: bytes, points: bytes
+    ) -> "DisputeStatement":
         """Return it with what it shows."""
-        return replaced(self, sketch=sketch, lifts=lifts, points=points)
+        return replaced(self, possession=possession, sketch=sketch, lifts=lifts, points=points)
+
+    def own_key(self, members: tuple[int, ...]) -> bytes:
+        """Return the mask key of the member that says it, which is one of U3."""
+        place = 32 * members.index(self.member)
+        return self.keys[place : place + 32]
 
     def with_parts(self, parts: bytes) -> "DisputeStatement":
         """Return it with its parts."""
@@ -436,6 +446,17 @@ class Accusation(SessionMessage, frozen=True, tag=90):
     member: UInt32
     chunk: UInt32
     signature: Signature
+
+
+class StatementsHeld(SessionMessage, frozen=True, array_like=True, tag=91):
+    """In a dispute: which statements the sender goes by, so that who made two is found out.
+
+    Attributes:
+        digests: of each member's of U3, in order of rank; zeros where it has none. Not signed: it
+            only leads to statements being shown.
+    """
+
+    digests: DigestOfEachMember
 
 
 class Accused(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=9):
@@ -529,6 +550,7 @@ MASKED_SUM_MESSAGES = (
     | DisputeStatement
     | PairShown
     | Accusation
+    | StatementsHeld
     | Fetch
 )
 """All that the wire must know of masked sums."""

@@ -28,6 +28,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Reveal,
     SessionMessage,
     Share,
+    StatementsHeld,
     SumDigest,
     SumHeader,
     SumsSeen,
@@ -124,9 +125,12 @@ AUDITED_WINDOWS: Windows = {
 
 NAMED_WINDOWS: Windows = {
     **AUDITED_WINDOWS,
+    Reveal: (Phase.REVEAL, Phase.AUDIT),
     AuditProof: (Phase.AUDIT, Phase.DONE),
     DisputeStatement: (Phase.AUDIT, Phase.DONE),
+    StatementsHeld: (Phase.AUDIT, Phase.AUDIT),
     PairShown: (Phase.AUDIT, Phase.AUDIT),
     Accusation: (Phase.AUDIT, Phase.DONE),
 }
-"""The same, where a false total leads to a dispute. Those that see none help to settle it."""
+"""The same, where a false total leads to a dispute. Those that see none help to settle it. Who owns
+no chunk asks for shares only then: it is to see for itself what others' words have."""

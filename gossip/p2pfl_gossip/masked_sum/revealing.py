@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from p2pfl_crypto.masks import Mask
 from p2pfl_gossip.actions import RemoteProtocolError
+from p2pfl_gossip.masked_sum import phases
 from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.jobs import Rebuild, Rebuilt
 from p2pfl_gossip.masked_sum.keys import SessionKeys
@@ -173,7 +174,9 @@ class Revealing:
             for rank in result.liars:
                 reveals = (self._revealers[holder] for holder in sorted(self._revealers))
                 core.blame(rank, "bad_dealing", self._sharing.headers[rank], *reveals)
-            core.abort("bad_dealing")
+            if core.phase == phases.REVEAL:
+                core.abort("bad_dealing")
+            self._told = None  # In a dispute it is of use for one check of several.
             return
         self.masks, self._bearers = result.masks, result.bearers
         assert self._told is not None

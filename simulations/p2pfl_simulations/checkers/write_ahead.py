@@ -84,6 +84,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Reveal,
     SessionMessage,
     Share,
+    StatementsHeld,
     SumDigest,
     SumHeader,
     SumsSeen,
@@ -307,6 +308,7 @@ PROMISES: dict[type[Message], tuple[Promise, ...]] = {
     DisputeStatement: (BEGUN, COINED),
     PairShown: (BEGUN,),
     Accusation: (BEGUN,),
+    StatementsHeld: (BEGUN,),
     Fetch: (BEGUN,),
 }
 """What each message promises; a message that promises nothing is here all the same."""

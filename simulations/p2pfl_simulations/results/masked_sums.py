@@ -30,7 +30,12 @@ PHASES: dict[str, tuple[type[Message], ...]] = {
         messages.CoinSum,
         messages.AuditProof,
     ),
-    "dispute": (messages.DisputeStatement, messages.PairShown, messages.Accusation),
+    "dispute": (
+        messages.DisputeStatement,
+        messages.StatementsHeld,
+        messages.PairShown,
+        messages.Accusation,
+    ),
     "ask again": (messages.Fetch,),
     "list": (ledger.GroupAdvert, ledger.GroupList, ledger.AdvertRequest, ledger.Progress),
     "certify": (

@@ -10,7 +10,9 @@ from p2pfl_crypto.audit.shared_points import (
     _lift,
     is_on_curve,
     open_shared,
+    prove_possession,
     read_opened,
+    require_possession,
 )
 from p2pfl_crypto.key_agreement import agree, public_key_of
 from p2pfl_crypto.shamir import GROUP_ORDER
@@ -91,3 +93,52 @@ def test_half_of_all_numbers_are_keys_of_no_point() -> None:
     on = [is_on_curve(sha256(bytes([place, 1])).digest()[:31] + b"\0") for place in range(64)]
     assert 16 < sum(on) < 48
     assert not is_on_curve((2**255 - 20).to_bytes(32, "little"))
+
+
+def possession(place: int) -> bytes:
+    return prove_possession(SECRETS[place], KEYS[place], b"context", b"e" * 32)
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_who_has_a_secret_proves_it(place: int) -> None:
+    """Whatever the sign is of the point that the key is of."""
+    require_possession(possession(place), KEYS[place], b"context")
+
+
+def doubled(key: bytes) -> bytes:
+    """A key made of another: whoever has the other's secret would share twice as much by it."""
+    y = int.from_bytes(add(_lift(key), _lift(key)), "little") & (2**255 - 1)
+    prime = 2**255 - 19
+    return ((1 + y) * pow(1 - y, -1, prime) % prime).to_bytes(32, "little")
+
+
+@pytest.mark.parametrize(
+    ("key", "context"),
+    [
+        (KEYS[1], b"context"),
+        (KEYS[0], b"another"),
+        (doubled(KEYS[0]), b"context"),
+        (small_order_twin(), b"context"),
+        ((2**255 - 20).to_bytes(32, "little"), b"context"),
+    ],
+)
+def test_it_is_of_one_key_and_one_place(key: bytes, context: bytes) -> None:
+    with pytest.raises(InvalidOpening):
+        require_possession(possession(0), key, context)
+
+
+@pytest.mark.parametrize("place", [0, 31, 32, 60])
+def test_another_byte_of_it_proves_nothing(place: int) -> None:
+    changed = bytearray(possession(0))
+    changed[place] ^= 1
+    with pytest.raises(InvalidOpening):
+        require_possession(bytes(changed), KEYS[0], b"context")
+
+
+def test_its_numbers_are_reduced() -> None:
+    proof = possession(0)
+    response = int.from_bytes(proof[32:], "little") + GROUP_ORDER
+    with pytest.raises(InvalidOpening, match="not reduced"):
+        require_possession(proof[:32] + response.to_bytes(32, "little"), KEYS[0], b"context")
+    with pytest.raises(InvalidOpening, match="64 bytes"):
+        require_possession(proof[:-1], KEYS[0], b"context")

@@ -1,0 +1,263 @@
+# mypy: disable-error-code="arg-type, attr-defined, union-attr, method-assign"
+"""Attacks on a dispute: to learn of honest members by it, to have one named, or nobody."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+from group_driver import GroupDriver, make_epoch
+from session_driver import PATIENCE
+from test_audits import EQUAL, HONEST, LIAR, SEED, N
+from test_disputes import (
+    WRONG_BLINDING,
+    anew,
+    both,
+    check_named,
+    hiding,
+    moving,
+    only_first,
+    saying,
+    session,
+    shifted_sketch,
+    shifting,
+)
+
+from p2pfl_crypto.audit.curve import add, multiply
+from p2pfl_crypto.audit.shared_points import _FIELD, _lift
+from p2pfl_crypto.shamir import GROUP_ORDER
+from p2pfl_crypto.transcripts import pair_key
+from p2pfl_gossip.actions import Action, Send
+from p2pfl_gossip.masked_sum.auditing import ENDS_AFTER
+from p2pfl_gossip.masked_sum.dispute_jobs import MakeStatement
+from p2pfl_gossip.masked_sum.disputing import WAITS
+from p2pfl_gossip.masked_sum.gathered import Gathered
+from p2pfl_gossip.masked_sum.messages import (
+    Accusation,
+    AuditProof,
+    DisputeStatement,
+    Fetch,
+    PairShown,
+    Wanted,
+)
+from p2pfl_gossip.records import replaced
+
+VICTIM = 4
+
+
+def u_of(point: bytes) -> bytes:
+    """The u of an Edwards point, as an X25519 key has it."""
+    y = int.from_bytes(point, "little") & (2**255 - 1)
+    return ((1 + y) * pow(1 - y, -1, _FIELD) % _FIELD).to_bytes(32, "little")
+
+
+def with_key(key: bytes) -> GroupDriver:
+    """The liar advertises that key, and all follow a list that names it."""
+
+    def gathered(rank: int) -> Gathered:
+        keys = own(rank)
+        if rank == LIAR:  # Its machine would not go by a key that it has no secret of.
+            return keys
+        return msgspec.structs.replace(keys, mask_keys={**keys.mask_keys, LIAR: key})
+
+    def saying_it(job: MakeStatement, said: DisputeStatement) -> DisputeStatement:
+        keys = {**driver.mask_keys, LIAR: key}
+        joined = b"".join(keys[rank] for rank in job.members)
+        return anew(job, replaced(said, keys=joined), 0)
+
+    driver = session(lies={LIAR: saying(saying_it)})
+    own, driver.gathered = driver.gathered, gathered
+    return driver
+
+
+def test_who_advertises_a_multiple_of_a_victims_key_learns_none_of_its_secrets() -> None:
+    """Honest ends would show what they share with it, which is a multiple of what they share
+    with the victim: all pair masks of the victim.
+    """
+    key = _lift(session().mask_keys[VICTIM])
+    driver = with_key(u_of(add(key, key)))
+    pairs: dict[int, bytes] = {}  # Of the victim, with each other one.
+
+    def note(it: GroupDriver, rank: int, _action: Any) -> bool:
+        dealt = it.machines[rank]._sharing.dealt
+        if rank == VICTIM and dealt is not None and not pairs:
+            pairs.update(dealt.pair_keys)
+        return False
+
+    driver.after = note
+    driver.run()
+    learnt = set()
+    for rank, said in driver.said:
+        if isinstance(said, PairShown) and rank != LIAR:
+            half = multiply(pow(2, -1, GROUP_ORDER), said.opened[:32])
+            if pair_key(u_of(half), driver.tau1, rank, VICTIM) == pairs.get(rank):
+                learnt.add(rank)
+    assert pairs
+    assert not learnt
+    check_named(driver, LIAR)
+
+
+# To keep honest members from seeing a lie, or from agreeing on it
+
+
+def test_a_lie_that_nobody_sees_as_each_is_told_another_one() -> None:
+    """To those that do not hold one chunk it lies of that one, to the others of another."""
+    made: dict[str, DisputeStatement] = {}
+    ring = session().cohort.ring(tuple(range(N)))
+    of_others = [rank for rank in ring if rank != LIAR]
+    place = next(at for at in range(N - 1) if {ring[at], ring[at + 1]} <= set(of_others))
+    holders = (ring[place], ring[place + 1])
+
+    def two(job: MakeStatement, said: DisputeStatement) -> DisputeStatement:
+        said = replaced(said, sketch=shifted_sketch(said, 1000))
+        cohort = session().cohort
+        (other,) = [
+            chunk
+            for chunk in range(cohort.chunk_count)
+            if not set(cohort.owners_of(chunk, tuple(range(N)))) & set(holders)
+        ][:1]
+        made["others"] = anew(job, said, 1000, place)  # Only its holders could see it.
+        made["holders"] = anew(job, said, 1000, other)
+        return made["others"]
+
+    def to_each(driver: GroupDriver, _rank: int, action: Action) -> list[Action]:
+        said = action.message if isinstance(action, Send) else None
+        if not isinstance(said, DisputeStatement) or said.member != LIAR:
+            return [action]
+        is_holder = driver.cohort.rank_of(action.receiver) in holders
+        said = made["holders" if is_holder else "others"]
+        signature = driver.speaking.sign(b"statement", said.digest())
+        return [Send(action.receiver, said.signed(signature))]
+
+    driver = session(lies={LIAR: both(shifting(1000), saying(two))}, rewrite={LIAR: to_each})
+    check_named(driver.run(), LIAR)
+
+
+def delayed(kind: type, delay_s: float, *, receivers: Collection[int] = range(N)) -> Any:
+    """Send what is of a kind later."""
+
+    def rewrite(driver: GroupDriver, rank: int, action: Action) -> list[Action]:
+        if not isinstance(action, Send) or not isinstance(action.message, kind):
+            return [action]
+        receiver, message = driver.cohort.rank_of(action.receiver), action.message
+        if receiver not in receivers:
+            return [action]
+        driver.at(delay_s, lambda: driver.deliver(rank, receiver, message))
+        return []
+
+    return rewrite
+
+
+WAIT_S = PATIENCE.sums_s
+
+
+def test_who_brings_a_dispute_about_late_shortens_none() -> None:
+    """Its proof comes when nearly all of the session's time is over."""
+    times: list[float] = []
+
+    def note(driver: GroupDriver, rank: int, action: Action) -> bool:
+        if rank == LIAR and isinstance(action, Send) and isinstance(action.message, AuditProof):
+            times.append(driver.now_s)
+        return False
+
+    session(after=note).run()
+    delay_s = (ENDS_AFTER - 0.5) * WAIT_S
+    short = replace(PATIENCE, session_s=times[0] + delay_s + 0.07)
+    cohort, people = make_epoch(N, 40, audit=True, names=True, weights=EQUAL, patience=short)
+    rewrite, lies = {LIAR: delayed(AuditProof, delay_s)}, {LIAR: WRONG_BLINDING}
+    check_named(GroupDriver(cohort, people, SEED, lies=lies, rewrite=rewrite).run(), LIAR)
+
+
+def test_who_brings_its_proof_later_still_is_missed_alone() -> None:
+    rewrite = {LIAR: delayed(AuditProof, (ENDS_AFTER + 1) * WAIT_S)}
+    driver = session(lies={LIAR: WRONG_BLINDING}, rewrite=rewrite).run()
+    for rank in HONEST:
+        outcome = driver.machines[rank].outcome
+        assert (outcome.reason, outcome.absent) == ("proofs_missing", (LIAR,))
+
+
+def test_who_contradicts_all_others_late_is_missed_alone() -> None:
+    """The honest ends could show nothing in time. What it says fits its commitment."""
+
+    def contradicting(job: MakeStatement, said: DisputeStatement) -> DisputeStatement:
+        points = said.points
+        for other, by in ((0, 1), (1, -1), (3, 5), (4, -5)):
+            place, sign = 32 * other, 1 if other > LIAR else -1
+            moved = add(points[place : place + 32], only_first(sign * by))
+            points = points[:place] + moved + points[place + 32 :]
+        return anew(job, replaced(said, points=points), 0)
+
+    lie = both(shifting(1000), moving(6, 1000), saying(contradicting))
+    rewrite = {LIAR: delayed(DisputeStatement, (WAITS - 0.02) * WAIT_S)}
+    driver = session(lies={LIAR: lie}, rewrite=rewrite).run()
+    disputes = [driver.machines[rank]._auditing._disputing for rank in HONEST]
+    assert any(len(dispute._pairs._differing) > 1 for dispute in disputes)
+    for rank in HONEST:
+        outcome = driver.machines[rank].outcome
+        assert (outcome.absent, outcome.blames) == ((LIAR,), ())
+
+
+def test_accusations_count_for_whoever_sees_the_false_total_later() -> None:
+    """To those that hold one chunk it gives its proof at once, to the others when they ask."""
+    cohort = session().cohort
+    holders = cohort.owners_of(0, tuple(range(N)))
+    later = range(N) if LIAR in holders else tuple(set(range(N)) - set(holders))
+    rewrite = {LIAR: delayed(AuditProof, 2.5 * WAIT_S, receivers=later)}
+    lies = {LIAR: both(shifting(1000), hiding(1000))}
+    check_named(session(lies=lies, rewrite=rewrite).run(), LIAR)
+
+
+def one_chunk(**options: Any) -> GroupDriver:
+    """One chunk, so that two members hold any: fewer than it takes to name somebody."""
+    cohort, people = make_epoch(N, 1, audit=True, names=True, weights=EQUAL)
+    return GroupDriver(cohort, people, SEED, **options)
+
+
+def test_who_holds_no_chunk_looks_at_those_of_others() -> None:
+    """The words of the two that hold it are too few; the others ask for all that it takes."""
+    cohort = one_chunk().cohort
+    liar = next(rank for rank in range(N) if not cohort.owned_by(rank, tuple(range(N))))
+    lies = {liar: both(shifting(1000), hiding(1000))}
+    driver = one_chunk(lies=lies).run()
+    for rank in range(N):
+        if rank != liar:
+            named = {blame.member for blame in driver.machines[rank].blames}
+            assert named == {cohort.members[liar]}
+
+
+def test_false_accusations_have_one_chunk_looked_at() -> None:
+    """Else each of m liars would have everybody fetch m chunks."""
+
+    def accuse(driver: GroupDriver, rank: int, action: Action) -> list[Action]:
+        if not (isinstance(action, Send) and isinstance(action.message, DisputeStatement)):
+            return [action]
+        words = []
+        for member in (rank ^ 1, rank ^ 2, rank ^ 4):
+            signature = driver.speaking.sign(b"accuse", member.to_bytes(4, "little"))
+            words.append(Accusation(driver.cohort.session, rank, member, 0, signature))
+        return [action, *(Send(action.receiver, word) for word in words)]
+
+    cohort = one_chunk().cohort
+    accuser = next(rank for rank in cohort.owners_of(0, tuple(range(N))) if rank != LIAR)
+    driver = one_chunk(lies={LIAR: WRONG_BLINDING}, rewrite={accuser: accuse}).run()
+    asked: dict[int, set[int]] = {}
+    for rank, said in driver.said:
+        if isinstance(said, Fetch) and said.what == Wanted.CHUNK:
+            asked.setdefault(rank, set()).add(said.second)
+    assert asked
+    assert all(len(members) == 1 for members in asked.values())
+
+
+def test_who_is_lost_after_it_has_shown_a_pair_has_shown_it() -> None:
+    shown: list[int] = []
+
+    def after_it(_driver: GroupDriver, rank: int, action: Action) -> bool:
+        if rank == 6 and isinstance(action, Send) and isinstance(action.message, PairShown):
+            shown.append(rank)
+        return rank == 6 and len(shown) == N - 1
+
+    driver = session(lies={LIAR: both(shifting(1000), moving(6, 1000))}, after=after_it).run()
+    assert 6 in driver.dead
+    for rank in (0, 1, 3, 4):
+        blamed = {blame.member for blame in driver.machines[rank].blames}
+        assert blamed == {driver.cohort.members[LIAR]}
