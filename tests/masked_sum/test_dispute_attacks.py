@@ -1,4 +1,4 @@
-# mypy: disable-error-code="arg-type, attr-defined, union-attr, method-assign"
+# mypy: disable-error-code="arg-type, assignment, attr-defined, method-assign, operator, union-attr"
 """Attacks on a dispute: to learn of honest members by it, to have one named, or nobody."""
 
 from collections.abc import Collection
@@ -11,15 +11,12 @@ from session_driver import PATIENCE
 from test_audits import EQUAL, HONEST, LIAR, SEED, N
 from test_disputes import (
     WRONG_BLINDING,
-    anew,
     both,
     check_named,
     hiding,
     moving,
-    only_first,
     saying,
     session,
-    shifted_sketch,
     shifting,
 )
 
@@ -41,6 +38,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Wanted,
 )
 from p2pfl_gossip.records import replaced
+from p2pfl_simulations.liars.own_statements import hiding_in_words, with_parts, with_point
 
 VICTIM = 4
 
@@ -63,7 +61,7 @@ def with_key(key: bytes) -> GroupDriver:
     def saying_it(job: MakeStatement, said: DisputeStatement) -> DisputeStatement:
         keys = {**driver.mask_keys, LIAR: key}
         joined = b"".join(keys[rank] for rank in job.members)
-        return anew(job, replaced(said, keys=joined), 0)
+        return with_parts(job, replaced(said, keys=joined), 0)
 
     driver = session(lies={LIAR: saying(saying_it)})
     own, driver.gathered = driver.gathered, gathered
@@ -109,15 +107,14 @@ def test_a_lie_that_nobody_sees_as_each_is_told_another_one() -> None:
     holders = (ring[place], ring[place + 1])
 
     def two(job: MakeStatement, said: DisputeStatement) -> DisputeStatement:
-        said = replaced(said, sketch=shifted_sketch(said, 1000))
         cohort = session().cohort
         (other,) = [
             chunk
             for chunk in range(cohort.chunk_count)
             if not set(cohort.owners_of(chunk, tuple(range(N)))) & set(holders)
         ][:1]
-        made["others"] = anew(job, said, 1000, place)  # Only its holders could see it.
-        made["holders"] = anew(job, said, 1000, other)
+        made["others"] = hiding_in_words(job, said, 1000, place)  # Only its holders could see it.
+        made["holders"] = hiding_in_words(job, said, 1000, other)
         return made["others"]
 
     def to_each(driver: GroupDriver, _rank: int, action: Action) -> list[Action]:
@@ -180,12 +177,9 @@ def test_who_contradicts_all_others_late_is_missed_alone() -> None:
     """The honest ends could show nothing in time. What it says fits its commitment."""
 
     def contradicting(job: MakeStatement, said: DisputeStatement) -> DisputeStatement:
-        points = said.points
         for other, by in ((0, 1), (1, -1), (3, 5), (4, -5)):
-            place, sign = 32 * other, 1 if other > LIAR else -1
-            moved = add(points[place : place + 32], only_first(sign * by))
-            points = points[:place] + moved + points[place + 32 :]
-        return anew(job, replaced(said, points=points), 0)
+            said = with_point(job, said, other, by if other > LIAR else -by)
+        return with_parts(job, said, 0)
 
     lie = both(shifting(1000), moving(6, 1000), saying(contradicting))
     rewrite = {LIAR: delayed(DisputeStatement, (WAITS - 0.02) * WAIT_S)}

@@ -5,15 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 from group_driver import GroupDriver, make_epoch
 from test_audits import EQUAL, HONEST, LIAR, OTHER, SEED, N, inputs, proving, told
 
-from p2pfl_crypto.audit.commitments import commit_to_sketch
-from p2pfl_crypto.audit.curve import add
-from p2pfl_crypto.audit.disputes import PART_BYTES, chunk_sketch, combine_part, pair_mask
-from p2pfl_crypto.audit.sketch import SKETCH_ENTRIES
 from p2pfl_gossip.actions import Action, Disconnect, Job, RemoteProtocolError, Send
 from p2pfl_gossip.masked_sum.audit_jobs import Sketched, SketchRound
 from p2pfl_gossip.masked_sum.blame import Unproven, verify_blame
@@ -28,6 +23,12 @@ from p2pfl_gossip.masked_sum.messages import (
     PairShown,
 )
 from p2pfl_gossip.records import Record, replaced
+from p2pfl_simulations.liars.own_statements import (
+    hiding_in_pair,
+    hiding_in_words,
+    with_parts,
+    with_point,
+)
 
 ENTRIES = 40
 NO_POINT = (2).to_bytes(32, "little")
@@ -78,52 +79,14 @@ def saying(change: Callable[[MakeStatement, DisputeStatement], DisputeStatement]
     return lie
 
 
-def shifted_sketch(said: DisputeStatement, by: int) -> bytes:
-    first = int.from_bytes(said.sketch[:8], "little", signed=True) + by
-    return first.to_bytes(8, "little", signed=True) + said.sketch[8:]
-
-
-def anew(job: MakeStatement, said: DisputeStatement, by: int, chunk: int = 0) -> DisputeStatement:
-    """Parts that fit a sketch which was shifted: of one chunk, by as much."""
-    own = job.own
-    parts = {chunk: own.encode(chunk, part) for chunk, part in own.parts}
-    sketches = []
-    for number, _ in job.layout:
-        words = parts[number].copy()
-        for other, key in job.pairs.items():
-            mask = pair_mask(key, said.tau2, said.member, other, number, len(words))
-            words += mask if other > said.member else -mask
-        sketches.append(chunk_sketch(said.seed, number, words.view(np.int32)).tolist())
-    sketches[chunk][0] += by
-    core = said.core()
-    combined = (combine_part(core, sketch) for sketch in sketches)
-    return said.with_parts(b"".join(part.to_bytes(PART_BYTES, "little") for part in combined))
-
-
 def hiding(by: int) -> Lie:
     """Say that one's masked words have the sketch that fits the commitment."""
-    return saying(lambda job, said: anew(job, replaced(said, sketch=shifted_sketch(said, by)), by))
-
-
-def only_first(number: int) -> bytes:
-    """Commit to a number and 255 zeros."""
-    return commit_to_sketch([number, *[0] * (SKETCH_ENTRIES - 1)], 0)
+    return saying(lambda job, said: hiding_in_words(job, said, by))
 
 
 def moving(other: int, by: int) -> Lie:
-    """Say that what one shares with another member accounts for the difference.
-
-    What is said is X = p + sum of +-M: the shift of p is taken out of M, and X stays.
-    """
-
-    def change(job: MakeStatement, said: DisputeStatement) -> DisputeStatement:
-        place = 32 * job.members.index(other)
-        sign = 1 if other > said.member else -1
-        moved = add(said.points[place : place + 32], only_first(-sign * by))
-        points = said.points[:place] + moved + said.points[place + 32 :]
-        return anew(job, replaced(said, points=points), 0)
-
-    return saying(change)
+    """Say that what one shares with another member accounts for the difference."""
+    return saying(lambda job, said: hiding_in_pair(job, said, by, other))
 
 
 WRONG_BLINDING = proving(lambda job, own, sketch: told(job, own, sketch, blinding=7))
@@ -159,14 +122,7 @@ def test_colluders_that_agree_on_a_false_pair_move_the_lie_to_one_of_them() -> N
 
 def moving_as(other: int, by: int) -> Lie:
     """Say of a pair what its lower end says when it moves `by` into it."""
-
-    def change(job: MakeStatement, said: DisputeStatement) -> DisputeStatement:
-        place = 32 * job.members.index(other)
-        moved = add(said.points[place : place + 32], only_first(-by))
-        points = said.points[:place] + moved + said.points[place + 32 :]
-        return anew(job, replaced(said, points=points), 0)
-
-    return saying(change)
+    return saying(lambda job, said: with_parts(job, with_point(job, said, other, -by), 0))
 
 
 # Silence, two versions, and false words in the dispute itself

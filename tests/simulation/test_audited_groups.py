@@ -38,6 +38,7 @@ OUTCOMES = {
     "false-sketch": ("named", "false_statement"),
     "offset-between-colluders": ("named", "false_statement"),
     "wrong-blinding": ("named", "false_statement"),
+    "false-dispute": ("named", "false_statement"),
 }
 
 

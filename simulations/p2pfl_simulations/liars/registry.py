@@ -12,6 +12,7 @@ _SHIPPED = {  # name: class; the module is named as the strategy is.
     "double-signer": "DoubleSigner",
     "drift": "Drift",
     "false-coin-share": "FalseCoinShare",
+    "false-dispute": "FalseDispute",
     "false-progress": "FalseProgress",
     "false-receipts": "FalseReceipts",
     "false-sketch": "FalseSketch",
