@@ -389,8 +389,8 @@ def test_a_proof_that_one_member_has_all_have() -> None:
 
 def prove_late(driver: GroupDriver, rank: int, action: Action) -> list[Action]:
     is_proof = isinstance(action, Send) and isinstance(action.message, AuditProof)
-    if is_proof and driver.now_s < 60.0:
-        driver.at(60.0, lambda: driver.perform(rank, action))
+    if is_proof and driver.now_s < 30.0:
+        driver.at(30.0, lambda: driver.perform(rank, action))
         return []
     return [action]
 
