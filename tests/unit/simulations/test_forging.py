@@ -6,6 +6,7 @@ from typing import Any, get_args
 import pytest
 
 from p2pfl_crypto.audit.disputes import LIFTS_BYTES, SHOWN_BYTES
+from p2pfl_crypto.audit.shared_points import POSSESSION_BYTES
 from p2pfl_crypto.audit.shortness import PROOF_BYTES
 from p2pfl_crypto.identity import Identity, InvalidIdentity, public_key_of
 from p2pfl_crypto.statements import verify_statement
@@ -30,6 +31,7 @@ FIELDS = {
     "header_digests": b"d" * 160,
     "manifest_digests": b"d" * 160,
     "proof": b"p" * PROOF_BYTES,
+    "possession": b"p" * POSSESSION_BYTES,
     "sketch": b"v" * SHOWN_BYTES,
     "lifts": b"l" * LIFTS_BYTES,
     "signature": bytes(64),
