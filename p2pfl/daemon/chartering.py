@@ -40,6 +40,7 @@ from p2pfl_gossip.ledger.approvals import (
 from p2pfl_gossip.ledger.charter import NEW_STATE, Charter, Epoch, RefusedCharter, encode_charter
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.messages import Parcel, Rest
+from p2pfl_gossip.ledger.privacy import ABORTS_MAX
 from p2pfl_gossip.ledger.proposals import PAST_MAX, CharterProposal, HostWord
 from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import MalformedFrame
@@ -49,6 +50,19 @@ LOOK_EVERY_S = 1.0
 
 BEGUN_EVERY_S = 0.02
 """Between two looks whether the machine has begun: before that it cannot be told anything."""
+
+
+SPENT_OUT = (
+    "so many members have spent all that the charter pays for that no sum can be made any more: the"
+    " group ends. Only an amended charter (p2pfl charter propose) reserves anew, where each"
+    " member's budget pays for it"
+)
+
+LOST_IN_A_ROW = (
+    f"{ABORTS_MAX} updates from one model came to nothing, so this member gives no more from it:"
+    " somebody may want to burn its budget. See who was missing, and p2pfl peer resume lets it"
+    " give as many again"
+)
 
 
 class Chartering:
@@ -80,7 +94,7 @@ class Chartering:
         self._waiting = WaitingCharters(papers, reporter, config.on_waiting)
         self._asked_at_s = 0.0
         self.outlook: Outlook | None = None
-        self.ended = ""
+        self.ended = self._spent = ""
 
     def attach(self, driver: Driver) -> None:
         """Take what drives the machine, before it starts."""
@@ -157,11 +171,24 @@ class Chartering:
         self._give_models()
         if outlook.word != member.proposals.word:
             self._driver.ask(lambda at_s: member.hear_host(at_s, outlook.word))
-        self._tell("rest", outlook.why)
+        self._spent = self._why_spent(present)
+        self._tell("rest", outlook.why or self._spent)
         self._tell("budget's end", self._task.spending.settle(member.history, self._directory.own))
         self._fill_gaps(present)
         note_day(self._papers.path.parent, member.history, datetime.now(UTC))
         self._waiting.tell(present, outlook.waits)
+
+    def _why_spent(self, present: CharterFile | None) -> str:
+        """Say that the charter's updates are spent before its last model; empty if they are not."""
+        member = self._member
+        if present is None or member.history.height >= present.charter.rounds:
+            return ""
+        done = f"at {member.history.height} of {present.charter.rounds} models "
+        if member.gives_no_more:
+            return done + self._task.spending.over(present)
+        if member.is_spent_out:
+            return done + SPENT_OUT
+        return f"{done}{LOST_IN_A_ROW}" if member.awaits_operator else ""
 
     # --- the charter in force ---------------------------------------------------------------
 
@@ -308,7 +335,7 @@ class Chartering:
         proposals, outlook = self._member.proposals, self.outlook or Outlook(HostWord())
         present = self._papers.files.get(proposals.present.digest)
         rest = proposals.rest
-        why = outlook.why
+        why = outlook.why or self._spent
         if rest is Rest.UNSIGNED:
             place = self._papers.place_of(proposals.present.digest) or "its file"
             why = (

@@ -6,6 +6,8 @@ spent stays so, whatever comes of the round.
 """
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 from p2pfl.charter.charter_file import CharterFile
 from p2pfl.daemon.config import PeerConfig, PeerFolder
 from p2pfl.group.privacy_settings import mechanism_of
-from p2pfl.privacy.budget.book import BudgetState
+from p2pfl.privacy.budget.book import BudgetRefused, BudgetStanding, BudgetState
 from p2pfl.privacy.budget.ledger import BudgetLedger, open_ledger
 from p2pfl.privacy.claims import Claim, claims_of
 from p2pfl.privacy.errors import PrivacyError
@@ -30,6 +32,11 @@ from p2pfl_gossip.records import Record
 NO_BUDGET = (
     "the charter asks for privacy, and peer.toml names no budget of these data: open one (p2pfl"
     " privacy open), and set budget and budget_anchor"
+)
+
+MORE = (
+    ": this member gives nothing more under this charter. Only an amended charter (p2pfl charter"
+    " propose) reserves anew, if the budget pays for it"
 )
 
 
@@ -53,33 +60,54 @@ class Spending:
         anchor = config.budget_anchor
         self._anchor = None if anchor is None else folder.path / anchor
         self._lock = threading.Lock()
-        self._refused: dict[bytes, tuple[int, str]] = {}
+        self._ledger: BudgetLedger | None = None  # As it was read last.
+        self._refused: dict[bytes, tuple[tuple[int, int], str]] = {}
         self._claims: dict[bytes, list[Claim]] = {}
         self._settled: tuple[object, ...] = ()
 
     def fault(self, file: CharterFile) -> str:
         """Reserve what a charter may cost; say why that cannot be, or nothing.
 
-        What is reserved already stays as it is.
+        What is reserved already stays as it is; what was forfeited since pays for nothing.
         """
         privacy = file.charter.privacy
         if privacy is None:
             return ""
         if self._path is None or self._anchor is None:
             return NO_BUDGET
-        with self._lock:
-            stamp = _stamp(self._path)
-            before = self._refused.get(file.digest)
-            if before is not None and before[0] == stamp:
-                return before[1]
-            try:
-                _reserve(open_ledger(self._path, self._anchor), file.digest, privacy)
-            except PrivacyError as error:
-                self._refused[file.digest] = (stamp, str(error))
-                return str(error)
-            self._refused.pop(file.digest, None)
+        stamp = _changed_ns(self._path), _changed_ns(self._anchor)
+        before = self._refused.get(file.digest)
+        if before is not None and before[0] == stamp:
+            return before[1]
+        try:
+            with self._budget() as ledger:
+                standing = _reserve(ledger, file.digest, privacy)
+                if standing.state is BudgetState.FORFEITED:
+                    raise BudgetRefused(f"the budget of these data was forfeited{MORE}")
+        except PrivacyError as error:
+            self._refused[file.digest] = (stamp, str(error))
+            return str(error)
+        self._refused.pop(file.digest, None)
         self._begin_claims(file, privacy)
         return ""
+
+    @contextmanager
+    def _budget(self) -> Iterator[BudgetLedger]:
+        """Hold the ledger, as it is now; one that failed is opened anew the next time.
+
+        Raises:
+            PrivacyError: it is damaged or restored, or cannot be read.
+        """
+        assert self._path is not None
+        assert self._anchor is not None
+        with self._lock:
+            ledger, self._ledger = self._ledger, None
+            if ledger is None:
+                ledger = open_ledger(self._path, self._anchor)
+            else:
+                ledger.look()
+            yield ledger
+            self._ledger = ledger
 
     def _begin_claims(self, file: CharterFile, privacy: Privacy) -> None:
         """Work out what each adversary can learn, beside all else: that takes seconds."""
@@ -99,13 +127,12 @@ class Spending:
             return Granted()
         if self._path is None or self._anchor is None:
             return WorkFailed(NO_BUDGET)
-        with self._lock:
-            try:
-                ledger = open_ledger(self._path, self._anchor)
+        try:
+            with self._budget() as ledger:
                 ledger.spend(job.charter.hex(), epoch=job.epoch, round=job.round, session=0)
-            except PrivacyError as error:
-                return WorkFailed(str(error))
-            return Granted()
+        except PrivacyError as error:
+            return WorkFailed(str(error))
+        return Granted()
 
     def presume(self, epoch: Epoch, first: int, last: int) -> str:
         """Charge rounds that may have been sent and forgotten: our journal was behind.
@@ -115,13 +142,12 @@ class Spending:
         """
         if epoch.charter.privacy is None or self._path is None or self._anchor is None:
             return ""
-        with self._lock:
-            try:
-                ledger = open_ledger(self._path, self._anchor)
+        try:
+            with self._budget() as ledger:
                 ledger.presume(epoch.digest.hex(), epoch=epoch.number, first=first, last=last)
-            except PrivacyError as error:
-                return str(error)
-            return ""
+        except PrivacyError as error:
+            return str(error)
+        return ""
 
     def settle(self, history: History, own: PeerId) -> str:
         """Take back what a history proves was not given, and free what charters have left.
@@ -139,15 +165,31 @@ class Spending:
         state = history.head.head, history.final and history.final.head, len(history.epochs)
         if state == self._settled:
             return ""
-        with self._lock:
-            try:
-                ledger = open_ledger(self._path, self._anchor)
+        try:
+            with self._budget() as ledger:
                 for epoch in private:
                     _settle_charter(ledger, history, epoch, own)
-            except PrivacyError as error:
-                return str(error)
+        except PrivacyError as error:
+            return str(error)
         self._settled = state
         return ""
+
+    def over(self, file: CharterFile) -> str:
+        """Say of a charter under which this member gives no more why that is, and what goes on."""
+        privacy = file.charter.privacy
+        if privacy is None or self._path is None or self._anchor is None:
+            return NO_BUDGET
+        try:
+            with self._budget() as ledger:
+                standing = ledger.book.charters.get(file.digest.hex())
+        except PrivacyError as error:
+            return str(error)
+        if standing is None or standing.left:
+            return f"its budget refused an update{MORE}"
+        return (
+            f"all {standing.reserved.rounds:,} updates that the charter pays for are spent, those"
+            f" of lost rounds too{MORE}"
+        )
 
     def claims(self, file: CharterFile) -> list[dict[str, Any]]:
         """Say what each adversary can learn, soon after the charter is reserved; else nothing."""
@@ -170,12 +212,11 @@ class Spending:
         said = f"per {unit}, delta {privacy.delta:.2g}, {privacy.colluding} may collude"
         if self._path is None or self._anchor is None:
             return f"{said}; {NO_BUDGET}"
-        with self._lock:
-            try:
-                ledger = open_ledger(self._path, self._anchor)
-            except PrivacyError as error:
-                return f"{said}; {error}"
-            standing = ledger.book.charters.get(file.digest.hex())
+        try:
+            with self._budget() as ledger:
+                standing = ledger.book.charters.get(file.digest.hex())
+        except PrivacyError as error:
+            return f"{said}; {error}"
         if standing is None:
             return f"{said}; nothing is reserved"
         reserved = standing.reserved
@@ -186,9 +227,9 @@ class Spending:
         )
 
 
-def _reserve(ledger: BudgetLedger, digest: bytes, privacy: Privacy) -> None:
+def _reserve(ledger: BudgetLedger, digest: bytes, privacy: Privacy) -> BudgetStanding:
     """Reserve by the charter's own figures: an epsilon that somebody names plays no part."""
-    ledger.reserve(
+    return ledger.reserve(
         digest.hex(),
         rate_units=privacy.rate_units,
         noise=privacy.noise_units / 2**20,
@@ -226,7 +267,7 @@ def _sums(history: History, epoch: Epoch) -> list[EntryStep]:
     return found
 
 
-def _stamp(path: Path) -> int:
+def _changed_ns(path: Path) -> int:
     try:
         return path.stat().st_mtime_ns
     except OSError:

@@ -124,6 +124,7 @@ class Course:
             seat, history, own, streams=streams, given=self._on_update, failed=self._on_failed
         )
         self._denied = NONE  # The charter under which our host lets no more be given.
+        self._forgiven = (NONE, 0)  # The head whose lost updates our operator has seen: how many.
         self._failed_round = 0  # The round for which training gave nothing.
         self._is_lost = self._is_timed = False
         self._may_lag = False  # Whether the higher head of others was waited for in vain.
@@ -230,17 +231,22 @@ class Course:
         that it lacks: its certificate comes just after. An advert with the old head would be
         listed by nobody; and so again in the next round, and in each that is as short.
         """
-        seat, head = self._seat, self._history.head.head
-        latest = [self._adverts.latest(member) for member in seat.others]
+        if self._may_lag or not self._is_behind:
+            return False
+        self._wait_a_while()
+        return True
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether others name a higher head than ours: more of them than may lie."""
+        head = self._history.head.head
+        latest = [self._adverts.latest(member) for member in self._seat.others]
         higher = [
             advert
             for advert in latest
             if advert is not None and advert.round >= self.round and advert.head.place > head.place
         ]
-        if self._may_lag or len(higher) <= seat.epoch.liars_max:
-            return False
-        self._wait_a_while()
-        return True
+        return len(higher) > self._seat.epoch.liars_max
 
     def _on_head_due(self) -> None:
         """Go on with the head that we have, unless a model is on its way."""
@@ -281,24 +287,49 @@ class Course:
         )
 
     @property
+    def awaits_operator(self) -> bool:
+        """Whether so many private updates from one model came to nothing that we give no more."""
+        head = self._history.head.head
+        count = self._standing.spends_from(head)
+        if self._forgiven[0] == head.entry:
+            count -= self._forgiven[1]
+        return self._seat.epoch.charter.privacy is not None and count >= ABORTS_MAX
+
+    def pause(self, *, is_paused: bool) -> None:
+        """Give no more updates, or give them again: our operator knows what was lost."""
+        self.is_paused = is_paused
+        if not is_paused:
+            head = self._history.head.head
+            self._forgiven = head.entry, self._standing.spends_from(head)
+
+    @property
+    def gives_no_more(self) -> bool:
+        """Whether we have spent all, and nothing can come any more of what we gave last."""
+        return self.has_spent_all and not self._awaits_sum
+
+    @property
     def is_spent_out(self) -> bool:
-        """Whether so many have spent all that no sum can be made any more, ourselves included."""
+        """Whether so many have spent all that no sum can be made any more under the charter."""
         epoch = self._seat.epoch
         privacy = epoch.charter.privacy
-        if privacy is None or not self.has_spent_all:
+        if privacy is None or self._awaits_sum:
             return False
         latest = [self._adverts.latest(member) for member in self._seat.others]
         spent = [it for it in latest if it is not None and it.spends >= privacy.spends]
-        return 1 + len(spent) > epoch.size - epoch.least
+        return self.has_spent_all + len(spent) > epoch.size - epoch.least
+
+    @property
+    def _awaits_sum(self) -> bool:
+        """Whether a sum may still come of what was given: it is made, or its proof comes."""
+        return self._standing.record.spent_round == self.round or self._is_behind
 
     @property
     def _has_spent(self) -> bool:
-        """Whether we have given as many updates as we may, from this model or at all."""
+        """Whether no update of ours may be given, from this model or at all, or be of use."""
         charter = self._seat.epoch.charter
-        count = self._standing.spends_from(self._history.head.head)
         if charter.privacy is None:
-            return count > charter.retries
-        return count >= ABORTS_MAX or self.has_spent_all
+            return self._standing.spends_from(self._history.head.head) > charter.retries
+        return self.awaits_operator or self.has_spent_all or self.is_spent_out
 
     # --- training ---------------------------------------------------------------------------
 

@@ -268,7 +268,7 @@ class Life:
 
     def pause(self, *, is_paused: bool) -> None:
         """Give no more updates, or give them again."""
-        self.parts.course.is_paused = is_paused
+        self.parts.course.pause(is_paused=is_paused)
         if is_paused:
             self.parts.seat.report(events.Paused(self.parts.history.height))
         self.progress()
@@ -408,6 +408,7 @@ class Life:
             members = self.parts.history.epochs[entry.epoch].unpack(entry.members) or ()
             if entry.height > height_before + 1:
                 seat.report(events.CaughtUp(height_before, entry.height - 1))
+            self.is_finished = False  # It may have ended too early for the proof of its last sum.
             round_, size = entry.height - 1, seat.epoch.size
             seat.report(
                 events.RoundEnded(

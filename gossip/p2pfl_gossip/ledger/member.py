@@ -145,6 +145,21 @@ class GroupMember(DeskMachine):
         return self._life.parts.standing.charges(self._life.parts.seat.epoch.digest)
 
     @property
+    def awaits_operator(self) -> bool:
+        """Whether updates came to nothing in a row, and it gives none before `Command.RESUME`."""
+        return self._life is not None and self._life.parts.course.awaits_operator
+
+    @property
+    def gives_no_more(self) -> bool:
+        """Whether it has spent all that the present charter pays for, to the end."""
+        return self._life is not None and self._life.parts.course.gives_no_more
+
+    @property
+    def is_spent_out(self) -> bool:
+        """Whether so many have spent all that no sum can be made under the present charter."""
+        return self._life is not None and self._life.parts.course.is_spent_out
+
+    @property
     def last_spent_round(self) -> int:
         """The last round in which it gave an update, by its journal; 0 before the first."""
         return self._life.parts.standing.record.spent_round if self._life else 0

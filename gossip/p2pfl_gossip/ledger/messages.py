@@ -60,7 +60,7 @@ class Rest(IntEnum):
     CHARTER = 2
     """Its head carries a charter: only that is to be made final."""
     SPENT = 3
-    """It has given as many updates from this model as it may."""
+    """It has given as many updates from this model, or under its charter, as it may."""
     PAUSED = 4
     """Its operator paused it."""
     START = 5

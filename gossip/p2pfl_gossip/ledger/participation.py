@@ -42,7 +42,7 @@ class Cause(StrEnum):
     CHARTER = "charter"
     """It waited for the next charter."""
     SPENT = "spent"
-    """It had given as many updates from one model as it may."""
+    """It had given as many updates from one model, or under its charter, as it may."""
     PAUSED = "paused"
     """Its operator paused it."""
     START = "start"

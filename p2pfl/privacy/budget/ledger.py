@@ -23,18 +23,24 @@ run twice from a copy, this file cannot tell.
 | two processes at once | one waits for the other; each sees what the other wrote |
 """
 
-import fcntl
-import os
 import re
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
-
 from p2pfl.privacy.accounting import account
+from p2pfl.privacy.budget import ledger_file
 from p2pfl.privacy.budget.book import Book, BudgetRefused, BudgetStanding, BudgetState
+from p2pfl.privacy.budget.ledger_file import (
+    Anchor,
+    LedgerLines,
+    extend,
+    locked,
+    read_anchor,
+    read_ledger,
+    stamp_of,
+    write_anchor,
+)
 from p2pfl.privacy.budget.records import (
     LINE_BYTES_MAX,
     NAME_CHARACTERS_MAX,
@@ -49,47 +55,18 @@ from p2pfl.privacy.budget.records import (
     Returned,
     Spent,
     encode,
-    read_line,
 )
 from p2pfl.privacy.errors import PrivacyError
 from p2pfl.privacy.releases import Releases
 from p2pfl.privacy.renyi import best_order
-from p2pfl.store.files import PRIVATE, create_file, replace_file
+from p2pfl.store.files import create_file
 
-LEDGER_BYTES_MAX = 256 * 1024 * 1024  # A million spends: more than any budget has.
-ANCHOR_BYTES_MAX = 1024
 ID_BYTES = 16
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class RestoredLedger(PrivacyError):
     """A ledger is not where its anchor says: restored, replaced, or without an anchor."""
-
-
-class Anchor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is kept outside the backup.
-
-    Attributes:
-        ledger: the ledger's own number.
-        length: how many records it had.
-        head: digest of the last of them.
-        in_full: divergence of all charters ever joined, each counted in full.
-    """
-
-    ledger: str
-    length: int
-    head: str
-    in_full: float
-
-
-@dataclass
-class _Read:
-    """What a file holds: whole lines, and how many bytes they take."""
-
-    book: Book
-    records: list[Record]
-    digests: list[bytes]
-    size: int
 
 
 class BudgetLedger:
@@ -99,7 +76,7 @@ class BudgetLedger:
     the same file.
     """
 
-    def __init__(self, path: Path, anchor: Path, read: _Read) -> None:
+    def __init__(self, path: Path, anchor: Path, read: LedgerLines) -> None:
         self._path, self._anchor, self._read = path, anchor, read
         self._is_broken = False
 
@@ -117,6 +94,17 @@ class BudgetLedger:
     def head(self) -> str:
         """Digest of the last record, in hex."""
         return self._read.digests[-1].hex()
+
+    def look(self) -> None:
+        """Take in what others have written; the lines are read again only where somebody has.
+
+        Raises:
+            DamagedLedger: it is not as it was written.
+            RestoredLedger: it is behind its anchor, or has none.
+            PrivacyError: it cannot be read, or could not be written before.
+        """
+        with self._locked():
+            pass
 
     def reserve(
         self, charter: str, *, rate_units: int, noise: float, steps: int, rounds: int
@@ -241,21 +229,20 @@ class BudgetLedger:
         """Hold the file, and know all that others have written to it."""
         if self._is_broken:
             raise PrivacyError(f"{self._path} could not be written before; open it again")
-        with _lock(self._path):
-            read = _read_file(self._path)
-            _require_not_restored(self._path, read, _read_anchor(self._anchor))
-            self._read = read
+        with locked(self._path):
+            self._read = read_ledger(self._path, self._read)
+            _require_not_restored(self._path, self._read, read_anchor(self._anchor))
             yield
 
     def _append(self, record: Record) -> None:
         """Check a record, write it, flush it, move the anchor."""
         line, digest = encode(record, self._read.digests[-1])
-        if self._read.size + len(line) > LEDGER_BYTES_MAX:
-            raise PrivacyError(f"{self._path} is full: it has {LEDGER_BYTES_MAX} bytes")
+        if self._read.size + len(line) > ledger_file.LEDGER_BYTES_MAX:
+            raise PrivacyError(f"{self._path} is full: it has {ledger_file.LEDGER_BYTES_MAX} bytes")
         self.book.take(record)
         self._is_broken = True  # Until all is on the disk.
         try:
-            _extend(self._path, self._anchor, self._read, record, line, digest)
+            extend(self._path, self._anchor, self._read, record, line, digest)
         except OSError as error:
             raise PrivacyError(
                 f"cannot write {error.filename or self._path}: {error.strerror}; nothing leaves"
@@ -292,12 +279,12 @@ def create(
         )
     opened = BudgetOpened(entropy.hex(), dataset, epsilon, delta, best_order(epsilon, delta))
     line, digest = encode(opened, START)
-    read = _Read(Book(opened), [opened], [digest], len(line))
     try:
         if anchor.exists():
             raise PrivacyError(f"{anchor} is there already, of another ledger; name another place")
         create_file(path, line)
-        _write_anchor(anchor, read)
+        read = LedgerLines(Book(opened), [opened], [digest], len(line), stamp_of(path))
+        write_anchor(anchor, read)
     except OSError as error:
         raise PrivacyError(f"cannot make {error.filename or path}: {error.strerror}") from error
     return BudgetLedger(path, anchor, read)
@@ -312,9 +299,9 @@ def open_ledger(path: Path, anchor: Path) -> BudgetLedger:
         PrivacyError: it cannot be read.
     """
     _require_apart(path, anchor)
-    with _lock(path):
-        read = _read_file(path)
-        _require_not_restored(path, read, _read_anchor(anchor))
+    with locked(path):
+        read = read_ledger(path)
+        _require_not_restored(path, read, read_anchor(anchor))
     return BudgetLedger(path, anchor, read)
 
 
@@ -325,7 +312,7 @@ def read_records(path: Path) -> BudgetLedger:
         DamagedLedger: it is not as it was written.
         PrivacyError: it cannot be read.
     """
-    return BudgetLedger(path, path, _read_file(path))
+    return BudgetLedger(path, path, read_ledger(path))
 
 
 def forfeit(path: Path, anchor: Path) -> BudgetLedger:
@@ -336,9 +323,9 @@ def forfeit(path: Path, anchor: Path) -> BudgetLedger:
         PrivacyError: it cannot be read or written, or the anchor is that of another ledger.
     """
     _require_apart(path, anchor)
-    with _lock(path):
-        read = _read_file(path)
-        known = _read_anchor(anchor)
+    with locked(path):
+        read = read_ledger(path)
+        known = read_anchor(anchor)
         book = read.book
         if known is None:
             lost = max(book.budget, book.charged_in_full)
@@ -349,11 +336,11 @@ def forfeit(path: Path, anchor: Path) -> BudgetLedger:
         forfeited = Forfeited(lost)
         line, digest = encode(forfeited, read.digests[-1])
         # A full ledger still has room for one record: that all is forfeited.
-        if read.size + len(line) > LEDGER_BYTES_MAX + LINE_BYTES_MAX:
-            raise PrivacyError(f"{path} is full: it has {LEDGER_BYTES_MAX} bytes")
+        if read.size + len(line) > ledger_file.LEDGER_BYTES_MAX + LINE_BYTES_MAX:
+            raise PrivacyError(f"{path} is full: it has {ledger_file.LEDGER_BYTES_MAX} bytes")
         book.take(forfeited)
         try:
-            _extend(path, anchor, read, forfeited, line, digest)
+            extend(path, anchor, read, forfeited, line, digest)
         except OSError as error:
             raise PrivacyError(
                 f"cannot write {error.filename or path}: {error.strerror}"
@@ -369,7 +356,7 @@ def _require_apart(path: Path, anchor: Path) -> None:
         )
 
 
-def _require_not_restored(path: Path, read: _Read, anchor: Anchor | None) -> None:
+def _require_not_restored(path: Path, read: LedgerLines, anchor: Anchor | None) -> None:
     remedy = "; p2pfl privacy forfeit counts every charter in full and goes on"
     if anchor is None:
         raise RestoredLedger(f"the anchor of {path} is missing{remedy}")
@@ -385,108 +372,6 @@ def _require_not_restored(path: Path, read: _Read, anchor: Anchor | None) -> Non
             f"record {anchor.length} of {path} is not the one that was there: it was restored from"
             f" a backup and then used{remedy}"
         )
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Wait for other processes; the lock ends with this one in any way."""
-    try:
-        descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, PRIVATE)
-    except OSError as error:
-        raise PrivacyError(f"cannot lock {path}: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _read_file(path: Path) -> _Read:
-    """Read all whole lines; the rest of one that was never finished does not count."""
-    try:
-        if path.stat().st_size > LEDGER_BYTES_MAX + LINE_BYTES_MAX:
-            raise DamagedLedger(f"{path} is larger than any ledger")
-        content = path.read_bytes()
-    except OSError as error:
-        raise PrivacyError(f"cannot read {path}: {error.strerror}") from error
-    *lines, rest = content.split(b"\n")
-    records: list[Record] = []
-    digests: list[bytes] = []
-    book: Book | None = None
-    try:
-        for number, line in enumerate(lines, 1):
-            record, digest = read_line(line, digests[-1] if digests else START, number)
-            if book is None:
-                if not isinstance(record, BudgetOpened):
-                    raise DamagedLedger("the first record does not open it")
-                book = Book(record)
-            else:
-                book.take(record)
-            records.append(record)
-            digests.append(digest)
-    except DamagedLedger as error:
-        raise DamagedLedger(f"{path}: {error}") from error
-    except PrivacyError as error:
-        raise DamagedLedger(f"{path}: line {len(digests) + 1} cannot follow: {error}") from error
-    if book is None:
-        raise DamagedLedger(f"{path}: there is no whole record")
-    return _Read(book, records, digests, len(content) - len(rest))
-
-
-def _extend(
-    path: Path, anchor: Path, read: _Read, record: Record, line: bytes, digest: bytes
-) -> None:
-    """Put a record at the end of a ledger that was read, flushed, and move the anchor."""
-    _write_at(path, read.size, line)
-    read.records.append(record)
-    read.digests.append(digest)
-    read.size += len(line)
-    _write_anchor(anchor, read)
-
-
-def _write_at(path: Path, size: int, line: bytes) -> None:
-    """Cut off what was never finished, append, flush."""
-    descriptor = os.open(path, os.O_WRONLY)
-    try:
-        os.ftruncate(descriptor, size)
-        os.lseek(descriptor, size, os.SEEK_SET)
-        left = memoryview(line)
-        while left:
-            left = left[os.write(descriptor, left) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _write_anchor(path: Path, read: _Read) -> None:
-    opened = read.book.opened
-    anchor = Anchor(
-        opened.ledger, len(read.digests), read.digests[-1].hex(), read.book.charged_in_full
-    )
-    replace_file(path, msgspec.json.encode(anchor) + b"\n", mode=PRIVATE)
-
-
-def _read_anchor(path: Path) -> Anchor | None:
-    """Read an anchor; None if there is none.
-
-    Raises:
-        PrivacyError: it is there, and no anchor.
-    """
-    with suppress(FileNotFoundError):
-        try:
-            with path.open("rb") as file:
-                content = file.read(ANCHOR_BYTES_MAX + 1)
-            anchor = msgspec.json.decode(content, type=Anchor)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise PrivacyError(f"cannot read {path}: {error.strerror}") from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise PrivacyError(f"{path} is no anchor of a ledger: {error}") from error
-        if len(content) > ANCHOR_BYTES_MAX or anchor.length < 1:
-            raise PrivacyError(f"{path} is no anchor of a ledger")
-        return anchor
-    return None
 
 
 __all__ = [

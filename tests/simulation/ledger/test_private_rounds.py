@@ -1,6 +1,7 @@
 """Private rounds of a group, through the real masked sums and the ledger."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,8 @@ from ledger_world import LedgerWorld, ToyWorker, first_model, pull_of
 from private_group import PrivateWorld
 
 from p2pfl_crypto.masks import Masked
-from p2pfl_gossip.actions import Action, Job, Persist, SendBulk, Work
-from p2pfl_gossip.events import AveragingStarted, TrainingFailed
+from p2pfl_gossip.actions import Action, Command, Job, Persist, SendBulk, Work
+from p2pfl_gossip.events import AveragingStarted, Finished, TrainingFailed
 from p2pfl_gossip.learning import Trained
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.messages import Rest
@@ -48,6 +49,48 @@ class SpendsFirst(Checker):
         elif isinstance(action, SendBulk) and isinstance(action.header, ChunkHeader):
             self.chunks += 1
             assert self.kept.get(host, 0) == self.answered.get(host, 0) == self.asked[host] > 0
+
+
+class KeepsChunks:
+    """An honest member whose words never reach the others."""
+
+    def __init__(self, inner: GroupMember) -> None:
+        self.inner, self.is_keeping = inner, True
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.inner, name)
+        if not name.startswith("on_"):
+            return found
+
+        def given(*arguments: Any) -> Any:
+            answer = found(*arguments)
+            if isinstance(answer, tuple):
+                return answer[0], self.kept(answer[1])
+            return self.kept(answer)
+
+        return given
+
+    def kept(self, actions: list[Action]) -> list[Action]:
+        return [
+            it
+            for it in actions
+            if not (
+                self.is_keeping and isinstance(it, SendBulk) and isinstance(it.header, ChunkHeader)
+            )
+        ]
+
+
+def one_keeper() -> tuple[list[KeepsChunks], Callable[[int, GroupMember], Any]]:
+    """Member 4, once it is made, and what makes it."""
+    made: list[KeepsChunks] = []
+
+    def wrap(index: int, member: GroupMember) -> Any:
+        if index != 4:
+            return member
+        made.append(KeepsChunks(member))
+        return made[0]
+
+    return made, wrap
 
 
 def sum_of(given: list[Masked]) -> npt.NDArray[np.float64]:
@@ -156,6 +199,50 @@ def test_who_has_spent_all_rests() -> None:
     assert all(world.member(index)._started.parts.course.has_spent_all for index in range(5))
 
 
+def test_a_group_whose_members_have_spent_all_ends_by_itself() -> None:
+    """A round was lost after all had given: three vectors each have paid for two models."""
+    keeper, wrap = one_keeper()
+    checker = SpendsFirst()
+    world = PrivateWorld(
+        5, rounds=3, privacy={"least": 5, "spends": 3}, wrap=wrap, checkers=(checker,)
+    )
+    world.start()
+    parts = [world.member(index)._started.parts for index in range(5)]
+    until_s = 0.0
+    while max(it.course.round for it in parts) < 2:
+        until_s += 0.05
+        assert until_s < 60
+        world.run(until_s)
+    keeper[0].is_keeping = False
+    world.run(200.0)
+    assert [_ends_of(world, index) for index in range(5)] == [[2]] * 5
+    sent = checker.chunks
+    world.run(4000.0)
+    assert checker.chunks == sent
+    assert [it.standing.charges(world.epoch.digest) for it in parts] == [3] * 5
+    assert {it.course.rest() for it in parts} == {Rest.SPENT}
+
+
+def test_who_still_could_give_ends_too_where_too_few_can() -> None:
+    """Two of five have spent all, and a sum takes four: others' vectors would be for nothing."""
+    world = PrivateWorld(5, rounds=3, privacy={"least": 4, "spends": 3})
+    world.start()
+    world.run(0.01)
+    parts = [world.member(index)._started.parts for index in range(5)]
+    for lost in parts[3:]:
+        lost.standing.spend(lost.history.head.head, 1, world.epoch.digest)
+    world.run(600.0)
+    assert [_ends_of(world, index) for index in range(5)] == [[2]] * 5
+    assert [it.standing.charges(world.epoch.digest) for it in parts] == [2, 2, 2, 3, 3]
+    assert [world.member(index).gives_no_more for index in range(5)] == [False] * 3 + [True] * 2
+    assert all(world.member(index).is_spent_out for index in range(5))
+    assert {it.course.rest() for it in parts} == {Rest.SPENT}
+
+
+def _ends_of(world: PrivateWorld, index: int) -> list[int]:
+    return [it.round for it in world.watcher.events[index] if isinstance(it, Finished)]
+
+
 def test_whole_members_are_hidden_by_a_sum_of_updates() -> None:
     """It moves the model by their mean, and by all the noise."""
     fields: dict[str, Any] = {"unit": PrivateUnit.MEMBER, "rows": 0, "rate_units": 2**32}
@@ -230,41 +317,14 @@ def test_a_loss_that_nobody_worked_out_is_not_told() -> None:
     assert [event.loss for event in told] == [None]
 
 
-class KeepsChunks:
-    """An honest member whose words never reach the others."""
-
-    def __init__(self, inner: GroupMember) -> None:
-        self.inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self.inner, name)
-        if not name.startswith("on_"):
-            return found
-
-        def given(*arguments: Any) -> Any:
-            answer = found(*arguments)
-            if isinstance(answer, tuple):
-                return answer[0], self.kept(answer[1])
-            return self.kept(answer)
-
-        return given
-
-    @staticmethod
-    def kept(actions: list[Action]) -> list[Action]:
-        return [
-            it
-            for it in actions
-            if not (isinstance(it, SendBulk) and isinstance(it.header, ChunkHeader))
-        ]
-
-
 def test_a_group_whose_rounds_are_aborted_on_purpose_rests() -> None:
-    """It burns three vectors of each honest budget, and no more, however long it goes on."""
+    """It burns three vectors of each honest budget, and no more, before operators look."""
+    keeper, wrap = one_keeper()
     world = PrivateWorld(
         5,
         rounds=2,
         privacy={"least": 5, "spends": 12},
-        wrap=lambda index, member: KeepsChunks(member) if index == 4 else member,
+        wrap=wrap,
     )
     world.start()
     world.run(400.0)
@@ -273,3 +333,11 @@ def test_a_group_whose_rounds_are_aborted_on_purpose_rests() -> None:
         parts = world.member(index)._started.parts
         assert parts.standing.charges(world.epoch.digest) == ABORTS_MAX
         assert parts.course.rest() == Rest.SPENT
+        assert world.member(index).awaits_operator
+    # Their operators look, and see to the one whose words never came.
+    keeper[0].is_keeping = False
+    for index, host in enumerate(world.hosts):
+        actions = world.member(index).on_command(world.queue.now_s, Command.RESUME)
+        host.queue.push(actions)
+    world.run(800.0)
+    assert world.are_finished()

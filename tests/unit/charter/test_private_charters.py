@@ -101,6 +101,9 @@ def test_rounds_are_reserved_and_spent(charter: CharterFile, tmp_path: Path) -> 
         assert spending.spend(spend_of(charter, round_)) == Granted()
         book = open_ledger(tmp_path / "data/budget", tmp_path / "elsewhere/anchor").book
         assert book.charters[charter.digest.hex()].spent == round_
+        assert ("are spent" in spending.over(charter)) == (round_ == 12)
+    assert "all 12 updates that the charter pays for are spent" in spending.over(charter)
+    assert spending.fault(charter) == ""
     gone = spending.spend(spend_of(charter, 13))
     assert isinstance(gone, WorkFailed)
     assert "spent" in gone.reason
@@ -146,6 +149,7 @@ def test_a_restored_budget_pays_nothing(charter: CharterFile, tmp_path: Path) ->
     assert "restored from a backup" in refused.reason
     assert "restored from a backup" in spending.fault(charter)
     forfeit(tmp_path / "data/budget", tmp_path / "elsewhere/anchor")
+    assert "was forfeited: this member gives nothing more" in spending.fault(charter)
     assert isinstance(spending.spend(spend_of(charter, 2)), WorkFailed)
 
 

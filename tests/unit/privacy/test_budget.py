@@ -10,10 +10,9 @@ import msgspec
 import pytest
 
 from p2pfl.privacy.accounting import account
-from p2pfl.privacy.budget import ledger as ledger_module
+from p2pfl.privacy.budget import ledger_file
 from p2pfl.privacy.budget.book import Book, BudgetRefused, BudgetState
 from p2pfl.privacy.budget.ledger import (
-    ANCHOR_BYTES_MAX,
     BudgetLedger,
     DamagedLedger,
     RestoredLedger,
@@ -21,6 +20,7 @@ from p2pfl.privacy.budget.ledger import (
     forfeit,
     open_ledger,
 )
+from p2pfl.privacy.budget.ledger_file import ANCHOR_BYTES_MAX
 from p2pfl.privacy.budget.records import (
     LINE_BYTES_MAX,
     NAME_CHARACTERS_MAX,
@@ -356,6 +356,48 @@ def test_a_failure_at_any_write_regains_nothing(folder: Path, dies_at: int, befo
     assert opened(folder).book.charters[ONE].spent >= acknowledged + 1
 
 
+def test_lines_are_read_again_only_where_somebody_else_has_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each spend would cost as much as all before it."""
+    one, two = opened(folder), opened(folder)
+    read: list[int] = []
+
+    def noting(line: bytes, before: bytes, number: int) -> tuple[Record, bytes]:
+        read.append(number)
+        return read_line(line, before, number)
+
+    monkeypatch.setattr(ledger_file, "read_line", noting)
+    one.look()
+    one.spend(ONE, epoch=1, round=3, session=0)
+    one.spend(ONE, epoch=1, round=4, session=0)
+    assert read == []
+    two.spend(ONE, epoch=1, round=5, session=0)
+    assert read == [1, 2, 3, 4, 5, 6]
+    with pytest.raises(BudgetRefused, match="all 5 rounds"):
+        one.spend(ONE, epoch=1, round=6, session=0)
+    assert len(read) == 6 + 7
+
+
+def test_an_open_ledger_sees_that_its_file_was_restored_or_changed(folder: Path) -> None:
+    path = folder / "data" / "budget"
+    old = path.read_bytes()
+    made = opened(folder)
+    made.spend(ONE, epoch=1, round=3, session=0)
+    present = path.read_bytes()
+    path.write_bytes(old)
+    with pytest.raises(RestoredLedger, match="has 4 of 5 records"):
+        made.look()
+    path.write_bytes(present.replace(b'"round":1', b'"round":7'))  # As long as before.
+    with pytest.raises(DamagedLedger, match="line 3 is not what was written there"):
+        made.look()
+    path.write_bytes(present)
+    made.look()
+    (folder / "safe" / "anchor").unlink()
+    with pytest.raises(RestoredLedger, match="is missing"):
+        made.spend(ONE, epoch=1, round=4, session=0)
+
+
 def test_a_failing_disk_is_told_in_one_line(folder: Path) -> None:
     made = opened(folder)
     with pytest.MonkeyPatch.context() as patches:
@@ -626,7 +668,7 @@ def test_a_full_file_takes_no_spend(folder: Path, monkeypatch: pytest.MonkeyPatc
     """The round is not given, and nothing is written."""
     path = folder / "data" / "budget"
     before = path.read_bytes()
-    monkeypatch.setattr(ledger_module, "LEDGER_BYTES_MAX", len(before) + 10)
+    monkeypatch.setattr(ledger_file, "LEDGER_BYTES_MAX", len(before) + 10)
     with pytest.raises(PrivacyError, match="is full"):
         opened(folder).spend(ONE, epoch=1, round=3, session=0)
     assert path.read_bytes() == before
@@ -647,16 +689,16 @@ def test_a_file_that_does_not_open_a_ledger_is_refused(
 
 def test_a_file_that_is_too_large_is_not_read(folder: Path) -> None:
     with (folder / "data" / "budget").open("r+b") as file:
-        file.truncate(ledger_module.LEDGER_BYTES_MAX + 10_000)
+        file.truncate(ledger_file.LEDGER_BYTES_MAX + 10_000)
     with pytest.raises(DamagedLedger, match="larger than any ledger"):
         opened(folder)
 
 
 def test_a_full_file_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = (folder / "data" / "budget").stat().st_size
-    monkeypatch.setattr(ledger_module, "LEDGER_BYTES_MAX", size - LINE_BYTES_MAX)
+    monkeypatch.setattr(ledger_file, "LEDGER_BYTES_MAX", size - LINE_BYTES_MAX)
     assert len(opened(folder).records) == 4
-    monkeypatch.setattr(ledger_module, "LEDGER_BYTES_MAX", size - LINE_BYTES_MAX - 1)
+    monkeypatch.setattr(ledger_file, "LEDGER_BYTES_MAX", size - LINE_BYTES_MAX - 1)
     with pytest.raises(DamagedLedger, match="larger than any ledger"):
         opened(folder)
 
@@ -664,9 +706,9 @@ def test_a_full_file_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_full_file_can_be_forfeited_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Room for that record is kept: else a restored ledger that is full could never go on."""
     path, place = folder / "data" / "budget", folder / "safe" / "anchor"
-    monkeypatch.setattr(ledger_module, "LEDGER_BYTES_MAX", path.stat().st_size)
+    monkeypatch.setattr(ledger_file, "LEDGER_BYTES_MAX", path.stat().st_size)
     forfeit(path, place)
-    monkeypatch.setattr(ledger_module, "LEDGER_BYTES_MAX", path.stat().st_size - LINE_BYTES_MAX)
+    monkeypatch.setattr(ledger_file, "LEDGER_BYTES_MAX", path.stat().st_size - LINE_BYTES_MAX)
     with pytest.raises(PrivacyError, match="is full"):
         forfeit(path, place)
 
