@@ -13,6 +13,7 @@ from p2pfl.cli.errors import INTERRUPTED, BadInput
 from p2pfl.cli.overrides import parse_overrides
 from p2pfl_simulations.commands.errors import input_errors
 from p2pfl_simulations.commands.interrupts import Interrupts
+from p2pfl_simulations.studies.door import try_own_parts
 from p2pfl_simulations.studies.gathered import read_results
 from p2pfl_simulations.studies.local import run_locally, usable_cores
 from p2pfl_simulations.studies.page import write_report
@@ -48,6 +49,8 @@ def sweep_study(
         study, base, task_folder = load_study(path, overrides)
         cells = plan(study, base, task_folder)
     if is_plan:
+        with input_errors():
+            try_own_parts(cells, task_folder)
         for cell in cells:
             print(cell.name)
         return 0

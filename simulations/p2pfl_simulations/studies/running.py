@@ -13,6 +13,7 @@ import tomli_w
 
 from p2pfl_simulations.environment import versions
 from p2pfl_simulations.studies.cells import PARTIAL, CellEnd, CellJob, is_whole
+from p2pfl_simulations.studies.door import try_own_parts
 from p2pfl_simulations.studies.plan import Cell
 from p2pfl_simulations.studies.settings import Study, StudyError
 
@@ -77,7 +78,8 @@ def run_cells(
         progress: is called as each ends.
 
     Raises:
-        StudyError: the folder cannot be used, or another sweep is at work in it.
+        StudyError: the folder cannot be used, another sweep is at work in it, or an own part of a
+            cell that is to be run cannot be used.
     """
     place = folder / CELLS
     told = StudyProgress(len(cells))
@@ -103,6 +105,7 @@ def run_cells(
 
         _write_failures(folder, {})
         if left:
+            try_own_parts(left, task_folder)
             computing = versions()
             jobs = [
                 CellJob(

@@ -127,6 +127,45 @@ def test_what_decides_a_run_decides_its_cell(tmp_path: Path) -> None:
     assert renamed[0].digest == digests[2]
 
 
+HALF_WRONG = """
+from p2pfl_simulations.plugins import AveragingRule
+
+class Halves(AveragingRule):
+    entries: int = 1000
+
+    def average(self, round, own, heard):
+        return own.vector[: self.entries]
+"""
+
+
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_an_own_part_that_does_not_work_is_refused_before_the_first_cell(
+    wrong: int, tmp_path: Path
+) -> None:
+    """In whichever condition it is; and whatever else is wrong costs one cell."""
+    (tmp_path / "half_wrong.py").write_text(HALF_WRONG)
+    choices = [
+        {"name": "many", "set": {"averaging": {"algorithm": "dsgd"}, "peers": 3000}},
+        {"name": "own", "set": {"averaging": {"algorithm": "half_wrong:Halves"}}},
+        {"name": "three", "set": {"averaging": {"algorithm": "half_wrong:Halves"}}},
+    ]
+    choices[2]["set"]["averaging"]["options"] = {"entries": 3}  # type: ignore[index]
+    study = study_of(grid={"rule": choices[: 2 + wrong]}, baseline={}, seeds=1)
+    cells = plan(study, BASE, tmp_path)
+    out = tmp_path / "out"
+
+    def run_them() -> Any:
+        return run_cells(study, cells, out, task_folder=tmp_path, runner=in_process)
+
+    if wrong:
+        with pytest.raises(StudyError, match=r"three: averaging rule .* returned \[3\], and a m"):
+            run_them()
+        assert not any((out / CELLS).iterdir())
+        return
+    told = run_them()
+    assert (told.done, list(told.failures)) == (1, [cells[0].name])
+
+
 TASK_OF_FILES = """
 from pathlib import Path
 import numpy as np
