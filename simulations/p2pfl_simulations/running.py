@@ -158,6 +158,8 @@ def run(
         result = _simulate(scenario, learner, tell, folder, is_checked)
         if classroom is not None:
             result.counters["jobs_on_ray"] = classroom.jobs
+            result.counters["workers_on_ray"] = classroom.begun
+            result.counters["workers_lost_on_ray"] = classroom.lost
     result.wall_s, result.cpu_s = stopwatch.wall_s(), stopwatch.cpu_s()
     if result.failure:
         raise EndedEarly(result)

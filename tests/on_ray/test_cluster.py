@@ -158,16 +158,113 @@ def _job(cell: Any) -> Any:
     return CellJob(cell.name, cell.digest, cell.document, None, 1, False, versions())
 
 
-def test_a_run_learns_on_the_cluster_with_the_same_digest(cluster: Any) -> None:
-    scenario = make_scenario(
+@pytest.fixture
+def second_node(cluster: Any) -> Iterator[Any]:
+    """Another machine, as far as Ray is concerned; a test may take it away itself."""
+    node = with_patience(lambda: cluster.add_node(num_cpus=1), lambda: None)
+    try:
+        yield node
+    finally:
+        if node in cluster.worker_nodes:
+            cluster.remove_node(node, allow_graceful=False)
+
+
+OWN_TASKS = """
+import os
+import signal
+import time
+from pathlib import Path
+from p2pfl.learner.tasks.integers import Integers
+
+class DiesOnce(Integers):
+    def __init__(self, marker):
+        super().__init__()
+        self.marker = Path(marker)
+
+    def step(self, vector, inputs, targets, rate):
+        try:
+            self.marker.unlink()
+        except FileNotFoundError:
+            return super().step(vector, inputs, targets, rate)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+class Together(Integers):
+    def __init__(self, meeting):
+        super().__init__()
+        self.meeting = Path(meeting)
+
+    def step(self, vector, inputs, targets, rate):
+        if self.meeting.is_dir():  # Nobody goes on before two processes learn.
+            (self.meeting / str(os.getpid())).touch()
+            while len(list(self.meeting.iterdir())) < 2:
+                time.sleep(0.05)
+        return super().step(vector, inputs, targets, rate)
+"""
+
+
+def learning(folder: Path, task: str, **options: str) -> Any:
+    (folder / "of_a_cluster.py").write_text(OWN_TASKS)
+    return make_scenario(
         {
-            "peers": 12,
-            "rounds": 3,
-            "learning": {"task": "digits", "training": {"steps": 2}},
+            "peers": 40,
+            "rounds": 4,
+            "learning": {"task": f"of_a_cluster:{task}", "options": options},
             "averaging": {"algorithm": "dsgd"},
             "evaluation": {"baselines": []},
         }
     )
-    there = run(scenario, ray=cluster.address)
-    assert there.digest == run(scenario).digest
-    assert there.counters["jobs_on_ray"] == 12 * 3 * 2 + 3  # And the mean model of each round.
+
+
+@pytest.mark.usefixtures("second_node")
+def test_a_run_learns_on_two_machines_with_the_same_digest(cluster: Any, tmp_path: Path) -> None:
+    meeting = tmp_path / "meeting"
+    scenario = learning(tmp_path, "Together", meeting=str(meeting))
+
+    def meet(told: Any) -> None:
+        if told.round == 1:
+            meeting.mkdir(exist_ok=True)
+
+    there = run(scenario, ray=cluster.address, folder=tmp_path, progress=meet)
+    met = {int(it.name) for it in meeting.iterdir()}
+    assert len(met) == 2
+    assert os.getpid() not in met
+    assert (there.counters["workers_on_ray"], there.counters["workers_lost_on_ray"]) == (2, 0)
+    assert there.counters["jobs_on_ray"] == 40 * 4 * 2 + 4  # And the mean model of each round.
+    assert there.digest == run(scenario, folder=tmp_path).digest
+
+
+@pytest.mark.parametrize("lost", ["process", "machine"])
+def test_a_run_loses_a_worker_while_it_learns_and_goes_on_to_the_same_digest(
+    lost: str, cluster: Any, second_node: Any, tmp_path: Path
+) -> None:
+    """Killed in the middle of a step; or with its machine, which never comes back."""
+    marker = tmp_path / "marker"
+    scenario = learning(tmp_path, "DiesOnce", marker=str(marker))
+    done: list[str] = []
+
+    def strike(told: Any) -> None:
+        if told.round == 1 and not done:
+            done.append(lost)
+            if lost == "process":
+                marker.touch()
+            else:
+                cluster.remove_node(second_node, allow_graceful=False)
+
+    there = run(scenario, ray=cluster.address, folder=tmp_path, progress=strike)
+    assert done == [lost]
+    assert not marker.exists()
+    assert there.counters["workers_lost_on_ray"] >= 1
+    assert there.digest == run(scenario, folder=tmp_path).digest
+
+
+def test_work_for_a_device_goes_where_ray_knows_of_one(cluster: Any) -> None:
+    """Whether it learns on it nobody has tried: there is none here, so "auto" ends on the CPU."""
+    node = with_patience(lambda: cluster.add_node(num_cpus=1, num_gpus=1), lambda: None)
+    learning = {"task": "digits", "device": "auto"}
+    scenario = make_scenario({**BASE, "averaging": {"algorithm": "dsgd"}, "learning": learning})
+    try:
+        there = run(scenario, ray=cluster.address)
+        assert there.digest == run(scenario).digest
+        assert there.counters["workers_on_ray"] == 1  # One GPU, and two cores.
+    finally:
+        cluster.remove_node(node, allow_graceful=False)

@@ -3,7 +3,7 @@
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -95,6 +95,27 @@ def with_patience(start: Callable[[], ResultT], clear: Callable[[], object]) -> 
 def cores_of(ray: Any) -> int:
     """Return how many cores the cluster has."""
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def workers_for(ray: Any, devices: Collection[str]) -> tuple[dict[str, int], int]:
+    """Return what Ray is to give each worker, and how many of such it has.
+
+    Args:
+        ray: as `connected` gives it.
+        devices: of what is learnt there, as `learning.device` has them.
+
+    Raises:
+        ClusterError: one wants CUDA, and no machine says that it has a GPU.
+    """
+    found = int(ray.cluster_resources().get("GPU", 0))
+    if "cuda" in devices and not found:
+        raise ClusterError(
+            'learning.device = "cuda", and no machine of the cluster has a GPU that Ray knows of:'
+            " start Ray there with --num-gpus, or leave device out"
+        )
+    if found and not {"cuda", "auto"}.isdisjoint(devices):
+        return {"num_cpus": 1, "num_gpus": 1}, found
+    return {"num_cpus": 1}, cores_of(ray)
 
 
 def first_line(error: Exception) -> str:

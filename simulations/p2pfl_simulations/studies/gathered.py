@@ -134,9 +134,21 @@ def read_results(
         if is_whole(folder / CELLS / cell.name, cell.digest)
     }
     if not runs:
-        first = next(iter(failures.items()), ("", "none was run"))
-        raise StudyError(f"no cell of the study is whole: {first[0]}: {first[1]}")
+        raise StudyError(f"no cell of the study is whole: {_why_none(folder / CELLS, failures)}")
     return Results(study, cells, runs, failures)
+
+
+def _why_none(cells: Path, failures: Mapping[str, str]) -> str:
+    if failures:
+        name, told = next(iter(failures.items()))
+        return f"{name}: {told}"
+    others = sum(it.is_dir() for it in cells.iterdir()) if cells.is_dir() else 0
+    if not others:
+        return "none was run"
+    return (
+        f"the {others} in {cells} are of other settings, own parts or versions than the study has"
+        " now; the sweep runs them anew"
+    )
 
 
 def table_of(results: Results) -> pa.Table:

@@ -1,7 +1,8 @@
 """Cells on the machines of a Ray cluster; the one module of studies that knows Ray.
 
 The study's own modules and files travel as Ray's working directory; p2pfl itself must be installed
-on the machines, in the version of the sweep. Workers ask for CPUs alone. A cell's folder comes back
+on the machines, in the version of the sweep. A cell asks for a core, and for a GPU where it learns
+on one. A cell's folder comes back
 packed: through Ray's object store, or through a store that all machines reach (a shared folder, or
 any URL that fsspec knows), from which a later sweep takes it too.
 
@@ -17,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from p2pfl_simulations.cluster.connecting import connected, cores_of, first_line
+from p2pfl_simulations.cluster.connecting import connected, cores_of, first_line, workers_for
 from p2pfl_simulations.own_parts import needs_folder
 from p2pfl_simulations.scenario import Scenario, make_scenario
 from p2pfl_simulations.studies.cells import (
@@ -60,22 +61,24 @@ def run_on_ray(
         on_end: is called as each ends.
 
     Raises:
-        ClusterError: there is no such cluster.
+        ClusterError: there is no such cluster, or no GPU in it for who learns on one.
         StudyError: there is no such store.
     """
     jobs = _from_store(jobs, cells, store, on_end)
     if not jobs:
         return
-    is_own = any(job.folder is not None and needs_folder(_scenario_of(job)) for job in jobs)
+    scenarios = {job.name: _scenario_of(job) for job in jobs}
+    is_own = any(job.folder is not None and needs_folder(scenarios[job.name]) for job in jobs)
     with connected(address, task_folder if is_own else None) as ray:
         most = under_way or PER_CORE * cores_of(ray)
-        remote = ray.remote(num_cpus=1, max_retries=RETRIES)(_run_remotely)
+        run = ray.remote(max_retries=RETRIES)(_run_remotely)
+        wanted = {name: workers_for(ray, {it.learning.device})[0] for name, it in scenarios.items()}
         waiting, pending = deque(jobs), dict[Any, CellJob]()
         while waiting or pending:
             while waiting and len(pending) < most:
                 job = waiting.popleft()
                 sent = replace(job, threads=1, folder="." if is_own else None)
-                pending[remote.remote(sent, store)] = job
+                pending[run.options(**wanted[job.name]).remote(sent, store)] = job
             ended, _ = ray.wait(list(pending), num_returns=1)
             for reference in ended:
                 on_end(_collect(ray, reference, pending.pop(reference), cells, store))

@@ -11,6 +11,7 @@ from p2pfl_simulations.report.page import box, page, section, table
 from p2pfl_simulations.report.pdf import can_write_pdf, write_pdf
 from p2pfl_simulations.results.comparability import warnings_of
 from p2pfl_simulations.results.repetitions import Repetitions
+from p2pfl_simulations.studies.drawn import BEST, DRAWN, best_first, drawn_charts
 from p2pfl_simulations.studies.gathered import Results, write_table
 from p2pfl_simulations.studies.tables import Table, latex, markdown, tables_of
 
@@ -45,8 +46,11 @@ def write_report(results: Results, folder: Path) -> list[Path]:
 
 
 def drawings_of(results: Results) -> list[tuple[Drawing, str]]:
-    """Draw mean curves with their bands, facet by facet; each with a line on what it shows."""
-    found = []
+    """Draw mean curves with their bands, facet by facet; each with a line on what it shows.
+
+    Of a random draw: the final figure by each key, and the curves of the best draws.
+    """
+    found = [] if results.study.random is None else drawn_charts(results)
     for number, (title, groups) in enumerate(_facets(results)[:CHARTS_MAX]):
         rows = compared_rows(groups)
         for figure in ("mean", "worst"):
@@ -74,7 +78,7 @@ def render_study(
         "</header>",
         *(section(it.title, "", _html(it)) for it in tables),
         *(
-            section(f"{results.primary.title}, {told}", _of_bands(results), box(drawing))
+            section(f"{results.primary.title}, {told}", _note(results, drawing), box(drawing))
             for drawing, told in drawings
             if drawing
         ),
@@ -90,6 +94,10 @@ def _facets(results: Results) -> list[tuple[str, list[Repetitions]]]:
     """Part the conditions into charts of few lines, by the values of all axes but one."""
     shown = [it for it in results.conditions if results.runs_of(it)]
     axes = list(shown[0].axes)
+    if results.study.random is not None:
+        best = [it for it, _ in best_first(results)[:LINES_MAX]]
+        title = f"the best {len(best)} of {len(shown)} draws" if len(shown) > len(best) else ""
+        return [(title, [Repetitions(it.axes["name"], results.runs_of(it)) for it in best])]
     if len(shown) <= LINES_MAX or len(axes) < 2:
         return [("", results.repetitions())]
     of_lines = axes[0]
@@ -102,12 +110,16 @@ def _facets(results: Results) -> list[tuple[str, list[Repetitions]]]:
     return list(parts.items())
 
 
-def _of_bands(results: Results) -> str:
+def _note(results: Results, drawing: Drawing) -> str:
+    """Say what an interval is of, and which dots stand out."""
+    of_draws = drawing.name.startswith(DRAWN)
+    best = f"In green: the best {BEST} draws. " if of_draws else ""
     most = max(len(results.runs_of(it)) for it in results.conditions)
     if most < 2:
-        return ""
+        return best.strip()
     of_two = "; of two, their range." if most == 2 else "."
-    return f"Shaded: the 95 % interval of the mean over seeds{of_two}"
+    shown = "Bars" if of_draws else "Shaded"
+    return f"{best}{shown}: the 95 % interval of the mean over seeds{of_two}"
 
 
 def _html(found: Table) -> str:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from p2pfl.cli.figures import told_figure, told_gain
 from p2pfl.cli.quantities import data_size, duration, scientific
 from p2pfl_simulations.results.repetitions import Interval
+from p2pfl_simulations.studies.drawn import best_first
 from p2pfl_simulations.studies.gathered import FIGURES, Results
+from p2pfl_simulations.studies.plan import Condition
 
 _LATEX = str.maketrans(
     {
@@ -98,14 +100,24 @@ def _means(results: Results) -> Table:
         if any(results.mean(condition, name) is not None for condition in results.conditions)
     ]
     rows = []
-    for condition in results.conditions:
+    for condition in _in_order(results):
         found = [results.mean(condition, name) for name in names]
         seeds = len(results.runs_of(condition))
         cells = [_mean(results, name, it) for name, it in zip(names, found, strict=True)]
         rows.append([*(condition.axes.get(axis, "") for axis in axes), str(seeds), *cells])
     head = [*map(_axis, axes), "seeds", *(TITLES[name] for name in names)]
     title = f"{results.primary.title}: means over seeds, ± half of the 95 % interval"
+    if results.study.random is not None:
+        title += "; the best draw first"
     return Table("means", title, head, rows, len(axes))
+
+
+def _in_order(results: Results) -> list[Condition]:
+    """Return conditions as the study has them; draws by what they reached, failed ones last."""
+    if results.study.random is None:
+        return results.conditions
+    ranked = [it for it, _ in best_first(results)]
+    return [*ranked, *(it for it in results.conditions if it not in ranked)]
 
 
 def _differences(results: Results) -> Table:
@@ -116,7 +128,7 @@ def _differences(results: Results) -> Table:
         if any(results.against_baseline(it, name) is not None for it in results.conditions)
     ]
     rows = []
-    for condition in results.conditions:
+    for condition in _in_order(results):
         found = [results.against_baseline(condition, name) for name in names]
         if any(it is not None for it in found):
             cells = [_difference(results, it) for it in found]

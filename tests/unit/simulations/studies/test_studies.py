@@ -386,6 +386,48 @@ def test_a_report_parts_many_conditions_into_charts_and_draws_so_many(
     assert len(drawings_of(results)) == 2
 
 
+def test_a_random_draw_is_shown_by_key_and_its_best_draws_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws = {
+        "learning.training.batch_size": {"low": 4, "high": 64, "integer": True, "log": True},
+        "averaging.deadline_s": {"low": 1.0, "high": 9.0},
+        "averaging.topology.kind": {"choice": ["ring", "complete"]},
+    }
+    skewed = {"learning.partition": {"kind": "dirichlet", "alpha": 0.1}, "rounds": 1}
+    search = {"draws": 4, "set": draws}
+    study = study_of(grid={}, baseline={}, seeds=1, random=search, set=skewed)
+    cells, _ = run_all(study, tmp_path)
+    results = read_results(study, cells, tmp_path, {})
+    rows = tables_of(results)[0].rows
+    means = [float(row[5].removesuffix(" %")) for row in rows]
+    assert means == sorted(means, reverse=True)
+    assert len(set(means)) > 1
+    monkeypatch.setattr(page, "LINES_MAX", 2)
+    *by_key, curves, _ = drawings_of(results)
+    assert [it.name for it, _ in by_key] == ["drawn-1", "drawn-2", "drawn-3"]
+    for (drawing, told), key in zip(by_key, draws, strict=True):
+        assert told.endswith(f"by {key}")
+        assert drawing.picture.count("<circle") == 4
+        assert drawing.picture.count("mark c-good") == 3
+        assert [line[0] for line in drawing.rows] == [row[0] for row in rows]
+    assert "batch_size (log scale)" in by_key[0][0].picture
+    assert ">complete</text>" in by_key[2][0].picture
+    assert curves[1] == "mean over peers, the best 2 of 4 draws"
+    assert all(name in curves[0].picture for name in (rows[0][0], rows[1][0]))
+    write_report(results, tmp_path)
+    assert "In green: the best 3 draws." in (tmp_path / "report.html").read_text()
+
+
+def test_cells_of_another_version_are_said_to_be_such(tmp_path: Path) -> None:
+    cells = plan(study_of(), BASE, None)
+    with pytest.raises(StudyError, match="whole: none was run"):
+        read_results(study_of(), cells, tmp_path, {})
+    (tmp_path / CELLS / "of-before").mkdir(parents=True)
+    with pytest.raises(StudyError, match=r"the 1 in .* are of other settings, own parts or"):
+        read_results(study_of(), cells, tmp_path, {})
+
+
 def test_a_long_name_of_a_condition_is_cut_in_its_folders_name() -> None:
     told = "n" * (NAME_CHARACTERS_MAX + 1)
     cells = plan(study_of(grid={}, baseline={}, seeds=1, list=[{"name": told}]), BASE, None)
