@@ -81,7 +81,8 @@ class Account:
         Returns:
             By the best test that there is, for any prior knowledge: min over epsilon of
             delta(epsilon) + e^epsilon false_alarms, and of 1 - e^-epsilon (1 - delta -
-            false_alarms) (Dong, Roth, Su, "Gaussian Differential Privacy", 2022, proposition 2.5).
+            false_alarms): by the definition, applied to the test and to its opposite (as in Dong,
+            Roth, Su, "Gaussian Differential Privacy", 2022).
         """
         if self.losses is None:
             epsilons, deltas = np.array([self.epsilon]), np.array([self.delta])

@@ -10,9 +10,15 @@ an integer shift u and noise D on the integers, the sum over x of D(x - u)^k D(x
 exp((k^2 - k) |u|^2 / (2 sigma^2)) times the sum over x of exp(-|x - k u|^2 / (2 sigma^2)), which
 is the same for every integer k u. So the moments of integer orders are those of real noise; and
 x -> u - x swaps the two neighbours, which is all that their proof that the other direction is no
-larger needs of the noise. That the noise of h members sums to D up to a factor of
-exp(10 h exp(-pi^2 sigma_m^2)) an entry (Kairouz, Liu, Steinke, "The Distributed Discrete Gaussian
-Mechanism", ICML 2021, theorem 1) is no difference at all for sigma_m above 87,000.
+larger needs of the noise.
+
+The noise of h members sums to D up to a factor of exp(10 h exp(-pi^2 sigma_m^2)) an entry, for both
+neighbours together (Kairouz, Liu, Steinke, "The Distributed Discrete Gaussian Mechanism", ICML
+2021): no difference at all for sigma_m above 87,000. For two draws, of deviations s and t, completing
+the square leaves the wanted weight of z times a sum of exp(-(x - c)^2 / (2 r^2)) over the integers x,
+with c a function of z, and r^2 = s^2 t^2 / (s^2 + t^2). By Poisson's formula that sum varies with c
+by a factor of at most (1 + e) / (1 - e), e = 2.1 exp(-2 pi^2 r^2), so by less than exp(5 exp(-2 pi^2
+r^2)). Of k draws and one more, r^2 is k / (k + 1) of sigma_m^2, never below a half; h - 1 times that.
 
 Divergences of one order add up over releases that follow each other, whatever each learns from
 those before (Mironov, "Renyi Differential Privacy", CSF 2017). What (D_a, a) says of epsilon is

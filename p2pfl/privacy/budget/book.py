@@ -11,9 +11,10 @@
 divergences of *one order, fixed before the first charter*, may be added up until they reach the
 budget (Feldman, Zrnic, "Individual Privacy Accounting via a Renyi Filter", NeurIPS 2021; for
 charters that run at once Haney et al., "Concurrent Composition for Interactive Differential
-Privacy with Adaptive Privacy-Loss Parameters", CCS 2023). Curves of many orders, of which the best
-is taken at the end, are not covered by these theorems; loss distributions neither, and there it is
-known to be false in general. So the order is in the first record.
+Privacy with Adaptive Privacy-Loss Parameters", CCS 2023: every filter that is valid for a fixed
+order). Curves of many orders, of which the best is taken at the end, are not covered by these
+theorems. Loss distributions neither, and there it is false in general ("f-Differential Privacy
+Filters: Validity and Approximate Solutions", arXiv 2602.06756). So the order is in the first record.
 
 **The first charter** was chosen before anything was seen. It may use the tighter figure of loss
 distributions, if nothing else is ever to follow: `alone`.
