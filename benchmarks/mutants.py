@@ -138,6 +138,11 @@ PARTS = {
         ("libp2p/noise*.py",),
         ("tests/unit/libp2p/test_noise.py",),
     ),
+    "privacy": Part(
+        "p2pfl",
+        ("privacy/*.py", "privacy/budget/*.py"),
+        ("tests/unit/privacy", "tests/unit/group/test_privacy_settings.py"),
+    ),
     "driver": Part(
         "p2pfl",
         ("daemon/driver.py", "daemon/hands.py"),

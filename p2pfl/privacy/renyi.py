@@ -12,13 +12,13 @@ is the same for every integer k u. So the moments of integer orders are those of
 x -> u - x swaps the two neighbours, which is all that their proof that the other direction is no
 larger needs of the noise.
 
-The noise of h members sums to D up to a factor of exp(10 h exp(-pi^2 sigma_m^2)) an entry, for both
-neighbours together (Kairouz, Liu, Steinke, "The Distributed Discrete Gaussian Mechanism", ICML
-2021): no difference at all for sigma_m above 87,000. For two draws, of deviations s and t, completing
-the square leaves the wanted weight of z times a sum of exp(-(x - c)^2 / (2 r^2)) over the integers x,
-with c a function of z, and r^2 = s^2 t^2 / (s^2 + t^2). By Poisson's formula that sum varies with c
-by a factor of at most (1 + e) / (1 - e), e = 2.1 exp(-2 pi^2 r^2), so by less than exp(5 exp(-2 pi^2
-r^2)). Of k draws and one more, r^2 is k / (k + 1) of sigma_m^2, never below a half; h - 1 times that.
+The noise of h members sums to D up to a factor of exp(10 h exp(-pi^2 sigma_m^2)) an entry, for
+both neighbours together (Kairouz, Liu, Steinke, "The Distributed Discrete Gaussian Mechanism",
+ICML 2021): no difference at all for sigma_m above 87,000. For two draws, of deviations s and t,
+completing the square leaves the wanted weight of z times a sum of exp(-(x - c)^2 / (2 r^2)) over
+the integers x, where c goes by z and r^2 = s^2 t^2 / (s^2 + t^2). By Poisson's formula that sum
+varies with c by a factor of less than exp(5 exp(-2 pi^2 r^2)). Of k draws and one more, r^2 is
+sigma_m^2 k / (k + 1), at least a half of it; and h draws are h - 1 such steps.
 
 Divergences of one order add up over releases that follow each other, whatever each learns from
 those before (Mironov, "Renyi Differential Privacy", CSF 2017). What (D_a, a) says of epsilon is

@@ -14,7 +14,8 @@ charters that run at once Haney et al., "Concurrent Composition for Interactive 
 Privacy with Adaptive Privacy-Loss Parameters", CCS 2023: every filter that is valid for a fixed
 order). Curves of many orders, of which the best is taken at the end, are not covered by these
 theorems. Loss distributions neither, and there it is false in general ("f-Differential Privacy
-Filters: Validity and Approximate Solutions", arXiv 2602.06756). So the order is in the first record.
+Filters: Validity and Approximate Solutions", arXiv 2602.06756). So the order is in the first
+record.
 
 **The first charter** was chosen before anything was seen. It may use the tighter figure of loss
 distributions, if nothing else is ever to follow: `alone`.
