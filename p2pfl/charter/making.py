@@ -249,7 +249,7 @@ def _privacy(
         raise PaperError("privacy.rows is missing: how many rows all members train on, as agreed")
     if present is not None:
         before = present.charter
-        is_same = present.terms.privacy == settings and before.rounds == form.rounds
+        is_same = settings.plans_as(present.terms.privacy) and before.rounds == form.rounds
         if is_same and len(before.members) == len(members) and before.state[0] == model:
             return before.privacy
     try:

@@ -98,6 +98,13 @@ def _leaves(present: CharterFile) -> Iterator[str]:
     yield f"- Noise is added, by plan, for all rounds together: {_unit(present)}; delta"
     yield f"  {privacy.delta:.2g}; {privacy.colluding} members may collude. What that means for"
     yield "  a member's rows, `p2pfl peer status` of its own peer says."
+    settings = present.terms.privacy
+    if settings is not None and settings.figures_from is not None:
+        yield f"- Clip, learning rates and scaling come from: {_text(settings.figures_from)}"
+    else:
+        yield "- **Open:** where clip, learning rates and the task's scaling come from. If they"
+        yield "  were tuned on members' rows, epsilon does not count it. `privacy.figures_from` is"
+        yield "  the place to say it."
 
 
 def _unit(present: CharterFile) -> str:

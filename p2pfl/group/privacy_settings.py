@@ -58,6 +58,9 @@ class PrivacySettings(SettingsTable):
     """Rounds that may be lost: they are paid for as well. A tenth of the rounds if not given."""
     steps: Annotated[int, Field(ge=1)] = 1
     """Local steps of a round, where nobody is trusted."""
+    figures_from: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """Where clip, learning rates and the task's scaling come from, in words: no epsilon counts what
+    was tuned on private rows."""
 
     @model_validator(mode="after")
     def _is_possible(self) -> "PrivacySettings":
@@ -79,6 +82,13 @@ class PrivacySettings(SettingsTable):
             raise ValueError(
                 f"rate is a number or a fraction, as 1/16, not {self.rate!r}"
             ) from None
+
+    def plans_as(self, other: "PrivacySettings | None") -> bool:
+        """Whether the same plan is made of both: of all but words."""
+        words = {"figures_from"}
+        return other is not None and self.model_dump(exclude=words) == other.model_dump(
+            exclude=words
+        )
 
     def spends(self, rounds: int) -> int:
         """Return T: rounds and spares."""

@@ -14,6 +14,7 @@ from p2pfl.charter.charter_file import CharterFile, write_file
 from p2pfl.charter.errors import PaperError
 from p2pfl.charter.form import AveragingForm
 from p2pfl.charter.making import form_of
+from p2pfl.cli import dossiers
 from p2pfl.cli.dossiers import print_dossier
 from p2pfl.daemon.config import PeerConfig, PeerFolder
 from p2pfl.daemon.spending import NO_BUDGET, Spending
@@ -72,6 +73,13 @@ def test_the_dossier_tells_of_the_noise(
     told = capsys.readouterr().out
     assert "epsilon 2 for one row, or one person's rows where" in told
     assert "No noise is added" not in told
+    assert "**Open:** where clip, learning rates and the task's scaling come from" in told
+
+
+def test_the_dossier_tells_where_figures_come_from(charter: CharterFile) -> None:
+    later = amended(charter, privacy={**PRIVACY, "figures_from": "a public task"})
+    assert later.charter.privacy is charter.charter.privacy  # Words change no plan.
+    assert list(dossiers._leaves(later))[-1].endswith("scaling come from: a public task")
 
 
 def test_a_charter_states_its_plan(charter: CharterFile, tmp_path: Path) -> None:
