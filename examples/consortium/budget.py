@@ -1,19 +1,21 @@
 """The life of a privacy budget, with real peers on this machine: every step is a command of p2pfl.
 
-python budget.py FOLDER          # a new folder; it takes half a minute
+python budget.py FOLDER          # a new folder; it takes two or three minutes
 
-Five hospitals open a budget each, found a group whose charter asks for privacy, and train. One
-restores its budget from a backup, and its peer gives nothing more. The others spend what the
-charter may cost, and end by themselves; what they had reserved and did not spend is free again.
+Five hospitals open a budget each, found a group whose charter asks for privacy, and train. The
+power fails in the middle of rounds, more often than the charter has spares: what was spent stays
+spent. One restores its budget from a backup, and its peer gives nothing more. The others spend all
+that the charter may cost, one model short of what they wanted, and end by themselves. What they
+then agree on has to fit what their budgets have left.
 """
 
-import json
 import shutil
+import time
 from typing import Any
 
 from life import FOUNDERS, Life, given_folder
 
-ROUNDS = 8
+ROUNDS, SPARES = 8, 2
 RESTORED = "oslo"
 
 
@@ -44,7 +46,7 @@ class PrivateLife(Life):
             "rows": 1200,
             "rate": "1/4",
             "learning_rate": 1.0,
-            "spares": 4,
+            "spares": SPARES,
             "drops": 0.02,
         }
 
@@ -72,18 +74,79 @@ class PrivateLife(Life):
         asked = f"privacy status {RESTORED}/data/budget --anchor anchors/{RESTORED}"
         self.say(f"    {self.p2pfl(asked, fails=True).splitlines()[1]}")
 
-    def spend_all(self) -> None:
-        """The others go on to the charter's last round, and end by themselves."""
-        others = [name for name in FOUNDERS if name != RESTORED]
-        self.say("the others spend what the charter may cost, and end by themselves")
-        for name in others:
-            self.until(f"{name} is done", lambda name=name: self._is_free(name))
-        self.show(*others)
+    def fail_power(self) -> None:
+        """Kill all peers while they give, until more came to nothing than the charter spares."""
+        self.say(f"the power fails in the middle of rounds; the charter has {SPARES} spares")
+        while self.lost() <= SPARES:
+            done = self.models()
+            self.until("another model", lambda done=done: self.models() > done)
+            given = self.spent("berlin")
+            while self.spent("berlin") == given:  # No command tells of it as fast as the file.
+                time.sleep(0.001)
+            for process in self.running.values():
+                process.kill()
+            for name in FOUNDERS:
+                self.running.pop(name).wait()
+            self.start(*FOUNDERS)
+            self.until("berlin is back", lambda: self.models() > 0)
+            self.say(f"    berlin has given {self.spent('berlin')}, for {self.models()} models")
 
-    def _is_free(self, name: str) -> bool:
-        """Whether what its charter has left is free again."""
-        told = self.p2pfl(f"privacy status {name}/data/budget --anchor anchors/{name} --json")
-        return bool(json.loads(told)["charters"][0]["state"] == "closed")
+    def models(self) -> int:
+        """How many models berlin has."""
+        return int(self.status("berlin").get("round", 0))
+
+    def spent(self, name: str) -> int:
+        """How many updates a budget says were given."""
+        return (self.folder / name / "data" / "budget").read_text().count('"record":"spent"')
+
+    def lost(self) -> int:
+        """The least that any member gave in vain."""
+        return min(self.spent(name) for name in FOUNDERS) - self.models()
+
+    def spend_all(self) -> None:
+        """The others go on as long as they may, and end by themselves."""
+        others = [name for name in FOUNDERS if name != RESTORED]
+        self.say("the others spend all that the charter may cost, and end by themselves")
+        for name in others:
+            self.until(f"{name} has ended", lambda name=name: self._has_ended(name))
+        self.show(*others)
+        given, sent = {it: self.spent(it) for it in others}, self._sent(others)
+        time.sleep(5.0)
+        if given != {it: self.spent(it) for it in others} or self._sent(others) > sent:
+            raise SystemExit("something left after all was spent")
+        self.say("    and nothing has left since")
+
+    def _has_ended(self, name: str) -> bool:
+        status = self.status(name)
+        return status.get("state") == "finished" and bool(status["charter"]["why"])
+
+    def _sent(self, names: list[str]) -> int:
+        """Bodies that left: chunks of updates, and models."""
+        return sum(int(self.status(it)["traffic"]["bodies_sent"]) for it in names)
+
+    def extend_twice(self) -> None:
+        """Ask for more than budgets have left; then for what fits."""
+        present = self.present("berlin").relative_to(self.folder)
+
+        def more(document: dict[str, Any], epsilon: float) -> None:
+            document["rounds"] = ROUNDS + 4
+            document["privacy"]["epsilon"] = epsilon
+
+        self.say("all approve four more rounds, at the same epsilon")
+        file = self.propose("berlin", "too-much", lambda it: more(it, 4.0))
+        for name in FOUNDERS:
+            self._approve(file.name, present, name, running=False)
+        shutil.copy(file, self.folder / "berlin" / "charters" / file.name)
+        self.until("it is held back", lambda: bool(self._held("berlin")))
+        self.say(f"    held back at berlin: {self._held('berlin')}")
+        self.say("all approve them with more noise, and that fits")
+        self.amend("less", lambda it: more(it, 1.0), by=FOUNDERS)
+        self.until("there is another model", lambda: self.models() >= ROUNDS)
+        self.show("berlin")
+
+    def _held(self, name: str) -> str:
+        proposals = self.status(name).get("charter", {}).get("proposals", ())
+        return next((it["held"] for it in proposals if it["held"]), "")
 
 
 def told(claim: dict[str, Any]) -> str:
@@ -107,8 +170,10 @@ def main() -> None:
         life.until("what each can learn", lambda: bool(life.claims("berlin")))
         for it in life.claims("berlin"):
             life.say(f"    {told(it)}")
+        life.fail_power()
         life.restore_a_backup()
         life.spend_all()
+        life.extend_twice()
         for name in FOUNDERS:
             life.stop(name)
     finally:

@@ -139,9 +139,7 @@ def _from_store(
         return list(jobs)
     left = []
     try:
-        system, root = _file_system(store)
-        system.makedirs(root, exist_ok=True)
-        there = {str(path).rpartition("/")[2] for path in system.ls(root, detail=False)}
+        there = _names_in(store)
     except Exception as error:  # Of as many kinds as there are stores.
         told = " ".join(str(error).split())
         raise StudyError(f"--store {store}: {told or type(error).__name__}") from None
@@ -153,10 +151,27 @@ def _from_store(
     return left
 
 
+def _names_in(store: str) -> set[str]:
+    """Return the names of what a store holds; one that holds nothing yet may have no folder."""
+    system, root = _file_system(store)
+    try:
+        found = system.ls(root, detail=False)
+    except FileNotFoundError:
+        system.makedirs(root, exist_ok=True)
+        return set()
+    return {str(path).rpartition("/")[2] for path in found}
+
+
 def _file_system(store: str) -> tuple[Any, str]:
+    """Return a store's file system, and where in it the store is.
+
+    What it remembers of folders is dropped: others write there, and fsspec would not see it.
+    """
     import fsspec
 
-    return fsspec.core.url_to_fs(store)  # type: ignore[no-any-return]
+    system, root = fsspec.core.url_to_fs(store)
+    system.invalidate_cache()
+    return system, root
 
 
 def _put(store: str, name: str, packed: bytes) -> None:

@@ -16,7 +16,7 @@ from calling import P2pfl
 
 from p2pfl_simulations.cluster.connecting import FOLDER_BYTES_MAX, ClusterError, connected
 from p2pfl_simulations.environment import CODE, versions
-from p2pfl_simulations.studies import local, page
+from p2pfl_simulations.studies import local, on_ray, page
 from p2pfl_simulations.studies.cells import CellEnd, CellJob, is_whole, pack, run_cell, unpack
 from p2pfl_simulations.studies.gathered import Results, read_results, table_of
 from p2pfl_simulations.studies.local import run_locally
@@ -451,6 +451,23 @@ def test_a_cell_travels_packed_and_is_verified(done: tuple[Path, Results], tmp_p
     assert is_whole(tmp_path / "there", cell.digest)
     (tmp_path / "there" / "cell.json").write_text("{}")
     assert not is_whole(tmp_path / "there", cell.digest)
+
+
+def test_a_store_keeps_cells_for_a_later_sweep(done: tuple[Path, Results], tmp_path: Path) -> None:
+    """Of memory here; tests/on_ray has a bucket."""
+    folder, results = done
+    one, two = (
+        CellJob(it.name, it.digest, it.document, None, 1, False, {}) for it in results.cells[:2]
+    )
+    store, ends = f"memory://{tmp_path}", list[CellEnd]()
+    assert on_ray._from_store([one, two], tmp_path, store, ends.append) == [one, two]
+    on_ray._put(store, two.name, pack(folder / CELLS / two.name))
+    assert on_ray._names_in(store) == {f"{two.name}.tar"}
+    assert on_ray._from_store([one, two], tmp_path, store, ends.append) == [one]
+    assert ends == [CellEnd(two.name, "", "store")]
+    assert is_whole(tmp_path / two.name, two.digest)
+    with pytest.raises(StudyError, match="--store other://bucket: "):
+        on_ray._from_store([one], tmp_path, "other://bucket", ends.append)
 
 
 def test_an_error_within_a_cell_names_its_place(tmp_path: Path) -> None:
