@@ -22,6 +22,12 @@ RECORDS = 0.5
 HONEST_ROUNDS = 20
 REKEYED_FROM = 21_000
 """Seeds from which on members get other governance keys: what earlier ones are stays the same."""
+NAMED_FROM = 30_000
+"""Seeds from which on some groups find out who made a total false."""
+NAMED = 0.5
+"""Share of these."""
+DISPUTES = 0.6
+"""Of these with liars, the share in which liars lie in a dispute."""
 REAL_CURVE = 0.01
 """Share of the audited seeds in which points are multiplied as libsodium does it."""
 
@@ -96,6 +102,25 @@ AUDITED: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 """What they do in an audit alone."""
 
+DISPUTED: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("false-dispute", {"lie": "accuse"}),
+    ("false-dispute", {"lie": "late"}),
+    ("false-dispute", {"lie": "late", "after_s": 8.0}),
+    ("false-dispute", {"lie": "late-proof"}),
+    ("false-dispute", {"lie": "late-proof", "after_s": 8.0}),
+    ("false-dispute", {"lie": "pair"}),
+    ("false-dispute", {"lie": "silent"}),
+    ("false-dispute", {"lie": "two"}),
+    ("false-dispute", {"lie": "words"}),
+    ("false-sketch", {}),
+    ("offset-between-colluders", {}),
+    ("wrong-blinding", {}),
+)
+"""What they do where a false total leads to a dispute."""
+
+SILENT_IN_DISPUTES = ("late", "late-proof", "silent")
+"""Of these lies, those for which a member may be left out only."""
+
 ENDED = frozenset(
     {
         "copied-commitment",
@@ -117,6 +142,10 @@ def draw_group(seed: int) -> Draw:
     peers = rng.choice(PEERS)
     lies = is_faulty and rng.random() < 0.55
     is_audited = rng.random() < 0.4
+    names = Random(f"{seed}/names")  # Its own stream: earlier seeds are what they were.
+    is_named = seed >= NAMED_FROM and names.random() < NAMED
+    if is_named:
+        is_audited, lies = True, is_faulty and (lies or names.random() < NAMED)
     is_private = not is_audited and rng.random() < 0.15
     if is_private:
         peers = PRIVATE_PEERS
@@ -131,7 +160,7 @@ def draw_group(seed: int) -> Draw:
         "averaging": {
             "algorithm": "group",
             "masking": masking,
-            "audit": "void" if is_audited else "off",
+            "audit": "name" if is_named else "void" if is_audited else "off",
             "clip": 65536.0,
             "deadline_s": deadline_s,
             "patience_s": rng.choice([0.0, 1.0, 10.0]),
@@ -186,8 +215,13 @@ def draw_group(seed: int) -> Draw:
         lying = [peer for entry in liars for peer in entry["peers"]]
         honest = [peer for peer in range(peers) if peer not in lying]
         document["changes"] = _rekey(seed, _changes(rng, peers, heal_s, liars), heal_s, honest)
+    if is_named and names.random() < DISPUTES:
+        for entry in faults.get("liars", []):
+            entry["strategy"], entry["arguments"] = names.choice(DISPUTED)
+            entry.pop("norm", None)
     may_stall = is_audited and any(
-        entry["strategy"] not in ENDED for entry in faults.get("liars", [])
+        not _must_end_beside(entry, audit=document["averaging"]["audit"])
+        for entry in faults.get("liars", [])
     )
     return Draw(
         make_scenario(document),
@@ -256,6 +290,13 @@ def _changes(
         # One fewer, and as many as before may be away.
         changes.append({"kind": "expel", "at_s": rng.uniform(0, heal_s), "peers": [peers - 1]})
     return changes
+
+
+def _must_end_beside(entry: dict[str, Any], *, audit: str) -> bool:
+    """Tell whether an audited group must go on beside such liars."""
+    if audit == "name" and (entry["strategy"], entry["arguments"]) in DISPUTED:
+        return entry["arguments"].get("lie") not in SILENT_IN_DISPUTES
+    return entry["strategy"] in ENDED
 
 
 def _rekey(

@@ -57,9 +57,21 @@ def test_the_draws_of_groups_cover_what_may_go_wrong() -> None:
 
 
 def test_all_lies_in_an_audit_are_drawn() -> None:
-    drawn = {name for name, _ in sweep_ledger_draw.AUDITED}
+    drawn = {name for name, _ in (*sweep_ledger_draw.AUDITED, *sweep_ledger_draw.DISPUTED)}
     assert drawn == {name for name, liar in shipped_liars().items() if liar.in_audits}
     assert drawn >= sweep_ledger_draw.ENDED
+
+
+def test_groups_that_name_liars_are_drawn_with_all_lies_of_disputes() -> None:
+    drawn: Counter[str] = Counter()
+    for seed in range(sweep_ledger_draw.NAMED_FROM, sweep_ledger_draw.NAMED_FROM + 150):
+        found = sweep_ledger_draw.draw_group(seed)
+        drawn.update(found.kinds())
+        for liars in found.scenario.faults.liars:
+            drawn[f"{liars.strategy} {liars.arguments}"] += 1
+    assert drawn["audit: name"] >= 50
+    lies = [f"{name} {arguments}" for name, arguments in sweep_ledger_draw.DISPUTED]
+    assert sum(drawn[lie] > 0 for lie in lies) >= len(lies) - 2
 
 
 def test_a_seed_ends_when_all_have_finished() -> None:

@@ -404,12 +404,9 @@ class EvidenceBook:
         """
         epoch = self._seat.epoch
         for key in sorted(records):
-            stored = records[key]
             if not key.startswith(evidence_key(epoch.number, None)):
                 continue
-            evidence = _CODEC.decode_untrusted(stored) if isinstance(stored, bytes) else None
-            if not isinstance(evidence, Evidence):
-                raise MalformedFrame("a record of evidence is none")
+            evidence = read_evidence(records[key])
             self._held[evidence.member] = (evidence_digest(epoch, evidence), evidence)
 
     def clear(self) -> None:
@@ -494,6 +491,18 @@ class EvidenceBook:
     def out(self, base: Entry, adverts: Mapping[int, GroupAdvert]) -> frozenset[int] | None:
         """Return `out_after` by what is here."""
         return out_after(self._seat.epoch, base, adverts, self._held)
+
+
+def read_evidence(stored: bytes | Vector) -> Evidence:
+    """Read the record of a proof.
+
+    Raises:
+        MalformedFrame: it is none.
+    """
+    evidence = _CODEC.decode_untrusted(stored) if isinstance(stored, bytes) else None
+    if not isinstance(evidence, Evidence):
+        raise MalformedFrame("a record of evidence is none")
+    return evidence
 
 
 def evidence_key(epoch: int, member: int | None) -> str:

@@ -6,6 +6,7 @@ from p2pfl_simulations.checkers.base import Checker, Violation, Watched
 from p2pfl_simulations.checkers.conduct import NoHonestBlamed, NoHonestRefused
 from p2pfl_simulations.checkers.ledger import ledger_checkers
 from p2pfl_simulations.checkers.membership import SameMembers
+from p2pfl_simulations.checkers.naming import OnlyLiarsNamed
 from p2pfl_simulations.checkers.progress import NobodyIsLed, RoundsNeverFall
 from p2pfl_simulations.checkers.secrecy import OwnModelStays, SpentOnce
 from p2pfl_simulations.checkers.vouching import OneBallot
@@ -30,5 +31,6 @@ def all_checkers() -> tuple[Checker, ...]:
         SpentOnce(),
         WriteAhead(),
         AuditHolds(),
+        OnlyLiarsNamed(),
         *ledger_checkers(),
     )
