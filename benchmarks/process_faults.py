@@ -31,7 +31,6 @@ from pathlib import Path
 from measuring import Failed, Figures, describe, give, machine, run_apart, save, say, table
 from process_checks import Evidence
 from process_equal import compare
-from process_links import relayed
 from process_planted import overlooked
 from process_strikes import PHASES, Strikes, not_struck
 from replacing import replaced
@@ -41,6 +40,7 @@ from p2pfl_simulations.launch import processes
 from p2pfl_simulations.launch.errors import LaunchError
 from p2pfl_simulations.launch.folders import make_folders
 from p2pfl_simulations.launch.processes import PeerProcess
+from p2pfl_simulations.launch.relays import relayed
 from p2pfl_simulations.launch.testbed import ProcessTestbed
 from p2pfl_simulations.scenario import Scenario, make_scenario
 
@@ -128,7 +128,8 @@ def run_once(task: str, seed: int, folder: Path) -> Figures:
         scenario.learning, peer_count=scenario.peers, seed=scenario.seed, folder=TASKS, threads=1
     )
     folders = make_folders(scenario, folder, TASKS, learner, log_level="debug")
-    relays = relayed(folders)
+    everybody = range(scenario.peers)
+    relays = relayed(folders, {(one, two) for one in everybody for two in everybody if one != two})
     testbed = ProcessTestbed(scenario, [PeerProcess(i, it) for i, it in enumerate(folders)])
     strikes = Strikes(testbed, relays, scenario.rounds - KINDS[task].last, seed, limit_s=LIMIT_S)
     broken = []

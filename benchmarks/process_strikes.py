@@ -13,12 +13,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from process_links import PairRelays
 from process_logs import Tail
 
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event
 from p2pfl_simulations.launch.processes import PeerProcess
+from p2pfl_simulations.launch.relays import PairRelays, between
 from p2pfl_simulations.launch.testbed import ProcessTestbed
 
 PHASES = {
@@ -88,7 +88,7 @@ class Strikes:
             (at_s, self._freeze),
             (at_s + FROZEN_S, self._thaw),
             (at_s + FROZEN_S + 5.0, self._cut),
-            (at_s + FROZEN_S + 5.0 + CUT_S, relays.heal),
+            (at_s + FROZEN_S + 5.0 + CUT_S, lambda: relays.block(())),
             (at_s + FROZEN_S + 10.0 + CUT_S, self._split),
             (at_s + FROZEN_S + 10.0 + CUT_S + SPLIT_S, self._heal_last),
         ]
@@ -181,14 +181,18 @@ class Strikes:
 
     def _cut(self) -> None:
         """One peer loses its links to all others."""
-        self._relays.split([self.cut_off])
+        self._part([self.cut_off])
 
     def _split(self) -> None:
         """Neither half has a quorum."""
-        self._relays.split(self._side)
+        self._part(self._side)
+
+    def _part(self, side: Sequence[int]) -> None:
+        """Cut one side from all others."""
+        self._relays.block(between(side, len(self._testbed.hosts)))
 
     def _heal_last(self) -> None:
-        self._relays.heal()
+        self._relays.block(())
         self.troubled = True
 
     def _give_up(self) -> None:

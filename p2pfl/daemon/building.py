@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 from p2pfl.group.agreed import Agreed
@@ -15,7 +16,7 @@ from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Job, Vector
 from p2pfl_gossip.desk import Desk
-from p2pfl_gossip.learning import Evaluate, LearningJob, Train, WorkFailed
+from p2pfl_gossip.learning import Evaluate, LearningJob, Train, TrainPrivately, WorkFailed
 from p2pfl_gossip.ledger.charter import Epoch
 from p2pfl_gossip.ledger.jobs import perform
 from p2pfl_gossip.ledger.member import GroupMember
@@ -153,24 +154,45 @@ def _learned(learner: Learner, place: int, job: Job) -> Record:
         return WorkFailed(str(error))  # It names the task and its line.
 
 
-def _timed(learner: Learner, place: int, job: Train) -> Record:
+def _timed(learn: Callable[[Job], Record], learner: Learner, place: int, job: Train) -> Record:
     """Train, and note how long a step takes, so that the next round has as many as fit.
 
     The first training of a process is one step, which tells how long one takes: another follows.
     """
     steps = learner.steps(place, job)
     began_s = time.monotonic()
-    result = _learned(learner, place, job)
+    result = learn(job)
     learner.fit(place, (time.monotonic() - began_s) / steps)
     if steps == 1 and learner.steps(place, job) > 1:
-        return _timed(learner, place, job)
+        return _timed(learn, learner, place, job)
     return result
+
+
+def _stretched(
+    learn: Callable[[Job], Record], learner: Learner, place: int, step_s: float
+) -> Callable[[Job], Record]:
+    """Have jobs of learning last as long as their steps take a slower machine; what comes is equal.
+
+    The thread waits: as on such a machine, a training that is no longer wanted holds up the next.
+    """
+
+    def do(job: Job) -> Record:
+        began_s = time.monotonic()
+        steps = learner.steps(place, job) if isinstance(job, Train | TrainPrivately) else 1
+        due_s = began_s + step_s * steps
+        result = learn(job)
+        time.sleep(max(0.0, due_s - time.monotonic()))
+        return result
+
+    return do
 
 
 def make_work(
     learner: Learner,
     place: int,
     note: Callable[[int, PeerModel], None] = lambda _round, _model: None,
+    *,
+    step_s: float = 0.0,
 ) -> Callable[[Job], Record]:
     """Return what does the jobs of a peer.
 
@@ -178,15 +200,19 @@ def make_work(
         learner: does those of learning.
         place: the number of the peer's rows in it.
         note: is told each model that is evaluated, with its round.
+        step_s: how long a step takes at least; an evaluation counts as one.
     """
+    learn: Callable[[Job], Record] = partial(_learned, learner, place)
+    if step_s:
+        learn = _stretched(learn, learner, place, step_s)
 
     def work(job: Job) -> Record:
         if isinstance(job, Train) and learner.fits_to_seconds:
-            return _timed(learner, place, job)
+            return _timed(learn, learner, place, job)
         if isinstance(job, Evaluate):
             note(job.round, PeerModel(job.vector, job.own))
         if isinstance(job, LearningJob):
-            return _learned(learner, place, job)
+            return learn(job)
         return perform(job)
 
     return work

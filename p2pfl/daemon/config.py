@@ -58,6 +58,8 @@ class Trial(SettingsTable):
     """Where a task without a bundle is imported from."""
     checkpoint_every: Annotated[int, Field(ge=0)] = 1
     """Rounds between the models that a peer that gossips persists; 0 persists none."""
+    step_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """How long a step of training takes at least: of a peer that plays a slower machine."""
 
 
 class Exclusion(SettingsTable):

@@ -157,7 +157,9 @@ class TaskInHand:
             learner, place = self.learner()
         except (PaperError, LearningError) as error:
             return WorkFailed(str(error))
-        return make_work(learner, place, self.note)(job)
+        trial = self._config.trial
+        step_s = 0.0 if trial is None else trial.step_s
+        return make_work(learner, place, self.note, step_s=step_s)(job)
 
 
 def code_of(folder: PeerFolder, config: PeerConfig, task: TaskTerms) -> Path | None:

@@ -122,6 +122,7 @@ def simulate(
 @app.command(
     epilog="Examples:\n\n"
     "[bold]p2pfl launch hospitals --processes 8[/]\n\n"
+    "[bold]p2pfl launch consortium --faster 20[/]\n\n"
     "[bold]p2pfl launch quick --processes 5 --set 'faults={crash={probability=0.1}}'[/]"
 )
 def launch(
@@ -148,6 +149,15 @@ def launch(
             "--set", metavar="KEY=VALUE", help="Change any setting, as in p2pfl simulate."
         ),
     ] = None,
+    faster: Annotated[
+        float,
+        typer.Option(
+            "--faster",
+            metavar="K",
+            min=1.0,
+            help="Divide by K how long slower peers train, and when and how long things go wrong.",
+        ),
+    ] = 1.0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -167,8 +177,9 @@ def launch(
 ) -> None:
     """Run a scenario in real processes on this machine, each a peer, and report it.
 
-    The scenario's crashes, churn and dropouts happen to the processes: they are killed, frozen and
-    started again. A process takes about 0.4 GB of memory if the task needs torch.
+    What goes wrong in the scenario happens to the processes: they are killed, frozen, started late
+    and again, their links are cut, and slower ones train as long as the scenario says. A process
+    takes about 0.4 GB of memory if the task needs torch.
     """
     from p2pfl_simulations.commands.launching import launch_scenario
 
@@ -176,6 +187,7 @@ def launch(
     code = launch_scenario(
         scenario,
         [*(settings or []), *given],
+        faster=faster,
         out=out,
         is_checked=check,
         as_json=json,

@@ -13,6 +13,7 @@ from p2pfl_simulations.commands.errors import input_errors
 from p2pfl_simulations.commands.interrupts import Interrupts
 from p2pfl_simulations.commands.live import make_display
 from p2pfl_simulations.commands.screens import show_result, show_violation
+from p2pfl_simulations.launch.hastening import hastened
 from p2pfl_simulations.launch.launching import launch, require_launchable
 from p2pfl_simulations.launch.testbed import left_out
 from p2pfl_simulations.report import render_report
@@ -28,6 +29,7 @@ def launch_scenario(
     name_or_path: str,
     settings: Sequence[str],
     *,
+    faster: float,
     out: Path | None,
     is_checked: bool,
     as_json: bool,
@@ -36,13 +38,13 @@ def launch_scenario(
     """Run a scenario in processes, write its run folder, show the result; return the exit code."""
     overrides = parse_overrides(settings)
     with input_errors():
-        scenario = load_scenario(name_or_path, overrides)
+        scenario = hastened(load_scenario(name_or_path, overrides), faster)
         require_launchable(scenario)
         task_folder = find_scenario(name_or_path).resolve().parent
         folder = claim_folder(out, scenario)
     console = Console(stderr=True)
     if not quiet:
-        told = f"Left out, as processes on one machine have none: {', '.join(left_out(scenario))}."
+        told = f"Left out, as it is not done to processes: {', '.join(left_out(scenario))}."
         console.print(told, style="dim", highlight=False)
     peers_folder = folder / PEERS
     peers_folder.mkdir()

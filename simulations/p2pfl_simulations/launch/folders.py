@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
@@ -27,6 +28,7 @@ def make_folders(
     learner: Learner,
     *,
     plan: Plan | None = None,
+    step_s: Sequence[float] | None = None,
     log_level: Literal["debug", "info"] = "info",
 ) -> list[Path]:
     """Make a folder for each peer of a scenario, below `folder`, with a charter signed by all.
@@ -41,6 +43,8 @@ def make_folders(
         task_folder: where the scenario's own task is imported from, and its data are relative to.
         learner: of all peers of the scenario.
         plan: of a private scenario.
+        step_s: how long a training step of each peer takes at least; as long as its machine takes,
+            if not given.
         log_level: of the peers' logs; at ``"debug"`` they name every frame.
 
     Raises:
@@ -71,6 +75,7 @@ def make_folders(
                 partition=scenario.learning.partition,
                 task_dir=None if task_folder is None else task_folder.resolve(),
                 checkpoint_every=scenario.checkpoint_every,
+                step_s=0.0 if step_s is None else step_s[place],
             ),
         )
         peers.append((config, generate_keys()))

@@ -1,5 +1,6 @@
 """Runs a scenario in real processes, and gathers the result that a simulation would give."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from p2pfl.group.averaging import clip_of
@@ -17,13 +18,19 @@ from p2pfl_simulations.checkers import Watched
 from p2pfl_simulations.checkers.reported import ReportedChecks
 from p2pfl_simulations.environment import environment
 from p2pfl_simulations.faults import FaultInjector
-from p2pfl_simulations.group import make_peers, make_roster
+from p2pfl_simulations.group import Speeds, make_peers, make_roster
 from p2pfl_simulations.launch.budgets import spent_most
 from p2pfl_simulations.launch.errors import LaunchError
 from p2pfl_simulations.launch.folders import make_folders
 from p2pfl_simulations.launch.ledgers import furthest, read_ledgers
 from p2pfl_simulations.launch.processes import PeerProcess
-from p2pfl_simulations.launch.testbed import ProcessTestbed
+from p2pfl_simulations.launch.relays import relayed
+from p2pfl_simulations.launch.testbed import (
+    ProcessTestbed,
+    cut_pairs,
+    has_slower_peers,
+    late_peers,
+)
 from p2pfl_simulations.private_plans import plan_of, row_of
 from p2pfl_simulations.results.losses import LossWatcher, in_order
 from p2pfl_simulations.results.participation import participation_rows
@@ -95,12 +102,23 @@ def launch(
     )
     learner.require_start_within(clip_of(scenario.averaging))
     plan = plan_of(scenario, learner)
-    folders = make_folders(scenario, peers_folder, task_folder, learner, plan=plan)
+    folders = make_folders(
+        scenario,
+        peers_folder,
+        task_folder,
+        learner,
+        plan=plan,
+        step_s=step_times(scenario, learner),
+    )
+    pairs = cut_pairs(scenario)
+    relays = relayed(folders, pairs) if pairs else None
     # The names that a simulation's streams have: so both come to the same models.
     draws = str(scenario.seed)
     testbed = ProcessTestbed(
         scenario,
         [PeerProcess(index, folder, draws=draws) for index, folder in enumerate(folders)],
+        relays=relays,
+        late=late_peers(scenario),
     )
     launched = _Launch(scenario, learner, testbed, progress, plan)
     if is_checked:
@@ -110,6 +128,9 @@ def launch(
         interrupted = launched.run()
     except LaunchError as raised:
         interrupted, error = True, raised
+    finally:
+        if relays is not None:
+            relays.close()
     run = launched.result(stopwatch)
     if error is not None:
         if not run.rounds:
@@ -122,6 +143,14 @@ def launch(
     if run.failure:
         raise EndedEarly(run)
     return run
+
+
+def step_times(scenario: Scenario, learner: Learner) -> list[float] | None:
+    """Return how long a step takes each peer at least; None if none is slower than another."""
+    if not has_slower_peers(scenario):
+        return None
+    speeds = Speeds(scenario, learner.steps)
+    return [speeds.step_s(peer) for peer in range(scenario.peers)]
 
 
 class _Launch:
@@ -144,16 +173,11 @@ class _Launch:
         self._losses = LossWatcher(learner, scenario.averaging)
         self._failure = ""
         self._models = _Models(learner.initial_vector(), scenario.peers)
-        faults = scenario.faults.model_copy(
-            update={
-                "partitions": (),
-                "stragglers": None,
-                "crash_at_action": None,
-                "backups": None,
-            }
-        )
+        faults = scenario.faults.model_copy(update={"crash_at_action": None, "backups": None})
         self._faults = _FaultsOnceOpen(
-            FaultInjector(faults, seed=scenario.seed, training_s=testbed.training_s), testbed
+            FaultInjector(faults, seed=scenario.seed, training_s=testbed.training_s),
+            testbed,
+            late_peers(scenario),
         )
 
     def check(self) -> None:
@@ -270,11 +294,17 @@ def _participation(history: History) -> list[ParticipationRow]:
 
 
 class _FaultsOnceOpen:
-    """Faults, from the moment on at which all peers have begun: starting takes its time."""
+    """Faults, from the moment on at which all peers have begun: starting takes its time.
 
-    def __init__(self, faults: FaultInjector, testbed: ProcessTestbed) -> None:
+    Those that are set up late are not waited for.
+    """
+
+    def __init__(
+        self, faults: FaultInjector, testbed: ProcessTestbed, late: Collection[int]
+    ) -> None:
         self._faults, self._testbed = faults, testbed
-        self._waited_for = set(range(len(testbed.hosts)))  # Membership and emptiness only.
+        # Membership and emptiness only.
+        self._waited_for = set(range(len(testbed.hosts))).difference(late)
 
     def on_report(self, now_s: float, host: PeerProcess, event: Event) -> None:
         """Pass an event on, once the faults have begun."""

@@ -66,6 +66,11 @@ class PeerProcess:
         return None if self._process is None else self._process.poll()
 
     @property
+    def is_running(self) -> bool:
+        """Whether it has a process, which may be frozen."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def pid(self) -> int | None:
         """Its number; None before the first start."""
         return None if self._process is None else self._process.pid
@@ -122,5 +127,5 @@ class PeerProcess:
         self.life += 1
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.is_running:
             self._process.send_signal(number)

@@ -2,14 +2,14 @@
 
 A crash is SIGKILL and a new process later. Churn is SIGTERM, so that the peer leaves in good order,
 and a new process later. A dropout is SIGSTOP and SIGCONT: the machine hangs, and its links go dead
-without a word. What has no counterpart on one machine (partitions, slow links, stragglers) is left
-out; `left_out` names it.
+without a word. Links that are cut, a peer's own or those between parts of the network, go through
+relays (relays.py). Whoever is set up late has no process until then.
 """
 
 import heapq
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import count
 from typing import Any
 
@@ -17,12 +17,15 @@ from p2pfl_gossip import events
 from p2pfl_simulations.draws import array_stream, sampler
 from p2pfl_simulations.launch.errors import LaunchError
 from p2pfl_simulations.launch.processes import PeerProcess
+from p2pfl_simulations.launch.relays import Pair, PairRelays, between, both_ways
 from p2pfl_simulations.scenario import NetworkSettings, Scenario
 from p2pfl_simulations.testbed import RunWatcher
 
 POLL_S = 0.02
 LEAVE_S = 45.0
 """For processes that were asked to leave; longer than a peer takes that ends its round first."""
+ABSENT = "absent"
+"""Of whom no network is there, and whose process goes on."""
 
 
 class RealTimeQueue:
@@ -57,10 +60,28 @@ class ScenarioLatencies:
 
 
 class ProcessTestbed:
-    """The processes of one launch; see `p2pfl_simulations.testbed.Testbed`."""
+    """The processes of one launch; see `p2pfl_simulations.testbed.Testbed`.
 
-    def __init__(self, scenario: Scenario, processes: Sequence[PeerProcess]) -> None:
+    Args:
+        scenario: what they do.
+        processes: of all peers, in order.
+        relays: through which go all links that the scenario cuts.
+        late: peers without a process at first: somebody brings them online.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        processes: Sequence[PeerProcess],
+        *,
+        relays: PairRelays | None = None,
+        late: Collection[int] = (),
+    ) -> None:
         self.hosts, self.queue = processes, RealTimeQueue()
+        self._relays, self._late = relays, frozenset(late)
+        self._cut: Counter[Pair] = Counter()  # Faults overlap: so many have cut it.
+        self._absent: set[int] = set()
+        self._parted: set[Pair] = set()
         self.network = ScenarioLatencies(scenario.network, scenario.seed)
         self.frames_sent = self.bytes_sent = 0
         self.is_over = False
@@ -77,7 +98,11 @@ class ProcessTestbed:
         """
         self._watchers = tuple(watchers)
         for process in self.hosts:
-            process.start()
+            if process.index in self._late:
+                process.is_online = False
+                self._tell(process, "offline", "crash")
+            else:
+                process.start()
         while not self.is_over:
             self._read_events()
             self.queue.run_due()
@@ -114,7 +139,7 @@ class ProcessTestbed:
     def take_offline(
         self, host: PeerProcess, detail: str, *, kills: bool = False, silent: bool = False
     ) -> None:
-        """Freeze a process, or end it."""
+        """Cut a process off that is absent; freeze another one, or end it."""
         if not host.is_online:
             return
         host.is_online = False
@@ -122,18 +147,24 @@ class ProcessTestbed:
             host.ask_to_leave()
         elif kills:
             host.kill()
+        elif detail == ABSENT:
+            self._absent.add(host.index)
+            self._block()
         else:
             host.freeze()
         self._tell(host, "offline", detail)
 
     def bring_online(self, host: PeerProcess, detail: str) -> None:
-        """Let a process go on, or start a new one."""
+        """Let a process go on or be reached again, or start a new one."""
         if host.is_online:
             return
         if detail == "churn" and not host.wait(LEAVE_S):
             host.kill()
         host.is_online = True
-        if host.exit_code is None:
+        if host.index in self._absent:
+            self._absent.remove(host.index)
+            self._block()
+        if host.is_running:
             host.thaw()
         else:
             host.start()
@@ -144,10 +175,16 @@ class ProcessTestbed:
         raise LaunchError("nobody can count the actions of a real process")
 
     def cut(self, one: PeerProcess, other: PeerProcess) -> None:
-        """Nothing: `left_out` says so."""
+        """Break the link of two peers, and let them make no other."""
+        self._cut.update(both_ways([(one.index, other.index)]))
+        self._block()
+        self._tell(one, "link_cut", f"to peer {other.index}")
 
     def mend(self, one: PeerProcess, other: PeerProcess) -> None:
-        """Nothing."""
+        """Let two peers reach each other again."""
+        self._cut.subtract(both_ways([(one.index, other.index)]))
+        self._block()
+        self._tell(one, "link_mended", f"to peer {other.index}")
 
     def copy_records(self, host: PeerProcess) -> None:
         """Nothing: `left_out` says so."""
@@ -156,10 +193,28 @@ class ProcessTestbed:
         """Nothing."""
 
     def split(self, parts: list[int] | None) -> None:
-        """Refuse: `left_out` tells of partitions before the start."""
-        raise LaunchError("processes on one machine cannot be partitioned")
+        """Let peers reach only those of the same part; None heals."""
+        own = parts or [0] * len(self.hosts)
+        self._parted = {
+            (one, two) for one in range(len(own)) for two in range(len(own)) if own[one] != own[two]
+        }
+        self._block()
+        if parts is None:
+            self._tell(None, "healed", "")
+        else:
+            self._tell(None, "partition", f"{len(set(parts))} parts")
 
-    def _tell(self, host: PeerProcess, kind: str, detail: str) -> None:
+    def _block(self) -> None:
+        """Have the relays carry what may be carried now."""
+        blocked = {pair for pair, times in self._cut.items() if times > 0} | self._parted
+        blocked |= between(self._absent, len(self.hosts))
+        blocked |= {(one, two) for one in self._absent for two in self._absent if one != two}
+        if self._relays is not None:
+            self._relays.block(blocked)
+        elif blocked:
+            raise LaunchError("links can be cut only where relays carry them")
+
+    def _tell(self, host: PeerProcess | None, kind: str, detail: str) -> None:
         for watcher in self._watchers:
             watcher.on_incident(self.queue.now_s, host, kind, detail)
 
@@ -188,22 +243,53 @@ class ProcessTestbed:
                 raise LaunchError(f"{host.folder.name} has ended by itself: {told}")
 
 
-def left_out(scenario: Scenario) -> list[str]:
-    """Name what of a scenario cannot be done to processes on one machine."""
-    faults, found = scenario.faults, []
+def cut_pairs(scenario: Scenario) -> set[Pair]:
+    """Return the pairs of peers whose links a scenario cuts: who dials, and who is dialled."""
+    faults, peers = scenario.faults, range(scenario.peers)
     if faults.partitions:
-        found.append("partitions")
-    if faults.stragglers or scenario.compute.speed_spread > 1:
-        found.append("slower peers")
+        return {(one, two) for one in peers for two in peers if one != two}
+    found: set[Pair] = set()
+    for fault in faults.planned:
+        if fault.kind == "link":
+            found |= both_ways([(fault.peers[0], fault.peers[1])])
+        elif fault.kind == ABSENT:
+            found |= both_ways((one, two) for one in fault.peers for two in peers if one != two)
+    return found
+
+
+def late_peers(scenario: Scenario) -> set[int]:
+    """Return the peers that are set up late: planned to be down from the beginning on."""
+    return {
+        peer
+        for fault in scenario.faults.planned
+        if fault.kind == "crash" and fault.start_s == 0
+        for peer in fault.peers
+    }
+
+
+def has_slower_peers(scenario: Scenario) -> bool:
+    """Tell whether some peers of a scenario are slower than others."""
+    return scenario.faults.stragglers is not None or scenario.compute.speed_spread > 1
+
+
+def left_out(scenario: Scenario) -> list[str]:
+    """Name what of a scenario is not done to processes on one machine."""
+    faults, found = scenario.faults, []
     if faults.crash_at_action:
-        found.append("crashes at actions")
-    if any(fault.kind == "link" for fault in faults.planned):
-        found.append("links that are cut")
+        found.append("crashes at actions (faults.crash_at_action)")
     if faults.backups:
-        found.append("restored backups")
+        found.append("restored backups (faults.backups)")
+    if faults.availability:
+        found.append("models of who is there (faults.availability)")
+    if faults.own:
+        found.append("own faults (faults.own)")
+    if scenario.changes:
+        found.append("changes of the charter (changes)")
     if scenario.disk.kind != "none":
-        found.append("the disk's time")
+        found.append("the disk's time (disk)")
+    if scenario.compute.jitter:
+        found.append("jobs that take longer at random (compute.jitter)")
     if scenario.network.loss:
-        found.append("loss of messages")
-    found.append("latency and bandwidth of links")
+        found.append("loss of messages (network.loss)")
+    found.append("latency and bandwidth of links (network)")
     return found

@@ -23,6 +23,8 @@ SMALL = (
     *("--set", "averaging={algorithm='cohorts', cohort_size=2, masking='none'}"),
     *("--set", "learning={task='integers'}"),
     *("--set", "evaluation={baselines=[]}"),
+    *("--set", "compute={}"),  # All as fast as they can.
+    *("--set", "faults={}"),
 )
 MODELLED = "averaging={algorithm='cohorts', cohort_size=5, masking='modelled'}"
 LYING = "faults={liars={strategy='slow', share=0.1}}"
