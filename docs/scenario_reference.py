@@ -7,6 +7,7 @@ A test demands that the page is as this would write it.
 
 import ast
 import inspect
+import json
 import sys
 import types
 from collections.abc import Collection, Iterator
@@ -136,7 +137,7 @@ def _written(annotation: Any, metadata: Any) -> str:
     if origin in {Union, types.UnionType}:
         return " or ".join(_written(part, metadata) for part in arguments if part is not type(None))
     if origin is Literal:
-        return ", ".join(f'`"{value}"`' for value in arguments)
+        return ", ".join(f"`{json.dumps(value)}`" for value in arguments)
     if origin is tuple:
         if len(arguments) == 2 and arguments[1] is not Ellipsis:
             return f"[{', '.join(_written(part, ()) for part in arguments)}]"

@@ -198,6 +198,8 @@ def _made(
         _require_possible(form, len(members))
         averaging = AveragingForm(deadline_s=averaging.deadline_s, audit="off")  # Of groups only.
     privacy = _privacy(form, members, state[0], present)
+    if privacy is None:
+        _require_drawn_rows(form, members)
     audit = _audit(averaging, len(members), privacy, present)
     charter = Charter(
         version=CHARTER_VERSION,
@@ -264,6 +266,28 @@ def _privacy(
     except PrivacyError as error:
         raise PaperError(f"privacy: {error}") from None
     return privacy_of(settings, plan)
+
+
+def _require_drawn_rows(form: CharterForm, members: Sequence[MemberForm]) -> None:
+    """Refuse trainings that draw nothing, where weights tell how many rows each member has.
+
+    Raises:
+        PaperError: each step of every member would take all of its rows.
+    """
+    rows = [member.weight for member in members]
+    averaging = form.averaging
+    is_masked = isinstance(averaging, AveragingForm) or (
+        isinstance(averaging, CohortSettings) and averaging.is_masked
+    )
+    if not is_masked or averaging.weights != "samples" or max(rows) <= 1:
+        return  # Cards do not tell rows; each peer warns its own operator.
+    if form.training.are_all_full(rows):
+        raise PaperError(
+            f"training.batch_size = {form.training.batch_size}: no member has more rows, so every"
+            " step takes all of them, and two rounds that differ by one member give its update"
+            " away. Lower it, ask for [privacy], or say that it is meant: training.full_batch ="
+            " true"
+        )
 
 
 def _audit(

@@ -29,6 +29,7 @@ from p2pfl.daemon.retention import forget
 from p2pfl.daemon.sentences import describe_change
 from p2pfl.daemon.service import NOT_A_MEMBER, Service
 from p2pfl.daemon.task_in_hand import TaskInHand
+from p2pfl.group.agreed import Agreed
 from p2pfl.group.lossy import Lossy
 from p2pfl.group.tripwire import Tripwire
 from p2pfl.learner.learner import Learner
@@ -123,6 +124,7 @@ def _run_network(
         def serve(reporter: Reporter) -> Service:
             reporter.lossy = Lossy(learner, directory.agreed.averaging)
             reporter.tripwire = Tripwire()
+            tell_full_batch(reporter, directory.agreed, learner.sample_count(place))
             service = Service(folder, config, keys, directory, machine, reporter)
             service.gain = OwnGain(learner, place, folder.baseline)
             task.note = service.gain.note
@@ -179,6 +181,7 @@ def _run_group(
             def take(learner: Learner, place: int) -> None:
                 if not reporter.is_private:  # What is cut of own updates tells of them.
                     reporter.lossy = Lossy(learner, directory.agreed.averaging)
+                    tell_full_batch(reporter, directory.agreed, learner.sample_count(place))
                 service.gain = OwnGain(learner, place, folder.baseline)
                 task.note = service.gain.note
 
@@ -188,6 +191,20 @@ def _run_group(
             return service
 
         _serve(folder, config, directory, store, serve, task.work, until_eof=until_eof)
+
+
+def tell_full_batch(reporter: Reporter, agreed: Agreed, rows: int) -> None:
+    """Warn the operator where this peer draws nothing of what it trains on, and masks are on."""
+    training = agreed.learning.training
+    if not agreed.hides_models or not training.are_all_full([rows]):
+        return
+    reporter.tell(
+        "full_batch",
+        f"each step takes all {rows} rows of this peer (batch_size {training.batch_size}): where"
+        " all members do so, two rounds that differ by one member give its update away; ask the"
+        " members for a smaller batch_size, or for privacy",
+        level=logging.WARNING,
+    )
 
 
 def _first_state(papers: Papers, file: CharterFile) -> Vector:

@@ -5,7 +5,7 @@ count from 0, as in `Train.round`.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -271,6 +271,10 @@ class TrainingSettings(SettingsTable):
     least one. So a slow peer does fewer steps, and nobody waits for it; its update is smaller."""
     sampling: Literal["epoch", "replacement"] = "epoch"
     """Rows in random order, each once an epoch; or each row of each batch drawn from all."""
+    full_batch: Literal[True] | None = None
+    """`true` if all peers may train on all their rows in every step. Nothing is drawn then, so two
+    masked sums that differ by one member give its update away. Without privacy a charter and a
+    launch refuse that, and a simulation warns, unless it is said here that it is meant."""
     optimiser: OptimiserSettings = Sgd()
     """What a gradient does to the model. ``momentum = 0.9`` beside it is short for SGD's."""
     clip_norm: Rate | None = None
@@ -320,6 +324,14 @@ class TrainingSettings(SettingsTable):
                 "drop_last is for sampling = 'epoch'; with 'replacement' all batches are full"
             )
         return self
+
+    def takes_all_of(self, rows: float) -> bool:
+        """Tell whether each step of a peer with so many rows takes all of them: none are drawn."""
+        return self.sampling == "epoch" and rows <= self.batch_size
+
+    def are_all_full(self, rows: Iterable[float]) -> bool:
+        """Tell whether that is so of all peers, by how many rows each has, and nobody meant it."""
+        return not self.full_batch and all(map(self.takes_all_of, rows))
 
     def rate_at(self, round_number: int) -> float:
         """Return the learning rate of a round."""

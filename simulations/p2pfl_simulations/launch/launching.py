@@ -101,6 +101,7 @@ def launch(
         scenario.learning, peer_count=scenario.peers, seed=scenario.seed, folder=task_folder
     )
     learner.require_start_within(clip_of(scenario.averaging))
+    _require_drawn_rows(scenario, learner)
     plan = plan_of(scenario, learner)
     folders = make_folders(
         scenario,
@@ -151,6 +152,24 @@ def step_times(scenario: Scenario, learner: Learner) -> list[float] | None:
         return None
     speeds = Speeds(scenario, learner.steps)
     return [speeds.step_s(peer) for peer in range(scenario.peers)]
+
+
+def _require_drawn_rows(scenario: Scenario, learner: Learner) -> None:
+    """Refuse what a charter of a real group would, where rows are known: trainings without draws.
+
+    Raises:
+        LaunchError: each step of every peer would take all of its rows, and masks hide little then.
+    """
+    if masking_of(scenario) == "none" or scenario.privacy is not None:
+        return
+    training = scenario.learning.training
+    if training.are_all_full(learner.sample_count(peer) for peer in range(scenario.peers)):
+        raise LaunchError(
+            f"learning.training.batch_size = {training.batch_size}: no peer has more rows, so every"
+            " step takes all of them, and two rounds that differ by one peer give its update away."
+            " Lower it, ask for [privacy], or say that it is meant:"
+            " learning.training.full_batch = true"
+        )
 
 
 class _Launch:

@@ -10,6 +10,7 @@ from p2pfl.cli.quantities import plural
 from p2pfl_simulations.results.lies import liars_sentence
 from p2pfl_simulations.results.run import EventRow, LossRow, RunResult
 from p2pfl_simulations.results.summary import Summary
+from p2pfl_simulations.scenario import masking_of
 
 PEERS_NAMED = 12
 PARTS, PART_ROUNDS_MIN = 5, 2
@@ -30,6 +31,7 @@ def cautions(run: RunResult, summary: Summary) -> list[str]:
         _still_learning(run, summary),
         _past_their_best(run, summary),
         liars_sentence(run),
+        _nothing_drawn(run),
         _failed(run, "training_failed", "Training gave no usable model", "without these updates"),
         _failed(run, "evaluation_failed", "A model could not be measured", "and are not counted"),
         *loss_sentences(run.losses),
@@ -107,6 +109,21 @@ def _past_their_best(run: RunResult, summary: Summary) -> str:
     return (
         f"Better before the run ended than at its end: {'; '.join(found)}. With"
         " learning.validation=0.2 the model of each counts that is best on rows held out for that."
+    )
+
+
+def _nothing_drawn(run: RunResult) -> str:
+    """Say that masks hide little of any single peer, where no peer draws what it trains on."""
+    scenario, training = run.scenario, run.scenario.learning.training
+    if masking_of(scenario) == "none" or scenario.privacy is not None:
+        return ""
+    if not training.are_all_full(run.sample_counts):
+        return ""
+    return (
+        f"Every step of every peer took all of its rows (learning.training.batch_size ="
+        f" {training.batch_size}). Two masked sums that differ by one peer then give its update"
+        " away: lower it, or ask for [privacy]; learning.training.full_batch = true says that it"
+        " is meant."
     )
 
 

@@ -492,3 +492,26 @@ def test_an_amendment_that_does_not_say_leaves_audits_as_they_are(tmp_path: Path
     present = founded(tmp_path, averaging={"audit": "void"})
     assert amended(present, averaging={"clip": 3.0}).charter.audit == AUDIT_VOID
     assert amended(present, averaging={"audit": "off"}).charter.audit == AUDIT_OFF
+
+
+def test_a_charter_under_which_nobody_draws_rows_is_refused_unless_that_is_meant(
+    tmp_path: Path,
+) -> None:
+    counted = {"averaging": {"weights": "samples"}}
+    cards = [member.form(weight=30.0 + place) for place, member in enumerate(MEMBERS)]
+    most = 30 + len(MEMBERS) - 1
+
+    def found_with(training: dict[str, Any], **changes: Any) -> None:
+        present = founded(tmp_path, training={"batch_size": 1})
+        amended(present, training={"batch_size": 1} | training, members=cards, **changes)
+
+    with pytest.raises(PaperError, match=r"batch_size = 40: .* training.full_batch = true"):
+        found_with({"batch_size": 40}, **counted)
+    with pytest.raises(PaperError, match=f"training.batch_size = {most}: no member has more rows"):
+        found_with({"batch_size": most}, **counted)
+    found_with({"batch_size": most - 1}, **counted)
+    found_with({"batch_size": 40, "full_batch": True}, **counted)
+    found_with({"batch_size": 40, "sampling": "replacement"}, **counted)
+    found_with({"batch_size": 40})  # Weights tell nothing of rows.
+    # Cards that name no rows have a weight of 1.
+    amended(founded(tmp_path), **counted)

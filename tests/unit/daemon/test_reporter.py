@@ -10,11 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from consortium import founded
 from scripted import IDS
 
+from p2pfl.charter.settled import settled
 from p2pfl.daemon.logs import close_log, open_log
 from p2pfl.daemon.reporter import Reporter
 from p2pfl.daemon.sentences import NAMED_MAX
+from p2pfl.daemon.starting import tell_full_batch
 from p2pfl.group.lossy import Counted, Lossy
 from p2pfl.group.settings import CohortSettings
 from p2pfl.learner.learner import Beyond, make_learner
@@ -397,3 +400,15 @@ def test_private_rounds_leave_no_figure_of_own_rows_in_the_log(
     reporter.on_event(0.0, events.PeerEvaluated(3, {}, {"accuracy": 0.8765}))
     assert "8765" in (tmp_path / "peer.log").read_text()
     assert reporter.public_figures == {"accuracy": 0.8765}
+
+
+def test_an_operator_whose_peer_draws_nothing_is_warned(
+    log: logging.Logger, tmp_path: Path
+) -> None:
+    reporter = Reporter(log, {})
+    for batch_size, rows in ((32, 33), (32, 32)):
+        agreed = settled(founded(tmp_path, training={"batch_size": batch_size}))
+        tell_full_batch(reporter, agreed, rows)
+    ((level, told),) = lines(tmp_path)
+    assert level == "warning"
+    assert told.startswith("each step takes all 32 rows of this peer (batch_size 32): ")

@@ -135,3 +135,22 @@ def test_momentum_as_older_files_have_it_is_that_of_sgd() -> None:
     older = TrainingSettings.model_validate({"momentum": 0.9})
     assert older == TrainingSettings.model_validate({"optimiser": {"kind": "sgd", "momentum": 0.9}})
     assert TrainingSettings.model_validate(older.model_dump(mode="json")) == older
+
+
+@pytest.mark.parametrize(
+    ("training", "rows", "told"),
+    [
+        ({"batch_size": 32}, [32, 7], True),
+        ({"batch_size": 32}, [33, 7], False),
+        ({"batch_size": 32, "sampling": "replacement"}, [32, 7], False),
+        ({"batch_size": 32, "full_batch": True}, [32, 7], False),
+        ({"batch_size": 32, "steps": 3}, [32], True),
+    ],
+)
+def test_trainings_that_draw_nothing_are_told_unless_meant(
+    training: dict[str, Any], rows: list[float], told: bool
+) -> None:
+    settings = TrainingSettings.model_validate(training)
+    assert settings.are_all_full(rows) is told
+    plan = BatchPlan(settings, 7)
+    assert settings.takes_all_of(7) is (set(plan.sizes) == {7} and settings.sampling == "epoch")

@@ -14,6 +14,7 @@ import pytest
 from example_runs import RunMaker
 from rich.console import Console
 
+from p2pfl.group.settings import CohortSettings
 from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl_simulations.commands.screens import show_result
 from p2pfl_simulations.report import render_comparison, render_report
@@ -245,6 +246,24 @@ def test_a_run_that_ended_when_models_had_been_better_says_which(
     learning = run.scenario.learning.model_copy(update={"validation": 0.2})
     run.scenario = run.scenario.model_copy(update={"learning": learning})
     assert not [it for it in cautions(run, summarise(run)) if it.startswith("Better before")]
+
+
+def test_a_run_in_which_no_peer_draws_what_it_trains_on_warns_of_it(make_run: RunMaker) -> None:
+    run = make_run(faults=False)
+    most = max(run.sample_counts)
+    for masking, batch_size, told in (
+        ("real", most, True),
+        ("real", most - 1, False),
+        ("none", most, False),
+    ):
+        training = run.scenario.learning.training.model_copy(update={"batch_size": batch_size})
+        learning = run.scenario.learning.model_copy(update={"training": training})
+        averaging = CohortSettings(masking=masking, cohort_size=5)  # type: ignore[arg-type]
+        run.scenario = run.scenario.model_copy(
+            update={"learning": learning, "averaging": averaging}
+        )
+        found = [it for it in cautions(run, summarise(run)) if "took all of its rows" in it]
+        assert bool(found) is told
 
 
 def test_the_page_says_what_was_lost_and_why_it_ended_as_the_screen_does(

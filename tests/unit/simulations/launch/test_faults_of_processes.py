@@ -19,7 +19,7 @@ from p2pfl_simulations.launch import relays as relays_module
 from p2pfl_simulations.launch.errors import LaunchError
 from p2pfl_simulations.launch.folders import LOOPBACK, make_folders
 from p2pfl_simulations.launch.hastening import hastened
-from p2pfl_simulations.launch.launching import step_times
+from p2pfl_simulations.launch.launching import launch, step_times
 from p2pfl_simulations.launch.processes import PeerProcess
 from p2pfl_simulations.launch.relays import (
     Pair,
@@ -339,3 +339,16 @@ def test_a_scenario_goes_by_faster_but_for_what_machines_need() -> None:
     fitted = load_scenario("consortium", {"learning.training": {"seconds": 60.0}})
     assert hastened(fitted, 20.0).learning.training.seconds == 3.0
     assert hastened(fitted, 20.0).compute == quick.compute
+
+
+def test_a_launch_under_which_nobody_draws_rows_is_refused(tmp_path: Path) -> None:
+    scenario = make_scenario(
+        {
+            "peers": 5,
+            "learning": {"task": "integers", "training": {"batch_size": 10**6}},
+            "averaging": {"algorithm": "group", "clip": 65536.0},
+        }
+    )
+    with pytest.raises(LaunchError, match=r"batch_size = 1000000: .*full_batch = true"):
+        launch(scenario, peers_folder=tmp_path, task_folder=None, progress=lambda _: None)
+    assert not list(tmp_path.iterdir())
