@@ -165,6 +165,18 @@ class SitsOut(Event, frozen=True):
     round: int
 
 
+class UpdatesSpent(Event, frozen=True):
+    """We gave as many updates from one model as we may, and rest.
+
+    Attributes:
+        round: models so far.
+        idle: of them, the last that are the one before: their sums were out of range.
+    """
+
+    round: int
+    idle: int
+
+
 class EpochBegun(Event, frozen=True):
     """A charter is in force: number `epoch`, of these members' peers, by rank."""
 

@@ -195,11 +195,22 @@ def pause(folder: PeerDir) -> None:
 
 
 @app.command()
-def resume(folder: PeerDir) -> None:
-    """Let a paused peer go on."""
+def resume(
+    folder: PeerDir,
+    once_more: Annotated[
+        bool,
+        typer.Option(
+            "--once-more",
+            help="Have a peer that says spent give one more update from the model that rounds"
+            " came to nothing from. Each such sum tells the others about as much as one more"
+            " round; it is noted in acts.jsonl.",
+        ),
+    ] = False,
+) -> None:
+    """Let a paused peer go on; or one that has spent its updates give one more."""
     from p2pfl.cli.peer_running import resume_peer
 
-    resume_peer(folder)
+    resume_peer(folder, once_more=once_more)
 
 
 @app.command(epilog="Example:  [bold]p2pfl peer logs berlin --follow[/]")

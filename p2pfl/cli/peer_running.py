@@ -131,10 +131,10 @@ def pause_peer(folder: Path) -> None:
     print(f"begins no further round; p2pfl peer resume {folder} lets it go on")
 
 
-def resume_peer(folder: Path) -> None:
-    """Ask a paused peer to go on."""
-    _ask(folder, "resume")
-    print("goes on")
+def resume_peer(folder: Path, *, once_more: bool = False) -> None:
+    """Ask a paused peer to go on, or one that has spent its updates to give one more."""
+    _ask(folder, "resume", once_more=once_more)
+    print("gives one update more from this model" if once_more else "goes on")
 
 
 def show_logs(folder: Path, *, lines: int, follow: bool, as_json: bool) -> None:
@@ -317,6 +317,11 @@ def _ledger_rows(ledger: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("head", f"{head['entry'][:16]} (height {head['height']}, {place})")]
     if ledger["out"]:
         rows.append(("out", f"{', '.join(ledger['out'])}: left, its key revoked, or proven to lie"))
+    if ledger["idle"]:
+        told = f"the last {plural(ledger['idle'], 'model')} brought nothing: sums out of range"
+        rows.append(("idle", told))
+    if ledger["may_be_allowed_more"]:
+        rows.append(("spent", "all updates from this model: peer resume --once-more gives another"))
     spare = f"{plural(may_fail, 'member')} may be away before no model can be certified"
     rows.append(("spare", spare if may_fail > 0 else "none: if one more is away, no model comes"))
     return rows

@@ -6,9 +6,11 @@ from p2pfl.daemon.measures import Measure, gauge
 from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip.ledger.entries import out_of
 from p2pfl_gossip.ledger.member import GroupMember
+from p2pfl_gossip.ledger.messages import Rest
 from p2pfl_gossip.ledger.participation import (
     HEIGHTS_OVERDUE,
     MemberShare,
+    idle_heights,
     overdue,
     participation,
 )
@@ -31,6 +33,9 @@ def ledger_status(member: GroupMember, own: PeerId) -> dict[str, Any]:
             "entry": head.entry.hex(),
             "is_final": history.is_final(head),
         },
+        "idle": idle_heights(history),
+        "rests": "" if member.rest == Rest.NONE else member.rest.name.lower(),
+        "may_be_allowed_more": member.may_be_allowed_more,
         "may_fail": epoch.size - epoch.threshold - len(out),
         "out": [epoch.charter.members[rank].name for rank in out],
         "members": [
@@ -62,6 +67,11 @@ def ledger_measures(member: GroupMember) -> list[Measure]:
         ),
         gauge("ledger_epoch", "The epoch: how often the charter was changed.", member.epoch.number),
         gauge(
+            "ledger_idle",
+            "The last models in a row that are the one before: their sums were out of range.",
+            idle_heights(history),
+        ),
+        gauge(
             "ledger_may_fail",
             "Members that may fail before no model can be certified any more.",
             member.epoch.size - member.epoch.threshold - len(out),
@@ -79,6 +89,18 @@ def ledger_measures(member: GroupMember) -> list[Measure]:
             "member",
         ),
     ]
+
+
+def idle_warning(member: GroupMember) -> str:
+    """Say that the newest model is the one before; empty if it is another."""
+    idle = idle_heights(member.history)
+    if not idle:
+        return ""
+    models = "model is" if idle == 1 else f"{idle} models are"
+    return (
+        f"the last {models} the one before: each part of the sum was out of range, which honest"
+        " updates never are; somebody bends sums, and no message proves who"
+    )
 
 
 def newly_overdue(member: GroupMember) -> list[MemberShare]:

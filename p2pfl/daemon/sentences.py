@@ -122,6 +122,19 @@ def _proposed(event: events.CharterProposed) -> str:
     return f"{event.kind} change {event.charter.hex()[:16]} is proposed: {approved}, {rest}"
 
 
+def _spent(event: events.UpdatesSpent) -> str:
+    why = "rounds came to nothing"
+    if event.idle:
+        why = (
+            f"the last {event.idle} models are the one before, as each part of their sums was out"
+            " of range: somebody bends sums"
+        )
+    return (
+        f"this peer gave as many updates from the model of round {event.round} as it may, and gives"
+        f" no more: {why}; once that is mended, p2pfl peer resume --once-more gives one more"
+    )
+
+
 _SENTENCES: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     events.OpeningWaits: (INFO, _waits),
     events.MemberDiffers: (ERROR, _member_differs),
@@ -163,6 +176,7 @@ _SENTENCES: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
             " journal, or another process with this key)"
         ),
     ),
+    events.UpdatesSpent: (ERROR, _spent),
     events.EpochBegun: (
         INFO,
         lambda it: f"epoch {it.epoch} has begun, with {len(it.members)} members: its charter holds",

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from p2pfl.daemon.chartering import Chartering
@@ -21,7 +22,7 @@ from p2pfl.daemon.descriptors import limits_for, raise_limit, too_few
 from p2pfl.daemon.directory import Directory
 from p2pfl.daemon.driver import Driver
 from p2pfl.daemon.errors import RunsTwice, ServiceError
-from p2pfl.daemon.ledger_standing import newly_overdue
+from p2pfl.daemon.ledger_standing import idle_warning, newly_overdue
 from p2pfl.daemon.links import Links
 from p2pfl.daemon.lookout import Lookout
 from p2pfl.daemon.own_baseline import OwnGain
@@ -29,6 +30,8 @@ from p2pfl.daemon.recording import recorder
 from p2pfl.daemon.reporter import Reporter
 from p2pfl.daemon.standing import PeerMachine, PeerStanding, ledger_of
 from p2pfl.libp2p import Host
+from p2pfl.store.acts import Act, add_act
+from p2pfl.store.errors import StoreError
 from p2pfl.store.journal import Store
 from p2pfl.store.keys import PeerKeys
 from p2pfl_gossip import events
@@ -245,6 +248,8 @@ class Service:
             self._stop.set()
         ledger = ledger_of(self._machine)
         if isinstance(event, events.RoundEnded) and ledger is not None:
+            if idle := idle_warning(ledger):
+                self._reporter.tell("model_idle", idle, level=logging.WARNING)
             for share in newly_overdue(ledger):
                 told = warning_of(share)
                 self._reporter.tell(
@@ -255,6 +260,23 @@ class Service:
     def _has_started(self) -> bool:
         """Whether the machine can be given commands; its records are read first."""
         return self._machine.state != State.NEW
+
+    def _allow_one_more(self) -> dict[str, Any]:
+        """Have the member give one update more from one model, and note that its operator said so.
+
+        It is noted first: an update leaves by nobody's word that is not there.
+        """
+        ledger = ledger_of(self._machine)
+        if ledger is None or not ledger.may_be_allowed_more:
+            return {"error": "it may give updates as it is: --once-more is for one that says spent"}
+        head = ledger.history.head.head
+        facts = {"group": ledger.epoch.group.hex(), "head": head.entry.hex()}
+        try:
+            add_act(self._folder.path, Act("one update more", datetime.now(UTC), facts))
+        except StoreError as error:
+            return {"error": str(error)}
+        self._driver.ask(ledger.allow_one_more)
+        return {"ok": True}
 
     # What is told.
 
@@ -271,6 +293,8 @@ class Service:
                 self.leave() if request.get("now") else self.ask_to_stop()
             case "pause" | "resume" if not self._has_started:
                 return {"error": "it has not started yet; ask again in a second"}
+            case "resume" if request.get("once_more"):
+                return self._allow_one_more()
             case "pause":
                 self._driver.command(Command.PAUSE)
             case "resume":

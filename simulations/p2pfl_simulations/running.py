@@ -21,6 +21,7 @@ from p2pfl_gossip.actions import Machine, Vector
 from p2pfl_gossip.learning import Evaluate, Evaluated
 from p2pfl_gossip.ledger.jobs import perform
 from p2pfl_gossip.ledger.member import GroupMember
+from p2pfl_gossip.ledger.participation import all_idle_heights
 from p2pfl_gossip.ledger.privacy import Privacy
 from p2pfl_gossip.ledger.record import write_record
 from p2pfl_gossip.records import Record
@@ -457,6 +458,7 @@ class Simulation:
             environment={**environment(), **self._sources},
             masked_sums=self.recorder.sums(world.bytes_by_message),
             participation=self._participation(),
+            idle_models=self._idle_models(),
             ledger=self._ledger(),
             privacy=self._privacy(),
         )
@@ -480,6 +482,10 @@ class Simulation:
             return None
         index_of = {host.peer_id: host.index for host in self.world.hosts}
         return participation_rows(member.history, member.causes, index_of)
+
+    def _idle_models(self) -> int:
+        member = self._furthest()
+        return 0 if member is None else all_idle_heights(member.history)
 
     def _privacy(self) -> PrivacyRow | None:
         if self._plan is None:

@@ -5,7 +5,7 @@ left, once t members have advertised it and its sum has failed. What is trained 
 not to a round: it goes into the next round that is made from that head, once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import StrEnum
 
 import numpy as np
@@ -25,6 +25,7 @@ from p2pfl_gossip.ledger.entries import (
     empty_entry,
     features_of,
     height_from,
+    origin,
     out_of,
     weight_in_force,
 )
@@ -34,7 +35,7 @@ from p2pfl_gossip.ledger.heads import Heads
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.making import StateMade, next_state
 from p2pfl_gossip.ledger.messages import GroupAdvert, Rest, head_statement
-from p2pfl_gossip.ledger.participation import Cause, why_out
+from p2pfl_gossip.ledger.participation import Cause, idle_heights, why_out
 from p2pfl_gossip.ledger.patience import MemberPatience
 from p2pfl_gossip.ledger.privacy import ABORTS_MAX
 from p2pfl_gossip.ledger.proposals import Proposals
@@ -124,7 +125,7 @@ class Course:
             seat, history, own, streams=streams, given=self._on_update, failed=self._on_failed
         )
         self._denied = NONE  # The charter under which our host lets no more be given.
-        self._forgiven = (NONE, 0)  # The head whose lost updates our operator has seen: how many.
+        self._forgiven = (NONE, 0)  # The model whose lost updates our operator has seen: how many.
         self._failed_round = 0  # The round for which training gave nothing.
         self._is_lost = self._is_timed = False
         self._may_lag = False  # Whether the higher head of others was waited for in vain.
@@ -289,9 +290,8 @@ class Course:
     @property
     def awaits_operator(self) -> bool:
         """Whether so many private updates from one model came to nothing that we give no more."""
-        head = self._history.head.head
-        count = self._standing.spends_from(head)
-        if self._forgiven[0] == head.entry:
+        count = self._standing.spends_from(self._origin)
+        if self._forgiven[0] == self._origin:
             count -= self._forgiven[1]
         return self._seat.epoch.charter.privacy is not None and count >= ABORTS_MAX
 
@@ -299,8 +299,7 @@ class Course:
         """Give no more updates, or give them again: our operator knows what was lost."""
         self.is_paused = is_paused
         if not is_paused:
-            head = self._history.head.head
-            self._forgiven = head.entry, self._standing.spends_from(head)
+            self._forgiven = self._origin, self._standing.spends_from(self._origin)
 
     @property
     def gives_no_more(self) -> bool:
@@ -328,8 +327,22 @@ class Course:
         """Whether no update of ours may be given, from this model or at all, or be of use."""
         charter = self._seat.epoch.charter
         if charter.privacy is None:
-            return self._standing.spends_from(self._history.head.head) > charter.retries
+            return self._standing.spends_from(self._origin) > charter.retries
         return self.awaits_operator or self.has_spent_all or self.is_spent_out
+
+    @property
+    def _origin(self) -> bytes:
+        return origin(self._seat.epoch, self._history.head.entry)
+
+    @property
+    def may_be_allowed_more(self) -> bool:
+        """Whether we rest since we gave as many updates from one model as we may; none private."""
+        return self.rest() == Rest.SPENT and self._seat.epoch.charter.privacy is None
+
+    def allow_one_more(self) -> None:
+        """Give one update more from a model of which we gave as many as we may."""
+        if self.may_be_allowed_more:
+            self._seat.actions.append(self._standing.allow_one_more())
 
     # --- training ---------------------------------------------------------------------------
 
@@ -375,6 +388,8 @@ class Course:
         seat, epoch, head = self._seat, self._seat.epoch, self._history.head.head
         if self.has_advertised:
             raise LocalProtocolError("a round is advertised for once")
+        if self.may_be_allowed_more and self.stage is not Stage.RESTING:
+            seat.report(events.UpdatesSpent(self._history.height, idle_heights(self._history)))
         self.stage = Stage.AVERAGING if rest == Rest.NONE else Stage.RESTING
         self._patience.end()
         secrets, share_key, mask_key = self._sessions.make_keys()
@@ -473,15 +488,21 @@ class Course:
             seat.set_timer("hopeless", at_s, self._progressed)
 
     def _is_hopeless(self, gathering: Gathering) -> bool:
-        """Whether all are here, and no t of them name one head for one kind of list."""
+        """Whether all are here that may come, and no t of them name one head for one kind of list.
+
+        Who is out, or has left, comes to no list, whether we have a link to it or not.
+        """
         seat = self._seat
         if gathering.listed is not None or gathering.began_s is None:
             return False
         missing = seat.epoch.size - self._adverts.reached(self.round)
-        if missing > len(seat.gone) or any(
+        away: Collection[int] = seat.gone
+        if missing > len(away):  # As a rule nobody is out: this is looked at with each message.
+            away = {*away, *self._evidence.departed, *gathering.out}
+        if missing > len(away) or any(
             self._adverts.round_of(member) < self.round
             for member in seat.others
-            if member not in seat.gone
+            if member not in away
         ):
             return False
         return not gathering.can_list()
@@ -521,7 +542,8 @@ class Course:
         assert update is not None
         epoch = self._seat.epoch
         charter = None if epoch.charter.privacy is None else epoch.digest
-        self._seat.actions.append(self._standing.spend(update.base.head, self.round, charter))
+        spent_from = origin(epoch, update.base.entry)
+        self._seat.actions.append(self._standing.spend(spent_from, self.round, charter))
 
     def on_sum_ended(self, ended: SumEnded) -> None:
         """Work the entry out, or give the round up."""

@@ -146,6 +146,15 @@ def begins_anew(epoch: Epoch, base: Entry) -> bool:
     return base.epoch < epoch.number and epoch.charter.start is not None
 
 
+def origin(epoch: Epoch, base: Entry) -> bytes:
+    """Name the model that updates from a base are from; in each epoch it has another name.
+
+    An entry whose sum changes nothing leads to the model before it.
+    """
+    item = epoch.charter.state[0] if begins_anew(epoch, base) else base.state[0]
+    return hash_parts(b"p2pfl/origin", epoch.number.to_bytes(8, "little"), item.digest)
+
+
 def height_from(epoch: Epoch, base: Entry) -> int:
     """Return the sums up to a base, as a list of this epoch counts them."""
     return 0 if begins_anew(epoch, base) else base.height

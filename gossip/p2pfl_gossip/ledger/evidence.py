@@ -425,6 +425,11 @@ class EvidenceBook:
         held = self._held.get(member)
         return held[1] if held is not None and isinstance(held[1].proof, Departure) else None
 
+    @property
+    def departed(self) -> list[int]:
+        """Members whose own keys said that they leave, or that their peer's key is revoked."""
+        return [member for member in self._held if self.departure(member) is not None]
+
     def note(self, evidence: Evidence) -> bool:
         """Keep a proof that we found ourselves, of statements that were checked.
 

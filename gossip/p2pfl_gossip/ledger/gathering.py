@@ -68,6 +68,7 @@ class Gathering:
     Attributes:
         listed: the list that we follow; None before.
         began_s: when t members were there; None before.
+        out: who was proven to lie, or left, as our head has it.
     """
 
     def __init__(
@@ -128,8 +129,8 @@ class Gathering:
 
     def follow_head(self) -> None:
         """Let those lead that our head lets: who is out in it leads nothing."""
-        out = out_of(self._seat.epoch, self._history.head.entry)
-        self._leaders = self._seat.epoch.leaders(self._round, out)
+        self.out = out_of(self._seat.epoch, self._history.head.entry)
+        self._leaders = self._seat.epoch.leaders(self._round, self.out)
 
     def look(self) -> None:
         """Do whatever adverts, links or time have made possible."""

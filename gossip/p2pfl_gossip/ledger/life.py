@@ -273,6 +273,11 @@ class Life:
             self.parts.seat.report(events.Paused(self.parts.history.height))
         self.progress()
 
+    def allow_one_more(self) -> None:
+        """Give one update more from a model of which we gave as many as we may."""
+        self.parts.course.allow_one_more()
+        self.progress()
+
     def propose(self, parcel: Parcel) -> None:
         """Take a charter that is to follow, or what was said of one; pass it on."""
         self.succession.proposals.propose(parcel)

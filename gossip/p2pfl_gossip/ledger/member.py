@@ -31,11 +31,12 @@ from p2pfl_gossip.inbound import Inbound
 from p2pfl_gossip.ledger.approvals import Approval
 from p2pfl_gossip.ledger.charter import Epoch
 from p2pfl_gossip.ledger.course import Stage
+from p2pfl_gossip.ledger.entries import origin
 from p2pfl_gossip.ledger.fetching import StateFetch
 from p2pfl_gossip.ledger.hearing import Hearing
 from p2pfl_gossip.ledger.history import History, founding_record
 from p2pfl_gossip.ledger.life import Life
-from p2pfl_gossip.ledger.messages import LedgerMessage, Parcel
+from p2pfl_gossip.ledger.messages import LedgerMessage, Parcel, Rest
 from p2pfl_gossip.ledger.participation import Cause
 from p2pfl_gossip.ledger.proposals import HostWord, Proposals
 from p2pfl_gossip.ledger.seat import Seat
@@ -138,6 +139,16 @@ class GroupMember(DeskMachine):
         return self._life.parts.course.causes if self._life else {}
 
     @property
+    def rest(self) -> Rest:
+        """Why it gives no update now, or that it does."""
+        return self._life.parts.course.rest() if self._life else Rest.NONE
+
+    @property
+    def may_be_allowed_more(self) -> bool:
+        """Whether it rests only since it gave as many updates from one model as it may."""
+        return self._life is not None and self._life.parts.course.may_be_allowed_more
+
+    @property
     def private_spends(self) -> int:
         """Private updates that it gave under the present charter."""
         if self._life is None:
@@ -198,7 +209,10 @@ class GroupMember(DeskMachine):
         # An update that left us just before an earlier life ended, and was not counted.
         advert, spent = standing.record.advert, last_spent_round(kept, self._founding.group)
         if advert is not None and spent == advert.round > standing.record.spent_round:
-            seat.actions.append(standing.spend(advert.head, spent))
+            step = history.step(advert.head) or history.head
+            seat.actions.append(
+                standing.spend(origin(history.epochs[advert.epoch], step.entry), spent)
+            )
         self._life = Life(
             seat,
             standing,
@@ -229,6 +243,19 @@ class GroupMember(DeskMachine):
             life.leave()
         else:
             life.pause(is_paused=command is Command.PAUSE)
+        return seat.take()
+
+    def allow_one_more(self, now_s: float) -> list[Action]:
+        """Give one update more from a model of which we gave as many as we may (`Rest.SPENT`).
+
+        At its own operator's word only. Where updates are left, nothing comes of it; nor where they
+        are private: `Command.RESUME` gives those.
+        """
+        life = self._started
+        if self._has_left:
+            return []
+        seat = self._begin(now_s)
+        life.allow_one_more()
         return seat.take()
 
     def propose(self, now_s: float, parcel: Parcel) -> list[Action]:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 
 from p2pfl_crypto.identity import PeerId
-from p2pfl_gossip.ledger.entries import Entry, Kind, out_of
+from p2pfl_gossip.ledger.entries import Entry, Kind, begins_anew, out_of
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.messages import GroupAdvert, Rest
 from p2pfl_gossip.records import Record
@@ -152,6 +152,41 @@ def entries_of(history: History) -> list[Entry]:
             break
         step = below
     return found[::-1]
+
+
+def idle_heights(history: History) -> int:
+    """Count the last models that are the one before: each part of their sums was out of range.
+
+    No updates in order give such a sum, and no message proves who bent it. What honest members give
+    for such a round is spent all the same: after a few they rest.
+    """
+    count, step = 0, history.head
+    while step.entry.round:
+        below = history.step(step.entry.base)
+        if below is None:
+            break
+        if step.entry.kind == Kind.SUM:
+            if not _is_idle(history, step.entry, below.entry):
+                break
+            count += 1
+        step = below
+    return count
+
+
+def all_idle_heights(history: History) -> int:
+    """Count all models that are the one before, as far as entries are here."""
+    count = 0
+    for entry in entries_of(history):
+        base = history.step(entry.base)
+        is_sum = entry.kind == Kind.SUM
+        count += is_sum and base is not None and _is_idle(history, entry, base.entry)
+    return count
+
+
+def _is_idle(history: History, entry: Entry, base: Entry) -> bool:
+    epoch = history.epochs[entry.epoch]
+    item = epoch.charter.state[0] if begins_anew(epoch, base) else base.state[0]
+    return entry.state[0] == item
 
 
 def why_out(

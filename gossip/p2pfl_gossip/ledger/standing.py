@@ -40,8 +40,8 @@ class StandingRecord(Message, frozen=True, array_like=True, forbid_unknown_field
         signed: the entries that it signed last, in the order in which it did.
         signed_floor: it signs nothing of rounds up to this one any more.
         sits_out: it says nothing new until an entry above this round is certified; 0 if it does.
-        spent_from: the entry from whose model it gave updates last.
-        spends: how many.
+        spent_from: names the model from which it gave updates last (`origin` of entries.py).
+        spends: how many, without those that its operator let it give beyond `retries`.
         spent_round: the last round in which it gave one.
         kept: models that an epoch ended with, or may start from, the latest last.
         others: digests of what the head's state has beside the model.
@@ -114,9 +114,9 @@ class Standing:
         """The last round that we advertised for; 0 before the first."""
         return self._record.advert.round if self._record.advert else 0
 
-    def spends_from(self, head: Head) -> int:
-        """How many updates we gave from the model of a head."""
-        return self._record.spends if self._record.spent_from == head.entry else 0
+    def spends_from(self, origin: bytes) -> int:
+        """How many updates we gave from a model, by its name."""
+        return self._record.spends if self._record.spent_from == origin else 0
 
     def may_sign(self, round_: int) -> bool:
         """Whether we have signed no entry of a round, and may."""
@@ -185,16 +185,20 @@ class Standing:
             sits_out=sits_out,
         )
 
-    def spend(self, head: Head, round_: int, charter: bytes | None = None) -> Persist:
-        """Note that an update from the model of a head was given; a private one under a charter."""
+    def spend(self, origin: bytes, round_: int, charter: bytes | None = None) -> Persist:
+        """Note that an update from a model was given; a private one under a charter."""
         record = self._record
         return self._write(
-            spent_from=head.entry,
-            spends=self.spends_from(head) + 1,
+            spent_from=origin,
+            spends=self.spends_from(origin) + 1,
             spent_round=round_,
             charged=record.charged if charter is None else charter,
             charges=record.charges if charter is None else self.charges(charter) + 1,
         )
+
+    def allow_one_more(self) -> Persist:
+        """Note that our operator lets us give one update more from the model of the last ones."""
+        return self._write(spends=self._record.spends - 1)
 
     def keep_model(self, digest: bytes, vector: Vector) -> Persist:
         """Keep a model that an epoch ended with, or may start from; the oldest goes."""

@@ -13,6 +13,7 @@ from p2pfl_gossip.actions import Event, Vector
 from p2pfl_gossip.events import RoundEnded, RoundStarted
 from p2pfl_gossip.learning import Evaluate
 from p2pfl_gossip.ledger.history import History
+from p2pfl_gossip.ledger.participation import all_idle_heights
 from p2pfl_gossip.ledger.record import write_record
 from p2pfl_simulations.checkers import Watched
 from p2pfl_simulations.checkers.reported import ReportedChecks
@@ -279,6 +280,7 @@ class _Launch:
             masked_sums=self._recorder.sums(testbed.bytes_by_message()),
             world=PROCESSES,
             participation=None if history is None else _participation(history),
+            idle_models=0 if history is None else all_idle_heights(history),
             ledger=None if history is None else write_record(history),
             privacy=self._privacy(),
         )

@@ -7,6 +7,7 @@ from statistics import fmean
 
 from p2pfl.cli.figures import told_figure, told_gain
 from p2pfl.cli.quantities import plural
+from p2pfl.group.settings import GroupSettings
 from p2pfl_simulations.results.lies import liars_sentence
 from p2pfl_simulations.results.run import EventRow, LossRow, RunResult
 from p2pfl_simulations.results.summary import Summary
@@ -32,6 +33,7 @@ def cautions(run: RunResult, summary: Summary) -> list[str]:
         _past_their_best(run, summary),
         liars_sentence(run),
         _nothing_drawn(run),
+        _idle(run),
         _failed(run, "training_failed", "Training gave no usable model", "without these updates"),
         _failed(run, "evaluation_failed", "A model could not be measured", "and are not counted"),
         *loss_sentences(run.losses),
@@ -110,6 +112,27 @@ def _past_their_best(run: RunResult, summary: Summary) -> str:
         f"Better before the run ended than at its end: {'; '.join(found)}. With"
         " learning.validation=0.2 the model of each counts that is best on rows held out for that."
     )
+
+
+def _idle(run: RunResult) -> str:
+    """Say that models did not change, and that peers rest for it."""
+    told = []
+    if run.idle_models:
+        models = plural(run.idle_models, "model")
+        told.append(
+            f"{models} of {run.rounds[-1].round + 1} {'is' if run.idle_models == 1 else 'are'} the"
+            " one before: each part of the sum was out of range, which honest updates never are."
+            " No message proves who bent it."
+        )
+    spent = sorted({event.peer for event in run.events if event.kind == "updates_spent"})
+    if spent:
+        averaging = run.scenario.averaging
+        retries = averaging.retries if isinstance(averaging, GroupSettings) else 0
+        told.append(
+            f"{plural(len(spent), 'peer')} gave as many updates from one model as they may"
+            f" (averaging.retries = {retries}) and rested from then on."
+        )
+    return " ".join(told)
 
 
 def _nothing_drawn(run: RunResult) -> str:

@@ -180,6 +180,7 @@ def read_run(folder: str | Path) -> RunResult:
                 MaskedSums(**summary["masked_sums"]) if summary.get("masked_sums") else None
             ),
             participation=_participation(summary),
+            idle_models=int(summary.get("idle_models", 0)),
             losses=[LossRow(**row) for row in summary.get("losses", ())],
             privacy=read_privacy(summary.get("privacy")),
             ledger=(folder / LEDGER).read_bytes() if (folder / LEDGER).exists() else None,

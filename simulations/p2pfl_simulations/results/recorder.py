@@ -159,6 +159,8 @@ class Recorder:
             self._note(now_s, host, "member_blamed", event.round, event.fault)
         elif isinstance(event, events.UpdateShrunk):
             self.masked_sums.shrunk += 1
+        elif isinstance(event, events.UpdatesSpent):
+            self._note(now_s, host, "updates_spent", event.round, "")
         elif isinstance(event, events.SitsOut):
             self._note(now_s, host, "sits_out", self._host_round[host.index], "")
         elif isinstance(event, events.EpochBegun):

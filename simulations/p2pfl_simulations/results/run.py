@@ -258,6 +258,7 @@ class RunResult:
             and there is no digest: no two runs are alike to the byte.
         masked_sums: what they did; None where averaging is plain.
         participation: who is in how many models of a group; None where there is no group.
+        idle_models: certified models of a group that are the one before: sums out of range.
         losses: what was lost of models and updates on their way into averages.
         ledger: the group's record, as `ledger.bin` keeps it; None where there is none.
         named: `model` with the names of its tensors, and those that do not travel.
@@ -288,6 +289,7 @@ class RunResult:
     unfinished: tuple[str, ...] = ()
     failure: str = ""
     participation: list[ParticipationRow] | None = None
+    idle_models: int = 0
     ledger: bytes | None = None
     losses: list[LossRow] = field(default_factory=list)
     named: NamedModel | None = None

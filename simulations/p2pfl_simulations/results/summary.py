@@ -84,6 +84,7 @@ class Summary:
         draw: the odds that a cohort draws more liars than it bears; None where averaging is plain.
         claim: against whom masked sums may be claimed to protect; None where averaging is plain.
         participation: who is in how many models; None where there is no group.
+        idle_models: models of a group that are the one before.
         losses: what was lost of models and updates on their way into averages.
     """
 
@@ -139,6 +140,7 @@ class Summary:
     draw: DrawRisk | None
     claim: str | None
     participation: list[ParticipationRow] | None = None
+    idle_models: int = 0
     losses: list[LossRow] = field(default_factory=list)
     privacy: PrivacyRow | None = None
 
@@ -218,6 +220,7 @@ def summarise(run: RunResult) -> Summary:
         draw=draw,
         claim=draw.claim if draw else MALICIOUS if run.participation is not None else None,
         participation=run.participation,
+        idle_models=run.idle_models,
         losses=run.losses,
         privacy=run.privacy,
     )

@@ -6,6 +6,7 @@ from ledger_world import LedgerWorld, approval_by, governor_of, identity_of, mak
 from p2pfl_gossip import events
 from p2pfl_gossip.ledger.approvals import Approval, RefusedApproval, Says
 from p2pfl_gossip.ledger.entries import Kind, out_of
+from p2pfl_gossip.ledger.evidence import EvidenceBook
 from p2pfl_gossip.ledger.participation import Cause, participation
 from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import replaced
@@ -37,6 +38,25 @@ def test_a_member_leaves_by_itself(told: int) -> None:
     entry = other.history.head.entry
     assert entry.kind == Kind.SUM
     assert entry.weight == 5.0
+
+
+@pytest.mark.parametrize("is_out", [False, True], ids=["by its word", "by an entry"])
+def test_nobody_waits_for_who_has_left_where_too_few_have_an_update(
+    is_out: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its link may stand. Such a round is left after a relay time, and not after a session's."""
+    leaves_s, fails_s = (2.2, 6.0) if is_out else (6.2, 4.0)
+    group = LedgerWorld(6, rounds=100)
+    group.worker.fails = lambda index, _job: index == 2 and fails_s < group.queue.now_s < 30.0
+    if is_out:  # Then it is all the same what it was put out for.
+        monkeypatch.setattr(EvidenceBook, "departed", property(lambda _book: []))
+    group.start()
+    group.run(45.0, at=[(leaves_s, lambda: depart(group, 4, 4))])
+    lost = [it for it in group.watcher.events[0] if isinstance(it, events.RoundLost)]
+    assert len(lost) >= 4
+    history = group.member(0).history
+    assert out_of(group.epoch, history.head.entry) == {4}
+    assert history.height > 8
 
 
 def test_who_has_left_stays_away_after_a_restart() -> None:

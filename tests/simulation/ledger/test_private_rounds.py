@@ -230,7 +230,7 @@ def test_who_still_could_give_ends_too_where_too_few_can() -> None:
     world.run(0.01)
     parts = [world.member(index)._started.parts for index in range(5)]
     for lost in parts[3:]:
-        lost.standing.spend(lost.history.head.head, 1, world.epoch.digest)
+        lost.standing.spend(origin(world.epoch, lost.history.head.entry), 1, world.epoch.digest)
     world.run(600.0)
     assert [_ends_of(world, index) for index in range(5)] == [[2]] * 5
     assert [it.standing.charges(world.epoch.digest) for it in parts] == [2, 2, 2, 3, 3]

@@ -266,6 +266,17 @@ def test_a_run_in_which_no_peer_draws_what_it_trains_on_warns_of_it(make_run: Ru
         assert bool(found) is told
 
 
+def test_models_that_are_the_one_before_are_told_and_who_rests_for_it(make_run: RunMaker) -> None:
+    run = make_run(faults=False, rounds=4)
+    assert not [it for it in cautions(run, summarise(run)) if "the one before" in it]
+    run.idle_models = 3
+    run.events += [EventRow(9.0, "updates_spent", peer, 3, "") for peer in (4, 4, 2)]
+    (told,) = [it for it in cautions(run, summarise(run)) if "the one before" in it]
+    assert told.startswith("3 models of 4 are the one before: each part of the sum was out of")
+    assert "2 peers gave as many updates from one model as they may" in told
+    assert summarise(run).idle_models == 3
+
+
 def test_the_page_says_what_was_lost_and_why_it_ended_as_the_screen_does(
     make_run: RunMaker,
 ) -> None:

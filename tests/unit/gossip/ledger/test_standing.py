@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from ledger_group import LedgerDisk, LedgerGroup, item_of, model_of
 
 from p2pfl_gossip.actions import LocalProtocolError
-from p2pfl_gossip.ledger.entries import EntryStep
+from p2pfl_gossip.ledger.entries import EntryStep, origin
 from p2pfl_gossip.ledger.standing import (
     SIGNED_MAX,
     STANDING_RECORD,
@@ -185,15 +185,18 @@ def test_after_a_start_nothing_up_to_the_last_advert_is_signed() -> None:
 def test_updates_from_one_model_are_counted() -> None:
     """Another model begins at none."""
     disk = LedgerDisk(GROUP)
-    disk.write(disk.standing.spend(FIRST.head, 1))
-    disk.write(disk.standing.spend(FIRST.head, 3))
+    first, other = (origin(GROUP.epoch, step.entry) for step in (FIRST, step_of(3)))
+    disk.write(disk.standing.spend(first, 1))
+    disk.write(disk.standing.spend(first, 3))
     disk.restart()
-    assert disk.standing.spends_from(FIRST.head) == 2
+    assert disk.standing.spends_from(first) == 2
     assert disk.standing.record.spent_round == 3
-    head = step_of(3).head
-    assert disk.standing.spends_from(head) == 0
-    disk.write(disk.standing.spend(head, 4))
-    assert disk.standing.spends_from(head) == 1
+    assert disk.standing.spends_from(other) == 0
+    disk.write(disk.standing.allow_one_more())
+    disk.restart()
+    assert disk.standing.spends_from(first) == 1
+    disk.write(disk.standing.spend(other, 4))
+    assert disk.standing.spends_from(other) == 1
 
 
 def test_a_record_that_is_none_is_refused() -> None:
