@@ -32,6 +32,9 @@ others may keep a group without a quorum for a while, and each try has a session
 SHARE_MIN = 0.6
 """Of the heights, those that an untouched peer is in at least: links are cut and halves parted."""
 
+ENDS_AS_TWIN = 3
+"""The exit code of a process that learns that another one with its key began earlier."""
+
 ONCE_A_SESSION = ("Ack", "Vote")
 ONCE_A_TRY = ("GroupAdvert", "EntrySignature")
 
@@ -51,6 +54,8 @@ class Evidence:
         reports: by peer: all its events, over all its lives.
         records: by peer: what its journal holds.
         histories: by peer: what is certified, as far as it knows.
+        twin_code: how the second process with a peer's key ended; None if it had to be ended.
+        twin_sent: what that one gave to its links.
     """
 
     def __init__(
@@ -58,8 +63,11 @@ class Evidence:
         scenario: Scenario,
         hosts: list[PeerProcess],
         strikes: Strikes,
+        twin_code: int | None,
     ) -> None:
         self.scenario, self.hosts, self.strikes = scenario, hosts, strikes
+        self.twin_code, twin = twin_code, strikes.twin
+        self.twin_sent = [] if twin is None else read_log(twin.folder / "peer.log").sent
         self.founding = founding_of(hosts[0].folder)
         self.logs = [read_log(host.folder / "peer.log") for host in hosts]
         self.reports = [list(Recording(host.folder).fresh()) for host in hosts]
@@ -79,6 +87,7 @@ class Evidence:
             *self._unequal(),
             *self._left_out(),
             *self._sat_out(),
+            *self._twins(),
         ]
 
     @property
@@ -190,8 +199,27 @@ class Evidence:
                 if entry["event"] == "refused":
                     yield f"peer {peer} refuses {entry['member']}: {entry['reason']}"
                 is_own_disk = peer == self.strikes.victim and entry["event"] == "failed"
+                if self._is_of_twin(peer, entry):
+                    continue
                 if entry["level"] in ("error", "critical") and not is_own_disk:
                     yield f"peer {peer}: {entry['message']}"
+
+    def _is_of_twin(self, peer: int, entry: dict) -> bool:
+        """Whether a line tells, of the right member, that two processes have its key."""
+        twin = self.strikes.cut_off
+        if entry["event"] != "runs_twice" or self.strikes.twin is None:
+            return False
+        return peer == twin or entry["member"] == self.hosts[twin].folder.name
+
+    def _twins(self) -> Iterator[str]:
+        """The later one of two processes with one key ends by itself, and gives nothing."""
+        if self.strikes.twin is None:
+            yield "no second process with one key ran"
+        elif self.twin_code != ENDS_AS_TWIN:
+            yield f"the second process with one key ended with {self.twin_code}"
+        for frame in self.twin_sent:
+            if frame.kind in (*ONCE_A_SESSION, *ONCE_A_TRY, "ChunkHeader"):
+                yield f"the second process with one key said {frame.kind}"
 
     def _parted(self) -> Iterator[str]:
         """One entry a try in all journals together, and one head at the end."""

@@ -9,7 +9,8 @@ One run: a group of 5 processes, or 8. One of them is ended eight times, each ti
 shows the first frame that it sends in another phase of a round, and started again up to 3 s later:
 six times it is killed (SIGKILL), once its disk is full, and once an older copy of its journal is
 put back after the kill. Meanwhile another one is frozen (SIGSTOP) for 20 s, a third one loses its
-links for 15 s, and the group falls into halves for 12 s.
+links for 15 s, and the group falls into halves for 12 s. Then a second process runs with the key of
+that third one, from a copy of its folder: it has to end by itself, and nobody may be blamed.
 
 Every tenth run is of 8 that learn breast cancer, its rows split over hospitals by label; in the
 others 5 learn the task `integers`, which needs no torch: a process starts in a third of the time,
@@ -139,9 +140,10 @@ def run_once(task: str, seed: int, folder: Path) -> Figures:
     except LaunchError as error:
         broken.append(str(error))
     finally:
+        twin_code = strikes.end_twin()
         testbed.end()
         relays.close()
-    evidence = Evidence(scenario, list(testbed.hosts), strikes)
+    evidence = Evidence(scenario, list(testbed.hosts), strikes, twin_code)
     faults = broken + evidence.faults()
     if not faults:
         faults = [f"the checks overlook {name}" for name in overlooked(evidence)]
@@ -169,6 +171,7 @@ def run_once(task: str, seed: int, folder: Path) -> Figures:
         "share_victim": evidence.share_in(strikes.victim),
         "wall_s": testbed.queue.now_s,
         "was_troubled": strikes.troubled,
+        "had_twin": strikes.twin is not None,
     }
 
 
@@ -228,6 +231,7 @@ def show(all_runs: list[Figures]) -> None:
     print(f"\n{len(all_runs)} runs ({dict(tasks)}), seeds {all_runs[0]['seed']} on;", end=" ")
     print(f"{len(failed)} failed; {missed} strikes not reached before the last round;", end=" ")
     print(f"{sum(run['was_troubled'] for run in ran)} runs with freeze, cut and split whole")
+    print(f"{sum(run['had_twin'] for run in ran)} runs with two processes of one key;", end=" ")
     heights, tries = (sum(run[what] for run in ran) for what in ("heights", "tries"))
     print(f"{heights} models in {tries} tries;", end=" ")
     print(f"longest wait for a model: {max(run['longest_s'] for run in ran):.0f} s;", end=" ")

@@ -103,6 +103,19 @@ def _one_less(history: History) -> History:
     return doctored
 
 
+def _twin_goes_on(evidence: Evidence) -> Evidence:
+    doctored = copy(evidence)
+    doctored.twin_code = None
+    return doctored
+
+
+def _twin_votes(evidence: Evidence) -> Evidence:
+    doctored = copy(evidence)
+    vote = next(it for it in evidence.logs[0].sent if it.kind == "Vote")
+    doctored.twin_sent = [*evidence.twin_sent, vote]
+    return doctored
+
+
 PLANTED: dict[str, Callable[[Evidence], Evidence]] = {
     "a second vote": lambda it: _with_frame(it, "Vote", _other_digest),
     "a second ACK": lambda it: _with_frame(it, "Ack", _other_digest),
@@ -120,6 +133,8 @@ PLANTED: dict[str, Callable[[Evidence], Evidence]] = {
     "another vector": lambda it: _with_reports(it, _other_vector),
     "another certified entry": lambda it: _with_history(it, _another_entry),
     "a history that lags behind": lambda it: _with_history(it, _one_less),
+    "a second process with one key that goes on": _twin_goes_on,
+    "a second process with one key that votes": _twin_votes,
     "a victim that did not come back": lambda it: _with_reports(
         it, lambda reports: iter(reports[: len(reports) // 2]), it.strikes.victim
     ),

@@ -1,7 +1,8 @@
 """Strikes one peer's process in each phase of a round in turn, and troubles others beside it.
 
 The victim is killed; once its journal is put back to an older copy while it is away, and once its
-disk is full in place of the kill. Another peer is frozen, and a third one loses its links.
+disk is full in place of the kill. Another peer is frozen, and a third one loses its links. Later
+the folder of that one is copied, journal and all, and a second process runs with its key.
 """
 
 import resource
@@ -15,8 +16,10 @@ from typing import Any
 
 from process_logs import Tail
 
+from p2pfl.daemon.config import read_config, write_config
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event
+from p2pfl_simulations.launch.folders import LOOPBACK
 from p2pfl_simulations.launch.processes import PeerProcess
 from p2pfl_simulations.launch.relays import PairRelays, between
 from p2pfl_simulations.launch.testbed import ProcessTestbed
@@ -34,6 +37,9 @@ PHASES = {
 """Phase -> what is sent first in it."""
 
 FROZEN_S, CUT_S, SPLIT_S = 20.0, 15.0, 12.0
+TWIN_AFTER_S = 5.0
+"""From the last heal to the second process with a peer's key: by then links stand again."""
+LEFT_BEHIND = ("control.sock", "peer.log*", "events.jsonl", "models", "stderr.log")
 AWAY_S = (0.0, 3.0)
 LOOK_S, LOOK_EVERY_S = 0.04, 0.001
 
@@ -91,10 +97,12 @@ class Strikes:
             (at_s + FROZEN_S + 5.0 + CUT_S, lambda: relays.block(())),
             (at_s + FROZEN_S + 10.0 + CUT_S, self._split),
             (at_s + FROZEN_S + 10.0 + CUT_S + SPLIT_S, self._heal_last),
+            (at_s + FROZEN_S + 10.0 + CUT_S + SPLIT_S + TWIN_AFTER_S, self._run_twin),
         ]
         self._side = rng.sample(range(len(testbed.hosts)), len(testbed.hosts) // 2)
         self.struck: list[Strike] = []
         self.troubled = False
+        self.twin: PeerProcess | None = None
         self.is_late = False
         self._is_open = False
         self._is_in_sums = False  # The victim, since its last start.
@@ -194,6 +202,28 @@ class Strikes:
     def _heal_last(self) -> None:
         self._relays.block(())
         self.troubled = True
+
+    def _run_twin(self) -> None:
+        """Run a second process with a peer's key, as where its folder was copied and both run."""
+        host = self._testbed.hosts[self.cut_off]
+        folder = host.folder.with_name(f"{host.folder.name}-twin")
+        host.freeze()  # So that the copy of the journal is one that a machine may leave.
+        shutil.copytree(host.folder, folder, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
+        host.thaw()
+        config = read_config(folder)
+        listen = (f"/ip4/{LOOPBACK}/tcp/0",)
+        write_config(folder, config.model_copy(update={"listen": listen}))
+        self.twin = PeerProcess(host.index, folder)
+        self.twin.start()
+
+    def end_twin(self) -> int | None:
+        """Return how the second process ended by itself; end it, if it has not."""
+        if self.twin is None:
+            return None
+        code = self.twin.exit_code
+        if code is None:
+            self.twin.kill()
+        return code
 
     def _give_up(self) -> None:
         self.is_late = self._testbed.is_over = True

@@ -37,7 +37,9 @@ class DrawnWorker(ToyWorker):
         self.fails = lambda index, job: np.random.default_rng([7, index, job.round]).random() < away
 
     def update(self, index: int, round_: int) -> Floats:
-        return self.directions[index] + np.random.default_rng([index, round_]).normal(size=ENTRIES)
+        drawn = np.random.default_rng([index, round_]).normal(size=ENTRIES)
+        update: Floats = self.directions[index] + drawn
+        return update
 
     def _do(self, index: int, job: Job) -> Record:
         result = super()._do(index, job)
@@ -118,9 +120,9 @@ def test_sums_of_a_whole_group_give_less_of_a_member_than_those_of_drawn_cohorts
     models = [first_model(ENTRIES)] + [
         event.vector for event in group.watcher.events[0] if isinstance(event, RoundEnded)
     ]
-    inside = np.array(
-        [np.isin(range(size), group.epoch.unpack(entry.members)) for entry in entries], float
-    )
+    inside = np.zeros((rounds, size))
+    for place, entry in enumerate(entries):
+        inside[place, group.epoch.unpack(entry.members) or ()] = 1.0
     assert inside.sum(axis=1).min() >= group.epoch.threshold
     # A certified model moves by the sum over the weight of all, and all have each of them.
     sums = np.diff(np.array(models, np.float64), axis=0) * size

@@ -21,8 +21,8 @@ from p2pfl_gossip.actions import Action, Job
 from p2pfl_gossip.ledger.jobs import perform
 from p2pfl_gossip.ledger.messages import Rest
 from p2pfl_gossip.ledger.participation import all_idle_heights, idle_heights
-from p2pfl_gossip.masked_sum.jobs import DigestChunk, MaskChunk, MaskedChunk
-from p2pfl_gossip.records import Record, replaced
+from p2pfl_gossip.masked_sum.jobs import DigestChunk, Digested, MaskChunk, MaskedChunk
+from p2pfl_gossip.records import Record
 
 ANY: Any = None
 RETRIES = 2
@@ -42,7 +42,8 @@ class BentWorker(ToyWorker):
         body = result.body + np.uint32(2**30)
         body.flags.writeable = False
         digested = perform(DigestChunk(job.tau2, job.rank, job.chunk, body))
-        return replaced(result, body=body, digest=digested.digest)  # type: ignore[attr-defined]
+        assert isinstance(digested, Digested)
+        return MaskedChunk(job.chunk, body, digested.digest, 0)
 
 
 class BentGroup(LedgerWorld):

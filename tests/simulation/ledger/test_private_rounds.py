@@ -13,6 +13,7 @@ from p2pfl_crypto.masks import Masked
 from p2pfl_gossip.actions import Action, Command, Job, Persist, SendBulk, Work
 from p2pfl_gossip.events import AveragingStarted, Finished, TrainingFailed
 from p2pfl_gossip.learning import Trained
+from p2pfl_gossip.ledger.entries import origin
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.messages import Rest
 from p2pfl_gossip.ledger.privacy import ABORTS_MAX, FEATURE, PrivateUnit, read_feature
@@ -181,10 +182,10 @@ def test_three_vectors_from_one_model_are_enough() -> None:
     world.start()
     world.run(1.0)
     course = world.member(0)._started.parts.course
-    standing, head = course._standing, course._history.head.head
+    standing, spent_from = course._standing, origin(world.epoch, course._history.head.entry)
     for round_ in range(1, 1 + ABORTS_MAX):
         assert course.rest() == Rest.NONE
-        standing.spend(head, round_, world.epoch.digest)
+        standing.spend(spent_from, round_, world.epoch.digest)
     assert course.rest() == Rest.SPENT
 
 

@@ -39,7 +39,7 @@ def test_before_anything_was_said() -> None:
     assert standing.advert_round == 0
     assert standing.may_sign(1)
     assert standing.signed(1) is None
-    assert standing.spends_from(FIRST.head) == 0
+    assert standing.spends_from(origin(GROUP.epoch, FIRST.entry)) == 0
 
 
 def test_adverts_grow() -> None:
