@@ -50,8 +50,16 @@ _STEPS = 500  # Losses are rounded up to an epsilon's part of so many; never coa
 _COARSE, _FINE = 1e-3, 1e-5
 _FINER = (1.0, 0.1)  # Intervals that are tried, in the first one.
 _AGREES = 1.001  # Of epsilons, and of moments: for what is rounded.
-_PROFILE_STEPS = 1000
+_MOMENT_STEPS, _TEST_STEPS = 1000, 400
 _EXPONENT_MAX = 700.0  # e^709 is the last float64.
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Upper bounds of delta for rising epsilons, from 0 on; float64, as many of each."""
+
+    epsilons: Floats
+    deltas: Floats
 
 
 @dataclass(frozen=True)
@@ -63,14 +71,14 @@ class Account:
         epsilon: an upper bound.
         renyi_epsilon: by Renyi divergences.
         by_engine: whether `epsilon` is the engine's, or by Renyi divergences.
-        losses: the engine's distribution, if it is.
+        profile: by the engine's distribution, if it is.
     """
 
     delta: float
     epsilon: float
     renyi_epsilon: float
     by_engine: bool
-    losses: LossDistribution | None
+    profile: Profile | None
 
     def detection(self, false_alarms: float) -> float:
         """Return the largest share of units that are there and are found.
@@ -84,20 +92,15 @@ class Account:
             false_alarms): by the definition, applied to the test and to its opposite (as in Dong,
             Roth, Su, "Gaussian Differential Privacy", 2022).
         """
-        if self.losses is None:
-            epsilons, deltas = np.array([self.epsilon]), np.array([self.delta])
-        else:
-            epsilons = np.linspace(0, 2 * self.epsilon + 1, 400)
-            deltas = self.losses.deltas(epsilons)
+        profile = self.profile or Profile(np.array([self.epsilon]), np.array([self.delta]))
+        epsilons, deltas = profile.epsilons, profile.deltas
         caught = deltas + np.exp(np.minimum(epsilons, _EXPONENT_MAX)) * false_alarms
         other = 1 - np.exp(-epsilons) * np.maximum(0, 1 - deltas - false_alarms)
         return float(min(1.0, caught.min(), other.min()))
 
     def advantage(self) -> float:
         """Return the largest difference of those found and those accused wrongly: delta(0)."""
-        if self.losses is None:
-            return 1.0
-        return float(self.losses.deltas(np.array([0.0]))[0])
+        return 1.0 if self.profile is None else float(self.profile.deltas[0])
 
 
 def account(releases: Sequence[Releases], delta: float) -> Account:
@@ -129,34 +132,50 @@ def _account(releases: tuple[Releases, ...], delta: float) -> Account:
         losses = lose(releases, interval=interval * finer)
         epsilon = losses.epsilon(for_engine)
         if epsilon <= _AGREES * renyi + interval * finer:
-            require_moment(losses, releases)
-            return Account(delta, epsilon, renyi, True, losses)
+            profile = profile_of(losses, releases, epsilon)
+            require_moment(profile, releases)
+            return Account(delta, epsilon, renyi, True, profile)
     raise AccountantsDisagree(
         f"epsilon is {epsilon:.4g} by loss distributions and at most {renyi:.4g} by Renyi"
         " divergences: one of the two accountants is wrong; please report these settings"
     )
 
 
-def require_moment(losses: LossDistribution, releases: Sequence[Releases]) -> None:
+def profile_of(losses: LossDistribution, releases: Sequence[Releases], epsilon: float) -> Profile:
+    """Return the profile of what releases lose, for all that is asked of it, at once.
+
+    Dense up to what tells tests apart, and as far as the second moment has a tail: a loss of three
+    times its mean, and eight deviations.
+    """
+    second = _second_moment(releases)
+    reach = 3 * second + 8 * math.sqrt(2 * second) + 1
+    epsilons = np.union1d(
+        np.linspace(0, reach, _MOMENT_STEPS), np.linspace(0, 2 * epsilon + 1, _TEST_STEPS)
+    )
+    return Profile(epsilons, losses.deltas(epsilons))
+
+
+def require_moment(profile: Profile, releases: Sequence[Releases]) -> None:
     """Refute loss distributions that are too small for the releases' exact second moment.
 
     Raises:
         AccountantsDisagree: they are.
     """
-    second = float(divergences(releases)[ORDERS.index(2)])
-    # Where the tail of the second moment is: a loss of three times its mean, and eight deviations.
-    reach = 3 * second + 8 * math.sqrt(2 * second) + 1
-    epsilons = np.linspace(0, reach, _PROFILE_STEPS)
-    deltas = losses.deltas(epsilons)
-    bound = 1 + 2 * float(
-        np.trapezoid(deltas * (np.exp(epsilons) + np.exp(-2 * epsilons)), epsilons)
-    )
+    second = _second_moment(releases)
+    epsilons = profile.epsilons
+    integrand = profile.deltas * (np.exp(epsilons) + np.exp(-2 * epsilons))
+    bound = 1 + 2 * float(np.trapezoid(integrand, epsilons))
     if math.exp(second) > 1 + _AGREES * (bound - 1) + 1e-9:
         raise AccountantsDisagree(
             f"loss distributions allow a second moment of {bound:.6g}, and it is"
             f" {math.exp(second):.6g}: one of the two accountants is wrong; please report these"
             " settings"
         )
+
+
+def _second_moment(releases: Sequence[Releases]) -> float:
+    """Return the logarithm of E[(P/Q)^2]."""
+    return float(divergences(releases)[ORDERS.index(2)])
 
 
 def integer_distance(*, entries: int, releases: int, variance: float, draws: int) -> float:

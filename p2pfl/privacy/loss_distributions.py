@@ -37,12 +37,11 @@ class LossDistribution:
         return float(self._engine.get_epsilon_for_delta(delta))
 
     def deltas(self, epsilons: Floats) -> Floats:
-        """Return upper bounds of delta: float64, as many.
+        """Return upper bounds of delta: float64, as many, for epsilons that do not fall.
 
-        One by one: given many at once, the engine walks over all losses in a loop of Python.
+        All at once: the engine then walks over all losses once, and not once for each.
         """
-        delta_of = self._engine.get_delta_for_epsilon
-        return np.array([delta_of(epsilon) for epsilon in epsilons.tolist()])
+        return np.asarray(self._engine.get_delta_for_epsilon(epsilons), dtype=np.float64)
 
 
 def require_engine() -> None:

@@ -14,6 +14,7 @@ from p2pfl.privacy.accounting import (
     RESERVED,
     account,
     integer_distance,
+    profile_of,
     require_moment,
     require_reserve,
 )
@@ -115,10 +116,11 @@ def test_rounded_noise_is_as_near_to_integers_as_stated(sigma: int) -> None:
 
 def test_a_claim_for_fewer_rounds_is_refuted() -> None:
     """From below: distributions of 190 rounds cannot stand for 200."""
-    losses = lose([sampled(2.0, 190)], interval=1e-3)
+    releases = [sampled(2.0, 190)]
+    profile = profile_of(lose(releases, interval=1e-3), releases, 2.0)
     with pytest.raises(AccountantsDisagree, match="second moment"):
-        require_moment(losses, [sampled(2.0, 200)])
-    require_moment(losses, [sampled(2.0, 190)])
+        require_moment(profile, [sampled(2.0, 200)])
+    require_moment(profile, releases)
 
 
 def test_an_engine_that_counts_too_much_is_refuted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +152,7 @@ def test_what_a_test_finds() -> None:
 
 def test_above_twenty_only_divergences_count() -> None:
     found = account([Releases(RATE_UNITS, 1.0, 100)], DELTA)
-    assert (found.by_engine, found.losses) == (False, None)
+    assert (found.by_engine, found.profile) == (False, None)
     assert found.epsilon == found.renyi_epsilon > 60
     assert found.detection(0.01) == 1
     assert found.advantage() == 1
