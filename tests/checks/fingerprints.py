@@ -24,14 +24,15 @@ FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType, type)
 
 def fingerprint(thing: Any) -> str:
     """Digest all that is reachable from an object."""
-    digest = hashlib.blake2b(digest_size=16)
     seen: dict[int, int] = {}
     stack = [thing]
+    texts: list[str] = []
     while stack:
         one = stack.pop()
         text, parts = _look_at(one, seen)
-        digest.update(text.encode() + b"\0")
+        texts.append(text)
         stack.extend(reversed(parts))
+    digest = hashlib.blake2b("\0".join(texts).encode(), digest_size=16)
     return digest.hexdigest()
 
 

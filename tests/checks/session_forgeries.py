@@ -358,7 +358,8 @@ def pristine(kind: type[SessionMessage], *, of_group: bool = False) -> Stage:
     return stage_at(kind, of_group=of_group)
 
 
-_UNTOUCHED: dict[tuple[type[SessionMessage], bool], Stage] = {}
+_UNTOUCHED: dict[tuple[type[SessionMessage], bool], tuple[Stage, str]] = {}
+"""Stages where nothing has changed, and what their member remembers."""
 
 
 def what_comes_of(kind: type[SessionMessage], case: Case, *, of_group: bool = False) -> str:
@@ -369,16 +370,17 @@ def what_comes_of(kind: type[SessionMessage], case: Case, *, of_group: bool = Fa
     if case.is_left_out:
         return _what_comes_of_the_left_out(kind, of_group=of_group)
     is_at_place = not (case.is_before or case.is_idle or case.is_after)
-    stage = _UNTOUCHED.pop((kind, of_group), None) if is_at_place else None
-    if stage is None:
-        stage = _stage_for(kind, case, of_group=of_group)
+    kept = _UNTOUCHED.pop((kind, of_group), None) if is_at_place else None
+    stage = kept[0] if kept else _stage_for(kind, case, of_group=of_group)
     machine = stage.machine
     for peer, message, body in case.said[:-1]:
         with suppress(RemoteProtocolError):
             _give(stage, machine, peer, message, body)
-    word = _tell(stage, machine, *case.said[-1])
-    if is_at_place and len(case.said) == 1 and (word == "ignored" or word.startswith("refused")):
-        _UNTOUCHED[kind, of_group] = stage
+    is_alone = len(case.said) == 1
+    before = kept[1] if kept and is_alone else _state(stage)
+    word = _tell(stage, before, *case.said[-1])
+    if is_at_place and is_alone and (word == "ignored" or word.startswith("refused")):
+        _UNTOUCHED[kind, of_group] = stage, before
     return word
 
 
@@ -386,7 +388,7 @@ def _what_comes_of_the_left_out(kind: type[SessionMessage], *, of_group: bool) -
     stage = stage_at(kind, absent=(ABSENT,), of_group=of_group)
     message = LEFT_OUT[kind](stage, stage.message)
     sender = stage.sender if kind in LISTED else ABSENT
-    return _tell(stage, stage.machine, stage.cohort.members[sender], message, stage.body)
+    return _tell(stage, _state(stage), stage.cohort.members[sender], message, stage.body)
 
 
 def _stage_for(kind: type[SessionMessage], case: Case, *, of_group: bool) -> Stage:
@@ -409,8 +411,9 @@ def _stage_for(kind: type[SessionMessage], case: Case, *, of_group: bool) -> Sta
     return stage
 
 
-def _tell(stage: Stage, machine: Any, peer: Any, message: Any, body: Any) -> str:
-    before, blames = _state(stage), len(_blames(machine))
+def _tell(stage: Stage, before: str, peer: Any, message: Any, body: Any) -> str:
+    machine = stage.machine
+    blames = len(_blames(machine))
     actions, reason = [], ""
     try:
         actions = _give(stage, machine, peer, message, body)

@@ -26,11 +26,11 @@ def test_what_must_hold_holds_and_every_honest_peer_finishes(seed: int) -> None:
 
 def test_the_draws_cover_what_may_go_wrong() -> None:
     kinds: Counter[str] = Counter()
-    for seed in range(2000):
+    for seed in range(1000):
         kinds += sweep_draw.draw(seed).kinds()
     liars = [kind for kind in kinds if kind.startswith("liar: ")]
     assert len({kind.split(" (")[0] for kind in liars}) == 16
-    assert min(kinds[kind] for kind in liars) >= 5
+    assert min(kinds[kind] for kind in liars) >= 2
     faults = [
         "churn",
         "crash",
@@ -41,11 +41,11 @@ def test_the_draws_cover_what_may_go_wrong() -> None:
         "partition",
         "stragglers",
     ]
-    assert min(kinds[f"fault: {fault}"] for fault in faults) >= 100
-    assert min(kinds[f"disk: {disk}"] for disk in ("none", "ssd", "slow", "drawn")) >= 100
-    assert kinds["jobs end in any order"] >= 100
-    assert kinds["fault: none"] >= 100
-    assert kinds["averaging: cohorts, masks real"] >= 900
+    assert min(kinds[f"fault: {fault}"] for fault in faults) >= 50
+    assert min(kinds[f"disk: {disk}"] for disk in ("none", "ssd", "slow", "drawn")) >= 50
+    assert kinds["jobs end in any order"] >= 50
+    assert kinds["fault: none"] >= 50
+    assert kinds["averaging: cohorts, masks real"] >= 450
 
 
 FOUND = {

@@ -148,7 +148,7 @@ def test_epidemic_learning_oracle() -> None:
     assert measured == pytest.approx(theory, rel=0.016)
 
 
-@pytest.mark.parametrize(("n", "size"), [(96, 8), (60, 5)])
+@pytest.mark.parametrize(("n", "size"), [(96, 8), pytest.param(60, 5, marks=pytest.mark.long)])
 def test_disjoint_random_cohorts(n: int, size: int) -> None:
     theory = (n - size) / (size * (n - 1))
     if (n, size) == (96, 8):

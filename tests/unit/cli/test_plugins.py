@@ -88,8 +88,6 @@ def test_a_broken_plug_in_is_one_line_and_breaks_nothing_else(
     assert "simulate" in out
     code, out, err = call("dance", path=(tmp_path,))
     assert (code, out, err) == (2, "", f"p2pfl: no command 'dance' here; {told}")
-    code, out, err = call("topologies", "--json", path=(tmp_path,))
-    assert (code, err) == (0, "")
 
 
 def test_what_the_product_has_itself_loads_no_plug_in(tmp_path: Path) -> None:
@@ -103,9 +101,6 @@ def test_the_product_needs_no_simulations(tmp_path: Path) -> None:
     assert (code, out) == (2, "")
     assert "no command 'simulate' here" in err
     assert err.count("\n") == 1
-    peer = str(tmp_path / "berlin")
-    address = ("--address", "/ip4/127.0.0.1/tcp/4001")
-    assert call("peer", "init", peer, *address, alone=True)[0] == 0
     start = str(tmp_path / "start.safetensors")
     assert call("task", "begin", "integers", start, alone=True)[0] == 0
 

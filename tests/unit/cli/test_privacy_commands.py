@@ -60,7 +60,7 @@ def test_refusals_are_one_line(p2pfl: P2pfl, arguments: list[str], message: str)
 def test_an_audit_says_what_it_proves_and_finds_what_is_planted(p2pfl: P2pfl) -> None:
     """Exit code 0 where nothing refutes the claim, 1 where something does."""
     asked = ["--members", "5", "--rate", "1/4", "--rounds", "20", "--epsilon", "1"]
-    honest = p2pfl("privacy", "audit", *asked, "--runs", "500")
+    honest = p2pfl("privacy", "audit", *asked, "--runs", "200")
     assert honest.code == 0
     assert "only failed to refute the claim" in " ".join(honest.out.split())
     planted = p2pfl("privacy", "audit", *asked, "--plant", "half-the-noise", "--json")

@@ -71,7 +71,7 @@ def test_a_day_is_noted_once_and_a_damaged_file_only_keeps_longer(tmp_path: Path
     assert forget(tmp_path, HISTORY, {}, 10, DAY + timedelta(days=99)) == {}
     for count in (retention.DAYS_MAX, retention.DAYS_MAX + 1):
         first = datetime(1900, 1, 1, tzinfo=UTC)
-        days = {f"{first + timedelta(days=day):%Y-%m-%d}": [0, 1] for day in range(count)}
+        days = {f"{(first + timedelta(days=day)).date()}": [0, 1] for day in range(count)}
         (tmp_path / "days.json").write_text(json.dumps({"days": days, "forgotten": 9}))
         assert forgotten_up_to(tmp_path) == (9 if count == retention.DAYS_MAX else 0)
 

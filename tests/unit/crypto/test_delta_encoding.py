@@ -7,7 +7,7 @@ from random import Random
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pfl_crypto.encoding import DeltaEncoding, Encoding, NotFinite, shrink
@@ -69,6 +69,7 @@ def test_bad_parameters_are_refused(members: int, clip: float, weight_max: float
 
 
 @given(st.integers(5, 128), st.integers(0, 2**32))
+@settings(max_examples=40)
 def test_sums_of_honest_members_are_in_range_and_exact(members: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     encoding = DeltaEncoding(members, 0.7, 90.0)

@@ -76,7 +76,7 @@ def test_tables_are_the_shipped_ones(width: NoiseWidth) -> None:
     assert width.digest.hex() == TABLE_DIGESTS[width]
 
 
-@pytest.mark.parametrize("width", [WIDE, NARROW, SMALL])
+@pytest.mark.parametrize("width", [pytest.param(WIDE, marks=pytest.mark.long), NARROW, SMALL])
 def test_distance_of_the_table_from_the_discrete_gaussian(width: NoiseWidth) -> None:
     """The exact sum of |P - D| / 2, tails too; chances of D by another library's exponentials."""
     table = _table(width.base)
@@ -136,7 +136,7 @@ def test_variance_and_largest(width: NoiseWidth) -> None:
 
 def test_an_exact_sampler_gives_the_same_distribution() -> None:
     """Two samples, cells of sigma / 4; the other is of exact rational coins (see its module)."""
-    width, count = NoiseWidth(4, 1), 20_000
+    width, count = NoiseWidth(4, 1), 6_000
     random = Random(7)
     exact = np.array([exact_draw(Fraction(width.variance), random) for _ in range(count)])
     ours = drawn(width, count)

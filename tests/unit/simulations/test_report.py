@@ -333,11 +333,11 @@ def test_what_is_not_protected_is_said(
 
 
 def test_many_peers_and_many_rounds_stay_small(make_run: RunMaker) -> None:
-    run = make_run(peers=100, rounds=600, cohort_size=8)
+    run = make_run(peers=100, rounds=300, cohort_size=8)
     page = render_report(run)
     assert len(page) < 4_000_000
     assert_readable(page)
-    page = render_report(make_run(peers=5000, rounds=6, cohort_size=8))
+    page = render_report(make_run(peers=5000, rounds=3, cohort_size=8))
     assert "160 of 625 cohorts" in page
     assert len(page) < 6_000_000
     assert_readable(page)
