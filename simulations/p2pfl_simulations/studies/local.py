@@ -52,7 +52,9 @@ def _in_pool(
     waiting: "deque[CellJob]", cells: Path, processes: int, on_end: OnEnd
 ) -> list[CellJob]:
     """Run what waits in processes; if one dies, return what was under way."""
-    context = multiprocessing.get_context("spawn")  # Threads of torch do not survive a fork.
+    # Threads of torch do not survive a fork; what forks here has read modules, and no more.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([run_cell.__module__])
     under_way: dict[Future[CellEnd], CellJob] = {}
     with ProcessPoolExecutor(processes, mp_context=context, initializer=_begin_worker) as pool:
         try:
