@@ -8,7 +8,7 @@ time than the work itself. Processes that tests start have the setting from here
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import pytest
@@ -30,12 +30,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _signatures_are_checked_once() -> Iterator[None]:
-    """Remember which signatures hold: in one process, all members check what each of them says."""
+def _what_members_check_alike_is_checked_once() -> Iterator[None]:
+    """Remember which signatures hold, and which proofs: in one process all members check the same.
+
+    Of proofs each member checks a sum, with weights of its own draws; one member's will do.
+    """
+    from p2pfl_crypto.audit.checking import ProofShown, Verdict, check_all
     from p2pfl_crypto.identity import verify
+
+    @lru_cache(maxsize=256)
+    def checked(claims: tuple[ProofShown, ...], sum_sketch: tuple[int, ...]) -> Verdict:
+        return check_all(claims, sum_sketch, bytes(32))
+
+    def check_once(claims: Sequence[ProofShown], sum_sketch: Sequence[int], _: bytes) -> Verdict:
+        return checked(tuple(claims), tuple(sum_sketch))
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("p2pfl_crypto.statements.verify", lru_cache(maxsize=2**15)(verify))
+        patched.setattr("p2pfl_gossip.masked_sum.audit_jobs.check_all", check_once)
         yield
 
 

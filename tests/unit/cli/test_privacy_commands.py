@@ -14,33 +14,6 @@ ASKED = [
 ]
 
 
-def test_a_plan_for_people(p2pfl: P2pfl) -> None:
-    """Every line of a claim has who looks, whose noise is left, epsilon, and words."""
-    ended = p2pfl("privacy", "plan", *ASKED, "--parameters", "101770")
-    assert ended.code == 0
-    text = " ".join(ended.out.split())
-    assert "No data are protected by it until" in text
-    assert "one row (per row, not per patient), there or not" in text
-    assert "noise 2.00 clips" in text
-    assert "at least 15 of 16" in text
-    assert "5 colluding members 10 shares 2 3.3 % the claim" in text
-    assert "the member itself 0 shares none 100.0 %" in text
-    assert "find at most 33 in 1,000 that are" in text
-    assert "A patient with two rows" in text
-
-
-def test_a_plan_for_programs(p2pfl: P2pfl) -> None:
-    plan = json.loads(p2pfl("privacy", "plan", *ASKED, "--json").out)
-    assert plan["private"] is False
-    assert plan["noise"] == pytest.approx(2.0, abs=0.005)
-    assert len(plan["claims"]) == 5
-    for claim in plan["claims"]:
-        assert claim["unit"] == "row"
-        assert claim["delta"] == 1e-5
-        assert claim["releases"] == 200
-    assert plan["claims"][-1]["epsilon"] is None
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
