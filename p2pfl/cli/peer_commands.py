@@ -242,8 +242,15 @@ def export(
             " out from this peer's training rows.",
         ),
     ] = False,
+    newest: Annotated[
+        bool, typer.Option("--newest", help="The last round's, whichever was best.")
+    ] = False,
 ) -> None:
-    """Write a peer's newest model as a file that torch loads; the peer may run meanwhile."""
+    """Write a peer's model as a file that torch loads; the peer may run meanwhile.
+
+    It is of the round that is best on the peer's own rows to choose a model by
+    (learning.validation), else of the last.
+    """
     from p2pfl.cli.peer_export import export_model
 
-    export_model(folder, file, has_statistics=not without_statistics)
+    export_model(folder, file, has_statistics=not without_statistics, is_newest=newest)

@@ -1,11 +1,14 @@
-"""`p2pfl peer export`: the model that a peer uses, with what it has of its own."""
+"""`p2pfl peer export`: the model that a peer uses, with what it has of its own.
+
+It is the one that the peer has chosen by rows of its own, where it has such rows; else the newest.
+"""
 
 from pathlib import Path
 
 from p2pfl.cli.errors import BadInput, peer_errors
 from p2pfl.cli.quantities import count
 from p2pfl.daemon.config import PeerFolder, read_config
-from p2pfl.daemon.kept import KeptModel, kept_model
+from p2pfl.daemon.kept import KeptModel, chosen_model, kept_model
 from p2pfl.daemon.membership import Membership, membership_of
 from p2pfl.learner.model_files import NamedModel
 from p2pfl.learner.naming import LEFT_OUT, name_model
@@ -15,8 +18,10 @@ from p2pfl_gossip.own_state import NOTHING
 OPTION = "--without-statistics"
 
 
-def export_model(path: Path, file: Path, *, has_statistics: bool = True) -> None:
-    """Write the newest model of the peer in a folder to a new file.
+def export_model(
+    path: Path, file: Path, *, has_statistics: bool = True, is_newest: bool = False
+) -> None:
+    """Write the model that the peer in a folder uses to a new file.
 
     Statistics of normalisation layers are worked out from the peer's own training rows.
 
@@ -24,9 +29,13 @@ def export_model(path: Path, file: Path, *, has_statistics: bool = True) -> None
         path: the folder.
         file: where to.
         has_statistics: False to leave them out, which takes no rows.
+        is_newest: True for the newest, whichever it has chosen.
     """
     refuse_existing(file)
     kept = newest_model(path)
+    if not is_newest:
+        with peer_errors():
+            kept = chosen_model(PeerFolder(path).chosen, kept) or kept
     model = _named(path, kept, has_own=True)
     if has_statistics and LEFT_OUT in model.origins:
         model = _with_statistics(path, kept, model.origins[LEFT_OUT])
@@ -91,7 +100,9 @@ def write_model(path: Path, file: Path, kept: KeptModel, model: NamedModel) -> N
     except OSError as error:
         raise BadInput(f"cannot write {file}: {error.strerror or error}") from None
     entries = count(len(model.vector()))
-    print(f"wrote {file}: {entries} entries, after round {kept.metadata['round']}")
+    by = kept.metadata.get("chosen_by", "")
+    best = f", the best by {by} ({float(kept.metadata['chosen_figure']):.4g})" if by else ""
+    print(f"wrote {file}: {entries} entries, after round {kept.metadata['round']}{best}")
     for origin, names in model.origins.items():
         print(f"  {origin}: {', '.join(names)}")
     if LEFT_OUT in model.origins:

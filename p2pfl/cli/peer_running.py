@@ -274,6 +274,8 @@ def _gain_rows(status: dict[str, Any]) -> list[tuple[str, str]]:
         after = f"after {plural(own['round'] + 1, 'round')}"
         told = told_figure(primary, own["joint"])
         where = f"on {plural(own['test_rows'], 'own test row')}"
+        if own["is_chosen"]:
+            where += "; the best so far on own rows to choose by"
         is_private = status["charter"] is not None and status["charter"]["is_private"]
         hint = "; not private: keep it here" if is_private else ""
         rows.append((primary.title, f"{told} {after}, {where}{hint}"))
@@ -281,6 +283,8 @@ def _gain_rows(status: dict[str, Any]) -> list[tuple[str, str]]:
         after = f"after {plural(latest['evaluated_round'] + 1, 'round')}"
         told = told_figure(primary, status["figures"][primary.name])
         rows.append((primary.title, f"{told} {after}, on the common test rows"))
+    if own["chosen_problem"]:
+        rows.append(("best model", own["chosen_problem"]))
     if own["problem"]:
         rows.append(("alone", own["problem"]))
     elif own["baseline_rounds"] is None and own["test_rows"]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from random import Random
+from typing import TypeAlias
 
 from p2pfl.group.agreed import Agreed
 from p2pfl.group.averaging import Group, clip_of, make_averaging, peer_settings
@@ -16,7 +17,14 @@ from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Job, Vector
 from p2pfl_gossip.desk import Desk
-from p2pfl_gossip.learning import Evaluate, LearningJob, Train, TrainPrivately, WorkFailed
+from p2pfl_gossip.learning import (
+    Evaluate,
+    Evaluated,
+    LearningJob,
+    Train,
+    TrainPrivately,
+    WorkFailed,
+)
 from p2pfl_gossip.ledger.charter import Epoch
 from p2pfl_gossip.ledger.jobs import perform
 from p2pfl_gossip.ledger.member import GroupMember
@@ -24,6 +32,9 @@ from p2pfl_gossip.opening import Opening
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.peer_state import PeerSettings
 from p2pfl_gossip.records import Record
+
+Note: TypeAlias = Callable[[int, PeerModel, dict[str, float]], None]
+"""Is told a round, the model that it gave, and its figures on rows to choose a model by."""
 
 STREAM_SEED_BYTES = 16
 """Of what names the random streams of one process of a peer: nobody finds it by trying."""
@@ -190,7 +201,7 @@ def _stretched(
 def make_work(
     learner: Learner,
     place: int,
-    note: Callable[[int, PeerModel], None] = lambda _round, _model: None,
+    note: Note = lambda _round, _model, _validation: None,
     *,
     step_s: float = 0.0,
 ) -> Callable[[Job], Record]:
@@ -199,7 +210,7 @@ def make_work(
     Args:
         learner: does those of learning.
         place: the number of the peer's rows in it.
-        note: is told each model that is evaluated, with its round.
+        note: is told each model that is evaluated.
         step_s: how long a step takes at least; an evaluation counts as one.
     """
     learn: Callable[[Job], Record] = partial(_learned, learner, place)
@@ -209,10 +220,12 @@ def make_work(
     def work(job: Job) -> Record:
         if isinstance(job, Train) and learner.fits_to_seconds:
             return _timed(learn, learner, place, job)
+        if not isinstance(job, LearningJob):
+            return perform(job)
+        result = learn(job)
         if isinstance(job, Evaluate):
-            note(job.round, PeerModel(job.vector, job.own))
-        if isinstance(job, LearningJob):
-            return learn(job)
-        return perform(job)
+            validation = result.validation if isinstance(result, Evaluated) else {}
+            note(job.round, PeerModel(job.vector, job.own), validation)
+        return result
 
     return work

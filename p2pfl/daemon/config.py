@@ -8,6 +8,7 @@
     DIR/journal/       records and checkpoints (p2pfl.store.journal), locked while the peer runs
     DIR/peer.log       JSON lines; older ones are in peer.log.1, .2, ...
     DIR/baseline.safetensors   a model trained on its own rows alone (own_baseline.py)
+    DIR/chosen.safetensors     the model that it uses, if it chooses one (chosen.py)
     DIR/control.sock   where a running peer is asked and told things
 
 What the group has agreed on is in its charters; nothing here changes what others compute.
@@ -231,6 +232,11 @@ class PeerFolder:
     def baseline(self) -> Path:
         """The model that the peer has trained alone, if it has."""
         return self.path / "baseline.safetensors"
+
+    @property
+    def chosen(self) -> Path:
+        """The joint model that is best on the peer's own rows to choose by, if it has any."""
+        return self.path / "chosen.safetensors"
 
     @property
     def control(self) -> Path:

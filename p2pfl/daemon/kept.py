@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from p2pfl.daemon.chosen import chosen_of
 from p2pfl.daemon.errors import ServiceError
+from p2pfl.daemon.model_files import broken, read_about, read_peer_model
 from p2pfl.store.reading import READS_MAX, read_kept, read_kept_vector
 from p2pfl_gossip.actions import LocalProtocolError, Vector
 from p2pfl_gossip.ledger.charter import NONE
@@ -20,7 +22,7 @@ class KeptModel:
         vector: float32[d] or float64[d].
         own: what the peer keeps of its own, of its last training.
         metadata: the round that it is of; and the group, or the ledger's entry that certifies it
-            and the digest there.
+            and the digest there; or by what the peer chose it.
     """
 
     vector: Vector
@@ -49,6 +51,27 @@ def kept_model(journal: Path) -> KeptModel:
         if read_kept(journal, RECORD) == before:
             return model
     raise ServiceError(f"the journal in {journal} changes while it is read; ask again")
+
+
+def chosen_model(path: Path, newest: KeptModel) -> KeptModel | None:
+    """Read the model that a peer has chosen of all that it had; None if it has chosen none.
+
+    Args:
+        path: the file.
+        newest: of its journal.
+
+    Raises:
+        ServiceError: the file is broken.
+    """
+    if read_about(path) is None:
+        return None
+    model, about = read_peer_model(path)
+    if model.vector.shape != newest.vector.shape:
+        raise broken(path, "another length than the newest model's")
+    round_, figure = chosen_of(path, about)
+    chosen = {"round": str(round_), "chosen_figure": repr(figure)}
+    by = f"{about.get('by', '')} on own validation rows"
+    return KeptModel(model.vector, model.own, {**chosen, "chosen_by": by})
 
 
 def _model_with(journal: Path, own: OwnState) -> KeptModel:

@@ -3,8 +3,8 @@
 The latter is made on demand (`p2pfl peer baseline`), by the group's settings and for as many
 rounds, on the peer's own rows; it stays in the peer's folder, and nobody else learns of it.
 
-    DIR/baseline.safetensors   the model, a tensor "vector", and what it keeps of its own,
-                               tensors "own/..."; its metadata say of which task
+    DIR/baseline.safetensors   as in model_files.py; its metadata say of which task, and after how
+                               many rounds
 """
 
 import threading
@@ -12,22 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
-
+from p2pfl.daemon.chosen import Chosen
 from p2pfl.daemon.errors import ServiceError
+from p2pfl.daemon.model_files import broken, read_about, read_peer_model, write_peer_model
 from p2pfl.learner.gains import Gain, measure_gains
+from p2pfl.learner.kept import Kept
 from p2pfl.learner.learner import Learner
 from p2pfl.learner.peer_models import PeerModel
-from p2pfl.store.files import PRIVATE
-from p2pfl_gossip.learning import Trained
+from p2pfl_gossip.learning import Evaluated, Trained
 
 SEED = 1
 """Of the draws behind intervals: any would do, and the same interval is told each time."""
-
-OWN = "own/"
-"""Before the names of what a baseline keeps of its own."""
 
 
 class Baseline(NamedTuple):
@@ -42,6 +37,9 @@ def train_baseline(
 ) -> PeerModel:
     """Train a peer's model on its own rows alone, with the group's settings.
 
+    It is that of the round that is best on rows to choose a model by, where there are any, as the
+    joint model is; else the last.
+
     Args:
         learner: knows the rows.
         place: the number of the peer's rows in it.
@@ -52,17 +50,28 @@ def train_baseline(
         ServiceError: no round gave a usable model.
     """
     model, failure, done = PeerModel(learner.initial_vector()), "", 0
+    kept: Kept[PeerModel] = Kept(learner.primary)
     for round_number in range(rounds):
         job = model.train(round_number, f"{place}/baseline/train/{round_number}")
         (result,) = learner.run([(place, job)])
         if isinstance(result, Trained):
             model, done = PeerModel(result.vector, result.own), done + 1
+            kept.offer(model, _validated(learner, place, model, round_number))
         else:
             failure = getattr(result, "reason", "")
         tell(round_number + 1)
     if not done:
         raise ServiceError(f"training alone gave no usable model: {failure}")
-    return model
+    return model if kept.model is None else kept.model
+
+
+def _validated(learner: Learner, place: int, model: PeerModel, round_: int) -> float | None:
+    """Return a model's figure on the peer's rows to choose a model by; None where it has none."""
+    if not learner.validation_count(place):
+        return None
+    (found,) = learner.evaluate([(place, model.evaluate(round_))], with_common=False)
+    figures = found.validation if isinstance(found, Evaluated) else {}
+    return figures.get(learner.primary.name)
 
 
 def write_baseline(path: Path, learner: Learner, baseline: Baseline) -> None:
@@ -71,18 +80,8 @@ def write_baseline(path: Path, learner: Learner, baseline: Baseline) -> None:
     Raises:
         ServiceError: it cannot be written.
     """
-    partial = path.with_suffix(".partial")
     about = {"task": learner.description.digest.hex(), "rounds": str(baseline.rounds)}
-    try:
-        partial.touch(mode=PRIVATE)
-        tensors = {"vector": baseline.model.vector}
-        tensors |= {f"{OWN}{name}": it for name, it in baseline.model.own.items()}
-        arrays = {name: np.asarray(it, order="C") for name, it in tensors.items()}
-        save_file(arrays, partial, metadata=about)
-        partial.chmod(PRIVATE)
-        partial.rename(path)
-    except (OSError, SafetensorError) as error:
-        raise ServiceError(f"cannot write {path}: {error}") from None
+    write_peer_model(path, baseline.model, about)
 
 
 def read_baseline(path: Path, learner: Learner) -> Baseline | None:
@@ -91,43 +90,44 @@ def read_baseline(path: Path, learner: Learner) -> Baseline | None:
     Raises:
         ServiceError: the file is broken.
     """
-    if not path.exists():
+    about = read_about(path)
+    if about is None or about.get("task") != learner.description.digest.hex():
         return None
+    model, about = read_peer_model(path)
+    if model.vector.shape != (learner.vector_length,):
+        raise broken(path, "another length")
     try:
-        with safe_open(path, "numpy") as file:
-            about = file.metadata() or {}
-            if about.get("task") != learner.description.digest.hex():
-                return None
-            vector = file.get_tensor("vector")
-            own = {
-                name.removeprefix(OWN): file.get_tensor(name)
-                for name in file.keys()  # noqa: SIM118
-                if name.startswith(OWN)
-            }
-            rounds = int(about["rounds"])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        told = " ".join(str(error).split())
-        raise ServiceError(f"{path} is broken ({told}): remove it, and train it again") from None
-    if vector.shape != (learner.vector_length,):
-        raise ServiceError(f"{path} is broken (another length): remove it, and train it again")
-    return Baseline(PeerModel(vector, own), rounds)
+        return Baseline(model, int(about["rounds"]))
+    except (KeyError, ValueError):
+        raise broken(path, "it does not say of how many rounds") from None
 
 
 class OwnGain:
-    """Holds the newest joint model against the baseline, when somebody asks.
+    """Holds the joint model that counts against the baseline, when somebody asks.
 
-    The driver's threads tell it of models, the control server's asks: a lock keeps them apart.
+    It is the one that the peer has chosen by rows of its own, else the newest. The driver's threads
+    tell it of models, the control server's asks: a lock keeps them apart.
+
+    Args:
+        learner: knows the rows.
+        place: the number of the peer's rows in it.
+        path: of the baseline.
+        chosen: keeps the model that is chosen; None where the newest counts.
     """
 
-    def __init__(self, learner: Learner, place: int, path: Path) -> None:
-        self._learner, self._place, self._path = learner, place, path
-        self._joint: tuple[int, PeerModel] | None = None
+    def __init__(
+        self, learner: Learner, place: int, path: Path, chosen: Chosen | None = None
+    ) -> None:
+        self._learner, self._place, self._path, self._chosen = learner, place, path, chosen
+        self._newest: tuple[int, PeerModel] | None = None
         self._known: tuple[object, dict[str, Any]] | None = None
         self._lock = threading.Lock()
 
-    def note(self, round_number: int, model: PeerModel) -> None:
-        """Take the joint model that was evaluated last."""
-        self._joint = (round_number, model)
+    def note(self, round_number: int, model: PeerModel, validation: dict[str, float]) -> None:
+        """Take the joint model that was evaluated last, with its figures to choose it by."""
+        self._newest = (round_number, model)
+        if self._chosen is not None:
+            self._chosen.offer(round_number, model, validation)
 
     def status(self) -> dict[str, Any]:
         """Return what `p2pfl peer status` shows of own test rows.
@@ -135,14 +135,19 @@ class OwnGain:
         Returns:
             `primary`: name, direction and kind of the metric; `train_rows` and `test_rows`: how
             many; `baseline_rounds`: of training alone, None where no baseline is there; `joint`,
-            `local`, `gain`, `low`, `high`: as `Gain`; `problem`: what is wrong with the baseline.
+            `local`, `gain`, `low`, `high`: as `Gain`; `problem`: what is wrong with the baseline;
+            `round`: of the joint model, from 0; `is_chosen`: whether it is the best of several on
+            rows to choose by; `chosen_problem`: why it is not kept.
         """
         with self._lock:
-            joint, stamp = self._joint, _stamp(self._path)
+            chosen = None if self._chosen is None else self._chosen.model
+            joint, stamp = chosen or self._newest, _stamp(self._path)
             key = (None if joint is None else joint[0], stamp)
             if self._known is None or self._known[0] != key:
                 self._known = (key, self._measure(joint))
-            return dict(self._known[1])
+            problem = "" if self._chosen is None else self._chosen.problem
+            told = {"is_chosen": chosen is not None, "chosen_problem": problem}
+            return self._known[1] | told
 
     def _measure(self, joint: tuple[int, PeerModel] | None) -> dict[str, Any]:
         learner, place, problem = self._learner, self._place, ""

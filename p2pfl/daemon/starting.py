@@ -15,6 +15,7 @@ from p2pfl.charter.charter_file import CharterFile
 from p2pfl.charter.papers import Papers
 from p2pfl.daemon.building import agreed_draw, make_group_member, make_network_peer
 from p2pfl.daemon.chartering import Chartering
+from p2pfl.daemon.chosen import Chosen
 from p2pfl.daemon.config import PeerConfig, PeerFolder
 from p2pfl.daemon.control import require_short
 from p2pfl.daemon.directory import Directory, agreed_in
@@ -126,7 +127,8 @@ def _run_network(
             reporter.tripwire = Tripwire()
             tell_full_batch(reporter, directory.agreed, learner.sample_count(place))
             service = Service(folder, config, keys, directory, machine, reporter)
-            service.gain = OwnGain(learner, place, folder.baseline)
+            chosen = Chosen(learner, place, folder.chosen)
+            service.gain = OwnGain(learner, place, folder.baseline, chosen)
             task.note = service.gain.note
             return service
 
@@ -182,7 +184,10 @@ def _run_group(
                 if not reporter.is_private:  # What is cut of own updates tells of them.
                     reporter.lossy = Lossy(learner, directory.agreed.averaging)
                     tell_full_batch(reporter, directory.agreed, learner.sample_count(place))
-                service.gain = OwnGain(learner, place, folder.baseline)
+                chosen = None
+                if not reporter.is_private:  # Which round is best tells of rows without noise.
+                    chosen = Chosen(learner, place, folder.chosen)
+                service.gain = OwnGain(learner, place, folder.baseline, chosen)
                 task.note = service.gain.note
 
             if task.made is not None:

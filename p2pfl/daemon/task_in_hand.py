@@ -17,14 +17,13 @@ from p2pfl.charter.approved_bundles import BUNDLES, place_of, require_approved
 from p2pfl.charter.charter_file import CharterFile
 from p2pfl.charter.errors import PaperError
 from p2pfl.charter.texts import TaskTerms
-from p2pfl.daemon.building import make_work
+from p2pfl.daemon.building import Note, make_work
 from p2pfl.daemon.config import PeerConfig, PeerFolder
 from p2pfl.daemon.directory import agreed_in
 from p2pfl.daemon.spending import Spending
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.exclusions import read_excluded
 from p2pfl.learner.learner import Learner, make_learner
-from p2pfl.learner.peer_models import PeerModel
 from p2pfl.learner.settings import TrainingSettings
 from p2pfl_gossip.actions import Job
 from p2pfl_gossip.learning import LearningJob, WorkFailed
@@ -51,7 +50,7 @@ class TaskInHand:
         self._made: tuple[object, Learner, int] | None = None
         self._lock = threading.Lock()  # Jobs are done on one thread, and others may look.
         self._known: tuple[str, tuple[int, int], str] | None = None
-        self.note: Callable[[int, PeerModel], None] = lambda _round, _model: None
+        self.note: Note = lambda _round, _model, _validation: None
         self.listeners: list[Callable[[Learner, int], None]] = []
 
     def want(self, file: CharterFile | None) -> None:

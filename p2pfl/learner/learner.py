@@ -226,6 +226,10 @@ class Learner:
         """Return how many test rows of its own a peer has; it never trains on them."""
         return len(self._held_out.test[peer])
 
+    def validation_count(self, peer: int) -> int:
+        """Return how many rows a peer has to choose a model by; they are nobody's test rows."""
+        return len(self._held_out.validation[peer])
+
     @property
     def fits_to_seconds(self) -> bool:
         """Whether a round has as many steps as fit into a time: `fit` says how many those are."""
@@ -309,7 +313,7 @@ class Learner:
         return Evaluation(job, self._trained_on(peer), held, with_common)
 
     def _evaluated(self, peer: int, readings: Readings) -> Evaluated | WorkFailed:
-        test_count, count = self.test_count(peer), len(self._held_out.validation[peer])
+        test_count, count = self.test_count(peer), self.validation_count(peer)
         try:
             return Evaluated(
                 readings.common(),

@@ -1,16 +1,18 @@
 """What a run is held against: every peer alone, and all data in one place."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
+from p2pfl.learner.kept import Kept, Stopping
 from p2pfl.learner.learner import Learner
+from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl.learner.peer_models import PeerModel
 from p2pfl_gossip.learning import Evaluated, Trained, WorkFailed
 from p2pfl_simulations.batch import BATCH_JOBS
-from p2pfl_simulations.results.kept import Kept, mean_of
 from p2pfl_simulations.results.run import RoundRow
+from p2pfl_simulations.results.selecting import mean_of
 from p2pfl_simulations.scenario import Scenario
 
 Tell = Callable[[str, int], None]
@@ -26,20 +28,22 @@ def local_only(
     """Train evaluated peers alone, with the same steps; fill the rows' ``*_local_*``.
 
     Returns:
-        the model that counts of each peer, as `Kept` says.
+        the model that counts of each peer: a peer alone chooses by its own validation rows.
     """
     order, primary = sorted(peers), learner.primary
-    kept: dict[int, Kept[PeerModel]] = {peer: Kept(primary) for peer in order}
-    for round_, models in _train_alone(scenario, learner, order, rows, "local only", tell):
-        row = rows[round_]
+    counts = {peer: _Counted(scenario, primary) for peer in order}
+    for round_, models in _train_alone(scenario, learner, counts, "local only", tell):
         found = learner.evaluate([(peer, models[peer].evaluate(round_)) for peer in order])
-        own, common = _figures(found, primary.name, "own"), _figures(found, primary.name, "metrics")
-        row.own_local_mean, row.own_local_worst = mean_of(own), primary.worst(own)
-        row.common_local_mean, row.common_local_worst = mean_of(common), primary.worst(common)
         validation = _figures(found, primary.name, "validation")
         for peer, figure in zip(order, validation, strict=True):
-            kept[peer].offer(models[peer], float(figure))
-    return {peer: it.model for peer, it in kept.items() if it.model is not None}
+            counts[peer].take(round_, models[peer], float(figure))
+        row = rows.get(round_)
+        if row is not None:  # The run may have ended before it.
+            own = _figures(found, primary.name, "own")
+            common = _figures(found, primary.name, "metrics")
+            row.own_local_mean, row.own_local_worst = mean_of(own), primary.worst(own)
+            row.common_local_mean, row.common_local_worst = mean_of(common), primary.worst(common)
+    return {peer: it.kept.model for peer, it in counts.items() if it.kept.model is not None}
 
 
 def pooled(
@@ -62,17 +66,40 @@ def pooled(
         the model that counts.
     """
     primary, order = learner.primary, sorted(peers)
-    kept: Kept[PeerModel] = Kept(primary)
-    for round_, models in _train_alone(scenario, learner, [0], rows, "pooled", tell):
-        row, model = rows[round_], models[0]
+    counts = _Counted(scenario, primary)
+    for round_, models in _train_alone(scenario, learner, {0: counts}, "pooled", tell):
+        row, model = rows.get(round_), models[0]
         jobs = [(peer, model.evaluate(round_)) for peer in order]
         found = learner.evaluate(jobs, with_common=False)
+        counts.take(round_, model, mean_of(_figures(found, primary.name, "validation")))
+        if row is None:
+            continue
         row.own_pooled_mean = mean_of(_figures(found, primary.name, "own"))
-        kept.offer(model, mean_of(_figures(found, primary.name, "validation")))
         if learner.has_common:
             common = _figures(learner.evaluate([(0, model.evaluate(round_))]), primary.name)
             row.common_pooled = float(common[0])
-    return kept.model
+    return counts.kept.model
+
+
+class _Counted:
+    """Of the models that one trains without exchange: which counts, and when it trains no more."""
+
+    def __init__(self, scenario: Scenario, primary: PrimaryMetric) -> None:
+        self.kept: Kept[PeerModel] = Kept(primary)
+        self._stopping = Stopping(Kept(primary), scenario.evaluation.patience)
+        self._is_chosen = scenario.evaluation.selection != "last"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether further rounds are not worth it."""
+        return self._stopping.is_out
+
+    def take(self, round_: int, model: PeerModel, validation: float) -> None:
+        """Take the model of a round, unless the last one was that of an earlier round."""
+        if self.is_done:
+            return
+        self.kept.offer(model, validation if self._is_chosen else None)
+        self._stopping.offer(round_, validation)
 
 
 def _figures(
@@ -90,15 +117,17 @@ def _figures(
 def _train_alone(
     scenario: Scenario,
     learner: Learner,
-    peers: list[int],
-    rows: dict[int, RoundRow],
+    counts: Mapping[int, _Counted],
     stage: str,
     tell: Tell,
 ) -> Iterator[tuple[int, dict[int, PeerModel]]]:
     """Train peers without any exchange; yield their models after each evaluated round."""
-    models = dict.fromkeys(peers, PeerModel(learner.initial_vector()))
+    models = dict.fromkeys(counts, PeerModel(learner.initial_vector()))
     for round_ in range(scenario.rounds):
         tell(stage, round_)
+        peers = [peer for peer, it in counts.items() if not it.is_done]
+        if not peers:
+            return
         for start in range(0, len(peers), BATCH_JOBS):
             batch = peers[start : start + BATCH_JOBS]
             jobs = [
@@ -109,5 +138,5 @@ def _train_alone(
                 if isinstance(result, Trained):  # Else it keeps its model, as a peer does.
                     models[peer] = PeerModel(result.vector, result.own)
         is_evaluated = (round_ + 1) % scenario.evaluation.every == 0
-        if round_ in rows and (is_evaluated or round_ + 1 == scenario.rounds):
+        if is_evaluated or round_ + 1 == scenario.rounds:
             yield round_, models

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from p2pfl_crypto.hashing import hash_parts
-from p2pfl_simulations.scenario import Distribution
+from p2pfl_simulations.scenario import Distribution, Scenario
 
 BLOCK = 4096
 """Numbers drawn at once: NumPy then costs some 20 ns a number, a tenth of the standard library."""
@@ -56,3 +56,11 @@ def sampler(distribution: Distribution, rng: np.random.Generator) -> Callable[[]
         return block.pop()
 
     return sample
+
+
+def evaluated_peers(scenario: Scenario) -> frozenset[int]:
+    """Draw the peers whose models are evaluated."""
+    count = scenario.evaluation.peers
+    if count is None or count >= scenario.peers:
+        return frozenset(range(scenario.peers))
+    return frozenset(stream(scenario.seed, "evaluated").sample(range(scenario.peers), count))

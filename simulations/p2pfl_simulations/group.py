@@ -30,7 +30,7 @@ from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.roster import Roster
 from p2pfl_simulations.board import Board
 from p2pfl_simulations.costs import protocol_job_s
-from p2pfl_simulations.draws import array_stream, drawer, stream
+from p2pfl_simulations.draws import array_stream, drawer, evaluated_peers, stream
 from p2pfl_simulations.masking import SeededEntropy, SimulatedCohorts, SimulatedGroupSum
 from p2pfl_simulations.running_peer import RunningPeer
 from p2pfl_simulations.scenario import Scenario, ScenarioError, masking_of
@@ -222,14 +222,6 @@ def make_members(scenario: Scenario, founding: Epoch, initial: Vector) -> MakePe
         )
 
     return make_member
-
-
-def evaluated_peers(scenario: Scenario) -> frozenset[int]:
-    """Draw the peers whose models are evaluated."""
-    count = scenario.evaluation.peers
-    if count is None or count >= scenario.peers:
-        return frozenset(range(scenario.peers))
-    return frozenset(stream(scenario.seed, "evaluated").sample(range(scenario.peers), count))
 
 
 def averaging_maker(

@@ -18,9 +18,9 @@ from p2pfl_crypto.private_streams import DROPOUT, LOT, PrivateStream, private_st
 from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.learning import Evaluated
 from p2pfl_gossip.ledger.privacy import Privacy, PrivateUnit
-from p2pfl_simulations.results.kept import mean_of
 from p2pfl_simulations.results.privacy import Compared
 from p2pfl_simulations.results.run import RoundRow
+from p2pfl_simulations.results.selecting import mean_of
 from p2pfl_simulations.scenario import Scenario
 
 Noise = Callable[[], Sums]

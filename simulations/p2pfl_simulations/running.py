@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from p2pfl.group.averaging import clip_of
 from p2pfl.group.privacy_settings import privacy_of
 from p2pfl.learner.errors import LearningError
@@ -32,6 +30,7 @@ from p2pfl_simulations.checkers.accounting import CountedOnce
 from p2pfl_simulations.checkers.progress import AllFinish
 from p2pfl_simulations.cluster.connecting import ClusterError
 from p2pfl_simulations.disk import Disks
+from p2pfl_simulations.draws import evaluated_peers
 from p2pfl_simulations.environment import environment
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.faults import FaultInjector
@@ -39,7 +38,6 @@ from p2pfl_simulations.gains import take_gains
 from p2pfl_simulations.group import (
     Speeds,
     board_of,
-    evaluated_peers,
     make_identity,
     make_peers,
     make_roster,
@@ -145,6 +143,7 @@ def run(
         folder=folder,
         threads=threads,
     )
+    require_validation(scenario, learner)
     with ExitStack() as helpers:
         classroom = None
         if ray is not None:
@@ -243,7 +242,8 @@ def complete_run(
         tell: is told of progress.
         interrupted: whether the peers did not come to their end.
     """
-    result.interrupted = interrupted or len(result.rounds) < scenario.rounds
+    rounds = scenario.rounds if result.stopped is None else result.stopped + 1
+    result.interrupted = interrupted or len(result.rounds) < rounds
     if interrupted or result.failure:
         result.unfinished = tuple(scenario.evaluation.baselines)
         return
@@ -411,13 +411,13 @@ class Simulation:
         """Gather the result of what has run; `failure` says what could not be measured in it."""
         world, scenario, learner = self.world, self._scenario, self._learner
         vectors = [running_peer(machine).vector for _, machine in self._honest_machines()]
-        model = mean_model(vectors) if self.recorder.has_model else None
         rows, named, peer_models = self.recorder.rows(), None, {}
+        model = self.recorder.joint(vectors)
         try:
             named = None if model is None else learner.named(model)
             peer_models = {
                 index: learner.named(it.vector, index, it.own)
-                for index, it in sorted(self.recorder.last_models.items())
+                for index, it in sorted(self.recorder.counted_models().items())
             }
         except LearningError as error:
             self._failure = self._failure or str(error)
@@ -461,6 +461,8 @@ class Simulation:
             idle_models=self._idle_models(),
             ledger=self._ledger(),
             privacy=self._privacy(),
+            selected=self.recorder.selected,
+            stopped=self.recorder.stopped,
         )
 
     def _backdoors(self, model: Vector | None) -> list[EventRow]:
@@ -531,6 +533,23 @@ class Simulation:
         self._tell(gossip_progress(self._scenario, primary, row, online, measured))
 
 
+def require_validation(scenario: Scenario, learner: Learner) -> None:
+    """Refuse to choose by rows that there are none of.
+
+    Raises:
+        LearningError: a setting asks for rows to choose a model by, and nobody has any.
+    """
+    evaluation = scenario.evaluation
+    asked = "patience" if evaluation.patience else "selection"
+    if evaluation.patience is None and evaluation.selection != "common":
+        return
+    if not any(learner.validation_count(peer) for peer in evaluated_peers(scenario)):
+        raise LearningError(
+            f"evaluation.{asked} goes by rows to choose a model by, and no peer has any: set"
+            " learning.validation above 0"
+        )
+
+
 def checkers_of(scenario: Scenario) -> tuple[Checker, ...]:
     """Return what watches a run: that all finish is demanded where nothing keeps them from it."""
     faults = scenario.faults
@@ -543,6 +562,7 @@ def checkers_of(scenario: Scenario) -> tuple[Checker, ...]:
         or faults.planned
         or faults.availability
         or faults.own
+        or scenario.evaluation.patience is not None
     )
     has_limit = "time_limit_s" in scenario.model_fields_set
     if is_disturbed or scenario.network.loss or has_limit:
@@ -604,13 +624,3 @@ def _teller(
         tell(RunProgress(stage, *done, primary, None, None, 0, 0))
 
     return tell_stage
-
-
-def mean_model(vectors: Sequence[Vector]) -> Vector | None:
-    """Average models in float64, in order; None of none."""
-    if not vectors:
-        return None
-    total = np.zeros(len(vectors[0]))
-    for vector in vectors:
-        total += vector
-    return (total / len(vectors)).astype(np.float32)

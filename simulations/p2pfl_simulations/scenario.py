@@ -389,7 +389,15 @@ class EvaluationSettings(SettingsTable):
     baselines: tuple[Literal["local", "pooled"], ...] = ("local", "pooled")
     """What to hold the run against: each peer alone, and all data in one place."""
     keep_models: bool = False
-    """Whether the run's folder gets each peer's last model too, in `models/`."""
+    """Whether the run's folder gets each peer's own model too, in `models/`."""
+    selection: Literal["own", "common", "last"] = "own"
+    """Which model of a peer counts, where it has rows to choose one by (`learning.validation`): of
+    the round that is best on the peer's own, as a real peer chooses for itself; of the round that
+    is best in the mean over peers, the same for all; or the last. `model.safetensors` of the run is
+    of the round that is best in that mean, or the last."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """End the run once so many rounds gave no better mean figure on rows to choose a model by.
+    Each baseline ends by the same rule. All rounds are run if not given."""
 
 
 class Scenario(SettingsTable):
@@ -480,6 +488,11 @@ class Scenario(SettingsTable):
             raise ValueError(
                 "privacy: weights count alike where rows are drawn: who has more rows has more in"
                 " each lot already; set averaging.weights to 'equal'"
+            )
+        if self.evaluation.patience is not None:
+            raise ValueError(
+                "privacy: when a run ends would tell of rows without noise; leave"
+                " evaluation.patience out"
             )
         if self.changes:
             raise ValueError("privacy: changes of a private group's charter are not simulated")

@@ -50,7 +50,7 @@ from p2pfl_simulations.running import (
     compare_noiseless,
     complete_run,
     gossip_progress,
-    mean_model,
+    require_validation,
 )
 from p2pfl_simulations.scenario import Scenario, masking_of
 from p2pfl_simulations.stopwatch import Stopwatch
@@ -101,6 +101,7 @@ def launch(
     learner = make_learner(
         scenario.learning, peer_count=scenario.peers, seed=scenario.seed, folder=task_folder
     )
+    require_validation(scenario, learner)
     learner.require_start_within(clip_of(scenario.averaging))
     _require_drawn_rows(scenario, learner)
     plan = plan_of(scenario, learner)
@@ -240,13 +241,13 @@ class _Launch:
         if scenario.averaging.algorithm == "group":
             histories = read_ledgers(host.folder for host in testbed.hosts)
         history = furthest(histories)
-        model = mean_model(self._models.latest) if self._recorder.has_model else None
         rows, named, peer_models = self._recorder.rows(), None, {}
+        model = self._recorder.joint(self._models.latest)
         try:
             named = None if model is None else learner.named(model)
             peer_models = {
                 index: learner.named(it.vector, index, it.own)
-                for index, it in sorted(self._recorder.last_models.items())
+                for index, it in sorted(self._recorder.counted_models().items())
             }
         except LearningError as error:
             self._failure = self._failure or str(error)
@@ -283,6 +284,8 @@ class _Launch:
             idle_models=0 if history is None else all_idle_heights(history),
             ledger=None if history is None else write_record(history),
             privacy=self._privacy(),
+            selected=self._recorder.selected,
+            stopped=self._recorder.stopped,
         )
 
     def _privacy(self) -> PrivacyRow | None:

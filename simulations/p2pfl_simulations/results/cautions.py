@@ -11,7 +11,7 @@ from p2pfl.group.settings import GroupSettings
 from p2pfl_simulations.results.lies import liars_sentence
 from p2pfl_simulations.results.run import EventRow, LossRow, RunResult
 from p2pfl_simulations.results.summary import Summary
-from p2pfl_simulations.scenario import masking_of
+from p2pfl_simulations.scenario import EvaluationSettings, masking_of
 
 PEERS_NAMED = 12
 PARTS, PART_ROUNDS_MIN = 5, 2
@@ -29,6 +29,7 @@ def cautions(run: RunResult, summary: Summary) -> list[str]:
     """Say in a sentence or two each what was cut short, failed or lost; most runs have none."""
     found = [
         early_sentence(summary),
+        selection_sentence(summary, run.scenario.evaluation),
         _still_learning(run, summary),
         _past_their_best(run, summary),
         liars_sentence(run),
@@ -51,6 +52,29 @@ def early_sentence(summary: Summary) -> str:
     names = " and ".join({"local": "local only"}.get(it, it) for it in summary.unfinished)
     told = f"cut off ({names})" if names else "not measured to the end"
     return f"The peers ran all rounds; what they are held against was {told}{by_error}"
+
+
+def selection_sentence(summary: Summary, settings: EvaluationSettings) -> str:
+    """Say which round's model counts, and why the run ended after so few; mostly empty."""
+    told, chosen = [], summary.selected
+    if summary.stopped is not None:
+        rounds = plural(settings.patience or 0, "round")
+        told.append(
+            f"Ended after {summary.stopped + 1} of {plural(summary.rounds, 'round')}: {rounds} gave"
+            " no better figure on rows to choose a model by."
+        )
+    if chosen is not None:
+        figure = told_figure(summary.primary, chosen.figure)
+        by = f"({summary.primary.title} {figure}, mean of {plural(chosen.peers, 'peer')})"
+        where = f"round {chosen.round + 1}, the best on rows to choose a model by {by}"
+        if settings.selection == "common":
+            told.append(f"The models that count are of {where}.")
+        else:
+            told.append(
+                f"model.safetensors is of {where}; of each peer the model counts that is best on"
+                " its own such rows."
+            )
+    return " ".join(told)
 
 
 def _still_learning(run: RunResult, summary: Summary) -> str:
@@ -89,7 +113,7 @@ def _past_their_best(run: RunResult, summary: Summary) -> str:
     What a peer trains alone wears out first, as it has the fewest rows: then a gain is larger than
     it would be beside a model that was stopped in time.
     """
-    if run.scenario.learning.validation or summary.interrupted or summary.failure:
+    if summary.selected is not None or summary.interrupted or summary.failure:
         return ""
     models = {
         "the joint models": [row.own_mean for row in run.rounds],

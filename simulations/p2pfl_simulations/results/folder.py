@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import tomli_w
 
+from p2pfl.cli.quantities import plural
 from p2pfl.learner.inputs import Inputs
 from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl.learner.model_files import ModelFileError, NamedModel, read_model
@@ -32,6 +33,7 @@ from p2pfl_simulations.results.run import (
     RunResult,
     file_stem,
 )
+from p2pfl_simulations.results.selecting import Selected
 from p2pfl_simulations.results.summary import summarise
 from p2pfl_simulations.results.tables import TABLES, TableName, rows_of, table_of
 from p2pfl_simulations.scenario import Scenario, ScenarioError, make_scenario
@@ -116,7 +118,8 @@ def write_run(
             parquet.write_table(table_of(run, name), folder / f"{name}.parquet")
         told = {"task": run.scenario.learning.task, "run": run.digest}
         if run.model is not None:
-            (run.named or NamedModel.of_vector(run.model)).write(folder / MODEL, told)
+            named = run.named or NamedModel.of_vector(run.model)
+            named.write(folder / MODEL, {**told, **_round_of(run)})
         _write_peer_models(run, folder / MODELS, told)
         if run.ledger is not None:
             (folder / LEDGER).write_bytes(run.ledger)
@@ -128,6 +131,19 @@ def write_run(
     except OSError as error:
         raise RunFolderError(f"cannot write {folder}: {error.strerror}") from None
     return folder
+
+
+def _round_of(run: RunResult) -> dict[str, str]:
+    """Say which round the joint model is of, from 1, and why that."""
+    if run.selected is None:
+        return {"round": str(run.rounds[-1].round + 1)} if run.rounds else {}
+    chosen = run.selected
+    by = f"{run.primary.name} on validation rows, mean of {plural(chosen.peers, 'peer')}"
+    return {
+        "round": str(chosen.round + 1),
+        "selected_by": by,
+        "selected_figure": repr(chosen.figure),
+    }
 
 
 def _write_peer_models(run: RunResult, folder: Path, told: Mapping[str, str]) -> None:
@@ -183,6 +199,8 @@ def read_run(folder: str | Path) -> RunResult:
             idle_models=int(summary.get("idle_models", 0)),
             losses=[LossRow(**row) for row in summary.get("losses", ())],
             privacy=read_privacy(summary.get("privacy")),
+            selected=Selected(**summary["selected"]) if summary.get("selected") else None,
+            stopped=summary.get("stopped"),
             ledger=(folder / LEDGER).read_bytes() if (folder / LEDGER).exists() else None,
         )
     except (

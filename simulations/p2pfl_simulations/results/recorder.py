@@ -1,6 +1,6 @@
 """Watches a run and keeps its tables: rounds, peers, events."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,9 +10,10 @@ from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl.learner.peer_models import PeerModel
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event, Vector
-from p2pfl_simulations.results.kept import Kept, mean_of
+from p2pfl_simulations.draws import evaluated_peers
 from p2pfl_simulations.results.masked_sums import MaskedSums, MaskedSumTally
 from p2pfl_simulations.results.run import EventRow, PeerRow, RoundRow
+from p2pfl_simulations.results.selecting import Selected, Selecting, mean_model, mean_of
 from p2pfl_simulations.scenario import Scenario, masking_of
 from p2pfl_simulations.testbed import PeerHandle, Testbed
 
@@ -59,6 +60,7 @@ class _Round:
     spread: _Spread | None = field(default_factory=_Spread)
     own: list[float] = field(default_factory=list)  # Primary figures of evaluated peers.
     common: list[float] = field(default_factory=list)
+    validation: list[float] = field(default_factory=list)
 
 
 SETTLED_ROUNDS = 4
@@ -102,9 +104,11 @@ class Recorder:
         self._is_group = scenario.averaging.algorithm == "group"
         self._on_progress = on_progress
         self._rounds: dict[int, _Round] = {}
+        self._unsettled: dict[int, _Round] = {}
         self._host_round = [0] * scenario.peers
         self._ended: dict[tuple[int, int], tuple[float, int, int, int, PeerModel]] = {}
-        self._kept: dict[int, Kept[PeerModel]] = {}
+        self._selecting = Selecting(primary, scenario.evaluation)
+        self._measured = len(evaluated_peers(scenario).difference(self._liars))
         self._world: Testbed
 
     def start(self, world: Testbed) -> None:
@@ -187,8 +191,12 @@ class Recorder:
 
     def rows(self) -> list[RoundRow]:
         """Return the table of rounds; to be called once, after the run."""
+        self._settle(self._scenario.rounds)
+        stopped = self.stopped
+        if stopped is not None:  # Some were further by then: nothing of that is of the run.
+            self._rounds = {it: state for it, state in self._rounds.items() if it <= stopped}
+            self.peers = [row for row in self.peers if row.round <= stopped]
         for state in self._rounds.values():
-            self._take_average(state)
             row = state.row
             row.lost = self._count - row.ended
             sums = self.masked_sums.of_round(row.round)
@@ -206,11 +214,32 @@ class Recorder:
         return self._was_averaged or not self._had_partners
 
     def models(self) -> dict[int, PeerModel]:
-        """Return the model that counts of each peer that was evaluated, as `Kept` says."""
+        """Return the model that counts of each peer that was evaluated, as `Selecting` says."""
+        return self._selecting.models() if self.has_model else {}
+
+    @property
+    def selected(self) -> Selected | None:
+        """The round whose joint model counts; None where it is simply the last."""
+        return self._selecting.selected if self.has_model else None
+
+    @property
+    def stopped(self) -> int | None:
+        """The round after which the run was ended, as validation rows gained no more."""
+        return self._selecting.stopped
+
+    def joint(self, last: Sequence[Vector]) -> Vector | None:
+        """Return the joint model that counts, given everybody's last; after `rows`."""
         if not self.has_model:
-            return {}
-        found = {peer: kept.model for peer, kept in sorted(self._kept.items())}
-        return {peer: model for peer, model in found.items() if model is not None}
+            return None
+        chosen = self._selecting.joint()
+        return mean_model(last) if chosen is None else chosen
+
+    def counted_models(self) -> dict[int, PeerModel]:
+        """Return the models of peers that the run's folder keeps, where it does."""
+        if self.selected is None and self.stopped is None:
+            return self.last_models
+        chosen = self.models()
+        return {peer: chosen.get(peer, last) for peer, last in self.last_models.items()}
 
     def _take_figures(self, state: _Round) -> None:
         """Take mean and worst of the figures that have come."""
@@ -222,13 +251,30 @@ class Recorder:
             common = np.array(state.common)
             row.common_mean, row.common_worst = mean_of(common), self._primary.worst(common)
 
+    def _settle(self, last: int) -> None:
+        """Take the averages of rounds up to a round, in order, and judge their models."""
+        for round_ in sorted(it for it in self._unsettled if it <= last):
+            self._take_average(self._unsettled.pop(round_))
+
     def _take_average(self, state: _Round) -> None:
-        """Take the figures of a round's average, and free its sums."""
+        """Take the figures of a round's average, judge its models, and free its sums."""
         spread, state.spread = state.spread, None
         if spread is None or not spread.count:
             return
+        round_, average = state.row.round, spread.mean()
         state.row.consensus_distance = spread.consensus_distance()
-        state.row.common_averaged = self._figure_of(state.row.round, spread.mean())
+        state.row.common_averaged = self._figure_of(round_, average)
+        self._selecting.judge(round_, np.array(state.validation), average)
+        if self.stopped is not None:
+            self._world.is_over = True
+
+    def _settle_if_whole(self, state: _Round) -> None:
+        """Judge a round at once where all have ended it, and those measured that are to be.
+
+        So the verdict goes by rounds, not by who is how fast, and real processes come to the same.
+        """
+        if state.row.ended == self._count and len(state.validation) == self._measured:
+            self._settle(state.row.round)
 
     def look(self) -> None:
         """End the run, if all have finished that are online."""
@@ -237,7 +283,8 @@ class Recorder:
     def _count_unfinished(self, change: int) -> None:
         self._unfinished_online += change
         # Who is offline now will not come back for a round that is over.
-        self._world.is_over = bool(self._finished) and self._unfinished_online == 0
+        has_finished = bool(self._finished) and self._unfinished_online == 0
+        self._world.is_over = has_finished or self.stopped is not None
 
     def _round_ended(self, now_s: float, host: PeerHandle, event: events.RoundEnded) -> None:
         self._had_partners = self._had_partners or event.expected > 1
@@ -263,11 +310,10 @@ class Recorder:
                 PeerModel(event.vector, event.own_state),
             )
         if row.ended == (self._count + 1) // 2:
-            settled = self._rounds.get(event.round - SETTLED_ROUNDS)
-            if settled is not None:
-                self._take_average(settled)
+            self._settle(event.round - SETTLED_ROUNDS)
             self._take_figures(state)
             self._on_progress(row, len(state.own) or len(state.common))
+        self._settle_if_whole(state)
 
     def _evaluated(self, host: PeerHandle, event: events.PeerEvaluated) -> None:
         ended = self._ended.pop((host.index, event.round), None)
@@ -275,13 +321,14 @@ class Recorder:
             return
         state = self._of(event.round)
         name = self._primary.name
+        virtual_s, contributors, expected, bytes_sent, model = ended
+        chosen_by = event.validation.get(name)
+        if not self._selecting.offer(event.round, host.index, model, chosen_by):
+            return
         if event.own:
             state.own.append(event.own.get(name, np.nan))
         if event.metrics:
             state.common.append(event.metrics.get(name, np.nan))
-        virtual_s, contributors, expected, bytes_sent, model = ended
-        kept = self._kept.setdefault(host.index, Kept(self._primary))
-        kept.offer(model, event.validation.get(name))
         self.peers.append(
             PeerRow(
                 event.round,
@@ -295,12 +342,16 @@ class Recorder:
                 validation=event.validation,
             )
         )
+        if event.validation:
+            state.validation.append(np.nan if chosen_by is None else chosen_by)
+            self._settle_if_whole(state)
 
     def _of(self, round_: int) -> _Round:
         state = self._rounds.get(round_)
         if state is None:
             row = RoundRow(round_, 0.0, 0, 0, 0, 0, 0, 0, 0)
             state = self._rounds[round_] = _Round(row, bytearray(self._scenario.peers))
+            self._unsettled[round_] = state
         return state
 
     def _note(self, now_s: float, host: PeerHandle, kind: str, round_: int, detail: str) -> None:

@@ -9,6 +9,7 @@ from p2pfl.learner.model_files import NamedModel
 from p2pfl_gossip.actions import Vector
 from p2pfl_simulations.results.masked_sums import MaskedSums
 from p2pfl_simulations.results.privacy import PrivacyRow
+from p2pfl_simulations.results.selecting import Selected
 from p2pfl_simulations.scenario import Scenario
 
 SIMULATED, PROCESSES = "simulated", "processes"
@@ -110,7 +111,7 @@ class GainRow:
         name: for people.
         train_rows: rows that it trains on.
         test_rows: rows of its own that it never trains on.
-        joint: of the model made together, the last or the best on validation rows.
+        joint: of the model made together that counts (`EvaluationSettings.selection`).
         local: of its own, trained on its own rows alone.
         pooled: of a model trained on all rows.
         gain: of joint over local: above 0, joint is better, whatever the metric's direction.
@@ -244,7 +245,8 @@ class RunResult:
         label_counts: int[peers][classes], or None where the task has no labels.
         neighbours: for the last round, each peer's exchange partners, for the picture.
         digest: hexadecimal digest of the trace: event order and every byte that travelled.
-        model: float32[d], the average of the last models of all peers; None where models were to be
+        model: float32[d], the average of all peers' models of the round that counts, as a rule the
+            last (`EvaluationSettings.selection`); None where models were to be
             averaged and never were, since then there is no common model.
         interrupted: whether Ctrl-C, the time limit or an error ended the run early.
         unfinished: baselines that Ctrl-C or an error cut off: their figures are of a part of the
@@ -265,6 +267,8 @@ class RunResult:
         peer_models: the last models of peers, by their index, where the scenario keeps them.
         inputs: what it learnt from and was measured on, by digest; None in older folders.
         privacy: what was promised of records; None if nothing was.
+        selected: the round that `model` is of, by validation rows; None where it is the last.
+        stopped: the round, from 0, after which the run was ended, as `evaluation.patience` says.
     """
 
     scenario: Scenario
@@ -300,6 +304,8 @@ class RunResult:
     confusion: list[list[int]] | None = None
     inputs: Inputs | None = None
     privacy: PrivacyRow | None = None
+    selected: Selected | None = None
+    stopped: int | None = None
 
     def require_model(self) -> Vector:
         """Return the common model.

@@ -16,10 +16,10 @@ from p2pfl.group.settings import (
     OwnRuleSettings,
     PushSumSettings,
 )
+from p2pfl.learner.kept import Kept
 from p2pfl.learner.metrics import PrimaryMetric
 from p2pfl_gossip.draw_risk import MALICIOUS, DrawRisk
 from p2pfl_simulations.results.claims import draw_of, robust_name, robust_of, seen
-from p2pfl_simulations.results.kept import Kept
 from p2pfl_simulations.results.lies import liars_name
 from p2pfl_simulations.results.masked_sums import MaskedSums
 from p2pfl_simulations.results.privacy import PrivacyRow
@@ -36,6 +36,7 @@ from p2pfl_simulations.results.run import (
     RoundRow,
     RunResult,
 )
+from p2pfl_simulations.results.selecting import Selected
 from p2pfl_simulations.scenario import Scenario
 
 
@@ -58,7 +59,7 @@ class Summary:
         test_rows: of all peers, their own.
         has_model: whether there is a common model; without, no figure is one of joining.
         own_mean, own_worst: the primary metric of the joint model, each peer on its own test rows:
-            of its model that counts, the last or the best on validation rows, over all peers that
+            of its model that counts (`EvaluationSettings.selection`), over all peers that
             were ever evaluated.
         own_local_mean, own_local_worst, own_pooled_mean: the same of the baselines, where gains
             were measured.
@@ -86,6 +87,7 @@ class Summary:
         participation: who is in how many models; None where there is no group.
         idle_models: models of a group that are the one before.
         losses: what was lost of models and updates on their way into averages.
+        selected, stopped: as `RunResult` has them.
     """
 
     name: str
@@ -143,6 +145,8 @@ class Summary:
     idle_models: int = 0
     losses: list[LossRow] = field(default_factory=list)
     privacy: PrivacyRow | None = None
+    selected: Selected | None = None
+    stopped: int | None = None
 
 
 def summarise(run: RunResult) -> Summary:
@@ -223,6 +227,8 @@ def summarise(run: RunResult) -> Summary:
         idle_models=run.idle_models,
         losses=run.losses,
         privacy=run.privacy,
+        selected=run.selected,
+        stopped=run.stopped,
     )
 
 
@@ -285,15 +291,24 @@ def without_baselines(run: RunResult) -> RunResult:
 
 
 def _counted(run: RunResult) -> list[dict[str, float]]:
-    """Return each peer's own figures of its model that counts, as `Kept` says."""
+    """Return each peer's own figures of its model that counts."""
     if run.model is None:
         return []
+    return [row.own for row in counted_rows(run) if row.own]
+
+
+def counted_rows(run: RunResult) -> list[PeerRow]:
+    """Return each evaluated peer's row of its model that counts, as `Selecting` has them."""
+    selection, chosen = run.scenario.evaluation.selection, run.selected
     kept: dict[int, Kept[PeerRow]] = {}
     for row in run.peers:
-        if row.own:
-            of_peer = kept.setdefault(row.peer, Kept(run.primary))
-            of_peer.offer(row, row.validation.get(run.primary.name))
-    return [it.model.own for _, it in sorted(kept.items()) if it.model is not None]
+        of_peer = kept.setdefault(row.peer, Kept(run.primary))
+        is_late = chosen is not None and row.round > chosen.round and of_peer.model is not None
+        if selection == "common" and is_late:
+            continue
+        figure = row.validation.get(run.primary.name) if selection == "own" else None
+        of_peer.offer(row, figure)
+    return [it.model for _, it in sorted(kept.items()) if it.model is not None]
 
 
 def _mean_and_worst(

@@ -19,8 +19,10 @@ from p2pfl.charter.charter_file import write_file
 from p2pfl.charter.first_states import write_first_state
 from p2pfl.daemon import kept
 from p2pfl.daemon.errors import ServiceError
+from p2pfl.daemon.model_files import write_peer_model
 from p2pfl.learner.model_files import read_model
 from p2pfl.learner.naming import LEFT_OUT
+from p2pfl.learner.peer_models import PeerModel
 from p2pfl.store.journal import Store
 from p2pfl.store.reading import read_kept_vector
 from p2pfl_gossip.own_state import OwnState
@@ -67,6 +69,33 @@ def test_the_newest_model_is_written_with_the_names_of_its_tensors(p2pfl: P2pfl)
     assert (again.code, again.err) == (
         2, "p2pfl: model.safetensors is there already; name a new file\n"
     )  # fmt: skip
+
+
+def test_the_model_that_the_peer_has_chosen_is_written_unless_the_newest_is_asked_for(
+    p2pfl: P2pfl,
+) -> None:
+    folder = member(p2pfl)
+    newest, best = np.zeros(235, np.float32), np.ones(235, np.float32)
+    about = {"task": "", "rows": "", "by": "accuracy", "round": "4", "figure": "0.875"}
+    with Store.open(folder / "journal") as store:
+        store.persist(
+            {kept.GROUP_RECORD: bytes(32), "round": bytes([7, *bytes(7)]), "model": newest}
+        )
+    write_peer_model(folder / "chosen.safetensors", PeerModel(best), about)
+    exported = p2pfl("peer", "export", "berlin", "best.safetensors")
+    assert exported.out == (
+        "wrote best.safetensors: 235 entries, after round 4, the best by accuracy on own"
+        " validation rows (0.875)\n"
+    )
+    model, metadata = read_model(Path("best.safetensors"))
+    assert model.vector().tobytes() == best.tobytes()
+    assert (metadata["round"], metadata["chosen_figure"]) == ("4", "0.875")
+    assert p2pfl("peer", "export", "berlin", "last.safetensors", "--newest").code == 0
+    assert read_model(Path("last.safetensors"))[0].vector().tobytes() == newest.tobytes()
+    (folder / "chosen.safetensors").write_bytes(b"no model")
+    broken = p2pfl("peer", "export", "berlin", "other.safetensors")
+    assert broken.code == 2
+    assert "chosen.safetensors is broken" in broken.err
 
 
 NORMED = """

@@ -50,7 +50,7 @@ def test_the_joint_model_is_held_against_the_one_trained_alone(tmp_path: Path) -
     write_baseline(path, learner, Baseline(trained, ROUNDS))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     joint = learner.initial_vector()
-    gain.note(7, PeerModel(joint))
+    gain.note(7, PeerModel(joint), {})
     status = gain.status()
     assert status["primary"] == {
         "name": "accuracy",
@@ -63,7 +63,7 @@ def test_the_joint_model_is_held_against_the_one_trained_alone(tmp_path: Path) -
     assert status["low"] < status["gain"] < status["high"] < 0
     assert (status["round"], status["baseline_rounds"], status["problem"]) == (7, ROUNDS, "")
     # A newer model, or a newer baseline, is held against the other anew.
-    gain.note(8, trained)
+    gain.note(8, trained, {})
     assert gain.status()["gain"] == 0
     write_baseline(path, learner, Baseline(PeerModel(joint), 1))
     assert gain.status()["gain"] == pytest.approx(-status["gain"])
@@ -91,7 +91,7 @@ def test_a_baseline_of_another_task_is_none_and_a_broken_one_is_told(tmp_path: P
     assert found.model.vector.tobytes() == learner.initial_vector().tobytes()
     assert read_baseline(path, learner_of(hidden=[5])) is None
     path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(ServiceError, match=r"baseline.safetensors is broken .*train it again"):
+    with pytest.raises(ServiceError, match=r"baseline.safetensors is broken .*it is made again"):
         read_baseline(path, learner)
     assert "is broken" in OwnGain(learner, 0, path).status()["problem"]
 

@@ -24,6 +24,7 @@ from p2pfl_simulations.report.svg import text_width
 from p2pfl_simulations.report.timeline import Absence, absences, online_over_time, partitions
 from p2pfl_simulations.results.cautions import FALL_MIN, REASON_CHARACTERS_MAX, RISE_MIN, cautions
 from p2pfl_simulations.results.run import PROCESSES, EventRow, LossRow, RunResult
+from p2pfl_simulations.results.selecting import Selected
 from p2pfl_simulations.results.summary import summarise
 
 SIZES = {"title": 12.5, "label": 12.5, "small": 10.5}
@@ -243,8 +244,7 @@ def test_a_run_that_ended_when_models_had_been_better_says_which(
     assert bool(found) == bool(told)
     assert all(told in it and "joint" not in it and "pooled" not in it for it in found)
     # Where rows are held out to choose by, the best model counts as it is.
-    learning = run.scenario.learning.model_copy(update={"validation": 0.2})
-    run.scenario = run.scenario.model_copy(update={"learning": learning})
+    run.selected = Selected(0, 0.5, 16)
     assert not [it for it in cautions(run, summarise(run)) if it.startswith("Better before")]
 
 
