@@ -222,7 +222,7 @@ ALONE = {
     "Mixing": "one by one: no stacked layers for mean() in its forward; its stacked gradient of we",
     "Counting": "one by one: no stacked layers for linear() in its forward; its forward changes b",
     "LossDraws": "one by one: no stacked layers for celu() in its forward; its steps draw",
-    "Heads": "one by one: no stacked layers for view() in its forward; stacked attention layers of",
+    "Heads": "one by one: no stacked layers for amax() in its forward; stacked attention layers of",
 }
 
 

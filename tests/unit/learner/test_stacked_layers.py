@@ -8,6 +8,7 @@ import pytest
 import torch
 from sampled import sampled
 from torch import nn
+from torch.nn import functional
 
 from p2pfl.learner.engines.stacked.program import NotStackable, Program
 from p2pfl.learner.engines.stacked.reading import READERS, read
@@ -103,6 +104,63 @@ class Twice(nn.Module):
         return self.layer(torch.tanh(self.layer(x)))
 
 
+class Written(nn.Module):
+    """A CNN as tutorials write it."""
+
+    def __init__(self, *, drops: bool) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 4, 3, padding="same"), nn.Conv2d(4, 5, 2)
+        self.hidden, self.last = nn.Linear(5 * 3 * 3, 12), nn.Linear(12, 3)
+        self.drops = drops
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = (x.view(-1, 1, 9, 9) - 0.1) / 0.4 + 0.05
+        x = functional.max_pool2d(functional.relu(self.first(x)), 2)
+        x = functional.avg_pool2d(torch.relu(self.second(x)), (1, 1), stride=1)
+        if self.drops:
+            x = functional.dropout2d(x, 0.2, self.training)
+            x = functional.dropout(x, training=self.training)
+        x = x.view(x.size(0), x.shape[1] * x.size()[2] * x.size(-1))
+        x = functional.leaky_relu(self.hidden(x), 0.1)
+        x = functional.dropout(x, p=0.5, training=False)
+        return functional.log_softmax(self.last(x), dim=1)
+
+
+class Line(nn.Module):
+    """A CNN of series."""
+
+    def __init__(self, pooling: nn.Module, end: str) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(2, 4, 3, stride=2, padding=1)
+        self.norm, self.pooling, self.drop = nn.BatchNorm1d(4), pooling, nn.Dropout1d(0.3)
+        self.second, self.end = nn.Conv1d(4, 6, 2, padding="valid"), end
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.drop(self.pooling(functional.gelu(self.norm(self.first(x)))))
+        x = self.second(x)
+        if self.end == "pooled":
+            return functional.adaptive_avg_pool1d(x, 1).squeeze(-1)
+        if self.end == "mean":
+            return x.mean(-1)
+        if self.end == "image":
+            x = x.unsqueeze(2)
+            x = functional.adaptive_avg_pool2d(x, (1, 2))
+            return torch.mean(x, dim=(2, 3), keepdim=True).reshape(-1, 6)
+        return torch.flatten(functional.max_pool1d(x, 2, 1), 1)
+
+
+class Shared(nn.Module):
+    """Means over places as a residual network ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.last = nn.Conv2d(2, 6, 3), nn.Linear(6, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = functional.adaptive_avg_pool2d(self.convolution(x), (2, 3))
+        return self.last(y.contiguous().mean([2, 3]))
+
+
 def linear(rng: Random) -> tuple[nn.Module, tuple[int, ...]]:
     width, hidden, last = rng.randint(2, 40), rng.randint(2, 40), rng.choice([1, 3, 10])
     return (
@@ -127,6 +185,7 @@ def pooling(rng: Random) -> tuple[nn.Module, tuple[int, ...]]:
         nn.AvgPool2d((2, 3), stride=1),
         nn.AvgPool2d(2, padding=1),
         nn.AdaptiveAvgPool2d((1, 2)),
+        nn.AdaptiveAvgPool2d((3, 2)),
     ]
     layers = [nn.Conv2d(1, 3, (2, 1)), rng.choice(kinds), nn.Flatten()]
     return nn.Sequential(nn.Unflatten(1, (1, -1, 8)), *layers), (rng.randint(5, 9) * 8,)
@@ -173,7 +232,7 @@ def features(rng: Random) -> tuple[nn.Module, tuple[int, ...]]:
 def dropout(rng: Random) -> tuple[nn.Module, tuple[int, ...]]:
     layers = [
         nn.Conv2d(1, 4, 3 if rng.random() < 0.5 else (3, 3)),
-        nn.Dropout(0.3),
+        rng.choice([nn.Dropout(0.3), nn.Dropout2d(0.3)]),
         nn.Flatten(),
         nn.Dropout(0.5),
     ]
@@ -183,6 +242,22 @@ def dropout(rng: Random) -> tuple[nn.Module, tuple[int, ...]]:
 def tokens(rng: Random) -> tuple[nn.Module, tuple[int, ...]]:
     first, which = rng.random() < 0.5, rng.random() < 0.5
     return Tokens(norm_first=first, dropout=rng.choice([0.0, 0.2]), first_token=which), (6,)
+
+
+def line(rng: Random) -> tuple[nn.Module, tuple[int, ...]]:
+    poolings = [
+        nn.MaxPool1d(2),
+        nn.MaxPool1d(3, stride=1, padding=1),
+        nn.AvgPool1d(2, stride=1),
+        nn.AdaptiveAvgPool1d(4),
+    ]
+    end = rng.choice(["pooled", "mean", "image", "flat"])
+    return Line(rng.choice(poolings), end), (2, rng.randint(14, 19))
+
+
+def softmax(rng: Random) -> tuple[nn.Module, tuple[int, ...]]:
+    classes = rng.randint(2, 37)
+    return nn.Sequential(nn.Linear(4, classes), nn.LogSoftmax(rng.choice([1, -1]))), (4,)
 
 
 MAKERS: dict[str, Callable[[Random], tuple[nn.Module, tuple[int, ...]]]] = {
@@ -197,6 +272,10 @@ MAKERS: dict[str, Callable[[Random], tuple[nn.Module, tuple[int, ...]]]] = {
     "tokens": tokens,
     "residual": lambda rng: (Residual(rng.randint(3, 20)), (0,)),
     "image": lambda _: (ResidualImage(), (3, 6, 5)),
+    "written": lambda rng: (Written(drops=rng.random() < 0.5), (81,)),
+    "line": line,
+    "shared": lambda rng: (Shared(), (2, rng.randint(6, 9), 8)),
+    "softmax": softmax,
     "adapter": lambda _: (Adapter(), (9,)),
     "attention": lambda _: (Attending(), (4, 6)),
     "twice": lambda _: (Twice(), (5,)),
@@ -350,6 +429,15 @@ class Branching(nn.Module):
         return x * 2 if x.sum() > 0 else x
 
 
+class Viewing(nn.Module):
+    def __init__(self, work: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.work = work
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.work(x)
+
+
 class Doubled(nn.Linear):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x) * 2
@@ -359,12 +447,27 @@ class Doubled(nn.Linear):
     ("module", "shape", "reason"),
     [
         (nn.Sequential(nn.Conv2d(2, 4, 3, groups=2)), (2, 5, 5), "groups"),
-        (nn.Sequential(nn.Conv2d(2, 4, 3, padding="same")), (2, 5, 5), "padding 'same'"),
+        (nn.Sequential(nn.Conv2d(2, 4, 2, padding="same")), (2, 5, 5), "padding 'same'"),
+        (nn.Sequential(nn.Conv1d(2, 4, 2)), (2, 5, 5), "length"),
+        (nn.Sequential(nn.MaxPool1d(2, ceil_mode=True)), (2, 5), "ceil_mode"),
+        (nn.Sequential(nn.Linear(4, 2), nn.LogSoftmax(0)), (4,), "over axis 0"),
+        (Viewing(lambda x: x.view(-1)), (4,), "a view of rows"),
+        (Viewing(lambda x: x.view(-1, 2)), (4,), "a view of rows"),
+        (Viewing(lambda x: x.view(x.size(1), -1)), (4,), "across rows"),
+        (Viewing(lambda x: x.view(x.size(0) * 2, -1)), (4,), r"mul\(\)"),
+        (Viewing(lambda x: x.squeeze()), (4, 1), "whichever axes"),
+        (Viewing(lambda x: x.unsqueeze(0)), (4,), "squeeze of the batch"),
+        (Viewing(lambda x: functional.max_pool2d(x, x)), (1, 4, 4), "no constant"),
+        (Viewing(lambda x: functional.max_pool2d(x, 2, 2, 0, 2)), (1, 4, 4), "dilation"),
+        (Viewing(lambda x: functional.relu(x, slope=2)), (4,), "gets an unexpected|slope"),
+        (Viewing(lambda x: x.mean()), (4,), r"mean\(\)"),
+        (Viewing(lambda x: x.mean((1, 2))), (2, 3, 4), r"mean\(\)"),
+        (Viewing(lambda x: 1 - x), (4,), r"sub\(\)"),
         (nn.Sequential(nn.Conv2d(2, 1, 3)), (2, 5, 5), "one channel"),
         (nn.Sequential(nn.Conv2d(2, 4, 3)), (2, 2, 2), "a kernel of"),
         (nn.Sequential(nn.MaxPool2d(2, ceil_mode=True)), (2, 5, 5), "ceil_mode"),
         (nn.Sequential(nn.AvgPool2d(2, padding=1, count_include_pad=False)), (2, 5, 5), "padding"),
-        (nn.Sequential(nn.AdaptiveAvgPool2d(3)), (2, 5, 5), "adaptive"),
+        (nn.Sequential(nn.AdaptiveAvgPool2d(3)), (5, 5), "adaptive"),
         (nn.Sequential(nn.Linear(4, 2)), (5,), "4 inputs"),
         (nn.Sequential(nn.Linear(4, 2), nn.Softplus()), (4,), "softplus"),
         (nn.Sequential(nn.Embedding(5, 3, max_norm=1.0)), (5,), "max_norm"),

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from p2pfl.learner.engines.stacked.program import NotStackable, Program, Saved, Value, tensor_name
+from p2pfl.learner.engines.stacked.shaping import as_image, as_line
 from p2pfl.learner.engines.stacked.step import StackStep, product
 
 PATCHES_MAX = 2**18
@@ -149,15 +150,21 @@ def output_size(
 
 def read_convolution(program: Program, name: str, module: nn.Conv2d, value: Value) -> Value:
     """Read an `nn.Conv2d` without groups and dilation."""
-    if module.groups != 1 or module.dilation != (1, 1) or module.padding_mode != "zeros":
+    return _read(program, name, module, value)
+
+
+def read_convolution_1d(program: Program, name: str, module: nn.Conv1d, value: Value) -> Value:
+    """Read an `nn.Conv1d` without groups and dilation: a convolution of images of height 1."""
+    return as_line(program, _read(program, name, module, as_image(program, value)))
+
+
+def _read(program: Program, name: str, module: nn.Conv1d | nn.Conv2d, value: Value) -> Value:
+    if module.groups != 1 or set(module.dilation) != {1} or module.padding_mode != "zeros":
         raise NotStackable("a convolution with groups, dilation or another padding than zeros")
     if module.out_channels == 1 or module.weight[0].numel() == 1:
         raise NotStackable("a convolution to one channel, or from one pixel of one channel")
-    if isinstance(module.padding, str):
-        raise NotStackable(f"a convolution with padding {module.padding!r}: give it as numbers")
-    kernel, stride, padding = (
-        (pair[0], pair[1]) for pair in (module.kernel_size, module.stride, module.padding)
-    )
+    kernel, stride = (_pair(it, 1) for it in (module.kernel_size, module.stride))
+    padding = _padding(module, kernel)
     if len(value.shape) != 3 or value.shape[0] != module.in_channels:
         raise NotStackable(f"a convolution on rows of {list(value.shape)}")
     size = output_size(value.shape[1:], kernel, stride, padding)
@@ -172,3 +179,19 @@ def read_convolution(program: Program, name: str, module: nn.Conv2d, value: Valu
         last=True,
         parameters=(weight,) if bias is None else (weight, bias),
     )
+
+
+def _padding(module: nn.Conv1d | nn.Conv2d, kernel: tuple[int, int]) -> tuple[int, int]:
+    if module.padding == "valid":
+        return 0, 0
+    if module.padding != "same":
+        assert not isinstance(module.padding, str)
+        return _pair(module.padding, 0)
+    if not all(length % 2 for length in kernel):
+        raise NotStackable("a convolution with padding 'same' and an even kernel")
+    return kernel[0] // 2, kernel[1] // 2
+
+
+def _pair(given: tuple[int, ...], of_height: int) -> tuple[int, int]:
+    """Return what is given down and across; of a line, what stands for its height comes first."""
+    return (of_height, given[0]) if len(given) == 1 else (given[0], given[1])

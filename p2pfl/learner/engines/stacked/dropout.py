@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from p2pfl.learner.engines.stacked.program import Program, Saved, Value
+from p2pfl.learner.engines.stacked.program import NotStackable, Program, Saved, Value
 from p2pfl.learner.engines.stacked.step import StackStep
 
 
@@ -36,7 +36,7 @@ class DropoutLayer:
 
     Args:
         probability: of zero.
-        shape: of a row.
+        shape: of a row's mask; further axes of the row have the same all along.
         last: whether rows come last.
         rows_second: how masks are drawn, see `draw_mask`.
     """
@@ -52,6 +52,8 @@ class DropoutLayer:
         mask = draw_mask(step, self._probability, self._shape, rows_second=self._rows_second)
         if self._last:
             mask = mask.movedim(1, -1).contiguous()
+            further = inputs[0].dim() - mask.dim()
+            mask = mask.view(*mask.shape[:-1], *[1] * further, mask.shape[-1])
         return inputs[0] * mask, mask
 
     def backward(
@@ -64,6 +66,19 @@ class DropoutLayer:
 def read_dropout(program: Program, name: str, module: nn.Dropout, value: Value) -> Value:
     """Read an `nn.Dropout`."""
     return add_dropout(program, module.p, value)
+
+
+def read_channel_dropout(
+    program: Program, name: str, module: nn.Dropout1d | nn.Dropout2d, value: Value
+) -> Value:
+    """Read an `nn.Dropout1d` or `nn.Dropout2d`, which drop whole channels."""
+    if len(value.shape) != (3 if isinstance(module, nn.Dropout2d) else 2):
+        raise NotStackable(f"a dropout of channels of rows of {list(value.shape)}")
+    if module.p == 0:
+        return value
+    program.draws = True
+    layer = DropoutLayer(module.p, value.shape[:1], last=True, rows_second=False)
+    return program.add(layer, program.turned(value, last=True), shape=value.shape, last=True)
 
 
 def add_dropout(

@@ -63,6 +63,7 @@ class StackedEngine:
         self._task, self._data, self._layout = task, data, layout
         self._optimiser, self._alone, self._workers = optimiser, alone, workers
         self._inputs, self._targets = readable(data.train.inputs), readable(data.train.targets)
+        module.train()  # What its forward does by `self.training` is read as it trains.
         self._program = read(module, tuple(self._inputs.shape[1:]))
         tensors = module_tensors(module)
         names = [entry.name for entry in layout.entries]

@@ -194,8 +194,8 @@ def read_group_norm(program: Program, name: str, module: nn.GroupNorm, value: Va
 def read_batch_norm(
     program: Program, name: str, module: nn.BatchNorm1d | nn.BatchNorm2d, value: Value
 ) -> Value:
-    """Read an `nn.BatchNorm1d` of features or an `nn.BatchNorm2d` of images."""
-    if len(value.shape) != (3 if isinstance(module, nn.BatchNorm2d) else 1):
+    """Read an `nn.BatchNorm1d` of features or lines, or an `nn.BatchNorm2d` of images."""
+    if len(value.shape) not in ((3,) if isinstance(module, nn.BatchNorm2d) else (1, 2)):
         raise NotStackable(f"a batch norm of rows of {list(value.shape)}")
     weight, bias, names = _affine(name, module)
     layer = BatchNormalisation(weight, bias, module.eps)

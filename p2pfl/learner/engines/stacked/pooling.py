@@ -6,6 +6,7 @@ from torch import nn
 from p2pfl.learner.engines.stacked.convolution import output_size
 from p2pfl.learner.engines.stacked.pointwise import Pointwise
 from p2pfl.learner.engines.stacked.program import NotStackable, Program, Saved, Value
+from p2pfl.learner.engines.stacked.shaping import add_reshape, as_image, as_line
 from p2pfl.learner.engines.stacked.step import StackStep
 
 Pair = tuple[int, int]
@@ -79,6 +80,31 @@ class AveragePooling(_Pooling):
         return (_values(found, gradient),)
 
 
+class AdaptivePooling:
+    """The means of as many windows as are asked for, of sizes as equal as can be.
+
+    Args:
+        size: of the output, down and across.
+    """
+
+    def __init__(self, size: Pair) -> None:
+        self._size = list(size)
+
+    def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+        """Take the mean of each window."""
+        images = _images(inputs[0])
+        return _values(_aten._adaptive_avg_pool2d(images, self._size), inputs[0]), images
+
+    def backward(
+        self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
+    ) -> tuple[torch.Tensor | None, ...]:
+        """Return the gradient of the input."""
+        if not wanted:
+            return (None,)
+        found = _aten._adaptive_avg_pool2d_backward(_images(gradient), saved)
+        return (_values(found, gradient),)
+
+
 def _images(values: torch.Tensor) -> torch.Tensor:
     """View [peers, channels, height, width, rows] as images whose channels are the rows.
 
@@ -118,16 +144,58 @@ def read_average_pooling(program: Program, name: str, module: nn.AvgPool2d, valu
 def read_adaptive_pooling(
     program: Program, name: str, module: nn.AdaptiveAvgPool2d, value: Value
 ) -> Value:
-    """Read an `nn.AdaptiveAvgPool2d` whose windows are all of one size."""
+    """Read an `nn.AdaptiveAvgPool2d`."""
     size = _pair(module.output_size)
-    if len(value.shape) != 3 or any(
-        not out or length % out for out, length in zip(size, value.shape[1:], strict=False)
-    ):
+    if len(value.shape) != 3 or not all(size):
         raise NotStackable(f"an adaptive pooling of {list(value.shape)} to {list(size)}")
     kernel = (value.shape[1] // size[0], value.shape[2] // size[1])
-    layer = AveragePooling(kernel, kernel, (0, 0))
+    is_even = not (value.shape[1] % size[0] or value.shape[2] % size[1])
+    layer = AveragePooling(kernel, kernel, (0, 0)) if is_even else AdaptivePooling(size)
     turned = program.turned(value, last=True)
     return program.add(layer, turned, shape=(value.shape[0], *size), last=True)
+
+
+def add_mean_over_places(program: Program, value: Value) -> Value:
+    """Append the mean over height and width: [channels, height, width] becomes [channels]."""
+    pooled = read_adaptive_pooling(program, "", nn.AdaptiveAvgPool2d(1), value)
+    return add_reshape(program, pooled, value.shape[:1])
+
+
+def read_max_pooling_1d(program: Program, name: str, module: nn.MaxPool1d, value: Value) -> Value:
+    """Read an `nn.MaxPool1d`."""
+    kernel, stride, padding, dilation = (
+        _single(it) for it in (module.kernel_size, module.stride, module.padding, module.dilation)
+    )
+    image = nn.MaxPool2d(
+        (1, kernel),
+        (1, stride),
+        (0, padding),
+        (1, dilation),
+        return_indices=module.return_indices,
+        ceil_mode=module.ceil_mode,
+    )
+    return as_line(program, read_max_pooling(program, name, image, as_image(program, value)))
+
+
+def read_average_pooling_1d(
+    program: Program, name: str, module: nn.AvgPool1d, value: Value
+) -> Value:
+    """Read an `nn.AvgPool1d`."""
+    kernel, stride, padding = (
+        _single(it) for it in (module.kernel_size, module.stride, module.padding)
+    )
+    image = nn.AvgPool2d(
+        (1, kernel), (1, stride), (0, padding), module.ceil_mode, module.count_include_pad
+    )
+    return as_line(program, read_average_pooling(program, name, image, as_image(program, value)))
+
+
+def read_adaptive_pooling_1d(
+    program: Program, name: str, module: nn.AdaptiveAvgPool1d, value: Value
+) -> Value:
+    """Read an `nn.AdaptiveAvgPool1d`."""
+    image = nn.AdaptiveAvgPool2d((1, _single(module.output_size)))
+    return as_line(program, read_adaptive_pooling(program, name, image, as_image(program, value)))
 
 
 def _read(
@@ -144,6 +212,14 @@ def _read(
     turned = program.turned(value, last=True)
     layer = kind(kernel, stride, padding)
     return program.add(layer, turned, shape=(value.shape[0], *size), last=True)
+
+
+def _single(given: object) -> int:
+    if isinstance(given, tuple) and len(given) == 1:
+        (given,) = given
+    if isinstance(given, int):
+        return given
+    raise NotStackable(f"a pooling of size {given}")
 
 
 def _pair(given: object) -> Pair:

@@ -12,16 +12,21 @@ from p2pfl.learner.engines.stacked.attention import (
     read_encoder,
     read_encoder_layer,
 )
-from p2pfl.learner.engines.stacked.convolution import read_convolution
-from p2pfl.learner.engines.stacked.dropout import read_dropout
+from p2pfl.learner.engines.stacked.convolution import read_convolution, read_convolution_1d
+from p2pfl.learner.engines.stacked.dropout import read_channel_dropout, read_dropout
 from p2pfl.learner.engines.stacked.embedding import read_embedding
+from p2pfl.learner.engines.stacked.functions import module_of, name_of
 from p2pfl.learner.engines.stacked.linear import read_linear
 from p2pfl.learner.engines.stacked.norms import read_batch_norm, read_group_norm, read_layer_norm
 from p2pfl.learner.engines.stacked.pointwise import ACTIVATIONS, read_activation
 from p2pfl.learner.engines.stacked.pooling import (
+    add_mean_over_places,
     read_adaptive_pooling,
+    read_adaptive_pooling_1d,
     read_average_pooling,
+    read_average_pooling_1d,
     read_max_pooling,
+    read_max_pooling_1d,
 )
 from p2pfl.learner.engines.stacked.program import NotStackable, Program, Value
 from p2pfl.learner.engines.stacked.shaping import (
@@ -29,47 +34,45 @@ from p2pfl.learner.engines.stacked.shaping import (
     MeanOverTokens,
     OneToken,
     Scale,
+    Shift,
     Sum,
     add_flatten,
+    add_reshape,
+    as_image,
     read_flatten,
     read_identity,
     read_unflatten,
 )
+from p2pfl.learner.engines.stacked.sizes import add_view, size_of
+from p2pfl.learner.engines.stacked.softmax import read_log_softmax
 
 READERS: dict[type[nn.Module], Callable[..., Value]] = {
     nn.Linear: read_linear,
+    nn.Conv1d: read_convolution_1d,
     nn.Conv2d: read_convolution,
+    nn.MaxPool1d: read_max_pooling_1d,
     nn.MaxPool2d: read_max_pooling,
+    nn.AvgPool1d: read_average_pooling_1d,
     nn.AvgPool2d: read_average_pooling,
+    nn.AdaptiveAvgPool1d: read_adaptive_pooling_1d,
     nn.AdaptiveAvgPool2d: read_adaptive_pooling,
     nn.GroupNorm: read_group_norm,
     nn.BatchNorm1d: read_batch_norm,
     nn.BatchNorm2d: read_batch_norm,
     nn.LayerNorm: read_layer_norm,
     nn.Dropout: read_dropout,
+    nn.Dropout1d: read_channel_dropout,
+    nn.Dropout2d: read_channel_dropout,
     nn.Embedding: read_embedding,
     nn.TransformerEncoderLayer: read_encoder_layer,
     nn.TransformerEncoder: read_encoder,
     nn.Flatten: read_flatten,
     nn.Unflatten: read_unflatten,
     nn.Identity: read_identity,
+    nn.LogSoftmax: read_log_softmax,
     **dict.fromkeys(ACTIVATIONS, read_activation),
 }
 """The layers that can be stacked; subclasses of these may do anything, and are not."""
-
-_FUNCTIONS: dict[Any, type[nn.Module]] = {
-    torch.relu: nn.ReLU,
-    torch.tanh: nn.Tanh,
-    torch.sigmoid: nn.Sigmoid,
-    nn.functional.relu: nn.ReLU,
-    nn.functional.tanh: nn.Tanh,
-    nn.functional.sigmoid: nn.Sigmoid,
-    nn.functional.silu: nn.SiLU,
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-}
-"""Functions and methods of one argument that are activations."""
 
 _SUMS = (operator.add, operator.iadd, torch.add, "add", "add_")
 
@@ -159,6 +162,9 @@ class _Graph:
             return f"{self._prefix}{node.target}"
         if node.op == "call_module":
             return self._read_call(str(node.target), arguments, named)
+        size = size_of(node.target, arguments)
+        if size is not None:
+            return size
         if node.target in _SUMS and len(arguments) == 2 and not named:
             return self._add(*arguments)
         value = arguments[0] if arguments else None
@@ -173,8 +179,7 @@ class _Graph:
             found = self._read_function(node.target, arguments[1], arguments[:1], named)
             if found is not None:
                 return found
-        target = node.target if isinstance(node.target, str) else node.target.__name__
-        raise NotStackable(f"{target}() in its forward")
+        raise NotStackable(f"{name_of(node.target)}() in its forward")
 
     def _read_call(self, target: str, arguments: list[Any], named: dict[str, Any]) -> Any:
         module = self._module.get_submodule(target)
@@ -199,6 +204,8 @@ class _Graph:
             return program.add(Sum(), left, right, shape=left.shape, last=left.last)
         if isinstance(right, Value):
             left, right = right, left
+        if isinstance(left, Value) and type(right) in (int, float):
+            return program.add(Shift(float(right)), left, shape=left.shape, last=left.last)
         parameters = dict(self._module.named_parameters())
         name = str(right).removeprefix(self._prefix)
         if not isinstance(left, Value) or not isinstance(right, str) or name not in parameters:
@@ -214,10 +221,12 @@ class _Graph:
         self, target: Any, value: Value, rest: list[Any], named: dict[str, Any]
     ) -> Value | None:
         program = self._program
-        if target in _FUNCTIONS and not rest and not (named.keys() - {"inplace"}):
-            return read_activation(program, "", _FUNCTIONS[target](), value)
-        if target is nn.functional.gelu and not rest:
-            return read_activation(program, "", nn.GELU(**named), value)
+        module = module_of(target, rest, named)
+        if module is not None:
+            return _read_module(program, "", module, value)
+        viewed = add_view(program, target, value, rest, named)
+        if viewed is not None:
+            return viewed
         if target in (torch.flatten, "flatten"):
             given = dict(zip(("start_dim", "end_dim"), rest, strict=False)) | named
             return add_flatten(program, value, given.get("start_dim", 0), given.get("end_dim", -1))
@@ -226,12 +235,13 @@ class _Graph:
                 factor = 1 / rest[0] if target is operator.truediv else float(rest[0])
                 return program.add(Scale(factor), value, shape=value.shape, last=value.last)
             return None
+        if target in (operator.sub, torch.sub, "sub") and len(rest) == 1 and not named:
+            if type(rest[0]) in (int, float):
+                return program.add(Shift(-rest[0]), value, shape=value.shape, last=value.last)
+            return None
+        if target in (torch.mean, "mean"):
+            return self._mean(value, dict(zip(("dim", "keepdim"), rest, strict=False)) | named)
         tokens = len(value.shape) == 2
-        if target in (torch.mean, "mean") and tokens:
-            given = dict(zip(("dim", "keepdim"), rest, strict=False)) | named
-            if given.get("dim") in (1, -2, (1,), [1]) and not given.get("keepdim"):
-                value = program.turned(value, last=False)
-                return program.add(MeanOverTokens(), value, shape=value.shape[1:], last=False)
         if target is operator.getitem and tokens and isinstance(rest[0], tuple):
             where = rest[0]
             whole = slice(None)
@@ -242,6 +252,24 @@ class _Graph:
                     layer = OneToken(place)
                     return program.add(layer, value, shape=value.shape[1:], last=False)
         return None
+
+    def _mean(self, value: Value, given: dict[str, Any]) -> Value | None:
+        """Read a mean over tokens, or over the places of each channel."""
+        program, axes = self._program, given.pop("dim", None)
+        keeps = given.pop("keepdim", False)
+        rank = len(value.shape)
+        axes = axes if isinstance(axes, (tuple, list)) else (axes,)
+        if given or not all(type(it) is int for it in axes):
+            return None
+        over = sorted(it % (rank + 1) for it in axes)
+        if over == [1] and rank == 2 and not keeps:
+            value = program.turned(value, last=False)
+            return program.add(MeanOverTokens(), value, shape=value.shape[1:], last=False)
+        if over != list(range(2, rank + 1)) or rank not in (2, 3):
+            return None
+        image = as_image(program, value) if rank == 2 else value
+        found = add_mean_over_places(program, image)
+        return add_reshape(program, found, (value.shape[0], *[1] * (rank - 1))) if keeps else found
 
 
 class _Attended:

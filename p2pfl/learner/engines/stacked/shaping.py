@@ -68,6 +68,23 @@ class Scale:
         return (gradient * self._factor if wanted else None,)
 
 
+class Shift:
+    """A value plus a constant."""
+
+    def __init__(self, summand: float) -> None:
+        self._summand = summand
+
+    def forward(self, step: StackStep, *inputs: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+        """Add it."""
+        return inputs[0] + self._summand, None
+
+    def backward(
+        self, step: StackStep, saved: Saved, gradient: torch.Tensor, *, wanted: bool
+    ) -> tuple[torch.Tensor | None, ...]:
+        """Pass the gradient on."""
+        return (gradient if wanted else None,)
+
+
 class AddParameter:
     """A value plus a parameter of a row's shape, as positions of tokens are; rows first."""
 
@@ -134,6 +151,18 @@ def add_reshape(program: Program, value: Value, shape: tuple[int, ...]) -> Value
         return value
     layer = Reshape(value.shape, shape, last=value.last)
     return program.add(layer, value, shape=shape, last=value.last)
+
+
+def as_image(program: Program, value: Value) -> Value:
+    """View rows of [channels, length] as [channels, 1, length]."""
+    if len(value.shape) != 2:
+        raise NotStackable(f"a layer of [channels, length] on rows of {list(value.shape)}")
+    return add_reshape(program, value, (value.shape[0], 1, value.shape[1]))
+
+
+def as_line(program: Program, value: Value) -> Value:
+    """Undo `as_image`."""
+    return add_reshape(program, value, (value.shape[0], value.shape[2]))
 
 
 def read_flatten(program: Program, name: str, module: nn.Flatten, value: Value) -> Value:
