@@ -89,16 +89,24 @@ def name_tensors(
         statistics: where those are from that the module's normalisation layers hold; None if they
             are not of this model, and are left out.
     """
-    from p2pfl.learner.engines import own_parts
-    from p2pfl.learner.vectors import named_model
+    from p2pfl.learner.engines import own_buffers, own_parts
+    from p2pfl.learner.vectors import as_array, module_tensors, named_model
 
     length = model.travelling.length
     used = own_parts.used_model(model.initial, length, vector, own)
-    arrays = model.layout.to_arrays(used)
-    named = named_model(model.module, model.travelling, used[:length], arrays)
     is_personal = own_parts.MODEL in own
+    tensors = module_tensors(model.module)
+    buffers = {
+        name: as_array(own_buffers.unpacked(array, tensors[name]))
+        for name, array in own_buffers.buffers_in(
+            own, own_parts.OF_MODEL if is_personal else ""
+        ).items()
+        if name in tensors
+    }
+    arrays = {**model.layout.to_arrays(used), **buffers}
+    named = named_model(model.module, model.travelling, used[:length], arrays)
     trained = OF_THE_PEER if is_personal or own_parts.PERSONAL in own else OF_THE_START
-    origins = _origins(model, named, trained, statistics or LEFT_OUT)
+    origins = _origins(model, named, trained, statistics or LEFT_OUT, frozenset(buffers))
     left_out = origins.get(LEFT_OUT, ())
     return replace(
         named,
@@ -111,7 +119,7 @@ def name_tensors(
 
 
 def _origins(
-    model: "Model", named: NamedModel, trained: str, statistics: str
+    model: "Model", named: NamedModel, trained: str, statistics: str, kept: frozenset[str]
 ) -> dict[str, list[str]]:
     """Tell where the tensors are from that do not travel."""
     from p2pfl.learner.statistics import local_statistics
@@ -125,5 +133,7 @@ def _origins(
     for name in named.tensors:
         if (tensor := id(tensors[name])) not in travelling:
             whose = trained if tensor in training else OF_THE_START
+            if name in kept:
+                whose = OF_THE_PEER
             origins.setdefault(statistics if name in worked_out else whose, []).append(name)
     return origins

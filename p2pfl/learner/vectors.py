@@ -142,11 +142,17 @@ def named_model(
         elif own is not None and name in own:
             state[name] = np.array(own[name]).reshape(tuple(tensor.shape))
         else:
-            value = tensor.detach().cpu()
-            state[name] = (
-                (value.float() if value.dtype == torch.bfloat16 else value).clone().numpy()
-            )
+            state[name] = as_array(tensor)
     return NamedModel(state, tuple((it.name, it.transposed) for it in layout.entries))
+
+
+def as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    """Copy a tensor into an array; bfloat16, which NumPy lacks, as float32."""
+    value = tensor.detach().cpu()
+    found: npt.NDArray[Any] = (
+        (value.float() if value.dtype == torch.bfloat16 else value).clone().numpy()
+    )
+    return found
 
 
 def module_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -7,20 +7,24 @@ is what keeps one model after the other as fast as a loop with `torch.optim`, or
 import numpy as np
 import torch
 
+from p2pfl.learner.engines.own_buffers import BUFFERS, buffers_in, packed, unpacked
+from p2pfl.learner.errors import LearningError
 from p2pfl.learner.tasks.base import Floats
 from p2pfl.learner.vectors import VectorLayout, module_tensors, readable
 from p2pfl_gossip.actions import Vector
+from p2pfl_gossip.own_state import NOTHING, Arrays
 
 
 class FlatModule:
     """A module, bound to flat float32 buffers: what trains first, then what only travels.
 
     Tensors that do not travel stay where they are, take no gradient, and are put back to their
-    start by each `load`.
+    start by each `load`, or to what the peer has kept of them (own_buffers.py).
 
     Args:
         module: the model at its start; its travelling tensors move into the buffer.
         layout: of the vectors that come and go.
+        worked_out: names of statistics that are worked out anew for each model.
 
     Attributes:
         module: the module.
@@ -28,7 +32,12 @@ class FlatModule:
         gradients: float32[d'], as `differentiate` left it.
     """
 
-    def __init__(self, module: torch.nn.Module, layout: VectorLayout) -> None:
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        layout: VectorLayout,
+        worked_out: frozenset[str] = frozenset(),
+    ) -> None:
         self.module, self._layout = module, layout
         tensors = module_tensors(module)
         names = [entry.name for entry in layout.entries]
@@ -67,9 +76,10 @@ class FlatModule:
         parameters = {id(tensor) for tensor in module.parameters()}
         self._buffers = [name for name in names if id(tensors[name]) not in parameters]
         self._keeps_buffers = any(True for _ in module.buffers())
+        self._worked_out = worked_out
 
-    def load(self, vector: Vector) -> None:
-        """Take a model; put all that does not travel back to its start."""
+    def load(self, vector: Vector, own: Arrays = NOTHING) -> None:
+        """Take a model; put all that does not travel back to its start, or to what is kept."""
         with torch.no_grad():
             for tensor, start in self._others.values():
                 tensor.copy_(start)
@@ -77,6 +87,10 @@ class FlatModule:
                 for name, tensor in self._current_buffers().items():
                     if name in self._others and tensor is not self._others[name][0]:
                         tensor.copy_(self._others[name][1])
+            for name, array in buffers_in(own).items():
+                if name in self._others:
+                    tensor, start = self._others[name]
+                    self._current_buffers().get(name, tensor).copy_(unpacked(array, start))
             given = readable(vector.astype(np.float32, copy=False))
             if self._in_order:
                 self._flat.copy_(given)
@@ -126,6 +140,30 @@ class FlatModule:
                     view.copy_(self._views[name])
         return vector
 
+    def changed(self) -> dict[str, Floats]:
+        """Return what neither travels nor is as at the start, to be kept: see own_buffers.py.
+
+        Raises:
+            LearningError: a buffer has another shape or type than at the start.
+        """
+        if not self._keeps_buffers:
+            return {}
+        found: dict[str, Floats] = {}
+        current, seen = self._current_buffers(), set[int]()  # Membership only.
+        for name, (tensor, start) in self._others.items():
+            now = current.get(name, tensor)
+            if name in self._worked_out or id(now) in seen:
+                continue
+            seen.add(id(now))
+            if now.shape != start.shape or now.dtype != start.dtype:
+                raise LearningError(
+                    f"buffer {name!r} of its model was {_form(start)}, and is {_form(now)} after"
+                    " training: a peer keeps buffers of one shape and type"
+                )
+            if not torch.equal(now, start):
+                found[BUFFERS + name] = packed(now)
+        return found
+
     def arrange(self, values: Floats) -> torch.Tensor:
         """Lay what belongs to a vector's entries out as `parameters` are; a copy."""
         flat = torch.zeros(self._inner.length, device=self._flat.device)
@@ -146,3 +184,7 @@ class FlatModule:
 
     def _current_buffers(self) -> dict[str, torch.Tensor]:
         return dict(self.module.named_buffers(remove_duplicate=False))
+
+
+def _form(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"

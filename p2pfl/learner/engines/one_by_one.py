@@ -18,7 +18,7 @@ from p2pfl.learner.engines.flat import FlatModule
 from p2pfl.learner.engines.placement import PLAIN, Placement
 from p2pfl.learner.engines.threads import one_torch_thread
 from p2pfl.learner.optimisers import PER_ENTRY, Optimiser, State, kept_moments
-from p2pfl.learner.statistics import cumulating, normalisations
+from p2pfl.learner.statistics import cumulating, local_statistics, normalisations
 from p2pfl.learner.streams import Integers, seed_of
 from p2pfl.learner.tasks.base import Array, Data, Floats, Rows, Task
 from p2pfl.learner.vectors import VectorLayout, readable
@@ -46,11 +46,11 @@ def as_inputs(rows: Array, data: Data) -> torch.Tensor:
 class ModuleEngine:
     """Trains one torch module, whose travelling tensors it replaces for each job.
 
-    All else in the module is put back to its start before each job, so that a result depends on
-    the job and the peer's rows alone. Statistics of normalisation layers, which do not travel, are
-    worked out from the rows before a model is measured. torch's global generator, which dropout
-    draws from, is seeded by the job's stream and left as it was. One thread: that generator is the
-    process's.
+    All else in the module is put back to its start before each job, or to what the job says that
+    the peer keeps, so that a result depends on the job and the peer's rows alone. Statistics of
+    normalisation layers, which do not travel, are worked out from the rows before a model is
+    measured. torch's global generator, which dropout draws from, is seeded by the job's stream and
+    left as it was. One thread: that generator is the process's.
 
     Args:
         task: gives loss and metrics.
@@ -78,10 +78,11 @@ class ModuleEngine:
         self._data, self._test, self._optimiser = data, test, optimiser
         self._inputs = readable(data.train.inputs)
         self._targets = readable(data.train.targets)
-        self._normalisations = normalisations(module, {entry.name for entry in layout.entries})
+        travelling = {entry.name for entry in layout.entries}
+        self._normalisations = normalisations(module, travelling)
         self._placement = placement
         module.to(placement.device)
-        self._flat = FlatModule(module, layout)
+        self._flat = FlatModule(module, layout, local_statistics(module, travelling))
 
     def train(self, trainings: Sequence[Training]) -> list[Trained | WorkFailed]:
         """Train model after model."""
@@ -99,7 +100,7 @@ class ModuleEngine:
 
     def _train(self, training: Training) -> Trained | WorkFailed:
         flat = self._flat
-        flat.load(training.job.vector)
+        flat.load(training.job.vector, training.job.own)
         self._module.train()
         self._placement.seed(seed_of(f"{training.job.stream}/torch"))
         given = {
@@ -119,10 +120,11 @@ class ModuleEngine:
         return Trained(vector, len(training.rows), loss, self._left(state))
 
     def _left(self, state: State) -> Arrays:
-        """Return the moments that go on in the next job, entry by entry as a vector's."""
+        """Return what goes on in the next job: buffers; moments, entry by entry as a vector's."""
+        buffers = self._flat.changed()
         if not self._optimiser.keeps_moments:
-            return NOTHING
-        return {
+            return buffers or NOTHING
+        return buffers | {
             name: self._flat.rearrange(values) if name in PER_ENTRY else values
             for name, values in kept_moments(state).items()
         }
@@ -140,7 +142,7 @@ class ModuleEngine:
         return float(loss.detach())
 
     def _evaluate(self, evaluation: Evaluation) -> OutputReadings:
-        self._flat.load(evaluation.job.vector)
+        self._flat.load(evaluation.job.vector, evaluation.job.own)
         self._module.eval()
         self._work_out_statistics(evaluation.rows)
         self._placement.seed(0)

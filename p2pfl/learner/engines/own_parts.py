@@ -8,6 +8,8 @@ else. What a peer keeps goes by `Train.own` and `Trained.own`:
 - ``"control"``: SCAFFOLD's control variate (Karimireddy et al., ICML 2020), which also travels, as
   further entries of the vector: their average is the control variate of all. So no server holds
   it, and under masks a peer's own is as hidden as its update.
+- ``"buffers/..."``, ``"model/buffers/..."``: of the joint and of the personal model
+  (own_buffers.py).
 - ``"moments/..."``: of the optimiser, where they go on from round to round.
 - ``"outer/..."``: where the last round began, and the moments of the outer optimiser (outer.py).
 """
@@ -20,6 +22,7 @@ import numpy as np
 
 from p2pfl.learner.engines.base import Engine, Evaluation, Training
 from p2pfl.learner.engines.outer import OuterSteps
+from p2pfl.learner.engines.own_buffers import BUFFERS, buffers_in
 from p2pfl.learner.settings import Ditto, Scaffold, TrainingSettings
 from p2pfl.learner.tasks.base import Floats
 from p2pfl_gossip.actions import Vector
@@ -28,6 +31,8 @@ from p2pfl_gossip.learning import Evaluate, Train, Trained, WorkFailed
 from p2pfl_gossip.own_state import Arrays
 
 PERSONAL, MODEL, CONTROL, MOMENTS = "personal", "model", "control", "moments/"
+OF_MODEL = f"{MODEL}/"
+"""Before the names of what belongs to the personal model."""
 
 
 class OwnParts:
@@ -91,7 +96,7 @@ class OwnParts:
         """Measure what each peer uses: its personal model, if it has one."""
         return self._engine.evaluate(
             [
-                replace(it, job=Evaluate(it.job.round, self._used(it.job), it.job.own))
+                replace(it, job=Evaluate(it.job.round, self._used(it.job), _used_own(it.job.own)))
                 for it in evaluations
             ]
         )
@@ -122,7 +127,8 @@ class OwnParts:
             correction = np.zeros_like(self._start)
             correction[: self._travelling] = _control(job.vector) - self._own_control(job.own)
             given["correction"] = correction
-        return replace(training, job=Train(job.round, start, job.stream), given=given)
+        own = _kept_buffers(job.own)
+        return replace(training, job=Train(job.round, start, job.stream, own), given=given)
 
     def _own_control(self, own: Arrays) -> Floats:
         return own.get(CONTROL, np.zeros(self._travelling, np.float32))
@@ -138,7 +144,8 @@ class OwnParts:
         for place in places:
             job = trainings[place].job
             anchor = self._whole(job.vector, job.own)
-            own = Train(job.round, job.own.get(MODEL, anchor), f"{job.stream}/personal")
+            start, kept = job.own.get(MODEL, anchor), _kept_buffers(job.own, OF_MODEL)
+            own = Train(job.round, start, f"{job.stream}/personal", kept)
             found.append(replace(trainings[place], job=own, given={"anchor": anchor}))
         return dict(zip(places, self._engine.train(found), strict=True))
 
@@ -152,14 +159,19 @@ class OwnParts:
     ) -> Trained:
         """Part what travels from what is the peer's own."""
         job, vector = training.job, result.vector[: self._travelling]
-        own: dict[str, Floats] = {f"{MOMENTS}{name}": it for name, it in result.own.items()}
+        own: dict[str, Floats] = {
+            name if name.startswith(BUFFERS) else f"{MOMENTS}{name}": it
+            for name, it in result.own.items()
+        }
         own.update(outer)
         if len(self._start) > self._travelling:
             own[PERSONAL] = result.vector[self._travelling :].astype(np.float32)
         if isinstance(personal, Trained):
             own[MODEL] = personal.vector.astype(np.float32)
+            own.update({OF_MODEL + it: kept for it, kept in _kept_buffers(personal.own).items()})
         elif MODEL in job.own:
-            own[MODEL] = job.own[MODEL]  # The last that was good.
+            last = {it: kept for it, kept in job.own.items() if it.startswith(OF_MODEL)}
+            own.update({MODEL: job.own[MODEL], **last})  # The last that was good.
         if self._has_controls:
             own[CONTROL] = self._next_control(training, start, vector)
             vector = np.concatenate([vector, own[CONTROL]])
@@ -175,6 +187,16 @@ class OwnParts:
         mean = (start[: self._travelling] - trained) / np.float32(way)
         found: Floats = (own - _control(job.vector) + mean).astype(np.float32)
         return found
+
+
+def _kept_buffers(own: Arrays, prefix: str = "") -> Arrays:
+    """Return the buffers of a model as an engine keeps them."""
+    return {f"{BUFFERS}{name}": it for name, it in buffers_in(own, prefix).items()}
+
+
+def _used_own(own: Arrays) -> Arrays:
+    """Return the buffers of the model that a peer uses."""
+    return _kept_buffers(own, OF_MODEL if MODEL in own else "")
 
 
 def used_model(start: Floats, travelling: int, vector: Vector, own: Arrays) -> Floats:

@@ -66,8 +66,8 @@ def rows_of_passes(made: Learner, monkeypatch: pytest.MonkeyPatch) -> list[tuple
     seen: list[tuple[bool, int]] = []
     load = engine._flat.load
 
-    def load_and_watch(vector: Any) -> None:
-        load(vector)
+    def load_and_watch(vector: Any, own: Any) -> None:
+        load(vector, own)
         norm = next((it for it in engine._module if isinstance(it, torch.nn.BatchNorm1d)), None)
 
         def note(_module: Any, inputs: tuple[torch.Tensor]) -> None:
