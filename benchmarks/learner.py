@@ -52,6 +52,16 @@ class Pictures(Task):
         return type(self).make()
 
 
+class Series(Pictures):
+    """Random series of 200 values on two channels in ten classes."""
+
+    def data(self, data_dir: Path | None) -> Data:
+        draw = np.random.default_rng(0)
+        inputs = draw.normal(size=(ROWS, 2, 200)).astype(np.float32)
+        targets = draw.integers(0, 10, ROWS)
+        return Data(Rows(inputs, targets), Rows(inputs[:100], targets[:100]))
+
+
 class Texts(Pictures):
     """Random texts of 32 words in two classes."""
 
@@ -59,6 +69,28 @@ class Texts(Pictures):
         draw = np.random.default_rng(0)
         inputs, targets = draw.integers(0, WORDS, (ROWS, TOKENS)), draw.integers(0, 2, ROWS)
         return Data(Rows(inputs, targets), Rows(inputs[:100], targets[:100]))
+
+
+class Written(nn.Module):
+    """The pooled CNN as tutorials write it, with dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 16, 3, padding=1)
+        self.hidden, self.last = nn.Linear(784, 20), nn.Linear(20, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.max_pool2d(nn.functional.relu(self.first(x)), 2)
+        x = nn.functional.max_pool2d(nn.functional.relu(self.second(x)), 2)
+        x = nn.functional.dropout(x.view(x.size(0), -1), 0.2, self.training)
+        x = nn.functional.relu(self.hidden(x))
+        return nn.functional.log_softmax(self.last(x), dim=1)
+
+
+def series() -> nn.Module:
+    layers = [nn.Conv1d(2, 16, 7, stride=2), nn.BatchNorm1d(16), nn.ReLU(), nn.MaxPool1d(2)]
+    layers += [nn.Conv1d(16, 32, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(32, 10))
 
 
 class Encoder(nn.Module):
@@ -203,6 +235,8 @@ MODELS: dict[str, tuple[type[Pictures], Callable[[], nn.Module]]] = {
     "CNN, BatchNorm": (Pictures, lambda: strided(nn.BatchNorm2d)),
     "CNN, dropout": (Pictures, lambda: strided(drop=0.2)),
     "CNN, pooled": (Pictures, pooled),
+    "CNN, as written": (Pictures, Written),
+    "CNN of series": (Series, series),
     "transformer": (Texts, Encoder),
     "transformer, dropout": (Texts, lambda: Encoder(dropout=0.1)),
     "transformer, adapter": (Texts, lambda: Encoder(adapted=True)),

@@ -100,6 +100,9 @@ def render_comparison(
     )
 
 
+GAIN = "gain"
+
+
 def _kicker(groups: Sequence[Repetitions]) -> str:
     runs = sum(len(group.runs) for group in groups)
     if runs == len(groups):
@@ -128,7 +131,10 @@ def _of_bands(groups: Sequence[Repetitions]) -> str:
 def _columns(
     contest: Contest, time: str, *, is_full: bool
 ) -> list[tuple[str, Figure, Written, bool]]:
-    """Return the table's columns: heading, figure, how it is written, whether the best is bold."""
+    """Return the table's columns: heading, figure, how it is written, whether the best is bold.
+
+    Those whose best is bold, and the gain, have an interval over seeds.
+    """
     primary, on = contest.primary, contest.on
 
     def metric(value: float | None) -> str:
@@ -143,7 +149,7 @@ def _columns(
         ("worst", of(f"{on}_worst"), metric, True),
         ("local only", of(f"{on}_local_mean"), metric, False),
         ("pooled", of(pooled), metric, False),
-        ("gain", _gain, lambda value: told_gain(primary, value), False),
+        (GAIN, _gain, lambda value: told_gain(primary, value), False),
         ("peers that lose", _losers, _amount, False),
         ("consensus", of("consensus_distance"), scientific, False),
         ("sent per peer", of("bytes_per_peer"), data_size, False),
@@ -181,7 +187,7 @@ def _figures(
     rows = []
     for index, group in enumerate(groups):
         cells = [f'<span class="swatch r-{index % COLOURS}"></span>{escape(group.name)}']
-        for (_, _, written, is_marked), intervals, is_known in zip(
+        for (head, _, written, is_marked), intervals, is_known in zip(
             columns, found, known, strict=True
         ):
             if not is_known:
@@ -190,8 +196,9 @@ def _figures(
             content = escape(written(None if interval is None else interval.mean))
             if is_marked and interval is not None and interval.mean == contest.best(intervals):
                 content = f"<b>{content}</b>"
-            if is_marked and interval is not None and interval.half is not None:
-                content += f" ± {escape(_bare(written(interval.half)))}"
+            has_interval = is_marked or head == GAIN
+            if has_interval and interval is not None and interval.half is not None:
+                content += f" ± {escape(_bare(told_figure(contest.primary, interval.half)))}"
             cells.append(content)
         rows.append(cells)
     heads = [head for (head, *_), is_known in zip(columns, known, strict=True) if is_known]

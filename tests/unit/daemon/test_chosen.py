@@ -15,7 +15,7 @@ from p2pfl.daemon.own_baseline import OwnGain, train_baseline
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.peer_models import PeerModel
 from p2pfl.learner.settings import LearningSettings
-from p2pfl_gossip.learning import Evaluate
+from p2pfl_gossip.learning import Evaluate, Evaluated
 from p2pfl_gossip.own_state import NOTHING
 
 FEATURES = 64
@@ -95,10 +95,16 @@ def test_status_is_of_the_chosen_model_and_choosing_goes_by_validation_rows(tmp_
     learner, path = learner_of(), tmp_path / "chosen.safetensors"
     gain = OwnGain(learner, 1, tmp_path / "baseline.safetensors", Chosen(learner, 1, path))
     noted: list[dict[str, float]] = []
-    work = make_work(learner, 1, lambda *it: (noted.append(it[2]), gain.note(*it))[0])
+
+    def note(round_: int, model_: PeerModel, validation: dict[str, float]) -> None:
+        noted.append(validation)
+        gain.note(round_, model_, validation)
+
+    work = make_work(learner, 1, note)
     good = train_baseline(learner, 1, 1, lambda _: None).vector
     for round_, vector in enumerate((np.zeros(FEATURES, np.float32), good, good * 0)):
         found = work(Evaluate(round_, vector))
+        assert isinstance(found, Evaluated)
         assert found.validation == noted[-1]
         assert found.own != found.validation
     status = gain.status()
@@ -117,6 +123,7 @@ def test_a_baseline_is_chosen_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     def evaluate(self: Learner, jobs: Any, **kwargs: Any) -> Any:
         found = real(self, jobs, **kwargs)
         for it in found:
+            assert isinstance(it, Evaluated)
             it.validation["accuracy"] = next(told)
         return found
 

@@ -112,7 +112,8 @@ def test_a_model_is_measured_and_named_with_them(tmp_path: Path) -> None:
     figures = [it.own["loss"] for it in learner.run(jobs) if isinstance(it, Evaluated)]
     assert len(set(figures)) == 3
     named = learner.named(result.vector, 0, result.own)
-    assert (named.tensors["seen"], named.tensors["seen"].dtype) == (24, np.int64)
+    assert named.tensors["seen"] == 24
+    assert named.tensors["seen"].dtype == np.int64
     assert named.tensors["mean"].tolist() == result.own["buffers/mean"].tolist()
     assert named.origins["the peer's own"] == ["mean", "seen", "signs"]
     assert named.origins["of the start"] == ["table"]

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -430,7 +431,7 @@ class Branching(nn.Module):
 
 
 class Viewing(nn.Module):
-    def __init__(self, work: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    def __init__(self, work: Callable[[Any], Any]) -> None:
         super().__init__()
         self.work = work
 
@@ -457,9 +458,8 @@ class Doubled(nn.Linear):
         (Viewing(lambda x: x.view(x.size(0) * 2, -1)), (4,), r"mul\(\)"),
         (Viewing(lambda x: x.squeeze()), (4, 1), "whichever axes"),
         (Viewing(lambda x: x.unsqueeze(0)), (4,), "squeeze of the batch"),
-        (Viewing(lambda x: functional.max_pool2d(x, x)), (1, 4, 4), "no constant"),
+        (Viewing(lambda x: functional.leaky_relu(x, x)), (4,), "no constant"),
         (Viewing(lambda x: functional.max_pool2d(x, 2, 2, 0, 2)), (1, 4, 4), "dilation"),
-        (Viewing(lambda x: functional.relu(x, slope=2)), (4,), "gets an unexpected|slope"),
         (Viewing(lambda x: x.mean()), (4,), r"mean\(\)"),
         (Viewing(lambda x: x.mean((1, 2))), (2, 3, 4), r"mean\(\)"),
         (Viewing(lambda x: 1 - x), (4,), r"sub\(\)"),

@@ -23,7 +23,7 @@ from p2pfl_simulations.report.heatmap import columns_of
 from p2pfl_simulations.report.svg import text_width
 from p2pfl_simulations.report.timeline import Absence, absences, online_over_time, partitions
 from p2pfl_simulations.results.cautions import FALL_MIN, REASON_CHARACTERS_MAX, RISE_MIN, cautions
-from p2pfl_simulations.results.run import PROCESSES, EventRow, LossRow, RunResult
+from p2pfl_simulations.results.run import PROCESSES, EventRow, LossRow, MeanGain, RunResult
 from p2pfl_simulations.results.selecting import Selected
 from p2pfl_simulations.results.summary import summarise
 
@@ -428,6 +428,17 @@ def test_comparisons_name_the_winner_or_a_tie(make_run: RunMaker) -> None:
     assert "No accuracy was" in render_comparison({"a": unmeasured(), "b": unmeasured()})
     with pytest.raises(ValueError, match="two runs"):
         render_comparison({"a": ending(0.8)})
+
+
+def test_a_gain_over_seeds_has_its_interval_in_a_comparison(make_run: RunMaker) -> None:
+    runs = {}
+    for seed, gain in enumerate((0.05, 0.10, 0.15)):
+        run = runs[f"three-{seed}"] = make_run(rounds=2, seed=seed)
+        run.mean_gain = MeanGain(gain, gain - 0.3, gain + 0.3)
+    page = render_comparison(runs)
+    # Student's t of two degrees, 4.303, times the deviation 5 over the root of 3.
+    assert "+10.0 points ± 12.4" in page
+    assert "± 12.4" not in render_comparison({it: runs[it] for it in list(runs)[:2]})
 
 
 def test_many_runs_compared_stay_readable(make_run: RunMaker) -> None:
