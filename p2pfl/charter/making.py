@@ -306,10 +306,22 @@ def _audit(
 
 
 def _retries(averaging: AveragingForm, audit: int, size: int) -> int:
-    """Return how often a member gives an update from one model again, as the form says or not."""
-    if averaging.retries is not None:
-        return averaging.retries
-    return max(RETRIES, 0 if audit == AUDIT_OFF else 2 * liars_max_of(size))
+    """Return how often a member gives an update from one model again, as the form says or not.
+
+    Raises:
+        PaperError: sums are audited, and members that lie would stop the group by fewer void rounds
+            than it takes to find them out.
+    """
+    least = 0 if audit == AUDIT_OFF else 2 * liars_max_of(size)
+    if averaging.retries is None:
+        return max(RETRIES, least)
+    if averaging.retries < least:
+        raise PaperError(
+            f"averaging.retries = {averaging.retries}: where sums are audited, each of"
+            f" {liars_max_of(size)} members that lie may cost two rounds before it is found out;"
+            f" give {least} or more, or leave it out"
+        )
+    return averaging.retries
 
 
 def _with_momentum(

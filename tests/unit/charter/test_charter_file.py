@@ -476,7 +476,8 @@ def test_a_group_that_succeeds_another_can_be_amended(tmp_path: Path) -> None:
         (16, {}, AUDIT_VOID, 10),
         (16, {"audit": "off"}, AUDIT_OFF, 8),
         (5, {"audit": "void"}, AUDIT_VOID, 8),
-        (16, {"retries": 1}, AUDIT_VOID, 1),
+        (16, {"retries": 12}, AUDIT_VOID, 12),
+        (16, {"retries": 1, "audit": "off"}, AUDIT_OFF, 1),
     ],
 )
 def test_sums_of_eight_members_and_more_are_audited(
@@ -486,6 +487,16 @@ def test_sums_of_eight_members_and_more_are_audited(
     members = tuple(Member(f"m{number}") for number in range(size))
     charter = drafted(tmp_path, members, averaging=averaging).charter
     assert (charter.audit, charter.retries) == (audit, retries)
+
+
+@pytest.mark.parametrize("averaging", [{"retries": 9}, {"retries": 0, "audit": "name"}])
+def test_too_few_retries_beside_an_audit_are_refused(
+    averaging: dict[str, Any], tmp_path: Path
+) -> None:
+    """Five of sixteen may lie."""
+    members = tuple(Member(f"m{number}") for number in range(16))
+    with pytest.raises(PaperError, match=r"averaging\.retries = [09]: .* give 10 or more"):
+        drafted(tmp_path, members, averaging=averaging)
 
 
 def test_an_amendment_that_does_not_say_leaves_audits_as_they_are(tmp_path: Path) -> None:
