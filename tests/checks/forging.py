@@ -28,7 +28,7 @@ RECORDS: dict[str, str] = {
     "StandingRecord": "lies on our own disk and never travels",
     "TwoAdverts": "travels within Evidence",
     "Accused": "travels within Evidence",
-    "FalseCoin": "travels within Evidence",
+    "FalseShares": "travels within Evidence",
     "FalseProof": "travels within Evidence",
     "TwoEntries": "travels within Evidence",
     "TwoSeen": "travels within Evidence",

@@ -16,19 +16,31 @@ from p2pfl_crypto.audit.shortness import prove, prove_opening
 from p2pfl_crypto.audit.sketch import sketch_of
 from p2pfl_crypto.shamir import GROUP_ORDER, share_secrets
 from p2pfl_crypto.transcripts import sum_digest
-from p2pfl_gossip.actions import Action, Disconnect, Job, Persist, RemoteProtocolError, Send
+from p2pfl_gossip.actions import (
+    Action,
+    Disconnect,
+    Job,
+    Persist,
+    RemoteProtocolError,
+    Send,
+    SendBulk,
+)
 from p2pfl_gossip.masked_sum import audit_jobs, auditing
 from p2pfl_gossip.masked_sum.audit_jobs import OwnInput, Sketched, SketchRound
 from p2pfl_gossip.masked_sum.blame import Unproven, verify_blame
 from p2pfl_gossip.masked_sum.core import Blame
+from p2pfl_gossip.masked_sum.false_proofs import are_false_shares
 from p2pfl_gossip.masked_sum.jobs import ChunkSum, Deal, Dealt, Unmask, perform
 from p2pfl_gossip.masked_sum.journal import Step, read_record
 from p2pfl_gossip.masked_sum.messages import (
     AuditProof,
+    ChunkHeader,
     Coin,
     CoinShares,
     CoinSum,
-    FalseCoin,
+    FalseShares,
+    Manifest,
+    ShareKind,
     SumDigest,
     SumHeader,
     SumsSeen,
@@ -483,6 +495,50 @@ def test_a_coin_that_is_not_the_one_promised_names_its_dealer() -> None:
     named(driver, "bad_dealing", "bad_dealing")
 
 
+def test_shares_of_another_seed_than_the_one_promised_name_their_dealer() -> None:
+    """In a group that is not audited nobody is named for it to all."""
+
+    def lie(job: Job, result: Record) -> Record:
+        if isinstance(job, Deal):
+            assert isinstance(result, Dealt)
+            return msgspec.structs.replace(result, commitment=bytes(32) + result.commitment[32:])
+        return result
+
+    driver = session(lies={LIAR: lie}).run()
+    named(driver, "bad_dealing", "bad_dealing")
+
+
+def test_shares_of_another_scalar_are_shown_too() -> None:
+    """Whose key it is not is in the ledger's advert: the evidence is whole with that."""
+
+    def lie(job: Job, result: Record) -> Record:
+        if not isinstance(job, Deal):
+            return result
+        secrets = msgspec.structs.replace(job.secrets, mask_scalar=(5).to_bytes(32, "little"))
+        other = perform(msgspec.structs.replace(job, secrets=secrets))
+        assert isinstance(result, Dealt)
+        assert isinstance(other, Dealt)
+        dealt = {"share_digests": other.share_digests, "own_shares": other.own_shares}
+        return msgspec.structs.replace(result, sealed=other.sealed, **dealt)
+
+    def without_words(_driver: GroupDriver, _rank: int, action: Action) -> list[Action]:
+        is_word = isinstance(action, SendBulk) and isinstance(action.header, ChunkHeader)
+        is_manifest = isinstance(action, Send) and isinstance(action.message, Manifest)
+        return [] if is_word or is_manifest else [action]
+
+    driver = session(lies={LIAR: lie}, rewrite={LIAR: without_words}).run()
+    blames = [blame for rank in HONEST for blame in driver.machines[rank].blames]
+    assert blames
+    for blame in blames:
+        assert (blame.member, blame.fault) == (driver.cohort.members[LIAR], "bad_dealing")
+        (said,) = blame.evidence
+        assert isinstance(said, FalseShares)
+        dealers, holders = driver.cohort.unpack(said.dealers), driver.cohort.unpack(said.holders)
+        key = driver.mask_keys[LIAR]
+        assert are_false_shares(said, dealers or (), holders or (), 5, key)
+        assert not are_false_shares(said, dealers or (), holders or (), 5)  # Of whatever key.
+
+
 def test_a_share_off_the_line_of_the_others_names_its_dealer() -> None:
     """One share of six is of another line, and five of the others do give the coin."""
     dealt: list[Any] = []
@@ -528,6 +584,9 @@ COIN_LIES: dict[str, tuple[dict[str, Any], str]] = {
     "another list": ({"dealers": b"\x3f"}, "give another one"),
     "a holder twice as many": ({"holders": b"\x3f"}, "give another one"),
     "another share": ({"shares": bytes(160)}, "give another one"),
+    "another secret": ({"kind": ShareKind.SEED}, "give another one"),
+    "a scalar, whose key is not there": ({"kind": ShareKind.SCALAR}, "give another one"),
+    "no secret": ({"kind": 3}, "give another one"),
 }
 
 
@@ -539,18 +598,19 @@ def test_an_honest_dealing_is_no_evidence(faultless: GroupDriver, name: str) -> 
         verify_blame(faultless.cohort, accused)
 
 
-def honest_coin(driver: GroupDriver, changes: dict[str, Any]) -> FalseCoin:
+def honest_coin(driver: GroupDriver, changes: dict[str, Any]) -> FalseShares:
     """Five shares of member 3's coin, as they were dealt, or with something changed."""
     shares = [COINS_OF_3[rank] for rank in range(5)]
     known = {
         "header": driver.machines[0]._sharing.headers[3],
+        "kind": ShareKind.COIN,
         "dealers": b"\x7f",
         "holders": b"\x1f",
         "shares": b"".join(shares),
     } | changes
     if isinstance(known["shares"], int):
         known["shares"] = b"".join(shares[: known["shares"]])
-    return FalseCoin(**known)
+    return FalseShares(**known)
 
 
 # Coalitions

@@ -192,7 +192,11 @@ class Course:
         self._back_off(round_, absent)
 
     def _back_off(self, round_: int, absent: tuple[int, ...]) -> None:
-        if self._seat.epoch.charter.audit != AUDIT_OFF:
+        """Leave those out for a while that were silent; nobody, where a lie made the round void.
+
+        Those that found it out say no more in it.
+        """
+        if self._seat.epoch.charter.audit != AUDIT_OFF and not self._evidence.has_of_round(round_):
             for member in sorted(absent):
                 self._backoff.on_absent(round_, member)
 

@@ -2,8 +2,9 @@
 
 An honest member says one thing in each of its places: one advert a round, with one head; one entry
 signature a round; one sum of a chunk; one digest of all sums. Two different ones prove a lie, to
-everybody. So do an audit proof that does not hold, and shares of a coin that do not give it. What
-members found in a dispute over a false total takes the words of m + 1 of them: one is honest.
+everybody. So do an audit proof that does not hold, and shares that do not give the secret that was
+promised. What members found in a dispute over a false total takes the words of m + 1 of them: one
+is honest.
 
 A departure is no lie: a member's own governance keys say that it leaves, or that its peer's key was
 stolen. It needs nobody's leave for that, and takes the same way.
@@ -34,6 +35,7 @@ from p2pfl_gossip.ledger.messages import (
     Evidence,
     EvidenceRequest,
     FalseProof,
+    FalseScalar,
     Finality,
     GroupAdvert,
     Named,
@@ -45,15 +47,22 @@ from p2pfl_gossip.ledger.messages import (
 )
 from p2pfl_gossip.ledger.seat import Seat
 from p2pfl_gossip.masked_sum.audit_jobs import bound_of
-from p2pfl_gossip.masked_sum.false_proofs import is_false_coin, is_false_proof
-from p2pfl_gossip.masked_sum.messages import Accused, AuditProof, FalseCoin, SumDigest, SumsSeen
+from p2pfl_gossip.masked_sum.false_proofs import are_false_shares, is_false_proof
+from p2pfl_gossip.masked_sum.messages import (
+    Accused,
+    AuditProof,
+    FalseShares,
+    ShareKind,
+    SumDigest,
+    SumsSeen,
+)
 from p2pfl_gossip.records import Codec, MalformedFrame
 
 EVIDENCE_PREFIX = "ledger/evidence/"
 
-EVIDENCE_BYTES_MAX = 16 * 1024
+EVIDENCE_BYTES_MAX = 18 * 1024
 """An audit proof takes 11,058 bytes; two adverts that name as many as they may less than 4 KB,
-a false coin of 128 members 15,300 bytes."""
+false shares of 128 members 15,300 bytes, and the advert beside them less than 2 KB."""
 
 _CODEC = Codec(Evidence | None, frame_bytes_max=EVIDENCE_BYTES_MAX)
 
@@ -93,9 +102,21 @@ def evidence_of_proof(epoch: Epoch, round_: int, said: AuditProof) -> Evidence:
     return Evidence(epoch.number, round_, said.member, FalseProof(said))
 
 
-def evidence_of_coin(epoch: Epoch, round_: int, said: FalseCoin) -> Evidence:
-    """Make a proof of shares that do not give the coin of their dealer's header."""
-    return Evidence(epoch.number, round_, said.header.dealer, said)
+def evidence_of_shares(
+    epoch: Epoch, round_: int, said: FalseShares, adverts: Mapping[int, GroupAdvert]
+) -> Evidence:
+    """Make a proof of shares that do not give the secret that their dealer promised.
+
+    Args:
+        epoch: of the lie.
+        round_: of the lie.
+        said: the shares.
+        adverts: of that round's list; of a scalar its dealer's names the key.
+    """
+    dealer = said.header.dealer
+    if said.kind == ShareKind.SCALAR:
+        return Evidence(epoch.number, round_, dealer, FalseScalar(adverts[dealer], said))
+    return Evidence(epoch.number, round_, dealer, said)
 
 
 def evidence_of_accusations(epoch: Epoch, round_: int, member: int, said: Accused) -> Evidence:
@@ -212,8 +233,11 @@ def _require_of_audit(epoch: Epoch, evidence: Evidence, session: bytes) -> None:
             _require_seen(epoch, evidence, one, other, session)
         case FalseProof(said):
             _require_false_proof(epoch, evidence, said, session)
-        case FalseCoin() as said:
-            _require_false_coin(epoch, evidence, said, session)
+        case FalseShares() as said:
+            _require_false_shares(epoch, evidence, said, session)
+        case FalseScalar(advert, said):
+            _require_advert(epoch, evidence, advert)
+            _require_false_shares(epoch, evidence, said, session, advert.mask_key)
         case Accused() as said:
             _require_accused(epoch, evidence, said, session)
 
@@ -288,8 +312,10 @@ def _require_false_proof(
         raise RemoteProtocolError("no_contradiction")
 
 
-def _require_false_coin(epoch: Epoch, evidence: Evidence, said: FalseCoin, session: bytes) -> None:
-    """Check that shares of a coin, which a member's header names, give another coin than that."""
+def _require_false_shares(
+    epoch: Epoch, evidence: Evidence, said: FalseShares, session: bytes, mask_key: bytes = b""
+) -> None:
+    """Check that shares, which a member's header names, give another secret than it promised."""
     header = said.header
     if header.dealer != evidence.member or header.session != session:
         raise RemoteProtocolError("other_place")
@@ -297,7 +323,7 @@ def _require_false_coin(epoch: Epoch, evidence: Evidence, said: FalseCoin, sessi
         raise RemoteProtocolError("not_audited")
     verify_of(epoch, header.dealer, b"header", header.signature, session, header.digest())
     dealers, holders = epoch.unpack(said.dealers) or (), epoch.unpack(said.holders) or ()
-    if not is_false_coin(said, dealers, holders, epoch.threshold):
+    if not are_false_shares(said, dealers, holders, epoch.threshold, mask_key):
         raise RemoteProtocolError("no_contradiction")
 
 
@@ -419,6 +445,10 @@ class EvidenceBook:
     def holds(self, member: int) -> bool:
         """Whether there is a proof why a member is out."""
         return member in self._held
+
+    def has_of_round(self, round_: int) -> bool:
+        """Whether somebody is proven to have lied in a round."""
+        return any(evidence.round == round_ for _, evidence in self._held.values())
 
     def departure(self, member: int) -> Evidence | None:
         """Return what a member's own keys said of its leaving, if they did."""

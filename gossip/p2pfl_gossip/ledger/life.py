@@ -4,7 +4,7 @@ Whatever comes, `progress` does all that it has made possible: a higher head, th
 entry is final, another epoch, the next step of the round, the end.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,11 +22,11 @@ from p2pfl_gossip.ledger.entries import EntryStep, Kind
 from p2pfl_gossip.ledger.evidence import (
     EvidenceBook,
     evidence_of_accusations,
-    evidence_of_coin,
     evidence_of_departure,
     evidence_of_entries,
     evidence_of_proof,
     evidence_of_seen,
+    evidence_of_shares,
     evidence_of_sums,
 )
 from p2pfl_gossip.ledger.heads import Heads
@@ -37,6 +37,7 @@ from p2pfl_gossip.ledger.messages import (
     Departure,
     EntrySignature,
     Evidence,
+    GroupAdvert,
     HeldOfAsker,
     Parcel,
 )
@@ -52,7 +53,7 @@ from p2pfl_gossip.ledger.states import DigestState, StateDigested, StateItem
 from p2pfl_gossip.ledger.succession import Succession
 from p2pfl_gossip.masked_sum.core import Blame
 from p2pfl_gossip.masked_sum.group_sum import GroupSum
-from p2pfl_gossip.masked_sum.messages import Accused, AuditProof, FalseCoin, SumDigest, SumsSeen
+from p2pfl_gossip.masked_sum.messages import Accused, AuditProof, FalseShares, SumDigest, SumsSeen
 from p2pfl_gossip.own_state import OwnState
 from p2pfl_gossip.peer_state import PeerSettings
 
@@ -353,10 +354,12 @@ class Life:
 
     def _on_sum_ended(self, ended: SumEnded) -> None:
         for blame in ended.blames:
-            self._take_blame(ended.listed.message.round, blame)
+            self._take_blame(ended.listed.message.round, blame, ended.listed.adverts)
         self.parts.course.on_sum_ended(ended)
 
-    def _take_blame(self, round_: int, blame: Blame) -> None:
+    def _take_blame(
+        self, round_: int, blame: Blame, adverts: Mapping[int, GroupAdvert] | None = None
+    ) -> None:
         """Note what a session's messages prove; of other faults the group has no proof."""
         epoch = self.parts.seat.epoch
         match blame.evidence:
@@ -366,8 +369,8 @@ class Life:
                 self.accuse(evidence_of_seen(epoch, round_, one, other))
             case (AuditProof() as said,) if blame.fault == "false_proof":
                 self.accuse(evidence_of_proof(epoch, round_, said))
-            case (FalseCoin() as said,):
-                self.accuse(evidence_of_coin(epoch, round_, said))
+            case (FalseShares() as said,):
+                self.accuse(evidence_of_shares(epoch, round_, said, adverts or {}))
             case (Accused() as said,):
                 member = epoch.members.index(blame.member)
                 self.accuse(evidence_of_accusations(epoch, round_, member, said))

@@ -12,7 +12,7 @@ from p2pfl_gossip.ledger.approvals import APPROVALS_MAX, Approval
 from p2pfl_gossip.ledger.charter import CHARTER_BYTES_MAX, KEYS_OF_ONE_MAX, Epoch
 from p2pfl_gossip.ledger.entries import Bitmap, Entry, Head
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MAX
-from p2pfl_gossip.masked_sum.messages import Accused, AuditProof, FalseCoin, SumDigest, SumsSeen
+from p2pfl_gossip.masked_sum.messages import Accused, AuditProof, FalseShares, SumDigest, SumsSeen
 from p2pfl_gossip.records import (
     ByteSize,
     Digest,
@@ -330,6 +330,13 @@ class FalseProof(Message, frozen=True, array_like=True, forbid_unknown_fields=Tr
     said: AuditProof
 
 
+class FalseScalar(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=10):
+    """A member dealt shares of another scalar than that of the key that it advertised."""
+
+    advert: GroupAdvert
+    said: FalseShares
+
+
 class Evidence(LedgerMessage, frozen=True, tag=163):
     """A proof why a member of an epoch is out, which anybody can check, whoever brings it.
 
@@ -351,7 +358,8 @@ class Evidence(LedgerMessage, frozen=True, tag=163):
         | Departure
         | TwoSeen
         | FalseProof
-        | FalseCoin
+        | FalseShares
+        | FalseScalar
         | Accused
     )
 
@@ -368,7 +376,8 @@ FAULTS = {
     TwoSums: "two_sums",
     TwoSeen: "two_seen",
     FalseProof: "false_proof",
-    FalseCoin: "bad_dealing",
+    FalseShares: "bad_dealing",
+    FalseScalar: "bad_dealing",
     Accused: "false_statement",
     Departure: "departure",
 }

@@ -1,7 +1,7 @@
 """The heavy parts of a sum's audit, as pure jobs: the coin, the sketches, the proofs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -243,9 +243,9 @@ def _tossed(audited: AuditedSum, coin: bytes) -> Tossed:
 def _toss_singly(job: TossSingly) -> Tossed:
     liars, total = {}, 0
     for dealer, shares in job.shares.items():
-        coin, contradiction = _rebuild_coin(shares, job.threshold, job.points[dealer])
-        if contradiction:
-            liars[dealer] = contradiction
+        coin, found = _rebuild_coin(shares, job.threshold, job.points[dealer])
+        if found:
+            liars[dealer] = found
         total += coin
     if liars:
         return Tossed(b"", liars=tuple(liars.items()))
@@ -256,26 +256,45 @@ def _rebuild_coin(
     shares: dict[int, bytes], threshold: int, point: bytes
 ) -> tuple[int, tuple[int, ...]]:
     """Rebuild a coin; where its shares do not all give it, return the x of t that do not."""
-    xs = sorted(shares)
-    first = xs[:threshold]
-    if not gives_coin({x: shares[x] for x in first}, point):
-        return 0, tuple(first)
-    # A share that is not on the line of the others gives another coin in place of one of them.
-    for x in xs[threshold:]:
-        others = (*first[:-1], x)
-        if not gives_coin({x: shares[x] for x in others}, point):
-            return 0, others
-    secret = Rebuilder.of(first, threshold).rebuild({x: shares[x] for x in first})
+
+    def is_right(secret: bytes) -> bool:
+        return multiply_base(int.from_bytes(secret, "little")) == point
+
+    found = contradiction(shares, threshold, is_right)
+    if found:
+        return 0, found
+    secret = rebuilt({x: shares[x] for x in sorted(shares)[:threshold]})
+    assert secret is not None
     return int.from_bytes(secret, "little"), ()
 
 
 def gives_coin(shares: Mapping[int, bytes], point: bytes) -> bool:
     """Tell whether exactly t shares, by x, give the coin of which this is the multiple."""
+    secret = rebuilt(shares)
+    return secret is not None and multiply_base(int.from_bytes(secret, "little")) == point
+
+
+def rebuilt(shares: Mapping[int, bytes]) -> bytes | None:
+    """Rebuild a secret from exactly t shares, by x; None if one of them is no scalar."""
     try:
-        secret = Rebuilder.of(shares, len(shares)).rebuild(shares)
+        return Rebuilder.of(shares, len(shares)).rebuild(shares)
     except InvalidShare:
-        return False
-    return multiply_base(int.from_bytes(secret, "little")) == point
+        return None
+
+
+def contradiction(
+    shares: Mapping[int, bytes], threshold: int, is_right: Callable[[bytes], bool]
+) -> tuple[int, ...]:
+    """Return the x of t shares that do not give the right secret, if there are such."""
+    xs = sorted(shares)
+    first = xs[:threshold]
+    # A share that is not on the line of the others gives another secret in place of one of them.
+    for x in (first[-1], *xs[threshold:]):
+        tried = (*first[:-1], x)
+        secret = rebuilt({it: shares[it] for it in tried})
+        if secret is None or not is_right(secret):
+            return tried
+    return ()
 
 
 def _sketch(job: SketchRound) -> Sketched:

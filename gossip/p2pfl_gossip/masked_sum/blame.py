@@ -15,7 +15,7 @@ from p2pfl_gossip.masked_sum.audit_jobs import bound_of
 from p2pfl_gossip.masked_sum.cohort import SessionMembers
 from p2pfl_gossip.masked_sum.core import Blame, turn_bytes
 from p2pfl_gossip.masked_sum.epoch_cohort import EpochCohort
-from p2pfl_gossip.masked_sum.false_proofs import is_false_coin, is_false_proof
+from p2pfl_gossip.masked_sum.false_proofs import are_false_shares, is_false_proof
 from p2pfl_gossip.masked_sum.jobs import Rebuild, Rebuilt, perform
 from p2pfl_gossip.masked_sum.messages import (
     Accused,
@@ -25,7 +25,7 @@ from p2pfl_gossip.masked_sum.messages import (
     AuditProof,
     Ballot,
     ChunkHeader,
-    FalseCoin,
+    FalseShares,
     Header,
     Manifest,
     Proposal,
@@ -175,14 +175,14 @@ def _verify_false_proof(cohort: SessionMembers, rank: int, evidence: tuple[Messa
     raise Unproven("no proof of the member's is false")
 
 
-def _verify_false_coin(cohort: SessionMembers, rank: int, evidence: tuple[Message, ...]) -> None:
+def _verify_false_shares(cohort: SessionMembers, rank: int, evidence: tuple[Message, ...]) -> None:
     for said in evidence:
-        if isinstance(said, FalseCoin) and said.header.dealer == rank:
+        if isinstance(said, FalseShares) and said.header.dealer == rank:
             _verify(cohort, said.header, rank, b"header", (said.header.digest(),))
             dealers, holders = cohort.unpack(said.dealers), cohort.unpack(said.holders)
-            if is_false_coin(said, dealers or (), holders or (), cohort.threshold):
+            if are_false_shares(said, dealers or (), holders or (), cohort.threshold):
                 return
-    raise Unproven("no shares of the member's coin give another one")
+    raise Unproven("no shares of the member's secrets give another one")
 
 
 def _verify_accused(cohort: SessionMembers, rank: int, evidence: tuple[Message, ...]) -> None:
@@ -208,7 +208,7 @@ _BY_ITSELF = {
     "false_statement": _verify_accused,
     "bad_keys": _verify_bad_keys,
     "false_proof": _verify_false_proof,
-    "bad_dealing": _verify_false_coin,
+    "bad_dealing": _verify_false_shares,
 }
 """By fault: what finds one in a single statement."""
 

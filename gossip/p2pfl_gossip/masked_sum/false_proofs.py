@@ -7,9 +7,10 @@ honest member signs one that does not hold, of whatever sum: so one that does no
 from p2pfl_crypto.audit.checking import ProofShown, check_one
 from p2pfl_crypto.audit.shortness import InvalidProof
 from p2pfl_crypto.audit.transcript import Statement
-from p2pfl_crypto.transcripts import proof_context, share_digest
-from p2pfl_gossip.masked_sum.audit_jobs import gives_coin
-from p2pfl_gossip.masked_sum.messages import AuditProof, FalseCoin
+from p2pfl_crypto.key_agreement import agreement_secret_of, public_key_of
+from p2pfl_crypto.transcripts import proof_context, seed_commitment, share_digest
+from p2pfl_gossip.masked_sum.audit_jobs import gives_coin, rebuilt
+from p2pfl_gossip.masked_sum.messages import SHARE_LABELS, AuditProof, FalseShares, ShareKind
 
 
 def is_false_proof(proof: AuditProof, bound: int) -> bool:
@@ -27,31 +28,47 @@ def is_false_proof(proof: AuditProof, bound: int) -> bool:
     return False
 
 
-def is_false_coin(
-    said: FalseCoin, dealers: tuple[int, ...], holders: tuple[int, ...], threshold: int
+def are_false_shares(
+    said: FalseShares,
+    dealers: tuple[int, ...],
+    holders: tuple[int, ...],
+    threshold: int,
+    mask_key: bytes = b"",
 ) -> bool:
-    """Tell whether shares that a header names do not give the coin that it names.
+    """Tell whether shares that a header names do not give the secret that they are of.
 
-    An honest dealer's t shares give its coin, whichever they are.
+    An honest dealer's t shares give its secret, whichever they are.
 
     Args:
         said: whose header's signature was checked.
         dealers: U1, as it says. Of another list the header's digests are none of these holders'.
         holders: as it says.
         threshold: t.
+        mask_key: that the dealer advertised, if the shares are of its scalar.
     """
     header, count = said.header, len(dealers)
     sizes = (len(header.commitments), len(header.share_digests), len(said.shares), len(holders))
-    if sizes != (64, 96 * count, 32 * threshold, threshold):
+    if sizes != (64, 96 * count, 32 * threshold, threshold) or said.kind not in list(ShareKind):
         return False
     shares = {}
     for at, holder in enumerate(holders):
         if holder not in dealers:
             return False
         share = said.shares[32 * at : 32 * at + 32]
-        place = 32 * (2 * count + dealers.index(holder))
-        digest = share_digest(header.tau1, b"a", header.dealer, holder, share)
+        place = 32 * (said.kind * count + dealers.index(holder))
+        label = SHARE_LABELS[said.kind]
+        digest = share_digest(header.tau1, label, header.dealer, holder, share)
         if header.share_digests[place : place + 32] != digest:
             return False
         shares[holder + 1] = share
+    match said.kind:
+        case ShareKind.SEED:
+            seed = rebuilt(shares)
+            commitment = header.commitments[:32]
+            return seed is None or seed_commitment(header.tau1, header.dealer, seed) != commitment
+        case ShareKind.SCALAR:
+            scalar = rebuilt(shares)
+            if not mask_key:
+                return False  # What they should give is not known.
+            return scalar is None or public_key_of(agreement_secret_of(scalar)) != mask_key
     return not gives_coin(shares, header.commitments[32:])

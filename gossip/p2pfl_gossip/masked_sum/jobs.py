@@ -41,7 +41,7 @@ from p2pfl_crypto.transcripts import (
     sum_digest,
 )
 from p2pfl_gossip.actions import Job, Vector
-from p2pfl_gossip.masked_sum.audit_jobs import perform_audit
+from p2pfl_gossip.masked_sum.audit_jobs import contradiction, perform_audit
 from p2pfl_gossip.masked_sum.dispute_jobs import (
     CheckPair,
     CheckParts,
@@ -248,12 +248,17 @@ class Rebuild(SecretJob, frozen=True):
 class Rebuilt(Record, frozen=True):
     """The end of a `Rebuild`: the masks that the sum of U3 still bears, or who dealt wrongly.
 
-    `bearers` are the members of U3 in whose words the masks are.
+    Attributes:
+        masks: none, if anybody dealt wrongly.
+        liars: who did.
+        bearers: members of U3 in whose words the masks are.
+        contradictions: of liars, each with the x of t shares that do not give its secret.
     """
 
     masks: tuple[Mask, ...]
     liars: tuple[int, ...]
     bearers: tuple[int, ...] = ()
+    contradictions: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
     def __repr__(self) -> str:
         return f"Rebuilt(liars={self.liars})"
@@ -453,7 +458,27 @@ def _rebuild(job: Rebuild) -> Rebuilt:
             key = pair_mask_key(pair, job.tau2, rank, other)
             masks.append(Mask(key, -1 if rank > other else 1))
             bearers.append(other)
-    return Rebuilt(() if liars else tuple(masks), tuple(liars), tuple(bearers))
+    if liars:
+        found = tuple((rank, _contradiction(job, rank)) for rank in liars)
+        return Rebuilt((), tuple(liars), contradictions=found)
+    return Rebuilt(tuple(masks), (), tuple(bearers))
+
+
+def _contradiction(job: Rebuild, rank: int) -> tuple[int, ...]:
+    """Return the x of t shares that do not give a dealer's secret, whichever it is of."""
+    if rank in job.seeds:
+        commitment = job.commitments[rank]
+        return contradiction(
+            job.seeds[rank],
+            job.threshold,
+            lambda seed: seed_commitment(job.tau1, rank, seed) == commitment,
+        )
+    key = job.mask_keys[rank]
+    return contradiction(
+        job.scalars[rank],
+        job.threshold,
+        lambda scalar: public_key_of(agreement_secret_of(scalar)) == key,
+    )
 
 
 def _restore(

@@ -292,17 +292,31 @@ class CoinSum(SessionMessage, frozen=True, tag=87):
     coin: Key
 
 
-class FalseCoin(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=8):
-    """No message, but evidence: t shares that a dealer's header names, and that give another coin.
+class ShareKind(IntEnum):
+    """Which secret is dealt: its place in a header."""
+
+    SEED = 0
+    SCALAR = 1
+    COIN = 2
+
+
+SHARE_LABELS = (b"b", b"s", b"a")
+"""By which shares of each are told apart when they are hashed."""
+
+
+class FalseShares(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=8):
+    """No message, but evidence: t shares that a dealer's header names, of another secret.
 
     Attributes:
         header: the dealer's.
+        kind: of the secret, a `ShareKind`.
         dealers: U1, in whose order the header names shares.
         holders: whose shares these are.
-        shares: of the coin, in order of rank.
+        shares: of the secret, in order of rank.
     """
 
     header: Header
+    kind: UInt32
     dealers: Bitmap
     holders: Bitmap
     shares: DigestOfEachMember

@@ -13,8 +13,16 @@ from p2pfl_gossip.masked_sum import phases
 from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.jobs import Rebuild, Rebuilt
 from p2pfl_gossip.masked_sum.keys import SessionKeys
-from p2pfl_gossip.masked_sum.messages import Fetch, Reveal, SessionMessage, Wanted
+from p2pfl_gossip.masked_sum.messages import (
+    FalseShares,
+    Fetch,
+    Reveal,
+    SessionMessage,
+    ShareKind,
+    Wanted,
+)
 from p2pfl_gossip.masked_sum.sharing import Sharing
+from p2pfl_gossip.records import Message
 
 _NO_SHARE = bytes(32)
 
@@ -171,9 +179,8 @@ class Revealing:
             self._rebuild_if_enough()
             return
         if result.liars:
-            for rank in result.liars:
-                reveals = (self._revealers[holder] for holder in sorted(self._revealers))
-                core.blame(rank, "bad_dealing", self._sharing.headers[rank], *reveals)
+            for rank, xs in result.contradictions:
+                core.blame(rank, "bad_dealing", *self._evidence_of(rank, xs))
             if core.phase == phases.REVEAL:
                 core.abort("bad_dealing")
             self._told = None  # In a dispute it is of use for one check of several.
@@ -181,6 +188,25 @@ class Revealing:
         self.masks, self._bearers = result.masks, result.bearers
         assert self._told is not None
         self._told()
+
+    def _evidence_of(self, dealer: int, xs: tuple[int, ...]) -> tuple[Message, ...]:
+        """Show a dealing that gives no secret; in an audited session to anybody."""
+        core, sharing = self._core, self._sharing
+        if not core.cohort.is_audited:
+            reveals = (self._revealers[holder] for holder in sorted(self._revealers))
+            return (sharing.headers[dealer], *reveals)
+        if not xs or not core.require_proof(dealer, sharing.is_header_proven):
+            return ()
+        is_seed = dealer in self._seed_shares
+        shares = (self._seed_shares if is_seed else self._scalar_shares)[dealer]
+        evidence = FalseShares(
+            header=sharing.headers[dealer],
+            kind=ShareKind.SEED if is_seed else ShareKind.SCALAR,
+            dealers=core.cohort.pack(sharing.dealers),
+            holders=core.cohort.pack(x - 1 for x in sorted(xs)),
+            shares=b"".join(shares[x] for x in sorted(xs)),
+        )
+        return (evidence,)
 
     def masks_of(self, member: int) -> tuple[Mask, ...]:
         """Return the masks of one member's words, beside those that it shares within U3."""

@@ -31,9 +31,10 @@ from p2pfl_gossip.masked_sum.messages import (
     Coin,
     CoinShares,
     CoinSum,
-    FalseCoin,
+    FalseShares,
     Fetch,
     SessionMessage,
+    ShareKind,
     SumsSeen,
     Wanted,
 )
@@ -208,8 +209,9 @@ class Tossing:
             return
         place = 32 * self._agreement.members.index(dealer)
         shares = [self._single[holder].shares[place : place + 32] for holder in sorted(holders)]
-        evidence = FalseCoin(
+        evidence = FalseShares(
             header=sharing.headers[dealer],
+            kind=ShareKind.COIN,
             dealers=core.cohort.pack(sharing.dealers),
             holders=core.cohort.pack(tuple(sorted(holders))),
             shares=b"".join(shares),

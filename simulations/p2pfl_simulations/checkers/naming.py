@@ -4,10 +4,10 @@ from p2pfl_gossip.actions import Action, Persist, Send
 from p2pfl_gossip.ledger.evidence import EVIDENCE_PREFIX, read_evidence
 from p2pfl_gossip.ledger.messages import FalseProof, GroupAdvert, GroupList, TwoSeen
 from p2pfl_gossip.masked_sum.cohort import liars_max_of
-from p2pfl_gossip.masked_sum.messages import Accused, FalseCoin
+from p2pfl_gossip.masked_sum.messages import Accused, FalseShares
 from p2pfl_simulations.checkers.base import Checker, Violation
 
-OF_AUDITS = (Accused, FalseCoin, FalseProof, TwoSeen)
+OF_AUDITS = (Accused, FalseShares, FalseProof, TwoSeen)
 """Evidence that only audits lead to. Of a restored backup an honest member may say others twice."""
 
 

@@ -9,18 +9,19 @@ from ledger_group import Bench, LedgerGroup
 from p2pfl_crypto.audit.curve import multiply_base
 from p2pfl_crypto.audit.shortness import prove
 from p2pfl_crypto.encoding import DeltaEncoding
+from p2pfl_crypto.key_agreement import agreement_secret_of, public_key_of
 from p2pfl_crypto.shamir import entropy_bytes_for, share_secrets
 from p2pfl_crypto.statements import sign_statement
-from p2pfl_crypto.transcripts import proof_context, share_digest
+from p2pfl_crypto.transcripts import proof_context, seed_commitment, share_digest
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.ledger.charter import AUDIT_NAME, AUDIT_OFF, AUDIT_VOID, Epoch
 from p2pfl_gossip.ledger.evidence import (
     EVIDENCE_BYTES_MAX,
     EvidenceBook,
     evidence_of_accusations,
-    evidence_of_coin,
     evidence_of_proof,
     evidence_of_seen,
+    evidence_of_shares,
     require_evidence,
     without_named,
 )
@@ -28,16 +29,27 @@ from p2pfl_gossip.ledger.messages import (
     EVIDENCE_NAMED_MAX,
     Evidence,
     FalseProof,
+    FalseScalar,
+    GroupAdvert,
     Named,
     TwoSeen,
 )
 from p2pfl_gossip.masked_sum.audit_jobs import bound_of
-from p2pfl_gossip.masked_sum.messages import Accused, AuditProof, FalseCoin, Header, SumsSeen
+from p2pfl_gossip.masked_sum.messages import (
+    SHARE_LABELS,
+    Accused,
+    AuditProof,
+    FalseShares,
+    Header,
+    ShareKind,
+    SumsSeen,
+)
 from p2pfl_gossip.records import Codec, replaced
 
 GROUP = LedgerGroup(7, audit=AUDIT_VOID)
 EPOCH = GROUP.epoch
 LIAR, ROUND = 3, 4
+TAU1, SECRET = b"t" * 32, (7).to_bytes(32, "little")
 CODEC = Codec(Evidence | None, frame_bytes_max=EVIDENCE_BYTES_MAX)
 SAID = (b"b" * 32, b"d" * 32, b"s" * 32)
 """Ballot, sums and seed."""
@@ -91,40 +103,66 @@ def test_two_digests_prove_a_lie_in_either_order() -> None:
     assert evidence.fault == "two_seen"
 
 
-def coin(*, false: bool = True, **changes: Any) -> FalseCoin:
+def coin(*, false: bool = True, **changes: Any) -> FalseShares:
     """Five of seven shares of a coin, and the header of who dealt them, of another if false."""
-    tau1, secret = b"t" * 32, (7).to_bytes(32, "little")
-    (shares,) = share_secrets([secret], 5, range(1, 8), b"e" * entropy_bytes_for(5))
-    digests = [share_digest(tau1, b"a", LIAR, rank, share) for rank, share in enumerate(shares)]
-    header = Header(
-        session_of(ROUND),
-        tau1,
-        LIAR,
-        bytes(32) + multiply_base(7 + false),
-        bytes(2 * 7 * 32) + b"".join(digests),
-        b"",
-        bytes(64),
-    )
+    return dealt(ShareKind.COIN, bytes(32) + multiply_base(7 + false), **changes)
+
+
+def dealt(kind: ShareKind, commitments: bytes, **changes: Any) -> FalseShares:
+    """Five of seven shares of the secret 7, as its dealer's header has them."""
+    (shares,) = share_secrets([SECRET], 5, range(1, 8), b"e" * entropy_bytes_for(5))
+    label = SHARE_LABELS[kind]
+    digests = [share_digest(TAU1, label, LIAR, rank, share) for rank, share in enumerate(shares)]
+    named = [bytes(7 * 32)] * 3
+    named[kind] = b"".join(digests)
+    session, signature = session_of(ROUND), bytes(64)
+    header = Header(session, TAU1, LIAR, commitments, b"".join(named), b"", signature)
     header = replaced(header, **changes)
     header = signed(header, b"header", header.digest())
-    return FalseCoin(header, b"\x7f", b"\x6d", b"".join(shares[rank] for rank in (0, 2, 3, 5, 6)))
+    held = b"".join(shares[rank] for rank in (0, 2, 3, 5, 6))
+    return FalseShares(header, kind, b"\x7f", b"\x6d", held)
 
 
-def test_shares_that_do_not_give_a_coin_name_their_dealer() -> None:
-    evidence = evidence_of_coin(EPOCH, ROUND, coin())
+def seed(*, false: bool = True) -> FalseShares:
+    return dealt(ShareKind.SEED, seed_commitment(TAU1, LIAR + false, SECRET) + bytes(32))
+
+
+def scalar() -> FalseShares:
+    return dealt(ShareKind.SCALAR, bytes(64))
+
+
+def advert(*, true: bool = False, **where: Any) -> GroupAdvert:
+    """Of a key that is not of that scalar, if it is not true."""
+    key = public_key_of(agreement_secret_of(SECRET)) if true else b"k" * 32
+    return GROUP.advert(where.get("rank", LIAR), where.get("round_", ROUND), key=key)
+
+
+@pytest.mark.parametrize("said", [coin(), seed(), scalar()], ids=["coin", "seed", "scalar"])
+def test_shares_that_do_not_give_a_secret_name_their_dealer(said: FalseShares) -> None:
+    evidence = evidence_of_shares(EPOCH, ROUND, said, {LIAR: advert()})
     require_evidence(EPOCH, evidence, session_of)
     assert CODEC.decode_untrusted(CODEC.encode(evidence)) == evidence
     assert evidence.fault == "bad_dealing"
 
 
-def test_a_false_coin_of_the_largest_group_fits() -> None:
+def test_false_shares_of_the_largest_group_fit() -> None:
     header = replaced(coin().header, share_digests=bytes(3 * 128 * 32))
-    said = FalseCoin(header, b"\xff" * 16, b"\xff" * 16, bytes(86 * 32))
-    assert len(CODEC.encode(Evidence(2**31, 2**62, 127, said))) < EVIDENCE_BYTES_MAX
+    said = FalseShares(header, ShareKind.SCALAR, b"\xff" * 16, b"\xff" * 16, bytes(86 * 32))
+    named = tuple(Named(member, bytes(32)) for member in range(EVIDENCE_NAMED_MAX))
+    whole = FalseScalar(replaced(advert(), named=named), said)
+    assert len(CODEC.encode(Evidence(2**31, 2**62, 127, whole))) < EVIDENCE_BYTES_MAX
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
     "a coin that its shares give": (lambda: coin(false=False), "no_contradiction"),
+    "a seed that its shares give": (lambda: seed(false=False), "no_contradiction"),
+    "a scalar without its key": (scalar, "no_contradiction"),
+    "a scalar of its key": (lambda: FalseScalar(advert(true=True), scalar()), "no_contradiction"),
+    "a key of another round": (
+        lambda: FalseScalar(advert(round_=ROUND + 1), scalar()),
+        "other_place",
+    ),
+    "another's key": (lambda: FalseScalar(advert(rank=1), scalar()), "other_place"),
     "a header not signed": (
         lambda: replaced(coin(), header=replaced(coin().header, tau1=bytes(32))),
         "bad_signature",
@@ -139,7 +177,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "another list of dealers": (lambda: replaced(coin(), dealers=b"\x7e"), "no_contradiction"),
     "a list of nobody": (lambda: replaced(coin(), dealers=b"\xff"), "no_contradiction"),
-    "no coin in the header": (lambda: coin(commitments=bytes(32)), "no_contradiction"),
+    "no coin in the header": (lambda: dealt(ShareKind.COIN, bytes(32)), "no_contradiction"),
     "a proof that holds": (lambda: FalseProof(true_proof()), "no_contradiction"),
     "not signed": (lambda: FalseProof(replaced(true_proof(), sums=b"D" * 32)), "bad_signature"),
     "of another round": (
