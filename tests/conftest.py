@@ -16,6 +16,8 @@ import pytest
 for _library in ("OMP", "OPENBLAS", "MKL"):
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 
+gc.disable()  # What is collected stays.
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="all cases of sweeps, not a sample")
@@ -63,4 +65,5 @@ def pytest_collection_finish() -> None:
     """
     sys.dont_write_bytecode = True
     gc.freeze()
+    gc.enable()
     gc.set_threshold(GARBAGE_EVERY, 20, 20)
