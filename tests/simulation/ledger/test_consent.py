@@ -32,7 +32,7 @@ def late(charter: Charter, index: int) -> Parcel:
 
 def test_who_has_not_signed_gives_nothing_until_it_does() -> None:
     group = LedgerWorld(7, rounds=4)
-    charter = make_charter(range(7), present=group.epoch.digest, rounds=40, retries=9)
+    charter = make_charter(range(7), present=group.epoch.digest, rounds=20, retries=9)
     group.start()
     group.run(30.0, at=[(6.0, lambda: group.approve(charter, range(7), [0, 1, 2, 3, 4]))])
     history = group.member(0).history

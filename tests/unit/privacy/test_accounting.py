@@ -3,10 +3,8 @@
 import math
 from collections.abc import Sequence
 
-import dp_accounting
 import numpy as np
 import pytest
-from dp_accounting import rdp
 
 from p2pfl.privacy import accounting
 from p2pfl.privacy.accounting import (
@@ -67,6 +65,9 @@ def test_without_lots_the_closed_form_is_met(noise: float, count: int) -> None:
 @pytest.mark.parametrize("noise", [0.8, 2.0, 9.0])
 @pytest.mark.parametrize("rate_units", [RATE_UNITS // 100, RATE_UNITS // 4, RATE_UNITS])
 def test_divergences_are_those_of_other_code(noise: float, rate_units: int) -> None:
+    import dp_accounting  # Takes seconds, in each process that only collects tests, too.
+    from dp_accounting import rdp
+
     orders = [2, 3, 8, 32, 128]
     other = rdp.RdpAccountant(orders=orders)
     event: dp_accounting.DpEvent = dp_accounting.GaussianDpEvent(noise)
