@@ -28,6 +28,10 @@ NAMED = 0.5
 """Share of these."""
 DISPUTES = 0.6
 """Of these with liars, the share in which liars lie in a dispute."""
+LATE_FROM = 40_000
+"""Seeds from which on peers join, other keys take members' places, and groups go back."""
+GROWING = 0.7
+"""Share of these in which some do."""
 REAL_CURVE = 0.01
 """Share of the audited seeds in which points are multiplied as libsodium does it."""
 
@@ -219,6 +223,8 @@ def draw_group(seed: int) -> Draw:
         for entry in faults.get("liars", []):
             entry["strategy"], entry["arguments"] = names.choice(DISPUTED)
             entry.pop("norm", None)
+    if not is_private:
+        _grow(seed, document, heal_s)
     may_stall = is_audited and any(
         not _must_end_beside(entry, audit=document["averaging"]["audit"])
         for entry in faults.get("liars", [])
@@ -308,6 +314,45 @@ def _rekey(
         return changes
     peers = rng.sample(honest, rng.randint(1, 2))
     return [*changes, {"kind": "rekey", "at_s": rng.uniform(0, 1.2 * heal_s), "peers": peers}]
+
+
+def _grow(seed: int, document: dict[str, Any], heal_s: float) -> None:
+    """Draw that peers come that were not there, beside all else; not in what earlier seeds are."""
+    rng = Random(f"{seed}/late")
+    if seed < LATE_FROM or rng.random() >= GROWING:
+        return
+    founders, changes = document["peers"], list(document.get("changes", []))
+    busy = {peer for entry in document["faults"].get("liars", []) for peer in entry["peers"]}
+    away = set(busy)
+    for change in changes:
+        busy.update(change.get("peers", ()))
+        if change["kind"] in ("amend", "leave", "revoke"):
+            away.update(change["peers"])
+    free = [peer for peer in range(founders) if peer not in busy]
+    spare = founders - threshold_of(founders) - len(away)
+    for kind in rng.sample(["admit", "admit", "replace", "replace", "back"], rng.randint(1, 3)):
+        change = {"kind": kind, "at_s": rng.uniform(0, 1.2 * heal_s)}
+        stolen, late_s = rng.random() < 0.5, rng.choice([0.0, rng.uniform(0, heal_s)])
+        count, place, epoch = rng.randint(1, 2), rng.random(), rng.randint(0, 2)
+        if kind == "back":
+            changes.append(change | {"epoch": epoch})
+            continue
+        if kind == "admit":
+            coming = list(range(document["peers"], document["peers"] + count))
+        elif free and (stolen or spare):
+            spare -= not stolen  # Until another is in its place, the member is away.
+            coming = [free.pop(int(place * len(free))), document["peers"]]
+            change["stolen"] = stolen
+            if not stolen and document["averaging"]["audit"] != "off":
+                # Nobody is to spare then: the slowest counts, and its proofs must be in time.
+                averaging = document["averaging"]
+                averaging["deadline_s"] = max(averaging["deadline_s"], 5.0)
+        else:
+            continue
+        document["peers"] = coming[-1] + 1
+        changes.append(change | {"peers": coming, "duration_s": late_s})
+    if changes:
+        document["changes"] = changes
 
 
 def _liars(rng: Random, peers: int, *, is_audited: bool) -> list[dict[str, Any]]:

@@ -7,7 +7,8 @@ import numpy as np
 from replacing import Change
 from sweep_plants import Plant, planting
 
-from p2pfl_gossip.actions import Persist
+from p2pfl_gossip.actions import Persist, RemoteProtocolError
+from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.signing import Signing
 from p2pfl_gossip.ledger.standing import Standing
 from p2pfl_gossip.masked_sum import phases
@@ -69,6 +70,25 @@ def advert_unrecorded() -> Iterator[Change]:
         return Persist({})
 
     yield Standing, "advertise", advertise
+
+
+@plant
+def newcomer_refused() -> Iterator[Change]:
+    """A member refuses whoever is of no epoch that has begun at its own place."""
+    honest = GroupMember._is_strange
+
+    def is_strange(self: Any, sender: Any, message: Any) -> bool:
+        if honest(self, sender, message):
+            raise RemoteProtocolError("not_a_member")
+        return False
+
+    yield GroupMember, "_is_strange", is_strange
+
+
+@plant
+def height_goes_on() -> Iterator[Change]:
+    """A group that goes back to an earlier state counts its models on from where it was."""
+    yield course, "height_from", lambda _epoch, base: base.height
 
 
 @plant

@@ -220,6 +220,9 @@ class Sweep:
         scenario = self.drawn.scenario
         round_s = self._group_round_s(SESSION_RELAYS + 10)
         more = sum(change.rounds for change in scenario.changes)
+        # Who goes back begins again, and may have been at the end.
+        back = sum(change.kind == "back" for change in scenario.changes)
+        more += back * (scenario.rounds + more)
         tries = scenario.rounds + more + 2 + 3 * len(scenario.changes)
         late_s = sum(change.at_s + change.duration_s for change in scenario.changes)
         return late_s + tries * certified_within(scenario.peers) * round_s

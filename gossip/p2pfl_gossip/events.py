@@ -178,10 +178,14 @@ class UpdatesSpent(Event, frozen=True):
 
 
 class EpochBegun(Event, frozen=True):
-    """A charter is in force: number `epoch`, of these members' peers, by rank."""
+    """A charter is in force: number `epoch`, of these members' peers, by rank.
+
+    `is_anew` if it starts from a state of its own: then heights begin again.
+    """
 
     epoch: int
     members: tuple[str, ...]
+    is_anew: bool = False
 
 
 class CharterProposed(Event, frozen=True):

@@ -179,7 +179,10 @@ _SENTENCES: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     events.UpdatesSpent: (ERROR, _spent),
     events.EpochBegun: (
         INFO,
-        lambda it: f"epoch {it.epoch} has begun, with {len(it.members)} members: its charter holds",
+        lambda it: (
+            f"epoch {it.epoch} has begun, with {len(it.members)} members: its charter holds"
+            + ("; heights begin again, from the state that it names" if it.is_anew else "")
+        ),
     ),
     events.CharterProposed: (INFO, _proposed),
     events.MemberDeparted: (

@@ -1,8 +1,9 @@
 """The peers of a scenario: identities, roster, settings and averaging machines."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -94,6 +95,7 @@ def make_peers(
     sample_count: Callable[[int], int],
     folder: Path | None = None,
     privacy: Privacy | None = None,
+    invitations: Mapping[int, bytes] = MappingProxyType({}),
 ) -> MakePeer:
     """Return what makes the peers of a scenario.
 
@@ -104,6 +106,7 @@ def make_peers(
         sample_count: a peer's rows.
         folder: where own rules and graphs are imported from.
         privacy: what the scenario's plan says to a charter; None where it has none.
+        invitations: as of `make_members`.
 
     Raises:
         PluginError: an own rule or graph cannot be used.
@@ -111,7 +114,7 @@ def make_peers(
     """
     if isinstance(scenario.averaging, GroupSettings):
         epoch = founding_epoch(scenario, initial, sample_count, privacy)
-        return make_members(scenario, epoch, initial)
+        return make_members(scenario, epoch, initial, invitations)
     return make_gossips(scenario, roster, initial, folder)
 
 
@@ -168,17 +171,7 @@ def founding_epoch(
     """
     settings = scenario.averaging
     assert isinstance(settings, GroupSettings)
-    by_samples = settings.weights == "samples"
-    members = [
-        CharterMember(
-            make_identity(scenario.seed, index).public_key,
-            name=f"peer-{index}",
-            controller=f"peer-{index}",
-            weight=float(sample_count(index)) if by_samples else 1.0,
-            governance=Governance(1, (governance_key(scenario.seed, index),)),
-        )
-        for index in range(scenario.peers)
-    ]
+    members = [charter_member(scenario, index, sample_count) for index in scenario.founders]
     terms = scenario.learning.model_dump_json(exclude={"data_dir", "metrics"}).encode()
     try:
         return found(
@@ -195,8 +188,34 @@ def founding_epoch(
         raise ScenarioError(f"averaging: {error}") from None
 
 
-def make_members(scenario: Scenario, founding: Epoch, initial: Vector) -> MakePeer:
-    """Return what makes the members of a scenario's group."""
+def charter_member(
+    scenario: Scenario, index: int, sample_count: Callable[[int], int]
+) -> CharterMember:
+    """Write a member as a charter of a scenario's group has it."""
+    by_samples = scenario.averaging.weights == "samples"
+    return CharterMember(
+        make_identity(scenario.seed, index).public_key,
+        name=f"peer-{index}",
+        controller=f"peer-{index}",
+        weight=float(sample_count(index)) if by_samples else 1.0,
+        governance=Governance(1, (governance_key(scenario.seed, index),)),
+    )
+
+
+def make_members(
+    scenario: Scenario,
+    founding: Epoch,
+    initial: Vector,
+    invitations: Mapping[int, bytes] = MappingProxyType({}),
+) -> MakePeer:
+    """Return what makes the members of a scenario's group.
+
+    Args:
+        scenario: of the group.
+        founding: its first epoch.
+        initial: float32[d], the first model.
+        invitations: by index, of those that have been admitted since: a view, which grows.
+    """
     evaluated = evaluated_peers(scenario)
     entropy = SeededEntropy(scenario.seed)
     is_modelled = masking_of(scenario) == "modelled"
@@ -219,6 +238,7 @@ def make_members(scenario: Scenario, founding: Epoch, initial: Vector) -> MakePe
             entropy=entropy.of(index),
             desk=desk,
             session_type=session_type,
+            invitation=invitations.get(index),
         )
 
     return make_member

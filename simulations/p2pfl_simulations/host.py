@@ -13,6 +13,8 @@ class SimulatedHost:
     Attributes:
         machine: the peer; None while its process is down.
         queue: carries out the actions of this process.
+        is_there: whether the computer is; else, before it is set up and once it is lost, nothing
+            brings it online.
         life: counts processes: what was set up for an earlier one is void.
         session: counts times online: what was on its way to an earlier one is lost.
         records: what is durable.
@@ -25,8 +27,9 @@ class SimulatedHost:
     """
 
     __slots__ = (
-        "actions_left", "backup", "bytes_sent", "index", "is_online", "is_silent", "jobs", "life",
-        "links", "machine", "peer_id", "queue", "records", "session", "strike", "writing",
+        "actions_left", "backup", "bytes_sent", "index", "is_online", "is_silent", "is_there",
+        "jobs", "life", "links", "machine", "peer_id", "queue", "records", "session", "strike",
+        "writing",
     )  # fmt: skip
 
     queue: ActionQueue
@@ -35,7 +38,7 @@ class SimulatedHost:
         self.index, self.peer_id = index, peer_id
         self.machine: Machine | None = None
         self.life = self.session = 0
-        self.is_online = True
+        self.is_online = self.is_there = True
         self.is_silent = False  # While offline: links do not break, they go dead.
         self.records: dict[str, bytes | Vector] = {}
         self.backup: dict[str, bytes | Vector] | None = None

@@ -38,6 +38,7 @@ from p2pfl_simulations.gains import take_gains
 from p2pfl_simulations.group import (
     Speeds,
     board_of,
+    charter_member,
     make_identity,
     make_peers,
     make_roster,
@@ -342,7 +343,7 @@ class Simulation:
         self.faults = FaultInjector(
             scenario.faults, seed=scenario.seed, training_s=speeds.round_s(scenario.peers)
         )
-        own = PluggedParts(scenario, folder)
+        own, invitations = PluggedParts(scenario, folder), dict[int, bytes]()
         network = Network(
             scenario.network,
             peer_count=scenario.peers,
@@ -353,7 +354,9 @@ class Simulation:
         self.world = World(
             peer_ids=roster.peers,
             make_machine=liars.wrap(
-                make_peers(scenario, roster, initial, learner.sample_count, folder, privacy),
+                make_peers(
+                    scenario, roster, initial, learner.sample_count, folder, privacy, invitations
+                ),
                 roster,
                 initial,
                 lambda index: make_identity(scenario.seed, index),
@@ -367,6 +370,7 @@ class Simulation:
             board=board_of(scenario),
             observers=(self.recorder, self.faults, self._losses, *own.observers, *observers),
             checkers=self._checkers,
+            late=scenario.late,
         )
         watched = watch(self.world, scenario, initial, liars)
         for checker in self._checkers:
@@ -375,7 +379,13 @@ class Simulation:
         self.faults.start(self.world)
         own.start(self.world)
         self._settled = settled
-        self.operators = Operators(scenario, liars.indices, self._on_settled)
+        self.operators = Operators(
+            scenario,
+            liars.indices,
+            self._on_settled,
+            card_of=lambda index: charter_member(scenario, index, learner.sample_count),
+            invitations=invitations,
+        )
         self.world.is_awaited = lambda: not self.operators.is_done
         self.operators.start(self.world)
 
@@ -587,6 +597,7 @@ def watch(world: World, scenario: Scenario, initial: Vector, liars: Liars) -> Wa
         hides_models=masking_of(scenario) != "none",
         partners_of=partners_of,
         is_group=scenario.averaging.algorithm == "group",
+        epochs={0: scenario.founders},
     )
 
 

@@ -281,22 +281,38 @@ class PlannedChange(SettingsTable):
     """What operators of a group's members do, at a time that is given.
 
     `"extend"`: t peers give the group more rounds. `"amend"`: governance keys change the charter,
-    and some sign later. `"expel"`: the last peer goes on without. `"leave"`, `"revoke"`: peers go
-    by their own keys. `"lapse"`: peers' calendars say that the charter's time is over, for a while.
-    `"rekey"`: peers get other governance keys, by their old ones' word and the new ones'.
+    and some sign later. `"expel"`: the group goes on without a peer. `"leave"`, `"revoke"`: peers
+    go by their own keys. `"lapse"`: peers' calendars say that the charter's time is over, for a
+    while. `"rekey"`: peers get other governance keys, by their old ones' word and the new ones'.
+    `"admit"`: peers that are not there before join the group. `"replace"`: a member's peer gets
+    another key on another computer: that of the second peer, which is not there before. `"back"`:
+    the group goes back to the state with which an epoch began.
     """
 
-    kind: Literal["extend", "amend", "expel", "leave", "revoke", "lapse", "rekey"]
+    kind: Literal[
+        "extend", "amend", "expel", "leave", "revoke", "lapse", "rekey", "admit", "replace", "back"
+    ]
     """Which of them."""
     at_s: Seconds
     """When, in virtual time."""
     peers: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    """Who leaves, is expelled, signs later, or gets other keys; whose charter lapses: all, if none
-    is named."""
+    """Who leaves, is expelled, signs later, joins, or gets other keys; whose peer's key is
+    replaced, and by whose; whose charter lapses: all, if none is named."""
     duration_s: Seconds = 0.0
-    """How long a charter has lapsed, or until those that sign later do."""
+    """How long a charter has lapsed, until those that sign later do, or until a peer that joined
+    begins."""
     rounds: Annotated[int, Field(ge=0)] = 0
     """How many more."""
+    stolen: bool = False
+    """Of a key that is replaced: whether it is in other hands, and the old process runs on. Else
+    the old computer is lost."""
+    epoch: Annotated[int, Field(ge=0)] = 0
+    """To whose beginning the group goes back: the last one's that it can, at most."""
+
+    @property
+    def coming(self) -> tuple[int, ...]:
+        """Who comes by it, and is not there before."""
+        return {"admit": self.peers, "replace": self.peers[1:]}.get(self.kind, ())
 
 
 class NetworkPartition(SettingsTable):
@@ -410,7 +426,7 @@ class Scenario(SettingsTable):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     """Decides all that is drawn: data, batches, cohorts, latencies, faults."""
     peers: Annotated[int, Field(ge=1, le=PEERS_MAX)] = 32
-    """How many peers there are."""
+    """How many peers there are, with those that come later."""
     rounds: Annotated[int, Field(ge=1)] = 30
     """Rounds of training and averaging that each peer does."""
     checkpoint_every: Annotated[int, Field(ge=0)] = 1
@@ -466,14 +482,37 @@ class Scenario(SettingsTable):
                 raise ValueError("changes: only a group has a charter")
             if any(index >= self.peers for index in change.peers):
                 raise ValueError(f"changes: there is no such peer among {self.peers}")
-            if change.kind == "expel" and change.peers != (self.peers - 1,):
-                raise ValueError("changes: the last peer is expelled, and no other")
-            if change.kind == "rekey" and not change.peers:
-                raise ValueError("changes: rekey names the peers that get other keys")
+            if change.kind == "expel" and len(change.peers) != 1:
+                raise ValueError("changes: one peer is expelled at a time")
+            if change.kind in ("rekey", "admit") and not change.peers:
+                raise ValueError(f"changes: {change.kind} names the peers that it is for")
+            if change.kind == "replace" and len(change.peers) != 2:
+                raise ValueError("changes: replace names a peer, and which one takes its place")
+        self._require_newcomers(named)
         self._require_private_group()
         if len(set(named)) != len(named):
             raise ValueError("faults.liars: a peer lies by two strategies")
         return self
+
+    @property
+    def late(self) -> tuple[int, ...]:
+        """Indices of peers that are not there at the start."""
+        return tuple(index for change in self.changes for index in change.coming)
+
+    @property
+    def founders(self) -> tuple[int, ...]:
+        """Indices of peers that are."""
+        return tuple(index for index in range(self.peers) if index not in self.late)
+
+    def _require_newcomers(self, liars: list[int]) -> None:
+        """Refuse peers that cannot come as they are to."""
+        if len(set(self.late)) != len(self.late):
+            raise ValueError("changes: a peer comes twice")
+        for index in self.late:
+            if index in liars:
+                raise ValueError(f"changes: peer {index} comes later, and does not lie")
+        if isinstance(self.averaging, GroupSettings):
+            require_fit(self.averaging, len(self.founders))
 
     def _require_private_group(self) -> None:
         """Refuse what does not go together with privacy, by name."""

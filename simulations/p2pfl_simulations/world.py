@@ -67,6 +67,7 @@ class World:
         board: has what many say to all heard in waves; None where each frame travels by itself.
         observers: are told what happens.
         checkers: see every input and action; without any, they cost nothing.
+        late: indices of hosts that are not there at the start, but come by `set_up`.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class World:
         board: Board | None = None,
         observers: Sequence[RunWatcher] = (),
         checkers: Sequence[Checker] = (),
+        late: Iterable[int] = (),
     ) -> None:
         self.hosts = [SimulatedHost(index, peer_id) for index, peer_id in enumerate(peer_ids)]
         self.host_of: Mapping[PeerId, SimulatedHost] = {host.peer_id: host for host in self.hosts}
@@ -94,6 +96,8 @@ class World:
         self._bytes_by_kind: dict[type[Message], int] = {}
         for host in self.hosts:
             host.queue = ActionQueue(SimulatedHands(self, host))
+        for index in late:
+            self.hosts[index].is_there = self.hosts[index].is_online = False
         self._make_machine = make_machine
         self._workshop, self._duration_s = workshop, duration_s
         self._shared_jobs = shared_jobs
@@ -144,9 +148,10 @@ class World:
         return {kind.__name__: size for kind, size in self._bytes_by_kind.items()}
 
     def start(self) -> None:
-        """Start every host's process, at time 0."""
+        """Start the process of every host that is there, at time 0."""
         for host in self.hosts:
-            self._start_machine(host)
+            if host.is_there:
+                self._start_machine(host)
 
     def run(self, time_limit_s: float) -> None:
         """Process events until an observer sets `is_over`, none is left, or time is up."""
@@ -158,6 +163,23 @@ class World:
             if self._checkers:
                 self._tell_checkers(host, "on_command", command)
             host.queue.push(host.machine.on_command(self.queue.now_s, command))
+
+    # --- hosts that come and go for good ------------------------------------------------------
+
+    def set_up(self, host: SimulatedHost, detail: str) -> None:
+        """Have a host that was not there begin, with an empty disk."""
+        host.is_there = True
+        self.bring_online(host, detail)
+
+    def lose(self, host: SimulatedHost, detail: str) -> None:
+        """End a host for good: its process, its disk and its keys are gone."""
+        self.take_offline(host, detail, kills=True)
+        if host.machine is not None:
+            self._stop_machine(host)  # It was offline, and ran on.
+        host.is_there = False
+        host.records, host.backup = {}, None
+        for checker in self._checkers:
+            checker.on_lost(self.queue.now_s, host.index)
 
     # --- faults: called by whoever plans them -------------------------------------------------
 
@@ -188,8 +210,8 @@ class World:
             observer.on_incident(self.queue.now_s, host, "offline", detail)
 
     def bring_online(self, host: SimulatedHost, detail: str) -> None:
-        """Connect a host again; start its process if it is down."""
-        if host.is_online:
+        """Connect a host again, if it is there; start its process if it is down."""
+        if host.is_online or not host.is_there:
             return
         host.is_online, host.is_silent = True, False
         self.trace.add(self.queue.now_s, TraceKind.ONLINE, host.index, 0)

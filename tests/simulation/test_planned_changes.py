@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from p2pfl.learner.learner import make_learner
-from p2pfl_gossip.events import EpochBegun, Left, MemberDeparted
+from p2pfl_gossip.events import EpochBegun, Left, MemberDeparted, Opened
 from p2pfl_gossip.ledger.approving import kind_of_change
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.record import read_record, write_record
+from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import replaced
 from p2pfl_simulations.checkers import all_checkers
 from p2pfl_simulations.checkers.progress import AllFinish
@@ -31,6 +32,13 @@ class Reports:
 
     def of(self, kind: type) -> list[int]:
         return sorted({index for index, event in self.events if isinstance(event, kind)})
+
+
+QUICK: dict[str, Any] = {
+    "averaging": {"algorithm": "group", "clip": 65536.0, "masking": "modelled", "deadline_s": 2.0},
+    "compute": {"step_s": 0.3},
+}
+"""Operators look often, and a round takes some seconds."""
 
 
 def simulate(changes: list[dict[str, Any]], **more: Any) -> tuple[Simulation, Reports]:
@@ -120,6 +128,58 @@ def test_members_get_other_governance_keys_and_leave_by_them() -> None:
     assert read_record(write_record(history)).head.head == history.head.head
 
 
+def is_one_history(simulation: Simulation) -> bool:
+    """Whether those that are there end with one model, and each one's record is in order."""
+    hosts = [host.index for host in simulation.world.hosts if host.is_there]
+    members = [member(simulation, index) for index in hosts]
+    active = [it for it in members if it.state is State.FINISHED]
+    models = {it.vector.tobytes() for it in active}
+    heights = {read_record(write_record(it.history)).head.entry.height for it in active}
+    return len(active) >= 5 and len(models) == len(heights) == 1
+
+
+def test_a_peer_joins_with_a_charter_and_a_head_alone() -> None:
+    changes = [{"kind": "admit", "at_s": 1.0, "peers": [6], "duration_s": 2.0}]
+    simulation, reports = simulate(changes, rounds=8, **QUICK)
+    newcomer = member(simulation, 6)
+    assert newcomer.state is State.FINISHED
+    assert [epoch.size for epoch in newcomer.history.epochs] == [6, 7]
+    assert [index for index, event in reports.events if event == Opened()][-1] == 6
+    (share,) = [it for it in simulation.result().participation or () if it.peer == 6]
+    assert 0 < share.heights_in <= share.heights < 8
+    assert is_one_history(simulation)
+
+
+@pytest.mark.parametrize("stolen", [False, True])
+def test_a_member_goes_on_by_another_key_on_another_computer(stolen: bool) -> None:
+    """Whose old key runs on elsewhere is a stranger as soon as the charter holds, and stops."""
+    changes = [{"kind": "replace", "at_s": 1.0, "peers": [2, 6], "stolen": stolen}]
+    simulation, reports = simulate(changes, rounds=6, **QUICK)
+    history = member(simulation).history
+    first, second = (epoch.charter.members for epoch in history.epochs)
+    assert [it.name for it in first] == [it.name for it in second]
+    changed = [one.name for one, other in zip(first, second, strict=True) if one != other]
+    assert changed == ["peer-2"]
+    assert (2 in reports.of(Left)) == stolen
+    assert (simulation.world.hosts[2].machine is None) != stolen
+    assert is_one_history(simulation)
+
+
+def test_a_group_goes_back_to_where_an_epoch_began() -> None:
+    changes = [
+        {"kind": "amend", "at_s": 1.0},
+        {"kind": "back", "at_s": 4.0, "epoch": 1},
+        {"kind": "admit", "at_s": 6.0, "peers": [6]},
+    ]
+    simulation, reports = simulate(changes, rounds=5, **QUICK)
+    history = member(simulation).history
+    ended = history.closings(0)[0].certificate.entry
+    assert history.epochs[2].charter.state == ended.state
+    assert [event.is_anew for index, event in reports.events if isinstance(event, EpochBegun)]
+    assert member(simulation, 6).round == 5
+    assert is_one_history(simulation)
+
+
 def test_a_group_rests_while_its_charter_has_lapsed() -> None:
     lapse = [{"kind": "lapse", "at_s": 1.0, "duration_s": 60.0}]
     simulation, _ = simulate(lapse, rounds=3)
@@ -140,7 +200,16 @@ def test_a_plan_is_the_same_each_time() -> None:
     ("change", "more", "why"),
     [
         ({"kind": "leave", "at_s": 1.0, "peers": [7]}, {}, "no such peer"),
-        ({"kind": "expel", "at_s": 1.0, "peers": [3]}, {}, "the last peer is expelled"),
+        ({"kind": "expel", "at_s": 1.0, "peers": [3, 4]}, {}, "one peer is expelled at a time"),
+        ({"kind": "admit", "at_s": 1.0}, {}, "admit names the peers that it is for"),
+        ({"kind": "admit", "at_s": 1.0, "peers": [6, 6]}, {}, "a peer comes twice"),
+        ({"kind": "admit", "at_s": 1.0, "peers": [4, 5, 6]}, {}, "a group of 4 hides nothing"),
+        ({"kind": "replace", "at_s": 1.0, "peers": [6]}, {}, "which one takes its place"),
+        (
+            {"kind": "admit", "at_s": 1.0, "peers": [6]},
+            {"faults": {"liars": {"strategy": "silence", "peers": [6]}}},
+            "peer 6 comes later, and does not lie",
+        ),
         (
             {"kind": "extend", "at_s": 1.0, "rounds": 1},
             {"averaging": {"algorithm": "dsgd", "topology": {"kind": "ring"}}},

@@ -328,7 +328,8 @@ class Life:
         was_member = seat.is_member
         self.succession.begin(closing)
         parts.beginnings.begin_epoch(parts.heads.vector)
-        if parts.history.begins_anew:
+        is_anew = parts.history.begins_anew
+        if is_anew:
             parts.course.begin_anew()
         for part in (
             parts.adverts,
@@ -345,7 +346,7 @@ class Life:
         if not was_member and not self._is_as_invited():
             return
         self.is_finished = False
-        seat.report(events.EpochBegun(seat.epoch.number, seat.epoch.members))
+        seat.report(events.EpochBegun(seat.epoch.number, seat.epoch.members, is_anew))
         if parts.course.stage is not Stage.STARTING:
             behind = max(closing.round, parts.course.round, parts.standing.advert_round)
             parts.course.begin(behind + 1)

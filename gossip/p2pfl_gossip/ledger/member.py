@@ -36,7 +36,14 @@ from p2pfl_gossip.ledger.fetching import StateFetch
 from p2pfl_gossip.ledger.hearing import Hearing
 from p2pfl_gossip.ledger.history import History, founding_record
 from p2pfl_gossip.ledger.life import Life
-from p2pfl_gossip.ledger.messages import LedgerMessage, Parcel, Rest
+from p2pfl_gossip.ledger.messages import (
+    Closing,
+    EntryCertificate,
+    GroupAdvert,
+    LedgerMessage,
+    Parcel,
+    Rest,
+)
 from p2pfl_gossip.ledger.participation import Cause
 from p2pfl_gossip.ledger.proposals import HostWord, Proposals
 from p2pfl_gossip.ledger.seat import Seat
@@ -357,7 +364,7 @@ class GroupMember(DeskMachine):
     def on_message(self, now_s: float, sender: PeerId, message: Message) -> list[Action]:
         """Take a message, or raise RemoteProtocolError and change nothing."""
         seat = self._begin(now_s)
-        if self._has_left:
+        if self._has_left or self._is_strange(sender, message):
             return []
         rank = self._rank_of(sender)
         if isinstance(message, SessionMessage):
@@ -373,14 +380,23 @@ class GroupMember(DeskMachine):
 
     def _rank_of(self, sender: PeerId) -> int | None:
         """Return a member's rank; None for one of another epoch, who is only shown the way."""
-        parts = self._started.parts
-        rank = parts.seat.epoch.rank_of(sender)
-        if rank is None:
-            if all(epoch.rank_of(sender) is None for epoch in parts.history.epochs):
-                raise RemoteProtocolError("not_a_member")
-            return None
-        parts.seat.gone.pop(rank, None)
+        seat = self._started.parts.seat
+        rank = seat.epoch.rank_of(sender)
+        if rank is not None:
+            seat.gone.pop(rank, None)
         return rank
+
+    def _is_strange(self, sender: PeerId, message: Message) -> bool:
+        """Whether what comes is of nobody that we know, and does not show us the way by itself.
+
+        It may be of a member of an epoch that has not begun here yet: nobody's fault.
+        """
+        parts = self._started.parts
+        if any(epoch.rank_of(sender) is not None for epoch in parts.history.epochs):
+            return False
+        if isinstance(message, GroupAdvert):
+            return message.epoch <= parts.seat.epoch.number
+        return not isinstance(message, (EntryCertificate, Closing, StateMessage))
 
     def _on_state_message(self, sender: PeerId, rank: int | None, message: StateMessage) -> None:
         parts = self._started.parts
@@ -414,7 +430,7 @@ class GroupMember(DeskMachine):
     ) -> tuple[bool, list[Action]]:
         """Say whether a body is wanted, or raise RemoteProtocolError and change nothing."""
         seat = self._begin(now_s)
-        if self._has_left:
+        if self._has_left or self._is_strange(sender, header):
             return False, []
         rank, sessions = self._rank_of(sender), self._started.parts.sessions
         if isinstance(header, StateChunks):

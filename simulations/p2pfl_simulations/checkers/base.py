@@ -113,6 +113,9 @@ class Checker:
     def on_crash(self, now_s: float, host: int) -> None:
         """A peer's process died: what it had not persisted is gone."""
 
+    def on_lost(self, now_s: float, host: int) -> None:
+        """A peer's computer is gone, for good: nothing more is to come of it."""
+
     def on_refused(self, now_s: float, host: int, sender: int, reason: str) -> None:
         """A peer has refused what another one sent, and broken the link."""
 

@@ -381,6 +381,10 @@ class Certifies(Checker):
             elif isinstance(action.event, EpochBegun):
                 self._finished.pop(host, None)  # There may be more to do.
 
+    def on_lost(self, now_s: float, host: int) -> None:
+        """Nothing more is to come of a peer that is gone."""
+        self._finished[host] = None
+
 
 def ledger_checkers() -> tuple[Checker, ...]:
     """Make those that hold in every run of a group."""

@@ -6,12 +6,15 @@ import numpy as np
 
 from p2pfl_gossip.actions import Action, Persist, Report, SendBulk, Vector
 from p2pfl_gossip.catch_up import ModelHeader
-from p2pfl_gossip.events import CaughtUp, Finished, Left, RoundEnded, RoundStarted
+from p2pfl_gossip.events import CaughtUp, EpochBegun, Finished, Left, RoundEnded, RoundStarted
 from p2pfl_simulations.checkers.base import Checker, Violation, Watched, fingerprint
 
 
 class RoundsNeverFall(Checker):
-    """A peer's round never falls: within a life at all, over a restart below the disk."""
+    """A peer's round never falls: within a life at all, over a restart below the disk.
+
+    But where a group's charter goes back to an earlier state: then rounds begin again.
+    """
 
     actions = (Persist, Report)
 
@@ -35,8 +38,11 @@ class RoundsNeverFall(Checker):
             if isinstance(record, bytes):
                 self._rise(host, int.from_bytes(record, "little"))
                 self._on_disk[host] = self._rounds[host]
-        elif isinstance(action, Report) and isinstance(action.event, RoundStarted | RoundEnded):
-            self._rise(host, action.event.round)
+        elif isinstance(action, Report):
+            if isinstance(action.event, RoundStarted | RoundEnded):
+                self._rise(host, action.event.round)
+            elif isinstance(action.event, EpochBegun) and action.event.is_anew:
+                self._rounds[host] = 0
 
     def _rise(self, host: int, round_: int) -> None:
         if round_ < self._rounds[host]:
@@ -129,6 +135,10 @@ class AllFinish(Checker):
             elif isinstance(event, RoundStarted | RoundEnded):
                 ended = "has ended" if isinstance(event, RoundEnded) else "is in"
                 self._under_way[host] = f"{ended} round {event.round}"
+
+    def on_lost(self, now_s: float, host: int) -> None:
+        """Nothing is demanded of a peer that is gone."""
+        self._under_way.pop(host, None)
 
     def on_end(self, now_s: float) -> None:
         """Name those that have not."""

@@ -18,9 +18,8 @@ def none_ended(run: RunResult) -> str:
         aborted = ", ".join(f"{times} times {why}" for why, times in sorted(sums.aborted.items()))
         said.append("no masked sum came about" + (f" ({aborted})" if aborted else ""))
     if isinstance(scenario.averaging, GroupSettings):
-        said.append(
-            f"a model takes {threshold_of(scenario.peers)} of {scenario.peers} members at once"
-        )
+        founders = len(scenario.founders)
+        said.append(f"a model takes {threshold_of(founders)} of {founders} members at once")
     return "; ".join(said) + ". Look at faults, averaging.deadline_s and time_limit_s."
 
 

@@ -96,9 +96,10 @@ class Recorder:
         self.events: list[EventRow] = [
             EventRow(0.0, "liar", peer, 0, strategy) for peer, strategy in self._liars.items()
         ]
+        self.events += [EventRow(0.0, "offline", peer, 0, "comes later") for peer in scenario.late]
         self.masked_sums = MaskedSumTally()
-        self.online = self._count
-        self._unfinished_online = self._count
+        self.online = self._count - len(scenario.late)
+        self._unfinished_online = self.online
         self._finished: set[int] = set()  # Membership only.
         self._scenario, self._figure_of, self._primary = scenario, figure_of, primary
         self._is_group = scenario.averaging.algorithm == "group"

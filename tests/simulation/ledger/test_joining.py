@@ -51,3 +51,26 @@ def test_in_another_history_it_stops_and_says_so_at_each_start(right: bytes) -> 
     group.run(400.0)
     assert group.member(5).state is State.LEFT
     assert group.watcher.events[5].count(events.OtherHistory()) == 2
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_newcomer_finds_the_way_where_no_founder_is_in_reach(is_over: bool) -> None:
+    """Members speak to it, at the end of all rounds too: it asks whoever is ahead."""
+    group = LedgerWorld(5, hosts=7, rounds=1, training_s=lambda _: 15.0, patience_s=40.0)
+    newcomer = group.hosts[6]
+    first = make_charter(range(6), present=group.epoch.digest, rounds=1)
+    second = make_charter(range(7), present=first.digest(), rounds=1 if is_over else 4)
+    for founder in range(5):
+        group.world.cut(group.hosts[founder], newcomer)
+    group.start()
+    group.world.take_offline(newcomer, "comes later", kills=True)
+    group.run(
+        200.0 if is_over else 110.0,
+        at=[
+            (5.0, lambda: group.approve(first, range(5))),
+            (60.0, lambda: group.approve(second, range(6))),
+            (160.0 if is_over else 75.0, lambda: group.world.bring_online(newcomer, "comes")),
+        ],
+    )
+    assert group.are_finished(range(6)) == is_over
+    assert {group.member(index).epoch.digest for index in range(7)} == {second.digest()}
