@@ -1,4 +1,4 @@
-"""One member of a group that opens, and a test in the place of everybody else."""
+"""One member of a network that opens, and a test in the place of everybody else."""
 
 from random import Random
 from typing import Any
@@ -6,16 +6,13 @@ from typing import Any
 import numpy as np
 from one_peer import DEADLINE_S, OnePeer
 
-from p2pfl_crypto.draw_seed import combine_draw, commit_draw
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip.description import Description, describe_source, describe_tensor, fingerprint
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.opening import Begun, Opening, Ready
 from p2pfl_gossip.peer import Peer
-from p2pfl_gossip.reveals import Revealed, Reveals
 
-GROUP_ID = hash_parts(b"test/group")
-PUBLIC_SEED = hash_parts(b"test/public")
+SEED = hash_parts(b"test/draw")
 
 
 def description_of(
@@ -42,38 +39,12 @@ def ready_message(*, asks: bool) -> Ready:
     return Ready(asks, OURS.digest)
 
 
-def secret_of(member: int) -> bytes:
-    return hash_parts(b"test/secret", member.to_bytes(4, "little"))
-
-
-def reveals_of(index: int, members: int) -> Reveals:
-    """What member `index` knows at first."""
-    return Reveals(
-        group_id=GROUP_ID,
-        commitments=tuple(commit_draw(secret_of(member)) for member in range(members)),
-        index=index,
-        secret=secret_of(index),
-    )
-
-
-def seed_of(members: int) -> bytes:
-    return combine_draw(GROUP_ID, [secret_of(member) for member in range(members)])
-
-
-def reveal_of(member: int) -> Revealed:
-    return Revealed(member, secret_of(member))
-
-
 class OneOpening(OnePeer):
-    """Member 0. `is_public`: the draw seed is given, and nothing is to be revealed.
-
-    `seeds` are those that its peer was made with, through all its lives.
-    """
+    """Member 0; `seeds` are those that its peer was made with, through all its lives."""
 
     machine: Opening
 
-    def __init__(self, *, is_public: bool = False, **options: Any) -> None:
-        self.is_public = is_public
+    def __init__(self, **options: Any) -> None:
         self.seeds: list[bytes] = []
         super().__init__(**options)
 
@@ -86,7 +57,7 @@ class OneOpening(OnePeer):
             index=0,
             roster=self.roster,
             deadline_s=DEADLINE_S,
-            draw=PUBLIC_SEED if self.is_public else reveals_of(0, self.peers),
+            draw_seed=SEED,
             description=OURS,
             make_peer=make_peer,
             rng=Random("test/ask"),
@@ -94,11 +65,6 @@ class OneOpening(OnePeer):
 
     def up(self, sender: int) -> None:
         self.do(self.machine.on_peer_up(self.now_s, self.roster.peers[sender]))
-
-    def reveal(self, *members: int) -> None:
-        """Have members reveal their own secrets."""
-        for member in members:
-            self.message(member, reveal_of(member))
 
     def told(self) -> list[tuple[int, Any]]:
         """Take all that it sent."""

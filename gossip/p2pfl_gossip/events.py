@@ -7,16 +7,13 @@ from p2pfl_gossip.own_state import NOTHING, Arrays
 
 
 class OpeningWaits(Event, frozen=True):
-    """The group cannot open yet; told again whenever the members waited for are others.
+    """The network cannot open yet; told again whenever the members waited for are others.
 
     Attributes:
-        needs: ``"secret"``, they have not revealed theirs; or ``"ready"``, they have not said that
-            they know all secrets.
         count: how many members this peer waits for.
         members: the first of them by roster, at most WAITS_NAMED_MAX of opening.py.
     """
 
-    needs: str
     count: int
     members: tuple[str, ...]
 

@@ -1,19 +1,18 @@
-"""The opening of a group: no peer begins before all members are there and know the draw seed.
+"""The opening of a network: no peer begins before all members are there.
 
-`Opening` is a machine around a peer, and passes every input on to it once the group is open. A
-member first gathers all secrets of the draw (reveals.py), where there are any; then it says that it
-is ready, to all. It begins when everybody has said so, or as soon as it hears of a member that has
-begun, by a frame of that one's peer or by its answer: then all were ready.
+`Opening` is a machine around a peer, and passes every input on to it once the network is open. A
+member says that it is ready, to all. It begins when everybody has said so, or as soon as it hears
+of a member that has begun, by a frame of that one's peer or by its answer: then all were ready.
 
 Members compare what they would average (comparison.py): each message here names the sender's
 description. Whoever has another one than we is never ready, says nothing that counts, and is told
 apart by name. This goes on once the group is open, for members that are started again.
 
 Losing a message only delays: a timer asks for what is missing, and members that have begun go on
-answering. A member that lies can withhold its own secret, or claim another description, so that
-nobody begins; or make others begin while somebody is away, as if that one had dropped out. It
-cannot bend the seed, nor have models averaged that differ: not even whom it made begin takes
-anything of a member with another description.
+answering. A member that lies can stay away, or claim another description, so that nobody begins; or
+make others begin while somebody is away, as if that one had dropped out. It cannot have models
+averaged that differ: not even whom it made begin takes anything of a member with another
+description.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,17 +46,13 @@ from p2pfl_gossip.masked_sum.cohort import liars_max_of
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import Digest, Message
-from p2pfl_gossip.reveals import Revealed, RevealRequest, Reveals
 from p2pfl_gossip.roster import Roster
 
 ASKED_MAX = 8
 """Members asked at each tick. What a single member knows reaches a thousand in about four ticks."""
 
-REVEALS_PER_ANSWER = 64
-"""Secrets in answer to one request, 2.5 KiB; which of more is drawn, so that answers differ."""
-
 ASKINGS_MAX = 8
-"""Times that one member is told secrets in each deadline, and as often our whole description.
+"""Times that one member is told our whole description in each deadline.
 
 An honest member asks at its tick, when it hears of one that has begun, and when a link comes up;
 whatever more it asks is not answered, and it asks again.
@@ -68,7 +63,7 @@ WAITS_NAMED_MAX = 8
 
 
 class Ready(Message, frozen=True, tag=7):
-    """I know the draw seed; if `asks`, say whether you do. `description`: see `Present`."""
+    """I am there; if `asks`, say whether you are. `description`: see `Present`."""
 
     asks: bool
     description: Digest
@@ -80,24 +75,20 @@ class Begun(Message, frozen=True, tag=8):
     description: Digest
 
 
-OPENING_MESSAGES = (
-    Revealed | RevealRequest | Ready | Begun | Present | DescriptionRequest | DescriptionPage
-)
+OPENING_MESSAGES = Ready | Begun | Present | DescriptionRequest | DescriptionPage
 
 
 class OpeningStage(StrEnum):
     """Where a member is in the opening."""
 
     NEW = "new"
-    GATHERING = "gathering"  # Not every secret is known.
-    READY = "ready"  # The seed is known; not everybody has said so.
+    READY = "ready"  # Not everybody has said so.
     OPEN = "open"
     LEFT = "left"
 
 
 NEXT_STAGES = {
-    OpeningStage.NEW: {OpeningStage.GATHERING, OpeningStage.OPEN},
-    OpeningStage.GATHERING: {OpeningStage.READY, OpeningStage.LEFT},
+    OpeningStage.NEW: {OpeningStage.READY, OpeningStage.OPEN},
     OpeningStage.READY: {OpeningStage.OPEN, OpeningStage.LEFT},
     OpeningStage.OPEN: set(),
     OpeningStage.LEFT: set(),
@@ -105,14 +96,13 @@ NEXT_STAGES = {
 
 
 class Opening(DeskMachine):
-    """A member of a group, from before it opens.
+    """A member of a network, from before it opens.
 
     Args:
         index: its place in the roster.
         roster: all members.
         deadline_s: the time between two askings.
-        draw: the secrets that the draw seed is made of; or the seed itself, 32 bytes, where it is
-            public and nothing is to be revealed.
+        draw_seed: of cohorts and graphs, 32 bytes: kept, since what was drawn holds for good.
         description: what it would average.
         make_peer: makes the peer, given the draw seed and a desk for it; called once.
         rng: draws whom to ask.
@@ -124,15 +114,13 @@ class Opening(DeskMachine):
         index: int,
         roster: Roster,
         deadline_s: float,
-        draw: Reveals | bytes,
+        draw_seed: bytes,
         description: Description,
         make_peer: Callable[[bytes, Desk], Peer],
         rng: Random,
     ) -> None:
         self._index, self._roster, self._deadline_s = index, roster, deadline_s
-        self._reveals = draw if isinstance(draw, Reveals) else None
-        self._seed = draw if isinstance(draw, bytes) else None
-        self._make_peer, self._rng = make_peer, rng
+        self._draw_seed, self._make_peer, self._rng = draw_seed, make_peer, rng
         self._stage = OpeningStage.NEW
         self._peer: Peer | None = None
         self._records: dict[str, bytes | Vector] = {}
@@ -141,7 +129,6 @@ class Opening(DeskMachine):
         # Membership and size only, of both.
         self._ready = {index}
         self._begun: set[int] = set()
-        self._secret_askings = Askings(deadline_s, ASKINGS_MAX)
         self._page_askings = Askings(deadline_s, ASKINGS_MAX * description.page_count)
         self._asked: set[int] = set()  # Who got a request since the last tick; membership only.
         self._is_paused = False
@@ -163,7 +150,7 @@ class Opening(DeskMachine):
         """Where the member is, for people: of the opening, then of its peer."""
         if self._peer is not None:
             return self._peer.state
-        if self._stage in (OpeningStage.GATHERING, OpeningStage.READY):
+        if self._stage is OpeningStage.READY:
             if self._comparison.differing:
                 differ = len(self._comparison.differing)
                 return f"opening: {differ} of {len(self._roster)} members differ from this one"
@@ -178,7 +165,8 @@ class Opening(DeskMachine):
             raise LocalProtocolError("started twice")
         self._records = records
         if "draw_seed" in records:
-            self._restore(records)
+            if records["draw_seed"] != self._draw_seed:
+                raise LocalProtocolError("the persisted draw seed is not of this network")
             return self._start_peer(now_s)
         return self._take_part(now_s)
 
@@ -260,15 +248,12 @@ class Opening(DeskMachine):
         index = self._roster.index_untrusted(peer)
         if self._stage is OpeningStage.LEFT or (self._peer and self._peer.state is State.LEFT):
             return []
-        actions: list[Action] = []
-        if self._peer is None and self._reveals is not None and index not in self._ready:
-            actions.append(Send(peer, self._reveals.reveal(self._index)))
+        message: Message = Present(self._comparison.digest)
         if self._stage is OpeningStage.OPEN:
-            actions.append(Send(peer, Begun(self._comparison.digest)))
+            message = Begun(self._comparison.digest)
         elif self._stage is OpeningStage.READY:
-            actions.append(Send(peer, self._say_ready(index)))
-        else:
-            actions.append(Send(peer, Present(self._comparison.digest)))
+            message = self._say_ready(index)
+        actions: list[Action] = [Send(peer, message)]
         actions += self._request(self._comparison.ask_again(index))
         return actions if self._peer is None else actions + self._peer.on_peer_up(now_s, peer)
 
@@ -279,30 +264,22 @@ class Opening(DeskMachine):
     # --- the opening ----------------------------------------------------------------------------
 
     def _take_part(self, now_s: float) -> list[Action]:
-        self._enter(OpeningStage.GATHERING)
-        actions: list[Action] = []
-        if self._reveals is not None:
-            for message in (self._reveals.reveal(self._index), Present(self._comparison.digest)):
-                actions += [Send(self._roster.peers[other], message) for other in self._others()]
+        self._enter(OpeningStage.READY)
+        actions: list[Action] = [
+            Send(self._roster.peers[other], self._say_ready(other)) for other in self._others()
+        ]
         actions += self._go_on(now_s)
-        if self._stage is OpeningStage.OPEN:  # In a group of one.
+        if self._stage is OpeningStage.OPEN:  # In a network of one.
             return actions
-        if self._stage is OpeningStage.GATHERING:
-            actions += self._ask()
         return actions + self._set_timer(now_s)
 
     def _on_opening_message(self, now_s: float, sender: int, message: Message) -> list[Action]:
-        wanted: list[int] = []
-        if isinstance(message, Revealed):
-            self._require_reveals().on_revealed(message)
-        elif isinstance(message, RevealRequest):
-            wanted = self._require_reveals().wanted(message)
         if self._stage is OpeningStage.LEFT or (self._peer and self._peer.state is State.LEFT):
-            return []
-        if not self._may_answer(now_s, sender, message):
             return []
         peer_id = self._roster.peers[sender]
         if isinstance(message, DescriptionRequest):
+            if not self._page_askings.may_answer(now_s, sender):
+                return []
             return [Send(peer_id, self._comparison.page(message))]
         if isinstance(message, DescriptionPage):
             return self._on_page(now_s, sender, message)
@@ -313,20 +290,12 @@ class Opening(DeskMachine):
             return actions + self._on_begun(now_s, sender)
         if isinstance(message, Ready) and self._comparison.is_alike(sender):
             self._ready.add(sender)
-        actions += [*self._go_on(now_s), *self._tell_secrets(peer_id, wanted)]
+        actions += self._go_on(now_s)
         if self._stage is OpeningStage.OPEN:
             actions.append(Send(peer_id, Begun(self._comparison.digest)))
         elif isinstance(message, Ready) and message.asks and self._stage is OpeningStage.READY:
             actions.append(Send(peer_id, Ready(False, self._comparison.digest)))
         return actions
-
-    def _may_answer(self, now_s: float, sender: int, message: Message) -> bool:
-        """Tell whether a member may have an answer; whatever asks for nothing, may."""
-        if isinstance(message, RevealRequest):
-            return self._secret_askings.may_answer(now_s, sender)
-        if isinstance(message, DescriptionRequest):
-            return self._page_askings.may_answer(now_s, sender)
-        return True
 
     def _on_described(self, sender: int, digest: bytes) -> list[Action]:
         """Note what a member would average; find out in what it differs, if it does."""
@@ -364,32 +333,21 @@ class Opening(DeskMachine):
             return []
         if self._comparison.is_alike(sender):
             self._begun.add(sender)
-            if self._stage is OpeningStage.READY:
-                return self._go_on(now_s)
+            return self._go_on(now_s)
         # Whoever has begun sends much: a few requests in each deadline are enough.
         if sender in self._asked or len(self._asked) >= ASKED_MAX:
             return []
         self._asked.add(sender)
-        wanted: Message = self._say_ready(sender)  # Its answer tells its description.
-        if self._stage is OpeningStage.GATHERING:
-            wanted = self._require_reveals().request()
-        return [Send(self._roster.peers[sender], wanted)]
+        # Its answer tells its description.
+        return [Send(self._roster.peers[sender], self._say_ready(sender))]
 
     def _go_on(self, now_s: float) -> list[Action]:
-        """Become ready once the seed can be known, and begin once everybody is."""
-        actions: list[Action] = []
-        if self._stage is OpeningStage.GATHERING and (
-            self._reveals is None or self._reveals.is_complete
-        ):
-            self._enter(OpeningStage.READY)
-            actions += [
-                Send(self._roster.peers[other], self._say_ready(other)) for other in self._others()
-            ]
-        if self._stage is OpeningStage.READY and self._may_begin():
-            actions += self._desk.cancel_timer("asking")
-            actions += [Persist(self._to_records()), Report(events.Opened())]
-            actions += self._start_peer(now_s)
-        return actions
+        """Begin once everybody is ready."""
+        if self._stage is not OpeningStage.READY or not self._may_begin():
+            return []
+        actions = self._desk.cancel_timer("asking")
+        actions += [Persist(self._to_records()), Report(events.Opened())]
+        return actions + self._start_peer(now_s)
 
     def _may_begin(self) -> bool:
         """Whether all are ready; or somebody has begun, which is so only if all were.
@@ -402,25 +360,16 @@ class Opening(DeskMachine):
 
     def _start_peer(self, now_s: float) -> list[Action]:
         self._enter(OpeningStage.OPEN)
-        self._peer = peer = self._make_peer(self._draw_seed(), self._desk.sub())
+        self._peer = peer = self._make_peer(self._draw_seed, self._desk.sub())
         records, self._records = self._records, {}
         actions = peer.on_start(now_s, records)
         return actions + peer.on_command(now_s, Command.PAUSE) if self._is_paused else actions
 
-    def _draw_seed(self) -> bytes:
-        if self._seed is None:
-            self._seed = self._require_reveals().seed()
-        return self._seed
-
     def _ask(self) -> list[Action]:
-        """Ask some random members for secrets; later, of those that we wait for, for readiness."""
-        others: Sequence[int]
-        message: Message
-        if self._stage is OpeningStage.GATHERING:
-            others, message = self._others(), self._require_reveals().request()
-        else:
-            others, message = self._awaited(), Ready(True, self._comparison.digest)
-        drawn = self._rng.sample(others, min(ASKED_MAX, len(others)))
+        """Ask some of those that we wait for, drawn at random."""
+        awaited = self._awaited()
+        drawn = self._rng.sample(awaited, min(ASKED_MAX, len(awaited)))
+        message = Ready(True, self._comparison.digest)
         return [Send(self._roster.peers[other], message) for other in drawn]
 
     def _say_ready(self, member: int) -> Ready:
@@ -429,17 +378,10 @@ class Opening(DeskMachine):
     def _request(self, requests: Sequence[tuple[int, DescriptionRequest]]) -> list[Action]:
         return [Send(self._roster.peers[member], request) for member, request in requests]
 
-    def _tell_secrets(self, peer_id: PeerId, members: list[int]) -> list[Action]:
-        if len(members) > REVEALS_PER_ANSWER:
-            members = self._rng.sample(members, REVEALS_PER_ANSWER)
-        reveals = self._reveals
-        return [] if reveals is None else [Send(peer_id, reveals.reveal(one)) for one in members]
-
     def _report_waiting(self) -> list[Action]:
         differing = self._comparison.differing
         awaited = [member for member in self._awaited() if member not in differing]
         event = events.OpeningWaits(
-            needs="secret" if self._stage is OpeningStage.GATHERING else "ready",
             count=len(awaited),
             members=tuple(self._roster.peers[member] for member in awaited[:WAITS_NAMED_MAX]),
         )
@@ -450,8 +392,6 @@ class Opening(DeskMachine):
 
     def _awaited(self) -> tuple[int, ...]:
         """The members that we wait for, in roster order."""
-        if self._stage is OpeningStage.GATHERING:
-            return self._require_reveals().missing
         return tuple(index for index in range(len(self._roster)) if index not in self._ready)
 
     def _others(self) -> list[int]:
@@ -463,23 +403,11 @@ class Opening(DeskMachine):
         """What a restarted process goes on from; no keys of the peer's.
 
         The description is kept so that a task that was changed meanwhile is told at the start.
-        All secrets are kept beside the seed: who was away may need them, and everybody else may
-        have been started again by then.
         """
-        records: dict[str, bytes | Vector | None] = {
-            "draw_seed": self._draw_seed(),
+        return {
+            "draw_seed": self._draw_seed,
             DESCRIPTION_RECORD: encode_page(self._description.page(0)),
         }
-        if self._reveals is not None:
-            records["draw_secrets"] = self._reveals.to_record()
-        return records
-
-    def _restore(self, records: dict[str, bytes | Vector]) -> None:
-        secrets = records.get("draw_secrets", b"")
-        if self._reveals is not None and isinstance(secrets, bytes):
-            self._reveals.restore(secrets)
-        if records["draw_seed"] != self._draw_seed():
-            raise LocalProtocolError("the persisted draw seed is not of this group")
 
     def _set_timer(self, now_s: float) -> list[Action]:
         return self._desk.set_timer("asking", now_s + self._deadline_s, self._on_asking_due)
@@ -494,11 +422,6 @@ class Opening(DeskMachine):
         if stage not in NEXT_STAGES[self._stage]:
             raise LocalProtocolError(f"from {self._stage} to {stage}")
         self._stage = stage
-
-    def _require_reveals(self) -> Reveals:
-        if self._reveals is None:
-            raise RemoteProtocolError("unexpected_message")
-        return self._reveals
 
     def _running(self) -> Peer:
         if self._peer is None:

@@ -2,7 +2,8 @@
 
 A frame is a msgpack array of the message's tag and fields (records.py). Tags: 1 to 15 the peer
 and the opening of its group, 16 to 63 averaging, 64 to 127 masked sums, 140 to 149 states, 150
-to 179 the ledger. A tag is never used again for another meaning.
+to 179 the ledger. A tag is never used again for another meaning: 5 and 6 were secrets that members
+revealed to draw a seed.
 """
 
 from p2pfl_gossip.averaging.age_gossip import AgedModelHeader

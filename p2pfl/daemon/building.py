@@ -137,7 +137,7 @@ def make_network_peer(
         index=index,
         roster=members,
         deadline_s=agreed.averaging.deadline_s,
-        draw=draw_seed,
+        draw_seed=draw_seed,
         description=learner.description,
         make_peer=make_peer,
         rng=Random(os.urandom(16)),

@@ -1,7 +1,7 @@
 """A peer's folder, and the settings that are its operator's own.
 
     DIR/peer.toml      settings, as below: written by `p2pfl peer init`, then the operator's
-    DIR/key            identity and draw secret (p2pfl.store.keys); nobody else may read it
+    DIR/key            identity (p2pfl.store.keys); nobody else may read it
     DIR/member.toml    what others may know: handed to the group (p2pfl.charter.cards)
     DIR/charters/      what the group agreed on, and proposes (p2pfl.charter.papers)
     DIR/bundles/       tasks that the operator has approved (p2pfl.charter.approved_bundles)

@@ -231,7 +231,7 @@ class Reporter:
         match event:
             case events.OpeningWaits():
                 members = tuple(self._names.get(PeerId(it), it) for it in event.members)
-                return events.OpeningWaits(event.needs, event.count, members)
+                return events.OpeningWaits(event.count, members)
             case events.MemberDiffers():
                 member = self._names.get(PeerId(event.member), event.member)
                 told = event.what, event.name, event.theirs, event.ours

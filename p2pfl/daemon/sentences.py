@@ -70,9 +70,8 @@ def _evaluated(event: events.PeerEvaluated) -> str:
 
 
 def _waits(event: events.OpeningWaits) -> str:
-    for_what = "to reveal their secrets" if event.needs == "secret" else "to be ready"
     more = f" and {event.count - len(event.members)} more" * (event.count > len(event.members))
-    return f"waits for {', '.join(event.members)}{more} {for_what}"
+    return f"waits for {', '.join(event.members)}{more} to be ready"
 
 
 def describe_change(found: Difference) -> str:

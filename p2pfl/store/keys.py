@@ -1,14 +1,17 @@
-"""The key file of a peer: its identity and its secret contribution to the draw.
+"""The key file of a peer: its identity.
 
-A TOML table of public keys (`peer_id`, `commitment`) and either the two secrets in hexadecimal, or
-both sealed by a passphrase (passphrases.py), with everything public in the file as associated data.
-What a passphrase does not do: guard a running peer, which has the keys in memory.
+A TOML table of the public half (`peer_id`) and either the secret in hexadecimal, or sealed by a
+passphrase (passphrases.py), with everything public in the file as associated data. What a
+passphrase does not do: guard a running peer, which has the key in memory.
+
+Files of format 1 are read as well: they have one more secret, and a commitment to it, which nothing
+asks for any more.
 """
 
 import os
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,8 +30,10 @@ from p2pfl.store.passphrases import (
     read_private,
     seal_text,
 )
-from p2pfl_crypto.draw_seed import DRAW_SECRET_BYTES, commit_draw
 from p2pfl_crypto.identity import SEED_BYTES, Identity, InvalidIdentity, PeerId, public_key_of
+
+SECOND_BYTES = 32
+"""Of the second secret in a file of format 1; sealed, it stands behind the seed."""
 
 _REMEDY = "restore it from a backup, or make a new identity with p2pfl peer init"
 
@@ -39,16 +44,9 @@ class PeerKeys:
 
     Attributes:
         identity: its Ed25519 key pair.
-        draw_secret: 32 bytes that it reveals when the group draws its seed; for one group only.
     """
 
     identity: Identity
-    draw_secret: bytes = field(repr=False)
-
-    @property
-    def commitment(self) -> bytes:
-        """The public commitment to the draw's secret, 32 bytes."""
-        return commit_draw(self.draw_secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +54,12 @@ class PublicKeys:
     """What a key file tells without its passphrase; `read_keys` checks it against the secrets."""
 
     peer_id: PeerId
-    commitment: bytes
     is_sealed: bool
 
 
 def generate_keys(entropy: Callable[[int], bytes] = os.urandom) -> PeerKeys:
     """Make the keys of a new peer from `entropy(size)`, which gives uniform secret bytes."""
-    return PeerKeys(Identity(entropy(SEED_BYTES)), entropy(DRAW_SECRET_BYTES))
+    return PeerKeys(Identity(entropy(SEED_BYTES)))
 
 
 def write_keys(
@@ -86,20 +83,13 @@ def write_keys(
         KeyFileError: there is a file already, or it cannot be written.
         ValueError: the passphrase is empty or longer than 1024 bytes.
     """
-    document: dict[str, Any] = {
-        "format": 1,
-        "peer_id": keys.identity.peer_id,
-        "commitment": keys.commitment.hex(),
-    }
+    identity = keys.identity
+    document: dict[str, Any] = {"format": 2, "peer_id": identity.peer_id}
     if passphrase is None:
-        document["secret"] = {
-            "seed": keys.identity.seed.hex(),
-            "draw_secret": keys.draw_secret.hex(),
-        }
+        document["secret"] = {"seed": identity.seed.hex()}
     else:
-        public = _public_line(keys.identity.peer_id, keys.commitment.hex())
-        secret = keys.identity.seed + keys.draw_secret
-        sealed = seal_text(secret, passphrase, public, cost=cost, entropy=entropy)
+        public = f"p2pfl key 2 {identity.peer_id}"
+        sealed = seal_text(identity.seed, passphrase, public, cost=cost, entropy=entropy)
         document["sealed"] = sealed.model_dump()
     try:
         create_file(path, tomli_w.dumps(document).encode())
@@ -122,18 +112,14 @@ def read_keys(path: Path, *, passphrase: bytes | None = None) -> PeerKeys:
             raise KeyFileError(
                 f"{path} is not sealed, but there is a passphrase for it: leave that out"
             )
-        keys = PeerKeys(
-            Identity(bytes.fromhex(file.secret.seed)), bytes.fromhex(file.secret.draw_secret)
-        )
+        keys = PeerKeys(Identity(bytes.fromhex(file.secret.seed)))
     else:
         if passphrase is None:
             raise KeyFileError(f"{path} is sealed: give its passphrase with passphrase_file")
         assert file.sealed is not None  # _read has seen that it is one of the two.
         keys = _unseal(path, file, file.sealed, passphrase)
-    if keys.identity.peer_id != file.peer_id or keys.commitment.hex() != file.commitment:
-        raise KeyFileError(
-            f"{path} is damaged: its secrets are not those of its peer id; {_REMEDY}"
-        )
+    if keys.identity.peer_id != file.peer_id:
+        raise KeyFileError(f"{path} is damaged: its secret is not that of its peer id; {_REMEDY}")
     return keys
 
 
@@ -148,7 +134,7 @@ def read_public_keys(path: Path) -> PublicKeys:
         public_key_of(file.peer_id)
     except InvalidIdentity as error:
         raise KeyFileError(f"{path} is damaged: {error}; {_REMEDY}") from None
-    return PublicKeys(PeerId(file.peer_id), bytes.fromhex(file.commitment), file.sealed is not None)
+    return PublicKeys(PeerId(file.peer_id), file.sealed is not None)
 
 
 # --- the file --------------------------------------------------------------------------------
@@ -156,20 +142,27 @@ def read_public_keys(path: Path) -> PublicKeys:
 
 class _Secret(KeyTable):
     seed: Annotated[str, hex_field(SEED_BYTES)] = Field(repr=False)
-    draw_secret: Annotated[str, hex_field(DRAW_SECRET_BYTES)] = Field(repr=False)
+    draw_secret: Annotated[str, hex_field(SECOND_BYTES)] | None = Field(None, repr=False)
 
 
 class _KeyFile(KeyTable):
-    format: Literal[1]
+    format: Literal[1, 2]
     peer_id: str
-    commitment: Annotated[str, hex_field(32)]
+    commitment: Annotated[str, hex_field(32)] | None = None
     secret: _Secret | None = None
     sealed: Sealed | None = None
 
+    @property
+    def is_of_its_format(self) -> bool:
+        """Whether what only format 1 has is there, or not."""
+        seconds = [self.commitment, *([self.secret.draw_secret] if self.secret else [])]
+        return all((it is not None) == (self.format == 1) for it in seconds)
 
-def _public_line(peer_id: str, commitment: str) -> str:
-    """Put what is public in a sealed file into one canonical line."""
-    return f"p2pfl key 1 {peer_id} {commitment}"
+    @property
+    def public_line(self) -> str:
+        """What is public in a sealed file, in one canonical line."""
+        commitment = f" {self.commitment}" if self.commitment else ""
+        return f"p2pfl key {self.format} {self.peer_id}{commitment}"
 
 
 def _read(path: Path) -> _KeyFile:
@@ -182,13 +175,15 @@ def _read(path: Path) -> _KeyFile:
         # Of a fault only its place is told: what stands there may be a secret.
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise KeyFileError(f"{path} is damaged at {where}; {_REMEDY}") from None
+    if not file.is_of_its_format:
+        raise KeyFileError(f"{path} is damaged: it is of no one format; {_REMEDY}")
     if (file.secret is None) == (file.sealed is None):
         raise KeyFileError(f"{path} is damaged: it takes one table, secret or sealed; {_REMEDY}")
     return file
 
 
 def _unseal(path: Path, file: _KeyFile, sealed: Sealed, passphrase: bytes) -> PeerKeys:
-    text = open_text(path, sealed, passphrase, _public_line(file.peer_id, file.commitment))
-    if len(text) != SEED_BYTES + DRAW_SECRET_BYTES:
+    text = open_text(path, sealed, passphrase, file.public_line)
+    if len(text) != SEED_BYTES + SECOND_BYTES * (file.format == 1):
         raise KeyFileError(f"{path} is damaged at sealed.text; {_REMEDY}")
-    return PeerKeys(Identity(text[:SEED_BYTES]), text[SEED_BYTES:])
+    return PeerKeys(Identity(text[:SEED_BYTES]))

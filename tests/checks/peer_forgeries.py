@@ -22,7 +22,6 @@ from one_opening import (
     OneOpening,
     description_of,
     ready_message,
-    reveal_of,
 )
 from one_peer import DEADLINE_S, OnePeer
 
@@ -67,7 +66,6 @@ from p2pfl_gossip.opening import Begun, Opening, Ready
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import Message
-from p2pfl_gossip.reveals import Revealed, RevealRequest
 from p2pfl_gossip.topology import Ring
 
 PEERS, LENGTH = 4, 8
@@ -152,10 +150,9 @@ def _fetching() -> OnePeer:
     return one
 
 
-def _opening(*revealed: int) -> OnePeer:
+def _opening() -> OnePeer:
     one = OneOpening(peers=PEERS)
     one.start()
-    one.reveal(*revealed)
     return one
 
 
@@ -218,12 +215,10 @@ RIGS: dict[type[Message], Callable[[], Rig]] = {
         AnyPeer(FedAvgClient, index=3).in_round(1), GlobalModelHeader(1), sender=0, body=MODEL
     ),
     Ready: lambda: Rig(_opening(), ready_message(asks=True)),
-    Begun: lambda: Rig(_opening(1, 2, 3), SAYS_BEGUN),
+    Begun: lambda: Rig(_opening(), SAYS_BEGUN),
     Present: lambda: Rig(_opening(), Present(OURS.digest)),
     DescriptionRequest: lambda: Rig(_opening(), DescriptionRequest(0)),
     DescriptionPage: lambda: Rig(_other_model(), THEIRS.page(0)),
-    Revealed: lambda: Rig(_opening(), reveal_of(SENDER)),
-    RevealRequest: lambda: Rig(_opening(), RevealRequest(b"\x03")),
     StateRequest: lambda: Rig(_keeping(), StateRequest(HELD_DIGEST, 0)),
     StateChunkDigests: lambda: Rig(_keeping(), WANTED_LIST),
     StateRefusal: lambda: Rig(_keeping(), StateRefusal(WANTED_DIGEST)),

@@ -128,24 +128,10 @@ _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
     ),
     (
         "gossip/p2pfl_gossip/opening.py",
-        "ASKINGS_MAX of secrets",
-        "return self._secret_askings.may_answer(now_s, sender)",
-        "return True",
-        f"{GOSSIP}askings_of_one_member_that_are_answered[secrets]",
-    ),
-    (
-        "gossip/p2pfl_gossip/opening.py",
-        "ASKINGS_MAX of pages",
-        "return self._page_askings.may_answer(now_s, sender)",
-        "return True",
-        f"{GOSSIP}askings_of_one_member_that_are_answered[pages]",
-    ),
-    (
-        "gossip/p2pfl_gossip/reveals.py",
-        "MEMBERS_MAX",
-        "if len(commitments) > MEMBERS_MAX:",
+        "ASKINGS_MAX",
+        "if not self._page_askings.may_answer(now_s, sender):",
         "if False:",
-        f"{GOSSIP}members_that_reveal",
+        f"{GOSSIP}askings_of_one_member_that_are_answered",
     ),
     (
         "gossip/p2pfl_gossip/masked_sum/cohort.py",

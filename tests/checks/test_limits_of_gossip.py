@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from one_opening import OURS, OneOpening, reveal_of
+from one_opening import OURS, OneOpening
 from one_peer import DEADLINE_S, OnePeer
 from session_driver import PATIENCE, identities, seeded_entropy
 
-from p2pfl_gossip import cohorts, draw_risk, draws, opening, reveals, wire
-from p2pfl_gossip.actions import LocalProtocolError, PeerId, RemoteProtocolError, SendBulk
+from p2pfl_gossip import cohorts, draw_risk, draws, opening, wire
+from p2pfl_gossip.actions import PeerId, RemoteProtocolError, SendBulk
 from p2pfl_gossip.averaging import base, masked_cohorts, push_sum
 from p2pfl_gossip.averaging.age_gossip import AGE_MAX, AgedModelHeader, AgeGossip
 from p2pfl_gossip.averaging.cohort_averaging import MeanHeader, PartHeader
@@ -20,7 +20,6 @@ from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.masked_sum.cohort import Cohort
 from p2pfl_gossip.masked_sum.messages import Held
 from p2pfl_gossip.records import MalformedFrame, Message
-from p2pfl_gossip.reveals import RevealRequest, Reveals
 from p2pfl_gossip.roster import Roster
 from p2pfl_gossip.topology import Ring
 
@@ -66,19 +65,6 @@ def test_bitmap_of_a_cohort_of_plain_means() -> None:
     longest = base.COHORT_SIZE_MAX // 8
     assert decodes(MeanHeader(0, b"\1" * longest))
     assert not decodes(MeanHeader(0, b"\1" * (longest + 1)))
-
-
-def test_members_that_reveal() -> None:
-    longest = reveals.MEMBERS_MAX // 8
-    assert decodes(RevealRequest(b"\1" * longest))
-    assert not decodes(RevealRequest(b"\1" * (longest + 1)))
-    with pytest.raises(LocalProtocolError, match="at most 65536 members"):
-        Reveals(
-            group_id=bytes(32),
-            commitments=(bytes(32),) * (reveals.MEMBERS_MAX + 1),
-            index=0,
-            secret=bytes(32),
-        )
 
 
 def test_the_least_mass_that_a_peer_gives_away() -> None:
@@ -157,18 +143,14 @@ def test_rounds_that_a_partner_may_be_ahead() -> None:
     assert one.begin(1, PartHeader(base.LOOKAHEAD_ROUNDS + 1, 1.0)) is None
 
 
-@pytest.mark.parametrize(
-    ("request_", "answer"),
-    [(RevealRequest(b"\1"), reveal_of(0)), (DescriptionRequest(0), OURS.page(0))],
-    ids=["secrets", "pages"],
-)
-def test_askings_of_one_member_that_are_answered(request_: Message, answer: Message) -> None:
+def test_askings_of_one_member_that_are_answered() -> None:
+    request, answer = DescriptionRequest(0), OURS.page(0)
     one = OneOpening().start()
     one.sent.clear()
 
     def ask(member: int, times: int) -> list[tuple[int, Message]]:
         for _ in range(times):
-            one.message(member, request_)
+            one.message(member, request)
         sent, one.sent = one.sent, []
         return sent
 

@@ -1,4 +1,4 @@
-"""Whole groups that open over simulated links: whatever is lost, everybody gets the same seed."""
+"""Whole networks that open over simulated links: whatever is lost, everybody begins."""
 
 from collections.abc import Callable, Sequence
 from random import Random
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from one_opening import OURS, PUBLIC_SEED, description_of, reveals_of, seed_of
+from one_opening import OURS, SEED, description_of
 from sampled import sampled
 from scripted import IDS
 
@@ -55,14 +55,12 @@ class Group:
         *,
         loss: float = 0.0,
         seed: int = 0,
-        is_public: bool = False,
         rounds: int = 2,
         odd: int | None = None,
     ) -> None:
         self.odd = odd  # The member with another model, if one has it.
-        self.size, self.is_public, self.rounds = len(start_s), is_public, rounds
+        self.size, self.rounds = len(start_s), rounds
         self.roster = Roster(IDS[: self.size])
-        self.expected = PUBLIC_SEED if is_public else seed_of(self.size)
         self.seeds: dict[int, list[bytes]] = {index: [] for index in range(self.size)}
         self.reports: list[tuple[float, int, Event]] = []
         self.queue = EventQueue()
@@ -115,7 +113,7 @@ class Group:
             index=index,
             roster=self.roster,
             deadline_s=DEADLINE_S,
-            draw=PUBLIC_SEED if self.is_public else reveals_of(index, self.size),
+            draw_seed=SEED,
             description=description_of(20) if index == self.odd else OURS,
             make_peer=make_peer,
             rng=Random(f"test/{index}/{life}/ask"),
@@ -154,21 +152,20 @@ class Group:
             assert host.machine is not None
             assert isinstance(host.machine, Opening)
             assert host.machine.peer is not None, (index, host.machine.state)
-            assert set(self.seeds[index]) == {self.expected}
-            assert host.records["draw_seed"] == self.expected
+            assert set(self.seeds[index]) == {SEED}
+            assert host.records["draw_seed"] == SEED
 
 
 def _start_times(rng: Random, size: int, spread_s: float) -> list[float]:
     return [rng.uniform(0, spread_s) for _ in range(size)]
 
 
-@pytest.mark.parametrize("is_public", [False, True])
 @pytest.mark.parametrize(("size", "seed"), [(1, 0), (2, 1), (2, 2), (5, 3), (5, 4), (12, 5)])
 def test_nobody_begins_before_all_are_there_and_the_first_round_is_everybodys(
-    size: int, seed: int, is_public: bool
+    size: int, seed: int
 ) -> None:
     start_s = _start_times(Random(f"start/{seed}"), size, 10.0)
-    group = Group(start_s, seed=seed, is_public=is_public).run()
+    group = Group(start_s, seed=seed).run()
     group.assert_all_are_open()
     starts = [at_s for at_s, _, event in group.reported(events.RoundStarted) if event.round == 0]
     assert len(starts) == size
@@ -185,22 +182,19 @@ def test_all_begin_soon_after_the_last_has_started() -> None:
     assert 20.5 < min(opened) <= max(opened) < 20.5 + DEADLINE_S
 
 
-@pytest.mark.parametrize("is_public", [False, True])
-def test_one_that_never_comes_holds_everybody_up_and_is_named_by_all(is_public: bool) -> None:
-    group = Group([0.0, 1.0, None, 2.0], is_public=is_public).run(100.0)
+def test_one_that_never_comes_holds_everybody_up_and_is_named_by_all() -> None:
+    group = Group([0.0, 1.0, None, 2.0]).run(100.0)
     assert group.reported(events.Opened) == group.reported(events.RoundStarted) == []
-    needs = "ready" if is_public else "secret"
     for index in (0, 1, 3):
         last = [event for _, who, event in group.reported(events.OpeningWaits) if who == index][-1]
-        assert last == events.OpeningWaits(needs, 1, (IDS[2],))
+        assert last == events.OpeningWaits(1, (IDS[2],))
 
 
-@pytest.mark.parametrize("is_public", [False, True])
 @pytest.mark.parametrize("loss", [0.0, 0.3])
 def test_with_one_that_has_another_model_no_round_begins_and_all_say_so(
-    loss: float, is_public: bool
+    loss: float,
 ) -> None:
-    group = Group([0.0, 1.0, 2.0, 2.0], is_public=is_public, loss=loss, odd=2, seed=3).run(100.0)
+    group = Group([0.0, 1.0, 2.0, 2.0], loss=loss, odd=2, seed=3).run(100.0)
     assert group.reported(events.Opened) == group.reported(events.RoundStarted) == []
     told = {(who, event.member) for _, who, event in group.reported(events.MemberDiffers)}
     assert told == {(0, IDS[2]), (1, IDS[2]), (3, IDS[2]), *((2, IDS[it]) for it in (0, 1, 3))}
@@ -220,8 +214,8 @@ def test_a_member_that_is_started_again_with_the_right_model_lets_the_group_begi
 
 
 def test_a_large_group_opens_in_a_few_deadlines_though_a_third_of_all_is_lost() -> None:
-    """More members than one answer has secrets; at 30% loss a question is answered in half of all
-    tries, so with 8 asked of about 30 missed, some ten ticks."""
+    """At 30% loss a question is answered in half of all tries, so with 8 asked of about 30 that are
+    missed, some ten ticks."""
     start_s = _start_times(Random("start/large"), 100, 10.0)
     group = Group(start_s, loss=0.3, seed=1, rounds=0).run()
     group.assert_all_are_open()
@@ -248,16 +242,15 @@ def _all(group: Group, rng: Random) -> None:
     _partition(group, rng)
 
 
-@pytest.mark.parametrize("is_public", [False, True])
 @pytest.mark.parametrize("faults", [_loss, _crashes, _partition, _all])
 @pytest.mark.parametrize("seed", sampled(range(12), every=4))
-def test_everybody_gets_the_same_seed_once_the_faults_are_over(
-    seed: int, faults: Callable[[Group, Random], None], is_public: bool
+def test_everybody_begins_once_the_faults_are_over(
+    seed: int, faults: Callable[[Group, Random], None]
 ) -> None:
-    rng = Random(f"{seed}/{faults.__name__}/{is_public}")
+    rng = Random(f"{seed}/{faults.__name__}")
     size = rng.choice([2, 3, 5, 8, 20])
     start_s = _start_times(rng, size, rng.choice([0.0, 5.0, 20.0]))
-    group = Group(start_s, loss=0.3, seed=seed, is_public=is_public)
+    group = Group(start_s, loss=0.3, seed=seed)
     faults(group, rng)
     group.run()
     group.assert_all_are_open()

@@ -92,7 +92,6 @@ from p2pfl_gossip.masked_sum.messages import (
 )
 from p2pfl_gossip.opening import Begun, Ready
 from p2pfl_gossip.records import Message
-from p2pfl_gossip.reveals import Revealed, RevealRequest
 from p2pfl_simulations.checkers.base import Checker, Violation
 
 
@@ -237,9 +236,7 @@ GATHERED = Promise(
 )
 
 PROMISES: dict[type[Message], tuple[Promise, ...]] = {
-    # The opening: secrets are committed to in the roster, so none is said in two versions.
-    Revealed: (),
-    RevealRequest: (),
+    # The opening.
     Present: (),
     DescriptionRequest: (),
     DescriptionPage: (),

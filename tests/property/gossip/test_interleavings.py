@@ -13,7 +13,6 @@ from unruly_group import UnrulyGroup
 
 from p2pfl.group.averaging import Group, make_averaging, peer_settings
 from p2pfl.group.settings import AveragingSettings
-from p2pfl_crypto.draw_seed import commit_draw
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Action, Command, Job, PeerId
@@ -34,7 +33,6 @@ from p2pfl_gossip.opening import Opening
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import Message
-from p2pfl_gossip.reveals import Reveals
 from p2pfl_gossip.roster import Roster
 
 PEERS, LENGTH, ROUNDS = 5, 12, 3
@@ -42,8 +40,7 @@ IDENTITIES = [Identity(hash_parts(b"test/unruly", bytes([index]))) for index in 
 IDS = tuple(identity.peer_id for identity in IDENTITIES)
 ROSTER = Roster(IDS)
 GROUP_ID = hash_parts(b"test/group")
-SECRETS = [hash_parts(b"test/secret", bytes([index])) for index in range(PEERS)]
-COMMITMENTS = tuple(commit_draw(secret) for secret in SECRETS)
+SEED = hash_parts(b"test/draw")
 DEADLINE_S = 2.0
 
 AVERAGING: dict[str, dict[str, Any]] = {
@@ -104,9 +101,7 @@ class PeerMaker:
             index=index,
             roster=ROSTER,
             deadline_s=DEADLINE_S,
-            draw=Reveals(
-                group_id=GROUP_ID, commitments=COMMITMENTS, index=index, secret=SECRETS[index]
-            ),
+            draw_seed=SEED,
             description=OURS,
             make_peer=lambda draw_seed, desk: self.peer(index, draw_seed, desk),
             rng=Random(self.entropy.random()),

@@ -36,7 +36,7 @@ class Setting:
 
     def run(self) -> None:
         config = PeerConfig(name=self.member.name, addresses=("/ip4/127.0.0.1/tcp/1",))
-        run_peer(self.folder, config, PeerKeys(self.member.identity, bytes(32)))
+        run_peer(self.folder, config, PeerKeys(self.member.identity))
 
 
 def admit(it: Setting, folder: Path) -> None:
@@ -99,7 +99,7 @@ def test_one_line_says_why(tmp_path: Path, name: str) -> None:
 def test_commands_beside_a_peer_go_by_the_newest_charter(tmp_path: Path) -> None:
     setting = Setting(tmp_path, MEMBERS[0])
     config = PeerConfig(name="berlin", addresses=("/ip4/127.0.0.1/tcp/1",))
-    keys = PeerKeys(MEMBERS[0].identity, bytes(32))
+    keys = PeerKeys(MEMBERS[0].identity)
     found = membership_of(setting.folder, config)
     assert (found.group, found.agreed.rounds) == (setting.group.digest, 40)
     longer = amended(setting.group, rounds=140)

@@ -332,7 +332,7 @@ THEIRS = description_of(20)
 
 def started(*alike: int, **options: int) -> OneOpening:
     """Member 0 with a public seed; `alike` have said that they are ready, with what it has."""
-    one = OneOpening(is_public=True, **options)
+    one = OneOpening(**options)
     one.start()
     for member in alike:
         one.message(member, ready_message(asks=False))

@@ -17,12 +17,33 @@ from p2pfl.store.keys import (
     write_keys,
 )
 from p2pfl.store.passphrases import INTERACTIVE, SealCost, read_passphrase
-from p2pfl_crypto.draw_seed import commit_draw
 from p2pfl_crypto.identity import Identity
 
-KEYS = PeerKeys(Identity(bytes(range(32))), bytes(range(32, 64)))
-SECRETS = [KEYS.identity.seed.hex(), KEYS.draw_secret.hex()]
+KEYS = PeerKeys(Identity(bytes(range(32))))
+SECRETS = [KEYS.identity.seed.hex()]
 CHEAP = SealCost(1, 8192)  # The least that Argon2id takes: tests need not be slow.
+
+
+BEFORE = """\
+format = 1
+peer_id = "12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB"
+commitment = "1a8a2f71b94dc82e45fdb112881e191f0425701d177b09907267a80e580a93a2"
+"""
+PLAIN_BEFORE = f"""{BEFORE}
+[secret]
+seed = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+draw_secret = "202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f"
+"""
+SEALED_BEFORE = f"""{BEFORE}
+[sealed]
+passes = 1
+memory_bytes = 8192
+salt = "216e43f752554675905dca1d710dc4e9"
+nonce = "ace4bb572b433c89de025105708958ad458c5df89faeb147"
+text = "19404a83f18d583bbf26f406c3f7583299b5a29608f577d92171b6c55bdce05da382ee6941bb3289d50c510d4f5\
+538bf8e5a74593978c94545d7c86208eeb6dac645ffd6feb6f40bfec19da177335c92"
+"""
+"""Files of format 1, as they were written: there was a second secret."""
 
 
 @pytest.fixture
@@ -34,15 +55,27 @@ def test_keys_come_back_and_only_the_owner_may_read_them(path: Path) -> None:
     write_keys(path, KEYS)
     assert read_keys(path) == KEYS
     assert path.stat().st_mode & 0o777 == 0o600
-    assert read_public_keys(path) == PublicKeys(
-        KEYS.identity.peer_id, commit_draw(KEYS.draw_secret), is_sealed=False
-    )
+    assert read_public_keys(path) == PublicKeys(KEYS.identity.peer_id, is_sealed=False)
+
+
+@pytest.mark.parametrize(("content", "passphrase"), [(PLAIN_BEFORE, None), (SEALED_BEFORE, b"p")])
+def test_keys_of_an_earlier_format_are_read(
+    path: Path, content: str, passphrase: bytes | None
+) -> None:
+    path.write_text(content)
+    path.chmod(0o600)
+    assert read_keys(path, passphrase=passphrase) == KEYS
+    assert read_public_keys(path).peer_id == KEYS.identity.peer_id
+    for name in ("commitment", "draw_secret") if passphrase is None else ("commitment",):
+        path.write_text(without(name)(content))
+        with pytest.raises(KeyFileError, match="damaged"):
+            read_keys(path, passphrase=passphrase)
 
 
 def test_new_keys_are_new() -> None:
     one, other = generate_keys(), generate_keys()
     assert one.identity != other.identity
-    assert len({one.draw_secret, other.draw_secret, one.identity.seed, other.identity.seed}) == 4
+    assert one.identity.seed != other.identity.seed
 
 
 @pytest.mark.parametrize("cost", [CHEAP, INTERACTIVE])
@@ -51,9 +84,7 @@ def test_a_passphrase_seals_them(path: Path, cost: SealCost) -> None:
     content = path.read_text()
     assert not any(secret in content for secret in SECRETS)
     assert read_keys(path, passphrase=b"correct horse") == KEYS
-    assert read_public_keys(path) == PublicKeys(
-        KEYS.identity.peer_id, KEYS.commitment, is_sealed=True
-    )
+    assert read_public_keys(path) == PublicKeys(KEYS.identity.peer_id, is_sealed=True)
     assert f"memory_bytes = {cost.memory_bytes}" in content
 
 
@@ -123,21 +154,20 @@ DAMAGES: dict[str, Callable[[str], str]] = {
     "empty": lambda _: "",
     "cut": lambda content: content[: len(content) // 2],
     "no toml": lambda _: "{not toml",
-    "another format": lambda content: content.replace("format = 1", "format = 2"),
+    "another format": lambda content: content.replace("format = 2", "format = 3"),
+    "an earlier format": lambda content: content.replace("format = 2", "format = 1"),
+    "a commitment": lambda content: f'commitment = "{"0" * 64}"\n{content}',
     "a number for a peer id": lambda content: content.replace('peer_id = "12', 'peer_id = 12 # "'),
     "one more key": lambda content: f"more = 1\n{content}",
     "no peer id": without("peer_id"),
     "another peer id": lambda content: content.replace(
         KEYS.identity.peer_id, Identity(bytes(32)).peer_id
     ),
-    "another commitment": flip_hex("commitment"),
-    "capitals": lambda content: content.replace(
-        KEYS.commitment.hex(), KEYS.commitment.hex().upper()
-    ),
 }
 PLAIN = {
     "another seed": flip_hex("seed"),
-    "another draw secret": flip_hex("draw_secret"),
+    "a second secret": lambda content: f'{content}draw_secret = "{"0" * 64}"\n',
+    "capitals": lambda content: content.replace(SECRETS[0], SECRETS[0].upper()),
     "a short seed": lambda content: content.replace('seed = "00', 'seed = "'),
     "a newline after the seed": lambda content: content.replace('1e1f"', '1e1f\\n"'),
     "no seed": without("seed"),
@@ -152,9 +182,7 @@ SEALED = {
     "endless passes": lambda content: content.replace("passes = 1", "passes = 4000000000"),
     "all memory": lambda content: content.replace("= 8192", "= 99999999999"),
     "little memory": lambda content: content.replace("= 8192", "= 1"),
-    "both tables": lambda content: (
-        f'{content}\n[secret]\nseed = "{SECRETS[0]}"\ndraw_secret = "{SECRETS[1]}"\n'
-    ),
+    "both tables": lambda content: f'{content}\n[secret]\nseed = "{SECRETS[0]}"\n',
 }
 
 
@@ -240,7 +268,6 @@ def test_a_public_half_that_is_no_peer_id_is_damage(path: Path) -> None:
 def test_no_repr_shows_a_secret() -> None:
     shown = f"{KEYS!r} {KEYS} {KEYS.identity!r}"
     assert not any(secret in shown for secret in SECRETS)
-    assert repr(KEYS.draw_secret) not in shown
 
 
 def test_a_key_file_may_begin_with_the_mark_of_an_editor(path: Path) -> None:
