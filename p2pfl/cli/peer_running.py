@@ -24,6 +24,7 @@ from p2pfl.cli.errors import CANNOT_GO_ON, BadInput, peer_errors
 from p2pfl.cli.figures import told_figure, told_gain, told_interval
 from p2pfl.cli.passphrases import read_keys_of
 from p2pfl.cli.quantities import data_size, duration, plural
+from p2pfl.cli.resting import resting_lines
 from p2pfl.daemon.config import PeerConfig, PeerFolder, read_config
 from p2pfl.daemon.control import ask
 from p2pfl.daemon.errors import RunsTwice
@@ -234,7 +235,8 @@ def _screen(status: dict[str, Any]) -> Group:
         )
         for pair in status["pairs_without_link"]
     ]
-    return Group(head, grid, Text(), members, *pairs)
+    resting = [Text(line, "yellow") for line in resting_lines(status)]
+    return Group(head, grid, Text(), members, *resting, *pairs)
 
 
 def _rise(wire: Mapping[str, Any]) -> str:

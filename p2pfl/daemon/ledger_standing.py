@@ -22,7 +22,7 @@ def ledger_status(member: GroupMember, own: PeerId) -> dict[str, Any]:
     entry, head = history.head.entry, history.head.head
     shares = shares_of(member)
     out = sorted(out_of(epoch, entry))
-    missing = {share.name for share in overdue(shares)}
+    missing, resting = {share.name for share in overdue(shares)}, member.resting
     return {
         "group": epoch.group.hex(),
         "epoch": epoch.number,
@@ -47,6 +47,7 @@ def ledger_status(member: GroupMember, own: PeerId) -> dict[str, Any]:
                 "heights": share.heights,
                 "last_height": share.last_height,
                 "why_out": None if share.cause is None else str(share.cause),
+                "rests": None if share.peer not in resting else str(resting[share.peer]),
                 "patience_s": None if share.peer == own else member.patience_s(rank),
                 "is_overdue": share.name in missing,
             }

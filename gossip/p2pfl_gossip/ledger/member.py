@@ -44,7 +44,7 @@ from p2pfl_gossip.ledger.messages import (
     Parcel,
     Rest,
 )
-from p2pfl_gossip.ledger.participation import Cause
+from p2pfl_gossip.ledger.participation import RESTS, Cause
 from p2pfl_gossip.ledger.proposals import HostWord, Proposals
 from p2pfl_gossip.ledger.seat import Seat
 from p2pfl_gossip.ledger.sessions import last_spent_round
@@ -154,6 +154,23 @@ class GroupMember(DeskMachine):
     def may_be_allowed_more(self) -> bool:
         """Whether it rests only since it gave as many updates from one model as it may."""
         return self._life is not None and self._life.parts.course.may_be_allowed_more
+
+    @property
+    def resting(self) -> Mapping[PeerId, Cause]:
+        """Who gives no update now, and why, as its latest advert says; ourselves as it is."""
+        if self._life is None:
+            return {}
+        parts = self._life.parts
+        said = {rank: parts.adverts.latest(rank) for rank in parts.seat.others}
+        rests = {rank: advert.rest for rank, advert in said.items() if advert is not None}
+        if parts.seat.is_member:
+            rests[parts.seat.rank] = parts.course.rest()
+        members = parts.seat.epoch.members
+        return {
+            members[rank]: RESTS.get(rest, Cause.RESTS)
+            for rank, rest in sorted(rests.items())
+            if rest != Rest.NONE
+        }
 
     @property
     def private_spends(self) -> int:

@@ -59,7 +59,7 @@ class Cause(StrEnum):
     """It lacked the model that the epoch starts from."""
 
 
-_RESTS = {int(rest): Cause(rest.name.lower()) for rest in Rest if rest != Rest.NONE}
+RESTS = {int(rest): Cause(rest.name.lower()) for rest in Rest if rest != Rest.NONE}
 
 
 class MemberShare(Record, frozen=True):
@@ -225,6 +225,6 @@ def why_out(
             return Cause.UNREACHABLE
         return Cause.LATE if works else Cause.SILENT
     if advert.rest != Rest.NONE:
-        return _RESTS.get(advert.rest, Cause.RESTS)
+        return RESTS.get(advert.rest, Cause.RESTS)
     heads = {other.head for other in listed.values()}
     return Cause.LEFT_OUT if advert.head in heads else Cause.BEHIND

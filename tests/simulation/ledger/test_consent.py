@@ -3,6 +3,7 @@
 from ledger_world import LedgerWorld, approval_by, governor_of, identity_of, make_charter
 from ledger_world import parcel_of as parcel
 
+from p2pfl.daemon.ledger_standing import ledger_status
 from p2pfl_gossip.ledger.charter import Charter
 from p2pfl_gossip.ledger.entries import Kind
 from p2pfl_gossip.ledger.history import History
@@ -41,6 +42,11 @@ def test_who_has_not_signed_gives_nothing_until_it_does() -> None:
     assert all(members == (0, 1, 2, 3, 4) for members in sums_of(history, 1))
     assert group.member(5).proposals.rest == Rest.UNSIGNED
     assert group.member(0).causes[identity_of(5).peer_id] == Cause.UNSIGNED
+    unsigned = {identity_of(index).peer_id: Cause.UNSIGNED for index in (5, 6)}
+    for index in (0, 5):  # As others see it, and as it is.
+        assert group.member(index).resting == unsigned
+        told = ledger_status(group.member(index), identity_of(index).peer_id)["members"]
+        assert [it["rests"] for it in told] == [None] * 5 + ["unsigned"] * 2
     group.run(200.0, at=[(31.0, lambda: group.propose(5, late(charter, 5)))])
     assert group.are_finished()
     assert sums_of(history, 1)[0] == (0, 1, 2, 3, 4, 5)
