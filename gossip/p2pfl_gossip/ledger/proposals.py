@@ -24,6 +24,7 @@ from p2pfl_gossip.ledger.approvals import (
     APPROVALS_MAX,
     Approval,
     RefusedApproval,
+    Says,
     encode_approvals,
     in_order,
 )
@@ -73,6 +74,10 @@ TOLD_EVERY_RELAYS = 10
 
 PAST_MAX = 16
 """Charters of epochs that are over whose texts are given to members that were away."""
+
+EARLY_OF_ONE_MAX = 4
+"""Objections of one key that are kept before what they object to is a proposal: to as many as two
+members may have open."""
 
 VOID_MAX = 64
 """Proposals remembered that our host gave up: they are not taken again."""
@@ -152,6 +157,8 @@ class Proposals:
         self._open: dict[bytes, CharterProposal] = {}
         self._void: dict[bytes, None] = {}
         self._past: dict[bytes, CharterProposal] = {}
+        # Objections to what nobody has approved here yet: by key, those to each charter.
+        self._early: dict[bytes, dict[bytes, Approval]] = {}
         self._asked: dict[int, list[bytes]] = {}  # By member: what it is to give.
         self._askings = Askings(seat.epoch.charter.relay_s, PARCELS_GIVEN_MAX)
         self._told_at_s: float | None = None
@@ -296,8 +303,8 @@ class Proposals:
     def _merge(self, charter: Charter, parcel: Parcel) -> None:
         """Take what is new of a parcel; check first."""
         _require_texts(charter, parcel)
-        known = self._find(charter.digest())
-        said = in_order((*(known.approvals if known else ()), *parcel.approvals))
+        known, early = self._find(charter.digest()), self._early_on(charter.digest())
+        said = in_order((*(known.approvals if known else ()), *early, *parcel.approvals))
         if len(said) > APPROVALS_MAX:
             raise RefusedApproval(f"more than {APPROVALS_MAX} approvals of one charter")
         present = self._seat.epoch.charter
@@ -315,6 +322,7 @@ class Proposals:
             standing = check_amendment(present, charter, said)
             backer = known.backer if known else self._backer(present, said)
             if not backer:
+                self._hold_objections(present, said)
                 return
         terms, running = parcel.terms, parcel.running
         if known is not None:
@@ -338,6 +346,23 @@ class Proposals:
             )
         self._name()
         self._tell_soon()
+
+    def _early_on(self, charter: bytes) -> list[Approval]:
+        return [of[charter] for of in self._early.values() if charter in of]
+
+    def _hold_objections(self, present: Charter, said: Iterable[Approval]) -> None:
+        """Keep what members' keys say against a charter that is no proposal yet: it may become one.
+
+        An objection may come before what it objects to, and counts all the same.
+        """
+        keys = {key for member in present.members for key in member.governance.keys}
+        for approval in said:
+            if approval.says == Says.OBJECT and approval.key in keys:
+                of = self._early.setdefault(approval.key, {})
+                of.pop(approval.charter, None)
+                of[approval.charter] = approval
+                if len(of) > EARLY_OF_ONE_MAX:
+                    del of[next(iter(of))]
 
     def _backer(self, present: Charter, said: Iterable[Approval]) -> str:
         """Name the member whose proposal it is; empty if nobody's, or of members with too many."""
@@ -452,6 +477,7 @@ class Proposals:
         for digest in list(self._open):
             self._drop(digest)
         self._void.clear()
+        self._early.clear()
         self._asked.clear()
         self.named.clear()
         self._signed = None

@@ -13,10 +13,10 @@ def status(*rests: str | None, why: str = "") -> dict[str, Any]:
 
 
 def test_each_member_that_rests_is_named_with_the_remedy() -> None:
-    told = list(resting_lines(status(None, "unsigned", "finished", "charter", "rests", "paused")))
+    told = list(resting_lines(status(None, "task", "finished", "charter", "rests", "paused")))
+    why, remedy = RESTS["task"]
     assert told == [
-        "m1 rests: its own governance keys have not signed the charter in force; there: sign it"
-        " with p2pfl charter approve FILE --key KEY",
+        f"m1 rests: {why}; there: {remedy}",
         "m4 rests, for a reason that this version does not know",
         "m5 rests: its operator paused it; there: p2pfl peer resume",
     ]

@@ -42,6 +42,7 @@ from p2pfl_gossip.ledger.messages import (
 from p2pfl_gossip.ledger.proposals import (
     _PARCEL_BYTES_MAX,
     ASKED_MAX,
+    EARLY_OF_ONE_MAX,
     PARCELS_GIVEN_MAX,
     PAST_MAX,
     PROPOSALS_OF_ONE_MAX,
@@ -320,16 +321,67 @@ def test_only_what_is_approved_and_let_come_is_named() -> None:
 
 
 def test_an_objection_stops_what_was_named() -> None:
+    charter, place = rekeyed(), Place()
+    approve_rekeyed(place, charter)
+    assert charter.digest() in place.proposals.named
+    place.receive(parcel_of(charter, objection(charter)))
+    assert place.proposals.named == {}
+
+
+def rekeyed(number: int = 0) -> Charter:
+    """Another key for member 7, against its will; each number is another proposal."""
     members = list(GROUP.epoch.charter.members)
     members[6] = replaced(members[6], governance=governance_of(70))
-    charter = proposal(members=tuple(members))
+    return proposal(number, members=tuple(members))
+
+
+def objection(charter: Charter, number: int = 7) -> Approval:
+    return approval_by(governor_of(number), charter, says=Says.OBJECT)
+
+
+def approve_rekeyed(place: Place, charter: Charter) -> None:
     said = [*approvals_by(charter, range(1, 7)), approval_by(governor_of(70), charter)]
-    place = Place()
-    place.propose(parcel_of(charter, *said))
+    place.receive(parcel_of(charter, *said), rank=2)
     place.hear(due=(charter.digest(),))
-    assert charter.digest() in place.proposals.named
-    place.receive(parcel_of(charter, approval_by(governor_of(7), charter, says=Says.OBJECT)))
+
+
+@pytest.mark.parametrize("is_handed", [False, True])
+def test_an_objection_that_comes_before_the_proposal_counts(is_handed: bool) -> None:
+    charter, place = rekeyed(), Place()
+    parcel = parcel_of(charter, objection(charter))
+    place.propose(parcel) if is_handed else place.receive(parcel)
+    assert place.digests == []  # Nobody has approved it.
+    approve_rekeyed(place, charter)
     assert place.proposals.named == {}
+    (held,) = place.proposals.open
+    assert held.standing is not None
+    assert held.standing.objected == ("m7",)
+    assert objection(charter) in held.parcel.approvals  # Others get it, too.
+
+
+def test_so_many_early_objections_of_one_key_are_kept() -> None:
+    """Its latest; what one key says drops nothing of another's."""
+    place = Place()
+    first = [rekeyed(number) for number in range(EARLY_OF_ONE_MAX + 1)]
+    place.receive(parcel_of(first[1], objection(first[1], 6)))
+    for charter in first:
+        place.receive(parcel_of(charter, objection(charter)))
+    approve_rekeyed(place, first[0])
+    assert place.proposals.named.keys() == {first[0].digest()}
+    approve_rekeyed(place, first[1])
+    assert place.proposals.named == {}
+    held = next(it for it in place.proposals.open if it.digest == first[1].digest())
+    said = {it.key for it in held.approvals if it.says == Says.OBJECT}
+    assert said == {objection(first[1], number).key for number in (6, 7)}
+
+
+def test_who_is_no_member_objects_to_nothing_early() -> None:
+    """A key that only the proposal itself names."""
+    charter, place = rekeyed(), Place()
+    place.receive(parcel_of(charter, objection(charter, 70)))
+    approve_rekeyed(place, charter)
+    (held,) = place.proposals.open
+    assert all(it.says == Says.APPROVE for it in held.approvals)
 
 
 def test_a_lapsed_proposal_goes_and_does_not_come_back_by_itself() -> None:
