@@ -5,7 +5,7 @@ of each key in it, and each later one what it takes to change the one before. Wh
 that are both approved came into force, only the ledger says.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,8 +83,13 @@ def read_folder(folder: Path) -> list[CharterFile]:
     return [read_file(path) for path in paths]
 
 
-def chain_of(files: Iterable[CharterFile]) -> Chain:
+def chain_of(files: Iterable[CharterFile], *, in_force: Collection[bytes] | None = None) -> Chain:
     """Put charters of one group in their order.
+
+    Args:
+        files: of the group.
+        in_force: digests of the charters that came into force, by a member's ledger, where there is
+            one: of the others none did, whoever approved it.
 
     Raises:
         PaperError: they are of several groups, or one of them follows from none that is here.
@@ -108,7 +113,7 @@ def chain_of(files: Iterable[CharterFile]) -> Chain:
         if rest:
             raise PaperError("the founding charter is not signed by all, and there are amendments")
         return Chain((), (), (), (*drafts, started[0]))
-    return _followed(started[0], standing, rest, tuple(drafts))
+    return _followed(started[0], standing, rest, tuple(drafts), in_force)
 
 
 def _followed(
@@ -116,6 +121,7 @@ def _followed(
     standing: ApprovalStanding,
     rest: list[CharterFile],
     drafts: tuple[CharterFile, ...],
+    in_force: Collection[bytes] | None,
 ) -> Chain:
     files, standings = [founding], [standing]
     while True:
@@ -125,10 +131,13 @@ def _followed(
         waiting = [Waiting(file, file.standing_after(present)) for file in children]
         followers = {file.charter.present for file in rest}
         approved = [it for it in waiting if it.standing.is_enough]
-        # Of two that are approved, that one came into force which another one follows.
-        taken = [it for it in approved if len(approved) == 1 or it.file.digest in followers]
+        if in_force is not None:
+            taken = [it for it in approved if it.file.digest in in_force]
+        else:
+            # Of two that are approved, that one came into force which another one follows.
+            taken = [it for it in approved if len(approved) == 1 or it.file.digest in followers]
         if len(taken) != 1:
-            if rest:
+            if rest and in_force is None:  # By a ledger, they are void with what they follow.
                 raise PaperError(
                     f"charter {rest[0].digest.hex()[:16]} follows"
                     f" {rest[0].charter.present.hex()[:16]}, which is not here or not approved"

@@ -17,12 +17,13 @@ from p2pfl.charter.outlook import waits_for, warnings_of
 from p2pfl.charter.texts import beyond_bounds
 from p2pfl.cli.approving import add_word, note_act, print_standing, signing_of
 from p2pfl.cli.errors import BadInput, peer_errors
-from p2pfl.cli.in_force import approved_after, read_in_force
+from p2pfl.cli.in_force import approved_after, history_beside, read_in_force
 from p2pfl.cli.quantities import plural
 from p2pfl.cli.succeeding import succession_of
 from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_gossip.ledger.approvals import Approval, Says
 from p2pfl_gossip.ledger.approving import ApprovalStanding
+from p2pfl_gossip.ledger.history import History
 
 
 def propose_charter(toml: Path, present: Path, file: Path, cards: Sequence[Path] = ()) -> None:
@@ -99,12 +100,15 @@ def show_status(folder: Path, *, name: str | None, as_json: bool) -> None:
     """Show the charter in force, what waits for whom, and dates that come near."""
     now_s = int(time.time())
     with peer_errors():
-        chain = chain_of(read_folder(folder) if folder.is_dir() else [read_file(folder)])
+        history = history_beside(folder)
+        taken = None if history is None else [epoch.digest for epoch in history.epochs]
+        files = read_folder(folder) if folder.is_dir() else [read_file(folder)]
+        chain = chain_of(files, in_force=taken)
         if not chain.files:
             _show_founding(chain, as_json=as_json)
             return
         present = chain.present
-        warnings = list(_warnings(chain, now_s))
+        warnings = [*_warnings(chain, now_s), *_doubts(chain, history)]
         waits = [
             {
                 "charter": it.file.digest.hex(),
@@ -121,6 +125,7 @@ def show_status(folder: Path, *, name: str | None, as_json: bool) -> None:
         told = {
             "group": chain.files[0].digest.hex(),
             "charter": present.digest.hex(),
+            "by": "files" if history is None else "ledger",
             "epochs": len(chain.files),
             "until": present.charter.until,
             "days_left": days_left(present.charter.until, now_s),
@@ -259,6 +264,26 @@ def _warnings(chain: Chain, now_s: int) -> Iterator[str]:
         for approval in _unheld(waiting.file, now_s):
             fingerprint = GovernanceKey.read(approval.key).fingerprint
             yield f"the word of key {fingerprint} on {waiting.file.digest.hex()[:16]} is over"
+
+
+def _doubts(chain: Chain, history: History | None) -> Iterator[str]:
+    """Say what files tell otherwise than the ledger, or without it cannot tell."""
+    present = chain.present
+    if history is None:
+        if len(chain.files) > 1 and not present.is_network:
+            yield (
+                f"charter {present.digest.hex()[:16]} is approved; whether it is in force, a"
+                " member's ledger tells: name the folder charters of its peer"
+            )
+        return
+    if history.epoch.digest != present.digest:
+        yield (
+            f"by the ledger charter {history.epoch.digest.hex()[:16]} is in force, whose file is"
+            " not here: a running peer gets it from the others"
+        )
+    for it in chain.waiting:
+        if it.standing.is_enough:
+            yield f"charter {it.file.digest.hex()[:16]} is approved, and not in force by the ledger"
 
 
 def _unheld(file: CharterFile, now_s: int) -> list[Approval]:

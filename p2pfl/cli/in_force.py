@@ -6,7 +6,13 @@ from pathlib import Path
 from p2pfl.charter.chain import chain_of, read_folder
 from p2pfl.charter.charter_file import CharterFile, read_file
 from p2pfl.charter.errors import PaperError
+from p2pfl.charter.papers import CHARTERS
 from p2pfl.cli.errors import BadInput
+from p2pfl.daemon.config import PeerFolder
+from p2pfl.store.reading import has_journal, read_kept
+from p2pfl_gossip.ledger.history import FOUNDING_RECORD, History
+from p2pfl_gossip.ledger.record import DamagedRecord, read_record, record_from_journal
+from p2pfl_gossip.records import MalformedFrame
 
 
 def read_in_force(path: Path) -> CharterFile:
@@ -17,10 +23,32 @@ def read_in_force(path: Path) -> CharterFile:
         PaperError: a file is damaged, or a folder has none.
     """
     if path.is_dir():
-        return chain_of(read_folder(path)).present
+        history = history_beside(path)
+        taken = None if history is None else [epoch.digest for epoch in history.epochs]
+        return chain_of(read_folder(path), in_force=taken).present
     file = read_file(path)
     list(doubts(path, file))
     return file
+
+
+def history_beside(folder: Path) -> History | None:
+    """Read the ledger of the peer whose folder of charters this is; None if it is no peer's.
+
+    It tells which of the charters that are approved came into force, up to when the peer ran last.
+
+    Raises:
+        BadInput: the ledger cannot be read, or is damaged.
+    """
+    peer = folder.absolute().parent
+    if folder.name != CHARTERS or not has_journal(PeerFolder(peer).journal):
+        return None
+    records = dict(read_kept(PeerFolder(peer).journal, "ledger/"))
+    if FOUNDING_RECORD not in records:
+        return None  # Of a network, or of a peer that never began.
+    try:
+        return read_record(record_from_journal({**records}))
+    except (DamagedRecord, MalformedFrame) as error:
+        raise BadInput(f"the ledger of {peer} is damaged: {error}") from None
 
 
 def doubts(path: Path, file: CharterFile) -> Iterator[str]:

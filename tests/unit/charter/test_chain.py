@@ -224,6 +224,18 @@ def test_two_at_once_only_the_ledger_can_tell_apart(group: CharterFile) -> None:
     assert [it.file for it in told.waiting] == [after]
 
 
+def test_what_is_approved_and_never_came_is_not_in_force_by_the_ledger(group: CharterFile) -> None:
+    void = approved(amended(group, purpose="one"), MEMBERS)
+    after = approved(amended(void, purpose="two"), MEMBERS)
+    assert chain_of([group, void, after]).present == after
+    told = chain_of([group, void, after], in_force=[group.digest])
+    assert told.present == group
+    assert [it.file for it in told.waiting] == [void]
+    other = approved(amended(group, purpose="other"), MEMBERS)
+    both = [group, void, other]
+    assert chain_of(both, in_force=[group.digest, other.digest]).present == other
+
+
 def test_a_fork_of_an_old_quorum_follows_nothing(group: CharterFile) -> None:
     """Four of an earlier epoch sign another charter: it names one that is present no more."""
     first = approved(amended(group, purpose="first"), MEMBERS)

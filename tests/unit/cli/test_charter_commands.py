@@ -18,9 +18,13 @@ from p2pfl.charter.first_states import write_first_state
 from p2pfl.charter.keys import make_key
 from p2pfl.charter.words import phrase_of
 from p2pfl.cli import governance_keys
+from p2pfl.cli.in_force import read_in_force
 from p2pfl.store.acts import read_acts
+from p2pfl.store.journal import Store
 from p2pfl.store.passphrases import SealCost
 from p2pfl_gossip.ledger.approving import consents_among
+from p2pfl_gossip.ledger.charter import Epoch
+from p2pfl_gossip.ledger.history import founding_record
 
 NAMES = ("berlin", "lyon", "oslo", "porto", "turin")
 PASSPHRASE = ("--passphrase-file", "passphrase")
@@ -273,6 +277,31 @@ def test_a_key_that_approved_once_counts_once(five: P2pfl) -> None:
         told = goes(five(*approve, "--days", days))
     assert "approved   oslo\n" in told
     assert "missing    3 more of berlin, lyon, porto and turin" in told
+
+
+def test_a_ledger_tells_whether_what_is_approved_is_in_force(five: P2pfl) -> None:
+    """As where another charter came first, and the proposal is void."""
+    found(five)
+    propose(five, "learning_rate = 0.1", "learning_rate = 0.5")
+    for name in NAMES[:4]:
+        goes(five("charter", "approve", "charters/next.charter", "--peer", name))
+    founding, following = (read_file(Path(f"charters/{it}.charter")) for it in ("group", "next"))
+    told = goes(five("charter", "status", "charters"))
+    assert f"charter    {following.digest.hex()}, 1 amendment" in told
+    name = following.digest.hex()[:16]
+    assert f"warning    charter {name} is approved; whether it is in force, a member's" in told
+    shutil.copytree("charters", "oslo/charters", dirs_exist_ok=True)
+    records = founding_record(Epoch.founded(founding.charter))
+    with Store.open(Path("oslo/journal")) as store:
+        store.persist({**records})
+    told = goes(five("charter", "status", "oslo/charters"))
+    assert f"charter    {founding.digest.hex()}, 0 amendments" in told
+    assert f"warning    charter {name} is approved, and not in force by the ledger" in told
+    assert json.loads(goes(five("charter", "status", "oslo/charters", "--json")))["by"] == "ledger"
+    assert read_in_force(Path("oslo/charters")).digest == founding.digest
+    with Store.open(Path("oslo/journal")) as store:
+        store.persist({"ledger/charter": b"?"})
+    fails(five("charter", "status", "oslo/charters"), "is damaged")
 
 
 def test_status_tells_of_dates_and_documents(five: P2pfl, monkeypatch: pytest.MonkeyPatch) -> None:
