@@ -38,7 +38,6 @@ from p2pfl_gossip.ledger.history import History, founding_record
 from p2pfl_gossip.ledger.life import Life
 from p2pfl_gossip.ledger.messages import (
     Closing,
-    EntryCertificate,
     GroupAdvert,
     LedgerMessage,
     Parcel,
@@ -413,7 +412,7 @@ class GroupMember(DeskMachine):
             return False
         if isinstance(message, GroupAdvert):
             return message.epoch <= parts.seat.epoch.number
-        return not isinstance(message, (EntryCertificate, Closing, StateMessage))
+        return not isinstance(message, (Closing, StateMessage))
 
     def _on_state_message(self, sender: PeerId, rank: int | None, message: StateMessage) -> None:
         parts = self._started.parts
