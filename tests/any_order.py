@@ -113,7 +113,7 @@ class Group:
             index=index,
             roster=self.roster,
             deadline_s=self.scenario.averaging.deadline_s,
-            draw=bytes(32),
+            draw_seed=bytes(32),
             description=self.learner.description,
             make_peer=make_peer,
             rng=stream(self.scenario.seed, f"opening/{index}/{life}"),

@@ -248,7 +248,7 @@ def test_a_member_that_leaves_while_a_record_is_written_is_not_told_of_its_jobs(
                     index=index,
                     roster=roster,
                     deadline_s=30.0,
-                    draw=bytes(32),
+                    draw_seed=bytes(32),
                     description=OURS,
                     make_peer=lambda _seed, desk, index=index: make_peer(index, desk),
                     rng=stream(index, "opening"),

@@ -76,7 +76,7 @@ def test_vectors_are_the_same_bit_for_bit(
             index=index,
             roster=roster,
             deadline_s=30.0,
-            draw=bytes(32),
+            draw_seed=bytes(32),
             description=learner.description,
             make_peer=lambda _seed, desk: make_gossip(index, desk),
             rng=stream(index, "opening"),

@@ -1,14 +1,20 @@
 """Who is of no epoch that has begun here may be of a later one: not refused, and told nothing."""
 
 import pytest
-from ledger_group import GroupAdvert, LedgerGroup, identity_of
+from ledger_group import LedgerGroup, identity_of
 from one_member import GROUP, OneMember
 
 from p2pfl_gossip.actions import Send
-from p2pfl_gossip.ledger.messages import CertificateRequest, HeldRequest, LedgerMessage, ParcelsHeld
-from p2pfl_gossip.ledger.messages import Progress as AtWork
+from p2pfl_gossip.ledger.messages import (
+    CertificateRequest,
+    GroupAdvert,
+    HeldRequest,
+    ParcelsHeld,
+    Progress,
+)
 from p2pfl_gossip.ledger.state_messages import StateChunks
 from p2pfl_gossip.masked_sum.messages import ChunkHeader, Fetch
+from p2pfl_gossip.records import Message
 
 STRANGER = identity_of(50).peer_id
 HEAD = GROUP.first.head
@@ -23,15 +29,15 @@ def advert(epoch: int) -> GroupAdvert:
     "message",
     [
         advert(0),
-        AtWork(0, 1),
+        Progress(0, 1),
         CertificateRequest(HEAD),
         HeldRequest(0, HEAD),
         ParcelsHeld(0, ()),
-        Fetch(bytes(32), 0, bytes(32), 0),
+        Fetch(bytes(32), 0),
     ],
     ids=lambda it: type(it).__name__,
 )
-def test_a_stranger_is_told_nothing_and_not_refused(message: LedgerMessage) -> None:
+def test_a_stranger_is_told_nothing_and_not_refused(message: Message) -> None:
     member = OneMember().begun()
     assert member.machine.on_message(1.0, STRANGER, message) == []
 
