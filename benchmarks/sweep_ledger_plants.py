@@ -8,6 +8,7 @@ from replacing import Change
 from sweep_plants import Plant, planting
 
 from p2pfl_gossip.actions import Persist, RemoteProtocolError
+from p2pfl_gossip.ledger import entries
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.signing import Signing
 from p2pfl_gossip.ledger.standing import Standing
@@ -86,9 +87,9 @@ def newcomer_refused() -> Iterator[Change]:
 
 
 @plant
-def height_goes_on() -> Iterator[Change]:
-    """A group that goes back to an earlier state counts its models on from where it was."""
-    yield course, "height_from", lambda _epoch, base: base.height
+def not_gone_back() -> Iterator[Change]:
+    """Entries go on from the state before, where the charter goes back to an earlier one."""
+    yield entries, "begins_anew", lambda _epoch, _base: False
 
 
 @plant

@@ -25,6 +25,8 @@ SEEDS = {
     44: "an audit",
     123: "a member that has not heard who is out hears a list of whoever leads instead",
     132: "modelled masks",
+    30014: "a newcomer",
+    30070: "a group that goes back",
 }
 """Quick ones, with what is in them."""
 
@@ -41,6 +43,10 @@ def test_the_draws_of_groups_cover_what_may_go_wrong() -> None:
         drawn = sweep_ledger_draw.draw_group(seed)
         kinds += drawn.kinds()
         strategies.update(liars.strategy for liars in drawn.scenario.faults.liars)
+    for seed in range(sweep_ledger_draw.LATE_FROM, sweep_ledger_draw.LATE_FROM + 40):
+        kinds += sweep_ledger_draw.draw_group(seed).kinds()
+    for kind in ("admit", "back", "rekey", "replace"):
+        assert kinds[f"change: {kind}"] >= 4
     listed = (sweep_ledger_draw.STRATEGIES, sweep_ledger_draw.UPDATES, sweep_ledger_draw.AUDITED)
     names = {name for strategies in listed for name, _ in strategies}
     # All of three lists, of which the first is long: some of its kinds are rare.
@@ -97,6 +103,8 @@ FOUND = {
     "nothing-signed": (0, "nothing is certified after round"),
     "advert-unrecorded": (7, "sends GroupAdvert before it has recorded its advert"),
     "model-not-the-certified": (8, "keeps a model under another's digest"),
+    "newcomer-refused": (30014, "peer 6 refuses peer 5: not_a_member"),
+    "not-gone-back": (30070, "does not begin with the state which the charter of epoch 1 names"),
 }
 """By plant: a seed that finds it, and what is found."""
 

@@ -3,6 +3,7 @@
 from p2pfl_simulations.checkers.agreement import OneMean, TrueMean
 from p2pfl_simulations.checkers.auditing import AuditHolds
 from p2pfl_simulations.checkers.base import Checker, Violation, Watched
+from p2pfl_simulations.checkers.beginnings import BeginsAsSaid
 from p2pfl_simulations.checkers.conduct import NoHonestBlamed, NoHonestRefused
 from p2pfl_simulations.checkers.ledger import ledger_checkers
 from p2pfl_simulations.checkers.membership import SameMembers
@@ -32,5 +33,6 @@ def all_checkers() -> tuple[Checker, ...]:
         WriteAhead(),
         AuditHolds(),
         OnlyLiarsNamed(),
+        BeginsAsSaid(),
         *ledger_checkers(),
     )
