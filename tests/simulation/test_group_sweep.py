@@ -25,8 +25,7 @@ SEEDS = {
     44: "an audit",
     123: "a member that has not heard who is out hears a list of whoever leads instead",
     132: "modelled masks",
-    30014: "a newcomer",
-    30070: "a group that goes back",
+    40028: "newcomers, and a group that goes back",
 }
 """Quick ones, with what is in them."""
 
@@ -103,8 +102,8 @@ FOUND = {
     "nothing-signed": (0, "nothing is certified after round"),
     "advert-unrecorded": (7, "sends GroupAdvert before it has recorded its advert"),
     "model-not-the-certified": (8, "keeps a model under another's digest"),
-    "newcomer-refused": (30014, "peer 6 refuses peer 5: not_a_member"),
-    "not-gone-back": (30070, "does not begin with the state which the charter of epoch 1 names"),
+    "newcomer-refused": (40028, "peer 6 refuses peer 5: not_a_member"),
+    "not-gone-back": (40028, "does not begin with the state which the charter of epoch 2 names"),
 }
 """By plant: a seed that finds it, and what is found."""
 
