@@ -113,6 +113,12 @@ def show_anchors(peer: Path, root: Path) -> int:
     return code
 
 
+_UNSORTED = (
+    " in order: its certificates are not sorted, as DER wants it. Have the service send its own"
+    " certificate alone, or take another service"
+)
+
+
 def _document(peer: Path) -> dict[str, Any]:
     try:
         history = read_record(read_ledger(peer))
@@ -161,8 +167,9 @@ def _keep(place: Path, content: bytes) -> None:
         raise BadInput(f"the answer has more than {ANSWER_BYTES_MAX} bytes")
     try:
         response = library.decode_timestamp_response(content)
-    except ValueError:
-        raise BadInput("the answer is no time stamp (RFC 3161)") from None
+    except ValueError as error:
+        hint = _UNSORTED if "SetOrdering" in str(error) else ""
+        raise BadInput(f"the answer is no time stamp (RFC 3161){hint}") from None
     if response.status != 0:
         why = ", ".join(response.status_string) or "no reason given"
         raise BadInput(f"the service has refused: {why}")

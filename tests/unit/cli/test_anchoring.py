@@ -60,8 +60,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def answer(service: Path, query: Path, to: Path) -> None:
-    openssl(service, "ts", "-reply", "-config", "service", "-queryfile", str(query.resolve()),
+def answer(service: Path, query: Path, to: Path, config: str = "service") -> None:
+    openssl(service, "ts", "-reply", "-config", config, "-queryfile", str(query.resolve()),
             "-out", str(to.resolve()))  # fmt: skip
 
 
@@ -98,6 +98,20 @@ def test_a_record_is_anchored_by_hand(p2pfl: P2pfl, service: Path) -> None:
     assert shown.code == 0, shown.out + shown.err
     assert f"round 8, entry {HISTORY.head.head.entry.hex()[:16]}: there by 20" in shown.out
     fails(p2pfl("ledger", "anchor", "berlin", "--answer", "answer.tsr"), "waits for no answer")
+
+
+@pytest.mark.usefixtures("peer")
+def test_why_an_answer_with_unsorted_certificates_cannot_be_read(
+    p2pfl: P2pfl, service: Path
+) -> None:
+    """As openssl sends them: the service's own first, then its root's, which is shorter."""
+    assert p2pfl("ledger", "anchor", "berlin").code == 0
+    with_root = SERVICE.format(folder=service) + f"certs = {service}/root.pem\n"
+    (service / "with root").write_text(with_root)
+    answer(service, Path("berlin/anchors/8.tsq"), Path("answer.tsr"), config="with root")
+    told = p2pfl("ledger", "anchor", "berlin", "--answer", "answer.tsr")
+    fails(told, "its certificates are not sorted, as DER wants it. Have the service send its own")
+    assert not Path("berlin/anchors/8.tsr").exists()
 
 
 @pytest.fixture
