@@ -260,6 +260,27 @@ def test_an_epoch_starts_from_no_entry_but_an_end(is_end: bool) -> None:
     assert history.epoch.number == 0
 
 
+def test_members_that_know_an_end_by_other_entries_go_back_alike() -> None:
+    """An entry with a charter is repeated until one is final: any of these ends an epoch."""
+    group = LedgerGroup(5)
+    charter = group.next_charter()
+    first, repeated = group.history(1, 3), group.history(1, 3)
+    entry = group.empty_entry(first.head, 4, charter.digest())
+    step = group.extend(repeated, entry)
+    later = group.empty_entry(step, 5, charter.digest())
+    first.close_epoch(group.closing(entry, charter))
+    repeated.close_epoch(group.closing(later, charter))
+    ends = [EntryStep(it.closings(0)[0].certificate.entry) for it in (first, repeated)]
+    assert ends[0].head != ends[1].head
+    for end in ends:
+        back = group.following(charter).next_charter(start=end.head, state=end.entry.state)
+        for history in (first, repeated):
+            history.require_start(back)
+            other = replaced(back, state=(item_of(9.0),))
+            with pytest.raises(RemoteProtocolError, match="bad_start"):
+                history.require_start(other)
+
+
 def test_the_first_list_of_an_epoch_that_starts_anew_is_from_its_state() -> None:
     """Whatever its base, one with a sum too; after it the epoch goes on as any."""
     group = LedgerGroup(5)
