@@ -442,6 +442,20 @@ def join(
     take_invitation(file, peer, phrase=phrase)
 
 
+@app.command(epilog="Example:  [bold]p2pfl charter back berlin --without turin[/]")
+def back(
+    peer: Annotated[Path, typer.Argument(metavar="PEER", help="The peer of a member.")],
+    without: Annotated[
+        str | None,
+        typer.Option("--without", metavar="NAME", help="A member: before it joined."),
+    ] = None,
+) -> None:
+    """Print the line of a proposal that goes back to where an epoch began, or a member joined."""
+    from p2pfl.cli.going_back import print_beginnings
+
+    print_beginnings(peer, without=without)
+
+
 @app.command(epilog="Example:  [bold]p2pfl charter succeed berlin start.safetensors[/]")
 def succeed(
     peer: Annotated[
