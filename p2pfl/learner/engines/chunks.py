@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -35,15 +34,25 @@ def in_chunks(plans: Sequence[BatchPlan], peers_max: int) -> list[list[int]]:
 def mean_block(plans: Sequence[BatchPlan], peers_max: int) -> float:
     """Return how many models a block has in the mean, where all jobs are done in one call.
 
-    It goes by shapes alone: how often several models can take a step at once.
+    It goes by shapes alone: how often several models can take a step at once, all batches being
+    padded alike.
     """
-    blocks = 0
-    for places in in_chunks(plans, peers_max):
-        chunk = [plans[place] for place in places]
-        for step in range(chunk[0].steps):
-            rows = [padded(plan.sizes[step]) for plan in chunk if plan.steps > step]
-            blocks += sum(one != other for one, other in pairwise([0, *rows]))
+    blocks = sum(plans[places[0]].steps for places in in_chunks(plans, peers_max))
     return sum(plan.steps for plan in plans) / blocks
+
+
+def full_share(plans: Sequence[BatchPlan], all_rows: int) -> float:
+    """Return which share of the rows of all steps is left, where all batches are padded alike.
+
+    Args:
+        plans: of all jobs.
+        all_rows: to which batches are padded.
+
+    Returns:
+        rows of batches that are padded as little as may be, over those of batches padded alike.
+    """
+    rows = sum(padded(size) for plan in plans for size in plan.sizes)
+    return rows / (all_rows * sum(plan.steps for plan in plans))
 
 
 def train_in_chunks(
@@ -80,11 +89,17 @@ class Block:
     sizes: tuple[int, ...]
 
 
-def blocks_of(chunk: Sequence[Training]) -> Iterator[tuple[int, Block]]:
+def blocks_of(
+    chunk: Sequence[Training], all_rows: int | None = None
+) -> Iterator[tuple[int, Block]]:
     """Yield (step, block) of all steps of a chunk that `in_chunks` made.
 
     Batches of one block have the same number of rows once padded. How far a batch is padded goes
     by itself alone: bits would go by its neighbours otherwise.
+
+    Args:
+        chunk: jobs.
+        all_rows: to which all batches are padded; None pads each as little as may be.
     """
     runs = draw_rows(chunk)
     taken = [0] * len(runs)
@@ -92,7 +107,8 @@ def blocks_of(chunk: Sequence[Training]) -> Iterator[tuple[int, Block]]:
         together: dict[int, list[int]] = {}  # Runs by padded rows of this step's batches.
         for number, run in enumerate(runs):
             if run.plan.steps > step:
-                together.setdefault(padded(run.plan.sizes[step]), []).append(number)
+                padded_rows = all_rows or padded(run.plan.sizes[step])
+                together.setdefault(padded_rows, []).append(number)
         for rows, numbers in together.items():
             # Neighbours go into one product; others would need their models moved.
             for group in _neighbours(numbers):

@@ -1,12 +1,14 @@
 """Many models of any module in one batched step: vmap of the forward pass, autograd around it.
 
-Batches are padded to a multiple of 16 rows; losses, and so gradients, are of the real rows alone.
-The backward pass is that of the batched operations, without vmap.
+All batches are padded to one multiple of 16 rows, that of the largest; losses, and so gradients,
+are of the real rows alone. So an epoch's last batch costs as much as a full one, all models take
+each step at once, and there is one shape to look at. The backward pass is that of the batched
+operations, without vmap.
 
 Operations on stacked tensors may choose their kernels by the size of the stack, so that a result
-would depend on who shares it. A trial, for each padded size of a batch, finds whether that changes
-bits; then the models take such a step one after the other. A trial's outcome goes by shapes, not by
-data or time, so it is the same in every run.
+would depend on who shares it. One trial, as the engine is made, finds whether that changes bits;
+then the models are not stacked. Its outcome goes by shapes, not by data or time, so it is the same
+in every run.
 """
 
 import copy
@@ -71,7 +73,7 @@ class VmapEngine:
         module: the model at its start.
         layout: of the vectors; all its tensors take gradients.
         data: the rows.
-        batch_size: rows of a step, at most.
+        batch_size: rows of the largest step that a peer takes.
         optimiser: moves the models.
         alone: measures models.
         workers: the threads.
@@ -106,16 +108,16 @@ class VmapEngine:
         self._data, self._optimiser, self._alone, self._workers = data, optimiser, alone, workers
         self._rows, self._loss = StackRows(module, layout), StackedLoss(task)
         self._peers_max = stack_peers(layout.length)
-        self._tried: dict[int, bool] = {}  # Whether bits are kept, by rows of a batch.
-        self._dropouts: dict[int, list[Mask]] = {}
-        self._lock, self._local = threading.Lock(), threading.local()
+        self._dropouts: list[Mask] = []
+        self._local = threading.local()
         if self._peers_max == 1:
             raise LearningError("a model fills a core's cache by itself")
         size = min(batch_size, len(data.train.inputs))
+        self._batch_rows = padded(size)
         with one_torch_thread():
             try:
                 self._compare(size)
-                keeps_bits = self._keeps_bits(padded(size))
+                keeps_bits = self._keeps_bits()
             except LearningError:
                 raise
             except Exception as error:  # The task's code may raise anything where it is stacked.
@@ -145,29 +147,14 @@ class VmapEngine:
         seeds = [seed_of(f"{training.job.stream}/torch") for training in stack]
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         losses = np.zeros((len(stack), stack[0].plan.steps), np.float32)
-        for step, block in blocks_of(stack):
-            for part in self._parts(block):
-                own = slice(part.first, part.first + len(part.sizes))
-                gradients, losses[own, step] = self._gradients(flat[own], part, generators[own])
-                own_state: State = {name: value[own] for name, value in state.items()}
-                self._optimiser.step(flat[own], gradients, own_state, rates[own])
+        for step, block in blocks_of(stack, self._batch_rows):
+            own = slice(block.first, block.first + len(block.sizes))
+            gradients, losses[own, step] = self._gradients(flat[own], block, generators[own])
+            own_state: State = {name: value[own] for name, value in state.items()}
+            self._optimiser.step(flat[own], gradients, own_state, rates[own])
         return [
             self._result(training, flat[place], losses[place, : training.plan.steps], state, place)
             for place, training in enumerate(stack)
-        ]
-
-    def _parts(self, block: Block) -> list[Block]:
-        """Return what can be done at once: all of a block, or model after model."""
-        if self._keeps_bits(block.index.shape[1]):
-            return [block]
-        return [
-            Block(
-                block.first + place,
-                block.index[place : place + 1],
-                block.weights[place : place + 1],
-                (size,),
-            )
-            for place, size in enumerate(block.sizes)
         ]
 
     def _result(
@@ -197,7 +184,7 @@ class VmapEngine:
         peers, rows = block.index.shape
         inputs = as_inputs(self._data.train.inputs[block.index], self._data)
         targets = torch.from_numpy(self._data.train.targets[block.index])
-        masks = None if generators is None else draw_masks(self._dropouts[rows], generators)
+        masks = None if generators is None else draw_masks(self._dropouts, generators)
         # Each tensor in one piece of its own: kernels go by where models lie apart.
         leaves = [
             part.clone(memory_format=torch.contiguous_format).requires_grad_()
@@ -275,14 +262,9 @@ class VmapEngine:
             if id(tensor) in names
         ]
 
-    def _keeps_bits(self, rows: int) -> bool:
-        """Tell whether batches of so many rows keep bits in any stack; tried when first asked."""
-        with self._lock:
-            if rows not in self._tried:
-                self._tried[rows] = self._try(rows)
-            return self._tried[rows]
-
-    def _try(self, rows: int) -> bool:
+    def _keeps_bits(self) -> bool:
+        """Tell whether the same models have the same bits in stacks of other sizes and orders."""
+        rows = self._batch_rows
         start = self._layout.to_vector(self._module)
         pair = self._stacked([start, start * np.float32(1.01) + np.float32(0.01)])
         count = len(self._data.train.inputs)
@@ -290,7 +272,7 @@ class VmapEngine:
         calls = StackedCalls()
         with calls, torch.no_grad():
             self._own_module()(as_inputs(self._data.train.inputs[batch[0]], self._data))
-        self._dropouts[rows] = calls.asked
+        self._dropouts = calls.asked
 
         def outcomes(pattern: Sequence[int]) -> list[tuple[int, bytes]]:
             chosen = list(pattern)
@@ -316,8 +298,8 @@ class VmapEngine:
 
         Without dropout, and on a batch with padding: rows of some modules mind the others.
         """
+        rows = self._batch_rows
         real = max(1, size - 1)
-        rows = padded(real + 1)
         index = np.zeros((1, rows), np.int64)
         index[0, :real] = np.arange(real)
         weights = np.zeros((1, rows), np.float32)
