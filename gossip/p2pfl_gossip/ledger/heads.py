@@ -319,8 +319,8 @@ class Heads:
         if message.head.place > history.head.head.place:
             return
         asked = history.certificate(message.head)
-        if message.head.place < history.head.head.place:
-            self.show(sender, message.head)
+        # Whoever has our head may still lack the ends of epochs that came since.
+        self.show(sender, message.head)
         if not self._was_in(sender, message.head.epoch):
             return
         if asked is not None:
