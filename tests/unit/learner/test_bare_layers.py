@@ -58,3 +58,25 @@ def test_a_linear_model_trains(tmp_path) -> None:  # type: ignore[no-untyped-def
     (result,) = made.run([(0, Train(0, made.initial_vector(), "a"))])
     assert isinstance(result, Trained)
     assert set(made.named(result.vector).tensors) == {"weight", "bias"}
+
+
+def test_a_bias_that_batch_norm_takes_out_is_no_reason_to_train_alone(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    # Its gradient is 0 but for rounding, which a batch norm of two rows nearly alike enlarges.
+    (tmp_path / "alike_rows.py").write_text(
+        "from dataclasses import replace\n"
+        "from torch import nn\n"
+        "from p2pfl.learner.tasks import Rows\n"
+        "from p2pfl.learner.tasks.perceptrons import Digits\n"
+        "class Alike(Digits):\n"
+        "    def data(self, data_dir):\n"
+        "        data = super().data(data_dir)\n"
+        "        inputs = data.train.inputs.copy()\n"
+        "        inputs[1] = inputs[0] * 0.99\n"
+        "        return replace(data, train=Rows(inputs, data.train.targets))\n"
+        "    def model(self):\n"
+        "        layers = nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10)\n"
+        "        return nn.Sequential(*layers)\n"
+    )
+    settings = LearningSettings(task="alike_rows:Alike")
+    made = make_learner(settings, peer_count=2, seed=1, folder=tmp_path, threads=1)
+    assert made.batching == "stacked (layers by hand)"

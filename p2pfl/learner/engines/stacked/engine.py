@@ -27,6 +27,9 @@ CHUNK_PEERS_MAX = 16  # two fill too little of a product.
 
 CHUNK_PEERS_MIN = 2
 TOLERANCE = 1e-3  # Of a first gradient against autograd's, in shares of the tensor's largest entry.
+CHECK_ROWS = 8
+"""Of that first gradient. With two rows that are nearly alike a batch norm enlarges rounding, and a
+bias before it has no other gradient."""
 
 
 class StackedEngine:
@@ -106,7 +109,7 @@ class StackedEngine:
 
     def _check(self, module: torch.nn.Module) -> None:
         """Hold a gradient against autograd's, for a module that does other than its layers say."""
-        size = min(2, len(self._inputs))
+        size = min(CHECK_ROWS, len(self._inputs))
         index, weights = np.zeros((1, padded(size)), np.int64), np.zeros((1, padded(size)))
         index[0, :size], weights[0, :size] = np.arange(size), 1 / size
         block = Block(0, index, weights.astype(np.float32), (size,))
