@@ -253,7 +253,7 @@ def draw_honest(seed: int) -> Draw:
         "learning": {"task": "integers", "training": {"steps": 1, "batch_size": 4}},
         "averaging": {
             "algorithm": "group",
-            "audit": "void",
+            "audit": "name" if seed >= NAMED_FROM else "void",
             "clip": rng.choice([10.0, 1000.0, 65536.0, 1e6]),
             "deadline_s": 1e4,
             "weights": rng.choice(["equal", "samples"]),

@@ -646,20 +646,21 @@ def test_colluders_are_bounded_together(norm: float, is_signed: bool) -> None:
         assert 0.9 * norm < effect(driver, sums, (LIAR, OTHER)) <= 1.8 * 2
 
 
+def false_sum(job: Job, result: Record) -> Record:
+    """Say that the sum of the first chunk is another one."""
+    if isinstance(job, Unmask) and job.chunk == 0:
+        assert isinstance(result, ChunkSum)
+        body = result.body.copy()
+        body[0] += 1
+        digest = sum_digest(job.ballot, job.chunk, body.tobytes())
+        return ChunkSum(result.chunk, body, digest)
+    return result
+
+
 def test_owners_that_agree_on_a_false_sum_make_the_round_void() -> None:
     """Their word counts where both sign one digest; but then nothing adds up to it."""
-
-    def lie(job: Job, result: Record) -> Record:
-        if isinstance(job, Unmask) and job.chunk == 0:
-            assert isinstance(result, ChunkSum)
-            body = result.body.copy()
-            body[0] += 1
-            digest = sum_digest(job.ballot, job.chunk, body.tobytes())
-            return ChunkSum(result.chunk, body, digest)
-        return result
-
     owners = session().epoch_cohort.owners_of(0, tuple(range(N)))
-    driver = session(lies=dict.fromkeys(owners, lie)).run()
+    driver = session(lies=dict.fromkeys(owners, false_sum)).run()
     assert set(driver.reasons().values()) == {"false_total"}
     assert not driver.summed()
 

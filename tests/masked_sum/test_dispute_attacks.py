@@ -1,4 +1,5 @@
-# mypy: disable-error-code="arg-type, assignment, attr-defined, method-assign, operator, union-attr"
+# mypy: disable-error-code="arg-type, assignment, attr-defined, index, method-assign"
+# mypy: disable-error-code="operator, type-var, union-attr"
 """Attacks on a dispute: to learn of honest members by it, to have one named, or nobody."""
 
 from collections.abc import Collection
@@ -6,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
+import numpy as np
+import pytest
 from group_driver import GroupDriver, make_epoch
 from session_driver import PATIENCE
-from test_audits import EQUAL, HONEST, LIAR, SEED, N
+from test_audits import EQUAL, HONEST, LIAR, SEED, N, false_sum
 from test_disputes import (
     WRONG_BLINDING,
     both,
@@ -18,23 +21,29 @@ from test_disputes import (
     saying,
     session,
     shifting,
+    without,
 )
 
 from p2pfl_crypto.audit.curve import add, multiply
 from p2pfl_crypto.audit.shared_points import _FIELD, _lift
 from p2pfl_crypto.shamir import GROUP_ORDER
-from p2pfl_crypto.transcripts import pair_key
-from p2pfl_gossip.actions import Action, Send
+from p2pfl_crypto.transcripts import chunk_digest, pair_key
+from p2pfl_gossip.actions import Action, Send, Work
 from p2pfl_gossip.masked_sum.auditing import ENDS_AFTER
+from p2pfl_gossip.masked_sum.blame import Unproven, verify_blame
+from p2pfl_gossip.masked_sum.core import Blame
 from p2pfl_gossip.masked_sum.dispute_jobs import MakeStatement
 from p2pfl_gossip.masked_sum.disputing import WAITS
 from p2pfl_gossip.masked_sum.gathered import Gathered
 from p2pfl_gossip.masked_sum.messages import (
     Accusation,
     AuditProof,
+    ChunkHeader,
     DisputeStatement,
     Fetch,
+    Manifest,
     PairShown,
+    SumDigest,
     Wanted,
 )
 from p2pfl_gossip.records import replaced
@@ -255,3 +264,110 @@ def test_who_is_lost_after_it_has_shown_a_pair_has_shown_it() -> None:
     for rank in (0, 1, 3, 4):
         blamed = {blame.member for blame in driver.machines[rank].blames}
         assert blamed == {driver.cohort.members[LIAR]}
+
+
+class SlowDriver(GroupDriver):
+    """Statements take longer than a dispute does: of long models, and many members."""
+
+    def perform(self, rank: int, action: Action) -> None:
+        if isinstance(action, Work) and isinstance(action.job, MakeStatement):
+            delay_s = (WAITS + 1) * WAIT_S
+            self.at(delay_s, lambda: GroupDriver.perform(self, rank, action))
+        else:
+            super().perform(rank, action)
+
+
+def test_a_dispute_takes_as_long_as_its_statements_do() -> None:
+    cohort, people = make_epoch(N, 40, audit=True, names=True, weights=EQUAL)
+    check_named(SlowDriver(cohort, people, SEED, lies={LIAR: WRONG_BLINDING}).run(), LIAR)
+
+
+# Where all owners of a chunk lie
+
+
+def all_owners(**options: Any) -> tuple[GroupDriver, tuple[int, ...]]:
+    owners = session().cohort.owners_of(0, tuple(range(N)))
+    lies = options.pop("lies")
+    return session(lies=dict.fromkeys(owners, lies), **options), owners
+
+
+def check_these_named(driver: GroupDriver, fault: str, liars: tuple[int, ...]) -> None:
+    names = {driver.cohort.members[rank] for rank in liars}
+    for rank in range(N):
+        if rank not in driver.rewrite:
+            blames = [it for it in driver.machines[rank].blames if it.fault == fault]
+            assert {blame.member for blame in blames} == names
+            for blame in blames:
+                verify_blame(driver.cohort, blame)
+            assert {it.member for it in driver.machines[rank].blames} == names
+
+
+def test_all_owners_that_falsify_a_sum_are_named() -> None:
+    """All statements are in order: so others work the sums out again."""
+    driver, owners = all_owners(lies=false_sum)
+    check_these_named(driver.run(), "outvoted", owners)
+
+
+def test_m_signers_outvote_nobody() -> None:
+    driver, owners = all_owners(lies=false_sum)
+    driver.run()
+    honest = next(rank for rank in range(N) if rank not in owners)
+    blames = [it for it in driver.machines[honest].blames if it.fault == "outvoted"]
+    assert blames
+    for blame in blames:
+        (said,) = blame.evidence
+        for signers in (2, 3):
+            few = replaced(said, signers=driver.cohort.pack(range(signers)), signatures=bytes(128))
+            with pytest.raises(Unproven):
+                verify_blame(driver.cohort, Blame(blame.member, "outvoted", (few,)))
+
+
+def test_owners_that_cover_a_lie_about_their_chunk_name_who_told_it() -> None:
+    """One of them lies of its own words of it, and the other says nothing of that."""
+    driver = session()
+    owners = driver.cohort.owners_of(0, tuple(range(N)))
+    silent = without(Accusation)
+    lies = {owners[0]: both(shifting(1000), hiding(1000)), owners[1]: lambda _job, result: result}
+    driver = session(lies=lies, rewrite=dict.fromkeys(owners, silent)).run()
+    check_these_named(driver, "false_statement", owners[:1])
+
+
+def test_who_was_given_another_manifest_than_those_that_voted_says_no_false_sum() -> None:
+    """Else an honest owner would sum other words than the others, and be outvoted."""
+    owners = session().cohort.owners_of(0, tuple(range(N)))
+    fooled = next(rank for rank in owners if rank != LIAR)
+
+    def two(driver: GroupDriver, rank: int, action: Action) -> list[Action]:
+        """To one owner: other words, which fit another manifest."""
+        said = action.message if isinstance(action, Send) else getattr(action, "header", None)
+        if getattr(action, "receiver", None) != driver.cohort.members[fooled]:
+            return [action]
+        if isinstance(said, ChunkHeader):
+            body = action.parts[0] ^ np.uint32(1)
+            digest = chunk_digest(said.tau2, rank, said.chunk, body.tobytes())
+            number = said.chunk.to_bytes(8, "little")
+            signature = driver.speaking.sign(b"chunk", said.tau2, number, digest)
+            header = replaced(said, digest=digest, signature=signature)
+            digests[said.chunk] = digest
+            return [replaced(action, header=header, parts=(body,))]
+        if isinstance(said, Manifest):
+            split = [said.chunk_digests[at : at + 32] for at in range(0, 32 * N, 32)]
+            changed = b"".join(digests.get(chunk, it) for chunk, it in enumerate(split))
+            other = replaced(said, chunk_digests=changed)
+            signature = driver.speaking.sign(b"manifest", other.digest())
+            return [Send(action.receiver, replaced(other, signature=signature))]
+        return [action]
+
+    digests: dict[int, bytes] = {}
+    driver = session(rewrite={LIAR: two}).run()
+    assert digests
+    for rank in range(N):
+        assert set(driver.machines[rank].blames) <= {
+            blame
+            for blame in driver.machines[rank].blames
+            if blame.member == driver.cohort.members[LIAR]
+        }
+    assert not any(
+        isinstance(said, SumDigest) and rank == fooled and said.chunk == 0
+        for rank, said in driver.said
+    )

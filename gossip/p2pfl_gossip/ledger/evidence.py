@@ -4,7 +4,7 @@ An honest member says one thing in each of its places: one advert a round, with 
 signature a round; one sum of a chunk; one digest of all sums. Two different ones prove a lie, to
 everybody. So do an audit proof that does not hold, and shares that do not give the secret that was
 promised. What members found in a dispute over a false total takes the words of m + 1 of them: one
-is honest.
+is honest; and so does a sum of which so many found another one.
 
 A departure is no lie: a member's own governance keys say that it leaves, or that its peer's key was
 stolen. It needs nobody's leave for that, and takes the same way.
@@ -52,6 +52,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Accused,
     AuditProof,
     FalseShares,
+    FalseSum,
     ShareKind,
     SumDigest,
     SumsSeen,
@@ -122,6 +123,11 @@ def evidence_of_shares(
 def evidence_of_accusations(epoch: Epoch, round_: int, member: int, said: Accused) -> Evidence:
     """Make a proof of what m + 1 members found of one."""
     return Evidence(epoch.number, round_, member, said)
+
+
+def evidence_of_false_sum(epoch: Epoch, round_: int, said: FalseSum) -> Evidence:
+    """Make a proof of a sum, of which m + 1 members found another one."""
+    return Evidence(epoch.number, round_, said.said.member, said)
 
 
 def evidence_of_departure(epoch: Epoch, words: Iterable[Approval]) -> Evidence:
@@ -240,6 +246,8 @@ def _require_of_audit(epoch: Epoch, evidence: Evidence, session: bytes) -> None:
             _require_false_shares(epoch, evidence, said, session, advert.mask_key)
         case Accused() as said:
             _require_accused(epoch, evidence, said, session)
+        case FalseSum() as said:
+            _require_outvoted(epoch, evidence, said, session)
 
 
 def _require_departure(epoch: Epoch, evidence: Evidence, words: tuple[Approval, ...]) -> None:
@@ -340,6 +348,25 @@ def _require_accused(epoch: Epoch, evidence: Evidence, said: Accused, session: b
         signature = said.signatures[64 * place : 64 * place + 64]
         member = evidence.member.to_bytes(4, "little")
         verify_of(epoch, accuser, b"accuse", signature, session, member)
+
+
+def _require_outvoted(epoch: Epoch, evidence: Evidence, said: FalseSum, session: bytes) -> None:
+    """Check that more members than may lie found another sum than a member signed."""
+    one = said.said
+    if one.member != evidence.member or one.session != session:
+        raise RemoteProtocolError("other_place")
+    if epoch.charter.audit == AUDIT_OFF:
+        raise RemoteProtocolError("not_audited")
+    if one.digest == said.digest:
+        raise RemoteProtocolError("no_contradiction")
+    signers = epoch.unpack(said.signers) or ()
+    if len(signers) != epoch.liars_max + 1 or len(said.signatures) != 64 * len(signers):
+        raise RemoteProtocolError("too_few_signers")
+    place = (session, one.ballot, one.chunk.to_bytes(8, "little"))
+    verify_of(epoch, one.member, b"sum", one.signature, *place, one.digest)
+    for at, signer in enumerate(signers):
+        signature = said.signatures[64 * at : 64 * at + 64]
+        verify_of(epoch, signer, b"sum", signature, *place, said.digest)
 
 
 # --- what follows from it -----------------------------------------------------------------------

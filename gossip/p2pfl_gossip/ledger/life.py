@@ -24,6 +24,7 @@ from p2pfl_gossip.ledger.evidence import (
     evidence_of_accusations,
     evidence_of_departure,
     evidence_of_entries,
+    evidence_of_false_sum,
     evidence_of_proof,
     evidence_of_seen,
     evidence_of_shares,
@@ -53,7 +54,14 @@ from p2pfl_gossip.ledger.states import DigestState, StateDigested, StateItem
 from p2pfl_gossip.ledger.succession import Succession
 from p2pfl_gossip.masked_sum.core import Blame
 from p2pfl_gossip.masked_sum.group_sum import GroupSum
-from p2pfl_gossip.masked_sum.messages import Accused, AuditProof, FalseShares, SumDigest, SumsSeen
+from p2pfl_gossip.masked_sum.messages import (
+    Accused,
+    AuditProof,
+    FalseShares,
+    FalseSum,
+    SumDigest,
+    SumsSeen,
+)
 from p2pfl_gossip.own_state import OwnState
 from p2pfl_gossip.peer_state import PeerSettings
 
@@ -375,6 +383,8 @@ class Life:
             case (Accused() as said,):
                 member = epoch.members.index(blame.member)
                 self.accuse(evidence_of_accusations(epoch, round_, member, said))
+            case (FalseSum() as said,):
+                self.accuse(evidence_of_false_sum(epoch, round_, said))
 
     def _on_two_entries(self, one: EntrySignature, other: EntrySignature) -> None:
         self.accuse(evidence_of_entries(one, other))

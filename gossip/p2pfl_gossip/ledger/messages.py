@@ -12,7 +12,14 @@ from p2pfl_gossip.ledger.approvals import APPROVALS_MAX, Approval
 from p2pfl_gossip.ledger.charter import CHARTER_BYTES_MAX, KEYS_OF_ONE_MAX, Epoch
 from p2pfl_gossip.ledger.entries import Bitmap, Entry, Head
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MAX
-from p2pfl_gossip.masked_sum.messages import Accused, AuditProof, FalseShares, SumDigest, SumsSeen
+from p2pfl_gossip.masked_sum.messages import (
+    Accused,
+    AuditProof,
+    FalseShares,
+    FalseSum,
+    SumDigest,
+    SumsSeen,
+)
 from p2pfl_gossip.records import (
     ByteSize,
     Digest,
@@ -361,6 +368,7 @@ class Evidence(LedgerMessage, frozen=True, tag=163):
         | FalseShares
         | FalseScalar
         | Accused
+        | FalseSum
     )
 
     @property
@@ -379,6 +387,7 @@ FAULTS = {
     FalseShares: "bad_dealing",
     FalseScalar: "bad_dealing",
     Accused: "false_statement",
+    FalseSum: "false_sum",
     Departure: "departure",
 }
 

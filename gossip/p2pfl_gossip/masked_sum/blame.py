@@ -26,6 +26,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Ballot,
     ChunkHeader,
     FalseShares,
+    FalseSum,
     Header,
     Manifest,
     Proposal,
@@ -204,7 +205,28 @@ def _verify_accused(cohort: SessionMembers, rank: int, evidence: tuple[Message, 
     raise Unproven("no m + 1 members say that they found it out")
 
 
+def _verify_outvoted(cohort: SessionMembers, rank: int, evidence: tuple[Message, ...]) -> None:
+    for said in evidence:
+        if isinstance(said, FalseSum) and said.said.member == rank:
+            one, signers = said.said, cohort.unpack(said.signers) or ()
+            number = one.chunk.to_bytes(8, "little")
+            _verify(cohort, one, rank, b"sum", (one.ballot, number, one.digest))
+            sizes = (len(signers), len(said.signatures))
+            needed = cohort.liars_max + 1
+            if sizes != (needed, 64 * needed) or said.digest == one.digest:
+                break
+            for place, signer in enumerate(signers):
+                signature = said.signatures[64 * place : 64 * place + 64]
+                other = SumDigest(
+                    one.session, one.ballot, signer, one.chunk, said.digest, signature
+                )
+                _verify(cohort, other, signer, b"sum", (one.ballot, number, said.digest))
+            return
+    raise Unproven("no m + 1 members found another sum")
+
+
 _BY_ITSELF = {
+    "outvoted": _verify_outvoted,
     "false_statement": _verify_accused,
     "bad_keys": _verify_bad_keys,
     "false_proof": _verify_false_proof,

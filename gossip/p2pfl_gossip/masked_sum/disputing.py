@@ -23,7 +23,8 @@ of two ends that are honest both say the same, as they have one K, one tau2 and 
 
 *What stays unnamed.* Who says nothing, or speaks late, is left out for a while (ledger/backoff.py),
 as is a pair whose ends differ and of which neither shows anything. Where all is in order, a chunk's
-sum is false, or a member's part of a chunk of which only liars hold the words.
+sum is false, or a member's part of a chunk of which only liars hold the words: then deputies fetch
+the words of all from their authors, and work the sums out again (group_summing.py).
 """
 
 from collections.abc import Callable
@@ -65,6 +66,13 @@ SILENT_AFTER = 3
 """Waits after which whose statement is not here counts as silent, whatever it says later. Were it
 heard to the end, it could contradict all others too late for them to show anything."""
 
+OWN_WAITS = 20
+"""Waits more until our own statement is made: of long models and many members that takes minutes,
+and all members as long. From then on time is counted."""
+
+RECOUNT_WAITS = 6
+"""Waits for sums that it takes to work sums out again, where all statements are in order."""
+
 NO_STATEMENT = bytes(32)
 
 
@@ -95,6 +103,7 @@ class Disputing:
         self.accusing = Accusing(core, exchange)
         self.is_open = False
         self._must_speak = False
+        self._own_waits = OWN_WAITS  # For our own statement.
         self._silent: dict[int, None] | None = None  # None until that is known.
         self._early: dict[int, DisputeStatement] = {}
         self._statements: dict[int, DisputeStatement] = {}
@@ -143,12 +152,10 @@ class Disputing:
         """Begin: the total is false. `own` is what we put in."""
         core, cohort = self._core, self._core.cohort
         self.is_open, self._audited, self._seed = True, audited, seed
-        wait_s = cohort.patience.sums_s
         core.cancel_timer(SESSION_TIMER)  # Who brought it about late is to have no shorter one.
-        core.set_timer("dispute", wait_s, self._repair)
-        core.set_timer("silent", SILENT_AFTER * wait_s, self._note_silent)
-        core.set_timer("end", WAITS * wait_s, self._finish)
-        self._exchange.on_deputy_chunk(self.accusing.on_arrived)
+        core.set_timer("dispute", cohort.patience.sums_s, self._repair)
+        self._begin_waiting()
+        self._exchange.on_deputy_chunk(self._on_words)
         self.accusing.start(tuple(self._summing.sums), self._check_part)
         self._revealing.want(self._check_all_parts)
         self._must_speak = own is not None
@@ -174,8 +181,32 @@ class Disputing:
             except RemoteProtocolError as error:
                 core.disconnect(sender, error.reason)
 
+    def _begin_waiting(self) -> None:
+        """Give all their time; once more as our own statement is made, which may take long."""
+        core = self._core
+        wait_s = core.cohort.patience.sums_s
+        core.set_timer("silent", SILENT_AFTER * wait_s, self._note_silent)
+        core.set_timer("end", (WAITS + self._own_waits) * wait_s, self._finish)
+
     def _note_silent(self) -> None:
+        """Note who is silent; if all is in order but the total, have the sums worked out again."""
+        core = self._core
+        if self._must_speak and not self._has_spoken():
+            return
         self._silent = self._missing()
+        if not self._silent and not self.accusing.accused and not self._pairs.unsettled(()):
+            core.set_timer("end", RECOUNT_WAITS * core.cohort.patience.sums_s, self._finish)
+            self._summing.recount(self._on_recounted)
+
+    def _on_words(self) -> None:
+        self.accusing.on_arrived()
+        self._summing.on_words()
+
+    def _on_recounted(self, chunk: int) -> None:
+        """Hold what all say of a chunk against their words, which are here now."""
+        for member in self._members:
+            if member != self._core.rank:
+                self._check_part(member, chunk)
 
     def _entropy(self, purpose: bytes) -> bytes:
         return audit_secret(self._keys.secrets.rounding, purpose, self._core.cohort.session)[:32]
@@ -208,6 +239,8 @@ class Disputing:
     def _on_made(self, made: StatementMade) -> None:
         core, said = self._core, made.statement
         said = said.signed(core.sign(b"statement", said.digest()))
+        self._own_waits = 0
+        self._begin_waiting()
         self._keep(core.rank, said)
         core.broadcast(said)
 
@@ -375,6 +408,7 @@ class Disputing:
         core = self._core
         self._pairs.repair()
         self.accusing.repair()
+        self._summing.go_on_recounting()
         self._tell_held()  # Who has what we lack, shows it.
         for member in self._missing():
             core.fetch(member, Wanted.STATEMENT, member)

@@ -5,7 +5,7 @@ whoever brought it. Before the manifest is here, a chunk is taken from its own m
 liar could bring a false one first, and the member's own would be refused.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from p2pfl_crypto.masks import Masked
 from p2pfl_gossip.actions import Job, RemoteProtocolError
@@ -66,6 +66,7 @@ class Exchange:
         self._served: dict[tuple[int, int, int], int] = {}
         self.manifests: dict[int, Manifest] = {}
         self.manifest_digests: dict[int, bytes] = {}
+        self._certified: dict[int, bytes] = {}  # Manifests' digests, once t have voted for them.
         self.receipts: dict[int, Receipt] = {}
         self._passing_on = PassingOn()
         self._on_deputy_chunk: Callable[[], None] = lambda: None
@@ -254,6 +255,8 @@ class Exchange:
             raise RemoteProtocolError("wrong_transcript")
         if len(message.chunk_digests) != 32 * core.cohort.chunk_count:
             raise RemoteProtocolError("bad_manifest")
+        if rank in self._certified and message.digest() != self._certified[rank]:
+            return  # Of another version than the one that is summed.
         known = self.manifests.get(rank)
         if known == message:
             return
@@ -308,9 +311,21 @@ class Exchange:
             return None
         return entry[1]
 
-    def forget(self, members: tuple[int, ...]) -> None:
-        """Drop the chunks of those that are not summed."""
-        for key in [key for key in self._arrived if key[1] not in members]:
+    def follow(self, digests: Mapping[int, bytes]) -> None:
+        """Go by the manifests of a certified ballot, and drop the chunks of those not summed.
+
+        A liar may have given us another one than to those that voted. With its words our sums would
+        be false, and we would be named for them.
+        """
+        core = self._core
+        self._certified = dict(digests)
+        others = [rank for rank in digests if self.manifest_digests.get(rank) != digests[rank]]
+        for rank in others:
+            self.manifests.pop(rank, None)
+            self.manifest_digests.pop(rank, None)
+            for other in core.others:
+                core.fetch(other, Wanted.MANIFEST, rank)
+        for key in [key for key in self._arrived if key[1] not in digests or key[1] in others]:
             del self._arrived[key]
 
     def release(self) -> None:

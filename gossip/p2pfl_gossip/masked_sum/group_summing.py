@@ -5,10 +5,18 @@ digests by which it took it; the signatures say whose these are, so it does not 
 them. Deputies step in for owners that cannot be reached as well.
 """
 
+from collections.abc import Callable
+
 from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.exchange import SERVES_MAX, Exchange
 from p2pfl_gossip.masked_sum.jobs import ChunkSum
-from p2pfl_gossip.masked_sum.messages import Fetch, SessionMessage, SumDigest, Wanted
+from p2pfl_gossip.masked_sum.messages import (
+    FalseSum,
+    Fetch,
+    SessionMessage,
+    SumDigest,
+    Wanted,
+)
 from p2pfl_gossip.masked_sum.phases import Phase
 from p2pfl_gossip.masked_sum.revealing import Revealing
 from p2pfl_gossip.masked_sum.summing import Summing
@@ -17,6 +25,10 @@ from p2pfl_gossip.masked_sum.voting import Voting
 
 class GroupSumming(Summing):
     """The last phase of a group's session.
+
+    In a dispute in which all is in order but the total, they work the sums out again (`recount`):
+    m + 1 deputies of each chunk, and where two digests differ all members. Who signed another
+    digest than m + 1 others is proven to have lied: one of these is honest.
 
     Attributes:
         sums: by chunk.
@@ -30,6 +42,7 @@ class GroupSumming(Summing):
         self.sums: dict[int, ChunkSum] = {}
         self.void: dict[int, None] = {}
         self._digests_served: dict[tuple[int, int], int] = {}
+        self._recounted: Callable[[int], None] | None = None  # None before a recount.
 
     @property
     def ballot(self) -> bytes:
@@ -79,6 +92,74 @@ class GroupSumming(Summing):
         count = len(self.sums) + len(self.void)
         if core.phase == Phase.REVEAL and count == core.cohort.chunk_count:
             core.advance(Phase.AUDIT if core.cohort.is_audited else Phase.DONE)
+
+    # Working sums out again
+
+    def recount(self, recounted: Callable[[int], None]) -> None:
+        """Work out again what we are among the first m + 1 deputies of.
+
+        Args:
+            recounted: is told of each chunk of which we have all words, and its sum.
+        """
+        self._recounted = recounted
+        for chunk in self.sums:
+            self._recount(chunk)
+
+    def _recount(self, chunk: int) -> None:
+        """Ask the members for their words of a chunk, if it is for us to look at."""
+        core, deputies = self._core, self._deputies[chunk]
+        is_disputed = len(self._digest_counts(chunk)) > 1
+        able = deputies if is_disputed else deputies[: core.cohort.liars_max + 1]
+        if core.rank not in able or chunk in self._own:
+            return
+        is_new = chunk not in self._deputised
+        self._deputised.setdefault(chunk, 1)
+        for member in self.members:
+            if self._exchange.held(chunk, member) is None:
+                self._exchange.expect(chunk, member)
+                if member != core.rank:
+                    core.fetch(member, Wanted.CHUNK, chunk, member)
+                elif is_new:
+                    self._exchange.keep_own(chunk)
+
+    def go_on_recounting(self) -> None:
+        """Sum what has come, and ask again for what has not."""
+        if self._recounted is not None:
+            for chunk in self.sums:
+                self._recount(chunk)
+            self._sum_what_is_complete()
+
+    def on_words(self) -> None:
+        """Sum what has become complete."""
+        if self._recounted is not None:
+            self._sum_what_is_complete()
+
+    def _on_summed(self, result: ChunkSum) -> None:
+        super()._on_summed(result)
+        self._compare_digests(result.chunk)
+        if self._recounted is not None:
+            self._recounted(result.chunk)
+
+    def _note(self, said: SumDigest) -> None:
+        super()._note(said)
+        self._compare_digests(said.chunk)
+
+    def _compare_digests(self, chunk: int) -> None:
+        """Name who signed another sum than m + 1 others, and look ourselves where two differ."""
+        core, said = self._core, self._said[chunk]
+        counts = self._digest_counts(chunk)
+        if len(counts) < 2 or not core.cohort.is_audited:
+            return
+        if self._recounted is not None:
+            self._recount(chunk)
+        needed = core.cohort.liars_max + 1
+        for digest, count in counts.items():
+            if count >= needed:
+                signers = self._holders(chunk, digest)[:needed]
+                signatures = b"".join(said[rank].signature for rank in sorted(signers))
+                for rank in [rank for rank in said if said[rank].digest != digest]:
+                    packed = core.cohort.pack(signers)
+                    core.blame(rank, "outvoted", FalseSum(said[rank], digest, packed, signatures))
 
     # Who steps in
 

@@ -487,6 +487,22 @@ class Accused(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
     signatures: SignatureOfEachMember
 
 
+class FalseSum(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=11):
+    """No message, but evidence: a sum of a chunk, of which more than may lie found another one.
+
+    Attributes:
+        said: what the one signed.
+        digest: what the others found.
+        signers: exactly m + 1.
+        signatures: theirs of that digest, of kind ``sum``, in order of rank.
+    """
+
+    said: SumDigest
+    digest: Digest
+    signers: Bitmap
+    signatures: SignatureOfEachMember
+
+
 class Fetch(SessionMessage, frozen=True, tag=79):
     """Asks for something again; `what` is a `Wanted`.
 

@@ -109,9 +109,10 @@ GROUP_WINDOWS: Windows = {
     kind: window
     for kind, window in WINDOWS.items()
     if kind not in (Advert, AdvertList, MeanSignature, MeanSignatures)
-} | {SumDigest: (Phase.REVEAL, Phase.DONE)}
+} | {SumDigest: (Phase.REVEAL, Phase.DONE), Manifest: (Phase.CHUNK, Phase.AUDIT)}
 """The same, in a group's session: its keys are gathered before it, and what its sums lead to is
-signed after it. Two digests of one signer are told of later, too."""
+signed after it. Two digests of one signer are told of later, too; and who was given another
+manifest than those that voted asks for theirs."""
 
 AUDITED_WINDOWS: Windows = {
     **GROUP_WINDOWS,

@@ -80,7 +80,9 @@ class Summing(ABC):
         self._ballot = ballot.digest()
         self.members = core.unpack(ballot.members)
         dropped = tuple(r for r in self._exchange.members if r not in self.members)
-        self._exchange.forget(self.members)
+        digests = ballot.manifest_digests
+        split = (digests[at : at + 32] for at in range(0, len(digests), 32))
+        self._exchange.follow(dict(zip(self.members, split, strict=True)))
         named = voting.named_owners(ballot)
         self._set_places(ballot)
         self._exchange.on_deputy_chunk(self._sum_what_is_complete)

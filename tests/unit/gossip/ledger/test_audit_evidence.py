@@ -19,6 +19,7 @@ from p2pfl_gossip.ledger.evidence import (
     EVIDENCE_BYTES_MAX,
     EvidenceBook,
     evidence_of_accusations,
+    evidence_of_false_sum,
     evidence_of_proof,
     evidence_of_seen,
     evidence_of_shares,
@@ -40,8 +41,10 @@ from p2pfl_gossip.masked_sum.messages import (
     Accused,
     AuditProof,
     FalseShares,
+    FalseSum,
     Header,
     ShareKind,
+    SumDigest,
     SumsSeen,
 )
 from p2pfl_gossip.records import Codec, replaced
@@ -232,6 +235,54 @@ def accused(
         sign_statement(GROUP.identities[rank], b"accuse", rank, session, body) for rank in accusers
     ]
     return Accused(session, NAMING.pack(accusers), b"".join(words))
+
+
+def sum_of(rank: int, digest: bytes, round_: int = ROUND) -> SumDigest:
+    said = SumDigest(session_of(round_), b"b" * 32, rank, 2, digest, bytes(64))
+    body = (said.ballot, (2).to_bytes(8, "little"), digest)
+    return signed(said, b"sum", *body, rank=rank)  # type: ignore[no-any-return]
+
+
+def outvoted(of: tuple[int, ...] = (0, 2, 5), **changes: Any) -> FalseSum:
+    """Three of seven, of whom two may lie, found another sum than the liar."""
+    words = [sum_of(rank, b"t" * 32).signature for rank in of]
+    said = FalseSum(sum_of(LIAR, b"f" * 32), b"t" * 32, NAMING.pack(of), b"".join(words))
+    return replaced(said, **changes)
+
+
+def test_a_sum_of_which_m_plus_one_members_found_another_proves_a_lie() -> None:
+    evidence = evidence_of_false_sum(NAMING, ROUND, outvoted())
+    require_evidence(NAMING, evidence, session_of)
+    assert CODEC.decode_untrusted(CODEC.encode(evidence)) == evidence
+    assert evidence.fault == "false_sum"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (outvoted((0, 2)), "too_few_signers"),
+        (outvoted((0, 2, 5, 6)), "too_few_signers"),
+        (outvoted(signatures=bytes(128)), "too_few_signers"),
+        (outvoted(signers=b"\x13"), "bad_signature"),
+        (outvoted(digest=b"f" * 32), "no_contradiction"),
+        (outvoted(digest=b"o" * 32), "bad_signature"),
+        (outvoted(said=replaced(sum_of(LIAR, b"f" * 32), digest=b"g" * 32)), "bad_signature"),
+        (outvoted(said=replaced(sum_of(LIAR, b"f" * 32), chunk=3)), "bad_signature"),
+        (outvoted(said=sum_of(1, b"f" * 32)), "other_place"),
+        (outvoted(said=sum_of(LIAR, b"f" * 32, ROUND + 1)), "other_place"),
+    ],
+)
+def test_another_sum_of_m_members_or_of_another_place_proves_nothing(
+    said: FalseSum, reason: str
+) -> None:
+    with pytest.raises(RemoteProtocolError, match=reason):
+        require_evidence(NAMING, Evidence(0, ROUND, LIAR, said), session_of)
+
+
+def test_without_an_audit_nobody_is_outvoted() -> None:
+    epoch = Epoch.founded(replaced(EPOCH.charter, audit=AUDIT_OFF))
+    with pytest.raises(RemoteProtocolError, match="not_audited"):
+        require_evidence(epoch, Evidence(0, ROUND, LIAR, outvoted()), session_of)
 
 
 def test_what_m_plus_one_members_found_proves_a_lie() -> None:
