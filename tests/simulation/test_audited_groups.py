@@ -98,11 +98,11 @@ def test_what_a_lie_in_an_audit_comes_to(strategy: str) -> None:
 
 
 def test_an_owner_that_falsifies_a_sum_alone_costs_one_audited_round() -> None:
-    """Others work it out again. It goes by its own, so it has no proof for theirs."""
+    """Others work it out again, and name it. It goes by its own, and has no proof for theirs."""
     result, _ = simulate({"strategy": "false-sum", "peers": [first_leader()]}, audit="name")
     sums = result.masked_sums
     assert sums is not None
-    assert list(sums.blamed) == ["false_sum"]
+    assert list(sums.blamed) == ["false_sum", "outvoted"]
     assert sums.aborted == {"proofs_missing": 1}
     assert [row.ended for row in result.rounds] == [5]
 
