@@ -30,7 +30,7 @@ RECORDS: dict[str, str] = {
     "Accused": "travels within Evidence",
     "FalseScalar": "travels within Evidence",
     "FalseShares": "travels within Evidence",
-    "FalseSum": "travels within Evidence",
+    "OutvotedSum": "travels within Evidence",
     "FalseProof": "travels within Evidence",
     "TwoEntries": "travels within Evidence",
     "TwoSeen": "travels within Evidence",

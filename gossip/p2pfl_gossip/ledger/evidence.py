@@ -52,7 +52,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Accused,
     AuditProof,
     FalseShares,
-    FalseSum,
+    OutvotedSum,
     ShareKind,
     SumDigest,
     SumsSeen,
@@ -125,7 +125,7 @@ def evidence_of_accusations(epoch: Epoch, round_: int, member: int, said: Accuse
     return Evidence(epoch.number, round_, member, said)
 
 
-def evidence_of_false_sum(epoch: Epoch, round_: int, said: FalseSum) -> Evidence:
+def evidence_of_false_sum(epoch: Epoch, round_: int, said: OutvotedSum) -> Evidence:
     """Make a proof of a sum, of which m + 1 members found another one."""
     return Evidence(epoch.number, round_, said.said.member, said)
 
@@ -246,7 +246,7 @@ def _require_of_audit(epoch: Epoch, evidence: Evidence, session: bytes) -> None:
             _require_false_shares(epoch, evidence, said, session, advert.mask_key)
         case Accused() as said:
             _require_accused(epoch, evidence, said, session)
-        case FalseSum() as said:
+        case OutvotedSum() as said:
             _require_outvoted(epoch, evidence, said, session)
 
 
@@ -350,7 +350,7 @@ def _require_accused(epoch: Epoch, evidence: Evidence, said: Accused, session: b
         verify_of(epoch, accuser, b"accuse", signature, session, member)
 
 
-def _require_outvoted(epoch: Epoch, evidence: Evidence, said: FalseSum, session: bytes) -> None:
+def _require_outvoted(epoch: Epoch, evidence: Evidence, said: OutvotedSum, session: bytes) -> None:
     """Check that more members than may lie found another sum than a member signed."""
     one = said.said
     if one.member != evidence.member or one.session != session:

@@ -58,7 +58,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Accused,
     AuditProof,
     FalseShares,
-    FalseSum,
+    OutvotedSum,
     SumDigest,
     SumsSeen,
 )
@@ -383,7 +383,7 @@ class Life:
             case (Accused() as said,):
                 member = epoch.members.index(blame.member)
                 self.accuse(evidence_of_accusations(epoch, round_, member, said))
-            case (FalseSum() as said,):
+            case (OutvotedSum() as said,):
                 self.accuse(evidence_of_false_sum(epoch, round_, said))
 
     def _on_two_entries(self, one: EntrySignature, other: EntrySignature) -> None:

@@ -16,7 +16,7 @@ from p2pfl_gossip.masked_sum.messages import (
     Accused,
     AuditProof,
     FalseShares,
-    FalseSum,
+    OutvotedSum,
     SumDigest,
     SumsSeen,
 )
@@ -368,7 +368,7 @@ class Evidence(LedgerMessage, frozen=True, tag=163):
         | FalseShares
         | FalseScalar
         | Accused
-        | FalseSum
+        | OutvotedSum
     )
 
     @property
@@ -387,7 +387,7 @@ FAULTS = {
     FalseShares: "bad_dealing",
     FalseScalar: "bad_dealing",
     Accused: "false_statement",
-    FalseSum: "false_sum",
+    OutvotedSum: "false_sum",
     Departure: "departure",
 }
 

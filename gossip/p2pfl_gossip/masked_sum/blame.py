@@ -26,9 +26,9 @@ from p2pfl_gossip.masked_sum.messages import (
     Ballot,
     ChunkHeader,
     FalseShares,
-    FalseSum,
     Header,
     Manifest,
+    OutvotedSum,
     Proposal,
     Receipt,
     SumDigest,
@@ -207,7 +207,7 @@ def _verify_accused(cohort: SessionMembers, rank: int, evidence: tuple[Message, 
 
 def _verify_outvoted(cohort: SessionMembers, rank: int, evidence: tuple[Message, ...]) -> None:
     for said in evidence:
-        if isinstance(said, FalseSum) and said.said.member == rank:
+        if isinstance(said, OutvotedSum) and said.said.member == rank:
             one, signers = said.said, cohort.unpack(said.signers) or ()
             number = one.chunk.to_bytes(8, "little")
             _verify(cohort, one, rank, b"sum", (one.ballot, number, one.digest))

@@ -11,8 +11,8 @@ from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.exchange import SERVES_MAX, Exchange
 from p2pfl_gossip.masked_sum.jobs import ChunkSum
 from p2pfl_gossip.masked_sum.messages import (
-    FalseSum,
     Fetch,
+    OutvotedSum,
     SessionMessage,
     SumDigest,
     Wanted,
@@ -159,7 +159,9 @@ class GroupSumming(Summing):
                 signatures = b"".join(said[rank].signature for rank in sorted(signers))
                 for rank in [rank for rank in said if said[rank].digest != digest]:
                     packed = core.cohort.pack(signers)
-                    core.blame(rank, "outvoted", FalseSum(said[rank], digest, packed, signatures))
+                    core.blame(
+                        rank, "outvoted", OutvotedSum(said[rank], digest, packed, signatures)
+                    )
 
     # Who steps in
 

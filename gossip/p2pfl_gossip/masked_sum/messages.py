@@ -487,7 +487,7 @@ class Accused(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
     signatures: SignatureOfEachMember
 
 
-class FalseSum(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=11):
+class OutvotedSum(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=11):
     """No message, but evidence: a sum of a chunk, of which more than may lie found another one.
 
     Attributes:

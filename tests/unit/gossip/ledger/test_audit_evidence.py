@@ -41,8 +41,8 @@ from p2pfl_gossip.masked_sum.messages import (
     Accused,
     AuditProof,
     FalseShares,
-    FalseSum,
     Header,
+    OutvotedSum,
     ShareKind,
     SumDigest,
     SumsSeen,
@@ -243,10 +243,10 @@ def sum_of(rank: int, digest: bytes, round_: int = ROUND) -> SumDigest:
     return signed(said, b"sum", *body, rank=rank)  # type: ignore[no-any-return]
 
 
-def outvoted(of: tuple[int, ...] = (0, 2, 5), **changes: Any) -> FalseSum:
+def outvoted(of: tuple[int, ...] = (0, 2, 5), **changes: Any) -> OutvotedSum:
     """Three of seven, of whom two may lie, found another sum than the liar."""
     words = [sum_of(rank, b"t" * 32).signature for rank in of]
-    said = FalseSum(sum_of(LIAR, b"f" * 32), b"t" * 32, NAMING.pack(of), b"".join(words))
+    said = OutvotedSum(sum_of(LIAR, b"f" * 32), b"t" * 32, NAMING.pack(of), b"".join(words))
     return replaced(said, **changes)
 
 
@@ -273,7 +273,7 @@ def test_a_sum_of_which_m_plus_one_members_found_another_proves_a_lie() -> None:
     ],
 )
 def test_another_sum_of_m_members_or_of_another_place_proves_nothing(
-    said: FalseSum, reason: str
+    said: OutvotedSum, reason: str
 ) -> None:
     with pytest.raises(RemoteProtocolError, match=reason):
         require_evidence(NAMING, Evidence(0, ROUND, LIAR, said), session_of)
