@@ -377,7 +377,7 @@ def _part(share: dict[str, Any]) -> Text:
     if not share["heights"]:
         return Text("")
     told = f"in {share['heights_in']} of {share['heights']}"
-    if share["last_height"] < share["heights"]:
+    if share["out_for"]:
         last = f"last in {share['last_height']}" if share["last_height"] else "never in"
         why = f": {share['why_out'].replace('_', ' ')}" if share["why_out"] else ""
         told += f", {last}{why}"

@@ -46,6 +46,7 @@ def ledger_status(member: GroupMember, own: PeerId) -> dict[str, Any]:
                 "heights_in": share.heights_in,
                 "heights": share.heights,
                 "last_height": share.last_height,
+                "out_for": share.out_for,
                 "why_out": None if share.cause is None else str(share.cause),
                 "rests": None if share.peer not in resting else str(resting[share.peer]),
                 "patience_s": None if share.peer == own else member.patience_s(rank),

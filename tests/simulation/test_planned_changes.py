@@ -14,6 +14,7 @@ from p2pfl_gossip.records import replaced
 from p2pfl_simulations.checkers import all_checkers
 from p2pfl_simulations.checkers.progress import AllFinish
 from p2pfl_simulations.group import ROUNDS_MAX
+from p2pfl_simulations.results.participation import OVERDUE_HEIGHTS, overdue_sentence
 from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.scenario import ScenarioError, make_scenario
 
@@ -132,7 +133,7 @@ def is_one_history(simulation: Simulation) -> bool:
     """Whether those that are there end with one model, and each one's record is in order."""
     hosts = [host.index for host in simulation.world.hosts if host.is_there]
     members = [member(simulation, index) for index in hosts]
-    active = [it for it in members if it.state is State.FINISHED]
+    active = [it for it in members if it.state is not State.LEFT]
     models = {it.vector.tobytes() for it in active}
     heights = {read_record(write_record(it.history)).head.entry.height for it in active}
     return len(active) >= 5 and len(models) == len(heights) == 1
@@ -168,15 +169,18 @@ def test_a_member_goes_on_by_another_key_on_another_computer(stolen: bool) -> No
 def test_a_group_goes_back_to_where_an_epoch_began() -> None:
     changes = [
         {"kind": "amend", "at_s": 1.0},
-        {"kind": "back", "at_s": 4.0, "epoch": 1},
-        {"kind": "admit", "at_s": 6.0, "peers": [6]},
+        {"kind": "back", "at_s": 30.0, "epoch": 1},
+        {"kind": "admit", "at_s": 32.0, "peers": [6]},
     ]
-    simulation, reports = simulate(changes, rounds=5, **QUICK)
+    simulation, reports = simulate(changes, rounds=6, **QUICK)
     history = member(simulation).history
     ended = history.closings(0)[0].certificate.entry
     assert history.epochs[2].charter.state == ended.state
     assert [event.is_anew for index, event in reports.events if isinstance(event, EpochBegun)]
-    assert member(simulation, 6).round == 5
+    assert member(simulation, 6).round == 6
+    rows = simulation.result().participation or []
+    assert max(row.heights - row.last_height for row in rows) >= OVERDUE_HEIGHTS
+    assert overdue_sentence(rows) == ""  # Heights have begun again, and all are in.
     assert is_one_history(simulation)
 
 

@@ -147,7 +147,7 @@ def read_record(data: bytes) -> History:
             not as they were written, then of those that do not follow from what is before them.
     """
     messages = _read_items(data)
-    checker = _Checker()
+    checker = _Checker(has_gap=any(isinstance(it, RecordGap) for it in messages))
     for place, message in enumerate(messages):
         try:
             checker.take(message)
@@ -223,9 +223,15 @@ def record_from_journal(records: dict[str, bytes | Vector]) -> bytes:
 
 
 class _Checker:
-    """Takes the items in their order; raises RemoteProtocolError or RefusedCharter."""
+    """Takes the items in their order; raises RemoteProtocolError or RefusedCharter.
 
-    def __init__(self) -> None:
+    Args:
+        has_gap: whether one is among them: ends of epochs before it are below it, even the end of
+            the first one by the very first entry.
+    """
+
+    def __init__(self, *, has_gap: bool) -> None:
+        self._has_gap = has_gap
         self.history: History | None = None
         self.is_over = False
         self._entries = 0
@@ -282,7 +288,8 @@ class _Checker:
         """Take the end of an epoch, which holds the entry that it proves."""
         history.check_closing(closing)
         base = closing.certificate.entry.base
-        if self._entries or self._gap is not None or base == history.first.head:
+        is_first = not self._has_gap and base == history.first.head
+        if self._entries or self._gap is not None or is_first:
             self._extend(history, closing.certificate)
         else:
             self._is_below_gap = True

@@ -30,6 +30,7 @@ def participation_rows(
             heights=share.heights,
             last_height=share.last_height,
             cause=str(share.cause or ""),
+            out_for=share.out_for,
         )
         for share in participation(history, causes)
     ]
@@ -37,7 +38,7 @@ def participation_rows(
 
 def overdue_sentence(rows: Sequence[ParticipationRow]) -> str:
     """Name the members whose rows have been in no model for long; empty where there are none."""
-    late = [row for row in rows if row.heights - row.last_height >= OVERDUE_HEIGHTS]
+    late = [row for row in rows if row.out_for >= OVERDUE_HEIGHTS]
     if not late:
         return ""
     named = ", ".join(row.name for row in late[:8]) + (" ..." if len(late) > 8 else "")

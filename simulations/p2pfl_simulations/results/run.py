@@ -175,9 +175,11 @@ class ParticipationRow:
         name: in the charter.
         weight: in the charter.
         heights_in: models that its update went into.
-        heights: models that the group made.
-        last_height: the last one that it is in, from 1; 0 for none.
+        heights: models that the group made since it is a member.
+        last_height: the last one that it is in, from 1; 0 for none. Heights begin again where a
+            group goes back.
         cause: why it was out last, one or two words; empty where that is not known.
+        out_for: models since that one, or since it is a member.
     """
 
     peer: int
@@ -187,6 +189,7 @@ class ParticipationRow:
     heights: int
     last_height: int
     cause: str
+    out_for: int = 0
 
     @property
     def share(self) -> float:

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import pytest
+
+from p2pfl.cli.peer_running import _part
 from p2pfl.cli.resting import QUIET, RESTS, resting_lines
 from p2pfl_gossip.ledger.messages import Rest
 
@@ -35,3 +38,16 @@ def test_where_members_gossip_nobody_rests() -> None:
 def test_there_is_a_line_for_each_way_to_rest() -> None:
     known = {rest.name.lower() for rest in Rest if rest is not Rest.NONE}
     assert known == {*RESTS, *QUIET}
+
+
+@pytest.mark.parametrize(
+    ("last_height", "out_for", "told"),
+    [
+        (3, 0, "in 9 of 9"),  # The group has gone back: heights have begun again.
+        (12, 2, "in 9 of 9, last in 12: late"),  # It joined at height 5, say.
+        (0, 9, "in 9 of 9, never in: late"),
+    ],
+)
+def test_who_is_out_is_told_by_models_since(last_height: int, out_for: int, told: str) -> None:
+    share = {"heights_in": 9, "heights": 9, "last_height": last_height, "out_for": out_for}
+    assert str(_part(share | {"why_out": "late", "is_overdue": False})) == told

@@ -471,3 +471,23 @@ def test_a_journal_of_another_group_is_refused() -> None:
     other = LedgerGroup(5, rounds=7)
     with pytest.raises(MalformedFrame, match="another founding charter"):
         History.restored(other.epoch, dict(founding_record(OLD.epoch)), None)
+
+
+def test_a_gap_above_a_first_epoch_that_ended_with_its_first_entry() -> None:
+    """A newcomer's record, that lacks entries between that end and its own."""
+    group = LedgerGroup(5)
+    history = History(group.epoch)
+    charter = group.next_charter()
+    entry = group.empty_entry(history.head, 1, charter.digest())
+    history.close_epoch(group.closing(entry, charter))
+    end = history.step(EntryStep(entry).head)
+    assert end is not None
+    new = group.following(charter)
+    lacking = EntryStep(new.sum_entry(end, 3))
+    history.head = lacking
+    new.extend(history, new.sum_entry(lacking, 4))
+    read = read_record(write_record(history))
+    gap = read.gap()
+    assert gap is not None
+    assert (gap.round, read.head.head) == (3, history.head.head)
+    assert [epoch.number for epoch in read.epochs] == [0, 1]
