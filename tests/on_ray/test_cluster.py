@@ -169,56 +169,51 @@ def second_node(cluster: Any) -> Iterator[Any]:
             cluster.remove_node(node, allow_graceful=False)
 
 
-OWN_TASKS = """
+OWN_TASK = """
 import os
 import signal
 import time
 from pathlib import Path
 from p2pfl.learner.tasks.integers import Integers
 
-class DiesOnce(Integers):
-    def __init__(self, marker):
+class Watched(Integers):
+    def __init__(self, meeting, marker):
         super().__init__()
-        self.marker = Path(marker)
-
-    def step(self, vector, inputs, targets, rate):
-        try:
-            self.marker.unlink()
-        except FileNotFoundError:
-            return super().step(vector, inputs, targets, rate)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-class Together(Integers):
-    def __init__(self, meeting):
-        super().__init__()
-        self.meeting = Path(meeting)
+        self.meeting, self.marker = Path(meeting), Path(marker)
 
     def step(self, vector, inputs, targets, rate):
         if self.meeting.is_dir():  # Nobody goes on before two processes learn.
             (self.meeting / str(os.getpid())).touch()
             while len(list(self.meeting.iterdir())) < 2:
                 time.sleep(0.05)
-        return super().step(vector, inputs, targets, rate)
+        try:
+            self.marker.unlink()
+        except FileNotFoundError:
+            return super().step(vector, inputs, targets, rate)
+        os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def learning(folder: Path, task: str, **options: str) -> Any:
-    (folder / "of_a_cluster.py").write_text(OWN_TASKS)
-    return make_scenario(
+def watched(folder: Path) -> tuple[Any, Path, Path]:
+    """A run whose workers wait for each other in one folder, and one of which dies of a file."""
+    (folder / "of_a_cluster.py").write_text(OWN_TASK)
+    meeting, marker = folder / "meeting", folder / "marker"
+    options = {"meeting": str(meeting), "marker": str(marker)}
+    scenario = make_scenario(
         {
             "peers": 40,
-            "rounds": 4,
-            "learning": {"task": f"of_a_cluster:{task}", "options": options},
+            "rounds": 5,
+            "learning": {"task": "of_a_cluster:Watched", "options": options},
             "averaging": {"algorithm": "dsgd"},
             "evaluation": {"baselines": []},
         }
     )
+    return scenario, meeting, marker
 
 
 @pytest.mark.usefixtures("second_node")
 def test_a_run_learns_on_two_machines_with_the_same_digest(cluster: Any, tmp_path: Path) -> None:
-    meeting = tmp_path / "meeting"
-    scenario = learning(tmp_path, "Together", meeting=str(meeting))
+    scenario, meeting, _ = watched(tmp_path)
 
     def meet(told: Any) -> None:
         if told.round == 1:
@@ -229,7 +224,7 @@ def test_a_run_learns_on_two_machines_with_the_same_digest(cluster: Any, tmp_pat
     assert len(met) == 2
     assert os.getpid() not in met
     assert (there.counters["workers_on_ray"], there.counters["workers_lost_on_ray"]) == (2, 0)
-    assert there.counters["jobs_on_ray"] == 40 * 4 * 2 + 4  # And the mean model of each round.
+    assert there.counters["jobs_on_ray"] == 40 * 5 * 2 + 5  # And the mean model of each round.
     assert there.digest == run(scenario, folder=tmp_path).digest
 
 
@@ -238,12 +233,13 @@ def test_a_run_loses_a_worker_while_it_learns_and_goes_on_to_the_same_digest(
     lost: str, cluster: Any, second_node: Any, tmp_path: Path
 ) -> None:
     """Killed in the middle of a step; or with its machine, which never comes back."""
-    marker = tmp_path / "marker"
-    scenario = learning(tmp_path, "DiesOnce", marker=str(marker))
+    scenario, meeting, marker = watched(tmp_path)
     done: list[str] = []
 
     def strike(told: Any) -> None:
-        if told.round == 1 and not done:
+        if told.round == 1:
+            meeting.mkdir(exist_ok=True)
+        if told.round == 2 and not done:
             done.append(lost)
             if lost == "process":
                 marker.touch()
