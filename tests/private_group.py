@@ -15,6 +15,7 @@ from p2pfl_gossip.ledger.privacy import Privacy, PrivateTrust, PrivateUnit, stil
 from p2pfl_gossip.ledger.private_jobs import noise_for
 from p2pfl_gossip.ledger.states import StateItem, digest_state
 from p2pfl_gossip.masked_sum.cohort import liars_max_of, threshold_of
+from p2pfl_gossip.masked_sum.jobs import Spend
 from p2pfl_gossip.records import Record, replaced
 
 CLIP = 1.0
@@ -51,14 +52,18 @@ class PrivateWorker(ToyWorker):
     Attributes:
         words: what members gave, in order.
         loses: whose pass over the lot fails.
+        denies: whose budget grants no spend.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.words: list[tuple[int, Masked]] = []
         self.loses: Callable[[int], bool] = lambda _index: False
+        self.denies: Callable[[int], bool] = lambda _index: False
 
     def _do(self, index: int, job: Job) -> Record:
+        if isinstance(job, Spend) and self.denies(index):
+            return WorkFailed("all is spent")
         if not isinstance(job, TrainPrivately):
             return super()._do(index, job)
         if self.loses(index):

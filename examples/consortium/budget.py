@@ -5,7 +5,7 @@ python budget.py FOLDER          # a new folder; it takes two or three minutes
 Five hospitals open a budget each, found a group whose charter asks for privacy, and train. The
 power fails in the middle of rounds, more often than the charter has spares: what was spent stays
 spent. One restores its budget from a backup, and its peer gives nothing more. The others spend all
-that the charter may cost, one model short of what they wanted, and end by themselves. What they
+that the charter may cost, before the last model that they wanted, and end by themselves. What they
 then agree on has to fit what their budgets have left.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from life import FOUNDERS, Life, given_folder
 
-ROUNDS, SPARES = 8, 2
+ROUNDS, SPARES = 16, 1
 RESTORED = "oslo"
 
 
@@ -76,7 +76,7 @@ class PrivateLife(Life):
 
     def fail_power(self) -> None:
         """Kill all peers while they give, until more came to nothing than the charter spares."""
-        self.say(f"the power fails in the middle of rounds; the charter has {SPARES} spares")
+        self.say(f"the power fails in the middle of rounds; spares of the charter: {SPARES}")
         while self.lost() <= SPARES:
             done = self.models()
             self.until("another model", lambda done=done: self.models() > done)
@@ -100,8 +100,8 @@ class PrivateLife(Life):
         return (self.folder / name / "data" / "budget").read_text().count('"record":"spent"')
 
     def lost(self) -> int:
-        """The least that any member gave in vain."""
-        return min(self.spent(name) for name in FOUNDERS) - self.models()
+        """What more members gave in vain than a sum can do without, which is one."""
+        return sorted(self.spent(name) for name in FOUNDERS)[-2] - self.models()
 
     def spend_all(self) -> None:
         """The others go on as long as they may, and end by themselves."""
@@ -167,10 +167,10 @@ def main() -> None:
     try:
         life.found()
         life.show(*FOUNDERS)
+        life.fail_power()
         life.until("what each can learn", lambda: bool(life.claims("berlin")))
         for it in life.claims("berlin"):
             life.say(f"    {told(it)}")
-        life.fail_power()
         life.restore_a_backup()
         life.spend_all()
         life.extend_twice()

@@ -292,6 +292,13 @@ class Course:
         )
 
     @property
+    def _spends(self) -> int:
+        """Updates that we gave; all that we may, where our host grants no more than we know of."""
+        epoch = self._seat.epoch
+        privacy, charges = epoch.charter.privacy, self._standing.charges(epoch.digest)
+        return charges if privacy is None or not self.has_spent_all else privacy.spends
+
+    @property
     def awaits_operator(self) -> bool:
         """Whether so many private updates from one model came to nothing that we give no more."""
         count = self._standing.spends_from(self._origin)
@@ -405,7 +412,7 @@ class Course:
             head_signature=seat.sign(b"head", head_statement(epoch, self.round, head)),
             charter=min(self._proposals.named, default=NONE),
             rest=rest,
-            spends=self._standing.charges(epoch.digest),
+            spends=self._spends,
             named=self._evidence.named(out_of(epoch, self._history.head.entry)),
             share_key=share_key,
             mask_key=mask_key,

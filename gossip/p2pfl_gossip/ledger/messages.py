@@ -102,7 +102,8 @@ class GroupAdvert(LedgerMessage, frozen=True, dict=True, tag=152):
         head_signature: of kind ``head``, over what `head_statement` says.
         charter: of the approved charters that it holds, the lowest digest; or zeros.
         rest: a `Rest`.
-        spends: private updates that it gave under this charter, those of lost rounds too.
+        spends: private updates that it gave under this charter, those of lost rounds too; all that
+            it may give, where its budget grants no more.
         named: proofs that it holds, ascending by member.
         share_key, mask_key: fresh X25519 keys of this round's session.
         signature: of kind ``advert``, over all of it.

@@ -240,6 +240,16 @@ def test_who_still_could_give_ends_too_where_too_few_can() -> None:
     assert {it.course.rest() for it in parts} == {Rest.SPENT}
 
 
+def test_whose_budget_knows_of_more_spends_than_its_journal_ends_the_group_too() -> None:
+    """As where power failed between the two: what it may not give, it says to others as given."""
+    world = PrivateWorld(5, rounds=3, privacy={"least": 4, "spends": 9})
+    world.worker.denies = lambda index: index >= 3
+    world.start()
+    world.run(900.0)
+    assert [_ends_of(world, index) for index in range(5)] == [[0]] * 5
+    assert {world.member(index)._started.parts.course.rest() for index in range(5)} == {Rest.SPENT}
+
+
 def _ends_of(world: PrivateWorld, index: int) -> list[int]:
     return [it.round for it in world.watcher.events[index] if isinstance(it, Finished)]
 
