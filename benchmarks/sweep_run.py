@@ -22,7 +22,9 @@ from p2pfl_gossip.actions import Action, Event, Job, Report, Send
 from p2pfl_gossip.catch_up import FETCH_DEADLINES
 from p2pfl_gossip.events import MaskedSumEnded
 from p2pfl_gossip.learning import Train, WorkFailed
+from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.messages import GroupAdvert
+from p2pfl_gossip.ledger.record import DamagedRecord, read_record, write_record
 from p2pfl_gossip.ledger.sessions import SESSION_RELAYS
 from p2pfl_gossip.masked_sum.cohort import liars_max_of
 from p2pfl_gossip.records import Record
@@ -178,12 +180,23 @@ class Sweep:
         for lost in self.sessions.lost.values() if is_calm else ():
             raise Violation(f"a sum is lost where nothing goes wrong: {lost}")
         self.simulation.end_checks()
+        self._read_records()
         if drawn.must_end and not self.simulation.operators.is_done:
             raise Violation("what the operators wanted has not come about")
         if not drawn.is_faulty and masking_of(drawn.scenario) == "none":
             formula = BytesAsFormula(drawn.scenario, lambda: world.bytes_sent)
             formula.start(self.all_finish.watched)
             formula.on_end(world.queue.now_s)
+
+    def _read_records(self) -> None:
+        """Demand that the record of each member that came later can be read, gaps and all."""
+        for index in self.drawn.scenario.late:
+            machine = self.world.hosts[index].machine
+            if isinstance(machine, GroupMember):
+                try:
+                    read_record(write_record(machine.history))
+                except DamagedRecord as error:
+                    raise Violation(f"peer {index} has no record in order: {error}") from None
 
     def _time_s(self) -> float:
         """Return how long to go on once faults have ended."""
