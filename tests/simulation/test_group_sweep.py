@@ -101,7 +101,7 @@ FOUND = {
     "sums-seen-twice": (7, "sends SumsSeen before it has recorded which sums it has"),
     "nothing-signed": (0, "nothing is certified after round"),
     "advert-unrecorded": (7, "sends GroupAdvert before it has recorded its advert"),
-    "model-not-the-certified": (8, "keeps a model under another's digest"),
+    "model-not-the-certified": (49, "keeps a model under another's digest"),
     "newcomer-refused": (40028, "peer 6 refuses peer 5: not_a_member"),
     "not-gone-back": (40028, "does not begin with the state which the charter of epoch 2 names"),
 }
