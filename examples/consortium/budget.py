@@ -1,6 +1,6 @@
 """The life of a privacy budget, with real peers on this machine: every step is a command of p2pfl.
 
-python budget.py FOLDER          # a new folder; it takes two or three minutes
+python budget.py FOLDER          # a new folder; it takes three minutes of a processor
 
 Five hospitals open a budget each, found a group whose charter asks for privacy, and train. The
 power fails in the middle of rounds, more often than the charter has spares: what was spent stays
