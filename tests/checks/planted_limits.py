@@ -631,6 +631,13 @@ _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
         f"{LEARNER}models_that_are_worth_a_stack",
     ),
     (
+        "p2pfl/learner/engines/choice.py",
+        "STACK_FULL_MIN",
+        "if share < STACK_FULL_MIN:",
+        "if False:",
+        f"{LEARNER}batches_that_are_full_enough_for_a_stack",
+    ),
+    (
         "p2pfl/learner/engines/vmap.py",
         "STACK_PEERS_MAX",
         "min(STACK_PEERS_MAX, STACK_BYTES_MAX // (4 * length))",

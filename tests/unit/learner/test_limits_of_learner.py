@@ -227,6 +227,16 @@ def test_models_that_are_worth_a_stack(tmp_path: Path, monkeypatch: pytest.Monke
     assert learner(tmp_path, "Clamped", peers=3).batching.startswith("one by one")
 
 
+def test_batches_that_are_full_enough_for_a_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alike: dict[str, Any] = {"training": {"steps": 2, "sampling": "replacement", "batch_size": 16}}
+    monkeypatch.setattr(choice, "STACK_FULL_MIN", 1.0)
+    assert learner(tmp_path, "Clamped", **alike).batching == "stacked (vmap)"
+    monkeypatch.setattr(choice, "STACK_FULL_MIN", 1.01)
+    assert learner(tmp_path, "Clamped", **alike).batching.endswith("100% full gain nothing")
+
+
 def test_peers_and_bytes_of_one_chunk_of_layers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
