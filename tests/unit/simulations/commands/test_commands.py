@@ -302,28 +302,26 @@ def test_a_run_whose_baselines_were_cut_off_is_whole(p2pfl: P2pfl, tmp_path: Pat
     assert p2pfl("replay", str(tmp_path / "run")).code == 0
 
 
-def test_help_answers_at_once(p2pfl: P2pfl) -> None:
+def test_help_reads_nothing_heavy(p2pfl: P2pfl) -> None:
     for command in ((), ("simulate",), ("replay",), ("report",), ("tasks",)):
         assert p2pfl(*command, "--help").code == 0
     assert "p2pfl simulate hospitals --peers 100" in p2pfl("simulate", "--help").out
     program = (
-        "import sys, time\n"
+        "import sys\n"
         "sys.argv = ['p2pfl', '--help']\n"
         "from p2pfl.cli.main import main\n"
         "try:\n    main()\n"
         "except SystemExit:\n"
         "    print(*sorted({name.partition('.')[0] for name in sys.modules}))\n"
-        "    print(time.process_time())\n"
     )
-    printed = [
-        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-        for _ in range(3)
-    ]
-    *_, modules, _ = printed[0].stdout.splitlines()
-    heavy = {"numpy", "torch", "pydantic", "pyarrow", "sklearn", "msgspec", "safetensors"}
-    assert not heavy & set(modules.split())
-    # Of the processor, not of the clock: others may use this machine too.
-    assert min(float(run.stdout.splitlines()[-1]) for run in printed) < 0.4
+    shown = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    read = set(shown.stdout.splitlines()[-1].split())
+    assert "typer" in read
+    # All that takes time: the third parties, and what of our own is not the command line.
+    assert not read & {"numpy", "torch", "pydantic", "pyarrow", "sklearn", "msgspec", "safetensors"}
+    assert not read & {"p2pfl_gossip", "p2pfl_crypto"}
 
 
 def test_version_and_completion(p2pfl: P2pfl) -> None:
