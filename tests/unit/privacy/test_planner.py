@@ -58,8 +58,9 @@ def test_the_design_pages_example() -> None:
     assert plan.noise_to_signal == pytest.approx(expected)
     assert len(plan.advice) == 2
     assert points_lost(expected) == "0 to 3"
-    more = replace(ASKED, rows=int(plan.advice[0].split()[0].replace(",", "")), entries=101_770)
-    assert make_plan(more).noise_to_signal == pytest.approx(1, rel=0.02)
+    rows, entries = (int(it.split()[0].replace(",", "")) for it in plan.advice)
+    assert expected * 10_000 / rows == pytest.approx(1, rel=1e-3)
+    assert expected * math.sqrt(entries / 101_770) == pytest.approx(1, rel=1e-3)
 
 
 def test_the_inverse_questions_lead_back() -> None:
