@@ -112,7 +112,13 @@ def test_each_plant_of_groups_has_a_seed_that_finds_it() -> None:
     assert FOUND.keys() == plants.keys()
 
 
-@pytest.mark.parametrize("plant", FOUND)
+SLOW = ("nothing-signed",)
+"""Minutes of virtual time, in which nothing comes of anything."""
+
+
+@pytest.mark.parametrize(
+    "plant", [pytest.param(it, marks=pytest.mark.long) if it in SLOW else it for it in FOUND]
+)
 def test_a_fault_planted_in_groups_is_found_for_what_it_is(plant: str) -> None:
     seed, said = FOUND[plant]
     found = sweep_run.run_seed(seed, plant, ledger=True).violation

@@ -33,7 +33,7 @@ class WithHeads(Opposed):
     ("averaging", "task", "local"),
     [
         ("cohorts", "WithHeads", {"kind": "plain"}),
-        ("cohorts", "Opposed", {"kind": "ditto", "pull": 0.1}),
+        pytest.param("cohorts", "Opposed", {"kind": "ditto", "pull": 0.1}, marks=pytest.mark.long),
         ("group", "WithHeads", {"kind": "ditto", "pull": 0.1}),
     ],
 )

@@ -70,7 +70,13 @@ def test_each_plant_has_a_seed_that_finds_it() -> None:
     assert FOUND.keys() == plants.keys()
 
 
-@pytest.mark.parametrize("plant", FOUND)
+SLOW = ("reveal-sent-once",)
+"""Minutes of virtual time, in which nothing comes of anything."""
+
+
+@pytest.mark.parametrize(
+    "plant", [pytest.param(it, marks=pytest.mark.long) if it in SLOW else it for it in FOUND]
+)
 def test_a_planted_fault_is_found_for_what_it_is_and_its_replay_named(plant: str) -> None:
     seed, said = FOUND[plant]
     found = sweep_run.run_seed(seed, plant)

@@ -139,6 +139,7 @@ def test_epidemic_learning_local() -> None:
     assert measured == pytest.approx(theory, rel=0.027)
 
 
+@pytest.mark.long
 def test_epidemic_learning_oracle() -> None:
     n, degree = 96, 8
     theory = (1 - degree / (n - 1)) / (degree + 1)
@@ -210,6 +211,7 @@ def test_push_sum_finds_the_mean_though_thirty_percent_of_all_messages_are_lost(
     assert run.farthest(40) > 1e-8  # It takes its time: this is no accident of exactness.
 
 
+@pytest.mark.long
 def test_push_sum_survives_loss_on_a_directed_graph_that_varies() -> None:
     run = Exchanges(
         normal_models(16, LENGTH),
@@ -250,6 +252,7 @@ def test_age_gossip_brings_peers_of_different_speeds_together() -> None:
     assert (last.min(axis=0) >= run.models.min(axis=0)).all()
 
 
+@pytest.mark.long
 def test_stochastic_gradient_push_finds_the_optimum_of_all_despite_loss() -> None:
     # Peer i's loss is |x - target_i|^2 / 2: all together have their optimum at the mean target.
     n, rounds = 16, 150

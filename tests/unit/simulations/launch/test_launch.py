@@ -90,6 +90,7 @@ def masked_scenario() -> Scenario:
     )
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("forked_launches")
 def test_the_others_go_on_while_one_is_killed_and_another_frozen(tmp_path: Path) -> None:
     scenario = masked_scenario()
