@@ -53,9 +53,9 @@ def invitation_to(history: History, name: str) -> Invitation:
         if keys and any(member.key == keys[0] for member in epoch.charter.members):
             if not epoch.number:
                 raise PaperError(f"{name} is a founder: it needs no invitation")
-            ended_with = history.closings(epoch.number - 1)[0].certificate.entry.state[0]
+            began_with = history.beginning(epoch.number).entry.state[0]
             return Invitation(
-                group=epoch.group.hex(), charter=epoch.digest.hex(), model=ended_with.digest.hex()
+                group=epoch.group.hex(), charter=epoch.digest.hex(), model=began_with.digest.hex()
             )
     raise PaperError(
         f"{name} is no member by the charter in force: the one that admits it must be, first"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from p2pfl.cli.errors import BadInput
 from p2pfl.cli.ledgers import read_ledger
-from p2pfl_gossip.ledger.entries import EntryStep
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.record import DamagedRecord, read_record
 from p2pfl_gossip.ledger.standing import KEPT_MAX
@@ -46,8 +45,7 @@ def print_beginnings(peer: Path, *, without: str | None) -> None:
 
 
 def _print(history: History, number: int) -> None:
-    ends = history.closings(number - 1)[:1] if number else []
-    step = EntryStep(ends[0].certificate.entry) if ends else history.first
+    step = history.beginning(number)
     head, model = step.head, step.entry.state[0]
     print(f"# epoch {number} began at height {step.entry.height}")
     if 0 < number < len(history.epochs) - KEPT_MAX:

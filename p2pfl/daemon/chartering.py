@@ -202,9 +202,7 @@ class Chartering:
 
     def _put(self, epoch: Epoch, held: CharterProposal) -> CharterFile:
         """Write the file of a charter that is or was in force, with what its epoch began by."""
-        history = self._member.history
-        ends = history.closings(epoch.number - 1)[:1] if epoch.number else []
-        said = [it for closing in ends for it in closing.approvals]
+        said = self._member.history.approvals_of(epoch.number)
         said = list(in_order([*said, *held.approvals]))
         file = CharterFile(held.charter, held.terms, held.running, approvals=tuple(said))
         self._papers.put(file)

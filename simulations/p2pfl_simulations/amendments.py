@@ -12,7 +12,7 @@ from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.ledger.approvals import Approval, Says, approval_of
 from p2pfl_gossip.ledger.approving import kind_of_change
 from p2pfl_gossip.ledger.charter import FOREVER, Charter, CharterMember, Governance
-from p2pfl_gossip.ledger.entries import EntryStep, Head
+from p2pfl_gossip.ledger.entries import Head
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.states import StateItem
 from p2pfl_gossip.records import replaced
@@ -193,10 +193,8 @@ def _back(change: PlannedChange, signs_late_s: float) -> Amendment:
 
     def make(history: History) -> Charter:
         if not found:
-            number = min(change.epoch, history.epoch.number)
-            ends = history.closings(number - 1)[:1] if number else []
-            steps = [EntryStep(it.certificate.entry) for it in ends] or [history.first]
-            found.append((steps[0].head, steps[0].entry.state))
+            step = history.beginning(min(change.epoch, history.epoch.number))
+            found.append((step.head, step.entry.state))
         head, state = found[0]
         return replaced(_follow(history.epoch.charter, history), start=head, state=state)
 

@@ -96,6 +96,15 @@ class History:
         """Return the ends of epochs from a number on, as far as they have ended."""
         return [self._closings[number] for number in range(since, self.epoch.number)]
 
+    def beginning(self, number: int) -> EntryStep:
+        """Return the entry that an epoch began with; raises KeyError if it has not begun."""
+        return EntryStep(self._closings[number - 1].certificate.entry) if number else self.first
+
+    def approvals_of(self, number: int) -> list[Approval]:
+        """Return what was said of an epoch's charter, as its beginning has it."""
+        ends = self.closings(number - 1)[:1] if number else []
+        return [approval for closing in ends for approval in closing.approvals]
+
     def given(self, rank: int, before: int) -> int:
         """Count the private updates of a member in certified sums of rounds before one.
 
@@ -302,8 +311,8 @@ def joined_at(history: History, peer: PeerId) -> bytes | None:
             continue
         if not epoch.number:
             return None
-        ended_with = history.closings(epoch.number - 1)[0].certificate.entry.state[0]
-        return invitation_of(epoch.digest, ended_with.digest)
+        began_with = history.beginning(epoch.number).entry.state[0]
+        return invitation_of(epoch.digest, began_with.digest)
     return None
 
 

@@ -201,16 +201,14 @@ class Proposals:
 
     def _said_of(self, number: int) -> Sequence[Approval]:
         """What was said of the charter of an epoch."""
-        ends = self._history.closings(number - 1)[:1] if number else []
-        said = [approval for closing in ends for approval in closing.approvals]
+        said = self._history.approvals_of(number)
         if number == self._seat.epoch.number:
             said += self._present.approvals
         return said
 
     def _parcel_of_present(self) -> CharterProposal:
-        epoch, history = self._seat.epoch, self._history
-        ends = history.closings(epoch.number - 1)[:1] if epoch.number else []
-        said = [approval for closing in ends for approval in closing.approvals]
+        epoch = self._seat.epoch
+        said = self._history.approvals_of(epoch.number)
         consenting = in_order(consents_among(epoch.charter, said))
         return CharterProposal(epoch.charter, epoch.digest, b"", b"", consenting, None)
 
