@@ -4,10 +4,15 @@ A sweep says the same of many seeds, sizes or moments. What only one case shows 
 then it has a test of its own, or is in the sample.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import pytest
+
+
+def without(slow: Collection[Any], cases: Iterable[Any]) -> list[Any]:
+    """Mark those cases as long that are slow."""
+    return [pytest.param(it, marks=pytest.mark.long) if it in slow else it for it in cases]
 
 
 def sampled(cases: Iterable[Any], every: int) -> list[Any]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sampled import without
 from test_liars import GROUP, document, first_leader
 
 from p2pfl.learner.learner import make_learner
@@ -84,10 +85,7 @@ def test_every_strategy_of_an_audit_has_its_outcome() -> None:
     assert sorted(OUTCOMES) == sorted(n for n, liar in shipped_liars().items() if liar.in_audits)
 
 
-@pytest.mark.parametrize(
-    "strategy",
-    [pytest.param(it, marks=pytest.mark.long) if it in ALIKE else it for it in OUTCOMES],
-)
+@pytest.mark.parametrize("strategy", without(ALIKE, OUTCOMES))
 def test_what_a_lie_in_an_audit_comes_to(strategy: str) -> None:
     kind, word = OUTCOMES[strategy]
     result, _ = simulate(

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from sampled import without
 
 from p2pfl_crypto.audit import checking, commitments, curve
 from p2pfl_gossip.masked_sum import auditing
@@ -116,9 +117,7 @@ SLOW = ("nothing-signed",)
 """Minutes of virtual time, in which nothing comes of anything."""
 
 
-@pytest.mark.parametrize(
-    "plant", [pytest.param(it, marks=pytest.mark.long) if it in SLOW else it for it in FOUND]
-)
+@pytest.mark.parametrize("plant", without(SLOW, FOUND))
 def test_a_fault_planted_in_groups_is_found_for_what_it_is(plant: str) -> None:
     seed, said = FOUND[plant]
     found = sweep_run.run_seed(seed, plant, ledger=True).violation

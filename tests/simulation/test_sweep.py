@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sampled import sampled
+from sampled import sampled, without
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -74,9 +74,7 @@ SLOW = ("reveal-sent-once",)
 """Minutes of virtual time, in which nothing comes of anything."""
 
 
-@pytest.mark.parametrize(
-    "plant", [pytest.param(it, marks=pytest.mark.long) if it in SLOW else it for it in FOUND]
-)
+@pytest.mark.parametrize("plant", without(SLOW, FOUND))
 def test_a_planted_fault_is_found_for_what_it_is_and_its_replay_named(plant: str) -> None:
     seed, said = FOUND[plant]
     found = sweep_run.run_seed(seed, plant)
