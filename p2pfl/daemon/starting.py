@@ -181,11 +181,11 @@ def _run_group(
             service.chartering = Chartering(machine, papers, task, directory, reporter, config)
 
             def take(learner: Learner, place: int) -> None:
-                if not reporter.is_private:  # What is cut of own updates tells of them.
+                chosen = None
+                # What is cut of own updates tells of them, and which round is best of rows.
+                if not reporter.is_private:
                     reporter.lossy = Lossy(learner, directory.agreed.averaging)
                     tell_full_batch(reporter, directory.agreed, learner.sample_count(place))
-                chosen = None
-                if not reporter.is_private:  # Which round is best tells of rows without noise.
                     chosen = Chosen(learner, place, folder.chosen)
                 service.gain = OwnGain(learner, place, folder.baseline, chosen)
                 task.note = service.gain.note
