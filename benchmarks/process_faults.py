@@ -41,7 +41,7 @@ from p2pfl_simulations.launch import processes
 from p2pfl_simulations.launch.errors import LaunchError
 from p2pfl_simulations.launch.folders import make_folders
 from p2pfl_simulations.launch.processes import PeerProcess
-from p2pfl_simulations.launch.relays import relayed
+from p2pfl_simulations.launch.relays import links_of, relayed
 from p2pfl_simulations.launch.testbed import ProcessTestbed
 from p2pfl_simulations.scenario import Scenario, make_scenario
 
@@ -129,8 +129,7 @@ def run_once(task: str, seed: int, folder: Path) -> Figures:
         scenario.learning, peer_count=scenario.peers, seed=scenario.seed, folder=TASKS, threads=1
     )
     folders = make_folders(scenario, folder, TASKS, learner, log_level="debug")
-    everybody = range(scenario.peers)
-    relays = relayed(folders, {(one, two) for one in everybody for two in everybody if one != two})
+    relays = relayed(folders, links_of(range(scenario.peers), scenario.peers))
     testbed = ProcessTestbed(scenario, [PeerProcess(i, it) for i, it in enumerate(folders)])
     strikes = Strikes(testbed, relays, scenario.rounds - KINDS[task].last, seed, limit_s=LIMIT_S)
     broken = []

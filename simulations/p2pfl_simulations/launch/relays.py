@@ -34,6 +34,11 @@ def between(side: Iterable[int], count: int) -> set[Pair]:
     return both_ways((one, two) for one in inside for two in outside)
 
 
+def links_of(peers: Iterable[int], count: int) -> set[Pair]:
+    """Return all pairs of which one is among some peers, of so many in all, both ways."""
+    return both_ways((one, two) for one in peers for two in range(count) if one != two)
+
+
 def both_ways(pairs: Iterable[Pair]) -> set[Pair]:
     """Return pairs, and each of them the other way round."""
     return {pair for one, two in pairs for pair in ((one, two), (two, one))}

@@ -17,7 +17,7 @@ from p2pfl_gossip import events
 from p2pfl_simulations.draws import array_stream, sampler
 from p2pfl_simulations.launch.errors import LaunchError
 from p2pfl_simulations.launch.processes import PeerProcess
-from p2pfl_simulations.launch.relays import Pair, PairRelays, between, both_ways
+from p2pfl_simulations.launch.relays import Pair, PairRelays, both_ways, links_of
 from p2pfl_simulations.scenario import NetworkSettings, Scenario
 from p2pfl_simulations.testbed import RunWatcher
 
@@ -207,8 +207,7 @@ class ProcessTestbed:
     def _block(self) -> None:
         """Have the relays carry what may be carried now."""
         blocked = {pair for pair, times in self._cut.items() if times > 0} | self._parted
-        blocked |= between(self._absent, len(self.hosts))
-        blocked |= {(one, two) for one in self._absent for two in self._absent if one != two}
+        blocked |= links_of(self._absent, len(self.hosts))
         if self._relays is not None:
             self._relays.block(blocked)
         elif blocked:
@@ -245,15 +244,15 @@ class ProcessTestbed:
 
 def cut_pairs(scenario: Scenario) -> set[Pair]:
     """Return the pairs of peers whose links a scenario cuts: who dials, and who is dialled."""
-    faults, peers = scenario.faults, range(scenario.peers)
+    faults, size = scenario.faults, scenario.peers
     if faults.partitions:
-        return {(one, two) for one in peers for two in peers if one != two}
+        return links_of(range(size), size)
     found: set[Pair] = set()
     for fault in faults.planned:
         if fault.kind == "link":
             found |= both_ways([(fault.peers[0], fault.peers[1])])
         elif fault.kind == ABSENT:
-            found |= both_ways((one, two) for one in fault.peers for two in peers if one != two)
+            found |= links_of(fault.peers, size)
     return found
 
 
