@@ -82,6 +82,7 @@ class Draw:
         failing: probability that a training fails.
         must_end: whether all must finish; not where liars may stop a group for ever.
         stands_in: whether a stand-in takes the place of the curve, on which audits are costly.
+        successor: what members found that lost too many others; None if they do not.
     """
 
     scenario: Scenario
@@ -90,6 +91,7 @@ class Draw:
     failing: float
     must_end: bool = True
     stands_in: bool = False
+    successor: "Draw | None" = None
 
     def kinds(self) -> Counter[str]:
         """Count what was drawn, by kind, for a table of what a sweep has covered."""
@@ -112,6 +114,7 @@ class Draw:
         found["fault: loss"] += scenario.network.loss > 0
         found["fault: failed trainings"] += self.failing > 0
         found["fault: none"] += not self.is_faulty
+        found["change: succeed"] += self.successor is not None
         for change in scenario.changes:
             found[f"change: {change.kind}"] += 1
         for liars in faults.liars:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sweep_draw import DISKS, LATENCIES, Draw, draw_faults
 
-from p2pfl_gossip.masked_sum.cohort import liars_max_of, threshold_of
+from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MIN, liars_max_of, threshold_of
 from p2pfl_simulations.scenario import make_scenario
 
 PEERS = (*((5,) * 24), 6, 6, 7, 7, 7, 7, 8, 10)
@@ -32,6 +32,15 @@ LATE_FROM = 40_000
 """Seeds from which on peers join, other keys take members' places, and groups go back."""
 GROWING = 0.7
 """Share of these in which some do."""
+TURNED_FROM = 100_000
+"""Seeds from which on lapsed charters are renewed, computers are lost for good, members that lie or
+any others are expelled, and groups that lost too many are succeeded."""
+SUCCEEDED = 0.15
+"""Share of these that are."""
+PRESENT = frozenset({"extend", "amend", "lapse", "rekey"})
+"""Changes by which nobody comes or goes: beside them it is known how many are too few."""
+SUCCESSORS_SEED = 2**40
+"""Added to a seed: what a group's successor is drawn by."""
 REAL_CURVE = 0.01
 """Share of the audited seeds in which points are multiplied as libsodium does it."""
 
@@ -223,8 +232,7 @@ def draw_group(seed: int) -> Draw:
         for entry in faults.get("liars", []):
             entry["strategy"], entry["arguments"] = names.choice(DISPUTED)
             entry.pop("norm", None)
-    if not is_private:
-        _grow(seed, document, heal_s)
+    successor = None if is_private else _come_and_go(seed, document, heal_s)
     may_stall = is_audited and any(
         not _must_end_beside(entry, audit=document["averaging"]["audit"])
         for entry in faults.get("liars", [])
@@ -234,8 +242,9 @@ def draw_group(seed: int) -> Draw:
         True,
         heal_s,
         failing,
-        must_end=not may_stall,
+        must_end=not (may_stall or successor),
         stands_in=stands_in,
+        successor=successor,
     )
 
 
@@ -316,6 +325,15 @@ def _rekey(
     return [*changes, {"kind": "rekey", "at_s": rng.uniform(0, 1.2 * heal_s), "peers": peers}]
 
 
+def _come_and_go(seed: int, document: dict[str, Any], heal_s: float) -> Draw | None:
+    """Draw who comes and goes; return what a group is succeeded by that lost too many."""
+    successor = _succeed(seed, document, heal_s)
+    if successor is None:
+        _turn(seed, document, heal_s)
+        _grow(seed, document, heal_s)
+    return successor
+
+
 def _grow(seed: int, document: dict[str, Any], heal_s: float) -> None:
     """Draw that peers come that were not there, beside all else; not in what earlier seeds are."""
     rng = Random(f"{seed}/late")
@@ -326,10 +344,12 @@ def _grow(seed: int, document: dict[str, Any], heal_s: float) -> None:
     away = set(busy)
     for change in changes:
         busy.update(change.get("peers", ()))
-        if change["kind"] in ("amend", "leave", "revoke"):
+        if change["kind"] in ("amend", "leave", "revoke", "lose"):
             away.update(change["peers"])
     free = [peer for peer in range(founders) if peer not in busy]
     spare = founders - threshold_of(founders) - len(away)
+    if seed >= TURNED_FROM:
+        spare -= any(change["kind"] == "expel" for change in changes)
     for kind in rng.sample(["admit", "admit", "replace", "replace", "back"], rng.randint(1, 3)):
         change = {"kind": kind, "at_s": rng.uniform(0, 1.2 * heal_s)}
         stolen, late_s = rng.random() < 0.5, rng.choice([0.0, rng.uniform(0, heal_s)])
@@ -351,6 +371,75 @@ def _grow(seed: int, document: dict[str, Any], heal_s: float) -> None:
             continue
         document["peers"] = coming[-1] + 1
         changes.append(change | {"peers": coming, "duration_s": late_s})
+    if changes:
+        document["changes"] = changes
+
+
+def _succeed(seed: int, document: dict[str, Any], heal_s: float) -> Draw | None:
+    """Draw that too many computers are lost, and what members found then; not in earlier seeds."""
+    rng = Random(f"{seed}/succession")
+    if seed < TURNED_FROM or rng.random() >= SUCCEEDED:
+        return None
+    peers, learning = document["peers"], document["learning"]
+    lying = {peer for entry in document["faults"].get("liars", []) for peer in entry["peers"]}
+    honest = [peer for peer in range(peers) if peer not in lying]
+    lost = rng.sample(honest, peers - threshold_of(peers) + 1)
+    kept = [change for change in document.get("changes", []) if change["kind"] in PRESENT]
+    lose = {"kind": "lose", "at_s": rng.uniform(0.2, 1.2) * heal_s, "peers": lost}
+    document["changes"] = [*kept, lose]
+    is_faulty, successor_heal_s = rng.random() < 0.5, rng.uniform(0.5, 5)
+    successor = {
+        "name": f"{document['name']}-successor",
+        # Another group has other peers' keys and another nonce.
+        "seed": seed + SUCCESSORS_SEED,
+        "peers": rng.choice([5, 5, 6, 7]),
+        "rounds": rng.randint(1, 2),
+        "learning": learning,
+        "averaging": document["averaging"],
+        "network": document["network"] | ({} if is_faulty else {"loss": 0.0}),
+        "compute": document["compute"],
+        "disk": document["disk"],
+        "evaluation": document["evaluation"],
+    }
+    if is_faulty:
+        successor["faults"] = draw_faults(rng, successor_heal_s)
+    return Draw(make_scenario(successor), is_faulty, successor_heal_s if is_faulty else 0.0, 0.0)
+
+
+def _turn(seed: int, document: dict[str, Any], heal_s: float) -> None:
+    """Draw a renewal, who is lost for good, leaves or is expelled; not in earlier seeds.
+
+    As many go as the group bears beside its liars and those that are away by what was drawn.
+    """
+    rng = Random(f"{seed}/turn")
+    if seed < TURNED_FROM:
+        return
+    peers, changes = document["peers"], list(document.get("changes", []))
+    lying = [peer for entry in document["faults"].get("liars", []) for peer in entry["peers"]]
+    named = {peer for change in changes for peer in change.get("peers", ())}
+    away = {
+        peer
+        for change in changes
+        if change["kind"] in ("amend", "leave", "revoke")
+        for peer in change["peers"]
+    }
+    expels = any(change["kind"] == "expel" for change in changes)
+    spare = peers - threshold_of(peers) - len(lying) - len(away) - expels
+    free = [peer for peer in range(peers) if peer not in named and peer not in lying]
+    if rng.random() < 0.4:
+        renew = {"kind": "renew", "at_s": rng.uniform(0, heal_s / 2)}
+        changes.append(renew | {"duration_s": rng.uniform(0, heal_s / 2)})
+    if spare > 0 and free and rng.random() < 0.5:
+        gone = [free.pop(rng.randrange(len(free)))]
+        kind, at_s = rng.choice(["leave", "lose"]), rng.uniform(0, heal_s)
+        changes.append({"kind": kind, "at_s": at_s, "peers": gone})
+        spare -= 1
+    if peers > COHORT_SIZE_MIN and not expels and rng.random() < 0.5:
+        # Who lies is one fewer to bear; for an honest one somebody must be to spare.
+        gone = lying if rng.random() < 0.5 else free[: len(free) * (spare > 0)]
+        if gone:
+            change = {"kind": "expel", "at_s": rng.uniform(0, heal_s), "peers": [rng.choice(gone)]}
+            changes.append(change)
     if changes:
         document["changes"] = changes
 

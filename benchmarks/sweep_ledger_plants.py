@@ -8,7 +8,7 @@ from replacing import Change
 from sweep_plants import Plant, planting
 
 from p2pfl_gossip.actions import Persist, RemoteProtocolError
-from p2pfl_gossip.ledger import entries
+from p2pfl_gossip.ledger import approving, entries
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.signing import Signing
 from p2pfl_gossip.ledger.standing import Standing
@@ -101,3 +101,9 @@ def model_not_the_certified() -> Iterator[Change]:
         return honest(self, step, vector + np.float32(1), *rest)
 
     yield Standing, "certify", certify
+
+
+@plant
+def successor_unapproved() -> Iterator[Change]:
+    """A group is succeeded by whom few of its members have approved."""
+    yield approving, "_votes_missing", lambda *_: []

@@ -15,6 +15,7 @@ from sweep_ledger_draw import draw_group, draw_honest
 from sweep_ledger_plants import GROUP_PLANTS
 from sweep_plants import PLANTS
 from sweep_shared import kept_plans, shared_learner
+from sweep_succession import furthest_of, succeed
 
 from p2pfl.group.averaging import SESSION_DEADLINES
 from p2pfl.group.settings import GroupSettings
@@ -26,6 +27,7 @@ from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.messages import GroupAdvert
 from p2pfl_gossip.ledger.record import DamagedRecord, read_record, write_record
 from p2pfl_gossip.ledger.sessions import SESSION_RELAYS
+from p2pfl_gossip.ledger.states import Head
 from p2pfl_gossip.masked_sum.cohort import liars_max_of
 from p2pfl_gossip.records import Record
 from p2pfl_simulations.batch import Worker
@@ -33,6 +35,7 @@ from p2pfl_simulations.checkers import Checker, Violation, all_checkers
 from p2pfl_simulations.checkers.accounting import BytesAsFormula
 from p2pfl_simulations.checkers.ledger import Certifies
 from p2pfl_simulations.checkers.progress import AllFinish
+from p2pfl_simulations.group import Predecessor
 from p2pfl_simulations.host import SimulatedHost
 from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.scenario import masking_of
@@ -133,9 +136,14 @@ class _Sessions:
 
 
 class Sweep:
-    """The world of one seed."""
+    """The world of one seed.
 
-    def __init__(self, drawn: Draw) -> None:
+    Args:
+        drawn: what runs.
+        predecessor: of a group that succeeds another one.
+    """
+
+    def __init__(self, drawn: Draw, predecessor: Predecessor | None = None) -> None:
         self.drawn = drawn
         scenario = drawn.scenario
         learner = shared_learner(scenario.learning, scenario.peers)
@@ -156,6 +164,7 @@ class Sweep:
             checkers=(*checkers, self.all_finish, self.end),
             observers=(self.sessions,),
             settled=self.end.look,
+            predecessor=predecessor,
         )
         self.end.simulation = self.simulation
         self.world = self.simulation.world
@@ -172,7 +181,11 @@ class Sweep:
             self._certifies.begin()
         self.end.stops = True
         self.end.look()
+        if drawn.successor is not None:
+            self._lose_too_many()
         world.run(max(world.queue.now_s, drawn.heal_s) + self._time_s())
+        if drawn.successor is not None and self._head() != self._last:
+            raise Violation(f"fewer than t are left, and certify {self._head()}")
         if not drawn.is_faulty and not self._is_group:  # A group's timers never end.
             self.end.stops = world.is_over = False  # What is on its way counts as well.
             world.run(math.inf)
@@ -187,6 +200,24 @@ class Sweep:
             formula = BytesAsFormula(drawn.scenario, lambda: world.bytes_sent)
             formula.start(self.all_finish.watched)
             formula.on_end(world.queue.now_s)
+
+    def _lose_too_many(self) -> None:
+        """Go on until fewer than t are left, and what was under way then has ended."""
+        drawn, world = self.drawn, self.world
+        lost_s = max(it.at_s for it in drawn.scenario.changes if it.kind == "lose")
+        world.run(max(drawn.heal_s, lost_s) + self._group_round_s(SESSION_RELAYS))
+        self._last = self._head()
+
+    def _head(self) -> Head:
+        return furthest_of(self.simulation, self.drawn.scenario).history.head.head
+
+    def successor(self) -> "Sweep | None":
+        """Return the group that succeeds this one, which has run; None if none does."""
+        if self.drawn.successor is None:
+            return None
+        after = self.drawn.successor
+        predecessor = succeed(self.simulation, self.drawn.scenario, after.scenario)
+        return Sweep(after, predecessor)
 
     def _read_records(self) -> None:
         """Demand that the record of each member that came later can be read, gaps and all."""
@@ -305,6 +336,11 @@ def run_seed(seed: int, plant: str = "", *, ledger: bool = False, honest: bool =
             sweep = Sweep(drawn)
             sweep.run()
             events, sessions = sweep.world.queue.processed, len(sweep.sessions.names)
+            successor = sweep.successor()
+            if successor is not None:
+                successor.run()
+                events += successor.world.queue.processed
+                sessions += len(successor.sessions.names)
     except Violation as error:
         violation = str(error)
     except Exception as error:

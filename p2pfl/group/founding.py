@@ -12,6 +12,7 @@ from p2pfl_gossip.ledger.charter import (
     Charter,
     CharterMember,
     Epoch,
+    Succeeds,
 )
 from p2pfl_gossip.ledger.privacy import Privacy, still
 from p2pfl_gossip.ledger.states import StateItem, digest_state
@@ -30,6 +31,7 @@ def found(
     terms: bytes,
     bounds: Bounds | None = None,
     privacy: Privacy | None = None,
+    succeeds: Succeeds | None = None,
 ) -> Epoch:
     """Found a group whose charter is not written by hand: in a simulation.
 
@@ -43,6 +45,7 @@ def found(
         terms: digest of all else that members agree on, 32 bytes.
         bounds: of what peers may change; nothing if not given.
         privacy: how sums are made private; None if they are not.
+        succeeds: the group whose state the first one is; None if there is none.
 
     Raises:
         RefusedCharter: such a group cannot be; the message says why.
@@ -65,7 +68,7 @@ def found(
             notice_s=NOTICE_S,
             bounds=bounds or Bounds(),
             start=None,
-            succeeds=None,
+            succeeds=succeeds,
             terms=terms,
             running=NONE,
             privacy=privacy,

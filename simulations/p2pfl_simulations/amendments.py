@@ -101,6 +101,8 @@ class Amendment:
         make: gives what is to follow the charter in force.
         late: who signs it later.
         signs_late_s: when.
+        from_s: when it is proposed.
+        renews: whether the charter before has lapsed.
     """
 
     change: PlannedChange
@@ -108,6 +110,8 @@ class Amendment:
     make: Callable[[History], Charter]
     late: frozenset[int]
     signs_late_s: float
+    from_s: float = 0.0
+    renews: bool = False
     is_over: bool = False
 
 
@@ -121,7 +125,7 @@ def plan_amendment(
         people: who is whom.
         rounds: of the scenario.
         place: among the amendments: no two are alike.
-        signs_late_s: when those sign that sign later.
+        signs_late_s: when those sign that sign later; when a renewal is proposed.
     """
 
     def amendment(
@@ -133,6 +137,8 @@ def plan_amendment(
             lambda history: _follow(alter(history.epoch.charter), history),
             frozenset(change.peers) if change.kind == "amend" else frozenset(),
             signs_late_s,
+            from_s=signs_late_s if change.kind == "renew" else 0.0,
+            renews=change.kind == "renew",
         )
 
     def of_members(alter: Callable[[CharterMember], CharterMember]) -> Amendment:

@@ -1,6 +1,7 @@
 """The peers of a scenario: identities, roster, settings and averaging machines."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -24,7 +25,14 @@ from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.actions import Job, Vector
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.learning import Train, TrainPrivately
-from p2pfl_gossip.ledger.charter import Bounds, CharterMember, Epoch, Governance, RefusedCharter
+from p2pfl_gossip.ledger.charter import (
+    Bounds,
+    CharterMember,
+    Epoch,
+    Governance,
+    RefusedCharter,
+    Succeeds,
+)
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.privacy import Privacy
 from p2pfl_gossip.peer import Peer
@@ -88,6 +96,19 @@ class MakePeer(Protocol):
         """Make it, for its start or restart."""
 
 
+@dataclass(frozen=True)
+class Predecessor:
+    """What a group goes on from that succeeds another one.
+
+    Attributes:
+        succeeds: that group, and the entry that it certified.
+        model: float32[d], the entry's.
+    """
+
+    succeeds: Succeeds
+    model: Vector
+
+
 def make_peers(
     scenario: Scenario,
     roster: Roster,
@@ -96,6 +117,7 @@ def make_peers(
     folder: Path | None = None,
     privacy: Privacy | None = None,
     invitations: Mapping[int, bytes] = MappingProxyType({}),
+    succeeds: Succeeds | None = None,
 ) -> MakePeer:
     """Return what makes the peers of a scenario.
 
@@ -107,13 +129,14 @@ def make_peers(
         folder: where own rules and graphs are imported from.
         privacy: what the scenario's plan says to a charter; None where it has none.
         invitations: as of `make_members`.
+        succeeds: the group that theirs succeeds; None if there is none.
 
     Raises:
         PluginError: an own rule or graph cannot be used.
         ScenarioError: they cannot average so; the message says what to change.
     """
     if isinstance(scenario.averaging, GroupSettings):
-        epoch = founding_epoch(scenario, initial, sample_count, privacy)
+        epoch = founding_epoch(scenario, initial, sample_count, privacy, succeeds)
         return make_members(scenario, epoch, initial, invitations)
     return make_gossips(scenario, roster, initial, folder)
 
@@ -157,6 +180,7 @@ def founding_epoch(
     initial: Vector,
     sample_count: Callable[[int], int],
     privacy: Privacy | None = None,
+    succeeds: Succeeds | None = None,
 ) -> Epoch:
     """Found the group of a scenario.
 
@@ -165,6 +189,7 @@ def founding_epoch(
         initial: float32[d], the first model.
         sample_count: a peer's rows: its weight, where weights go by samples.
         privacy: how sums are made private; None if they are not.
+        succeeds: the group that this one succeeds; None if there is none.
 
     Raises:
         ScenarioError: such a group cannot be.
@@ -183,6 +208,7 @@ def founding_epoch(
             terms=hash_parts(b"p2pfl/sim-agreed", terms),
             bounds=Bounds(rounds_max=ROUNDS_MAX),
             privacy=privacy,
+            succeeds=succeeds,
         )
     except RefusedCharter as error:
         raise ScenarioError(f"averaging: {error}") from None

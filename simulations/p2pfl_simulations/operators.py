@@ -80,6 +80,9 @@ class Operators:
         elif change.kind == "lapse":
             for index in change.peers or self._honest:
                 self._lapsed[index] = now_s + change.duration_s
+        elif change.kind == "lose":
+            for index in change.peers:
+                self._world.lose(self._host(index), "lost")
         else:
             if change.kind == "replace" and not change.stolen:
                 self._world.lose(self._host(change.peers[0]), "lost")
@@ -117,10 +120,16 @@ class Operators:
             member = self._up(index)
             if member is None or member.state is State.LEFT:
                 continue
-            rest = Rest.LAPSED if index in self._lapsed else Rest.NONE
+            rest = Rest.LAPSED if self._has_lapsed(index, member) else Rest.NONE
             word = HostWord(rest=rest, due=tuple(due))
             if word != member.proposals.word:
                 self._push(index, member.hear_host(now_s, word))
+
+    def _has_lapsed(self, index: int, member: GroupMember) -> bool:
+        """Whether a member's calendar says that its charter is over."""
+        return index in self._lapsed or any(
+            it.renews and not it.holds(member.history) for it in self._amendments
+        )
 
     def _depart(self, index: int, says: Says) -> None:
         """Tell a member that it leaves, or another one where its process is not up."""
@@ -160,7 +169,7 @@ class Operators:
     def _amend(self, amendment: Amendment) -> list[bytes]:
         """Hand in what is missing; return what is to be named."""
         furthest = self._furthest()
-        if furthest is None:
+        if furthest is None or self._world.queue.now_s < amendment.from_s:
             return []
         if amendment.holds(furthest.history):
             amendment.is_over = self._has_come(amendment)

@@ -36,6 +36,7 @@ from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.faults import FaultInjector
 from p2pfl_simulations.gains import take_gains
 from p2pfl_simulations.group import (
+    Predecessor,
     Speeds,
     board_of,
     charter_member,
@@ -293,6 +294,7 @@ class Simulation:
         observers: are told what happens, after the recorder and the faults.
         worker: does the learner's jobs in its place.
         settled: is called once what operators planned has come about.
+        predecessor: what the group goes on from; None if it begins with the learner's model.
 
     Attributes:
         world: the world.
@@ -313,6 +315,7 @@ class Simulation:
         observers: Sequence[RunWatcher] = (),
         worker: Worker | None = None,
         settled: Callable[[], None] = lambda: None,
+        predecessor: Predecessor | None = None,
     ) -> None:
         self._scenario, self._learner, self._tell = scenario, learner, tell
         self._checkers = tuple(checkers)
@@ -320,7 +323,8 @@ class Simulation:
         self._stopwatch = Stopwatch()
         self._is_under_way, self._failure = False, ""
         learner.require_start_within(clip_of(scenario.averaging))
-        roster, initial = make_roster(scenario), learner.initial_vector()
+        roster = make_roster(scenario)
+        initial = learner.initial_vector() if predecessor is None else predecessor.model
         self._plan, privacy = plan_of(scenario, learner), None
         if self._plan is not None and scenario.privacy is not None:
             privacy = privacy_of(scenario.privacy, self._plan)
@@ -355,7 +359,14 @@ class Simulation:
             peer_ids=roster.peers,
             make_machine=liars.wrap(
                 make_peers(
-                    scenario, roster, initial, learner.sample_count, folder, privacy, invitations
+                    scenario,
+                    roster,
+                    initial,
+                    learner.sample_count,
+                    folder,
+                    privacy,
+                    invitations,
+                    None if predecessor is None else predecessor.succeeds,
                 ),
                 roster,
                 initial,

@@ -286,21 +286,34 @@ class PlannedChange(SettingsTable):
     while. `"rekey"`: peers get other governance keys, by their old ones' word and the new ones'.
     `"admit"`: peers that are not there before join the group. `"replace"`: a member's peer gets
     another key on another computer: that of the second peer, which is not there before. `"back"`:
-    the group goes back to the state with which an epoch began.
+    the group goes back to the state with which an epoch began. `"renew"`: the charter's time is
+    over for all, until another charter that renews it is in force. `"lose"`: computers of peers are
+    lost for good, and nothing takes their place.
     """
 
     kind: Literal[
-        "extend", "amend", "expel", "leave", "revoke", "lapse", "rekey", "admit", "replace", "back"
+        "extend",
+        "amend",
+        "expel",
+        "leave",
+        "revoke",
+        "lapse",
+        "rekey",
+        "admit",
+        "replace",
+        "back",
+        "renew",
+        "lose",
     ]
     """Which of them."""
     at_s: Seconds
     """When, in virtual time."""
     peers: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    """Who leaves, is expelled, signs later, joins, or gets other keys; whose peer's key is
+    """Who leaves, is expelled, signs later, joins, is lost, or gets other keys; whose peer's key is
     replaced, and by whose; whose charter lapses: all, if none is named."""
     duration_s: Seconds = 0.0
-    """How long a charter has lapsed, until those that sign later do, or until a peer that joined
-    begins."""
+    """How long a charter has lapsed, or until its renewal is proposed, until those that sign later
+    do, or until a peer that joined begins."""
     rounds: Annotated[int, Field(ge=0)] = 0
     """How many more."""
     stolen: bool = False
@@ -484,7 +497,7 @@ class Scenario(SettingsTable):
                 raise ValueError(f"changes: there is no such peer among {self.peers}")
             if change.kind == "expel" and len(change.peers) != 1:
                 raise ValueError("changes: one peer is expelled at a time")
-            if change.kind in ("rekey", "admit") and not change.peers:
+            if change.kind in ("rekey", "admit", "lose") and not change.peers:
                 raise ValueError(f"changes: {change.kind} names the peers that it is for")
             if change.kind == "replace" and len(change.peers) != 2:
                 raise ValueError("changes: replace names a peer, and which one takes its place")

@@ -20,6 +20,8 @@ sweep_ledger_draw = importlib.import_module("sweep_ledger_draw")
 sweep_run = importlib.import_module("sweep_run")
 plants = importlib.import_module("sweep_ledger_plants").GROUP_PLANTS
 
+SUCCEEDED = 100_009
+
 SEEDS = {
     7: "an audit under modelled masks",
     33: "a false sketch",
@@ -27,6 +29,7 @@ SEEDS = {
     123: "a member that has not heard who is out hears a list of whoever leads instead",
     132: "modelled masks",
     40028: "newcomers, and a group that goes back",
+    SUCCEEDED: "a group that lost too many, and its successor",
 }
 """Quick ones, with what is in them."""
 
@@ -47,6 +50,11 @@ def test_the_draws_of_groups_cover_what_may_go_wrong() -> None:
         kinds += sweep_ledger_draw.draw_group(seed).kinds()
     for kind in ("admit", "back", "rekey", "replace"):
         assert kinds[f"change: {kind}"] >= 4
+    turned: Counter[str] = Counter()
+    for seed in range(sweep_ledger_draw.TURNED_FROM, sweep_ledger_draw.TURNED_FROM + 150):
+        turned += sweep_ledger_draw.draw_group(seed).kinds()
+    for kind in ("expel", "leave", "lose", "renew", "succeed"):
+        assert turned[f"change: {kind}"] >= 4
     listed = (sweep_ledger_draw.STRATEGIES, sweep_ledger_draw.UPDATES, sweep_ledger_draw.AUDITED)
     names = {name for strategies in listed for name, _ in strategies}
     # All of three lists, of which the first is long: some of its kinds are rare.
@@ -104,6 +112,7 @@ FOUND = {
     "advert-unrecorded": (7, "sends GroupAdvert before it has recorded its advert"),
     "model-not-the-certified": (49, "keeps a model under another's digest"),
     "newcomer-refused": (40028, "peer 6 refuses peer 5: not_a_member"),
+    "successor-unapproved": (SUCCEEDED, "without a quorum of the group before"),
     "not-gone-back": (40028, "does not begin with the state which the charter of epoch 2 names"),
 }
 """By plant: a seed that finds it, and what is found."""

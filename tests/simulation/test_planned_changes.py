@@ -190,6 +190,22 @@ def test_a_group_rests_while_its_charter_has_lapsed() -> None:
     assert member(simulation).round == 3
 
 
+def test_a_lapsed_charter_stops_all_until_another_one_renews_it() -> None:
+    """Nobody's calendar is turned back: only the renewal lets work go on."""
+    renew = [{"kind": "renew", "at_s": 1.0, "duration_s": 60.0}]
+    simulation, reports = simulate(renew, rounds=3, **QUICK)
+    assert reports.of(EpochBegun) == list(range(7))
+    history = member(simulation).history
+    assert (history.beginning(1).entry.height, history.height) == (0, 3)
+
+
+def test_a_group_goes_on_without_a_computer_that_is_lost_for_good() -> None:
+    simulation, _ = simulate([{"kind": "lose", "at_s": 1.0, "peers": [3]}], rounds=3)
+    assert simulation.world.hosts[3].machine is None
+    assert member(simulation).round == 3
+    assert len(member(simulation).history.epochs) == 1  # It stays a member, and may come back.
+
+
 def test_a_plan_is_the_same_each_time() -> None:
     changes = [
         {"kind": "extend", "at_s": 2.0, "rounds": 2},
@@ -206,6 +222,7 @@ def test_a_plan_is_the_same_each_time() -> None:
         ({"kind": "leave", "at_s": 1.0, "peers": [7]}, {}, "no such peer"),
         ({"kind": "expel", "at_s": 1.0, "peers": [3, 4]}, {}, "one peer is expelled at a time"),
         ({"kind": "admit", "at_s": 1.0}, {}, "admit names the peers that it is for"),
+        ({"kind": "lose", "at_s": 1.0}, {}, "lose names the peers that it is for"),
         ({"kind": "admit", "at_s": 1.0, "peers": [6, 6]}, {}, "a peer comes twice"),
         ({"kind": "admit", "at_s": 1.0, "peers": [4, 5, 6]}, {}, "a group of 4 hides nothing"),
         ({"kind": "replace", "at_s": 1.0, "peers": [6]}, {}, "which one takes its place"),
