@@ -37,8 +37,8 @@ from p2pfl_gossip.catch_up import Status, StatusRequest
 from p2pfl_gossip.records import Message
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.network import Network
-from p2pfl_simulations.scenario import NetworkSettings
 from p2pfl_simulations.world import World
+from p2pfl_simulations.world_settings import NetworkSettings
 
 PERIOD_S = 1.0
 TARGET_PER_S = 100_000

@@ -19,7 +19,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from p2pfl_simulations.scenario import Distribution, Scenario
+from p2pfl_simulations.scenario import Scenario
+from p2pfl_simulations.world_settings import Distribution
 
 PAGE = Path(__file__).with_name("simulate.md")
 DURATIONS = (

@@ -16,8 +16,9 @@ from p2pfl_gossip.ledger.entries import Head
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.states import StateItem
 from p2pfl_gossip.records import replaced
+from p2pfl_simulations.fault_settings import PlannedChange
 from p2pfl_simulations.group import make_governor, make_identity
-from p2pfl_simulations.scenario import PlannedChange, Scenario
+from p2pfl_simulations.scenario import Scenario
 
 
 class People:

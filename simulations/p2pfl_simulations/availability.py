@@ -9,8 +9,8 @@ from random import Random
 
 from p2pfl.plugins import InputFile, make_plugin, plugin_faults
 from p2pfl_simulations.draws import stream
+from p2pfl_simulations.fault_settings import AvailabilitySettings
 from p2pfl_simulations.plugins import AVAILABILITIES, Availability
-from p2pfl_simulations.scenario import AvailabilitySettings
 from p2pfl_simulations.testbed import PeerHandle, Testbed
 
 TRIED = 8

@@ -35,7 +35,7 @@ from p2pfl_gossip.masked_sum.jobs import (
     Spend,
     Unmask,
 )
-from p2pfl_simulations.scenario import MaskingCosts
+from p2pfl_simulations.world_settings import MaskingCosts
 
 # What else is done to an entry, in masks: measured with the default of `entry_s`, in 1M entries.
 ENCODE_MASKS = 5.5

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from p2pfl_gossip.actions import Vector
 from p2pfl_simulations.draws import array_stream, sampler, stream
-from p2pfl_simulations.scenario import DiskSettings, constant
+from p2pfl_simulations.world_settings import DiskSettings, constant
 
 
 class Disks:

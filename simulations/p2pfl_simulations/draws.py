@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from p2pfl_crypto.hashing import hash_parts
-from p2pfl_simulations.scenario import Distribution, Scenario
+from p2pfl_simulations.scenario import Scenario
+from p2pfl_simulations.world_settings import Distribution
 
 BLOCK = 4096
 """Numbers drawn at once: NumPy then costs some 20 ns a number, a tenth of the standard library."""

@@ -25,8 +25,8 @@ from p2pfl_simulations.batch import Workshop
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.host import SimulatedHost
 from p2pfl_simulations.network import Network
-from p2pfl_simulations.scenario import Distribution, NetworkSettings
 from p2pfl_simulations.world import World
+from p2pfl_simulations.world_settings import Distribution, NetworkSettings
 
 DEADLINE_S = 5.0
 """A hundred times the largest latency: who has not come by then is lost."""

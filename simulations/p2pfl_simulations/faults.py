@@ -7,7 +7,7 @@ fault has random streams of its own, so one more kind of fault does not change t
 from p2pfl_gossip.actions import Event
 from p2pfl_gossip.events import AveragingStarted, Finished, RoundStarted
 from p2pfl_simulations.draws import array_stream, sampler, stream
-from p2pfl_simulations.scenario import Backups, FaultSettings, NetworkPartition, PlannedFault
+from p2pfl_simulations.fault_settings import Backups, FaultSettings, NetworkPartition, PlannedFault
 from p2pfl_simulations.testbed import PeerHandle, Testbed
 
 AT_ACTION = "crash_at_action"

@@ -19,8 +19,8 @@ from p2pfl_gossip.actions import Ticket
 from p2pfl_gossip.records import Message
 from p2pfl_simulations.draws import array_stream, sampler, stream
 from p2pfl_simulations.event_queue import EventQueue
-from p2pfl_simulations.scenario import NetworkSettings
 from p2pfl_simulations.trace import Body
+from p2pfl_simulations.world_settings import NetworkSettings
 
 
 @dataclass(slots=True)

@@ -17,8 +17,9 @@ from p2pfl_gossip.ledger.proposals import HostWord
 from p2pfl_gossip.peer_state import State
 from p2pfl_simulations.amendments import Amendment, People, plan_amendment, said_of
 from p2pfl_simulations.draws import stream
+from p2pfl_simulations.fault_settings import PlannedChange
 from p2pfl_simulations.host import SimulatedHost
-from p2pfl_simulations.scenario import PlannedChange, Scenario
+from p2pfl_simulations.scenario import Scenario
 from p2pfl_simulations.world import World
 
 

@@ -30,8 +30,9 @@ from p2pfl_simulations.availability import Attendance
 from p2pfl_simulations.draws import stream
 from p2pfl_simulations.liars.registry import LIARS, shipped_name
 from p2pfl_simulations.plugins import AVAILABILITIES, FAULTS, LATENCIES, Fault, Latency
-from p2pfl_simulations.scenario import PluginTable, Scenario
+from p2pfl_simulations.scenario import Scenario
 from p2pfl_simulations.testbed import PeerHandle, RunWatcher, Testbed
+from p2pfl_simulations.world_settings import PluginTable
 
 _Named = tuple[PluginKind, str, Mapping[str, Any]]
 

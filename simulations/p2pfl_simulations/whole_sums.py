@@ -32,11 +32,11 @@ from p2pfl_gossip.masked_sum.jobs import ChunkSum, Decoded, DecodeSum, perform
 from p2pfl_gossip.records import Record
 from p2pfl_simulations.host import SimulatedHost
 from p2pfl_simulations.modelled import DIGEST
-from p2pfl_simulations.scenario import MaskingCosts
 from p2pfl_simulations.shared_jobs import SharedJob, SharedWorld
 from p2pfl_simulations.trace import Body, TraceKind
 from p2pfl_simulations.whole_times import session_end_s
 from p2pfl_simulations.whole_traffic import traffic_of
+from p2pfl_simulations.world_settings import MaskingCosts
 
 WAIT_SHARE = 0.5
 """Of the time to gather: how long those that have asked wait for the others of the list. All had

@@ -15,7 +15,7 @@ from p2pfl_crypto.encoding import Encoding
 from p2pfl_gossip.masked_sum.cohort import SessionMembers
 from p2pfl_gossip.masked_sum.masking import MASK_JOBS_MAX, SECOND_JOB_ENTRIES
 from p2pfl_simulations import costs as job_costs
-from p2pfl_simulations.scenario import MaskingCosts
+from p2pfl_simulations.world_settings import MaskingCosts
 
 Times = npt.NDArray[np.float64]
 

@@ -35,10 +35,10 @@ from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.hands import SimulatedHands
 from p2pfl_simulations.host import SimulatedHost
 from p2pfl_simulations.network import Network, Transfer
-from p2pfl_simulations.scenario import DiskSettings
 from p2pfl_simulations.shared_jobs import SharedJob, SharedJobs
 from p2pfl_simulations.testbed import RunWatcher
 from p2pfl_simulations.trace import Body, Trace, TraceKind
+from p2pfl_simulations.world_settings import DiskSettings
 
 # A member of an enumeration is looked up through its metaclass, which takes as long as decoding a
 # small frame; so the two that are traced at nearly every event are names of their own.

@@ -11,12 +11,13 @@ from p2pfl.learner.learner import Learner, make_learner
 from p2pfl_gossip.peer import Peer
 from p2pfl_simulations.batch import Workshop
 from p2pfl_simulations.event_queue import EventQueue
+from p2pfl_simulations.fault_settings import FaultSettings
 from p2pfl_simulations.faults import FaultInjector
 from p2pfl_simulations.host import SimulatedHost
 from p2pfl_simulations.network import Network
 from p2pfl_simulations.results.recorder import Recorder
 from p2pfl_simulations.running import Simulation
-from p2pfl_simulations.scenario import FaultSettings, Scenario, make_scenario
+from p2pfl_simulations.scenario import Scenario, make_scenario
 from p2pfl_simulations.trace import Trace
 from p2pfl_simulations.world import World
 

@@ -24,8 +24,8 @@ from p2pfl_simulations.batch import Workshop
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.host import SimulatedHost
 from p2pfl_simulations.network import Network
-from p2pfl_simulations.scenario import NetworkSettings
 from p2pfl_simulations.world import World
+from p2pfl_simulations.world_settings import NetworkSettings
 
 DEADLINE_S = 4.0
 TRAINING_S = 1.0

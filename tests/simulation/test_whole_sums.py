@@ -17,10 +17,10 @@ from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.group import make_identity
 from p2pfl_simulations.host import SimulatedHost
 from p2pfl_simulations.network import Network
-from p2pfl_simulations.scenario import MaskingCosts, NetworkSettings
 from p2pfl_simulations.shared_jobs import SharedJob
 from p2pfl_simulations.whole_sums import BROKEN_MAX, WholeSums, _Session
 from p2pfl_simulations.world import COMMON_FRAMES_MAX, World
+from p2pfl_simulations.world_settings import MaskingCosts, NetworkSettings
 
 AWAY: dict[str, Any] = {
     "planned": [

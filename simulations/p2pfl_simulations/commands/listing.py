@@ -86,7 +86,8 @@ def _shipped_rows(kind: str) -> list[dict[str, str]]:
     """Return the rows of what ships by tables of settings, as no plug-in."""
     from p2pfl.group.settings import AveragingSettings
     from p2pfl.learner.settings import PartitionSettings
-    from p2pfl_simulations.scenario import DISTRIBUTIONS, FaultSettings
+    from p2pfl_simulations.fault_settings import FaultSettings
+    from p2pfl_simulations.world_settings import DISTRIBUTIONS
 
     if kind == "averaging":
         rows = _variants(AveragingSettings, "algorithm")

@@ -7,7 +7,8 @@ from typing import Any
 
 from p2pfl.group.settings import GroupSettings
 from p2pfl.learner.settings import SettingsTable
-from p2pfl_simulations.scenario import PluginTable, Scenario
+from p2pfl_simulations.scenario import Scenario
+from p2pfl_simulations.world_settings import PluginTable
 
 SECONDS = "_s"
 """What the names of durations end with; those of distributions, too."""

@@ -18,8 +18,9 @@ from p2pfl_simulations.draws import array_stream, sampler
 from p2pfl_simulations.launch.errors import LaunchError
 from p2pfl_simulations.launch.processes import PeerProcess
 from p2pfl_simulations.launch.relays import Pair, PairRelays, both_ways, links_of
-from p2pfl_simulations.scenario import NetworkSettings, Scenario
+from p2pfl_simulations.scenario import Scenario
 from p2pfl_simulations.testbed import RunWatcher
+from p2pfl_simulations.world_settings import NetworkSettings
 
 POLL_S = 0.02
 LEAVE_S = 45.0

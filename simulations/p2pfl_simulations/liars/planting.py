@@ -18,12 +18,13 @@ from p2pfl_gossip.learning import Evaluate, Evaluated
 from p2pfl_gossip.roster import Roster
 from p2pfl_simulations.batch import Worker, Workshop
 from p2pfl_simulations.draws import stream
+from p2pfl_simulations.fault_settings import LiarSettings
 from p2pfl_simulations.liars.insight import Insight, WatchedWorkshop
 from p2pfl_simulations.liars.liar import Liar, LyingPeer, Place, Workless
 from p2pfl_simulations.liars.poisoning import VectorLiar
 from p2pfl_simulations.liars.registry import LIARS, shipped_name
 from p2pfl_simulations.running_peer import RunningPeer
-from p2pfl_simulations.scenario import LiarSettings, Scenario, ScenarioError, masking_of
+from p2pfl_simulations.scenario import Scenario, ScenarioError, masking_of
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ from p2pfl.learner.errors import LearningError
 from p2pfl.plugins import PluginError, finding
 from p2pfl.plugins.parts import GRAPHS
 from p2pfl_simulations import make_scenario, run
+from p2pfl_simulations.fault_settings import FaultSettings
 from p2pfl_simulations.plugins import KINDS
 from p2pfl_simulations.results.run import EndedEarly, RunResult
-from p2pfl_simulations.scenario import FaultSettings, ScenarioError, load_scenario
+from p2pfl_simulations.scenario import ScenarioError, load_scenario
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples" / "plugins"

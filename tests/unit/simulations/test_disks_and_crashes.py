@@ -27,7 +27,8 @@ from p2pfl_simulations import make_scenario, run
 from p2pfl_simulations.disk import Disks
 from p2pfl_simulations.group import Speeds
 from p2pfl_simulations.host import SimulatedHost
-from p2pfl_simulations.scenario import DiskSettings, ScenarioError
+from p2pfl_simulations.scenario import ScenarioError
+from p2pfl_simulations.world_settings import DiskSettings
 
 SECOND = {"kind": "drawn", "persist_s": {"mean_s": 1.0}}
 

@@ -8,7 +8,7 @@ from p2pfl_gossip.averaging.robust.combining import Combine, perform
 from p2pfl_gossip.averaging.robust.registry import RobustRule
 from p2pfl_simulations.costs import protocol_job_s
 from p2pfl_simulations.once import Once
-from p2pfl_simulations.scenario import MaskingCosts
+from p2pfl_simulations.world_settings import MaskingCosts
 
 
 def combine(round_: int = 0, *, last: float = 9.0, own: int | None = None) -> Combine:

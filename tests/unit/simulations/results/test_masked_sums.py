@@ -23,7 +23,7 @@ from p2pfl_simulations.costs import (
     protocol_job_s,
 )
 from p2pfl_simulations.results.masked_sums import PHASES, MaskedSumTally
-from p2pfl_simulations.scenario import MaskingCosts
+from p2pfl_simulations.world_settings import MaskingCosts
 
 
 def ended(session: bytes, result: str, contributors: int = 0, **more: int) -> MaskedSumEnded:
