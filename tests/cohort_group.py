@@ -41,6 +41,7 @@ class CohortGroup:
     """Members 0 .. n - 1 of a group, all in one cohort unless `members_of` says otherwise.
 
     `outcomes[i]` are those of member i, in order; `dropped` are (member, whom it disconnected).
+    Bodies come whole, as in the simulated world, unless they come `in_pieces`.
     """
 
     def __init__(
@@ -51,10 +52,12 @@ class CohortGroup:
         dtype: Any = np.float32,
         members_of: Callable[[int, int], tuple[int, ...]] | None = None,
         roster_size: int | None = None,
+        in_pieces: bool = True,
     ) -> None:
         self.roster = Roster(PeerId(f"peer-{index}") for index in range(roster_size or size))
         everybody = tuple(range(size))
         self.size, self.length, self.dtype = size, length, np.dtype(dtype)
+        self._in_pieces = in_pieces
         self.sent: list[Sent] = []
         self.outcomes: list[list[Outcome]] = [[] for _ in range(size)]
         self.timers: list[dict[int, float]] = [{} for _ in range(size)]
@@ -101,9 +104,12 @@ class CohortGroup:
         size = machine.body_bytes(sender, header)
         if size is None:
             return False
-        room = machine.room_for(sender, header)
-        vector = np.empty(size // self.dtype.itemsize, self.dtype) if room is None else room[:]
-        vector[:] = body
+        room = machine.room_for(sender, header) if self._in_pieces else None
+        if isinstance(body, np.ndarray) and not self._in_pieces:
+            vector = body
+        else:
+            vector = np.empty(size // self.dtype.itemsize, self.dtype) if room is None else room[:]
+            vector[:] = body
         vector.flags.writeable = False
         self.take(receiver, machine.on_body(0.0, sender, header, vector))
         return True

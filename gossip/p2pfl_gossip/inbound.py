@@ -1,5 +1,8 @@
 """Bulk bodies under way to us: gathered, bounded, and given on whole."""
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,16 +12,26 @@ from p2pfl_gossip.records import Message
 BODIES_PER_SENDER_MAX = 4
 """Under way from one peer at once: a part, a mean, a model, and one of the next round."""
 
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+
+Room: TypeAlias = Callable[[], Vector | None]
+"""Gives memory for a body, if there is any."""
+
 
 class _Body:
     """A body under way."""
 
-    __slots__ = ("buffer", "filled", "header", "sender", "size")
+    __slots__ = ("buffer", "filled", "header", "room", "sender", "size")
 
-    def __init__(self, sender: PeerId, header: Message, size: int, room: Vector | None) -> None:
-        self.sender, self.header, self.size = sender, header, size
+    def __init__(self, sender: PeerId, header: Message, size: int, room: Room | None) -> None:
+        self.sender, self.header, self.size, self.room = sender, header, size, room
         self.filled = 0
-        self.buffer = None if room is None else room.view(np.uint8)
+        self.buffer: Bytes | None = None
+
+    def make_buffer(self) -> Bytes:
+        """Return memory for all of it: that which was offered, if it still is."""
+        room = None if self.room is None else self.room()
+        return np.empty(self.size, np.uint8) if room is None else room.view(np.uint8)
 
 
 class Inbound:
@@ -29,11 +42,11 @@ class Inbound:
         self._bodies: dict[int, _Body] = {}
 
     def begin(
-        self, sender: PeerId, bulk: int, header: Message, size: int, room: Vector | None = None
+        self, sender: PeerId, bulk: int, header: Message, size: int, room: Room | None = None
     ) -> None:
         """Expect a body of `size` bytes, or raise RemoteProtocolError if there are too many.
 
-        It is written to `room` on its way, if that is given.
+        One that comes in pieces is written to what `room` gives, if that is given.
         """
         # Counted where there are that many at all: senders are few who send more than one.
         if len(self._bodies) >= BODIES_PER_SENDER_MAX:
@@ -54,7 +67,7 @@ class Inbound:
             body.buffer = fresh
         elif len(fresh):  # Else `buffer` may be the sender's, which is not ours to write to.
             if body.buffer is None:
-                body.buffer = np.empty(body.size, np.uint8)
+                body.buffer = body.make_buffer()
             body.buffer[body.filled : end] = fresh
         body.filled = end
 

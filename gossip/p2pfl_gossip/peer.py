@@ -17,6 +17,7 @@ This module has the inputs. It looks at whose frame it is, of which round, and f
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from p2pfl_gossip.actions import (
     Action,
@@ -196,7 +197,7 @@ class Peer(DeskMachine):
             return False, refused
         size = self._averaging.body_bytes(index, header)
         if size is not None:
-            room = self._averaging.room_for(index, header)
+            room = partial(self._averaging.room_for, index, header)
             self._inbound.begin(sender, bulk, header, size, room)
         actions = self._averaging.on_header(now_s, index, header)
         return size is not None, self._rounds.settle(now_s, actions)

@@ -136,9 +136,10 @@ class Averaging(ABC):
         """
 
     def room_for(self, sender: int, header: Message) -> Vector | None:
-        """Return memory that a body which is wanted may be written to on its way, if there is any.
+        """Return memory that a body which comes in pieces may be written to, if there is any.
 
-        What is in it counts once `on_body` has told of it, and never before.
+        It is asked for a body that is wanted, as its first piece comes. What is in it counts once
+        `on_body` has told of it, and never before.
         """
         return None
 

@@ -42,6 +42,13 @@ from p2pfl_gossip.memory import vector_memory
 from p2pfl_gossip.records import ByteSize, Message
 from p2pfl_gossip.roster import Roster
 
+MEAN_APART_BYTES_MAX = 2**20
+"""The mean of the own chunk up to this size has memory of its own until the round ends.
+
+The new model is begun at the end, then, when the trained one can go: a simulated peer that waits
+for others holds one model, not two. Longer means are written to the new model at once, since
+copying them again costs a process more than the memory is worth."""
+
 
 class PartHeader(RoundMessage, frozen=True, tag=16):
     """Member to owner: `weight` > 0 of the sender's model; the body is the owner's chunk of it."""
@@ -69,7 +76,7 @@ class _Exchange:
         self.bounds = [rank * length // size for rank in range(size + 1)]
         self.parts: dict[int, tuple[Vector, float]] = {}
         self.means: dict[int, Vector] = {}
-        self.result: Vector | None = None  # The new model; our own chunk is averaged in place.
+        self.result: Vector | None = None  # The new model, once anything is written to it.
         self.in_place: dict[int, Vector] = {}  # Chunks of it that means are written to, by owner.
         self.contributors = 0  # A bitmap over ranks.
         self.past: list[int] = []
@@ -204,7 +211,7 @@ class CohortAveraging(Averaging):
         return exchange.chunk_length(rank) * self._dtype.itemsize
 
     def room_for(self, sender: int, header: Message) -> Vector | None:
-        """Have an owner's mean written to its place in the new model, once a round."""
+        """Have an owner's mean that comes in pieces written to the new model, once a round."""
         if not isinstance(header, MeanHeader) or not self._is_under_way(header.round):
             return None
         exchange, rank = self._find(sender, header.round)
@@ -319,7 +326,11 @@ class CohortAveraging(Averaging):
             exchange.parts[exchange.rank] = (own, self._weight)
         ranks = sorted(exchange.parts)
         actions: list[Action] = []
-        mean = self._result_of(exchange)[exchange.chunk(exchange.rank)]
+        is_apart = own.nbytes <= MEAN_APART_BYTES_MAX
+        if is_apart:
+            mean = np.empty_like(own)
+        else:
+            mean = self._result_of(exchange)[exchange.chunk(exchange.rank)]
         if ranks:
             weighted_mean([exchange.parts[rank] for rank in ranks], mean)
             if not is_finite(mean):
@@ -333,7 +344,9 @@ class CohortAveraging(Averaging):
         if not ranks:
             return actions  # We have no update, and nobody's came: there is no mean to give.
         mean.flags.writeable = False
-        exchange.means[exchange.rank] = exchange.in_place[exchange.rank] = mean
+        exchange.means[exchange.rank] = mean
+        if not is_apart:
+            exchange.in_place[exchange.rank] = mean
         exchange.parts.clear()  # The others' models can be freed.
         bitmap = sum(1 << rank for rank in ranks)
         exchange.contributors |= bitmap

@@ -2,6 +2,7 @@
 """One round of a cohort, body by body: who is late, gone, or lies."""
 
 import math
+import tracemalloc
 from random import Random
 from typing import Any
 
@@ -10,9 +11,15 @@ import pytest
 from cohort_group import MEAN, PART, CohortGroup, mean_by_chunks
 
 from p2pfl_gossip.actions import LocalProtocolError, PeerId, RemoteProtocolError
+from p2pfl_gossip.averaging import cohort_averaging
 from p2pfl_gossip.averaging.age_gossip import AgedModelHeader
 from p2pfl_gossip.averaging.base import is_finite
-from p2pfl_gossip.averaging.cohort_averaging import CohortAveraging, MeanHeader, PartHeader
+from p2pfl_gossip.averaging.cohort_averaging import (
+    MEAN_APART_BYTES_MAX,
+    CohortAveraging,
+    MeanHeader,
+    PartHeader,
+)
 from p2pfl_gossip.catch_up import StatusRequest
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.roster import Roster
@@ -36,11 +43,16 @@ def _refused(group: CohortGroup, receiver: int, sender: int, header: Any) -> str
 
 @pytest.mark.parametrize("size", [2, 3, 4, 7, 8, 16])
 @pytest.mark.parametrize("seed", range(3))
-def test_all_members_end_with_the_same_bits_of_the_mean_in_any_order(size: int, seed: int) -> None:
+@pytest.mark.parametrize("in_pieces", [False, True])
+@pytest.mark.parametrize("apart_bytes_max", [0, 21 * 4])
+def test_all_members_end_with_the_same_bits_of_the_mean_in_any_order(
+    size: int, seed: int, in_pieces: bool, apart_bytes_max: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cohort_averaging, "MEAN_APART_BYTES_MAX", apart_bytes_max)
     rng = np.random.default_rng(seed)
     models = rng.normal(size=(size, 21)).astype(np.float32)
     weights = rng.integers(1, 100, size).astype(float)
-    group = CohortGroup(size, 21)
+    group = CohortGroup(size, 21, in_pieces=in_pieces)
     for index in Random(seed).sample(range(size), size):
         group.begin(index, models[index], weight=weights[index])
     group.deliver_all(Random(f"{seed}/order").randrange)
@@ -142,6 +154,43 @@ def test_results_and_means_are_read_only() -> None:
     group.begin_all(MODELS)
     group.deliver_all()
     assert not group.outcome(0).vector.flags.writeable
+
+
+def test_who_waits_for_means_has_no_second_model_yet() -> None:
+    # Thousands of simulated peers wait at one time.
+    size, length = 8, 8 * 20_000
+    models = [np.full(length, value, np.float32) for value in range(size)]
+    group = CohortGroup(size, length, in_pieces=False)
+    group.begin_all(models)
+    parts, group.sent = group.sent, []
+    tracemalloc.start()
+    try:
+        for item in parts:
+            group.deliver(item)
+        for mean in list(group.sent):
+            if mean.sender and mean.receiver:  # The first member's links are slow.
+                group.sent.remove(mean)
+                group.deliver(mean)
+        assert tracemalloc.get_traced_memory()[0] < 2 * models[0].nbytes
+    finally:
+        tracemalloc.stop()
+    assert group.outcomes == [[]] * 8
+    group.deliver_all()
+    assert [group.outcome(index).vector[-1] for index in range(size)] == [3.5] * size
+
+
+@pytest.mark.parametrize(("more", "is_apart"), [(0, True), (1, False)])
+def test_the_mean_of_a_long_chunk_is_written_to_the_new_model_at_once(
+    more: int, is_apart: bool
+) -> None:
+    length = 2 * (MEAN_APART_BYTES_MAX // 4 + more)
+    group = CohortGroup(2, length)
+    group.begin_all([np.zeros(length, np.float32), np.ones(length, np.float32)])
+    group.deliver(group.pick(kind=PART, sender=1, receiver=0))
+    mean = group.pick(kind=MEAN, sender=0, receiver=1)
+    group.deliver_all()
+    assert group.outcome(0).vector[0] == 0.5
+    assert np.shares_memory(mean.body, group.outcome(0).vector) is not is_apart
 
 
 def test_float64_models_are_averaged_in_float64() -> None:

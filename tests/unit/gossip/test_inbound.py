@@ -136,13 +136,29 @@ def test_float64_bodies_are_float64() -> None:
     assert inbound.end(1)[1].tolist() == [1.5, 2.5]
 
 
-@pytest.mark.parametrize("cut", [0, 3, len(CONTENT)])
-def test_a_body_is_written_to_the_room_that_is_given(cut: int) -> None:
+@pytest.mark.parametrize("cut", [1, 3, len(CONTENT) - 1])
+def test_a_body_in_pieces_is_written_to_the_room_that_is_given(cut: int) -> None:
     inbound, room = _inbound(), np.zeros(7, np.float32)
-    inbound.begin(ANN, 1, HEADER, len(CONTENT), room[1:6])
+    inbound.begin(ANN, 1, HEADER, len(CONTENT), lambda: room[1:6])
     for chunk in (CONTENT[:cut], CONTENT[cut:]):
         inbound.chunk(1, chunk)
     _, vector = inbound.end(1)
     assert np.shares_memory(vector, room)
     assert room.tolist() == [0.0, *VECTOR.tolist(), 0.0]
     assert not vector.flags.writeable
+
+
+def test_no_room_is_asked_for_a_body_that_comes_whole() -> None:
+    inbound, content = _inbound(), np.array([1.5, 2.5], np.float32)
+    inbound.begin(ANN, 1, HEADER, content.nbytes, lambda: pytest.fail("asked for"))
+    for chunk in (b"", content, b""):
+        inbound.chunk(1, chunk)
+    assert np.shares_memory(inbound.end(1)[1], content)
+
+
+def test_room_that_is_gone_by_then_is_done_without() -> None:
+    inbound = _inbound()
+    inbound.begin(ANN, 1, HEADER, len(CONTENT), lambda: None)
+    for chunk in (CONTENT[:3], CONTENT[3:]):
+        inbound.chunk(1, chunk)
+    assert inbound.end(1)[1].tolist() == VECTOR.tolist()
