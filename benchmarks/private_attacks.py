@@ -35,8 +35,8 @@ from p2pfl.privacy.accounting import account
 from p2pfl.privacy.audits import Detected, detect, one_run_epsilon
 from p2pfl_gossip.ledger.privacy import Privacy
 from p2pfl_simulations.noiseless import noiseless
-from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.scenario import Scenario, make_scenario
+from p2pfl_simulations.simulation import Simulation
 
 FOLDER = Path(__file__).parent
 PEERS, ROUNDS, GUESSES, FALSE_ALARMS = 5, 20, 100, 0.01

@@ -8,8 +8,8 @@ from measuring import Figures
 
 from p2pfl.learner.learner import make_learner
 from p2pfl_simulations.launch.launching import launch
-from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.scenario import Scenario, make_scenario
+from p2pfl_simulations.simulation import Simulation
 
 PEERS, SEED = 8, 11
 

@@ -37,8 +37,8 @@ from p2pfl_simulations.checkers.ledger import Certifies
 from p2pfl_simulations.checkers.progress import AllFinish
 from p2pfl_simulations.group import Predecessor
 from p2pfl_simulations.host import SimulatedHost
-from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.scenario import masking_of
+from p2pfl_simulations.simulation import Simulation
 
 SLACK_S = 5.0
 """Latencies, and the time on the links, of one round."""

@@ -18,8 +18,8 @@ from p2pfl_simulations.group import (
     make_governor,
     make_identity,
 )
-from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.scenario import Scenario
+from p2pfl_simulations.simulation import Simulation
 
 
 def furthest_of(simulation: Simulation, scenario: Scenario) -> GroupMember:

@@ -21,8 +21,8 @@ from p2pfl_gossip import wire
 from p2pfl_gossip.actions import Job
 from p2pfl_gossip.averaging.cohort_averaging import MeanHeader, PartHeader
 from p2pfl_gossip.learning import Evaluate, Evaluated, Trained, WorkFailed
-from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.scenario import Scenario, make_scenario
+from p2pfl_simulations.simulation import Simulation
 
 COHORT_SIZE = 8
 EVALUATED_PEERS, EVALUATED_ROWS = 10, 2000

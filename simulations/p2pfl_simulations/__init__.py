@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from p2pfl_simulations.notebook import Run, read_run, run
+    from p2pfl_simulations.progress import RunProgress
     from p2pfl_simulations.results.run import EndedEarly
-    from p2pfl_simulations.running import RunProgress
     from p2pfl_simulations.scenario import Scenario, ScenarioError, load_scenario, make_scenario
 
 __all__ = [

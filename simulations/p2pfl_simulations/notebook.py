@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from p2pfl.cli.quantities import data_size, duration
 from p2pfl_simulations import running
 from p2pfl_simulations.commands.live import InPlaceDisplay, make_display
+from p2pfl_simulations.progress import OnProgress
 from p2pfl_simulations.results import folder as folders
 from p2pfl_simulations.results.cautions import cautions
 from p2pfl_simulations.results.run import EndedEarly, RunResult, time_name
@@ -83,7 +84,7 @@ def run(
     *,
     folder: Path | str | None = None,
     threads: int | None = None,
-    progress: running.OnProgress | bool | None = None,
+    progress: OnProgress | bool | None = None,
     is_checked: bool = False,
     kept: Path | str | None = None,
     ray: str | None = None,
@@ -143,9 +144,7 @@ def _held(record: RunResult) -> Run:
 
 
 @contextmanager
-def _shown(
-    scenario: Scenario, progress: running.OnProgress | bool | None
-) -> Iterator[running.OnProgress | None]:
+def _shown(scenario: Scenario, progress: OnProgress | bool | None) -> Iterator[OnProgress | None]:
     """Choose who is told of progress, and let a display begin and end."""
     if callable(progress):
         yield progress

@@ -14,7 +14,7 @@ from p2pfl_gossip.catch_up import ModelHeader, ModelRequest
 from p2pfl_gossip.learning import Train, Trained
 from p2pfl_gossip.peer import Peer
 from p2pfl_simulations import make_scenario
-from p2pfl_simulations.running import Simulation
+from p2pfl_simulations.simulation import Simulation
 
 Model = npt.NDArray[Any]
 CLIP = 8.0

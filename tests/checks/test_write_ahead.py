@@ -20,8 +20,8 @@ from p2pfl_gossip.masked_sum.messages import (
 from p2pfl_gossip.peer import Peer
 from p2pfl_simulations.checkers import Violation
 from p2pfl_simulations.checkers.write_ahead import PROMISES, WriteAhead
-from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.scenario import make_scenario
+from p2pfl_simulations.simulation import Simulation
 
 GROUP: dict[str, Any] = {
     "seed": 3,

@@ -19,7 +19,7 @@ from p2pfl_simulations.checkers.base import Violation
 from p2pfl_simulations.liars.planting import Liars
 from p2pfl_simulations.liars.registry import shipped_liars
 from p2pfl_simulations.results.run import RunResult
-from p2pfl_simulations.running import Simulation
+from p2pfl_simulations.simulation import Simulation
 
 AUDITED = GROUP | {"audit": "void", "clip": 1000.0, "retries": 1}
 

@@ -14,8 +14,9 @@ import pytest
 from p2pfl.learner.learner import make_learner
 from p2pfl_simulations import batch
 from p2pfl_simulations.results.run import RunResult
-from p2pfl_simulations.running import Simulation, run
+from p2pfl_simulations.running import run
 from p2pfl_simulations.scenario import make_scenario
+from p2pfl_simulations.simulation import Simulation
 from p2pfl_simulations.trace import Body, Trace, TraceKind
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "vectors" / "trace_digests.json").read_text())

@@ -16,7 +16,7 @@ from p2pfl_simulations.liars.planting import Liars
 from p2pfl_simulations.liars.poisoning import VectorLiar
 from p2pfl_simulations.liars.registry import shipped_liars
 from p2pfl_simulations.results.run import RunResult
-from p2pfl_simulations.running import Simulation
+from p2pfl_simulations.simulation import Simulation
 
 PEERS, LIAR = 6, 2
 GROUP = {"algorithm": "group", "deadline_s": 0.5, "patience_s": 1.0, "clip": 65536.0, "retries": 99}

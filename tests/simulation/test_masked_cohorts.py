@@ -12,7 +12,8 @@ from p2pfl.learner.learner import make_learner
 from p2pfl_gossip.learning import Train, Trained
 from p2pfl_gossip.masked_sum.machine import MaskedSum
 from p2pfl_simulations import Run, ScenarioError, make_scenario, run
-from p2pfl_simulations.running import RunProgress, Simulation
+from p2pfl_simulations.progress import RunProgress
+from p2pfl_simulations.simulation import Simulation
 from p2pfl_simulations.trace import Body
 
 CLIP = 4.0

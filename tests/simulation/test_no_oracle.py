@@ -16,8 +16,8 @@ from p2pfl_simulations.faults import FaultInjector
 from p2pfl_simulations.host import SimulatedHost
 from p2pfl_simulations.network import Network
 from p2pfl_simulations.results.recorder import Recorder
-from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.scenario import Scenario, make_scenario
+from p2pfl_simulations.simulation import Simulation
 from p2pfl_simulations.trace import Trace
 from p2pfl_simulations.world import World
 

@@ -15,8 +15,8 @@ from p2pfl_simulations.checkers import all_checkers
 from p2pfl_simulations.checkers.progress import AllFinish
 from p2pfl_simulations.group import ROUNDS_MAX
 from p2pfl_simulations.results.participation import OVERDUE_HEIGHTS, overdue_sentence
-from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.scenario import ScenarioError, make_scenario
+from p2pfl_simulations.simulation import Simulation
 
 
 class Reports:

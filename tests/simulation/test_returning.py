@@ -7,7 +7,7 @@ from p2pfl.learner.learner import make_learner
 from p2pfl_simulations import make_scenario
 from p2pfl_simulations.checkers import all_checkers
 from p2pfl_simulations.checkers.progress import AllFinish
-from p2pfl_simulations.running import Simulation
+from p2pfl_simulations.simulation import Simulation
 
 ROUNDS, TRAINING_S, DEADLINE_S = 8, 20.0, 2.0
 

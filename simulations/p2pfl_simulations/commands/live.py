@@ -16,7 +16,7 @@ from p2pfl_simulations.results.summary import method_name
 from p2pfl_simulations.scenario import Scenario
 
 if TYPE_CHECKING:
-    from p2pfl_simulations.running import RunProgress
+    from p2pfl_simulations.progress import RunProgress
 
 LINE_EVERY_S = 5.0  # Where there is no terminal.
 REWRITE_EVERY_S = 0.25  # In a notebook: each goes through its server to the browser.

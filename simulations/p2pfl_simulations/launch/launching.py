@@ -17,6 +17,7 @@ from p2pfl_gossip.ledger.participation import all_idle_heights
 from p2pfl_gossip.ledger.record import write_record
 from p2pfl_simulations.checkers import Watched
 from p2pfl_simulations.checkers.reported import ReportedChecks
+from p2pfl_simulations.completing import compare_noiseless, complete_run
 from p2pfl_simulations.environment import environment
 from p2pfl_simulations.faults import FaultInjector
 from p2pfl_simulations.group import Speeds, make_peers, make_roster
@@ -33,6 +34,7 @@ from p2pfl_simulations.launch.testbed import (
     late_peers,
 )
 from p2pfl_simulations.private_plans import plan_of, row_of
+from p2pfl_simulations.progress import OnProgress, gossip_progress
 from p2pfl_simulations.results.losses import LossWatcher, in_order
 from p2pfl_simulations.results.participation import participation_rows
 from p2pfl_simulations.results.privacy import PrivacyRow
@@ -44,15 +46,9 @@ from p2pfl_simulations.results.run import (
     RoundRow,
     RunResult,
 )
-from p2pfl_simulations.running import (
-    OnProgress,
-    common_figure,
-    compare_noiseless,
-    complete_run,
-    gossip_progress,
-    require_validation,
-)
+from p2pfl_simulations.running import require_validation
 from p2pfl_simulations.scenario import Scenario, masking_of
+from p2pfl_simulations.simulation import common_figure
 from p2pfl_simulations.stopwatch import Stopwatch
 
 

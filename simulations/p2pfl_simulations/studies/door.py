@@ -9,8 +9,8 @@ from p2pfl.learner.learner import make_learner
 from p2pfl.learner.tasks.registry import TASKS
 from p2pfl.plugins import PluginError
 from p2pfl_simulations.own_parts import plugins_of
-from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.scenario import Scenario, ScenarioError
+from p2pfl_simulations.simulation import Simulation
 from p2pfl_simulations.studies.plan import Cell
 from p2pfl_simulations.studies.settings import StudyError
 

@@ -20,9 +20,9 @@ from p2pfl_gossip.opening import Opening
 from p2pfl_gossip.records import Record
 from p2pfl_simulations.draws import stream
 from p2pfl_simulations.group import make_gossips, make_identity, make_peers, make_roster
-from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.running_peer import RunningPeer, running_peer
 from p2pfl_simulations.scenario import make_scenario
+from p2pfl_simulations.simulation import Simulation
 
 COHORTS = {"algorithm": "cohorts", "cohort_size": 5, "deadline_s": 30.0}
 

@@ -129,12 +129,12 @@ def test_a_baseline_that_raises_costs_no_round_of_the_peers(
     late: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the pooled one: what local only says stays, gains with it."""
-    from p2pfl_simulations import running
+    from p2pfl_simulations import completing
 
     def fails(*_: Any) -> None:
         raise LearningError("no room for all rows")
 
-    monkeypatch.setattr(running, "pooled", fails)
+    monkeypatch.setattr(completing, "pooled", fails)
     with pytest.raises(EndedEarly, match="no room for all rows") as caught:
         _run(late)
     found = caught.value.run
@@ -142,7 +142,7 @@ def test_a_baseline_that_raises_costs_no_round_of_the_peers(
     assert found.unfinished == ("pooled",)
     assert found.rounds[-1].own_local_mean == pytest.approx(0.05)
     assert [row.gain for row in found.gains] == [0.0] * 6
-    monkeypatch.setattr(running, "local_only", fails)
+    monkeypatch.setattr(completing, "local_only", fails)
     with pytest.raises(EndedEarly) as caught:
         _run(late)
     assert caught.value.run.unfinished == ("local", "pooled")

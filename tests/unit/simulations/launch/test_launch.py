@@ -13,8 +13,8 @@ from p2pfl_simulations.launch.folders import make_folders
 from p2pfl_simulations.launch.launching import launch
 from p2pfl_simulations.launch.processes import PeerProcess
 from p2pfl_simulations.launch.testbed import ProcessTestbed
-from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.scenario import Scenario, make_scenario
+from p2pfl_simulations.simulation import Simulation
 
 
 @pytest.mark.usefixtures("forked_launches")
