@@ -16,7 +16,7 @@ from p2pfl.daemon.measures import Snapshot, counter, gauge
 from p2pfl.daemon.recording import Sent
 from p2pfl.daemon.reporter import Reporter
 from p2pfl.group.lossy import Counted
-from p2pfl.learner.learner import Beyond
+from p2pfl.learner.tensor_parts import Beyond
 from p2pfl.libp2p import Host
 from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip.ledger.member import GroupMember

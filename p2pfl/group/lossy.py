@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from p2pfl.group.averaging import clip_of
 from p2pfl.group.settings import AveragingSettings, CohortSettings
-from p2pfl.learner.learner import Beyond, Learner, describe_beyond
+from p2pfl.learner.learner import Learner
+from p2pfl.learner.tensor_parts import Beyond, count_beyond, describe_beyond, largest_part
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event
 
@@ -84,7 +85,7 @@ class Lossy:
             case events.MaskedSumEnded(result="summed"):
                 self.clipped = {}
                 if event.vector is not None and self._clip is not None:
-                    self.clipped = self._learner.count_beyond(event.vector, self._clip)
+                    self.clipped = count_beyond(self._learner.description, event.vector, self._clip)
                     for name, it in self.clipped.items():
                         yield Loss("values_clipped", name, it.largest, self._clip)
                 elif event.clipped:  # Of another process, which keeps its model to itself.
@@ -94,7 +95,7 @@ class Lossy:
             case events.UpdateShrunk():
                 name = ""
                 if event.vector is not None:
-                    name, _ = self._learner.largest_part(event.vector)
+                    name, _ = largest_part(self._learner.description, event.vector)
                 yield Loss("update_shrunk", name, event.norm, event.clip)
             case events.TrainingFailed():
                 yield Loss("training_failed")

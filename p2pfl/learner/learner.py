@@ -1,15 +1,15 @@
 """The learner: does the jobs that peers ask for, on their own rows."""
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from p2pfl.learner.batches import BatchPlan
+from p2pfl.learner.binding import ToNamed, bind_task
 from p2pfl.learner.engines.base import (
     STATISTICS_ROWS_MIN,
     Engine,
@@ -24,19 +24,20 @@ from p2pfl.learner.holding_out import HeldOut, hold_out
 from p2pfl.learner.inputs import Inputs, inputs_of
 from p2pfl.learner.metrics import Float64s, PrimaryMetric
 from p2pfl.learner.model_files import NamedModel
-from p2pfl.learner.naming import OF_THE_START, name_tensors
+from p2pfl.learner.naming import OF_THE_START
 from p2pfl.learner.own_metrics import add_metrics
-from p2pfl.learner.partitions import Partition, count_labels, make_partition, pool
-from p2pfl.learner.private.lots import LotSummer, PrivateLots
+from p2pfl.learner.partitions import count_labels, make_partition, pool
+from p2pfl.learner.private.lots import PrivateLots
 from p2pfl.learner.private.units import UNIT_COLUMN, units_of
 from p2pfl.learner.rows import check_data
 from p2pfl.learner.settings import LearningSettings, TrainingSettings
 from p2pfl.learner.sources import source_files, sources_of
-from p2pfl.learner.streams import Integers, permutation, seed_of
-from p2pfl.learner.tasks.base import Array, Data, Floats, NumpyTask, Rows, Task
+from p2pfl.learner.streams import Integers
+from p2pfl.learner.tasks.base import Array, Data, Floats, NumpyTask, Task
 from p2pfl.learner.tasks.registry import make_task
+from p2pfl.learner.tensor_parts import count_beyond, describe_beyond
 from p2pfl_gossip.actions import Job, Vector
-from p2pfl_gossip.description import Description, Tensor, describe_tensor, fingerprint
+from p2pfl_gossip.description import Description, fingerprint
 from p2pfl_gossip.learning import (
     Evaluate,
     Evaluated,
@@ -47,32 +48,6 @@ from p2pfl_gossip.learning import (
     WorkFailed,
 )
 from p2pfl_gossip.own_state import NOTHING, Arrays
-
-if TYPE_CHECKING:
-    from p2pfl.learner.models import Model
-
-
-class Beyond(NamedTuple):
-    """Entries of a tensor beyond a limit: how many, of how many, and the largest magnitude."""
-
-    values: int
-    size: int
-    largest: float
-
-
-NAMED_MAX = 4
-"""Tensors that one line names; of more their number is told."""
-
-
-def describe_beyond(tensors: Mapping[str, Beyond]) -> str:
-    """Name tensors with entries beyond a limit, as part of a sentence."""
-    named = [
-        f"{it.values} of {it.size} values of {name} (up to {it.largest:.3g})"
-        for name, it in list(tensors.items())[:NAMED_MAX]
-    ]
-    more = len(tensors) - len(named)
-    return ", ".join(named) + (f", and some of {more} tensors more" if more else "")
-
 
 Learned: TypeAlias = Trained | LotSummed | Evaluated | WorkFailed
 
@@ -119,7 +94,7 @@ class Learner:
         held_out: HeldOut,
         training: TrainingSettings,
         initial: Floats,
-        to_named: Callable[[Floats, Arrays, str], NamedModel],
+        to_named: ToNamed,
         targets: Array,
         description: Description,
         blamed: Blamed,
@@ -176,41 +151,13 @@ class Learner:
         whose = f"peer {peer}" if self.peer_count > 1 else "the peer"
         return f"worked out from training rows of {whose}"
 
-    def count_beyond(self, vector: Vector, limit: float) -> dict[str, Beyond]:
-        """Count a model's entries of magnitude above `limit`, by the tensors that have some."""
-        found = {}
-        for name, part in self._parts(vector):
-            magnitudes = np.abs(part)
-            count = int(np.count_nonzero(magnitudes > limit))
-            if count:
-                found[name] = Beyond(count, len(part), float(magnitudes.max()))
-        return found
-
-    def largest_part(self, update: Vector) -> tuple[str, float]:
-        """Name the tensor with the largest norm in an update, and its share of the whole norm."""
-        norms = [
-            (float(np.linalg.norm(part.astype(np.float64))), name)
-            for name, part in self._parts(update)
-        ]
-        whole = math.sqrt(sum(norm**2 for norm, _ in norms))
-        largest, name = max(norms, key=lambda it: it[0])
-        return name, largest / whole if whole else 0.0
-
-    def _parts(self, vector: Vector) -> Iterator[tuple[str, Vector]]:
-        """Yield each tensor's entries, by name."""
-        start = 0
-        for tensor in self.description.tensors:
-            size = math.prod(tensor.shape)
-            yield tensor.name, vector[start : start + size]
-            start += size
-
     def require_start_within(self, clip: float | None) -> None:
         """Refuse a start that masked sums of whole models would cut; None where there are none.
 
         Raises:
             LearningError: entries of it are of a magnitude above `clip`; the line names tensors.
         """
-        beyond = {} if clip is None else self.count_beyond(self._initial, clip)
+        beyond = {} if clip is None else count_beyond(self.description, self._initial, clip)
         if beyond:
             raise LearningError(
                 f"task {self._blamed.task!r}: masked sums would cut its initial model to"
@@ -482,146 +429,29 @@ def make_learner(
         )
     if alter is not None:
         data = alter(data)
-    test = None if data.test is None else _sample(data.test, settings.evaluation_rows, seed)
-    batches = _batches_to_try(settings.training, held_out.training, peer_count)
-    start_seed = seed_of(f"{seed}/initial")
-    engine: Engine
-    if isinstance(task, NumpyTask):
-        from p2pfl.learner.engines.numpy_steps import NumpyEngine, make_initial, try_numpy_task
-
-        if settings.device not in ("cpu", "auto") or settings.dtype != "float32":
-            raise LearningError(
-                f"task {settings.task!r} does without torch: it trains on the CPU in float32; leave"
-                " device and dtype out"
-            )
-
-        _require_plain(settings.training, settings.task)
-        initial = make_initial(task, start_seed, blamed)
-        # Rows of one peer, as its steps will have: a step may go by whose they are.
-        tried = [np.resize(held_out.training.rows_of(peer), size) for size, peer in batches.items()]
-        try_numpy_task(task, initial, data=data, test=test, batches=tried, blamed=blamed)
-        engine = NumpyEngine(task, data, test)
-        tensors: tuple[Tensor, ...] = (describe_tensor("model", initial.shape, "float32"),)
-        frozen = fingerprint(())
-        to_named: Callable[[Floats, Arrays, str], NamedModel] = _without_names
-
-        def summer() -> LotSummer:
-            raise LearningError(
-                f"task {settings.task!r} is in NumPy, which gives no gradient of a row: private"
-                " rounds of records take a torch task"
-            )
-    else:
-        from p2pfl.learner.engines.choice import choose_engine
-        from p2pfl.learner.engines.own_parts import own_parts
-        from p2pfl.learner.engines.placement import find_placement
-        from p2pfl.learner.engines.trial import fit_inputs, try_task
-        from p2pfl.learner.models import make_model
-
-        placement = find_placement(settings.device, settings.dtype)
-        model = make_model(task, seed=start_seed, blamed=blamed)
-        data = fit_inputs(model.module, data)
-        test = None if data.test is None else _sample(data.test, settings.evaluation_rows, seed)
-        try_task(task, model, data=data, test=test, sizes=list(batches), blamed=blamed)
-        engine = choose_engine(
-            task,
-            model,
-            data=data,
-            test=test,
-            training=settings.training,
-            row_counts=[held_out.training.row_count(peer) for peer in range(peer_count)],
-            threads=threads,
-            placement=placement,
-        )
-        initial, tensors, frozen = model.initial, model.tensors, model.frozen
-        to_named = partial(name_tensors, model)
-        summer = partial(_make_summer, task, model, data, settings)
-        parts = own_parts(engine, initial, model.travelling.length, settings.training)
-        if parts is not None:
-            engine, initial, tensors = parts, parts.initial(), parts.described(tensors)
-    initial.flags.writeable = False
+    bound = bind_task(task, data, settings, held_out, blamed, seed=seed, threads=threads)
     targets = data.train.targets
     column = data.columns.get(UNIT_COLUMN)
     sources = sources_of(task, folder=folder)
-    description = Description(tensors, fingerprint([initial]), frozen, sources)
+    description = Description(bound.tensors, fingerprint([bound.initial]), bound.frozen, sources)
     return Learner(
-        engine,
+        bound.engine,
         held_out,
         settings.training,
-        initial,
-        to_named,
+        bound.initial,
+        bound.to_named,
         targets,
         description,
         blamed,
         task.primary,
-        test is not None,
-        partial(inputs_of, data, test, held_out, sources),
+        bound.test is not None,
+        partial(inputs_of, bound.data, bound.test, held_out, sources),
         PrivateLots(
-            summer,
+            bound.summer,
             lambda peer: units_of(held_out.training.rows_of(peer), column),
             is_by_unit=column is not None,
         ),
     )
-
-
-def _make_summer(task: Task, model: "Model", data: Data, settings: LearningSettings) -> LotSummer:
-    """Choose what sums lots, by the model's layers alone."""
-    from p2pfl.learner.engines.perceptron import perceptron_widths
-    from p2pfl.learner.private.module_sums import ModuleSums
-    from p2pfl.learner.private.perceptron_sums import PerceptronSums
-
-    if settings.device not in ("cpu", "auto") or settings.dtype != "float32":
-        raise LearningError(
-            f"task {settings.task!r}: private rounds train on the CPU in float32; leave device and"
-            " dtype out"
-        )
-    if model.travelling.length != model.layout.length:
-        raise LearningError(
-            f"task {settings.task!r}: personal tensors train without noise; private rounds of"
-            " records take none"
-        )
-    if type(task).loss is Task.loss:
-        widths = perceptron_widths(model.module, model.names)
-        if not isinstance(widths, str):
-            return PerceptronSums(widths, data)
-    return ModuleSums(task, model.module, model.layout, data)
-
-
-def _without_names(vector: Floats, _own: Arrays, _statistics: str) -> NamedModel:
-    return NamedModel.of_vector(vector)
-
-
-def _require_plain(training: TrainingSettings, task: str) -> None:
-    """Refuse settings of gradients for a task whose steps are its own."""
-    plain = TrainingSettings()
-    for key in ("optimiser", "clip_norm", "local", "keep_moments", "outer"):
-        if getattr(training, key) != getattr(plain, key):
-            raise LearningError(
-                f"task {task!r} is in NumPy, and its step() is its own: training.{key} plays no"
-                " part in it; remove it, or make it a torch task"
-            )
-
-
-def _batches_to_try(training: TrainingSettings, partition: Partition, peers: int) -> dict[int, int]:
-    """Return the largest batch that peers will take, and the smallest if it is another.
-
-    Returns:
-        size -> the first peer that takes such a batch, the largest first.
-    """
-    first_with: dict[int, int] = {}
-    for peer in range(peers):
-        first_with.setdefault(partition.row_count(peer), peer)
-    taking: dict[int, int] = {}
-    for count, peer in first_with.items():
-        for size in BatchPlan(training, count).sizes:
-            taking.setdefault(size, peer)
-    return {size: taking[size] for size in (max(taking), min(taking))}
-
-
-def _sample(rows: Rows, count: int | None, seed: int) -> Rows:
-    if count is None or count >= len(rows.inputs):
-        return rows
-    chosen = np.sort(permutation(f"{seed}/evaluation", len(rows.inputs))[:count])
-    return Rows(rows.inputs[chosen], rows.targets[chosen])
 
 
 __all__ = ["Learner", "Task", "make_learner"]

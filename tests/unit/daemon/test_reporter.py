@@ -20,8 +20,9 @@ from p2pfl.daemon.sentences import NAMED_MAX
 from p2pfl.daemon.starting import tell_full_batch
 from p2pfl.group.lossy import Counted, Lossy
 from p2pfl.group.settings import CohortSettings
-from p2pfl.learner.learner import Beyond, make_learner
+from p2pfl.learner.learner import make_learner
 from p2pfl.learner.settings import LearningSettings
+from p2pfl.learner.tensor_parts import Beyond
 from p2pfl.store.keys import read_keys
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event

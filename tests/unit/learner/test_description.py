@@ -9,10 +9,17 @@ import pytest
 
 from p2pfl.learner import sources
 from p2pfl.learner.errors import LearningError
-from p2pfl.learner.learner import NAMED_MAX, Beyond, describe_beyond, make_learner
+from p2pfl.learner.learner import make_learner
 from p2pfl.learner.settings import LearningSettings
 from p2pfl.learner.sources import sources_of
 from p2pfl.learner.tasks.registry import make_task
+from p2pfl.learner.tensor_parts import (
+    NAMED_MAX,
+    Beyond,
+    count_beyond,
+    describe_beyond,
+    largest_part,
+)
 from p2pfl_gossip.description import Description, Difference
 
 TASK = """
@@ -156,16 +163,16 @@ def test_entries_beyond_a_limit_are_counted_by_tensor(tmp_path: Path) -> None:
     settings = LearningSettings(task="described_f:Mine")
     learner = make_learner(settings, peer_count=1, seed=1, folder=tmp_path, threads=1)
     vector = learner.initial_vector().copy()
-    assert learner.count_beyond(vector, 8.0) == {}
+    assert count_beyond(learner.description, vector, 8.0) == {}
     vector[[3, 19, 20, 23]] = [9, -9, 8, 8.5]
-    assert learner.count_beyond(vector, 8.0) == {
+    assert count_beyond(learner.description, vector, 8.0) == {
         "2.weight": Beyond(2, 20, 9.0),
         "2.bias": Beyond(1, 4, 8.5),
     }
     update = np.zeros_like(vector)
     update[[0, 20]] = [4, -3]
-    assert learner.largest_part(update) == ("2.weight", 0.8)
-    assert learner.largest_part(np.zeros_like(vector))[1] == 0
+    assert largest_part(learner.description, update) == ("2.weight", 0.8)
+    assert largest_part(learner.description, np.zeros_like(vector))[1] == 0
 
 
 def test_a_start_beyond_the_clip_of_masked_sums_is_refused(tmp_path: Path) -> None:
