@@ -4,8 +4,8 @@ import tracemalloc
 from pathlib import Path
 
 from p2pfl.learner.learner import make_learner
-from p2pfl_simulations.running import Simulation
 from p2pfl_simulations.scenario import make_scenario
+from p2pfl_simulations.simulation import Simulation
 
 TASK = """
 import numpy as np
