@@ -203,14 +203,14 @@ def _require_question(question: Question) -> None:
 
 
 def _mechanism(question: Question, noise_units: int) -> Mechanism:
-    least = question.least or least_present(question.members, question.drops)
-    colluding = question.colluding
+    found = least_present(question.members, question.drops)  # Looks at both, whoever names `least`.
+    least, colluding = question.least, question.colluding
     return Mechanism(
         unit=question.unit,
         trust=question.trust,
         members=question.members,
         colluding=liars_max(question.members) if colluding is None else colluding,
-        least=least,
+        least=found if least is None else least,
         rate_units=rate_units_of(question.rate),
         noise_units=noise_units,
         steps=question.steps,

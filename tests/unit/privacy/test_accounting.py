@@ -20,6 +20,7 @@ from p2pfl.privacy.errors import AccountantsDisagree, EngineMissing, PrivacyErro
 from p2pfl.privacy.loss_distributions import LossDistribution, lose, lose_in_several
 from p2pfl.privacy.releases import RATE_UNITS, RELEASES_MAX, Releases
 from p2pfl.privacy.renyi import ORDERS, best_order, budget_of, divergence, divergences, epsilon_of
+from p2pfl_crypto.discrete_gaussian import DRAW_DISTANCE
 
 DELTA = 1e-5
 SIXTEENTH = RATE_UNITS // 16
@@ -208,7 +209,10 @@ def test_what_integers_differ_by_must_fit_the_reserve() -> None:
     require_reserve(big, 8.0, DELTA)  # 10^-18 or so: nothing.
     assert big < 1e-18
     none_left = integer_distance(entries=1, releases=10**6, variance=1e30, draws=0)
-    assert none_left == pytest.approx(10**6 * 2.0**-80)  # Of lots with too many units.
+    assert none_left == pytest.approx(10**6 * 2.0**-80, abs=0)  # Of lots with too many units.
+    of_tables = integer_distance(entries=10**7, releases=3, variance=1e30, draws=128)
+    expected = 3 * (128 * 10**7 * DRAW_DISTANCE + 2.0**-80)
+    assert of_tables == pytest.approx(expected, rel=1e-9, abs=0)
     with pytest.raises(PrivacyError, match=r"costs 0\.0016 of a delta"):
         require_reserve(RESERVED * DELTA, 12.0, DELTA)
 
@@ -236,6 +240,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     [
         (lambda: account([], DELTA), "no releases"),
         (lambda: account([sampled(2.0, 1)], 0.0), "delta is above 0"),
+        (lambda: account([sampled(2.0, 1)], 1.0), "delta is above 0"),
         (lambda: account([sampled(2.0, 1)], math.nan), "delta is above 0"),
         (lambda: Releases(0, 1.0, 1), "a rate is above 0"),
         (lambda: Releases(2**33, 1.0, 1), "a rate is above 0"),

@@ -74,6 +74,17 @@ def test_the_inverse_questions_lead_back() -> None:
     assert noise == pytest.approx(1.5, rel=2e-3)
 
 
+def test_as_many_rounds_as_epsilon_pays_for_and_no_more_than_there_may_be() -> None:
+    asked = replace(ASKED, rate=Fraction(1), rounds=None, noise=20.0)
+    once = account([make_plan(replace(asked, epsilon=1.0)).mechanism.releases(1)], 1e-5)
+    plan = make_plan(replace(asked, epsilon=once.epsilon))
+    assert (plan.rounds, plan.epsilon) == (1, once.epsilon)
+    most = replace(asked, noise=1000.0, rate=Fraction(1, 2**20), epsilon=20.0)
+    assert make_plan(most).rounds == RELEASES_MAX
+    steps = make_plan(replace(most, trust=Trust.NOBODY, steps=3))
+    assert steps.rounds == RELEASES_MAX // 3
+
+
 def test_as_large_an_epsilon_as_may_be_asked_for_has_a_plan() -> None:
     """Above 20 by Renyi divergences the tighter figure is not worked out: the plan stays below."""
     plan = make_plan(
@@ -89,6 +100,38 @@ def test_who_trusts_nobody_counts_steps_and_no_shares() -> None:
     assert plan.mechanism.share == plan.mechanism.noise == 3.0
     assert [(claim.shares, claim.is_the_claim) for claim in plan.claims] == [(1, True), (0, False)]
     assert plan.claims[0].epsilon == plan.epsilon
+
+
+def test_noise_to_signal_is_of_the_sum_that_the_group_takes() -> None:
+    """By hand: each member's noise alone, in the mean of 16; and of 96 members, of which some."""
+    alone = make_plan(
+        replace(ASKED, epsilon=None, noise=3.0, trust=Trust.NOBODY, entries=1000)
+    ).noise_to_signal
+    lot = 10_000 / 16 / 16  # Of each member: a sixteenth of its rows.
+    assert alone == pytest.approx(3.0 * math.sqrt(1000) / math.sqrt(16) / lot)
+    members = make_plan(
+        Question(members=96, unit=Unit.MEMBER, rounds=50, noise=20.0, entries=650, drops=0.05)
+    )
+    added = members.mechanism.share * math.sqrt(96)  # All are there: more than is counted on.
+    assert members.noise_to_signal == pytest.approx(added * math.sqrt(650) / 96)
+    assert members.advice == ()
+
+
+@pytest.mark.parametrize(
+    ("rho", "points"),
+    [
+        (0.7, "at most 1"),
+        (0.71, "0 to 3"),
+        (1.5, "0 to 3"),
+        (1.51, "1 to 5"),
+        (2.5, "1 to 5"),
+        (2.51, "1 to 14"),
+        (10, "1 to 14"),
+        (10.1, "6 to 54"),
+    ],
+)
+def test_points_lost_are_the_design_pages(rho: float, points: str) -> None:
+    assert points_lost(rho) == points
 
 
 def test_whole_members_have_no_lots() -> None:
@@ -190,6 +233,9 @@ def test_rates_are_rounded_up() -> None:
         ({"rate": Fraction(3, 2)}, "a rate is above 0"),
         ({"least": 10}, "11 to 16 of 16, not 10"),
         ({"least": 17}, "11 to 16 of 16, not 17"),
+        ({"least": 0}, "11 to 16 of 16, not 0"),
+        ({"members": 4, "least": 3}, "5 to 128 members, not 4"),
+        ({"drops": 1.5, "least": 15}, "below 1, not 1.5"),
         ({"colluding": 6}, "0 to 5 of 16, not 6"),
         ({"members": 5, "colluding": 1, "least": 4, "steps": 2}, "take 1, or trust nobody"),
         ({"unit": Unit.MEMBER}, "who is in a sum is public"),
