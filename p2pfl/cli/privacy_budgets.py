@@ -2,12 +2,14 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -90,12 +92,31 @@ def show_status(path: Path, anchor: Path, *, as_json: bool) -> int:
     return DIFFERENT if problem else 0
 
 
-def forfeit_budget(path: Path, anchor: Path) -> None:
-    """Count every charter in full."""
+def forfeit_budget(path: Path, anchor: Path, *, is_sure: bool) -> None:
+    """Count every charter in full, once somebody has read why and has said yes."""
     with _bad_input():
+        if not is_sure:
+            question = _before_forfeiting(path, anchor)
+            if not sys.stdin.isatty():
+                raise BadInput(f"{question} --yes says so")
+            if not typer.confirm(question):
+                raise BadInput("nothing was forfeited")
         book = forfeit(path, anchor).book
     left = 100 * max(0.0, 1 - book.charged / book.budget)
     print(f"{path}: every charter counts in full; {left:.0f} % of the budget is left for new ones")
+
+
+def _before_forfeiting(path: Path, anchor: Path) -> str:
+    """Say what stands with a ledger, and ask."""
+    lost = "Every charter counts in full and ends"
+    try:
+        open_ledger(path, anchor)
+        problem = f"{path} is where its anchor says, and can be used as it is"
+    except RestoredLedger as error:
+        problem, _, _ = str(error).partition(";")
+        if not anchor.exists():
+            lost = "Without it the whole budget counts as spent"
+    return f"{problem}. {lost}. Go on?"
 
 
 def _status_document(read: BudgetLedger, problem: str | None) -> dict[str, Any]:

@@ -142,9 +142,7 @@ def forfeit(
     """
     from p2pfl.cli.privacy_budgets import forfeit_budget
 
-    if not yes:
-        typer.confirm("Every charter counts in full and ends. Go on?", abort=True)
-    forfeit_budget(path, anchor)
+    forfeit_budget(path, anchor, is_sure=yes)
 
 
 @app.command(

@@ -231,7 +231,7 @@ class BudgetLedger:
             raise PrivacyError(f"{self._path} could not be written before; open it again")
         with locked(self._path):
             self._read = read_ledger(self._path, self._read)
-            _require_not_restored(self._path, self._read, read_anchor(self._anchor))
+            _require_not_restored(self._path, self._read, self._anchor)
             yield
 
     def _append(self, record: Record) -> None:
@@ -280,6 +280,8 @@ def create(
     opened = BudgetOpened(entropy.hex(), dataset, epsilon, delta, best_order(epsilon, delta))
     line, digest = encode(opened, START)
     try:
+        if path.exists():
+            raise PrivacyError(f"{path} is there already; a data set has one budget")
         if anchor.exists():
             raise PrivacyError(f"{anchor} is there already, of another ledger; name another place")
         create_file(path, line)
@@ -301,7 +303,7 @@ def open_ledger(path: Path, anchor: Path) -> BudgetLedger:
     _require_apart(path, anchor)
     with locked(path):
         read = read_ledger(path)
-        _require_not_restored(path, read, read_anchor(anchor))
+        _require_not_restored(path, read, anchor)
     return BudgetLedger(path, anchor, read)
 
 
@@ -356,10 +358,14 @@ def _require_apart(path: Path, anchor: Path) -> None:
         )
 
 
-def _require_not_restored(path: Path, read: LedgerLines, anchor: Anchor | None) -> None:
+def _require_not_restored(path: Path, read: LedgerLines, place: Path) -> None:
     remedy = "; p2pfl privacy forfeit counts every charter in full and goes on"
+    anchor = read_anchor(place)
     if anchor is None:
-        raise RestoredLedger(f"the anchor of {path} is missing{remedy}")
+        raise RestoredLedger(
+            f"{place}, the anchor of {path}, is missing: look whether that is its place; where it"
+            " is lost, p2pfl privacy forfeit counts the whole budget as spent"
+        )
     if anchor.ledger != read.book.opened.ledger:
         raise RestoredLedger(f"the anchor of {path} is that of another ledger: one was replaced")
     if anchor.length > len(read.digests):

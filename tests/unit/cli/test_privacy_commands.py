@@ -89,6 +89,37 @@ def test_a_restored_budget_is_told_refused_and_forfeited(
     assert "aaaaaaaaaaaa forfeited 5 0 0" in text
 
 
+def test_forfeiting_says_first_what_is_wrong_and_what_is_lost(
+    p2pfl: P2pfl, budget: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slip in the anchor's path would cost all of the budget: it is named, nothing is done."""
+    path, anchor = budget
+    whole, slip = path.read_bytes(), anchor.with_name("anchr")
+
+    def asked(place: Path) -> str:
+        ended = p2pfl("privacy", "forfeit", str(path), "--anchor", str(place))
+        assert (ended.code, path.read_bytes()) == (2, whole)
+        return ended.err
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    assert asked(slip) == (
+        f"p2pfl: {slip}, the anchor of {path}, is missing: look whether that is its place. Without"
+        " it the whole budget counts as spent. Go on? --yes says so\n"
+    )
+    assert asked(anchor).startswith(f"p2pfl: {path} is where its anchor says, and can be used as")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("typer.confirm", lambda _: False)
+    assert asked(slip) == "p2pfl: nothing was forfeited\n"
+    whole = whole[: whole.index(b"\n") + 1]  # A backup of before the charter.
+    path.write_bytes(whole)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    assert "it was restored from a backup. Every charter counts in full and ends" in asked(anchor)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("typer.confirm", lambda _: True)
+    assert p2pfl("privacy", "forfeit", str(path), "--anchor", str(anchor)).code == 0
+    assert path.read_bytes() != whole
+
+
 def test_budget_refusals_are_one_line(p2pfl: P2pfl, budget: tuple[Path, Path]) -> None:
     path, anchor = budget
     beside = path.with_name("anchor")
