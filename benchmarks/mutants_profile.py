@@ -4,23 +4,27 @@ A mutant's process runs the tests that reach the changed function, the fast ones
 with the first that fails. Most mutants end within some milliseconds. Hypothesis draws a few
 examples, the same ones each time, and shrinks none: whether a test fails is all that counts.
 
-Before, each test is run once in the same way without a mutant, which says how much of the processor
-it takes. With a mutant, one that takes much more waits for what never comes: it ends the process as
-well. A busy machine makes no test take more of the processor.
+Before, each test is run once in the same way without a mutant, in a process of its own: so nothing
+that another test left in a cache makes it look quicker than it will be. That says how much of the
+processor it takes, and which modules it loads, which are loaded once, before processes are forked.
+With a mutant, one that takes much more waits for what never comes: it ends the process as well. A
+busy machine makes no test take more of the processor.
 
 Without the variable `ORDER` in the environment tests run as ever, for mutmut, which learns from
 them which test reaches what.
 """
 
+import contextlib
 import gc
+import importlib
 import json
 import os
 import signal
+import sys
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
-from time import process_time
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -51,7 +55,7 @@ class Order:
         file: JSON: `names` of mutants, `children` to run at a time; `seconds` of the processor for
             the tests of one mutant, or null; `verdicts`, the file to which one line is added for
             each: its exit code, as mutmut has them, and its name; `took`, the file that keeps how
-            many seconds each test takes without a mutant.
+            many seconds each test takes without a mutant, and the modules that they load.
         items: all tests.
     """
 
@@ -67,30 +71,35 @@ class Order:
         self.took_s: dict[str, float] = {}
 
     def time_tests(self) -> None:
-        """Run what is not timed yet, in a process of its own; all must pass."""
+        """Run what is not timed yet, each test in a process of its own; all must pass."""
         if self._took.is_file():
-            self.took_s = json.loads(self._took.read_text())
-        reached = {test: None for name in self.names for test in self._reach_of(name)}
-        missing = [test for test in reached if test not in self.took_s]
-        if not missing:
-            return
+            known = json.loads(self._took.read_text())
+            self.took_s = known["seconds"]
+            _load(known["modules"])
+        for test in {test: None for name in self.names for test in self._reach_of(name)}:
+            if test not in self.took_s:
+                self.took_s[test] = self._time(test)
+        known = {"seconds": self.took_s, "modules": list(sys.modules)}
+        self._took.write_text(json.dumps(known))
+
+    def _time(self, test: str) -> float:
+        """Return what a test takes of the processor, in seconds, and load the modules it needs."""
+        reading, writing = os.pipe()
         child = os.fork()
         if not child:
-            self._time(missing)
-            os._exit(0)
-        os.waitpid(child, 0)
-        self.took_s = json.loads(self._took.read_text()) if self._took.is_file() else {}
-        for test in missing:
-            if test not in self.took_s:
-                raise pytest.UsageError(f"fails without a mutant: {test}")
-
-    def _time(self, tests: Sequence[str]) -> None:
-        for test in tests:
-            began_s = process_time()
-            if _fails(self._items[test]):
-                break
-            self.took_s[test] = process_time() - began_s
-        self._took.write_text(json.dumps(self.took_s))
+            os.close(reading)
+            code = int(_fails(self._items[test]))
+            with os.fdopen(writing, "w") as told:
+                json.dump(list(sys.modules), told)
+            os._exit(code)
+        os.close(writing)
+        with os.fdopen(reading) as told:
+            loaded = told.read()
+        _, status, used = os.wait4(child, 0)
+        if status:
+            raise pytest.UsageError(f"fails without a mutant: {test}")
+        _load(json.loads(loaded))
+        return used.ru_utime + used.ru_stime
 
     def _reach_of(self, name: str) -> list[str]:
         reach = self._reach.get(name.partition("__mutmut_")[0], [])
@@ -103,6 +112,14 @@ class Order:
             ends_s = list(accumulate(self.took_s[test] for test in tests))
             tests = tests[: max(1, bisect_right(ends_s, self._seconds))]
         return [self._items[test] for test in tests]
+
+
+def _load(modules: Sequence[str]) -> None:
+    """Load what tests import as they run: else each process would, and take seconds."""
+    for name in modules:
+        if name not in sys.modules:
+            with contextlib.suppress(ImportError):  # Of a name that is made by another module.
+                importlib.import_module(name)
 
 
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
