@@ -147,6 +147,9 @@ def test_what_a_test_finds() -> None:
     """Of one Gaussian the best test is known: its power is Phi(Phi^-1(a) + mean)."""
     found = account([Releases(RATE_UNITS, 1.0, 1)], DELTA)
     assert found.detection(0.01) == pytest.approx(0.0924, abs=0.002)
+    # Of many false alarms it is the test's opposite that bounds it.
+    assert found.detection(0.5) == pytest.approx(0.8413, abs=0.002)
+    assert found.detection(0.9) == pytest.approx(0.9887, abs=0.002)
     assert found.advantage() == pytest.approx(0.3829, abs=0.001)
     assert account([sampled(1.9961, 200)], DELTA).detection(0.01) == pytest.approx(0.033, abs=5e-4)
     assert account([sampled(1.9961, 200)], DELTA).advantage() == pytest.approx(0.18, abs=5e-3)

@@ -142,6 +142,17 @@ def test_whole_members_have_no_lots() -> None:
     assert plan.kin.with_two_rows is None
 
 
+def test_who_has_fewer_shares_before_it_has_less_noise() -> None:
+    """Of ten shares that are counted on, one is left: a tenth of the variance."""
+    shared = Mechanism(Unit.RECORD, Trust.COALITION, 16, 5, 15, 2**28, 2 * UNITS_PER_NOISE)
+    assert shared.releases(7) == shared.releases(7, shares=10)
+    assert shared.releases(7, shares=1).noise == pytest.approx(2 / math.sqrt(10))
+    assert shared.releases(7, shares=15).noise == pytest.approx(2 * math.sqrt(1.5))
+    alone = replace(shared, trust=Trust.NOBODY, steps=3)
+    assert alone.releases(7, shares=15) == alone.releases(7)
+    assert alone.releases(7).count == 21
+
+
 def test_encodings_are_those_of_the_mechanism() -> None:
     mechanism = Mechanism(Unit.RECORD, Trust.COALITION, 16, 5, 15, 2**28, 2 * UNITS_PER_NOISE)
     encoding = mechanism.encoding(101_770, 1.0)
@@ -217,6 +228,7 @@ def test_rates_are_rounded_up() -> None:
         ({"epsilon": None}, "give two of"),
         ({"rows": None}, "how many rows"),
         ({"rows": 15}, "some have none"),
+        ({"rows": 16, "epsilon": 21.0}, "at most 20, not 21"),  # One row each is enough.
         ({"delta": 2e-5}, "too large for 10,000 rows: it is at most"),
         ({"delta": 0.0}, "delta is above 0"),
         ({"epsilon": 21.0}, "at most 20, not 21"),
