@@ -1,7 +1,9 @@
-"""The same group without noise: what a private run is held against.
+"""The same group without noise, and without privacy: what a private run is held against.
 
-The same rows, lots by the same rate, the same clip and steps; only the noise is left out, and with
-it masks, certificates and members that are away. So what is between the two is what privacy costs.
+Without noise: the same rows, lots by the same rate, the same clip and steps; only the noise is left
+out, and with it masks, certificates and members that are away. So what is between the two is what
+the noise costs. Lots, clip and single steps cost as well: without privacy, the same members train
+as `learning.training` says, and average their models.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +18,10 @@ from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.private_encoding import ROW_CLIP, Sums
 from p2pfl_crypto.private_streams import DROPOUT, LOT, PrivateStream, private_stream
 from p2pfl_gossip.actions import Vector
-from p2pfl_gossip.learning import Evaluated
+from p2pfl_gossip.learning import Evaluated, Trained
 from p2pfl_gossip.ledger.privacy import Privacy, PrivateUnit
+from p2pfl_gossip.own_state import NOTHING
+from p2pfl_simulations.batch import BATCH_JOBS
 from p2pfl_simulations.results.privacy import Compared
 from p2pfl_simulations.results.run import RoundRow
 from p2pfl_simulations.results.selecting import mean_of
@@ -60,6 +64,39 @@ def noiseless(
         yield vector
 
 
+def ordinary(learner: Learner, *, peers: int, rounds: int, seed: int) -> Iterator[Vector]:
+    """Train as the group would without privacy, in one place, with all members in every round.
+
+    Args:
+        learner: of all peers' rows.
+        peers: n.
+        rounds: heights.
+        seed: of the trainings.
+
+    Yields:
+        float32[d], the mean of the members' models after each round; a training that fails is left
+        out.
+    """
+    vector, own = learner.initial_vector(), [NOTHING] * peers
+    for round_ in range(rounds):
+        total, count = np.zeros(len(vector)), 0
+        for start in range(0, peers, BATCH_JOBS):
+            batch = range(start, min(start + BATCH_JOBS, peers))
+            jobs = [
+                (
+                    peer,
+                    PeerModel(vector, own[peer]).train(round_, f"{seed}/{peer}/1/train/{round_}"),
+                )
+                for peer in batch
+            ]
+            for peer, result in zip(batch, learner.run(jobs), strict=True):
+                if isinstance(result, Trained):
+                    total, count, own[peer] = total + result.vector, count + 1, result.own
+        if count:
+            vector = (total / count).astype(np.float32)
+        yield vector
+
+
 def compare(
     scenario: Scenario,
     learner: Learner,
@@ -69,7 +106,9 @@ def compare(
     peers: frozenset[int],
     tell: Callable[[str, int], None],
 ) -> Compared | None:
-    """Hold a private run's last round against the same group without noise, and members alone.
+    """Hold a private run's last round against the same group without noise and without privacy.
+
+    And against members alone.
 
     Args:
         scenario: what was run.
@@ -84,31 +123,34 @@ def compare(
     """
     if privacy.unit == PrivateUnit.MEMBER:
         return None
-    last_vector = learner.initial_vector()
-    made = noiseless(
-        learner, privacy, peers=scenario.peers, rounds=scenario.rounds, seed=scenario.seed
-    )
-    for round_, vector in enumerate(made):
-        tell("without noise", round_)
-        last_vector = vector
-    model, name = PeerModel(last_vector), learner.primary.name
+    count, rounds, seed = scenario.peers, scenario.rounds, scenario.seed
+    quiet = noiseless(learner, privacy, peers=count, rounds=rounds, seed=seed)
+    plain = ordinary(learner, peers=count, rounds=rounds, seed=seed)
     is_own = last.own_mean is not None
-    found = learner.evaluate(
-        [(peer, model.evaluate(last.round)) for peer in (sorted(peers) if is_own else [0])],
-        with_common=not is_own,
-    )
-    figures = [
-        (it.own if is_own else it.metrics).get(name, np.nan)
-        if isinstance(it, Evaluated)
-        else np.nan
-        for it in found
-    ]
+    order = sorted(peers) if is_own else [0]
+
+    def reached(stage: str, made: Iterator[Vector]) -> float | None:
+        """Return the primary figure of the last model."""
+        model, name = PeerModel(learner.initial_vector()), learner.primary.name
+        for round_, vector in enumerate(made):
+            tell(stage, round_)
+            model = PeerModel(vector)
+        jobs = [(peer, model.evaluate(last.round)) for peer in order]
+        figures = [
+            (it.own if is_own else it.metrics).get(name, np.nan)
+            if isinstance(it, Evaluated)
+            else np.nan
+            for it in learner.evaluate(jobs, with_common=not is_own)
+        ]
+        return mean_of(np.array(figures))
+
     return Compared(
         metric=learner.primary.title,
         is_percentage=learner.primary.is_percentage,
         rows="own test rows" if is_own else "common test rows",
         with_noise=last.own_mean if is_own else last.common_mean,
-        without_noise=mean_of(np.array(figures)),
+        without_noise=reached("without noise", quiet),
+        not_private=reached("without privacy", plain),
         alone=last.own_local_mean if is_own else last.common_local_mean,
     )
 

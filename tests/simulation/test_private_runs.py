@@ -15,7 +15,7 @@ from p2pfl.group.privacy_settings import privacy_of
 from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import make_learner
 from p2pfl.learner.peer_models import PeerModel
-from p2pfl_gossip.learning import Evaluated
+from p2pfl_gossip.learning import Evaluated, Trained, WorkFailed
 from p2pfl_gossip.ledger.entries import Entry, EntryStep
 from p2pfl_gossip.ledger.privacy import (
     RATE_UNITS,
@@ -28,7 +28,7 @@ from p2pfl_gossip.ledger.record import read_record
 from p2pfl_gossip.masked_sum.jobs import Granted, Spend
 from p2pfl_simulations.launch.budgets import spent_most
 from p2pfl_simulations.launch.folders import make_folders
-from p2pfl_simulations.noiseless import noiseless
+from p2pfl_simulations.noiseless import noiseless, ordinary
 from p2pfl_simulations.private_plans import plan_of, row_of
 from p2pfl_simulations.report.run_report import render_report
 from p2pfl_simulations.results.folder import read_run, write_run
@@ -131,7 +131,7 @@ def test_the_model_learns_for_all_its_noise(private: RunResult) -> None:
     assert np.isfinite(private.model).all()
 
 
-def test_it_is_held_against_the_same_group_without_noise_and_against_members_alone(
+def test_it_is_held_against_what_noise_and_privacy_cost_and_against_members_alone(
     private: RunResult,
 ) -> None:
     """After the last round, in one line: it is what privacy costs."""
@@ -143,8 +143,33 @@ def test_it_is_held_against_the_same_group_without_noise_and_against_members_alo
     assert found.without_noise is not None
     assert 0.2 < found.without_noise < 0.6
     assert found.without_noise != found.with_noise
+    assert found.not_private is not None
+    assert 0.2 < found.not_private < 0.6  # In three rounds; of trainings, not of lots.
+    assert found.not_private not in (found.with_noise, found.without_noise, found.alone)
     assert found.told() in private.privacy.sentences()
     assert YARDSTICKS not in private.privacy.sentences()
+
+
+def test_without_privacy_it_is_the_mean_of_what_the_members_train() -> None:
+    """One that fails to train is left out, and the rest average as if it were not there."""
+    learner = make_learner(
+        make_scenario(PRIVATE).learning, peer_count=5, seed=1, folder=None, threads=1
+    )
+    run, start = learner.run, learner.initial_vector()
+    jobs = [(peer, PeerModel(start).train(0, f"1/{peer}/1/train/0")) for peer in range(4)]
+    trained = [it.vector for it in run(jobs) if isinstance(it, Trained)]
+    assert len(trained) == 4
+
+    def fail_last(asked: Any) -> Any:
+        return [
+            WorkFailed("nothing") if peer == 4 else one
+            for (peer, _), one in zip(asked, run(asked), strict=True)
+        ]
+
+    learner.run = fail_last  # type: ignore[method-assign, assignment]
+    first, second = ordinary(learner, peers=5, rounds=2, seed=1)
+    assert np.allclose(first, np.mean(trained, axis=0), atol=1e-6)
+    assert not np.allclose(first, second)
 
 
 @pytest.mark.parametrize("trust", ["coalition", "nobody"])

@@ -190,7 +190,7 @@ class TerminalDisplay:
         asked = [names[baseline] for baseline in self._scenario.evaluation.baselines]
         privacy = self._scenario.privacy
         if asked and privacy is not None and privacy.unit == "record":
-            asked.append("without noise")
+            asked += ["without noise", "without privacy"]
         return asked
 
 

@@ -45,7 +45,7 @@ class ClaimRow:
 
 @dataclass(slots=True)
 class Compared:
-    """What noise costs: the primary figure after the last round.
+    """What privacy costs: the primary figure after the last round.
 
     Attributes:
         metric: its name, for people.
@@ -54,6 +54,8 @@ class Compared:
         with_noise: of the private run; as the next two, None if not known.
         without_noise: of the same group: same rows, lots, clip and steps, and no noise.
         alone: of peers that each train alone, without noise.
+        not_private: of the same group, trained as it would be without privacy: not by lots of
+            clipped gradients.
     """
 
     metric: str
@@ -62,6 +64,7 @@ class Compared:
     with_noise: float | None
     without_noise: float | None
     alone: float | None
+    not_private: float | None = None
 
     def told(self) -> str:
         """Say it in a line."""
@@ -69,7 +72,8 @@ class Compared:
         return (
             f"{self.metric} on {self.rows} after the last round:"
             f" {write(self.with_noise)} with noise;"
-            f" {write(self.without_noise)} by the same group without noise;"
+            f" {write(self.without_noise)} by the same lots and steps without noise;"
+            f" {write(self.not_private)} by the same group without privacy;"
             f" {write(self.alone)} alone, without noise."
         )
 
