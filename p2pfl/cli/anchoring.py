@@ -20,6 +20,7 @@ from cryptography import x509
 
 from p2pfl.cli.errors import DIFFERENT, BadInput
 from p2pfl.cli.ledgers import read_ledger
+from p2pfl.cli.token_certificates import with_certificates_in_order
 from p2pfl.store.acts import ACTS_FILE, chain_digests, read_acts
 from p2pfl.store.errors import StoreError
 from p2pfl.store.files import PRIVATE, create_file, replace_file
@@ -113,12 +114,6 @@ def show_anchors(peer: Path, root: Path) -> int:
     return code
 
 
-_UNSORTED = (
-    " in order: its certificates are not sorted, as DER wants it. Have the service send its own"
-    " certificate alone, or take another service"
-)
-
-
 def _document(peer: Path) -> dict[str, Any]:
     try:
         history = read_record(read_ledger(peer))
@@ -165,11 +160,11 @@ def _keep(place: Path, content: bytes) -> None:
     library = _library()
     if len(content) > ANSWER_BYTES_MAX:
         raise BadInput(f"the answer has more than {ANSWER_BYTES_MAX} bytes")
+    content = with_certificates_in_order(content)
     try:
         response = library.decode_timestamp_response(content)
-    except ValueError as error:
-        hint = _UNSORTED if "SetOrdering" in str(error) else ""
-        raise BadInput(f"the answer is no time stamp (RFC 3161){hint}") from None
+    except ValueError:
+        raise BadInput("the answer is no time stamp (RFC 3161)") from None
     if response.status != 0:
         why = ", ".join(response.status_string) or "no reason given"
         raise BadInput(f"the service has refused: {why}")

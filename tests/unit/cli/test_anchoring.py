@@ -12,6 +12,7 @@ from calling import Ended, P2pfl
 from ledger_group import two_epochs
 
 from p2pfl.cli import anchoring
+from p2pfl.cli.token_certificates import with_certificates_in_order
 from p2pfl.store.acts import ACTS_FILE
 from p2pfl.store.journal import Store
 
@@ -100,18 +101,61 @@ def test_a_record_is_anchored_by_hand(p2pfl: P2pfl, service: Path) -> None:
     fails(p2pfl("ledger", "anchor", "berlin", "--answer", "answer.tsr"), "waits for no answer")
 
 
+@pytest.fixture
+def with_root(service: Path) -> str:
+    """Settings of the service by which it sends its root's certificate after its own."""
+    settings = SERVICE.format(folder=service) + f"certs = {service}/root.pem\n"
+    (service / "with root").write_text(settings)
+    return "with root"
+
+
 @pytest.mark.usefixtures("peer")
-def test_why_an_answer_with_unsorted_certificates_cannot_be_read(
-    p2pfl: P2pfl, service: Path
+def test_an_answer_with_certificates_in_no_order_is_taken(
+    p2pfl: P2pfl, service: Path, with_root: str
 ) -> None:
     """As openssl sends them: the service's own first, then its root's, which is shorter."""
     assert p2pfl("ledger", "anchor", "berlin").code == 0
-    with_root = SERVICE.format(folder=service) + f"certs = {service}/root.pem\n"
-    (service / "with root").write_text(with_root)
-    answer(service, Path("berlin/anchors/8.tsq"), Path("answer.tsr"), config="with root")
-    told = p2pfl("ledger", "anchor", "berlin", "--answer", "answer.tsr")
-    fails(told, "its certificates are not sorted, as DER wants it. Have the service send its own")
-    assert not Path("berlin/anchors/8.tsr").exists()
+    answer(service, Path("berlin/anchors/8.tsq"), Path("answer.tsr"), config=with_root)
+    sent = Path("answer.tsr").read_bytes()
+    kept = p2pfl("ledger", "anchor", "berlin", "--answer", "answer.tsr")
+    assert kept.code == 0, kept.err
+    stamp = Path("berlin/anchors/8.tsr").read_bytes()
+    assert stamp != sent
+    assert with_certificates_in_order(stamp) == stamp
+    root = str(service / "root.pem")
+    assert "there by 20" in p2pfl("ledger", "anchors", "berlin", "--root", root).out
+
+
+@pytest.mark.usefixtures("peer")
+def test_sorting_certificates_weakens_no_check(
+    p2pfl: P2pfl, service: Path, with_root: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A stamp of such a service proves nothing by another's root, nor with a bit changed."""
+    assert p2pfl("ledger", "anchor", "berlin").code == 0
+    answer(service, Path("berlin/anchors/8.tsq"), Path("answer.tsr"), config=with_root)
+    assert p2pfl("ledger", "anchor", "berlin", "--answer", "answer.tsr").code == 0
+    other = tmp_path_factory.mktemp("other")
+    openssl(other, "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-keyout", "root.key",
+            "-out", "root.pem", "-subj", "/CN=root", "-days", "3650")  # fmt: skip
+    told = p2pfl("ledger", "anchors", "berlin", "--root", str(other / "root.pem"))
+    assert (told.code, "proves nothing" in told.out) == (1, True)
+    stamp = Path("berlin/anchors/8.tsr")
+    content = bytearray(stamp.read_bytes())
+    content[-1] ^= 1  # Of the signature, which comes last.
+    stamp.write_bytes(content)
+    told = p2pfl("ledger", "anchors", "berlin", "--root", str(service / "root.pem"))
+    assert (told.code, "proves nothing" in told.out) == (1, True)
+
+
+@pytest.mark.parametrize("cut", [1, 3, 40, 700])
+def test_what_is_no_answer_is_left_as_it_is(service: Path, with_root: str, cut: int) -> None:
+    """So that who reads it says what is wrong; a length of another form is none, too."""
+    openssl(service, "ts", "-query", "-data", "service", "-cert", "-out", "query.tsq")
+    answer(service, service / "query.tsq", service / "any.tsr", config=with_root)
+    whole = (service / "any.tsr").read_bytes()
+    assert with_certificates_in_order(whole) != whole
+    for damaged in (whole[:cut], whole[:-cut], b"\x30\x80" + whole, b"\x30\x89" + whole):
+        assert with_certificates_in_order(damaged) == damaged
 
 
 @pytest.fixture
