@@ -242,10 +242,10 @@ class Hearing:
         return False  # It can only have us wait longer.
 
     def _on_entry_signature(self, rank: int, message: EntrySignature) -> bool:
+        if message.epoch != self._seat.epoch.number:
+            return False  # In another one its sender may have had another rank.
         if message.member != rank:
             raise RemoteProtocolError("not_your_signature")
-        if message.epoch != self._seat.epoch.number:
-            return False
         is_of_note = self._parts.signing.on_signature(message)
         own = self._parts.standing.signed(message.round)
         if own is not None and own.said.entry != message.entry:

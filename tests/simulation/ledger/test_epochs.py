@@ -14,7 +14,7 @@ from p2pfl_gossip.ledger import proposals
 from p2pfl_gossip.ledger.charter import Charter, RefusedCharter
 from p2pfl_gossip.ledger.entries import Kind
 from p2pfl_gossip.ledger.member import GroupMember
-from p2pfl_gossip.ledger.messages import Closing
+from p2pfl_gossip.ledger.messages import Closing, EntrySignature
 from p2pfl_gossip.ledger.state_messages import StateRequest
 from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import Message
@@ -72,6 +72,20 @@ def test_who_was_expelled_gets_nothing_of_the_new_epoch() -> None:
     # It may see the end of its own epoch, and no entry above it.
     assert expelled.history.head.entry.epoch == 0
     assert expelled.state is State.LEFT
+
+
+def test_a_signature_of_the_last_epoch_may_come_late_from_who_has_another_rank_now() -> None:
+    """One before it was expelled, so all behind have moved up: nobody is refused for that."""
+    group = LedgerWorld(6, rounds=4)
+    staying = [0, 1, 3, 4, 5]
+    charter = successor(group, staying, rounds=8)
+    group.start()
+    group.run(400.0, at=[(9.0, approve(group, charter, staying))])
+    require_epoch(group, staying, charter.digest())
+    late = EntrySignature(0, 3, member=5, entry=bytes(32), signature=bytes(64))
+    now_s, sender = group.queue.now_s, identity_of(5).peer_id
+    assert group.member(0).epoch.rank_of(sender) == 4
+    assert group.member(0).on_message(now_s, sender, late) == []
 
 
 def test_who_was_away_when_it_was_expelled_learns_so_when_it_is_back() -> None:
