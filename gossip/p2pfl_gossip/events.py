@@ -207,10 +207,12 @@ class MemberDeparted(Event, frozen=True):
     Attributes:
         member: its peer; it may be ours.
         is_revoked: whether only the peer's key is: the member may come back with another.
+        withdraws: whether it asks that later models are not built on rounds with its rows.
     """
 
     member: str
     is_revoked: bool
+    withdraws: bool = False
 
 
 class OtherHistory(Event, frozen=True):

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from p2pfl.charter.charter_file import SUFFIX, CharterFile, merged, read_file
 from p2pfl.charter.errors import PaperError
+from p2pfl_gossip.ledger.approvals import Says
 from p2pfl_gossip.ledger.approving import ApprovalStanding
+from p2pfl_gossip.ledger.departing import departed
 
 FILES_MAX = 4096
 """Charter files in one folder: one a day for a decade."""
@@ -62,6 +64,17 @@ class Chain:
         if not self.files:
             raise PaperError("there is no charter that all founders have signed")
         return self.files[-1]
+
+    def departed(self, number: int) -> dict[str, Says]:
+        """Return what members said alone of a charter in force once, by name.
+
+        As its own file has it, or that of the charter which followed: who leaves is not thrown out.
+
+        Args:
+            number: of the charter, in order.
+        """
+        files = self.files[number : number + 2]
+        return departed(files[0].charter, [it for file in files for it in file.approvals])
 
     def find(self, digest: bytes) -> CharterFile | None:
         """Return one of the charters in force once, by its name."""

@@ -37,6 +37,7 @@ from p2pfl_crypto.hashing import DIGEST_BYTES, hash_parts
 from p2pfl_crypto.identity import peer_id_of
 from p2pfl_gossip.ledger.approvals import (
     APPROVALS_BYTES_MAX,
+    DEPARTING,
     Approval,
     RefusedApproval,
     Says,
@@ -233,7 +234,7 @@ class CharterFile:
         Raises:
             PaperError: it cannot follow that one, or an approval is not what it must be.
         """
-        leaving = present.words(Says.LEAVE, Says.REVOKE)
+        leaving = present.words(*DEPARTING)
         own = [it for it in self.approvals if it.says in (Says.APPROVE, Says.OBJECT)]
         own += [it for it in self.approvals if it.charter == present.digest]
         with refusals():

@@ -9,6 +9,7 @@ from pathlib import Path
 from p2pfl.charter.cards import read_member_card
 from p2pfl.charter.chain import Chain, chain_of, comparable, days_left, read_folder
 from p2pfl.charter.charter_file import CharterFile, read_file, write_file
+from p2pfl.charter.departures import departure_line
 from p2pfl.charter.differences import changes
 from p2pfl.charter.errors import PaperError
 from p2pfl.charter.form import DAY_S, moment, read_form
@@ -121,6 +122,7 @@ def show_status(folder: Path, *, name: str | None, as_json: bool) -> None:
             }
             for it in chain.waiting
         ]
+        departed = chain.departed(len(chain.files) - 1)
     if as_json:
         told = {
             "group": chain.files[0].digest.hex(),
@@ -129,6 +131,7 @@ def show_status(folder: Path, *, name: str | None, as_json: bool) -> None:
             "epochs": len(chain.files),
             "until": present.charter.until,
             "days_left": days_left(present.charter.until, now_s),
+            "departed": {name: says.name.lower() for name, says in departed.items()},
             "waiting": waits,
             "warnings": warnings,
         }
@@ -138,6 +141,10 @@ def show_status(folder: Path, *, name: str | None, as_json: bool) -> None:
     print(f"charter    {present.digest.hex()}, {plural(len(chain.files) - 1, 'amendment')}")
     is_network = present.is_network
     print(f"until      {'for good' if is_network else f'{moment(present.charter.until):%Y-%m-%d}'}")
+    for member, says in departed.items():
+        print(f"departed   {departure_line(member, says)}")
+        if says is Says.WITHDRAW:
+            print(f"           p2pfl charter back PEER --without {member}: a proposal that does so")
     for it, told_of in zip(chain.waiting, waits, strict=True):
         print(f"proposal   {it.file.digest.hex()[:16]}, {it.standing.kind}")
         for line in changes(present, it.file):

@@ -385,6 +385,14 @@ OwnKeyOption = Annotated[
 def leave(
     file: FileArgument,
     key: OwnKeyOption,
+    withdraw: Annotated[
+        bool,
+        typer.Option(
+            "--withdraw",
+            help="Ask that later models are not built on rounds with one's own rows, too. All its"
+            " keys that sign say the same.",
+        ),
+    ] = False,
     passphrase_file: PassphraseOption = None,
     acts: ActsOption = None,
 ) -> None:
@@ -392,7 +400,8 @@ def leave(
     from p2pfl.cli.departing import say_of_present
     from p2pfl_gossip.ledger.approvals import Says
 
-    say_of_present(file, says=Says.LEAVE, key=key, passphrase_file=passphrase_file, acts_of=acts)
+    says = Says.WITHDRAW if withdraw else Says.LEAVE
+    say_of_present(file, says=says, key=key, passphrase_file=passphrase_file, acts_of=acts)
 
 
 @app.command(epilog="Example:  [bold]p2pfl charter revoke group.charter --key my.key[/]")

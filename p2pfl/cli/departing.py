@@ -3,10 +3,17 @@
 from pathlib import Path
 
 from p2pfl.charter.charter_file import read_file, write_file
+from p2pfl.charter.departures import DEPARTURES
 from p2pfl.cli.approving import add_word, note_act, signing_of
 from p2pfl.cli.errors import BadInput, peer_errors
 from p2pfl.cli.in_force import doubts
 from p2pfl_gossip.ledger.approvals import Says
+
+_ACTS = {
+    Says.LEAVE: "group left",
+    Says.WITHDRAW: "group left, rounds withdrawn",
+    Says.REVOKE: "peer key revoked",
+}
 
 
 def say_of_present(
@@ -32,13 +39,17 @@ def say_of_present(
         said = {it.key for it in signed.words(says)} & set(member.governance.keys)
         write_file(file, signed)
         if acts_of is not None:
-            act = "group left" if says is Says.LEAVE else "peer key revoked"
-            note_act(acts_of, act, {"charter": present.digest.hex(), "key": signing.text})
-    what = "leaves the group" if says is Says.LEAVE else "takes its peer's key back"
-    wanted = member.governance.threshold - len(said)
+            facts = {"charter": present.digest.hex(), "key": signing.text}
+            note_act(acts_of, _ACTS[says], facts)
+    what, wanted = DEPARTURES[says], member.governance.threshold - len(said)
     if wanted > 0:
         print(f"signed with {signing.text}: {wanted} more of its keys and {member.name} {what}")
     else:
         print(f"{member.name} {what}: hand {file} to any member; it needs nobody's consent")
+    if says is Says.WITHDRAW:
+        print(
+            "  whether the others train again without these rounds they decide by a charter:"
+            f" p2pfl charter back PEER --without {member.name} prints what it says"
+        )
     for warning in warnings:
         print(f"warning    {warning}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from p2pfl.charter.chain import Chain, chain_of, read_folder
 from p2pfl.charter.charter_file import CharterFile, read_file
+from p2pfl.charter.departures import departure_line
 from p2pfl.charter.differences import changes
 from p2pfl.charter.form import DAY_S, moment
 from p2pfl.charter.settled import settled
@@ -184,6 +185,8 @@ def _history(chain: Chain) -> Iterator[str]:
         yield f"- Epoch {number}, `{file.digest.hex()}`, approved by {by}"
         for line in () if before is None else changes(before, file):
             yield f"  - {_text(line)}"
+        for name, says in chain.departed(number).items():
+            yield f"  - {_text(departure_line(name, says))}"
         before = file
 
 

@@ -9,12 +9,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from p2pfl.charter.departures import departure_line
 from p2pfl.cli.errors import DIFFERENT, BadInput
 from p2pfl.daemon.config import PeerFolder
 from p2pfl.daemon.retention import forgotten_up_to
 from p2pfl.store.errors import StoreError
 from p2pfl.store.reading import has_journal, read_kept
+from p2pfl_gossip.ledger.approvals import Says
 from p2pfl_gossip.ledger.charter import NONE, Epoch
+from p2pfl_gossip.ledger.departing import departed
 from p2pfl_gossip.ledger.entries import Entry, EntryStep, Kind, out_of
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.participation import (
@@ -155,6 +158,9 @@ def describe(history: History, *, last: int | None = None) -> dict[str, Any]:
                     {"name": member.name, "peer": peer, "weight": member.weight}
                     for member, peer in zip(epoch.charter.members, epoch.members, strict=True)
                 ],
+                "departed": {
+                    name: says.name.lower() for name, says in _departed(history, epoch).items()
+                },
             }
             for epoch in history.epochs
         ],
@@ -276,6 +282,15 @@ def _who(epoch: Epoch, entry: Entry) -> str:
     return f"{len(inside)} of {epoch.size}, without {', '.join(absent)}"
 
 
+def _departed(history: History, epoch: Epoch) -> dict[str, Says]:
+    """Return what members said alone of an epoch's charter, as the next epoch's beginning has it.
+
+    Before there is one, the members' own files say so, and an entry has such a member out.
+    """
+    is_over = epoch.number < history.epoch.number
+    return departed(epoch.charter, history.approvals_of(epoch.number + 1) if is_over else ())
+
+
 def _changes(before: Epoch, epoch: Epoch) -> str:
     """Say in what a charter differs from the one before, as far as members and rounds go."""
     old = dict(zip(before.keys, before.charter.members, strict=True))
@@ -294,6 +309,8 @@ def _remarks(history: History, entry: Entry) -> Iterator[str]:
     before = entry.epoch if base is None else base.entry.epoch
     if entry.epoch != before:
         yield f"epoch {epoch.number} begins: {_changes(history.epochs[before], epoch)}"
+        for name, says in _departed(history, history.epochs[before]).items():
+            yield departure_line(name, says)
     if entry.next_charter != NONE:
         yield f"carries charter {entry.next_charter.hex()[:8]}"
     was_out = out_of(epoch, base.entry) if base is not None else frozenset()

@@ -31,6 +31,7 @@ from p2pfl_crypto.identity import peer_id_of
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Action, Event, Vector
 from p2pfl_gossip.ledger.approvals import (
+    DEPARTING,
     Approval,
     RefusedApproval,
     Says,
@@ -87,6 +88,7 @@ class Chartering:
         self._driver: Driver
         self._handed: dict[bytes, bytes] = {}  # What was handed in of a charter, by its digest.
         self._written: dict[bytes, bytes] = {}  # What was written down of it.
+        self._put_of_present: tuple[bytes, bytes, int] = (b"", b"", 0)
         self._given: set[bytes] = set()  # Models; membership only.
         self._departed: set[tuple[bytes, str]] = set()  # Membership only.
         self._entered: tuple[bytes, bool] = (b"", False)
@@ -264,7 +266,7 @@ class Chartering:
 
     def _depart(self, present: CharterFile) -> None:
         """Hand in that members leave, or revoke their peers' keys, once enough keys say so."""
-        for says in (Says.LEAVE, Says.REVOKE):
+        for says in DEPARTING:
             said = present.words(says)
             for member in present.charter.members:
                 words = tuple(it for it in said if it.key in member.governance.keys)
@@ -315,10 +317,11 @@ class Chartering:
                 self._papers.put(file if present is None else file.with_texts_of(present))
             except PaperError as error:
                 self._tell(f"charter {proposal.digest.hex()[:16]}", str(error))
-        held = self._member.proposals.present
-        if present is not None and self._written.get(held.digest) != held.said:
-            self._written[held.digest] = held.said
-            self._papers.put(present.with_words(held.approvals))
+        held, departures = self._member.proposals.present, self._member.departures
+        state = held.digest, held.said, len(departures)
+        if present is not None and self._put_of_present != state:
+            self._put_of_present = state
+            self._papers.put(present.with_words([*held.approvals, *departures]))
 
     # --- what is told -----------------------------------------------------------------------
 

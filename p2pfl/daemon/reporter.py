@@ -247,7 +247,7 @@ class Reporter:
                 return events.MemberBlamed(event.round, event.session, member, event.fault)
             case events.MemberDeparted():
                 member = self._names.get(PeerId(event.member), event.member)
-                return events.MemberDeparted(member, event.is_revoked)
+                return events.MemberDeparted(member, event.is_revoked, event.withdraws)
         return event
 
     def _write(self, level: int, kind: str, told: str, fields: Mapping[str, Any]) -> None:

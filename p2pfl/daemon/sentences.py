@@ -190,6 +190,11 @@ _SENTENCES: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
             f"the key of {it.member}'s peer is revoked by that member itself"
             if it.is_revoked
             else f"{it.member} leaves, as its own governance keys say"
+            + (
+                ", and asks that later models are not built on rounds with its rows"
+                if it.withdraws
+                else ""
+            )
         ),
     ),
     events.OtherHistory: (ERROR, lambda _it: "the history shown is not the invitation's"),

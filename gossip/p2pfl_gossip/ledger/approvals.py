@@ -46,6 +46,16 @@ class Says(IntEnum):
     """Of the charter in force: its member leaves the group."""
     REVOKE = 3
     """Of the charter in force: its member's peer key counts no more."""
+    WITHDRAW = 4
+    """Of the charter in force: its member leaves, and asks that later models are not built on
+    rounds with its rows. Whether they are, the others decide by a charter."""
+
+
+LEAVING = (Says.LEAVE, Says.WITHDRAW)
+"""By which a member leaves of its own will."""
+
+DEPARTING = (*LEAVING, Says.REVOKE)
+"""What a member says alone of the charter in force, and by which its peer stops."""
 
 
 _PURPOSES = {
@@ -53,6 +63,7 @@ _PURPOSES = {
     Says.OBJECT: b"object",
     Says.LEAVE: b"leave",
     Says.REVOKE: b"revoke",
+    Says.WITHDRAW: b"withdraw",
 }
 
 

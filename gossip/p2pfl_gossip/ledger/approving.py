@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from p2pfl_gossip.ledger.approvals import (
+    DEPARTING,
+    LEAVING,
     Approval,
     RefusedApproval,
     Says,
@@ -197,7 +199,7 @@ def check_amendment(
     _require_one_use(present, following)
     digest = following.digest()
     words = _Words(approvals, (present, following))
-    words.require_of([(digest, (Says.APPROVE, Says.OBJECT)), (before, (Says.LEAVE, Says.REVOKE))])
+    words.require_of([(digest, (Says.APPROVE, Says.OBJECT)), (before, DEPARTING)])
     if kind_of_change(present, following) == "running":
         return _running(present, digest, words)
     return _founding(present, following, before, digest, words)
@@ -238,7 +240,7 @@ def _founding(
         if words.says(digest, Says.APPROVE, member):
             continue
         if after is None:
-            if not words.says(before, Says.LEAVE, member):
+            if not any(words.says(before, says, member) for says in LEAVING):
                 unwilling.append(member.name)
         elif (after.key, after.governance) != (member.key, member.governance):
             unwilling.append(member.name)

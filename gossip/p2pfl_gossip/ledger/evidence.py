@@ -23,7 +23,13 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from p2pfl_crypto.encoding import DeltaEncoding
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip.actions import RemoteProtocolError, Vector
-from p2pfl_gossip.ledger.approvals import Approval, RefusedApproval, Says, in_order, require_signed
+from p2pfl_gossip.ledger.approvals import (
+    DEPARTING,
+    Approval,
+    RefusedApproval,
+    in_order,
+    require_signed,
+)
 from p2pfl_gossip.ledger.certificates import require_entry_signature, verify_of
 from p2pfl_gossip.ledger.charter import AUDIT_NAME, AUDIT_OFF, Epoch
 from p2pfl_gossip.ledger.entries import Entry, Strike, out_of
@@ -135,7 +141,7 @@ def evidence_of_departure(epoch: Epoch, words: Iterable[Approval]) -> Evidence:
 
     Args:
         epoch: in force.
-        words: LEAVE or REVOKE, of one member; of more than its threshold, the first ones.
+        words: of DEPARTING one, of one member; of more than its threshold, the first ones.
 
     Raises:
         RefusedApproval: they do not say so; the message says why.
@@ -259,7 +265,7 @@ def _require_departure(epoch: Epoch, evidence: Evidence, words: tuple[Approval, 
         raise RemoteProtocolError("not_its_threshold")
     if any(word.charter != epoch.digest for word in words):
         raise RemoteProtocolError("other_charter")
-    if words[0].says not in (Says.LEAVE, Says.REVOKE) or len({word.says for word in words}) > 1:
+    if words[0].says not in DEPARTING or len({word.says for word in words}) > 1:
         raise RemoteProtocolError("no_departure")
     for word in words:
         if word.key not in governance.keys:
@@ -486,6 +492,12 @@ class EvidenceBook:
     def departed(self) -> list[int]:
         """Members whose own keys said that they leave, or that their peer's key is revoked."""
         return [member for member in self._held if self.departure(member) is not None]
+
+    @property
+    def departures(self) -> list[Approval]:
+        """What their keys said."""
+        held = [evidence.proof for _, evidence in self._held.values()]
+        return [word for proof in held if isinstance(proof, Departure) for word in proof.words]
 
     def note(self, evidence: Evidence) -> bool:
         """Keep a proof that we found ourselves, of statements that were checked.

@@ -147,6 +147,7 @@ class Life:
         evidence = EvidenceBook(seat, sessions.name_of)
         evidence.restore(records)
         self.succession = Succession(seat, history)
+        self.succession.proposals.departures = lambda: evidence.departures
         self.succession.proposals.restore(records)
         beginnings = Beginnings(seat, standing, history, shelf, first, self._on_base, self._on_kept)
         self.succession.proposals.holds_model = beginnings.holds
@@ -410,8 +411,13 @@ class Life:
         seat = self.parts.seat
         member = seat.epoch.members[evidence.member]
         if isinstance(evidence.proof, Departure):
-            is_revoked = evidence.proof.words[0].says == Says.REVOKE
-            seat.report(events.MemberDeparted(member, is_revoked=is_revoked))
+            says = evidence.proof.words[0].says
+            seat.report(
+                events.MemberDeparted(
+                    member, is_revoked=says == Says.REVOKE, withdraws=says == Says.WITHDRAW
+                )
+            )
+            self.succession.proposals.take_departures()
             if evidence.member == seat.rank:
                 self.leave()
             return

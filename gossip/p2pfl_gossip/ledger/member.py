@@ -362,6 +362,11 @@ class GroupMember(DeskMachine):
         return seat.take()
 
     @property
+    def departures(self) -> list[Approval]:
+        """What members' own keys said of leaving the present epoch, or of their peers' keys."""
+        return self._started.parts.evidence.departures
+
+    @property
     def proposals(self) -> Proposals:
         """Charters that may follow, and the one in force, with what was said of them."""
         return self._started.succession.proposals

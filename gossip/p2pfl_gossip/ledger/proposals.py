@@ -150,6 +150,7 @@ class Proposals:
         named: charters that our adverts may name, by digest: approved, and let come by our host.
         word: what our host said last.
         holds_model: whether we keep a model that a charter may start from.
+        departures: gives what members' own keys said of leaving the present epoch.
     """
 
     def __init__(self, seat: Seat, history: History) -> None:
@@ -166,6 +167,7 @@ class Proposals:
         self.named: dict[bytes, Charter] = {}
         self.word = HostWord()
         self.holds_model: Callable[[bytes], bool] = lambda _digest: True
+        self.departures: Callable[[], Sequence[Approval]] = tuple
         self._present = self._parcel_of_present()
 
     # --- what stands ------------------------------------------------------------------------
@@ -303,6 +305,9 @@ class Proposals:
         _require_texts(charter, parcel)
         known, early = self._find(charter.digest()), self._early_on(charter.digest())
         said = in_order((*(known.approvals if known else ()), *early, *parcel.approvals))
+        with_departures = in_order((*said, *self._departures_by(charter)))
+        if len(with_departures) <= APPROVALS_MAX:
+            said = with_departures
         if len(said) > APPROVALS_MAX:
             raise RefusedApproval(f"more than {APPROVALS_MAX} approvals of one charter")
         present = self._seat.epoch.charter
@@ -344,6 +349,18 @@ class Proposals:
             )
         self._name()
         self._tell_soon()
+
+    def _departures_by(self, following: Charter) -> list[Approval]:
+        """Return the own words of members without which a charter goes on: it throws none out."""
+        names = {member.name for member in following.members}
+        gone = [it for it in self._seat.epoch.charter.members if it.name not in names]
+        keys = {key for member in gone for key in member.governance.keys}
+        return [word for word in self.departures() if word.key in keys]
+
+    def take_departures(self) -> None:
+        """See again how far proposals are: a member has left by its own word."""
+        for proposal in self.open:
+            self._merge(proposal.charter, proposal.parcel)
 
     def _early_on(self, charter: bytes) -> list[Approval]:
         return [of[charter] for of in self._early.values() if charter in of]

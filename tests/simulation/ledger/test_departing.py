@@ -6,6 +6,7 @@ from sampled import sampled
 
 from p2pfl_gossip import events
 from p2pfl_gossip.ledger.approvals import Approval, RefusedApproval, Says
+from p2pfl_gossip.ledger.departing import departed
 from p2pfl_gossip.ledger.entries import Kind, out_of
 from p2pfl_gossip.ledger.evidence import EvidenceBook
 from p2pfl_gossip.ledger.participation import Cause, participation
@@ -110,6 +111,48 @@ def test_a_stolen_peers_key_alone_sends_nobody_away() -> None:
     stolen = [approval_by(identity_of(4), group.charter, Says.LEAVE)]
     with pytest.raises(RefusedApproval, match="not the words of one member"):
         group.member(1).depart(5.0, stolen)
+
+
+@pytest.mark.parametrize("says", [Says.LEAVE, Says.WITHDRAW])
+def test_who_leaves_together_goes_in_one_charter_that_says_by_whose_word(says: Says) -> None:
+    """Nobody carries their words to the proposal: members have them, before it or after."""
+    group = LedgerWorld(7, rounds=30)
+    charter = make_charter(range(5), present=group.epoch.digest, rounds=12)
+    group.start()
+    group.run(
+        200.0,
+        at=[
+            (2.2, lambda: depart(group, 5, 5)),
+            (3.0, lambda: group.approve(charter, range(5), range(5))),
+            (6.2, lambda: depart(group, 1, 6, says)),
+        ],
+    )
+    assert group.are_finished(range(5))
+    withdraws = says is Says.WITHDRAW
+    assert (
+        events.MemberDeparted(identity_of(6).peer_id, False, withdraws) in group.watcher.events[0]
+    )
+    for index in range(5):
+        history = group.member(index).history
+        assert history.epoch.digest == charter.digest()
+        said = departed(history.epochs[0].charter, history.approvals_of(1))
+        assert said == {"m5": Says.LEAVE, "m6": says}
+
+
+def test_of_those_that_leave_no_word_counts_where_the_next_charter_keeps_them() -> None:
+    group = LedgerWorld(7, rounds=30)
+    charter = make_charter(range(7), present=group.epoch.digest, rounds=12)
+    group.start()
+    group.run(
+        100.0,
+        at=[
+            (2.2, lambda: depart(group, 5, 5)),
+            (6.0, lambda: group.approve(charter, range(5), range(5))),
+        ],
+    )
+    history = group.member(0).history
+    assert history.epoch.digest == charter.digest()
+    assert departed(history.epochs[0].charter, history.approvals_of(1)) == {}
 
 
 def test_who_has_left_is_not_thrown_out_by_the_next_charter() -> None:

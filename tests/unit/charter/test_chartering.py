@@ -149,7 +149,11 @@ def test_what_a_stranger_signs_is_told_once_and_changes_nothing(
 
 @pytest.mark.parametrize(
     ("says", "ended"),
-    [(Says.LEAVE, "this member has left the group"), (Says.REVOKE, "the key of this peer was re")],
+    [
+        (Says.LEAVE, "this member has left the group"),
+        (Says.WITHDRAW, "this member has left the group"),
+        (Says.REVOKE, "the key of this peer was re"),
+    ],
 )
 def test_one_s_own_word_stops_the_peer_for_good(host: Host, says: Says, ended: str) -> None:
     word = MEMBERS[0].says(host.group, says)
@@ -165,6 +169,17 @@ def test_another_s_word_stops_only_that_one(host: Host) -> None:
     host.chartering.look()
     assert host.member.state is not State.LEFT
     assert host.chartering.ended == ""
+
+
+def test_what_a_member_said_alone_is_in_everybody_s_papers(host: Host) -> None:
+    """So that who proposes to go on without it sees that it is not thrown out."""
+    words = [MEMBERS[3].says(host.group, Says.WITHDRAW), MEMBERS[4].says(host.group, Says.LEAVE)]
+    for word in words:
+        host.member.depart(1.0, [word])
+        host.chartering.look()
+    file = read_file(host.folder.charters / "group.charter")
+    assert set(words) <= set(file.approvals)
+    assert set(host.group.approvals) <= set(file.approvals)
 
 
 def test_the_operator_s_command_runs_once_for_what_waits(tmp_path: Path) -> None:

@@ -354,6 +354,23 @@ def test_a_member_leaves_by_itself(five: P2pfl) -> None:
     goes(five("charter", "verify", "charters"))
 
 
+def test_who_leaves_may_ask_that_its_rounds_are_built_on_no_more(five: P2pfl) -> None:
+    """Its word stands in status and dossier, also once the group has gone on without it."""
+    found(five)
+    own = ("--key", "oslo.key", *PASSPHRASE)
+    told = goes(five("charter", "leave", "charters/group.charter", "--withdraw", *own))
+    asks = "oslo leaves the group and asks that later models are not built on rounds with its rows"
+    assert f"{asks}: hand charters/group.charter to any member" in told
+    assert "p2pfl charter back PEER --without oslo" in told
+    told = goes(five("charter", "status", "charters"))
+    assert f"departed   {asks}, by its own keys" in told
+    assert "--without oslo" in told
+    status = json.loads(goes(five("charter", "status", "charters", "--json")))
+    assert status["departed"] == {"oslo": "withdraw"}
+    assert f"  - {asks}, by its own keys" in goes(five("charter", "dossier", "charters"))
+    assert "oslo takes" not in goes(five("charter", "status", "charters"))
+
+
 @pytest.mark.parametrize("command", ["leave", "revoke"])
 def test_nobody_leaves_a_network_by_its_charter(p2pfl: P2pfl, command: str) -> None:
     """It keeps no ledger: the word would stand in a file, and change nothing."""

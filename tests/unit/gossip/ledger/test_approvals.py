@@ -448,7 +448,7 @@ FALSE: dict[str, tuple[Callable[[], Approval], str]] = {
     "for longer": (lambda: _altered(until=FOREVER - 1), "not verify"),
     "turned into an objection": (lambda: _altered(says=Says.OBJECT), "not verify"),
     "with a changed signature": (lambda: _altered(signature=bytes(64)), "not verify"),
-    "saying nothing known": (lambda: _altered(says=4), "nothing that a key can say"),
+    "saying nothing known": (lambda: _altered(says=5), "nothing that a key can say"),
 }
 
 
