@@ -1,6 +1,7 @@
 """From a charter's TOML to a charter file, and back."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from p2pfl.charter.bundles import read_bundle
@@ -36,6 +37,7 @@ from p2pfl.group.settings import AUDITS, CohortSettings
 from p2pfl.privacy.errors import PrivacyError
 from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_crypto.identity import peer_id_of, public_key_of
+from p2pfl_gossip.ledger.approving import kind_of_change
 from p2pfl_gossip.ledger.charter import (
     AUDIT_OFF,
     AUDIT_VOID,
@@ -54,6 +56,7 @@ from p2pfl_gossip.ledger.charter import (
 from p2pfl_gossip.ledger.privacy import Privacy, still
 from p2pfl_gossip.ledger.states import Head, StateItem
 from p2pfl_gossip.masked_sum.cohort import liars_max_of
+from p2pfl_gossip.records import replaced
 
 Entropy = Callable[[int], bytes]
 
@@ -123,8 +126,17 @@ def found(
     )
 
 
-def amend(form: CharterForm, present: CharterFile, *, now_s: int, entropy: Entropy) -> CharterFile:
+def amend(
+    form: CharterForm, present: CharterFile, *, now_s: int, entropy: Entropy, height: int = 0
+) -> CharterFile:
     """Draft a charter that is to follow one.
+
+    Args:
+        form: all that is to hold.
+        present: the charter in force.
+        now_s: seconds since 1970.
+        entropy: gives salts.
+        height: models that there are, as far as it is known: privacy pays for those to come.
 
     Raises:
         PaperError: it cannot be so; the message says what to change.
@@ -150,7 +162,32 @@ def amend(form: CharterForm, present: CharterFile, *, now_s: int, entropy: Entro
     else:
         digest = bytes.fromhex(begin.state)
         state = (StateItem("model", "float32", begin.length, digest), *state[1:])
-    return _made(form, form.members, state, present, commitments=(), now_s=now_s, entropy=entropy)
+    made = _made(
+        form,
+        form.members,
+        state,
+        present,
+        commitments=(),
+        now_s=now_s,
+        entropy=entropy,
+        height=height if begin is None else 0,
+    )
+    return _with_plan_kept(made, present)
+
+
+def _with_plan_kept(made: CharterFile, present: CharterFile) -> CharterFile:
+    """Pay for as many rounds as before where operators may make the change alone.
+
+    To pay for fewer would take governance keys.
+    """
+    privacy, before = made.charter.privacy, present.charter.privacy
+    if privacy is None or before is None or made.charter.rounds != present.charter.rounds:
+        return made
+    if replaced(privacy, spends=before.spends) != before:
+        return made
+    as_before = replaced(made.charter, privacy=before)
+    is_running = kind_of_change(present.charter, as_before) == "running"
+    return replace(made, charter=as_before) if is_running else made
 
 
 def with_cards(form: CharterForm, cards: Sequence[MemberCard]) -> CharterForm:
@@ -177,6 +214,7 @@ def _made(
     commitments: tuple[bytes, ...],
     now_s: int,
     entropy: Entropy,
+    height: int = 0,
 ) -> CharterFile:
     salted = _Salted(entropy, present)
     terms = encode_text(_terms(form, members, salted))
@@ -197,7 +235,7 @@ def _made(
     if not isinstance(averaging, AveragingForm):
         _require_possible(form, len(members))
         averaging = AveragingForm(deadline_s=averaging.deadline_s, audit="off")  # Of groups only.
-    privacy = _privacy(form, members, state[0], present)
+    privacy = _privacy(form, members, state[0], present, max(1, form.rounds - height))
     if privacy is None:
         _require_drawn_rows(form, members)
     audit = _audit(averaging, len(members), privacy, present)
@@ -242,8 +280,12 @@ def _privacy(
     members: Sequence[MemberForm],
     model: StateItem,
     present: CharterFile | None,
+    rounds: int,
 ) -> Privacy | None:
-    """Make the plan that the charter states; what has not changed is not planned anew."""
+    """Make the plan that the charter states, for rounds to come.
+
+    What has not changed is not planned anew: the same noise pays for the rounds that are left.
+    """
     settings = form.privacy
     if settings is None:
         return None
@@ -253,13 +295,15 @@ def _privacy(
         before = present.charter
         is_same = settings.plans_as(present.terms.privacy) and before.rounds == form.rounds
         if is_same and len(before.members) == len(members) and before.state[0] == model:
-            return before.privacy
+            assert before.privacy is not None  # Its terms have the settings.
+            spends = min(before.privacy.spends, settings.spends(rounds))
+            return replaced(before.privacy, spends=spends)
     try:
         plan = plan_for(
             settings,
             members=len(members),
             rows=settings.rows or len(members),
-            rounds=form.rounds,
+            rounds=rounds,
             entries=model.length,
             drops=0.0,
         )

@@ -38,8 +38,12 @@ def propose_charter(toml: Path, present: Path, file: Path, cards: Sequence[Path]
     """
     with peer_errors():
         before = read_in_force(present)
+        history = history_beside(present) if present.is_dir() else None
+        is_of_it = history is not None and history.epoch.digest == before.digest
+        height = history.height if history is not None and is_of_it else 0
         form = with_cards(read_form(toml), [read_member_card(card) for card in cards])
-        proposed = amend(form, before, now_s=int(time.time()), entropy=os.urandom)
+        now_s = int(time.time())
+        proposed = amend(form, before, now_s=now_s, entropy=os.urandom, height=height)
         lines = changes(before, proposed)
         if not lines:
             raise BadInput(f"{toml} says what {present} says: nothing would change")
@@ -48,6 +52,9 @@ def propose_charter(toml: Path, present: Path, file: Path, cards: Sequence[Path]
         write_file(file, proposed, is_new=True)
     print(f"wrote {file}: {proposed.digest.hex()}")
     print("\n".join(f"  {line}" for line in lines))
+    if proposed.charter.privacy is not None:
+        spends = proposed.charter.privacy.spends
+        print(f"privacy    each member's budget must pay for {plural(spends, 'more update')}")
     print(f"class      {standing.kind}")
     print_standing(standing)
 

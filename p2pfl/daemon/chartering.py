@@ -175,7 +175,8 @@ class Chartering:
             self._driver.ask(lambda at_s: member.hear_host(at_s, outlook.word))
         self._spent = self._why_spent(present)
         self._tell("rest", outlook.why or self._spent)
-        self._tell("budget's end", self._task.spending.settle(member.history, self._directory.own))
+        settled = self._task.spending.settle(member.history, self._directory.own, self._void())
+        self._tell("budget's end", settled)
         self._fill_gaps(present)
         note_day(self._papers.path.parent, member.history, datetime.now(UTC))
         self._waiting.tell(present, outlook.waits)
@@ -191,6 +192,17 @@ class Chartering:
         if member.is_spent_out:
             return done + SPENT_OUT
         return f"{done}{LOST_IN_A_ROW}" if member.awaits_operator else ""
+
+    def _void(self) -> list[bytes]:
+        """Return charters of which another one came in the place: what they reserved is free."""
+        epochs = self._member.history.epochs
+        followed = {epoch.digest for epoch in epochs[:-1]}
+        taken = {epoch.digest for epoch in epochs}
+        return sorted(
+            digest
+            for digest, file in self._papers.files.items()
+            if file.charter.present in followed and digest not in taken
+        )
 
     # --- the charter in force ---------------------------------------------------------------
 

@@ -6,7 +6,7 @@ spent stays so, whatever comes of the round.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from math import isfinite
@@ -149,26 +149,35 @@ class Spending:
             return str(error)
         return ""
 
-    def settle(self, history: History, own: PeerId) -> str:
+    def settle(self, history: History, own: PeerId, void: Sequence[bytes] = ()) -> str:
         """Take back what a history proves was not given, and free what charters have left.
 
         A spend comes back where a certified sum of its round is without us: nobody has removed the
         mask of that vector, and no later one of the round is. What is left of a charter is free
-        once it has come to its last height, or another charter has followed, and that is final.
+        once it has come to its last height, or another charter has followed, and that is final. So
+        is what was reserved for charters in whose place another one came.
+
+        Args:
+            history: ours.
+            own: our peer.
+            void: digests of charters that follow one which another has followed.
 
         Returns:
             Why that cannot be written; empty if it was, or nothing is to be.
         """
         private = [it for it in history.epochs if it.charter.privacy is not None]
-        if not private or self._path is None or self._anchor is None:
+        if not (private or void) or self._path is None or self._anchor is None:
             return ""
-        state = history.head.head, history.final and history.final.head, len(history.epochs)
+        final = history.final and history.final.head
+        state = history.head.head, final, len(history.epochs), tuple(void)
         if state == self._settled:
             return ""
         try:
             with self._budget() as ledger:
                 for epoch in private:
                     _settle_charter(ledger, history, epoch, own)
+                for digest in void:
+                    _free(ledger, digest.hex(), history.head.entry.digest().hex())
         except PrivacyError as error:
             return str(error)
         self._settled = state
@@ -254,6 +263,12 @@ def _settle_charter(ledger: BudgetLedger, history: History, epoch: Epoch, own: P
     if is_followed or (is_done and history.is_final(head)):
         end = history.closings(epoch.number)[0].certificate.entry if is_followed else None
         ledger.close(charter, proof=(end or history.head.entry).digest().hex())
+
+
+def _free(ledger: BudgetLedger, charter: str, proof: str) -> None:
+    standing = ledger.book.charters.get(charter)
+    if standing is not None and standing.state is BudgetState.OPEN:
+        ledger.close(charter, proof=proof)
 
 
 def _sums(history: History, epoch: Epoch) -> list[EntryStep]:

@@ -4,7 +4,7 @@
 place is the same member, by the same governance keys.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from p2pfl_crypto.governance import GovernanceKey
@@ -14,11 +14,14 @@ from p2pfl_gossip.ledger.approving import kind_of_change
 from p2pfl_gossip.ledger.charter import FOREVER, Charter, CharterMember, Governance
 from p2pfl_gossip.ledger.entries import Head
 from p2pfl_gossip.ledger.history import History
+from p2pfl_gossip.ledger.privacy import Privacy
 from p2pfl_gossip.ledger.states import StateItem
 from p2pfl_gossip.records import replaced
 from p2pfl_simulations.fault_settings import PlannedChange
 from p2pfl_simulations.group import make_governor, make_identity
 from p2pfl_simulations.scenario import Scenario
+
+PrivacyFor = Callable[[Sequence[int], int], Privacy | None]
 
 
 class People:
@@ -27,10 +30,17 @@ class People:
     Args:
         scenario: of the group.
         card_of: writes a peer's member as a charter has it.
+        privacy_for: says how sums of such members are private, for so many rounds to come.
     """
 
-    def __init__(self, scenario: Scenario, card_of: Callable[[int], CharterMember]) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        card_of: Callable[[int], CharterMember],
+        privacy_for: PrivacyFor = lambda _peers, _rounds: None,
+    ) -> None:
         self._seed, self._peers, self.card_of = scenario.seed, scenario.peers, card_of
+        self._privacy, self._privacy_for = scenario.privacy, privacy_for
         self._before = {
             change.peers[1]: change.peers[0]
             for change in scenario.changes
@@ -74,6 +84,23 @@ class People:
         new_keys = {member.key for member in following.members} - present_keys
         found += [it for it in keys.values() if it.public_key in new_keys]
         return list(dict.fromkeys(found))
+
+    def private(self, following: Charter, history: History) -> Charter:
+        """Return a charter with the plan of privacy that its members and rounds to come ask for.
+
+        Where none of them is another, the noise stays, and pays for the rounds that are left.
+        """
+        present = history.epoch.charter
+        if present.privacy is None or self._privacy is None:
+            return following
+        height = history.height if following.start is None else 0
+        members, rounds = following.members, max(1, following.rounds - height)
+        keys = {self.identity(index).public_key: index for index in range(self._peers)}
+        old, new = ([keys[it.key] for it in of] for of in (present.members, members))
+        if (old, present.rounds) == (new, following.rounds):
+            spends = min(present.privacy.spends, self._privacy.spends(rounds))
+            return replaced(following, privacy=replaced(present.privacy, spends=spends))
+        return replaced(following, privacy=self._privacy_for(new, rounds))
 
     def _number(self, index: int) -> int:
         return self._before.get(index, index)
@@ -132,10 +159,19 @@ def plan_amendment(
     def amendment(
         holds: Callable[[Charter], bool], alter: Callable[[Charter], Charter]
     ) -> Amendment:
+        made: dict[bytes, Charter] = {}  # By the charter that it follows: one that stays the same.
+
+        def make(history: History) -> Charter:
+            present = history.epoch
+            if present.digest not in made:
+                following = _follow(alter(present.charter), history)
+                made[present.digest] = people.private(following, history)
+            return made[present.digest]
+
         return Amendment(
             change,
             lambda history: holds(history.epoch.charter),
-            lambda history: _follow(alter(history.epoch.charter), history),
+            make,
             frozenset(change.peers) if change.kind == "amend" else frozenset(),
             signs_late_s,
             from_s=signs_late_s if change.kind == "renew" else 0.0,
@@ -185,7 +221,7 @@ def plan_amendment(
             name, key = people.name(old), people.identity(new).public_key
             return of_members(lambda it: replaced(it, key=key) if it.name == name else it)
         case "back":
-            return _back(change, signs_late_s)
+            return _back(change, people, signs_late_s)
         case _:
             until = FOREVER - 1 - place
             return amendment(
@@ -194,7 +230,7 @@ def plan_amendment(
             )
 
 
-def _back(change: PlannedChange, signs_late_s: float) -> Amendment:
+def _back(change: PlannedChange, people: People, signs_late_s: float) -> Amendment:
     """Plan to go back to the state that an epoch began with: found once, when it is first asked."""
     found: list[tuple[Head, tuple[StateItem, ...]]] = []
 
@@ -203,7 +239,8 @@ def _back(change: PlannedChange, signs_late_s: float) -> Amendment:
             step = history.beginning(min(change.epoch, history.epoch.number))
             found.append((step.head, step.entry.state))
         head, state = found[0]
-        return replaced(_follow(history.epoch.charter, history), start=head, state=state)
+        following = replaced(_follow(history.epoch.charter, history), start=head, state=state)
+        return people.private(following, history)
 
     def holds(history: History) -> bool:
         return bool(found) and any(it.charter.start == found[0][0] for it in history.epochs)

@@ -15,7 +15,7 @@ from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.messages import Parcel, Rest
 from p2pfl_gossip.ledger.proposals import HostWord
 from p2pfl_gossip.peer_state import State
-from p2pfl_simulations.amendments import Amendment, People, plan_amendment, said_of
+from p2pfl_simulations.amendments import Amendment, People, PrivacyFor, plan_amendment, said_of
 from p2pfl_simulations.draws import stream
 from p2pfl_simulations.fault_settings import PlannedChange
 from p2pfl_simulations.host import SimulatedHost
@@ -32,6 +32,7 @@ class Operators:
         settled: is called once all of the plan has come about.
         card_of: writes a peer's member as a charter has it.
         invitations: gets that of each peer that was admitted, before it begins.
+        privacy_for: says how sums of such members are private, for so many rounds to come.
     """
 
     def __init__(
@@ -42,9 +43,11 @@ class Operators:
         *,
         card_of: Callable[[int], CharterMember],
         invitations: dict[int, bytes],
+        privacy_for: PrivacyFor,
     ) -> None:
         self._scenario, self._settled = scenario, settled
-        self._people, self._invitations = People(scenario, card_of), invitations
+        self._people = People(scenario, card_of, privacy_for)
+        self._invitations = invitations
         self._honest = [i for i in range(scenario.peers) if i not in frozenset(dishonest)]
         self._rng = stream(scenario.seed, "operators")
         self._tick_s = min(scenario.averaging.deadline_s, 100.0) / 2

@@ -1,16 +1,30 @@
 """The plan of a private scenario: made before anything runs, and what a run did of it."""
 
-from p2pfl.group.privacy_settings import plan_for
+from collections.abc import Callable, Sequence
+
+from p2pfl.group.privacy_settings import plan_for, privacy_of
 from p2pfl.learner.learner import Learner
 from p2pfl.privacy.claims import in_words
 from p2pfl.privacy.errors import PrivacyError
 from p2pfl.privacy.planner import Plan
+from p2pfl_gossip.ledger.privacy import Privacy
 from p2pfl_simulations.results.privacy import ClaimRow, PrivacyRow
 from p2pfl_simulations.scenario import Scenario, ScenarioError
 
 
-def plan_of(scenario: Scenario, learner: Learner) -> Plan | None:
+def plan_of(
+    scenario: Scenario,
+    learner: Learner,
+    peers: Sequence[int] | None = None,
+    rounds: int | None = None,
+) -> Plan | None:
     """Work out the plan of a scenario; None if it asks for no privacy.
+
+    Args:
+        scenario: of a group.
+        learner: knows its rows.
+        peers: the members, by index; the founders if not given.
+        rounds: models that are to come; all of the scenario's if not given.
 
     Raises:
         ScenarioError: no plan fits; the message names the figure and a remedy.
@@ -22,17 +36,34 @@ def plan_of(scenario: Scenario, learner: Learner) -> Plan | None:
     if settings.unit == "record":
         learner.lots.require(scenario.peers, float(settings.lot_rate))
     dropout = scenario.faults.dropout
+    members = scenario.founders if peers is None else peers
     try:
         return plan_for(
             settings,
-            members=scenario.peers,
-            rows=sum(learner.lots.units(peer).count for peer in range(scenario.peers)),
-            rounds=scenario.rounds,
+            members=len(members),
+            rows=sum(learner.lots.units(peer).count for peer in members),
+            rounds=scenario.rounds if rounds is None else rounds,
             entries=learner.vector_length,
             drops=dropout.probability if dropout else 0.0,
         )
     except PrivacyError as error:
         raise ScenarioError(f"privacy: {error}") from None
+
+
+def privacy_for(
+    scenario: Scenario, learner: Learner
+) -> Callable[[Sequence[int], int], Privacy | None]:
+    """Return what says to a charter how its sums are private: by its members and rounds to come."""
+
+    def plan(peers: Sequence[int], rounds: int) -> Privacy | None:
+        found = plan_of(scenario, learner, peers, rounds)
+        return (
+            None
+            if found is None or scenario.privacy is None
+            else privacy_of(scenario.privacy, found)
+        )
+
+    return plan
 
 
 def row_of(plan: Plan, learner: Learner, spent: int, *, is_seeded: bool = True) -> PrivacyRow:

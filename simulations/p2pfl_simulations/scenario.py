@@ -172,8 +172,6 @@ class Scenario(SettingsTable):
                 "privacy: when a run ends would tell of rows without noise; leave"
                 " evaluation.patience out"
             )
-        if self.changes:
-            raise ValueError("privacy: changes of a private group's charter are not simulated")
 
 
 def masking_of(scenario: Scenario) -> Literal["real", "modelled", "none"]:

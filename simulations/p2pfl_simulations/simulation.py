@@ -41,7 +41,7 @@ from p2pfl_simulations.network import Network
 from p2pfl_simulations.once import Once
 from p2pfl_simulations.operators import Operators
 from p2pfl_simulations.own_parts import PluggedParts, plugin_sources
-from p2pfl_simulations.private_plans import plan_of, row_of
+from p2pfl_simulations.private_plans import plan_of, privacy_for, row_of
 from p2pfl_simulations.progress import OnProgress, gossip_progress
 from p2pfl_simulations.results.losses import LossWatcher, in_order
 from p2pfl_simulations.results.participation import participation_rows
@@ -174,6 +174,7 @@ class Simulation:
             self._on_settled,
             card_of=lambda index: charter_member(scenario, index, learner.sample_count),
             invitations=invitations,
+            privacy_for=privacy_for(scenario, learner),
         )
         self.world.is_awaited = lambda: not self.operators.is_done
         self.operators.start(self.world)

@@ -7,8 +7,11 @@ import pytest
 from p2pfl.learner.learner import make_learner
 from p2pfl_gossip.events import EpochBegun, Left, MemberDeparted, Opened
 from p2pfl_gossip.ledger.approving import kind_of_change
+from p2pfl_gossip.ledger.entries import EntryStep
 from p2pfl_gossip.ledger.member import GroupMember
+from p2pfl_gossip.ledger.privacy import Privacy, read_feature
 from p2pfl_gossip.ledger.record import read_record, write_record
+from p2pfl_gossip.masked_sum.cohort import liars_max_of
 from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import replaced
 from p2pfl_simulations.checkers import all_checkers
@@ -243,3 +246,80 @@ def test_plans_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(ScenarioError, match=why):
         simulate([change], **more)
+
+
+PRIVATE: dict[str, Any] = {
+    "averaging": {"algorithm": "group", "deadline_s": 2.0, "masking": "modelled"},
+    "compute": {"step_s": 0.3},
+    "rounds": 6,
+}
+UNITS: dict[str, dict[str, Any]] = {
+    "record": {
+        "learning": {"task": "breast-cancer"},
+        "privacy": {"epsilon": 20.0, "rate": "1/4", "spares": 6, "momentum": 0.5},
+    },
+    "member": {"privacy": {"epsilon": 20.0, "unit": "member", "spares": 6}},
+}
+
+
+def plans_of(simulation: Simulation) -> list[Privacy]:
+    """What each epoch's charter says of privacy, once each certified sum is held against it."""
+    history = member(simulation).history
+    plans = []
+    for epoch in history.epochs:
+        said = epoch.charter.privacy
+        assert said is not None
+        assert epoch.threshold <= said.least == epoch.least <= epoch.size
+        assert said.colluding == liars_max_of(epoch.size)
+        assert said.table == said.width(epoch.size).digest
+        plans.append(said)
+    step: EntryStep | None = history.head
+    while step is not None and step.entry.round:
+        epoch = history.epochs[step.entry.epoch]
+        for feature in step.entry.features:
+            said = plans[epoch.number]
+            assert read_feature(feature.value).sensitivity == said.sensitivity(epoch.size)
+            assert len(epoch.unpack(step.entry.members) or ()) >= said.least
+        step = history.step(step.entry.base)
+    return plans
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_in_a_private_group_each_epoch_has_the_shares_of_noise_of_its_members(unit: str) -> None:
+    changes = [
+        {"kind": "admit", "at_s": 1.0, "peers": [6]},
+        {"kind": "expel", "at_s": 16.0, "peers": [2]},
+    ]
+    simulation, _ = simulate(changes, **PRIVATE | UNITS[unit])
+    assert [epoch.size for epoch in member(simulation).history.epochs] == [6, 7, 6]
+    assert member(simulation).round == 6
+    assert is_one_history(simulation)
+    first, second, third = plans_of(simulation)
+    assert first.spends == 12 >= second.spends > third.spends > 6
+    assert second.rows > first.rows or unit == "member"
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_in_a_private_group_noise_stays_where_neither_members_nor_rounds_change(unit: str) -> None:
+    """It pays for the rounds that are left, beside as many spares."""
+    changes = [{"kind": "renew", "at_s": 4.0, "duration_s": 10.0}]
+    simulation, _ = simulate(changes, **PRIVATE | UNITS[unit] | {"peers": 6})
+    assert member(simulation).round == 6
+    height = member(simulation).history.beginning(1).entry.height
+    assert 0 < height < 6
+    first, second = plans_of(simulation)
+    assert (first.spends, second.spends) == (12, 12 - height)
+    assert replaced(second, spends=12) == first
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_private_group_goes_on_after_its_end_and_by_another_key(unit: str) -> None:
+    changes = [
+        {"kind": "replace", "at_s": 2.0, "peers": [1, 6], "stolen": True},
+        {"kind": "extend", "at_s": 120.0, "rounds": 3},
+    ]
+    simulation, _ = simulate(changes, **PRIVATE | UNITS[unit])
+    assert member(simulation).round == 9
+    assert is_one_history(simulation)
+    # Three more models, and six spares: what was given before is not paid for again.
+    assert plans_of(simulation)[-1].spends == 9

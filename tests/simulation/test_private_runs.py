@@ -202,7 +202,6 @@ def test_the_group_without_noise_learns(trust: str) -> None:
             scenario_of() | {"averaging": {"algorithm": "group", "weights": "samples"}},
             "weights count alike",
         ),
-        (scenario_of() | {"changes": [{"kind": "lapse", "at_s": 1.0}]}, "are not simulated"),
     ],
 )
 def test_what_cannot_be_is_refused(document: dict[str, Any], why: str) -> None:

@@ -340,12 +340,15 @@ def _require_numbers(charter: Charter) -> None:
 
 def _require_privacy(charter: Charter, privacy: Privacy) -> None:
     n, model = len(charter.members), charter.state[0]
+    begins = charter.present == NONE or charter.start is not None
     why = why_not(
         privacy,
         members=n,
         threshold=threshold_of(n),
         liars_max=liars_max_of(n),
-        rounds=charter.rounds,
+        # Who goes on from heights that are there pays for those to come, and no charter says how
+        # many these are: with fewer than it takes members have spent all before the last.
+        rounds=charter.rounds if begins else 1,
         weights=tuple(member.weight for member in charter.members),
         entries=model.length,
     )

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from p2pfl.daemon.chartering import Chartering
 from p2pfl.daemon.config import PeerConfig, PeerFolder
 from p2pfl.daemon.directory import Directory
 from p2pfl.daemon.reporter import Reporter
+from p2pfl.daemon.spending import Spending
 from p2pfl.daemon.task_in_hand import TaskInHand
 from p2pfl_gossip.actions import Action, Report
 from p2pfl_gossip.events import EpochBegun
@@ -169,6 +170,27 @@ def test_another_s_word_stops_only_that_one(host: Host) -> None:
     host.chartering.look()
     assert host.member.state is not State.LEFT
     assert host.chartering.ended == ""
+
+
+def test_a_charter_in_whose_place_another_came_is_settled_as_void(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not while it may still come, nor the one that came."""
+    told: list[Sequence[bytes]] = []
+
+    def settle(_self: Spending, _history: object, _own: object, void: Sequence[bytes]) -> str:
+        told.append(void)
+        return ""
+
+    monkeypatch.setattr(Spending, "settle", settle)
+    one, other = amended(host.group, purpose="one"), amended(host.group, purpose="other")
+    for name, file in (("one", one), ("other", other)):
+        write_file(host.folder.charters / f"{name}.charter", file)
+    host.chartering.look()
+    epochs = host.member.history.epochs
+    epochs.append(epochs[0].followed_by(one.charter))
+    host.chartering.look()
+    assert told == [[], [other.digest]]
 
 
 def test_what_a_member_said_alone_is_in_everybody_s_papers(host: Host) -> None:

@@ -7,21 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from consortium import amended, drafted, founded, founding_form
+from consortium import NOW_S, Draws, amended, drafted, founded, founding_form
 
 from p2pfl.charter import making
 from p2pfl.charter.charter_file import CharterFile, write_file
 from p2pfl.charter.errors import PaperError
-from p2pfl.charter.form import AveragingForm
-from p2pfl.charter.making import form_of
+from p2pfl.charter.form import AveragingForm, make_form
+from p2pfl.charter.making import amend, form_of
 from p2pfl.cli import dossiers
 from p2pfl.cli.dossiers import print_dossier
 from p2pfl.daemon.config import PeerConfig, PeerFolder
 from p2pfl.daemon.spending import NO_BUDGET, Spending
 from p2pfl.privacy.budget.ledger import create, forfeit, open_ledger
+from p2pfl_crypto.identity import peer_id_of
 from p2pfl_gossip.learning import WorkFailed
-from p2pfl_gossip.ledger.charter import AUDIT_OFF, AUDIT_VOID, Epoch
+from p2pfl_gossip.ledger.charter import AUDIT_OFF, AUDIT_VOID, NEW_STATE, Epoch, RefusedCharter
+from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.masked_sum.jobs import Granted, Spend
+from p2pfl_gossip.records import replaced
 
 PRIVACY: dict[str, Any] = {"epsilon": 2.0, "rows": 1000, "rate": 1, "spares": 2}
 PRIVATE: dict[str, Any] = {"rounds": 10, "privacy": PRIVACY}
@@ -78,7 +81,7 @@ def test_the_dossier_tells_of_the_noise(
 
 def test_the_dossier_tells_where_figures_come_from(charter: CharterFile) -> None:
     later = amended(charter, privacy={**PRIVACY, "figures_from": "a public task"})
-    assert later.charter.privacy is charter.charter.privacy  # Words change no plan.
+    assert later.charter.privacy == charter.charter.privacy  # Words change no plan.
     assert list(dossiers._leaves(later))[-1].endswith("scaling come from: a public task")
 
 
@@ -91,12 +94,64 @@ def test_a_charter_states_its_plan(charter: CharterFile, tmp_path: Path) -> None
     assert charter.terms.privacy.epsilon == 2.0
     assert form_of(charter).privacy == charter.terms.privacy
     later = amended(charter, retention_days=99)
-    assert later.charter.privacy is privacy
+    assert later.charter.privacy == privacy
     with pytest.raises(PaperError, match=r"privacy\.rows is missing"):
         drafted(tmp_path, privacy={"epsilon": 2.0})
     with pytest.raises(PaperError, match="privacy: members that collude"):
         drafted(tmp_path, privacy={**PRIVACY, "colluders": 3})
     assert founding_form(tmp_path).privacy is None
+
+
+def test_an_amendment_pays_for_the_rounds_that_are_left(charter: CharterFile) -> None:
+    """By the same noise; unless operators alone may make the change, or another model begins."""
+    form, privacy = form_of(charter), charter.charter.privacy
+    assert privacy is not None
+
+    def spends(height: int, **changes: Any) -> int:
+        document = form.model_dump(by_alias=True, exclude_none=True) | changes
+        later = amend(
+            make_form(document, source="test"), charter, now_s=NOW_S, entropy=Draws(), height=height
+        ).charter
+        assert later.privacy is not None
+        assert replaced(later.privacy, spends=privacy.spends) == privacy
+        assert Epoch.founded(charter.charter).followed_by(later).charter is later
+        return later.privacy.spends
+
+    assert spends(0, retention_days=99) == 12
+    assert spends(7, retention_days=99) == 5
+    assert spends(10, retention_days=99) == 3
+    patience = form.averaging.model_dump(exclude_none=True) | {"patience_s": 99.0}
+    assert spends(7, averaging=patience) == 12
+
+
+def test_a_first_charter_pays_for_all_its_rounds(charter: CharterFile) -> None:
+    """And so does one that begins another model: their heights are all to come."""
+    privacy = charter.charter.privacy
+    assert privacy is not None
+    fewer = replaced(charter.charter, privacy=replaced(privacy, spends=9))
+    with pytest.raises(RefusedCharter, match="9 spends do not pay for 10 rounds"):
+        Epoch.founded(fewer)
+    before = Epoch.founded(charter.charter)
+    again = replaced(fewer, present=before.digest)
+    assert before.followed_by(again).charter is again
+    with pytest.raises(RefusedCharter, match="9 spends do not pay for 10 rounds"):
+        before.followed_by(replaced(again, start=NEW_STATE))
+
+
+def test_what_was_reserved_for_a_charter_in_whose_place_another_came_is_free(
+    charter: CharterFile, tmp_path: Path
+) -> None:
+    spending = spending_of(tmp_path)
+    assert spending.fault(charter) == ""
+    history = History(Epoch.founded(charter.charter))
+    own = peer_id_of(charter.charter.members[0].key)
+    assert spending.settle(history, own) == ""
+    assert "spent 0 of 12 rounds" in spending.told(charter)
+    assert spending.settle(history, own, [bytes(32), charter.digest]) == ""
+    told = spending.told(charter)
+    assert "closed, so that the rest is free again" in told
+    assert spending.settle(history, own, [bytes(32), charter.digest]) == ""
+    assert spending.told(charter) == told
 
 
 def test_rounds_are_reserved_and_spent(charter: CharterFile, tmp_path: Path) -> None:
