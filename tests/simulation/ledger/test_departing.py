@@ -87,15 +87,17 @@ def test_a_revoked_peer_stops_and_comes_back_with_another_key() -> None:
     members = (*group.charter.members[:4], again, group.charter.members[5])
     charter = make_charter(range(6), present=group.epoch.digest, rounds=30)
     charter = replaced(charter, members=members)
+    stopped: list[State] = []
     group.start()
     group.run(
         200.0,
         at=[
             (6.2, lambda: depart(group, 4, 4, Says.REVOKE)),
+            (8.9, lambda: stopped.append(group.member(4).state)),
             (9.0, lambda: group.approve(charter, [0, 1, 2, 3, 5], [0, 1, 2, 3, 4])),
         ],
     )
-    assert group.member(4).state is State.LEFT
+    assert stopped == [State.LEFT]  # At once, and not by the charter that follows.
     assert group.member(6).epoch.digest == charter.digest()
     assert group.are_finished([0, 1, 2, 3, 5, 6])
     shares = {share.name: share for share in participation(group.member(0).history)}

@@ -224,6 +224,14 @@ def test_at_most_one_leaves_against_its_will() -> None:
     assert check(charter, *signed, *approvals_by(charter, [7])).is_enough
 
 
+def test_who_goes_has_no_vote() -> None:
+    """It may agree to go; of those that stay as many must approve as without its word."""
+    charter = following(range(1, 7))
+    few, enough = range(1, 5), range(1, 6)
+    assert not check(charter, *approvals_by(charter, [*few, 7])).is_enough
+    assert check(charter, *approvals_by(charter, enough)).is_enough
+
+
 def test_who_said_that_it_leaves_is_not_thrown_out() -> None:
     """Words of leaving, about the charter in force, come with the approvals."""
     charter = following(range(1, 6))
