@@ -232,7 +232,11 @@ def draw_group(seed: int) -> Draw:
         for entry in faults.get("liars", []):
             entry["strategy"], entry["arguments"] = names.choice(DISPUTED)
             entry.pop("norm", None)
-    successor = None if is_private else _come_and_go(seed, document, heal_s)
+    successor = None
+    if is_private:
+        _change_privately(seed, document, heal_s)
+    else:
+        successor = _come_and_go(seed, document, heal_s)
     may_stall = is_audited and any(
         not _must_end_beside(entry, audit=document["averaging"]["audit"])
         for entry in faults.get("liars", [])
@@ -373,6 +377,30 @@ def _grow(seed: int, document: dict[str, Any], heal_s: float) -> None:
         changes.append(change | {"peers": coming, "duration_s": late_s})
     if changes:
         document["changes"] = changes
+
+
+def _change_privately(seed: int, document: dict[str, Any], heal_s: float) -> None:
+    """Draw changes of a private group that keep its number of members; not in earlier seeds."""
+    rng = Random(f"{seed}/private changes")
+    if seed < TURNED_FROM or rng.random() < 0.4:
+        return
+    lying = {peer for entry in document["faults"].get("liars", []) for peer in entry["peers"]}
+    honest = [peer for peer in range(document["peers"]) if peer not in lying]
+    changes: list[dict[str, Any]] = []
+    for kind in rng.sample(["amend", "extend", "rekey", "renew", "replace"], rng.randint(1, 3)):
+        change: dict[str, Any] = {"kind": kind, "at_s": rng.uniform(0, heal_s)}
+        member = rng.choice(honest)
+        if kind == "extend":
+            change["rounds"] = rng.randint(1, 2)
+        elif kind == "rekey":
+            change["peers"] = [member]
+        elif kind == "renew":
+            change["duration_s"] = rng.uniform(0, heal_s / 2)
+        elif kind == "replace":
+            change |= {"peers": [member, document["peers"]], "stolen": True}
+        changes.append(change)
+    document["peers"] += sum(change["kind"] == "replace" for change in changes)
+    document["changes"] = changes
 
 
 def _succeed(seed: int, document: dict[str, Any], heal_s: float) -> Draw | None:
