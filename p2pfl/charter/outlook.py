@@ -18,7 +18,8 @@ from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_gossip.ledger.approvals import Says
 from p2pfl_gossip.ledger.approving import ApprovalStanding, check_amendment, kind_of_change
 from p2pfl_gossip.ledger.messages import Rest
-from p2pfl_gossip.ledger.proposals import CharterProposal, HostWord
+from p2pfl_gossip.ledger.parcels import CharterProposal
+from p2pfl_gossip.ledger.proposals import HostWord
 
 
 @dataclass(frozen=True)

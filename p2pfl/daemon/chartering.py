@@ -41,8 +41,9 @@ from p2pfl_gossip.ledger.approvals import (
 from p2pfl_gossip.ledger.charter import NEW_STATE, Charter, Epoch, RefusedCharter, encode_charter
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.messages import Parcel, Rest
+from p2pfl_gossip.ledger.parcels import CharterProposal
 from p2pfl_gossip.ledger.privacy import ABORTS_MAX
-from p2pfl_gossip.ledger.proposals import PAST_MAX, CharterProposal, HostWord
+from p2pfl_gossip.ledger.proposals import PAST_MAX, HostWord
 from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import MalformedFrame
 

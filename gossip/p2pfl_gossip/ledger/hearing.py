@@ -77,9 +77,9 @@ class Hearing:
             Finality: self._on_final,
             EvidenceRequest: self._on_evidence_request,
             Evidence: self._on_evidence,
-            ParcelsHeld: self._life.succession.proposals.on_held,
-            ParcelRequest: self._life.succession.proposals.on_request,
-            Parcel: self._life.succession.proposals.on_parcel,
+            ParcelsHeld: self._life.succession.proposals.exchange.on_held,
+            ParcelRequest: self._life.succession.proposals.exchange.on_request,
+            Parcel: self._life.succession.proposals.exchange.on_parcel,
         }
 
     def on_message(self, sender: PeerId, rank: int | None, message: LedgerMessage) -> None:

@@ -1,94 +1,49 @@
-"""Proposals: charters that are to follow, and who has approved them; passed on from peer to peer.
+"""Proposals: charters that are to follow the one in force, and who has approved them.
 
-A charter travels as a parcel: its bytes, the texts that its digests name, and what keys said of it.
-Members tell each other which parcels they hold, and with which approvals; who lacks one, or some of
-these, asks. So whatever one member's operator hands in is with all members soon, and what was lost
-is told again.
-
-Nothing here is believed: a charter must be one that can follow, each approval its key's, each text
-the one of its digest. A proposal is taken only with an approval of a member, whose it is then; each
-member may have a few open. What we hold is in the journal before we name it.
+parcel_exchange.py passes them from peer to peer. Nothing here is believed: a charter must be one
+that can follow, each approval its key's, each text the one of its digest. A proposal is taken only
+with an approval of a member, whose it is then; each member may have a few open. What we hold is in
+the journal before we name it.
 
 Dates, and whether to let a charter come, are the host's (`HostWord`): this machine has no clock.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
-from p2pfl_crypto.hashing import hash_parts
-from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import RemoteProtocolError, Vector
-from p2pfl_gossip.askings import Askings
 from p2pfl_gossip.ledger.approvals import (
     APPROVALS_MAX,
     Approval,
     RefusedApproval,
-    Says,
-    encode_approvals,
     in_order,
 )
-from p2pfl_gossip.ledger.approving import (
-    ApprovalStanding,
-    approvers,
-    check_amendment,
-    consents_among,
-    has_signed,
-    kind_of_change,
-)
-from p2pfl_gossip.ledger.charter import (
-    Charter,
-    Epoch,
-    RefusedCharter,
-    charter_digest,
-    encode_charter,
-    read_charter,
-    running_digest,
-    terms_digest,
-)
+from p2pfl_gossip.ledger.approving import approvers, check_amendment, consents_among
+from p2pfl_gossip.ledger.charter import Charter, RefusedCharter, read_charter
+from p2pfl_gossip.ledger.consent import consents
+from p2pfl_gossip.ledger.early_objections import EarlyObjections
 from p2pfl_gossip.ledger.history import History
-from p2pfl_gossip.ledger.messages import (
-    PARCELS_MAX,
-    HeldParcel,
-    Parcel,
-    ParcelRequest,
-    ParcelsHeld,
-    Rest,
+from p2pfl_gossip.ledger.messages import HeldParcel, Parcel, Rest
+from p2pfl_gossip.ledger.parcel_exchange import ParcelExchange
+from p2pfl_gossip.ledger.parcels import (
+    PARCEL_PREFIX,
+    CharterProposal,
+    parcel_key,
+    past_proposal,
+    read_parcel,
+    require_texts,
 )
 from p2pfl_gossip.ledger.seat import Seat
-from p2pfl_gossip.records import Codec, MalformedFrame, Record
-
-PARCEL_PREFIX = "ledger/parcel/"
+from p2pfl_gossip.records import MalformedFrame, Record
 
 PROPOSALS_OF_ONE_MAX = 2
 """Open at a time, of one member: one, and one that is better."""
 
-PARCELS_GIVEN_MAX = 8
-"""To one member in one relay time; a parcel may have 200 KiB."""
-
-ASKED_MAX = 16
-"""Parcels asked of one member at once; the others follow when it tells again."""
-
-TOLD_EVERY_RELAYS = 10
-"""Relay times after which members tell again what they hold, for what was lost."""
-
 PAST_MAX = 16
 """Charters of epochs that are over whose texts are given to members that were away."""
 
-EARLY_OF_ONE_MAX = 4
-"""Objections of one key that are kept before what they object to is a proposal: to as many as two
-members may have open."""
-
 VOID_MAX = 64
 """Proposals remembered that our host gave up: they are not taken again."""
-
-_PARCEL_BYTES_MAX = 256 * 1024
-
-_CODEC = Codec(Parcel | None, frame_bytes_max=_PARCEL_BYTES_MAX)
-
-
-SaidOf = Callable[[int], Sequence[Approval]]
-"""What was said of the charter of an epoch, by its number."""
 
 
 class HostWord(Record, frozen=True):
@@ -106,39 +61,6 @@ class HostWord(Record, frozen=True):
     void: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True)
-class CharterProposal:
-    """A charter, its texts, and what was said of it.
-
-    Attributes:
-        charter: the charter.
-        digest: its digest.
-        terms, running: the texts; empty while they are not here.
-        approvals: in order, each checked.
-        standing: what they come to; None of the charter in force.
-        backer: name of the member whose proposal it is.
-    """
-
-    charter: Charter
-    digest: bytes
-    terms: bytes
-    running: bytes
-    approvals: tuple[Approval, ...]
-    standing: ApprovalStanding | None
-    backer: str = ""
-    said: bytes = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        has_texts = bytes([bool(self.terms), bool(self.running)])
-        said = hash_parts(b"p2pfl/parcel", has_texts, encode_approvals(self.approvals))
-        object.__setattr__(self, "said", said)
-
-    @property
-    def parcel(self) -> Parcel:
-        """The parcel that it travels in."""
-        return Parcel(encode_charter(self.charter), self.terms, self.running, self.approvals)
-
-
 class Proposals:
     """What is to follow the present charter, and the present charter's own parcel.
 
@@ -151,6 +73,7 @@ class Proposals:
         word: what our host said last.
         holds_model: whether we keep a model that a charter may start from.
         departures: gives what members' own keys said of leaving the present epoch.
+        exchange: passes parcels on, and takes those of others.
     """
 
     def __init__(self, seat: Seat, history: History) -> None:
@@ -158,17 +81,14 @@ class Proposals:
         self._open: dict[bytes, CharterProposal] = {}
         self._void: dict[bytes, None] = {}
         self._past: dict[bytes, CharterProposal] = {}
-        # Objections to what nobody has approved here yet: by key, those to each charter.
-        self._early: dict[bytes, dict[bytes, Approval]] = {}
-        self._asked: dict[int, list[bytes]] = {}  # By member: what it is to give.
-        self._askings = Askings(seat.epoch.charter.relay_s, PARCELS_GIVEN_MAX)
-        self._told_at_s: float | None = None
+        self._early = EarlyObjections()
         self._signed: bool | None = None
         self.named: dict[bytes, Charter] = {}
         self.word = HostWord()
         self.holds_model: Callable[[bytes], bool] = lambda _digest: True
         self.departures: Callable[[], Sequence[Approval]] = tuple
         self._present = self._parcel_of_present()
+        self.exchange = ParcelExchange(seat, self)
 
     # --- what stands ------------------------------------------------------------------------
 
@@ -240,60 +160,41 @@ class Proposals:
         self._void.pop(charter.digest(), None)
         self._merge(charter, parcel)
 
-    # --- what peers say ---------------------------------------------------------------------
+    # --- what peers may have, and what is wanted of theirs ----------------------------------
 
-    def on_held(self, rank: int, message: ParcelsHeld) -> None:
-        """Ask a member for what it holds and we lack."""
-        if message.epoch != self._seat.epoch.number:
-            return
-        wanted = []
-        for held in message.held:
-            own = self._find(held.charter)
-            if held.charter not in self._void and (own is None or own.said != held.said):
-                wanted.append(held.charter)
-        self._asked[rank] = wanted[:ASKED_MAX]
-        for charter in self._asked[rank]:
-            self._seat.send(rank, ParcelRequest(charter))
+    def given(self, charter: bytes) -> CharterProposal | None:
+        """Return what others may have of a charter, open, in force or over."""
+        return self._find(charter) or self._past.get(charter)
 
-    def on_request(self, rank: int, message: ParcelRequest) -> None:
-        """Give a member a parcel that it asks for."""
-        own = self._find(message.charter) or self._past.get(message.charter)
-        if own is not None and self._askings.may_answer(self._seat.now_s, rank):
-            self._seat.send(rank, own.parcel)
+    def lacks(self, held: HeldParcel) -> bool:
+        """Whether another member's parcel says what ours does not, and is wanted."""
+        own = self._find(held.charter)
+        return held.charter not in self._void and (own is None or own.said != held.said)
 
-    def on_parcel(self, rank: int, parcel: Parcel) -> None:
-        """Take a parcel that we asked for, or raise RemoteProtocolError."""
-        digest = charter_digest(parcel.charter)
-        asked = self._asked.get(rank, [])
-        if digest not in asked or digest in self._void:
-            return  # Not asked for, or the answer comes late: nobody has us check what it likes.
-        try:
-            if digest in self._earlier:
-                self._take_past(digest, parcel)
-                asked.remove(digest)
-                return
-            charter = read_charter(parcel.charter)
-            epoch = self._seat.epoch
-            if epoch.digest not in (digest, charter.present):
-                return  # Another charter came meanwhile.
-            if digest != epoch.digest:
-                epoch.followed_by(charter)
-            self._merge(charter, parcel)
-        except (MalformedFrame, RefusedCharter):
-            raise RemoteProtocolError("bad_charter") from None
-        except RefusedApproval:
-            raise RemoteProtocolError("bad_approval") from None
-        asked.remove(digest)
+    def take(self, digest: bytes, parcel: Parcel) -> bool:
+        """Take a parcel that was asked for; return whether it is of any use now.
+
+        Raises:
+            MalformedFrame, RefusedCharter, RefusedApproval: it is nothing that could follow.
+        """
+        if digest in self._void:
+            return False
+        if digest in self._earlier:
+            self._take_past(digest, parcel)
+            return True
+        charter, epoch = read_charter(parcel.charter), self._seat.epoch
+        if epoch.digest not in (digest, charter.present):
+            return False  # Another charter came meanwhile.
+        if digest != epoch.digest:
+            epoch.followed_by(charter)
+        self._merge(charter, parcel)
+        return True
 
     def ask(self, charters: Sequence[bytes]) -> None:
         """Ask all for the parcels of the charter in force, or of earlier ones, for their texts."""
-        wanted = [it for it in charters if it == self._present.digest or it in self._earlier]
-        for rank in self._seat.others:
-            asked = self._asked.setdefault(rank, [])
-            for charter in wanted[:ASKED_MAX]:
-                if charter not in asked:
-                    asked.append(charter)
-                self._seat.send(rank, ParcelRequest(charter))
+        self.exchange.ask(
+            [it for it in charters if it == self._present.digest or it in self._earlier]
+        )
 
     def _find(self, digest: bytes) -> CharterProposal | None:
         return self._present if digest == self._present.digest else self._open.get(digest)
@@ -302,8 +203,8 @@ class Proposals:
 
     def _merge(self, charter: Charter, parcel: Parcel) -> None:
         """Take what is new of a parcel; check first."""
-        _require_texts(charter, parcel)
-        known, early = self._find(charter.digest()), self._early_on(charter.digest())
+        require_texts(charter, parcel)
+        known, early = self._find(charter.digest()), self._early.to(charter.digest())
         said = in_order((*(known.approvals if known else ()), *early, *parcel.approvals))
         with_departures = in_order((*said, *self._departures_by(charter)))
         if len(with_departures) <= APPROVALS_MAX:
@@ -325,7 +226,7 @@ class Proposals:
             standing = check_amendment(present, charter, said)
             backer = known.backer if known else self._backer(present, said)
             if not backer:
-                self._hold_objections(present, said)
+                self._early.hold(present, said)
                 return
         terms, running = parcel.terms, parcel.running
         if known is not None:
@@ -337,7 +238,7 @@ class Proposals:
             self._present, self._signed = taken, None
         else:
             self._open[taken.digest] = taken
-        self._seat.keep({_key(taken.digest): _CODEC.encode(taken.parcel)})
+        self._seat.keep(taken.record)
         if standing is not None:
             self._seat.report(
                 events.CharterProposed(
@@ -348,7 +249,7 @@ class Proposals:
                 )
             )
         self._name()
-        self._tell_soon()
+        self.exchange.tell_soon()
 
     def _departures_by(self, following: Charter) -> list[Approval]:
         """Return the own words of members without which a charter goes on: it throws none out."""
@@ -362,23 +263,6 @@ class Proposals:
         for proposal in self.open:
             self._merge(proposal.charter, proposal.parcel)
 
-    def _early_on(self, charter: bytes) -> list[Approval]:
-        return [of[charter] for of in self._early.values() if charter in of]
-
-    def _hold_objections(self, present: Charter, said: Iterable[Approval]) -> None:
-        """Keep what members' keys say against a charter that is no proposal yet: it may become one.
-
-        An objection may come before what it objects to, and counts all the same.
-        """
-        keys = {key for member in present.members for key in member.governance.keys}
-        for approval in said:
-            if approval.says == Says.OBJECT and approval.key in keys:
-                of = self._early.setdefault(approval.key, {})
-                of.pop(approval.charter, None)
-                of[approval.charter] = approval
-                if len(of) > EARLY_OF_ONE_MAX:
-                    del of[next(iter(of))]
-
     def _backer(self, present: Charter, said: Iterable[Approval]) -> str:
         """Name the member whose proposal it is; empty if nobody's, or of members with too many."""
         counts = dict.fromkeys(approvers(present, said), 0)
@@ -390,7 +274,7 @@ class Proposals:
 
     def _drop(self, digest: bytes) -> None:
         del self._open[digest]
-        self._seat.keep({_key(digest): None})
+        self._seat.keep({parcel_key(digest): None})
 
     def review(self) -> None:
         """See again what our adverts may name: a model has come."""
@@ -422,39 +306,17 @@ class Proposals:
     def _take_past(self, digest: bytes, parcel: Parcel) -> None:
         """Take the texts of a charter that held once; who approved it, the ledger says."""
         charter = self._earlier[digest]
-        _require_texts(charter, parcel)
+        require_texts(charter, parcel)
         if parcel.terms and parcel.running:
-            held = CharterProposal(charter, digest, parcel.terms, parcel.running, (), None)
+            held = past_proposal(charter, parcel)
             self._remember(held)
-            self._seat.keep({_key(digest): _CODEC.encode(held.parcel)})
+            self._seat.keep(held.record)
 
     def _remember(self, held: CharterProposal) -> None:
         if held.terms and held.running:
             self._past[held.digest] = held
         while len(self._past) > PAST_MAX:
             del self._past[next(iter(self._past))]
-
-    # --- telling ----------------------------------------------------------------------------
-
-    def _tell_soon(self) -> None:
-        """Tell the others before long, with what else changes meanwhile."""
-        seat = self._seat
-        at_s = seat.now_s + seat.epoch.charter.relay_s / 4
-        if self._told_at_s is None or at_s < self._told_at_s:
-            self._told_at_s = at_s
-            seat.set_timer("parcels", at_s, self._tell)
-
-    def _tell(self) -> None:
-        """Tell the others what we hold; and again later, as long as something is open."""
-        seat, self._told_at_s = self._seat, None
-        if not seat.is_member:
-            return
-        held = [self._present, *self.open][:PARCELS_MAX]
-        told = tuple(HeldParcel(proposal.digest, proposal.said) for proposal in held)
-        seat.broadcast(ParcelsHeld(seat.epoch.number, told))
-        if self._open:
-            self._told_at_s = seat.now_s + TOLD_EVERY_RELAYS * seat.epoch.charter.relay_s
-            seat.set_timer("parcels", self._told_at_s, self._tell)
 
     # --- lives and epochs -------------------------------------------------------------------
 
@@ -468,17 +330,10 @@ class Proposals:
         for key in sorted(records):
             if not key.startswith(PARCEL_PREFIX):
                 continue
-            stored = records[key]
-            parcel = _CODEC.decode_untrusted(stored) if isinstance(stored, bytes) else None
-            if not isinstance(parcel, Parcel):
-                raise MalformedFrame("a record of a charter's parcel is none")
+            parcel = read_parcel(records[key])
             charter = read_charter(parcel.charter)
             if charter.digest() in self._earlier:
-                self._remember(
-                    CharterProposal(
-                        charter, charter.digest(), parcel.terms, parcel.running, (), None
-                    )
-                )
+                self._remember(past_proposal(charter, parcel))
             elif epoch.digest in (charter.digest(), charter.present):
                 try:
                     self._merge(charter, parcel)
@@ -493,7 +348,7 @@ class Proposals:
             self._drop(digest)
         self._void.clear()
         self._early.clear()
-        self._asked.clear()
+        self.exchange.clear()
         self.named.clear()
         self._signed = None
         self._remember(self._present)
@@ -508,44 +363,5 @@ class Proposals:
                 in_order((*present.approvals, *said)),
                 None,
             )
-        seat.keep({_key(self._present.digest): _CODEC.encode(self._present.parcel)})
-        self._tell_soon()
-
-
-def consents(epochs: Sequence[Epoch], peer: PeerId, said_of: SaidOf) -> bool:
-    """Whether a member's own governance keys have signed what holds.
-
-    That is the last charter that changed what only such keys can, or one since. The founding is
-    not asked for: nobody begins before all keys have signed it.
-
-    Args:
-        epochs: all that have begun.
-        peer: the member's.
-        said_of: what was said of the charter of an epoch, by its number.
-    """
-    for number in range(len(epochs) - 1, 0, -1):
-        epoch = epochs[number]
-        rank = epoch.rank_of(peer)
-        if rank is None:
-            return False
-        governance = epoch.charter.members[rank].governance
-        if not governance.keys or has_signed(governance, epoch.digest, said_of(number)):
-            return True
-        if kind_of_change(epochs[number - 1].charter, epoch.charter) == "founding":
-            return False
-    return True
-
-
-def _require_texts(charter: Charter, parcel: Parcel) -> None:
-    """Check that texts, where they are here, are those that a charter names."""
-    for name, text, digest, wanted in (
-        ("terms", parcel.terms, terms_digest(parcel.terms), charter.terms),
-        ("running", parcel.running, running_digest(parcel.running), charter.running),
-    ):
-        if text and digest != wanted:
-            raise RefusedCharter(f"the text of {name} is not the one that the charter names")
-
-
-def _key(digest: bytes) -> str:
-    """Name the record of a parcel."""
-    return f"{PARCEL_PREFIX}{digest.hex()}"
+        seat.keep(self._present.record)
+        self.exchange.tell_soon()

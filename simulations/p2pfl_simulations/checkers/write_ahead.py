@@ -44,7 +44,7 @@ from p2pfl_gossip.ledger.messages import (
     ParcelsHeld,
     Progress,
 )
-from p2pfl_gossip.ledger.proposals import PARCEL_PREFIX
+from p2pfl_gossip.ledger.parcels import PARCEL_PREFIX
 from p2pfl_gossip.ledger.standing import (
     STANDING_RECORD,
     StandingRecord,

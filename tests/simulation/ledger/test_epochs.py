@@ -10,7 +10,7 @@ from sampled import sampled
 from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Action, RemoteProtocolError, Send
-from p2pfl_gossip.ledger import proposals
+from p2pfl_gossip.ledger import parcels
 from p2pfl_gossip.ledger.charter import Charter, RefusedCharter
 from p2pfl_gossip.ledger.entries import Kind
 from p2pfl_gossip.ledger.member import GroupMember
@@ -179,7 +179,7 @@ def test_a_charter_is_kept_before_it_is_named(
 ) -> None:
     """Whoever names it must still have it after a crash: perhaps nobody else does."""
     if not is_kept:
-        monkeypatch.setattr(proposals, "_key", lambda _digest: "elsewhere")
+        monkeypatch.setattr(parcels, "parcel_key", lambda _digest: "elsewhere")
     checker = WriteAhead()
     group = LedgerWorld(5, rounds=3, checkers=(checker,))
     charter = successor(group, range(5), rounds=4)

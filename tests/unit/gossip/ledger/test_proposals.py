@@ -28,6 +28,8 @@ from p2pfl_gossip.ledger.charter import (
     running_digest,
     terms_digest,
 )
+from p2pfl_gossip.ledger.consent import consents
+from p2pfl_gossip.ledger.early_objections import EARLY_OF_ONE_MAX
 from p2pfl_gossip.ledger.entries import EntryStep
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.messages import (
@@ -39,18 +41,14 @@ from p2pfl_gossip.ledger.messages import (
     ParcelsHeld,
     Rest,
 )
+from p2pfl_gossip.ledger.parcel_exchange import ASKED_MAX, PARCELS_GIVEN_MAX, TOLD_EVERY_RELAYS
+from p2pfl_gossip.ledger.parcels import _PARCEL_BYTES_MAX, PARCEL_PREFIX, parcel_key
 from p2pfl_gossip.ledger.proposals import (
-    _PARCEL_BYTES_MAX,
-    ASKED_MAX,
-    EARLY_OF_ONE_MAX,
-    PARCELS_GIVEN_MAX,
     PAST_MAX,
     PROPOSALS_OF_ONE_MAX,
-    TOLD_EVERY_RELAYS,
     VOID_MAX,
     HostWord,
     Proposals,
-    consents,
 )
 from p2pfl_gossip.records import MalformedFrame, replaced
 from p2pfl_gossip.wire import FRAME_BYTES_MAX, decode_untrusted, encode
@@ -74,8 +72,8 @@ class Place:
     def receive(self, parcel: Parcel, rank: int = OTHER) -> None:
         """Hear of a parcel, and be given it."""
         held = HeldParcel(charter_digest(parcel.charter), bytes(32))
-        self.bench.do(lambda: self.proposals.on_held(rank, ParcelsHeld(0, (held,))))
-        self.bench.do(lambda: self.proposals.on_parcel(rank, parcel))
+        self.bench.do(lambda: self.proposals.exchange.on_held(rank, ParcelsHeld(0, (held,))))
+        self.bench.do(lambda: self.proposals.exchange.on_parcel(rank, parcel))
 
     def hear(self, **fields: Any) -> None:
         self.bench.do(lambda: self.proposals.hear(HostWord(**fields)))
@@ -113,16 +111,16 @@ def test_what_one_was_handed_all_have_soon() -> None:
     one.bench.pass_until(one.bench.now_s + RELAY_S)
     told = one.bench.take_sent(ParcelsHeld)
     assert [rank for rank, _ in told] == [1, 2, 3, 4, 5, 6]
-    other.bench.do(lambda: other.proposals.on_held(OTHER, told[0][1]))
+    other.bench.do(lambda: other.proposals.exchange.on_held(OTHER, told[0][1]))
     ((rank, request),) = other.bench.take_sent(ParcelRequest)
     assert (rank, request) == (OTHER, ParcelRequest(FIRST.digest()))
-    one.bench.do(lambda: one.proposals.on_request(1, request))
+    one.bench.do(lambda: one.proposals.exchange.on_request(1, request))
     ((rank, parcel),) = one.bench.take_sent(Parcel)
     assert (rank, parcel) == (1, SOME)
-    other.bench.do(lambda: other.proposals.on_parcel(OTHER, parcel))
+    other.bench.do(lambda: other.proposals.exchange.on_parcel(OTHER, parcel))
     assert other.proposals.open == one.proposals.open
     # Who holds the same asks no more.
-    other.bench.do(lambda: other.proposals.on_held(OTHER, told[0][1]))
+    other.bench.do(lambda: other.proposals.exchange.on_held(OTHER, told[0][1]))
     assert other.bench.take_sent(ParcelRequest) == []
 
 
@@ -150,7 +148,7 @@ def test_what_was_lost_is_told_again() -> None:
 def test_what_was_not_asked_for_is_passed_over() -> None:
     """Nobody has us check signatures as it likes."""
     place = Place()
-    place.bench.do(lambda: place.proposals.on_parcel(OTHER, ALL))
+    place.bench.do(lambda: place.proposals.exchange.on_parcel(OTHER, ALL))
     assert place.digests == []
     place.receive(ALL)
     assert place.digests == [FIRST.digest()]
@@ -222,7 +220,7 @@ def test_what_follows_an_older_charter_is_void() -> None:
 def test_parcels_of_another_epoch_are_not_asked_for() -> None:
     place = Place()
     held = HeldParcel(FIRST.digest(), bytes(32))
-    place.bench.do(lambda: place.proposals.on_held(OTHER, ParcelsHeld(1, (held,))))
+    place.bench.do(lambda: place.proposals.exchange.on_held(OTHER, ParcelsHeld(1, (held,))))
     assert place.bench.sent == []
 
 
@@ -261,14 +259,16 @@ def test_so_many_are_asked_for_and_given_at_a_time() -> None:
     place = Place()
     place.propose(SOME)
     held = tuple(HeldParcel(n.to_bytes(32, "big"), bytes(32)) for n in range(PARCELS_MAX))
-    place.bench.do(lambda: place.proposals.on_held(OTHER, ParcelsHeld(0, held)))
+    place.bench.do(lambda: place.proposals.exchange.on_held(OTHER, ParcelsHeld(0, held)))
     assert len(place.bench.take_sent(ParcelRequest)) == ASKED_MAX
     for _ in range(PARCELS_GIVEN_MAX + 5):
-        place.bench.do(lambda: place.proposals.on_request(OTHER, ParcelRequest(FIRST.digest())))
+        place.bench.do(
+            lambda: place.proposals.exchange.on_request(OTHER, ParcelRequest(FIRST.digest()))
+        )
     assert len(place.bench.take_sent(Parcel)) == PARCELS_GIVEN_MAX
-    place.bench.do(lambda: place.proposals.on_request(4, ParcelRequest(FIRST.digest())))
+    place.bench.do(lambda: place.proposals.exchange.on_request(4, ParcelRequest(FIRST.digest())))
     assert len(place.bench.take_sent(Parcel)) == 1
-    place.bench.do(lambda: place.proposals.on_request(5, ParcelRequest(NONE)))
+    place.bench.do(lambda: place.proposals.exchange.on_request(5, ParcelRequest(NONE)))
     assert place.bench.take_sent(Parcel) == []
 
 
@@ -389,7 +389,7 @@ def test_a_lapsed_proposal_goes_and_does_not_come_back_by_itself() -> None:
     place.propose(SOME)
     place.hear(void=(FIRST.digest(),))
     assert place.digests == []
-    assert place.bench.persisted[-1].records == {proposals._key(FIRST.digest()): None}
+    assert place.bench.persisted[-1].records == {parcel_key(FIRST.digest()): None}
     place.receive(ALL)
     assert place.digests == []
     place.propose(ALL)  # Our own operator may hand it in anew.
@@ -421,13 +421,13 @@ def test_what_is_held_is_kept_and_a_restarted_member_has_it() -> None:
 def test_a_record_that_is_no_parcel_is_told(stored: bytes) -> None:
     place = Place()
     with pytest.raises(MalformedFrame):
-        place.proposals.restore({f"{proposals.PARCEL_PREFIX}00": stored})
+        place.proposals.restore({f"{PARCEL_PREFIX}00": stored})
 
 
 def test_a_kept_parcel_is_checked_again() -> None:
     false = parcel_of(FIRST, replaced(approval_by(governor_of(2), FIRST), signature=bytes(64)))
     with pytest.raises(MalformedFrame, match="a kept parcel is not in order"):
-        Place().proposals.restore({f"{proposals.PARCEL_PREFIX}00": encode(false)})
+        Place().proposals.restore({f"{PARCEL_PREFIX}00": encode(false)})
 
 
 def second_epoch(*numbers: int, charter: Charter = FIRST) -> tuple[LedgerGroup, Place]:
@@ -451,8 +451,8 @@ def test_of_all_proposals_the_one_that_came_stays() -> None:
     assert place.proposals.open == []
     assert place.proposals.present.digest == FIRST.digest()
     kept = {key: value for it in place.bench.persisted for key, value in it.records.items()}
-    assert kept[proposals._key(proposal(1).digest())] is None
-    assert isinstance(kept[proposals._key(FIRST.digest())], bytes)
+    assert kept[parcel_key(proposal(1).digest())] is None
+    assert isinstance(kept[parcel_key(FIRST.digest())], bytes)
 
 
 def test_who_has_not_signed_rests_until_it_does() -> None:
@@ -529,8 +529,8 @@ def test_who_was_away_gets_the_texts_of_earlier_charters() -> None:
     whole = replaced(parcel_of(charters[1]), terms=TERMS, running=RUNNING)
     false = replaced(parcel_of(charters[2]), terms=TERMS, running=b"others")
     with pytest.raises(RemoteProtocolError, match="bad_charter"):
-        place.bench.do(lambda: place.proposals.on_parcel(OTHER, false))
-    place.bench.do(lambda: place.proposals.on_parcel(OTHER, whole))
+        place.bench.do(lambda: place.proposals.exchange.on_parcel(OTHER, false))
+    place.bench.do(lambda: place.proposals.exchange.on_parcel(OTHER, whole))
     assert list(place.proposals.past) == [first]
     assert place.proposals.past[first].terms == TERMS
     # It gives them on, also in its next life.
@@ -538,7 +538,7 @@ def test_who_was_away_gets_the_texts_of_earlier_charters() -> None:
     again = Place(group, history)
     again.proposals.restore(kept)  # type: ignore[arg-type]
     assert list(again.proposals.past) == [first]
-    again.bench.do(lambda: again.proposals.on_request(OTHER, ParcelRequest(first)))
+    again.bench.do(lambda: again.proposals.exchange.on_request(OTHER, ParcelRequest(first)))
     ((_, given),) = again.bench.take_sent(Parcel)
     assert (given.terms, given.running) == (TERMS, RUNNING)
 
