@@ -13,6 +13,7 @@ from p2pfl.charter.departures import departure_line
 from p2pfl.charter.differences import changes
 from p2pfl.charter.errors import PaperError
 from p2pfl.charter.form import DAY_S, moment, read_form
+from p2pfl.charter.frames import require_under
 from p2pfl.charter.making import amend, with_cards
 from p2pfl.charter.outlook import waits_for, warnings_of
 from p2pfl.charter.texts import beyond_bounds
@@ -164,7 +165,10 @@ def show_status(folder: Path, *, name: str | None, as_json: bool) -> None:
 
 
 def verify_charters(
-    paths: Sequence[Path], studies: Sequence[Path] = (), predecessor: Path | None = None
+    paths: Sequence[Path],
+    studies: Sequence[Path] = (),
+    predecessor: Path | None = None,
+    under: Path | None = None,
 ) -> None:
     """Check charters from the founding on, offline; say what each changed and who approved it."""
     with peer_errors():
@@ -177,15 +181,11 @@ def verify_charters(
         succeeds = chain.files[0].charter.succeeds
         if succeeds is None and predecessor is not None:
             raise BadInput("this group succeeds none: leave --predecessor out")
+        if under is not None:
+            require_under(present, _frame_of(present, under))
         succession = None if predecessor is None else succession_of(chain.files[0], predecessor)
     print(f"group {chain.files[0].digest.hex()}")
-    before: CharterFile | None = None
-    for number, (file, standing) in enumerate(zip(chain.files, chain.standings, strict=True)):
-        print(f"epoch {number}: charter {file.digest.hex()}, {standing.kind}")
-        print(f"  approved by {', '.join(standing.approved)}")
-        for line in () if before is None else changes(before, file):
-            print(f"  {line}")
-        before = file
+    _print_epochs(chain)
     if succeeds is not None and succession is None:
         print(f"succeeds group {succeeds.group.hex()}: --predecessor checks that with its record")
     if succession is not None:
@@ -193,7 +193,9 @@ def verify_charters(
         if not succession.is_enough:
             raise BadInput(f"the succession is not approved: {succession.missing[0]}")
     if present.terms.under is not None:
-        print(f"a study under {present.terms.under[:16]}: compare it with others of that frame")
+        checked = "--under checks that with it" if under is None else "its cards and terms are so"
+        print(f"a study under the charter {present.terms.under[:16]}: {checked}")
+        print("  --study warns of others whose models can be compared with its own")
     for other in others:
         if warning := comparable(present, other):
             print(f"warning: {warning}")
@@ -201,6 +203,23 @@ def verify_charters(
         print(f"not in force: charter {it.file.digest.hex()}")
     count = plural(len(present.charter.members), "member")
     print(f"all in order: {count}, {plural(len(chain.files), 'charter')}")
+
+
+def _print_epochs(chain: Chain) -> None:
+    before: CharterFile | None = None
+    for number, (file, standing) in enumerate(zip(chain.files, chain.standings, strict=True)):
+        print(f"epoch {number}: charter {file.digest.hex()}, {standing.kind}")
+        print(f"  approved by {', '.join(standing.approved)}")
+        for line in () if before is None else changes(before, file):
+            print(f"  {line}")
+        before = file
+
+
+def _frame_of(study: CharterFile, path: Path) -> CharterFile:
+    """Read the charter that a study names; of a folder of them, whichever that is."""
+    files = read_folder(path) if path.is_dir() else [read_file(path)]
+    named = [file for file in files if file.digest.hex() == study.terms.under]
+    return named[0] if named else files[0] if len(files) == 1 else chain_of(files).present
 
 
 # --- what may be said -----------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from p2pfl.cli.charter_options import (
     PeerOption,
     PhraseOption,
     PredecessorOption,
+    UnderOption,
 )
 
 app = typer.Typer()
@@ -159,12 +160,19 @@ def draft(
         Path | None,
         typer.Option("--bundle", metavar="FILE", help="With a roster: the bundle of an own task."),
     ] = None,
+    under: UnderOption = None,
 ) -> None:
     """Draft the charter that founds a group, of a TOML and the founders' cards."""
     from p2pfl.cli.charters import draft_charter
 
     draft_charter(
-        toml, cards, file, from_roster=from_roster, first_state=first_state, bundle=bundle
+        toml,
+        cards,
+        file,
+        from_roster=from_roster,
+        first_state=first_state,
+        bundle=bundle,
+        under=under,
     )
 
 

@@ -54,6 +54,15 @@ DaysOption = Annotated[
     int,
     typer.Option("--days", metavar="N", min=1, max=365, help="How long the word holds."),
 ]
+UnderOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--under",
+        metavar="FILE",
+        help="Of a study: the charter of the group that it is of some members of, or a folder of"
+        " its charters. Cards and terms are that group's.",
+    ),
+]
 PredecessorOption = Annotated[
     Path | None,
     typer.Option(

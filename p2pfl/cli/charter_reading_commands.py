@@ -12,6 +12,7 @@ from p2pfl.cli.charter_options import (
     FileArgument,
     FolderArgument,
     PredecessorOption,
+    UnderOption,
 )
 from p2pfl.cli.options import JsonOption
 
@@ -78,12 +79,13 @@ def verify(
             help="Another group of some of the same members: warn if their models can be compared.",
         ),
     ] = None,
+    under: UnderOption = None,
     predecessor: PredecessorOption = None,
 ) -> None:
     """Check charters from the founding on, offline; name the first fault (exit code 2)."""
     from p2pfl.cli.amendments import verify_charters
 
-    verify_charters(paths, study or (), predecessor)
+    verify_charters(paths, study or (), predecessor, under)
 
 
 @app.command(epilog="Example:  [bold]p2pfl charter dossier charters > dossier.md[/]")

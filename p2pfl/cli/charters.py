@@ -11,12 +11,14 @@ from p2pfl.charter.charter_file import CharterFile, merged, read_file, write_fil
 from p2pfl.charter.differences import changes
 from p2pfl.charter.errors import PaperError
 from p2pfl.charter.form import DAY_S, form_toml, moment, read_form
+from p2pfl.charter.frames import require_under, under_frame
 from p2pfl.charter.making import form_of, found
 from p2pfl.charter.rosters import form_of_roster
 from p2pfl.charter.settled import settled
 from p2pfl.charter.words import phrase_of
 from p2pfl.cli.approving import KeyInHand, add_word, note_act, print_standing, signing_of
 from p2pfl.cli.errors import BadInput, peer_errors
+from p2pfl.cli.in_force import read_in_force
 from p2pfl.cli.phrases import print_words, require_phrase
 from p2pfl.cli.quantities import plural
 from p2pfl.cli.succeeding import members_of, succession_of
@@ -37,6 +39,7 @@ def draft_charter(
     from_roster: bool = False,
     first_state: Path | None = None,
     bundle: Path | None = None,
+    under: Path | None = None,
 ) -> None:
     """Draft a founding charter of a TOML, or an old group's roster, and the founders' cards."""
     if not from_roster and (first_state is not None or bundle is not None):
@@ -49,7 +52,12 @@ def draft_charter(
             form = read_form(toml)
         else:
             form = form_of_roster(toml, founders, first_state=first_state, bundle=bundle)
+        frame = None if under is None else read_in_force(under)
+        if frame is not None:
+            form = under_frame(form, frame, frozenset(card.name for card in founders))
         drafted = found(form, founders, now_s=int(time.time()), entropy=os.urandom)
+        if frame is not None:
+            require_under(drafted, frame)
         write_file(file, drafted, is_new=True)
     print(f"wrote {file}: a draft of {plural(len(founders), 'founder')}, {drafted.digest.hex()}")
     print("hand it to every founder; each reads it (p2pfl charter show), then shows its bytes:")

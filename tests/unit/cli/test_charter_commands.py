@@ -371,6 +371,28 @@ def test_who_leaves_may_ask_that_its_rounds_are_built_on_no_more(five: P2pfl) ->
     assert "oslo takes" not in goes(five("charter", "status", "charters"))
 
 
+def test_a_study_is_drafted_and_verified_under_its_frame(five: P2pfl) -> None:
+    found(five)
+    cards = [word for name in NAMES for word in ("--card", f"{name}/member.toml")]
+    study = Path("group.toml").read_text().replace('require = ["dpia"]', "")
+    Path("study.toml").write_text(study)
+    for name in NAMES:  # Bytes that were shown for one draft are shown for no other.
+        goes(five("charter", "card", name, "--key", f"{name}.key"))
+    shutil.move("charters", "frame")
+    goes(five("charter", "draft", "study.toml", "group.charter", *cards, "--under", "frame"))
+    terms = read_file(Path("group.charter")).terms
+    frame = read_file(Path("frame/group.charter"))
+    assert (terms.under, terms.require) == (frame.digest.hex(), frame.terms.require)
+    Path("group.charter").unlink()
+    for name in NAMES:
+        goes(five("charter", "card", name, "--key", f"{name}.key"))
+    Path("group.toml").write_text(f'under = "{frame.digest.hex()}"\n{study}')
+    found(five)  # It names its frame, and requires less.
+    told = "it is no study under that frame: the frame requires the document dpia"
+    fails(five("charter", "verify", "charters", "--under", "frame/group.charter"), told)
+    assert "--under checks that with it" in goes(five("charter", "verify", "charters"))
+
+
 @pytest.mark.parametrize("command", ["leave", "revoke"])
 def test_nobody_leaves_a_network_by_its_charter(p2pfl: P2pfl, command: str) -> None:
     """It keeps no ledger: the word would stand in a file, and change nothing."""
