@@ -399,11 +399,18 @@ class Life:
         self.until_round(self.status("berlin")["round"])
 
     def leave(self) -> None:
-        """York leaves by itself."""
+        """York leaves by itself, and asks that its rounds are built on no more."""
         self.say("york leaves; it needs nobody's consent")
         present = self.present("york").relative_to(self.folder)
-        self.p2pfl(f"charter leave {present} {self.key('york')}")
+        self.p2pfl(f"charter leave {present} --withdraw {self.key('york')}")
         self.say(f"    york's peer: {self.ended('york')}")
+        self.until("lyon has york's word", lambda: bool(self._departed("lyon")))
+        self.say(f"    lyon's papers: {self._departed('lyon')}")
+
+    def _departed(self, name: str) -> str:
+        told = self.p2pfl(f"charter status {name}/charters").splitlines()
+        found = [line for line in told if line.startswith("departed")]
+        return found[0].removeprefix("departed").strip() if found else ""
 
     def lapse_and_renew(self) -> None:
         """A charter without york that is soon over; then one that goes on."""

@@ -30,5 +30,6 @@ def test_five_found_a_group_admit_a_sixth_and_one_leaves(
     life.export()
     told = capsys.readouterr().out
     assert "this member has left the group, as its own governance keys say" in told
+    assert "lyon's papers: york leaves the group and asks that later models are not built" in told
     assert "all in order: 6 members, 2 charters" in told  # Lyon's peer has written the second.
     assert "internal: no charter of the group releases it" in told

@@ -35,6 +35,33 @@ def test_each_command_takes_what_the_page_gives_it(p2pfl: P2pfl, line: str) -> N
             assert re.search(rf"{word}\b", told.out), word
 
 
+@pytest.fixture(scope="module")
+def said() -> str:
+    """All that the product can say: its texts on one line each, values as dots."""
+    sources = "".join(
+        path.read_text() for folder in ("p2pfl", "gossip", "crypto") for path in sources_of(folder)
+    )
+    joined = re.sub(r'"\s*\n\s*f?"', "", sources)
+    return re.sub(r"\{[^{}]*\}", "...", joined)
+
+
+def sources_of(folder: str) -> list[Path]:
+    return sorted((Path(__file__).parents[3] / folder).rglob("*.py"))
+
+
+FAULTS = re.findall(
+    r"^\| (?!fault|-)(.*?) \| (.*) \|$", PAGE.partition("## What goes wrong")[2], re.MULTILINE
+)
+
+
+@pytest.mark.parametrize("fault", [fault for fault, _ in FAULTS])
+def test_what_the_page_says_of_a_fault_is_what_is_said(said: str, fault: str) -> None:
+    (line,) = [told for name, told in FAULTS if name == fault]
+    phrases = [it for it in re.findall(r"`([^`]+)`", line) if it != "verify"]
+    assert phrases
+    assert [it for it in phrases if it not in said] == []
+
+
 def test_the_charter_of_the_page_is_one() -> None:
     (toml,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     form = make_form(tomllib.loads(toml), source="page")
