@@ -39,7 +39,7 @@ def propose_charter(toml: Path, present: Path, file: Path, cards: Sequence[Path]
     """
     with peer_errors():
         before = read_in_force(present)
-        history = history_beside(present) if present.is_dir() else None
+        history = history_beside(present if present.is_dir() else present.parent)
         is_of_it = history is not None and history.epoch.digest == before.digest
         height = history.height if history is not None and is_of_it else 0
         form = with_cards(read_form(toml), [read_member_card(card) for card in cards])

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ from calling import Ended, P2pfl
 from consortium import MEMBERS, founded
 
 from p2pfl.charter.chain import chain_of, read_folder
-from p2pfl.charter.charter_file import read_file, write_file
+from p2pfl.charter.charter_file import CharterFile, read_file, write_file
+from p2pfl.charter.errors import PaperError
 from p2pfl.charter.first_states import write_first_state
 from p2pfl.charter.keys import make_key
 from p2pfl.charter.words import phrase_of
-from p2pfl.cli import governance_keys
+from p2pfl.cli import amendments, governance_keys
 from p2pfl.cli.in_force import read_in_force
 from p2pfl.store.acts import read_acts
 from p2pfl.store.journal import Store
@@ -369,6 +371,29 @@ def test_who_leaves_may_ask_that_its_rounds_are_built_on_no_more(five: P2pfl) ->
     assert status["departed"] == {"oslo": "withdraw"}
     assert f"  - {asks}, by its own keys" in goes(five("charter", "dossier", "charters"))
     assert "oslo takes" not in goes(five("charter", "status", "charters"))
+
+
+def test_an_amendment_is_drafted_for_the_models_to_come(
+    p2pfl: P2pfl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the peer's ledger tells, if it is of the charter in force; named by folder or by file."""
+    group, told = founded(Path(), MEMBERS), list[int]()
+    Path("charters").mkdir()
+    write_file(Path("charters/group.charter"), group)
+    Path("next.toml").write_text(goes(p2pfl("charter", "show", "charters/group.charter", "--toml")))
+
+    def amend(*_given: object, height: int, **_more: object) -> CharterFile:
+        told.append(height)
+        raise PaperError("that is all")
+
+    monkeypatch.setattr(amendments, "amend", amend)
+    for present in ("charters", "charters/group.charter"):
+        for digest in (group.digest, bytes(32)):
+            history = SimpleNamespace(epoch=SimpleNamespace(digest=digest), height=7)
+            monkeypatch.setattr(amendments, "history_beside", lambda _folder, it=history: it)
+            command = ("charter", "propose", "next.toml", "next.charter", "--present", present)
+            fails(p2pfl(*command), "that is all")
+    assert told == [7, 0, 7, 0]
 
 
 def test_a_study_is_drafted_and_verified_under_its_frame(five: P2pfl) -> None:
