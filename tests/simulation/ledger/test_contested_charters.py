@@ -93,3 +93,4 @@ def test_one_whose_clock_is_days_ahead_rests_alone_and_follows_a_renewal() -> No
     assert {group.member(index).epoch.digest for index in range(5)} == {renewal.digest()}
     assert [group.member(index).round for index in range(5)] == [9] * 5
     assert group.member(4).vector.tobytes() == group.member(0).vector.tobytes()
+    assert group.times_in(group.member(0).vector, 4) == 0  # It has all models, and is in none.
