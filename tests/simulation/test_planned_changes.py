@@ -17,7 +17,9 @@ from p2pfl_gossip.records import replaced
 from p2pfl_simulations.checkers import all_checkers
 from p2pfl_simulations.checkers.progress import AllFinish
 from p2pfl_simulations.group import ROUNDS_MAX
+from p2pfl_simulations.results.cautions import cautions
 from p2pfl_simulations.results.participation import OVERDUE_HEIGHTS, overdue_sentence
+from p2pfl_simulations.results.summary import summarise
 from p2pfl_simulations.scenario import ScenarioError, make_scenario
 from p2pfl_simulations.simulation import Simulation
 
@@ -323,3 +325,6 @@ def test_a_private_group_goes_on_after_its_end_and_by_another_key(unit: str) -> 
     assert is_one_history(simulation)
     # Three more models, and six spares: what was given before is not paid for again.
     assert plans_of(simulation)[-1].spends == 9
+    run = simulation.result()
+    (told,) = [it for it in cautions(run, summarise(run)) if "first charter" in it]
+    assert told.startswith("Epsilon, noise and rounds are those of the first charter")

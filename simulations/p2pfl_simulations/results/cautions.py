@@ -34,6 +34,7 @@ def cautions(run: RunResult, summary: Summary) -> list[str]:
         _past_their_best(run, summary),
         liars_sentence(run),
         _nothing_drawn(run),
+        _amended_in_private(run),
         _idle(run),
         _failed(run, "training_failed", "Training gave no usable model", "without these updates"),
         _failed(run, "evaluation_failed", "A model could not be measured", "and are not counted"),
@@ -171,6 +172,17 @@ def _nothing_drawn(run: RunResult) -> str:
         f" {training.batch_size}). Two masked sums that differ by one peer then give its update"
         " away: lower it, or ask for [privacy]; learning.training.full_batch = true says that it"
         " is meant."
+    )
+
+
+def _amended_in_private(run: RunResult) -> str:
+    """Say that a plan is of one charter, where operators change that of a private group."""
+    if run.privacy is None or not run.scenario.changes:
+        return ""
+    return (
+        "Epsilon, noise and rounds are those of the first charter, and what is spent is of the"
+        " last one. Each amendment has a plan of its own; what all cost together adds up in each"
+        " member's budget, which a simulation does not keep."
     )
 
 
