@@ -14,7 +14,7 @@ from p2pfl_gossip.ledger import parcels
 from p2pfl_gossip.ledger.charter import Charter, RefusedCharter
 from p2pfl_gossip.ledger.entries import Kind
 from p2pfl_gossip.ledger.member import GroupMember
-from p2pfl_gossip.ledger.messages import Closing, EntrySignature
+from p2pfl_gossip.ledger.messages import Closing, EntrySignature, HeldParcel, ParcelsHeld
 from p2pfl_gossip.ledger.state_messages import StateRequest
 from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import Message
@@ -86,6 +86,20 @@ def test_a_signature_of_the_last_epoch_may_come_late_from_who_has_another_rank_n
     now_s, sender = group.queue.now_s, identity_of(5).peer_id
     assert group.member(0).epoch.rank_of(sender) == 4
     assert group.member(0).on_message(now_s, sender, late) == []
+
+
+def test_who_was_expelled_has_no_say_in_the_new_epoch() -> None:
+    """It knows of that epoch, and speaks of it: nothing follows, and its link is not dropped."""
+    group = LedgerWorld(6, rounds=4)
+    charter = successor(group, range(5), rounds=8)
+    group.start()
+    group.run(400.0, at=[(9.0, approve(group, charter, range(5)))])
+    require_epoch(group, range(5), charter.digest())
+    now_s, expelled, unknown = group.queue.now_s, identity_of(5).peer_id, bytes([7]) * 32
+    asks = ParcelsHeld(1, (HeldParcel(unknown, unknown),))
+    assert group.member(0).on_message(now_s, expelled, asks) == []
+    # Of a member it is asked for that.
+    assert group.member(0).on_message(now_s, identity_of(4).peer_id, asks) != []
 
 
 def test_who_was_away_when_it_was_expelled_learns_so_when_it_is_back() -> None:
