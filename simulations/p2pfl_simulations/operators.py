@@ -56,14 +56,14 @@ class Operators:
         self._departing: dict[int, Says] = {}
         self._lapsed: dict[int, float] = {}
         self._coming: dict[int, float] = {}  # Who is to be admitted, and begins how much later.
+        self._resting: dict[int, None] = {}  # Who was told last that its charter is over.
         self._world: World
 
     @property
     def is_done(self) -> bool:
         """Whether all that was planned has come about."""
-        return not (self._left or self._departing or self._lapsed or self._coming) and all(
-            amendment.is_over for amendment in self._amendments
-        )
+        waits = self._left or self._departing or self._lapsed or self._coming or self._resting
+        return not waits and all(amendment.is_over for amendment in self._amendments)
 
     def start(self, world: World) -> None:
         """Begin."""
@@ -120,11 +120,14 @@ class Operators:
         for index in list(self._coming):
             self._invite(index)
         due = [digest for it in self._amendments if not it.is_over for digest in self._amend(it)]
+        self._resting.clear()
         for index in self._honest:
             member = self._up(index)
             if member is None or member.state is State.LEFT:
                 continue
             rest = Rest.LAPSED if self._has_lapsed(index, member) else Rest.NONE
+            if rest is Rest.LAPSED:
+                self._resting[index] = None
             word = HostWord(rest=rest, due=tuple(due))
             if word != member.proposals.word:
                 self._push(index, member.hear_host(now_s, word))

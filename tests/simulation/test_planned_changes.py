@@ -204,6 +204,18 @@ def test_a_lapsed_charter_stops_all_until_another_one_renews_it() -> None:
     assert (history.beginning(1).entry.height, history.height) == (0, 3)
 
 
+def test_who_begins_long_after_a_renewal_does_not_rest_by_the_charter_before() -> None:
+    """On its way through the epochs it comes to one that is over; its operator looks again."""
+    changes = [
+        {"kind": "renew", "at_s": 1.0, "duration_s": 2.0},
+        {"kind": "admit", "at_s": 1.0, "peers": [6], "duration_s": 60.0},
+    ]
+    simulation, _ = simulate(changes, rounds=40, **QUICK)
+    newcomer = member(simulation, 6)
+    assert newcomer.proposals.rest == 0
+    assert newcomer.state is State.FINISHED
+
+
 def test_a_group_goes_on_without_a_computer_that_is_lost_for_good() -> None:
     simulation, _ = simulate([{"kind": "lose", "at_s": 1.0, "peers": [3]}], rounds=3)
     assert simulation.world.hosts[3].machine is None
