@@ -500,16 +500,26 @@ class EvidenceBook:
         return [word for proof in held if isinstance(proof, Departure) for word in proof.words]
 
     def note(self, evidence: Evidence) -> bool:
-        """Keep a proof that we found ourselves, of statements that were checked.
+        """Keep a proof that we found ourselves, if others would take it.
+
+        Of one that they refuse they would hold us for false accusers. And m + 1 members that name
+        somebody by such ones stop the group: no others ever get a proof, and so none of them signs.
 
         Returns:
             Whether it is the first against its member.
         """
         if evidence.member in self._held:
             return False
+        try:
+            require_evidence(self._seat.epoch, evidence, self._session_of)
+        except RemoteProtocolError:
+            return False
+        self._keep(evidence)
+        return True
+
+    def _keep(self, evidence: Evidence) -> None:
         self._held[evidence.member] = (evidence_digest(self._seat.epoch, evidence), evidence)
         self._seat.keep({evidence_key(evidence.epoch, evidence.member): _CODEC.encode(evidence)})
-        return True
 
     def named(self, out: Container[int]) -> tuple[Named, ...]:
         """Return what our next advert names: one a member, the lowest not yet out first."""
@@ -560,7 +570,8 @@ class EvidenceBook:
         if message.epoch != self._seat.epoch.number or message.member in self._held:
             return False  # Void, or of an epoch that we come to (adverts name it there); or known.
         require_evidence(self._seat.epoch, message, self._session_of)
-        return self.note(message)
+        self._keep(message)
+        return True
 
     def out(self, base: Entry, adverts: Mapping[int, GroupAdvert]) -> frozenset[int] | None:
         """Return `out_after` by what is here."""

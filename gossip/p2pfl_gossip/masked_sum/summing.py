@@ -307,7 +307,8 @@ class Summing(ABC):
         number = said.chunk.to_bytes(8, "little")
         core.verify(said.member, b"sum", said.signature, said.ballot, number, said.digest)
         if known is not None:
-            core.blame(said.member, "two_sums", known, said)
+            if known.digest != said.digest:  # Else it has signed the same twice, which is no lie.
+                core.blame(said.member, "two_sums", known, said)
             return
         self._said[said.chunk][said.member] = said
         self._blame_liars(said.chunk)

@@ -19,6 +19,7 @@ from p2pfl_gossip.ledger.evidence import (
     EVIDENCE_BYTES_MAX,
     EvidenceBook,
     evidence_of_accusations,
+    evidence_of_adverts,
     evidence_of_false_sum,
     evidence_of_proof,
     evidence_of_seen,
@@ -329,13 +330,18 @@ def test_whoever_m_plus_one_name_is_in_no_list_of_an_audited_group(
     assert len(without_named(off, base, adverts)) == 7
 
 
+def two_adverts_of(group: LedgerGroup, rank: int) -> Evidence:
+    one, other = group.advert(rank, ROUND), group.advert(rank, ROUND, key=b"k" * 32)
+    return evidence_of_adverts(group.epoch, one, other)
+
+
 def test_more_known_liars_than_a_few_do_not_hold_a_large_group_up() -> None:
     """All of m are named in one advert: one that is not stays listed, and voids each round."""
     group = LedgerGroup(34, audit=AUDIT_VOID)
     epoch, liars = group.epoch, range(group.epoch.liars_max)
     book = EvidenceBook(Bench(group).seat, session_of)
     for liar in liars:
-        assert book.note(Evidence(0, ROUND, liar, TwoSeen(seen(b"1" * 32), seen(b"2" * 32))))
+        assert book.note(two_adverts_of(group, liar))
     named = book.named(())
     adverts = {rank: replaced(GROUP.advert(0, ROUND), named=named) for rank in range(34)}
     kept = without_named(epoch, group.first.entry, adverts)
@@ -345,7 +351,8 @@ def test_more_known_liars_than_a_few_do_not_hold_a_large_group_up() -> None:
 
 def test_the_largest_group_names_all_liars_that_it_bears_and_no_more() -> None:
     assert (2 * 128) // 3 + 1 + EVIDENCE_NAMED_MAX == 128
-    book = EvidenceBook(Bench(LedgerGroup(48)).seat, session_of)
+    group = LedgerGroup(48)
+    book = EvidenceBook(Bench(group).seat, session_of)
     for rank in range(44):
-        book.note(Evidence(0, ROUND, rank, TwoSeen(seen(b"1" * 32), seen(b"2" * 32))))
+        book.note(two_adverts_of(group, rank))
     assert [named.member for named in book.named(())] == list(range(EVIDENCE_NAMED_MAX))
