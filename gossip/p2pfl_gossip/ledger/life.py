@@ -367,9 +367,7 @@ class Life:
             self._take_blame(ended.listed.message.round, blame, ended.listed.adverts)
         self.parts.course.on_sum_ended(ended)
 
-    def _take_blame(
-        self, round_: int, blame: Blame, adverts: Mapping[int, GroupAdvert] | None = None
-    ) -> None:
+    def _take_blame(self, round_: int, blame: Blame, adverts: Mapping[int, GroupAdvert]) -> None:
         """Note what a session's messages prove; of other faults the group has no proof."""
         epoch = self.parts.seat.epoch
         match blame.evidence:
@@ -380,7 +378,7 @@ class Life:
             case (AuditProof() as said,) if blame.fault == "false_proof":
                 self.accuse(evidence_of_proof(epoch, round_, said))
             case (FalseShares() as said,):
-                self.accuse(evidence_of_shares(epoch, round_, said, adverts or {}))
+                self.accuse(evidence_of_shares(epoch, round_, said, adverts))
             case (Accused() as said,):
                 member = epoch.members.index(blame.member)
                 self.accuse(evidence_of_accusations(epoch, round_, member, said))

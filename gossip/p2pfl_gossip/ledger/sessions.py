@@ -14,6 +14,7 @@ from p2pfl_gossip.actions import Action, Persist, RemoteProtocolError, Vector
 from p2pfl_gossip.events import MaskedSumEnded, MemberBlamed
 from p2pfl_gossip.ledger.charter import AUDIT_NAME, AUDIT_OFF
 from p2pfl_gossip.ledger.gathering import Listed
+from p2pfl_gossip.ledger.messages import GroupAdvert
 from p2pfl_gossip.ledger.seat import Seat
 from p2pfl_gossip.masked_sum.cohort import Patience
 from p2pfl_gossip.masked_sum.core import Blame
@@ -95,7 +96,8 @@ class Sessions:
         records: what earlier incarnations persisted; each session's steps are noted in it.
         ended: is called with the end of each.
         spent: is called once the update of the session under way has left us.
-        blamed: is called with the round and each blame that comes after the end of its session.
+        blamed: is called with the round, each blame that comes after the end of its session, and
+            the adverts of the session's list.
         session_type: the machine of a session; a simulation that only models masks has another.
     """
 
@@ -106,7 +108,7 @@ class Sessions:
         *,
         ended: Callable[[SumEnded], None],
         spent: Callable[[], None],
-        blamed: Callable[[int, Blame], None],
+        blamed: Callable[[int, Blame, Mapping[int, GroupAdvert]], None],
         session_type: type[GroupSum] = GroupSum,
     ) -> None:
         self._seat, self._records = seat, records
@@ -299,7 +301,7 @@ class Sessions:
         late = session.machine.blames[session.blamed :]
         for blame in late:
             session.blamed += 1
-            self._blamed(round_, blame)
+            self._blamed(round_, blame, session.listed.adverts)
         return bool(late)
 
     def compare(self, round_: int, rank: int) -> None:

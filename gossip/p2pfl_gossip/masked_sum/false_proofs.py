@@ -50,6 +50,8 @@ def are_false_shares(
     sizes = (len(header.commitments), len(header.share_digests), len(said.shares), len(holders))
     if sizes != (64, 96 * count, 32 * threshold, threshold) or said.kind not in list(ShareKind):
         return False
+    if header.pair_digests:  # No member takes such a header; and it may be too long to be kept.
+        return False
     shares = {}
     for at, holder in enumerate(holders):
         if holder not in dealers:

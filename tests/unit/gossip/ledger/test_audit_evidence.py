@@ -181,6 +181,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "another list of dealers": (lambda: replaced(coin(), dealers=b"\x7e"), "no_contradiction"),
     "a list of nobody": (lambda: replaced(coin(), dealers=b"\xff"), "no_contradiction"),
+    "a header that nobody takes": (lambda: coin(pair_digests=bytes(32)), "no_contradiction"),
     "no coin in the header": (lambda: dealt(ShareKind.COIN, bytes(32)), "no_contradiction"),
     "a proof that holds": (lambda: FalseProof(true_proof()), "no_contradiction"),
     "not signed": (lambda: FalseProof(replaced(true_proof(), sums=b"D" * 32)), "bad_signature"),

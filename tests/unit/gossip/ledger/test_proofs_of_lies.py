@@ -409,7 +409,9 @@ def test_the_first_proof_against_a_member_is_kept() -> None:
     assert list(holder.records) == [evidence_key(0, 3)]
 
 
-@pytest.mark.parametrize("evidence", [case[1] for case in NONE_OF], ids=[case[0] for case in NONE_OF])
+@pytest.mark.parametrize(
+    "evidence", [case[1] for case in NONE_OF], ids=[case[0] for case in NONE_OF]
+)
 def test_what_others_would_refuse_is_not_kept(evidence: Evidence) -> None:
     """Though we found it: they would hold us for false accusers, and never sign what names it."""
     holder = Holder()

@@ -1,0 +1,53 @@
+"""What is found out after a sum has ended is evidence as well."""
+
+import numpy as np
+from ledger_world import LedgerWorld, identity_of
+
+from p2pfl_crypto.shamir import entropy_bytes_for, share_secrets
+from p2pfl_crypto.statements import sign_statement
+from p2pfl_crypto.transcripts import share_digest
+from p2pfl_gossip.ledger.charter import AUDIT_NAME
+from p2pfl_gossip.masked_sum.messages import FalseShares, Header, ShareKind
+from p2pfl_gossip.masked_sum.phases import Phase
+from p2pfl_gossip.records import replaced
+
+N, LIAR = 7, 3
+
+
+def false_scalar(session: bytes) -> FalseShares:
+    """Five shares of a scalar that is not the one of the key that the liar advertised."""
+    tau1 = bytes(32)
+    (shares,) = share_secrets([bytes(31) + b"\x01"], 5, range(1, 8), bytes(entropy_bytes_for(5)))
+    digests = b"".join(
+        share_digest(tau1, b"s", LIAR, rank, share) for rank, share in enumerate(shares)
+    )
+    named = bytes(7 * 32) + digests + bytes(7 * 32)
+    header = Header(session, tau1, LIAR, bytes(64), named, b"", bytes(64))
+    statement = (session, header.digest())
+    signature = sign_statement(identity_of(LIAR), b"header", LIAR, *statement)
+    header = replaced(header, signature=signature)
+    return FalseShares(header, ShareKind.SCALAR, b"\x7f", b"\x1f", b"".join(shares[:5]))
+
+
+def test_a_false_scalar_that_is_found_after_the_sum_names_its_dealer() -> None:
+    """Its evidence takes the key of the list, which the round's end was told with alone."""
+    world = LedgerWorld(N, rounds=3, audit=AUDIT_NAME)
+    world.start()
+    found: list[int] = []
+
+    def find() -> None:
+        parts = world.member(0)._started.parts  # type: ignore[union-attr]
+        session = parts.sessions._sessions[parts.course.round - 1]
+        assert session.machine.phase == Phase.DONE
+        assert session.is_told
+        said = false_scalar(session.cohort.session)
+        session.machine._core.blame(LIAR, "bad_dealing", said)
+        found.append(parts.course.round)
+
+    def is_named() -> bool:
+        return world.member(0)._started.parts.evidence.holds(LIAR)  # type: ignore[union-attr]
+
+    world.run(600.0, at=[(12.0, find)])
+    assert found
+    assert is_named()
+    assert all(np.isfinite(model).all() for model in world.models())
