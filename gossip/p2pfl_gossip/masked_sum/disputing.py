@@ -24,7 +24,8 @@ of two ends that are honest both say the same, as they have one K, one tau2 and 
 *What stays unnamed.* Who says nothing, or speaks late, is left out for a while (ledger/backoff.py),
 as is a pair whose ends differ and of which neither shows anything. Where all is in order, a chunk's
 sum is false, or a member's part of a chunk of which only liars hold the words: then deputies fetch
-the words of all from their authors, and work the sums out again (group_summing.py).
+the words of all from their authors, and work the sums out again (group_summing.py). Who withholds
+its words from them is left out as well.
 """
 
 from collections.abc import Callable
@@ -126,7 +127,7 @@ class Disputing:
 
     @property
     def absent(self) -> tuple[int, ...]:
-        """Members that said nothing in time, or left it open which end of a pair lied.
+        """Members that said nothing in time, left it open which end of a pair lied, or kept words.
 
         Nobody, where the dispute has named somebody: others may have seen no false total then. And
         nobody where our own statement was not ready: then we have not been there in time.
@@ -135,6 +136,7 @@ class Disputing:
             return ()
         silent = dict(self._missing() if self._silent is None else self._silent)
         silent |= self._pairs.unsettled({**self.accusing.accused, **silent})
+        silent |= dict.fromkeys(self._summing.withholding)
         silent.pop(self._core.rank, None)
         return tuple(sorted(silent))
 

@@ -22,13 +22,18 @@ from p2pfl_gossip.masked_sum.revealing import Revealing
 from p2pfl_gossip.masked_sum.summing import Summing
 from p2pfl_gossip.masked_sum.voting import Voting
 
+ALL_RECOUNT_AFTER = 2
+"""Waits for m + 1 equal sums of a chunk, before all its deputies work it out again."""
+
 
 class GroupSumming(Summing):
     """The last phase of a group's session.
 
     In a dispute in which all is in order but the total, they work the sums out again (`recount`):
-    m + 1 deputies of each chunk, and where two digests differ all members. Who signed another
-    digest than m + 1 others is proven to have lied: one of these is honest.
+    m + 1 deputies of each chunk, and all where these do not come to m + 1 equal ones, be it that
+    two digests differ, or that words are withheld: of the first such chunk, that all may miss who
+    withholds them. Who signed another digest than m + 1 others is proven to have lied: one of these
+    is honest.
 
     Attributes:
         sums: by chunk.
@@ -43,6 +48,8 @@ class GroupSumming(Summing):
         self.void: dict[int, None] = {}
         self._digests_served: dict[tuple[int, int], int] = {}
         self._recounted: Callable[[int], None] | None = None  # None before a recount.
+        self._recount_waits = 0
+        self._asked_for_words: dict[int, int] = {}  # In a recount: how often, by chunk.
 
     @property
     def ballot(self) -> bytes:
@@ -102,32 +109,60 @@ class GroupSumming(Summing):
             recounted: is told of each chunk of which we have all words, and its sum.
         """
         self._recounted = recounted
-        for chunk in self.sums:
-            self._recount(chunk)
-
-    def _recount(self, chunk: int) -> None:
-        """Ask the members for their words of a chunk, if it is for us to look at."""
-        core, deputies = self._core, self._deputies[chunk]
-        is_disputed = len(self._digest_counts(chunk)) > 1
-        able = deputies if is_disputed else deputies[: core.cohort.liars_max + 1]
-        if core.rank not in able or chunk in self._own:
-            return
-        is_new = chunk not in self._deputised
-        self._deputised.setdefault(chunk, 1)
-        for member in self.members:
-            if self._exchange.held(chunk, member) is None:
-                self._exchange.expect(chunk, member)
-                if member != core.rank:
-                    core.fetch(member, Wanted.CHUNK, chunk, member)
-                elif is_new:
-                    self._exchange.keep_own(chunk)
+        self._recount_all()
 
     def go_on_recounting(self) -> None:
-        """Sum what has come, and ask again for what has not."""
+        """Sum what has come, and ask again for what has not; called once a wait."""
         if self._recounted is not None:
-            for chunk in self.sums:
-                self._recount(chunk)
+            self._recount_waits += 1
+            self._recount_all()
             self._sum_what_is_complete()
+
+    def _recount_all(self) -> None:
+        unsettled = [chunk for chunk in self.sums if not self._is_settled(chunk)]
+        for chunk in unsettled:
+            deputies = self._deputies[chunk]
+            if self._recount_waits < ALL_RECOUNT_AFTER or (
+                len(self._digest_counts(chunk)) < 2 and chunk != unsettled[0]
+            ):
+                deputies = deputies[: self._core.cohort.liars_max + 1]
+            if self._core.rank in deputies and chunk not in self._own:
+                self._ask_for_words(chunk)
+
+    def _is_settled(self, chunk: int) -> bool:
+        """Whether m + 1 members signed one sum of a chunk: it is the true one."""
+        counts = self._digest_counts(chunk)
+        return max(counts.values(), default=0) > self._core.cohort.liars_max
+
+    def _ask_for_words(self, chunk: int) -> None:
+        """Ask the members for their words of a chunk, and later who has all, as its sum shows."""
+        core, attempt = self._core, self._asked_for_words.get(chunk, 0)
+        self._asked_for_words[chunk] = attempt + 1
+        self._deputised.setdefault(chunk, 1)
+        holders = [rank for rank in self._said[chunk] if rank != core.rank]
+        for member in self.members:
+            if self._exchange.held(chunk, member) is not None:
+                continue
+            self._exchange.expect(chunk, member)
+            if member == core.rank:
+                self._exchange.keep_own(chunk)
+                continue
+            asked = dict.fromkeys((member,))
+            if attempt and holders:
+                asked[holders[(core.rank + attempt) % len(holders)]] = None
+            for rank in asked:
+                core.fetch(rank, Wanted.CHUNK, chunk, member)
+
+    @property
+    def withholding(self) -> tuple[int, ...]:
+        """Members whose words of an unsettled chunk we asked for again, and did not get."""
+        found: dict[int, None] = {}
+        for chunk, attempts in self._asked_for_words.items():
+            if attempts > 1 and not self._is_settled(chunk):
+                lacking = (it for it in self.members if self._exchange.held(chunk, it) is None)
+                found |= dict.fromkeys(lacking)
+        found.pop(self._core.rank, None)
+        return tuple(sorted(found))
 
     def on_words(self) -> None:
         """Sum what has become complete."""
@@ -145,13 +180,11 @@ class GroupSumming(Summing):
         self._compare_digests(said.chunk)
 
     def _compare_digests(self, chunk: int) -> None:
-        """Name who signed another sum than m + 1 others, and look ourselves where two differ."""
+        """Name who signed another sum than m + 1 others."""
         core, said = self._core, self._said[chunk]
         counts = self._digest_counts(chunk)
         if len(counts) < 2 or not core.cohort.is_audited:
             return
-        if self._recounted is not None:
-            self._recount(chunk)
         needed = core.cohort.liars_max + 1
         for digest, count in counts.items():
             if count >= needed:
