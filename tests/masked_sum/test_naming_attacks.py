@@ -66,15 +66,13 @@ def askers_of(driver: GroupDriver, chunk: int) -> set[int]:
 
 def named_as(driver: GroupDriver, fault: str) -> set[frozenset[int]]:
     """Whom honest members have proofs of such a fault against."""
-    return {
-        frozenset(
-            driver.cohort.members.index(blame.member)
-            for blame in driver.machines[rank].blames
-            if blame.fault == fault and verify_blame(driver.cohort, blame) is None
-        )
-        for rank in driver.machines
-        if rank not in driver.rewrite
-    }
+    found = set()
+    for rank in [rank for rank in driver.machines if rank not in driver.rewrite]:
+        blames = [blame for blame in driver.machines[rank].blames if blame.fault == fault]
+        for blame in blames:
+            verify_blame(driver.cohort, blame)
+        found.add(frozenset(driver.cohort.members.index(blame.member) for blame in blames))
+    return found
 
 
 def test_who_gives_its_words_to_one_alone_gives_them_to_all() -> None:

@@ -35,7 +35,7 @@ SESSION_RELAYS = 20
 """A session's time to live, in relay times: twice what its waits come to if each takes a whole."""
 
 LINGERING_MAX = 1
-"""Rounds before ours whose sessions still give what others ask for."""
+"""Rounds before ours whose sessions still give what others ask for; but for disputes."""
 
 
 def last_spent_round(records: Mapping[str, bytes | Vector], group: bytes) -> int:
@@ -173,15 +173,24 @@ class Sessions:
         )
 
     def enter(self, round_: int) -> None:
-        """Go to a round: what is older than the one before ends, and so does what is undecided."""
+        """Go to a round: what is older than the one before ends, and so does what is undecided.
+
+        But a dispute ends by itself, as late as it may: a liar could have it begin so late that the
+        next round, in which it does nothing wrong, would be over before it is found out.
+        """
         self._round = round_
-        self._names = {name: of for name, of in self._names.items() if of >= round_ - LINGERING_MAX}
+        for old in list(self._sessions):
+            machine = self._sessions[old].machine
+            is_old = old < round_ - LINGERING_MAX and not machine.is_disputing
+            if is_old or machine.phase < Phase.REVEAL:
+                self._drop(old)
+        self._names = {
+            name: of
+            for name, of in self._names.items()
+            if of >= round_ - LINGERING_MAX or of in self._sessions
+        }
         for ahead in (round_, round_ + 1):
             self._names[self.name_of(ahead)] = ahead
-        for old in list(self._sessions):
-            session = self._sessions[old]
-            if old < round_ - LINGERING_MAX or session.machine.phase < Phase.REVEAL:
-                self._drop(old)
         for old in [key for key in self._early if key < round_]:
             del self._early[old]
 

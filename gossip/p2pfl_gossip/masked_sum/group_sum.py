@@ -106,6 +106,7 @@ class GroupSum(Session[GroupSumming]):
         )
         self.outcome: Sums | Aborted | None = None
         self._auditing: Auditing | None = None
+        self._disputing: Disputing | None = None
         if cohort.is_audited:
             self.windows = NAMED_WINDOWS if cohort.names_liars else AUDITED_WINDOWS
             self._audit(core, cohort)
@@ -113,7 +114,7 @@ class GroupSum(Session[GroupSumming]):
     def _audit(self, core: Core, cohort: EpochCohort) -> None:
         parts = (self._sharing, self._agreement, self._summing)
         tossing = Tossing(core, self._journal, *parts)
-        disputing = Disputing(
+        self._disputing = disputing = Disputing(
             core,
             self._keys,
             sharing=self._sharing,
@@ -154,6 +155,12 @@ class GroupSum(Session[GroupSumming]):
         if core.phase in (Phase.REVEAL, Phase.AUDIT, Phase.DONE) and not self._is_over:
             self._summing.ask_digests(self._rank_of(peer))
         return self._end()
+
+    @property
+    def is_disputing(self) -> bool:
+        """Whether members find out who made the total false; that ends by a time of its own."""
+        is_open = self._disputing is not None and self._disputing.is_open
+        return is_open and not self._is_ended()
 
     def _is_ended(self) -> bool:
         return self.outcome is not None

@@ -36,7 +36,7 @@ def test_a_false_scalar_that_is_found_after_the_sum_names_its_dealer() -> None:
     found: list[int] = []
 
     def find() -> None:
-        parts = world.member(0)._started.parts  # type: ignore[union-attr]
+        parts = world.member(0)._started.parts
         session = parts.sessions._sessions[parts.course.round - 1]
         assert session.machine.phase == Phase.DONE
         assert session.is_told
@@ -45,7 +45,7 @@ def test_a_false_scalar_that_is_found_after_the_sum_names_its_dealer() -> None:
         found.append(parts.course.round)
 
     def is_named() -> bool:
-        return world.member(0)._started.parts.evidence.holds(LIAR)  # type: ignore[union-attr]
+        return world.member(0)._started.parts.evidence.holds(LIAR)
 
     world.run(600.0, at=[(12.0, find)])
     assert found
