@@ -119,7 +119,7 @@ class GroupSumming(Summing):
             self._sum_what_is_complete()
 
     def _recount_all(self) -> None:
-        unsettled = [chunk for chunk in self.sums if not self._is_settled(chunk)]
+        unsettled = [chunk for chunk in sorted(self.sums) if not self._is_settled(chunk)]
         for chunk in unsettled:
             deputies = self._deputies[chunk]
             if self._recount_waits < ALL_RECOUNT_AFTER or (
@@ -155,10 +155,10 @@ class GroupSumming(Summing):
 
     @property
     def withholding(self) -> tuple[int, ...]:
-        """Members whose words of an unsettled chunk we asked for again, and did not get."""
+        """Members whose words of a chunk we asked for again, and did not get."""
         found: dict[int, None] = {}
         for chunk, attempts in self._asked_for_words.items():
-            if attempts > 1 and not self._is_settled(chunk):
+            if attempts > 1:
                 lacking = (it for it in self.members if self._exchange.held(chunk, it) is None)
                 found |= dict.fromkeys(lacking)
         found.pop(self._core.rank, None)

@@ -4,6 +4,8 @@ from functools import cache
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from ledger_group import Bench, LedgerGroup
 
 from p2pfl_crypto.audit.curve import multiply_base
@@ -48,7 +50,7 @@ from p2pfl_gossip.masked_sum.messages import (
     SumDigest,
     SumsSeen,
 )
-from p2pfl_gossip.records import Codec, replaced
+from p2pfl_gossip.records import Codec, MalformedFrame, replaced
 
 GROUP = LedgerGroup(7, audit=AUDIT_VOID)
 EPOCH = GROUP.epoch
@@ -357,3 +359,46 @@ def test_the_largest_group_names_all_liars_that_it_bears_and_no_more() -> None:
     for rank in range(44):
         book.note(two_adverts_of(group, rank))
     assert [named.member for named in book.named(())] == list(range(EVIDENCE_NAMED_MAX))
+
+
+def audit_proofs() -> list[Evidence]:
+    """One of each kind that an audit gives, all against one member."""
+    said = [coin(), seed(), scalar()]
+    adverts = {LIAR: LedgerGroup(7, audit=AUDIT_NAME).advert(LIAR, ROUND, key=b"k" * 32)}
+    of_shares = [evidence_of_shares(NAMING, ROUND, it, adverts) for it in said]
+    return [
+        *of_shares,
+        evidence_of_seen(NAMING, ROUND, seen(b"1" * 32), seen(b"2" * 32)),
+        evidence_of_accusations(NAMING, ROUND, LIAR, accused()),
+        evidence_of_false_sum(NAMING, ROUND, outvoted()),
+    ]
+
+
+KINDS = ["coin", "seed", "scalar", "seen", "accused", "outvoted"]
+AUDIT_PROOFS = [CODEC.encode(evidence) for evidence in audit_proofs()]
+
+
+@given(st.sampled_from(AUDIT_PROOFS), st.integers(0, 2**31), st.integers(1, 255))
+@settings(max_examples=200, deadline=None)
+def test_no_changed_proof_names_another_member(encoded: bytes, place: int, by: int) -> None:
+    """Whatever byte is changed: it is no message, proves nothing, or says what it said."""
+    changed = bytearray(encoded)
+    changed[place % len(changed)] ^= by
+    try:
+        read = CODEC.decode_untrusted(bytes(changed))
+        assert isinstance(read, Evidence)
+        require_evidence(NAMING, read, session_of)
+    except (MalformedFrame, RemoteProtocolError):
+        return
+    assert (read.member, read.round) == (LIAR, ROUND)
+
+
+@pytest.mark.parametrize("encoded", AUDIT_PROOFS, ids=KINDS)
+@pytest.mark.parametrize("other", [rank for rank in range(7) if rank != LIAR])
+def test_a_proof_against_one_member_is_none_against_another(encoded: bytes, other: int) -> None:
+    read = CODEC.decode_untrusted(encoded)
+    assert isinstance(read, Evidence)
+    require_evidence(NAMING, read, session_of)
+    for changed in (replaced(read, member=other), replaced(read, round=ROUND + 1)):
+        with pytest.raises(RemoteProtocolError):
+            require_evidence(NAMING, changed, session_of)
