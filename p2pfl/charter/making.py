@@ -33,7 +33,7 @@ from p2pfl.charter.texts import (
 )
 from p2pfl.group.averaging import AveragingError, require_possible
 from p2pfl.group.privacy_settings import plan_for, privacy_of
-from p2pfl.group.settings import AUDITS, CohortSettings
+from p2pfl.group.settings import AUDITS, CohortSettings, retries_of
 from p2pfl.privacy.errors import PrivacyError
 from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_crypto.identity import peer_id_of, public_key_of
@@ -55,14 +55,12 @@ from p2pfl_gossip.ledger.charter import (
 )
 from p2pfl_gossip.ledger.privacy import Privacy, still
 from p2pfl_gossip.ledger.states import Head, StateItem
-from p2pfl_gossip.masked_sum.cohort import liars_max_of
 from p2pfl_gossip.records import replaced
 
 Entropy = Callable[[int], bytes]
 
 AUDITED_MEMBERS_MIN = 8
 """From so many members on sums are audited, if a draft does not say."""
-RETRIES = 8
 
 
 class _Salted:
@@ -350,22 +348,10 @@ def _audit(
 
 
 def _retries(averaging: AveragingForm, audit: int, size: int) -> int:
-    """Return how often a member gives an update from one model again, as the form says or not.
-
-    Raises:
-        PaperError: sums are audited, and members that lie would stop the group by fewer void rounds
-            than it takes to find them out.
-    """
-    least = 0 if audit == AUDIT_OFF else 2 * liars_max_of(size)
-    if averaging.retries is None:
-        return max(RETRIES, least)
-    if averaging.retries < least:
-        raise PaperError(
-            f"averaging.retries = {averaging.retries}: where sums are audited, each of"
-            f" {liars_max_of(size)} members that lie may cost two rounds before it is found out;"
-            f" give {least} or more, or leave it out"
-        )
-    return averaging.retries
+    try:
+        return retries_of(averaging.retries, audit, size)
+    except ValueError as error:
+        raise PaperError(str(error)) from None
 
 
 def _with_momentum(

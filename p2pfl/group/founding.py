@@ -49,6 +49,7 @@ def found(
 
     Raises:
         RefusedCharter: such a group cannot be; the message says why.
+        ValueError: it tries too few times again (`retries_of`).
     """
     return Epoch.founded(
         Charter(
@@ -61,7 +62,7 @@ def found(
             patience_s=settings.patience_s,
             relay_s=settings.deadline_s,
             progress_s=settings.said_every_s,
-            retries=settings.retries,
+            retries=settings.retries_of(len(members)),
             state=first_state(initial, privacy),
             not_before=0,
             until=FOREVER,

@@ -12,13 +12,16 @@ from pydantic import Field, field_validator, model_validator
 from p2pfl.learner.settings import SettingsTable
 from p2pfl_gossip.averaging.robust.registry import FIRST, RULES, RobustError, rule_kind
 from p2pfl_gossip.ledger.charter import AUDIT_NAME, AUDIT_OFF, AUDIT_VOID
-from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MAX
+from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MAX, liars_max_of
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MIN as MASKED_COHORT_MIN
 
 MEMBERS_MAX = COHORT_SIZE_MAX
 """Of a group; more gossip in cohorts."""
 
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+RETRIES = 8
+"""Updates beyond the first that a member gives from one model, if nothing else is said."""
 
 PROGRESS_SHARE = 0.25
 """Of `deadline_s`: how often a member that works says so, if the settings do not say."""
@@ -134,6 +137,31 @@ AUDITS = {"off": AUDIT_OFF, "void": AUDIT_VOID, "name": AUDIT_NAME}
 """As charters write them."""
 
 
+def retries_of(retries: int | None, audit: int, members: int) -> int:
+    """Return how often a member gives an update from one model again, as it is said or not.
+
+    Args:
+        retries: what is said; None if nothing is.
+        audit: as charters write it.
+        members: of the group.
+
+    Raises:
+        ValueError: sums are audited, and members that lie would stop the group by fewer void rounds
+            than it takes to find them out.
+    """
+    liars = liars_max_of(members)
+    least = 0 if audit == AUDIT_OFF else 2 * liars
+    if retries is None:
+        return max(RETRIES, least)
+    if retries < least:
+        raise ValueError(
+            f"averaging.retries = {retries}: where sums are audited, each of {liars} members that"
+            f" lie may cost two rounds before it is found out; give {least} or more, or leave it"
+            " out"
+        )
+    return retries
+
+
 class GroupSettings(_Averaging):
     """One certified model a round: one masked sum over all members, whose result a quorum signs.
 
@@ -152,8 +180,9 @@ class GroupSettings(_Averaging):
     wait in vain halves it for that member, each delivery doubles it again."""
     progress_s: PositiveSeconds | None = None
     """How often a member that works says so; a quarter of `deadline_s` if not given."""
-    retries: Annotated[int, Field(ge=0, le=1000)] = 8
-    """Updates from one model that a member gives beyond the first, where rounds are lost."""
+    retries: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Updates from one model that a member gives beyond the first, where rounds are lost. If not
+    given, 8; with an audit no fewer than two for each member that may lie, and less is refused."""
     audit: Audit = "off"
     """`"void"`: a round counts only if every member whose update is in it has proved, without
     showing it, that it is no longer than `clip`. `"name"`: so too, and where what they proved does
@@ -163,6 +192,10 @@ class GroupSettings(_Averaging):
     def said_every_s(self) -> float:
         """How often a member that works says so."""
         return self.progress_s or PROGRESS_SHARE * self.deadline_s
+
+    def retries_of(self, members: int) -> int:
+        """Return `retries`, or what is taken in a group of so many members; ValueError if few."""
+        return retries_of(self.retries, AUDITS[self.audit], members)
 
 
 class CohortSettings(_PlainAveraging):
@@ -314,6 +347,7 @@ def require_fit(averaging: AveragingSettings, peers: int) -> None:
                 f"a group of {peers} hides nothing: have at least {MASKED_COHORT_MIN} members, or"
                 " set averaging.algorithm to 'cohorts' and averaging.masking to 'none'"
             )
+        averaging.retries_of(peers)
     is_masked = isinstance(averaging, CohortSettings) and averaging.is_masked
     if is_masked and peers < MASKED_COHORT_MIN:
         raise ValueError(

@@ -21,7 +21,7 @@ from p2pfl_simulations.liars.registry import shipped_liars
 from p2pfl_simulations.results.run import RunResult
 from p2pfl_simulations.simulation import Simulation
 
-AUDITED = GROUP | {"audit": "void", "clip": 1000.0, "retries": 1}
+AUDITED = GROUP | {"audit": "void", "clip": 1000.0, "retries": 2}
 
 OUTCOMES = {
     # One round is lost; the liar is named, and in no list from the next one on.
@@ -113,7 +113,7 @@ def test_an_owner_that_falsifies_a_sum_alone_costs_one_audited_round() -> None:
 
 def test_without_a_dispute_each_round_with_a_liar_is_void() -> None:
     liar = {"strategy": "wrong-blinding", "peers": [first_leader()]}
-    result, _ = simulate(liar, retries=0, time_limit_s=11.0)
+    result, _ = simulate(liar, time_limit_s=11.0)
     sums = result.masked_sums
     assert sums is not None
     assert not sums.blamed

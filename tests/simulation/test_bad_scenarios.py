@@ -53,6 +53,8 @@ def _graph(**topology: Any) -> dict[str, Any]:
         (_graph(kind="ring", degree=3), ["degree"]),
         ({"peers": 7, **_graph(kind="regular", degree=3)}, ["3", "7"]),
         ({"averaging": {"algorithm": "push-sum", "topology": {"kind": "epidemic"}}}, ["epidemic"]),
+        ({"averaging": {"algorithm": "group", "audit": "void", "retries": 3}},
+         ["averaging.retries = 3", "2 members that lie", "give 4 or more, or leave it out"]),
     ],
 )  # fmt: skip
 def test_what_cannot_be_run_is_told_in_one_line(document: dict[str, Any], words: list[str]) -> None:

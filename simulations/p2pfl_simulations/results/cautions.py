@@ -152,7 +152,9 @@ def _idle(run: RunResult) -> str:
     spent = sorted({event.peer for event in run.events if event.kind == "updates_spent"})
     if spent:
         averaging = run.scenario.averaging
-        retries = averaging.retries if isinstance(averaging, GroupSettings) else 0
+        retries = 0
+        if isinstance(averaging, GroupSettings):
+            retries = averaging.retries_of(run.scenario.peers)
         told.append(
             f"{plural(len(spent), 'peer')} gave as many updates from one model as they may"
             f" (averaging.retries = {retries}) and rested from then on."

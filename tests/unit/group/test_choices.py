@@ -59,6 +59,19 @@ def test_a_group_has_5_to_128_members(peers: int, what: str) -> None:
         require_possible(GroupSettings(), peers, 30, SEED)
 
 
+@pytest.mark.parametrize(
+    ("settings", "retries"),
+    [({}, 8), ({"audit": "void"}, 10), ({"audit": "name", "retries": 12}, 12), ({"retries": 0}, 0)],
+)
+def test_rounds_are_tried_again_twice_for_each_that_may_lie_in_an_audit(
+    settings: dict[str, Any], retries: int
+) -> None:
+    """Five of sixteen may; where sums are not audited nobody is found out by it."""
+    assert GroupSettings(**settings).retries_of(16) == retries
+    with pytest.raises(AveragingError, match="give 10 or more"):
+        require_possible(GroupSettings(audit="void", retries=9), 16, 30, SEED)
+
+
 def test_a_founding_charter_says_what_the_settings_do() -> None:
     settings = GroupSettings(clip=3.0, patience_s=7.0, deadline_s=2.0, retries=4)
     members = [
