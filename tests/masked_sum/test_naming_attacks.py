@@ -5,18 +5,21 @@ import numpy as np
 import pytest
 from group_driver import GroupDriver, make_epoch
 from other_signature import signed_otherwise
-from session_driver import PATIENCE, honestly
+from session_driver import PATIENCE, SessionDriver, honestly, make_cohort
 from test_audits import HONEST, LIAR, OTHER, SEED, N, effect, false_sum
 from test_disputes import WRONG_BLINDING, both, saying, session, shifting, without
 
 from p2pfl_crypto.statements import statement_digest
+from p2pfl_crypto.transcripts import tau1_of
 from p2pfl_gossip.actions import Action, Job, Send, SendBulk, Work
 from p2pfl_gossip.masked_sum.blame import verify_blame
+from p2pfl_gossip.masked_sum.core import turn_bytes
 from p2pfl_gossip.masked_sum.dispute_jobs import CheckPair, MakeStatement
 from p2pfl_gossip.masked_sum.disputing import OWN_WAITS, WAITS
 from p2pfl_gossip.masked_sum.jobs import Rebuild, Rebuilt
 from p2pfl_gossip.masked_sum.messages import (
     Accusation,
+    AdvertList,
     Ballot,
     ChunkHeader,
     DisputeStatement,
@@ -50,6 +53,26 @@ def test_a_sum_that_is_signed_twice_is_one_sum() -> None:
     for rank in HONEST:
         assert driver.machines[rank].blames == ()
     assert set(driver.summed()) >= set(HONEST)
+
+
+def test_a_list_that_is_signed_twice_is_one_list() -> None:
+    """In drawn cohorts, whose leaders list the keys."""
+    cohort, people = make_cohort(7, 40)
+    leader = cohort.leader(0)
+
+    def twice(driver: SessionDriver, _rank: int, action: Action) -> list[Action]:
+        said = action.message if isinstance(action, Send) else None
+        if not isinstance(said, AdvertList):
+            return [action]
+        digests = [said.digests[at : at + 32] for at in range(0, len(said.digests), 32)]
+        body = (turn_bytes(said.turn), tau1_of(said.session, said.members, digests))
+        statement = statement_digest(b"adverts", leader, said.session, *body)
+        other = replaced(said, signature=signed_otherwise(driver.people[leader], statement))
+        return [action, Send(action.receiver, other)]
+
+    driver = SessionDriver(cohort, people, SEED, rewrite={leader: twice}).run()
+    assert driver.blamed() == {}
+    assert len(driver.check_exact()) == 7
 
 
 def askers_of(driver: GroupDriver, chunk: int) -> set[int]:

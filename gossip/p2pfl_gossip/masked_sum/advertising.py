@@ -209,7 +209,8 @@ class Advertising(SessionKeys):
             tau1_of(cohort.session, message.members, digests),
         )
         if known is not None:
-            core.blame(leader, "two_lists", known, message)
+            if (known.members, known.digests) != (message.members, message.digests):
+                core.blame(leader, "two_lists", known, message)
             return
         self._lists[message.turn] = message
         if core.phase == phases.ADVERTISE:
