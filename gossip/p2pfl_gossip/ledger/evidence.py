@@ -456,7 +456,9 @@ class EvidenceBook:
         self._held: dict[int, tuple[bytes, Evidence]] = {}
 
     def restore(self, records: Mapping[str, bytes | Vector]) -> None:
-        """Take what earlier incarnations kept of the present epoch.
+        """Take what earlier incarnations kept of the present epoch, if others would take it.
+
+        An older version may have kept what they refuse.
 
         Raises:
             MalformedFrame: a record is no evidence.
@@ -466,7 +468,15 @@ class EvidenceBook:
             if not key.startswith(evidence_key(epoch.number, None)):
                 continue
             evidence = read_evidence(records[key])
-            self._held[evidence.member] = (evidence_digest(epoch, evidence), evidence)
+            if self._is_proof(evidence):
+                self._held[evidence.member] = (evidence_digest(epoch, evidence), evidence)
+
+    def _is_proof(self, evidence: Evidence) -> bool:
+        try:
+            require_evidence(self._seat.epoch, evidence, self._session_of)
+        except RemoteProtocolError:
+            return False
+        return True
 
     def clear(self) -> None:
         """Begin another epoch: what was proven in the last one says nothing in it.
@@ -508,11 +518,7 @@ class EvidenceBook:
         Returns:
             Whether it is the first against its member.
         """
-        if evidence.member in self._held:
-            return False
-        try:
-            require_evidence(self._seat.epoch, evidence, self._session_of)
-        except RemoteProtocolError:
+        if evidence.member in self._held or not self._is_proof(evidence):
             return False
         self._keep(evidence)
         return True
