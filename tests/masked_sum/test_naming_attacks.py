@@ -155,6 +155,30 @@ def test_m_plus_one_work_a_sum_out_where_they_come_to_one() -> None:
     assert len(askers_of(driver, 0)) == 3
 
 
+def test_words_that_come_in_time_are_asked_for_once() -> None:
+    """Though a wait may end just when a recount begins: statements take nearly as long here."""
+
+    class Slow(GroupDriver):
+        def perform(self, rank: int, action: Action) -> None:
+            if isinstance(action, Work) and isinstance(action.job, MakeStatement):
+                delay_s = 0.98 * PATIENCE.sums_s
+                self.at(delay_s, lambda: GroupDriver.perform(self, rank, action))
+            else:
+                super().perform(rank, action)
+
+    cohort, people = make_epoch(N, 40, audit=True, names=True, weights=(1.0,) * N)
+    owners = cohort.owners_of(0, tuple(range(N)))
+    driver = Slow(cohort, people, SEED, lies=dict.fromkeys(owners, false_sum)).run()
+    assert named_as(driver, "outvoted") == {frozenset(owners)}
+    asked = [
+        (rank, said.first, said.second)
+        for rank, said in driver.said
+        if isinstance(said, Fetch) and said.what == Wanted.CHUNK
+    ]
+    assert asked
+    assert len(set(asked)) == len(asked)
+
+
 def test_all_work_a_sum_out_where_a_deputy_lies_with_the_owners() -> None:
     """Three of ten: the other three of m + 1 deputies are too few to outvote them."""
     cohort, people = make_epoch(10, 40, audit=True, names=True, weights=(1.0,) * 10)

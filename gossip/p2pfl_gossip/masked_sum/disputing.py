@@ -197,7 +197,9 @@ class Disputing:
             return
         self._silent = self._missing()
         if not self._silent and not self.accusing.accused and not self._pairs.unsettled(()):
-            core.set_timer("end", RECOUNT_WAITS * core.cohort.patience.sums_s, self._finish)
+            wait_s = core.cohort.patience.sums_s
+            core.set_timer("end", RECOUNT_WAITS * wait_s, self._finish)
+            core.set_timer("dispute", wait_s, self._repair)  # What is asked for now takes a wait.
             self._summing.recount(self._on_recounted)
 
     def _on_words(self) -> None:
