@@ -194,11 +194,12 @@ class Course:
     def _back_off(self, round_: int, absent: tuple[int, ...]) -> None:
         """Leave those out for a while that were silent; nobody, where a lie made the round void.
 
-        Those that found it out say no more in it.
+        Those that found it out say no more in it. The while begins now: a dispute may last longer
+        than the round after it.
         """
         if self._seat.epoch.charter.audit != AUDIT_OFF and not self._evidence.has_of_round(round_):
             for member in sorted(absent):
-                self._backoff.on_absent(round_, member)
+                self._backoff.on_absent(max(round_, self.round), member)
 
     def _prepare(self) -> None:
         """Advertise for the round: at once, if we rest or have an update; else train for it."""

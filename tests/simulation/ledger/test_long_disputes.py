@@ -11,6 +11,7 @@ from p2pfl_gossip.ledger.charter import AUDIT_NAME
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.messages import GroupAdvert
 from p2pfl_gossip.masked_sum import disputing
+from p2pfl_gossip.masked_sum.messages import DisputeStatement
 from p2pfl_gossip.records import Record
 
 N, LIAR = 7, 2
@@ -31,11 +32,11 @@ class LyingWorld(LedgerWorld):
         return LyingWorker()
 
 
-class SilentAfterwards:
-    """Says nothing of later rounds: its own machine would name itself."""
+class Silent:
+    """Says nothing of later rounds: its own machine would name itself. Nor what else is `kept`."""
 
-    def __init__(self, inner: GroupMember) -> None:
-        self.inner = inner
+    def __init__(self, inner: GroupMember, kept: tuple[type, ...]) -> None:
+        self.inner, self.kept = inner, kept
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.inner, name)
@@ -45,26 +46,45 @@ class SilentAfterwards:
         def given(*arguments: Any) -> Any:
             answer = found(*arguments)
             if isinstance(answer, tuple):
-                return answer[0], [action for action in answer[1] if not is_later(action)]
-            return [action for action in answer if not is_later(action)]
+                return answer[0], [action for action in answer[1] if self.says(action)]
+            return [action for action in answer if self.says(action)]
 
         return given
 
+    def says(self, action: Action) -> bool:
+        said = action.message if isinstance(action, Send) else None
+        is_later = isinstance(said, GroupAdvert) and said.round > 1
+        return not is_later and not isinstance(said, self.kept)
 
-def is_later(action: Action) -> bool:
-    said = action.message if isinstance(action, Send) else None
-    return isinstance(said, GroupAdvert) and said.round > 1
+
+def long_dispute(kept: tuple[type, ...] = ()) -> LyingWorld:
+    """One that ends some 20 s after the next round begins; these take a second or two."""
+    return LyingWorld(
+        N,
+        rounds=4,
+        audit=AUDIT_NAME,
+        wrap=lambda index, member: Silent(member, kept) if index == LIAR else member,
+    )
+
+
+def test_who_is_silent_in_a_long_dispute_is_left_out_once_it_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(disputing, "WAITS", 35)
+    world = long_dispute((DisputeStatement,))
+    world.start()
+    world.run(200.0)
+    for index in HONEST:
+        parts = world.member(index)._started.parts
+        assert not parts.evidence.holds(LIAR)
+        assert parts.course.round > 2
+        assert parts.backoff.leaves_out(LIAR, parts.course.round)
 
 
 def test_a_dispute_goes_on_while_later_rounds_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with long statements of many members, and a liar that has others wait in all phases."""
     monkeypatch.setattr(disputing, "WAITS", 35)
-    world = LyingWorld(
-        N,
-        rounds=4,
-        audit=AUDIT_NAME,
-        wrap=lambda index, member: SilentAfterwards(member) if index == LIAR else member,
-    )
+    world = long_dispute()
     world.start()
     still_heard: list[bool] = []
 
