@@ -167,7 +167,7 @@ def launch(
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="Check what can be told by the peers' reports; exit code 1 if wrong."
+            "--check", help="Check what peers report and leave behind; exit code 1 if wrong."
         ),
     ] = False,
     json: JsonOption = False,

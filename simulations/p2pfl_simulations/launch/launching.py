@@ -9,13 +9,14 @@ from p2pfl.learner.errors import LearningError
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.peer_models import PeerModel
 from p2pfl.privacy.planner import Plan
-from p2pfl_gossip.actions import Event, Vector
+from p2pfl_gossip.actions import Event, PeerId, Vector
 from p2pfl_gossip.events import RoundEnded, RoundStarted
 from p2pfl_gossip.learning import Evaluate
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.participation import all_idle_heights
 from p2pfl_gossip.ledger.record import write_record
 from p2pfl_simulations.checkers import Watched
+from p2pfl_simulations.checkers.accounting import CountedOnce
 from p2pfl_simulations.checkers.reported import ReportedChecks
 from p2pfl_simulations.completing import compare_noiseless, complete_run
 from p2pfl_simulations.environment import environment
@@ -25,6 +26,7 @@ from p2pfl_simulations.launch.budgets import spent_most
 from p2pfl_simulations.launch.errors import LaunchError
 from p2pfl_simulations.launch.folders import make_folders
 from p2pfl_simulations.launch.ledgers import furthest, read_ledgers
+from p2pfl_simulations.launch.left_behind import check_journals, check_logs
 from p2pfl_simulations.launch.processes import PeerProcess
 from p2pfl_simulations.launch.relays import relayed
 from p2pfl_simulations.launch.testbed import (
@@ -81,7 +83,7 @@ def launch(
         peers_folder: where the peers' folders are made; it is there, and empty.
         task_folder: where the scenario's own task is imported from.
         progress: is called now and then.
-        is_checked: whether what can be checked by reports alone is.
+        is_checked: whether checkers look at what peers report and leave behind.
 
     Returns:
         The result; partial, and `interrupted`, if KeyboardInterrupt came during the run.
@@ -131,6 +133,8 @@ def launch(
         if relays is not None:
             relays.close()
     run = launched.result(stopwatch)
+    if is_checked and error is None:
+        launched.check_left_behind()
     if error is not None:
         if not run.rounds:
             raise error
@@ -185,6 +189,8 @@ class _Launch:
         self._progress = progress
         self._plan = plan
         self._checks: tuple[ReportedChecks, ...] = ()
+        self._watched: Watched | None = None
+        self._histories: list[History] = []
         self._recorder = Recorder(scenario, learner.primary, self._figure, self._on_round)
         self._recorder.start(testbed)
         self._losses = LossWatcher(learner, scenario.averaging)
@@ -198,13 +204,14 @@ class _Launch:
         )
 
     def check(self) -> None:
-        """Have the run checked as far as reports go."""
+        """Have the run checked as far as reports go; `check_left_behind` does the rest."""
         scenario, initial = self._scenario, self._learner.initial_vector()
         roster = make_roster(scenario)
         make_peer = make_peers(scenario, roster, initial, self._learner.sample_count)
         peers = [make_peer(index) for index in range(scenario.peers)]
         watched = Watched(
-            peers=roster.peers,
+            # Events name members as their folders are called.
+            peers=[PeerId(host.folder.name) for host in self._testbed.hosts],
             liars=frozenset(),
             initial=initial,
             rounds=scenario.rounds,
@@ -213,7 +220,21 @@ class _Launch:
             is_group=scenario.averaging.algorithm == "group",
             partners_of=lambda index, round_: peers[index].partners(round_),
         )
-        self._checks = (ReportedChecks(watched),)
+        self._watched, self._checks = watched, (ReportedChecks(watched),)
+
+    def check_left_behind(self) -> None:
+        """Have checkers look at tables, logs and journals, once all processes have ended."""
+        watched, hosts = self._watched, self._testbed.hosts
+        assert watched is not None, "check() comes first"
+        tables = CountedOnce(self._recorder.rows, lambda: self._recorder.peers)
+        tables.start(watched)
+        tables.on_end(self._testbed.queue.now_s)
+        folders = [host.folder for host in hosts]
+        check_logs(watched, folders)
+        if watched.is_group:
+            for checks in self._checks:
+                checks.ends.compare(self._histories)
+                check_journals(watched, folders, checks.finished)
 
     def run(self) -> bool:
         """Run to the end; return whether KeyboardInterrupt came first."""
@@ -233,10 +254,9 @@ class _Launch:
         roster = make_roster(scenario)
         make_peer = make_peers(scenario, roster, learner.initial_vector(), learner.sample_count)
         peers = range(scenario.peers)
-        histories = []
         if scenario.averaging.algorithm == "group":
-            histories = read_ledgers(host.folder for host in testbed.hosts)
-        history = furthest(histories)
+            self._histories = read_ledgers(host.folder for host in testbed.hosts)
+        history = furthest(self._histories)
         rows, named, peer_models = self._recorder.rows(), None, {}
         model = self._recorder.joint(self._models.latest)
         try:

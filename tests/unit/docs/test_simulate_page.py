@@ -12,6 +12,7 @@ import pytest
 from p2pfl_simulations import load_scenario, make_scenario, run
 from p2pfl_simulations.checkers import all_checkers
 from p2pfl_simulations.checkers.accounting import BytesAsFormula, CountedOnce
+from p2pfl_simulations.checkers.certified import EndsAsCertified
 from p2pfl_simulations.checkers.progress import AllFinish
 from p2pfl_simulations.liars.registry import shipped_liars
 from p2pfl_simulations.report import render_report
@@ -107,7 +108,7 @@ def test_every_liar_and_its_arguments_are_listed() -> None:
 
 
 def test_every_checker_is_listed() -> None:
-    asked_later = (AllFinish, CountedOnce, BytesAsFormula)
+    asked_later = (AllFinish, CountedOnce, BytesAsFormula, EndsAsCertified)
     for checker in (*(type(it) for it in all_checkers()), *asked_later):
         assert f"| `{checker.__name__}` | {first_words(checker)} |" in PAGE
 
