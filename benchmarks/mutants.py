@@ -130,7 +130,7 @@ PARTS = {
         # Without test_crashes.py, whose processes take a minute for each mutant that survives.
         tuple(
             f"tests/unit/store/test_{name}.py"
-            for name in ("files", "journal", "keys", "flipped_bits")
+            for name in ("acts", "files", "flipped_bits", "journal", "kept_vectors", "keys")
         ),
     ),
     "noise": Part(

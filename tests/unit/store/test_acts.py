@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from p2pfl.store import acts
-from p2pfl.store.acts import ACTS_FILE, Act, add_act, read_acts
+from p2pfl.store.acts import ACTS_FILE, Act, add_act, chain_digests, read_acts
 from p2pfl.store.errors import StoreError
 
 AT = datetime(2026, 12, 1, 9, 30, tzinfo=UTC)
@@ -29,6 +29,13 @@ def test_acts_come_back_in_order(file: Path) -> None:
 
 def test_there_may_be_none(tmp_path: Path) -> None:
     assert read_acts(tmp_path) == ([], "00" * 32)
+
+
+def test_the_chain_has_a_digest_before_the_first_act_and_after_each(tmp_path: Path) -> None:
+    assert chain_digests(tmp_path) == ["00" * 32]
+    told = [add_act(tmp_path, act) for act in ACTS]
+    assert chain_digests(tmp_path) == ["00" * 32, *told]
+    assert len(set(told)) == len(ACTS)
 
 
 def test_the_digest_is_that_of_the_last_line(tmp_path: Path) -> None:

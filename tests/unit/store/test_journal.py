@@ -236,6 +236,16 @@ def test_a_second_opener_is_told_who_has_it(folder: Path) -> None:
     Store.open(folder).close()
 
 
+@pytest.mark.parametrize("holder", [b"", b"\xff\xfe", b"9 lives", b"\xd9\xa3"])
+def test_a_lock_file_that_names_no_process_is_a_lock_all_the_same(
+    folder: Path, holder: bytes
+) -> None:
+    with Store.open(folder):
+        (folder / "lock").write_bytes(holder)
+        with pytest.raises(FolderLocked, match="is in use by another process; stop that one"):
+            Store.open(folder)
+
+
 def test_a_failed_opening_releases_the_folder(folder: Path) -> None:
     Store.open(folder).close()
     whole = (folder / "journal.sqlite3").read_bytes()

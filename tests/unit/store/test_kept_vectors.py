@@ -1,5 +1,6 @@
-"""A vector read from a journal that a process may be writing to."""
+"""What a journal holds, read while a process may be writing to it."""
 
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,62 @@ import pytest
 from p2pfl.store import checkpoints
 from p2pfl.store.errors import DamagedJournal, StoreError
 from p2pfl.store.journal import Store
-from p2pfl.store.reading import READS_MAX, read_kept_vector
+from p2pfl.store.reading import READS_MAX, has_journal, is_locked, read_kept, read_kept_vector
 
 MODEL = np.arange(6, dtype=np.float32)
+
+
+def test_records_of_a_prefix_are_read_beside_their_writer(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    assert not has_journal(folder)
+    with pytest.raises(StoreError, match="holds no journal"):
+        read_kept(folder, "")
+    with Store.open(folder) as store:
+        assert has_journal(folder)
+        assert read_kept(folder, "") == {}
+        store.persist({"a/1": b"one", "b": b"other", "a/2": b"two", "a/3": MODEL, "xa/": b"no"})
+        assert read_kept(folder, "a/") == {"a/1": b"one", "a/2": b"two"}
+        store.persist({"a/1": None, "a/2": b"newer"})
+        assert read_kept(folder, "a/") == {"a/2": b"newer"}
+        store.persist({"after": b"all that"})  # Nothing was locked or changed.
+    assert read_kept(folder, "a") == {"a/2": b"newer", "after": b"all that"}
+
+
+def _change(folder: Path, statement: str) -> None:
+    with sqlite3.connect(folder / "journal.sqlite3") as connection:
+        connection.execute(statement)
+    connection.close()
+
+
+def test_a_record_that_is_not_as_it_was_written_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    with Store.open(folder) as store:
+        store.persist({"a": b"one", "b": b"two"})
+    _change(folder, "UPDATE records SET value = x'00' WHERE key = 'b'")
+    with pytest.raises(DamagedJournal, match="holds another record 'b' than was written"):
+        read_kept(folder, "")
+    assert read_kept(folder, "a") == {"a": b"one"}
+    _change(folder, "DROP TABLE seal")
+    for read in (read_kept, read_kept_vector):
+        with pytest.raises(DamagedJournal, match="does not have the tables of a journal"):
+            read(folder, "a")
+
+
+def test_damage_of_the_file_is_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    Store.open(folder).close()
+    (folder / "journal.sqlite3").write_bytes(b"nonsense" * 600)
+    for read in (read_kept, read_kept_vector):
+        with pytest.raises(DamagedJournal, match=r"^[^\n]*journal.sqlite3[^\n]*$"):
+            read(folder, "a")
+
+
+def test_whether_a_process_has_it_open(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    with Store.open(folder):
+        assert is_locked(folder)
+    assert not is_locked(folder)
+    Store.open(folder).close()  # The question left no lock.
 
 
 def test_the_newest_vector_is_read_beside_its_writer(tmp_path: Path) -> None:
