@@ -1,21 +1,25 @@
 """Speed of the libp2p stack beside others: two processes on loopback, all in one run.
 
-    ./scripts/bench libp2p [--quick] [--only NAME ...]
+    ./scripts/bench libp2p [--quick] [--only NAME ...] [--before COMMIT]
 
 Other libp2p implementations come from scripts/setup-interop, gRPC from the same environment;
 hivemind is measured where `scripts/setup-interop --hivemind` has made its environment.
 Rounds of all implementations are interleaved, so that a busy machine is as busy for each; medians
-are told, and CPU seconds, which a busy machine disturbs less than seconds.
+are told, and CPU seconds, which a busy machine disturbs less than seconds. ``--before`` has an
+earlier commit of ours take turns as well, with the libraries of today.
 """
 
 import argparse
 import asyncio
+import io
 import json
 import os
 import socket
 import statistics
 import subprocess
 import sys
+import tarfile
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -42,6 +46,7 @@ COMMANDS = {
 }
 # What there is no equal to: gRPC opens no streams; hivemind connects through a daemon.
 NOT_MEASURED = {("gRPC + TLS", "open"), ("hivemind", "connect"), ("hivemind", "open")}
+PACKAGES = ("", "crypto", "gossip")  # Folders of ours that a peer imports from.
 MB = 1_000_000
 # Bytes, streams, rounds.
 LOADS = {
@@ -53,14 +58,15 @@ LOADS = {
 }
 QUICK = {"20 MB": (20 * MB, 1, 3), "200 MB": (200 * MB, 1, 3)}
 REPEATS = {"connect": 20, "open": 200, "request": 1000}
+CONNECT_TURNS = 4
 NOISE_BYTES = 65519
 
 
 class Peer:
-    """One child process."""
+    """One child process, with Python's path as given."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, path: str = "") -> None:
+        self._name, self._path = name, path
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
@@ -69,7 +75,12 @@ class Peer:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # py-libp2p logs every connection that ends.
             limit=1 << 20,
-            env={**os.environ, "PYTHONWARNINGS": "ignore", "GRPC_VERBOSITY": "ERROR"},
+            env={
+                **os.environ,
+                "PYTHONWARNINGS": "ignore",
+                "GRPC_VERBOSITY": "ERROR",
+                "PYTHONPATH": self._path,
+            },
         )
         self.address: str = (await self._answer())["addresses"][0]
         return self
@@ -93,20 +104,25 @@ class Peer:
         return answer
 
 
-async def measure(loads: dict[str, tuple[int, int, int]], names: list[str]) -> dict[str, Any]:
+async def measure(
+    loads: dict[str, tuple[int, int, int]], names: list[str], paths: dict[str, str]
+) -> dict[str, Any]:
     """Seconds of every round and CPU seconds per GB of both ends together."""
     found: dict[str, Any] = {name: {} for name in names}
     async with AsyncExitStack() as stack:
         pairs = {}
         for name in names:
-            sender = await stack.enter_async_context(Peer(name))
-            receiver = await stack.enter_async_context(Peer(name))
+            sender = await stack.enter_async_context(Peer(name, paths.get(name, "")))
+            receiver = await stack.enter_async_context(Peer(name, paths.get(name, "")))
             pairs[name] = sender, receiver
-            if (name, "connect") not in NOT_MEASURED:
-                spent = await sender.do(
-                    "connect_timed", address=receiver.address, count=REPEATS["connect"]
-                )
-                found[name]["connect"] = spent["seconds"][1:]
+        for _ in range(CONNECT_TURNS):
+            for name, (sender, receiver) in pairs.items():
+                if (name, "connect") in NOT_MEASURED:
+                    continue
+                count = 1 + REPEATS["connect"] // CONNECT_TURNS
+                spent = await sender.do("connect_timed", address=receiver.address, count=count)
+                found[name].setdefault("connect", []).extend(spent["seconds"][1:])
+        for sender, receiver in pairs.values():
             await sender.do("dial", address=receiver.address)
         for load, (count, streams, rounds) in loads.items():
             for _ in range(rounds):
@@ -124,6 +140,16 @@ async def measure(loads: dict[str, tuple[int, int, int]], names: list[str]) -> d
                     spent = await sender.do(f"{what}_timed", count=REPEATS[what])
                     found[name][what] = spent["seconds"]
     return found
+
+
+def take_earlier(commit: str, folder: Path) -> tuple[str, str]:
+    """Unpack an earlier commit; return its name among the contestants, and Python's path for it."""
+    packed = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True)
+    with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
+        archive.extractall(folder, filter="data")
+    name = f"p2pfl at {commit}"
+    COMMANDS[name] = [sys.executable, str(folder / "benchmarks/libp2p_peer.py")]
+    return name, os.pathsep.join(str(folder / package) for package in PACKAGES)
 
 
 def floor() -> dict[str, float]:
@@ -178,13 +204,24 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="20 and 200 MB only")
     parser.add_argument("--only", nargs="*", choices=list(COMMANDS))
+    parser.add_argument("--rounds", type=int, help="of each load; more where the machine is busy")
+    parser.add_argument("--before", metavar="COMMIT", help="have this commit of ours take turns")
     parser.add_argument("--json", type=Path, help="write all rounds to this file")
     arguments = parser.parse_args()
-    subprocess.run([str(ROOT / "scripts/setup-interop")], check=True)
+    if arguments.only != ["p2pfl"]:
+        subprocess.run([str(ROOT / "scripts/setup-interop")], check=True)
     loads = QUICK if arguments.quick else LOADS
+    if arguments.rounds:
+        loads = {name: (*load[:2], arguments.rounds) for name, load in loads.items()}
     costs = floor()
     names = arguments.only or [name for name, command in COMMANDS.items() if which(command[0])]
-    found = await measure(loads, names)
+    with tempfile.TemporaryDirectory() as folder:
+        paths: dict[str, str] = {}
+        if arguments.before:
+            name, path = take_earlier(arguments.before, Path(folder))
+            paths[name] = path
+            names = [*names, name]
+        found = await measure(loads, names, paths)
     table = Table(title=f"MB/s, medians; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     heads = [*loads, "CPU s/GB, sender + receiver", "connect ms", "open ms", "request ms"]
     for head in ("", *heads):
@@ -201,6 +238,11 @@ async def main() -> None:
             paired = zip(results["200 MB"], found["p2pfl"]["200 MB"], strict=True)
             ratio = statistics.median(other / mine for other, mine in paired)
             console.print(f"200 MB: {ratio:.2f} times {name} (median of paired rounds)")
+            cpu = [
+                statistics.median(sum(ends) for ends in it["cpu 200 MB"])
+                for it in (found["p2pfl"], results)
+            ]
+            console.print(f"200 MB: {cpu[0] / cpu[1]:.2f} times the CPU seconds of {name}")
     if arguments.json:
         arguments.json.write_text(json.dumps({"floor": costs, "rounds": found}, indent=1))
 
