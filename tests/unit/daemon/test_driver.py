@@ -52,6 +52,27 @@ def test_messages_arrive_in_order_and_tickets_return() -> None:
     run(main)
 
 
+def test_what_only_some_machines_take_is_asked_with_the_time() -> None:
+    async def main() -> None:
+        asked_s: list[float] = []
+
+        def ask(now_s: float) -> list[Any]:
+            asked_s.append(now_s)
+            return [Send(IDS[1], Status(5))]
+
+        async with scripted_pair([], []) as (one, two):
+            two.start()
+            one.start()
+            await until(lambda: one.driver.counters["input_start"] == 1)
+            before_s = one.driver.now_s
+            one.driver.ask(ask)
+            assert before_s <= asked_s[0] <= one.driver.now_s
+            assert one.driver.counters["input_host"] == len(asked_s) == 1
+            await until(lambda: ("message", 0, Status(5)) in seen(two))
+
+    run(main)
+
+
 def test_a_body_arrives_whole_with_header_and_trailer() -> None:
     async def main() -> None:
         parts = [BODY[:10], BODY[10:]]

@@ -22,7 +22,8 @@ from p2pfl import shortages
 from p2pfl.store import checkpoints
 from p2pfl.store.errors import DamagedJournal, FolderLocked, StoreError
 from p2pfl.store.journal import Store
-from p2pfl.store.journal_file import BeforeStep
+from p2pfl.store.journal_file import BeforeStep, explained
+from p2pfl.store.lock import FolderLock
 
 MODEL = np.linspace(-1, 1, 50, dtype=np.float32)
 
@@ -246,6 +247,20 @@ def test_a_lock_file_that_names_no_process_is_a_lock_all_the_same(
             Store.open(folder)
 
 
+def test_a_lock_is_released_whatever_its_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = FolderLock(tmp_path / "lock")
+    closed: list[int] = []
+    descriptor, lock._descriptor = lock._descriptor, 0  # As where standard input is closed.
+    monkeypatch.setattr(os, "close", closed.append)
+    lock.release()
+    lock.release()
+    monkeypatch.undo()
+    os.close(descriptor)
+    assert closed == [0]
+
+
 def test_a_failed_opening_releases_the_folder(folder: Path) -> None:
     Store.open(folder).close()
     whole = (folder / "journal.sqlite3").read_bytes()
@@ -467,6 +482,45 @@ def test_a_journal_that_cannot_be_begun_may_be_later(folder: Path, step: str) ->
     assert not (folder / "journal.sqlite3").exists()
     with Store.open(folder) as store:
         assert store.records() == {}
+
+
+@pytest.mark.parametrize("ending", ["", "-journal", "-wal", "-shm"])
+def test_nothing_of_a_start_that_was_cut_off_stays(folder: Path, ending: str) -> None:
+    # SQLite would take a log or a journal of that name for its own, and put it into the new file.
+    folder.mkdir()
+    (folder / f"journal.sqlite3.new{ending}").write_bytes(b"half of something")
+
+    def look(step: str) -> None:
+        if step == "create schema":
+            left = sorted(file.name for file in folder.iterdir() if file.name != "lock")
+            assert left == ["journal.sqlite3.new"]
+            assert (folder / left[0]).read_bytes() == b""
+
+    Store.open(folder, before_step=look).close()
+
+
+@pytest.mark.parametrize(
+    ("code", "is_damage"),
+    [
+        (sqlite3.SQLITE_FULL, False),
+        (sqlite3.SQLITE_BUSY, False),
+        (sqlite3.SQLITE_READONLY, False),
+        (sqlite3.SQLITE_IOERR_FSYNC, False),
+        (sqlite3.SQLITE_CORRUPT, True),
+        (sqlite3.SQLITE_CORRUPT_INDEX, True),
+        (sqlite3.SQLITE_NOTADB, True),
+        (None, True),
+    ],
+)
+def test_only_damage_is_told_as_damage(folder: Path, code: int | None, is_damage: bool) -> None:
+    # Who is told of damage moves the folder away, and with it all that it keeps.
+    error = sqlite3.OperationalError("two\nlines")
+    if code is not None:
+        error.sqlite_errorcode = code
+    told = explained(error, folder)
+    assert isinstance(told, DamagedJournal) is is_damage
+    assert "two lines" in str(told)
+    assert ("what it kept before is still there" in str(told)) is not is_damage
 
 
 LIMITED = """

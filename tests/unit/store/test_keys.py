@@ -210,6 +210,17 @@ def test_damage_is_one_line_without_a_secret(
     assert not any(secret[2:] in shown for secret in SECRETS)
 
 
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [(without("peer_id"), "peer_id"), (without("seed"), "secret.seed")],
+)
+def test_damage_is_told_by_its_place(path: Path, change: Callable[[str], str], where: str) -> None:
+    write_keys(path, KEYS)
+    path.write_text(change(path.read_text()))
+    with pytest.raises(KeyFileError, match=f"is damaged at {where};"):
+        read_keys(path)
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match=r"cannot read the key file .*: No such file"):
         read_keys(tmp_path / "nowhere")
