@@ -5,6 +5,10 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
+from benchmarks.mutants import Survivor
+
 ROOT = Path(__file__).parents[2]
 PLACES = {
     f"p2pfl_{name}": ROOT / folder
@@ -26,6 +30,21 @@ def test_a_test_fails_for_each_of_some_mutants() -> None:
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.startswith("crypto: 6 mutants: 6 killed"), ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_known"),
+    [
+        ('execute("PRAGMA user_version")', 'execute("pragma user_version")', True),
+        ('"SELECT a FROM b", (key,)', '"SELECT A FROM B", (key,)', True),
+        ('"SELECT a FROM b", (key,)', '"SELECT a FROM b", (None,)', False),
+        ('"SELECT a FROM b"', '"XXSELECT a FROM bXX"', False),
+        ('hash_parts(b"selected")', 'hash_parts(b"SELECTED")', False),
+        ('where = "begins"', 'where = "BEGINS"', False),
+    ],
+)
+def test_sql_in_another_case_is_the_same(before: str, after: str, is_known: bool) -> None:
+    assert Survivor("module.function", before, after).is_known([]) is is_known
 
 
 def test_each_equivalent_mutant_has_a_reason_and_names_a_line_that_stands() -> None:
