@@ -125,6 +125,16 @@ def test_a_log_cut_anywhere_is_one_that_a_crash_cut(tmp_path: Path) -> None:
         assert not is_damaged(log), cut
 
 
+def test_a_log_of_a_header_alone_has_lost_nothing(tmp_path: Path) -> None:
+    log = log_of(tmp_path)
+    header = bytearray(log.read_bytes()[:32])
+    header[0] ^= 1
+    log.write_bytes(header)
+    assert not is_damaged(log)
+    log.write_bytes(header + b"\0")
+    assert is_damaged(log)
+
+
 def test_frames_of_an_earlier_use_of_the_log_are_none_of_it(tmp_path: Path) -> None:
     """SQLite writes over its log from the beginning, once all of it is in the database."""
     folder = tmp_path / "journal"

@@ -164,6 +164,26 @@ def test_commits_are_flushed(folder: Path) -> None:
         assert store._connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_commits_are_flushed_whatever_sqlite_does_by_itself(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    # Builds differ in it: one may flush logs rarely, if it is not asked.
+    if is_there:
+        Store.open(folder).close()
+    connect = sqlite3.connect
+
+    def lax(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **options)
+        connection.execute("PRAGMA synchronous = OFF")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", lax)
+    with Store.open(folder) as store:
+        assert store._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert store._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
 def test_nobody_else_may_read_it(folder: Path) -> None:
     folder.mkdir(mode=0o700)
     folder.chmod(0o755)  # By somebody's hand: the files stay private.
