@@ -1,5 +1,6 @@
 """Files that are made once, and files that are replaced: what readers see, and what is left."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -74,3 +75,18 @@ def test_what_is_added_begins_on_a_line_of_its_own(tmp_path: Path, kept: bytes) 
     with path.open("ab") as lines:
         lines.write(b"added\n")
     assert path.read_bytes().splitlines() == [*kept.splitlines(), b"added"]
+
+
+def test_what_failed_is_told_where_even_clearing_up_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def gone(_path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(Path, "unlink", gone)
+    with pytest.raises(OSError, match="No space left on device"):
+        create_file(tmp_path / "file", b"content")

@@ -125,6 +125,24 @@ def test_a_log_cut_anywhere_is_one_that_a_crash_cut(tmp_path: Path) -> None:
         assert not is_damaged(log), cut
 
 
+def test_any_frame_of_the_last_transaction_may_be_the_one_that_a_crash_broke(
+    tmp_path: Path,
+) -> None:
+    # A disk writes pages in any order: later ones may be there, and an earlier one not.
+    log = log_of(tmp_path)
+    content = log.read_bytes()
+    size = 24 + int.from_bytes(content[8:12], "big")
+    frames = range(32, len(content), size)
+    commits = [at for at in frames if int.from_bytes(content[at + 4 : at + 8], "big")]
+    last = [at for at in frames if at > commits[-2]]
+    assert len(last) > 1
+    for at in [*last, commits[-2]]:
+        broken = bytearray(content)
+        broken[at + 100] ^= 1
+        log.write_bytes(broken)
+        assert is_damaged(log) == (at not in last)
+
+
 def test_a_log_of_a_header_alone_has_lost_nothing(tmp_path: Path) -> None:
     log = log_of(tmp_path)
     header = bytearray(log.read_bytes()[:32])

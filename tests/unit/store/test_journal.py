@@ -174,7 +174,7 @@ def test_commits_are_flushed_whatever_sqlite_does_by_itself(
     connect = sqlite3.connect
 
     def lax(*arguments: Any, **options: Any) -> sqlite3.Connection:
-        connection = connect(*arguments, **options)
+        connection: sqlite3.Connection = connect(*arguments, **options)
         connection.execute("PRAGMA synchronous = OFF")
         return connection
 
@@ -443,7 +443,7 @@ def test_damage_after_the_opening_shows_when_read(folder: Path) -> None:
 
 def test_a_model_of_another_length_is_of_another_task(folder: Path) -> None:
     with Store.open(folder, vector_length=50) as store:
-        store.persist({"model": MODEL})
+        store.persist({"model": MODEL, "incarnation": b"\1", "round": b"\1"})
     Store.open(folder, vector_length=50).close()
     told = f"^{re.escape(str(folder))} holds a model of 50 parameters, but the task's has 51"
     with pytest.raises(StoreError, match=told):
