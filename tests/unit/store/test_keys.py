@@ -1,6 +1,7 @@
 """Key files: what they refuse, what a passphrase seals, and what is never shown."""
 
 import os
+import tomllib
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -117,6 +118,19 @@ def test_a_passphrase_has_a_length(path: Path, passphrase: bytes) -> None:
     with pytest.raises(ValueError, match="1 to 1024 bytes"):
         write_keys(path, KEYS, passphrase=passphrase)
     assert not path.exists()
+
+
+def test_salt_and_nonce_are_drawn_from_what_is_given(path: Path) -> None:
+    asked: list[int] = []
+
+    def entropy(count: int) -> bytes:
+        asked.append(count)
+        return bytes([len(asked)]) * count
+
+    write_keys(path, KEYS, passphrase=b"p", cost=CHEAP, entropy=entropy)
+    sealed = tomllib.loads(path.read_text())["sealed"]
+    assert asked == [16, 24]
+    assert (sealed["salt"], sealed["nonce"]) == ("01" * 16, "02" * 24)
 
 
 def test_a_key_is_never_overwritten(path: Path) -> None:
