@@ -1,6 +1,7 @@
 """An operator's acts: a chain in which every change of a line is seen."""
 
 import re
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -53,6 +54,20 @@ def test_a_line_is_the_same_in_whatever_order_facts_are_given(tmp_path: Path) ->
     digest = add_act(tmp_path, one)
     (tmp_path / ACTS_FILE).unlink()
     assert add_act(tmp_path, other) == digest
+
+
+def test_times_are_written_in_utc_wherever_the_machine_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        add_act(tmp_path, Act("signed", AT.astimezone(), {}))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert b'"at": "2026-12-01T09:30:00Z"' in (tmp_path / ACTS_FILE).read_bytes()
+    assert read_acts(tmp_path)[0] == [Act("signed", AT, {})]
 
 
 def test_every_changed_bit_is_seen(file: Path) -> None:

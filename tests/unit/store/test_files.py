@@ -90,3 +90,15 @@ def test_what_failed_is_told_where_even_clearing_up_fails(
     monkeypatch.setattr(Path, "unlink", gone)
     with pytest.raises(OSError, match="No space left on device"):
         create_file(tmp_path / "file", b"content")
+
+
+def test_what_failed_is_told_where_a_fresh_file_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def elsewhere(_path: Path, _target: Path) -> None:
+        next(tmp_path.glob(".file.*")).unlink()
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "replace", elsewhere)
+    with pytest.raises(OSError, match="Invalid cross-device link"):
+        replace_file(tmp_path / "file", b"content")

@@ -193,6 +193,10 @@ def test_nobody_else_may_read_it(folder: Path) -> None:
     assert set(modes.values()) == {0}, modes
 
 
+def test_folders_above_are_made_as_well(tmp_path: Path) -> None:
+    Store.open(tmp_path / "peers" / "berlin" / "journal").close()
+
+
 def test_a_new_folder_is_private(folder: Path) -> None:
     Store.open(folder).close()
     assert folder.stat().st_mode & 0o077 == 0
