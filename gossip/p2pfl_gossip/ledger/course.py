@@ -348,8 +348,12 @@ class Course:
 
     @property
     def may_be_allowed_more(self) -> bool:
-        """Whether we rest since we gave as many updates from one model as we may; none private."""
-        return self.rest() == Rest.SPENT and self._seat.epoch.charter.privacy is None
+        """Whether we rest since we gave as many updates from one model as we may; none private.
+
+        Not while a sum may still come of the last one.
+        """
+        is_over = self.stage is not Stage.AVERAGING
+        return is_over and self.rest() == Rest.SPENT and self._seat.epoch.charter.privacy is None
 
     def allow_one_more(self) -> None:
         """Give one update more from a model of which we gave as many as we may."""
@@ -400,7 +404,8 @@ class Course:
         seat, epoch, head = self._seat, self._seat.epoch, self._history.head.head
         if self.has_advertised:
             raise LocalProtocolError("a round is advertised for once")
-        if self.may_be_allowed_more and self.stage is not Stage.RESTING:
+        is_new = rest == Rest.SPENT and self.stage is not Stage.RESTING
+        if is_new and epoch.charter.privacy is None:
             seat.report(events.UpdatesSpent(self._history.height, idle_heights(self._history)))
         self.stage = Stage.AVERAGING if rest == Rest.NONE else Stage.RESTING
         self._patience.end()
@@ -445,8 +450,12 @@ class Course:
 
     @property
     def is_active(self) -> bool:
-        """Whether something is to come of the rounds: a sum, a charter, or finality."""
-        if self._history.head.entry.next_charter != NONE:
+        """Whether something is to come of the rounds: a sum, a charter, or finality.
+
+        Who said that it gives an update in this round, and may give none after it, sees the round
+        through, and says in the next one why it rests.
+        """
+        if self._history.head.entry.next_charter != NONE or self.stage is Stage.AVERAGING:
             return True
         # Who failed to train for this round is to try again in the next one.
         if self.rest() in (Rest.NONE, Rest.TRAINING):

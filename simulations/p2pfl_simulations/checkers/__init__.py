@@ -10,6 +10,7 @@ from p2pfl_simulations.checkers.membership import SameMembers
 from p2pfl_simulations.checkers.naming import OnlyLiarsNamed
 from p2pfl_simulations.checkers.progress import NobodyIsLed, RoundsNeverFall
 from p2pfl_simulations.checkers.secrecy import OwnModelStays, SpentOnce
+from p2pfl_simulations.checkers.spending import SpendsFew
 from p2pfl_simulations.checkers.vouching import OneBallot
 from p2pfl_simulations.checkers.write_ahead import WriteAhead
 
@@ -30,6 +31,7 @@ def all_checkers() -> tuple[Checker, ...]:
         NobodyIsLed(),
         OwnModelStays(),
         SpentOnce(),
+        SpendsFew(),
         WriteAhead(),
         AuditHolds(),
         OnlyLiarsNamed(),

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from kept_chunks import KeepsChunks
 from ledger_world import LedgerWorld, ToyWorker, first_model, identity_of
 
 from p2pfl.cli.peer_running import _ledger_rows
@@ -19,8 +20,9 @@ from p2pfl.store.acts import read_acts
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Action, Job
 from p2pfl_gossip.ledger.jobs import perform
+from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.messages import Rest
-from p2pfl_gossip.ledger.participation import all_idle_heights, idle_heights
+from p2pfl_gossip.ledger.participation import Cause, all_idle_heights, idle_heights
 from p2pfl_gossip.masked_sum.jobs import DigestChunk, Digested, MaskChunk, MaskedChunk
 from p2pfl_gossip.records import Record
 
@@ -61,7 +63,7 @@ def group() -> BentGroup:
     return made
 
 
-def spent_of(group: BentGroup, index: int) -> list[events.UpdatesSpent]:
+def spent_of(group: LedgerWorld, index: int) -> list[events.UpdatesSpent]:
     return [it for it in group.watcher.events[index] if isinstance(it, events.UpdatesSpent)]
 
 
@@ -144,3 +146,39 @@ def test_a_restarted_member_has_given_what_it_gave(group: BentGroup) -> None:
     group.world.bring_online(host, "crash")
     group.run(600.0)
     assert group.member(1).rest == Rest.SPENT
+
+
+def test_a_group_whose_last_try_is_lost_says_why_it_rests() -> None:
+    """It sees that round through; it had stayed in it, and nobody was told."""
+    keepers: list[KeepsChunks] = []
+
+    def wrap(index: int, member: GroupMember) -> Any:
+        if index < 3:
+            return member
+        keepers.append(KeepsChunks(member))
+        return keepers[-1]
+
+    group = LedgerWorld(5, rounds=3, retries=RETRIES, wrap=wrap)
+    group.start()
+    group.run(2000.0)
+    for index in range(5):
+        member = group.member(index)
+        assert member.history.height == 0
+        assert spent_of(group, index) == [events.UpdatesSpent(0, 0)]
+        assert dict.fromkeys(member.resting.values()) == {Cause.SPENT: None}
+        assert len(member.resting) == 5
+    tried = [group.member(index)._started.parts.course.round for index in range(5)]
+    assert tried == [2 + RETRIES] * 5, "then no round follows another"
+
+
+def test_no_more_is_allowed_while_the_last_sum_is_under_way(group: BentGroup) -> None:
+    """Its model may be a new one."""
+    parts = group.member(1)._started.parts
+    until_s = 0.0
+    while parts.standing.record.spends <= RETRIES:
+        until_s += 0.01
+        group.run(until_s)
+    assert parts.course.rest() == Rest.SPENT
+    assert not group.member(1).may_be_allowed_more
+    assert not group.member(1).allow_one_more(group.queue.now_s)
+    assert parts.standing.record.spends == 1 + RETRIES

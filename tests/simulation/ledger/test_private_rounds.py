@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from kept_chunks import KeepsChunks
 from ledger_world import LedgerWorld, ToyWorker, first_model, pull_of
 from private_group import PrivateWorld
 
@@ -50,35 +51,6 @@ class SpendsFirst(Checker):
         elif isinstance(action, SendBulk) and isinstance(action.header, ChunkHeader):
             self.chunks += 1
             assert self.kept.get(host, 0) == self.answered.get(host, 0) == self.asked[host] > 0
-
-
-class KeepsChunks:
-    """An honest member whose words never reach the others."""
-
-    def __init__(self, inner: GroupMember) -> None:
-        self.inner, self.is_keeping = inner, True
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self.inner, name)
-        if not name.startswith("on_"):
-            return found
-
-        def given(*arguments: Any) -> Any:
-            answer = found(*arguments)
-            if isinstance(answer, tuple):
-                return answer[0], self.kept(answer[1])
-            return self.kept(answer)
-
-        return given
-
-    def kept(self, actions: list[Action]) -> list[Action]:
-        return [
-            it
-            for it in actions
-            if not (
-                self.is_keeping and isinstance(it, SendBulk) and isinstance(it.header, ChunkHeader)
-            )
-        ]
 
 
 def one_keeper() -> tuple[list[KeepsChunks], Callable[[int, GroupMember], Any]]:
