@@ -11,15 +11,18 @@ from p2pfl.learner.metrics import PrimaryMetric, regression_metrics
 from p2pfl.learner.partitions import SITE
 from p2pfl.learner.tabular.features import Features
 from p2pfl.learner.tabular.schema import NumberColumn, Schema, make_schema, read_schema
-from p2pfl.learner.tabular.sites import find_sites
+from p2pfl.learner.tabular.sites import Site, find_sites
 from p2pfl.learner.tabular.values import Values, read_values
 from p2pfl.learner.tasks.base import Array, Data, Floats, Rows, Task
+from p2pfl_crypto.hashing import hash_parts
 
 if TYPE_CHECKING:
     import torch
 
 WIDTH_MAX = 2**16
 LAYERS_MAX = 64
+COPIED_ROWS_MIN = 10
+"""Of tables that are taken for copies: a few rows of a few categories may be alike by chance."""
 
 CLASS_METRICS = {
     "accuracy": True,
@@ -172,12 +175,15 @@ def read_sites(
             "data_dir says where the tables are: a folder with one file a site, or a file"
         )
     parts_of, marks, sites, units = [], [], [], []
+    seen: dict[bytes, Site] = {}
     for site in find_sites(data_dir):
         values = read_values(site, schema)
         if values.is_test is not None:
             _require_both(values.is_test, str(site.table))
             marks.append(values.is_test)
-        parts_of.append(parts(values))
+        part = parts(values)
+        _require_other_rows(site, part, seen)
+        parts_of.append(part)
         sites.append(np.full(values.row_count, site.name))
         if values.units is not None:
             units.append(values.units)
@@ -189,6 +195,24 @@ def read_sites(
         columns=columns,
         own_test=np.concatenate(marks) if marks else None,
     )
+
+
+def _require_other_rows(site: Site, part: tuple[Array, Array], seen: dict[bytes, Site]) -> None:
+    """Refuse a table that is another's copy: one would train on the rows that the other tests on.
+
+    Args:
+        site: whose table it is.
+        part: its inputs and targets.
+        seen: sites by the digest of their rows; this one is added.
+    """
+    if len(part[0]) < COPIED_ROWS_MIN:
+        return
+    digest = hash_parts(b"p2pfl/table", *(np.ascontiguousarray(it).tobytes() for it in part))
+    if (other := seen.setdefault(digest, site)) is not site:
+        raise LearningError(
+            f"{site.table} has the rows of {other.table}, all {len(part[0])} in the same order: it"
+            " would train on what the other is tested on; take one of them out"
+        )
 
 
 def _require_both(is_test: Array, table: str) -> None:

@@ -12,6 +12,7 @@ from p2pfl.learner.errors import LearningError
 from p2pfl.learner.exclusions import Excluded
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.settings import LearningSettings, SitesPartition
+from p2pfl.learner.tabular.task import COPIED_ROWS_MIN
 from p2pfl_gossip.learning import Evaluate, Evaluated, Train, Trained
 
 SCHEMA: dict[str, Any] = {
@@ -95,6 +96,23 @@ def test_the_rows_that_a_table_marks_are_those_that_its_peer_is_measured_on(tmp_
     path.write_text(path.read_text().replace(",test", ",train"))
     with pytest.raises(LearningError, match="marks none of its rows as test rows"):
         learner(tmp_path, {"schema": schema})
+
+
+def test_a_site_s_copy_of_another_s_table_is_refused_by_both_names(tmp_path: Path) -> None:
+    """It would be tested on what the other trains on. A few rows may be alike by chance."""
+    options = {"schema": write_sites(tmp_path / "sites", "boolean")}
+    sites = tmp_path / "sites"
+    lines = (sites / "berlin.csv").read_text().splitlines(keepends=True)
+    (sites / "oslo.csv").write_text("".join(lines))
+    with pytest.raises(LearningError, match=r"oslo\.csv has the rows of .*berlin\.csv, all 60 in"):
+        learner(tmp_path, options)
+    for name in ("berlin", "oslo"):
+        (sites / f"{name}.csv").write_text("".join(lines[: COPIED_ROWS_MIN + 1]))
+    with pytest.raises(LearningError, match="all 10 in the same order"):
+        learner(tmp_path, options)
+    for name in ("berlin", "oslo"):
+        (sites / f"{name}.csv").write_text("".join(lines[:COPIED_ROWS_MIN]))
+    assert learner(tmp_path, options).sample_count(1) > 0
 
 
 def test_rows_of_those_who_object_are_left_out_by_the_unit_s_column(tmp_path: Path) -> None:
