@@ -12,9 +12,9 @@ from p2pfl_simulations.scenario import Scenario
 class RunProgress:
     """How far a run is.
 
-    `stage` is ``"gossip"``, ``"local only"``, ``"pooled"`` or ``"without noise"``. `mean` and
-    `worst` are of the primary metric, each peer on its own test rows; on the common ones where
-    peers have none. They are of the `measured` peers that were measured by then.
+    `stage` is ``"gossip"``, ``"local only"``, ``"pooled"``, ``"without noise"`` or ``"without
+    privacy"``. `mean` and `worst` are of the primary metric, each peer on its own test rows; on the
+    common ones where peers have none. They are of the `measured` peers that were measured by then.
     """
 
     stage: str
