@@ -120,6 +120,8 @@ def test_it_is_in_summary_page_and_folder(private: RunResult, tmp_path: Path) ->
     for said in ("Differential privacy", "one curious member", "the claim", "no privacy"):
         assert said in page
     assert NOT_PRIVATE not in page
+    assert "Group mean" in page
+    assert "Gossip" not in page  # A group does not gossip.
 
 
 def test_the_model_learns_for_all_its_noise(private: RunResult) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from p2pfl.cli.quantities import data_size, scientific
-from p2pfl.group.settings import FedAvgSettings, NoAveragingSettings
+from p2pfl.group.settings import FedAvgSettings, GroupSettings, NoAveragingSettings
 from p2pfl_simulations.report.bars import histogram
 from p2pfl_simulations.report.drawing import Drawing, by_round
 from p2pfl_simulations.report.lines import NARROW, Chart, Line, Point, ascending
@@ -178,7 +178,9 @@ def peers_at_the_end(run: RunResult) -> Drawing:
 
 
 def lines_name(run: RunResult) -> str:
-    """Name the peers' lines: FedAvg is no gossip, and a run may average nothing."""
+    """Name the peers' lines: a group and FedAvg are no gossip, and a run may average nothing."""
+    if isinstance(run.scenario.averaging, GroupSettings):
+        return "Group"
     if isinstance(run.scenario.averaging, FedAvgSettings):
         return "FedAvg"
     return "Peers" if isinstance(run.scenario.averaging, NoAveragingSettings) else "Gossip"

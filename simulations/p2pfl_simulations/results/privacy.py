@@ -70,7 +70,7 @@ class Compared:
         """Say it in a line."""
         write = percent if self.is_percentage else scientific
         return (
-            f"{self.metric} on {self.rows} after the last round:"
+            f"{self.metric[:1].upper()}{self.metric[1:]} on {self.rows} after the last round:"
             f" {write(self.with_noise)} with noise;"
             f" {write(self.without_noise)} by the same lots and steps without noise;"
             f" {write(self.not_private)} by the same group without privacy;"
