@@ -220,6 +220,14 @@ def test_what_integers_differ_by_must_fit_the_reserve() -> None:
         require_reserve(RESERVED * DELTA, 12.0, DELTA)
 
 
+def test_a_distance_counts_for_both_neighbours() -> None:
+    """Once as it is, and once e^epsilon times: twice at an epsilon of 0."""
+    reserve = RESERVED * DELTA
+    require_reserve(0.49 * reserve, 0.0, DELTA)
+    with pytest.raises(PrivacyError, match="take a larger delta"):
+        require_reserve(0.51 * reserve, 0.0, DELTA)
+
+
 def test_only_the_engines_figures_need_the_reserve() -> None:
     with pytest.raises(PrivacyError, match="take a larger delta"):
         require_reserve(RESERVED * DELTA, ENGINE_EPSILON_MAX, DELTA)
