@@ -38,6 +38,7 @@ def cautions(run: RunResult, summary: Summary) -> list[str]:
         _idle(run),
         _failed(run, "training_failed", "Training gave no usable model", "without these updates"),
         _failed(run, "evaluation_failed", "A model could not be measured", "and are not counted"),
+        _undefined(run),
         *loss_sentences(run.losses),
     ]
     return [sentence for sentence in found if sentence]
@@ -198,6 +199,26 @@ def _failed(run: RunResult, kind: str, what: str, then: str) -> str:
     reason = textwrap.shorten(events[0].detail, REASON_CHARACTERS_MAX, placeholder=" ...")
     times, who = plural(len(events), "time"), "peer" if len(peers) == 1 else "peers"
     return f"{what} {times} ({who} {named}), and the rounds went on {then}. First: {reason}."
+
+
+def _undefined(run: RunResult) -> str:
+    """Name the peers whose own test rows do not tell the primary figure, unless it is told of none.
+
+    As the area under the ROC curve, where all of them are of one class.
+    """
+    failed = {event.peer for event in run.events if event.kind == "evaluation_failed"}
+    names = [
+        row.name
+        for row in run.gains
+        if (row.joint is None or not math.isfinite(row.joint)) and row.peer not in failed
+    ]
+    if not names or len(names) == len(run.gains):
+        return ""
+    listed = ", ".join(names[:PEERS_NAMED]) + (" ..." if len(names) > PEERS_NAMED else "")
+    return (
+        f"{run.primary.title} is not defined on the own test rows of {listed}, such as where all"
+        " are of one class: no gain is known there, and means are without."
+    )
 
 
 def loss_sentences(losses: Sequence[LossRow]) -> list[str]:

@@ -198,6 +198,27 @@ def test_a_reason_is_told_whole_up_to_its_limit_and_cut_beyond(make_run: RunMake
         assert sentence.endswith(f" First: {told}.")
 
 
+def test_peers_whose_rows_do_not_tell_the_figure_are_named(make_run: RunMaker) -> None:
+    """Such as a hospital where all are healthy, by the area under the ROC curve."""
+    run = make_run(faults=False)
+
+    def told() -> list[str]:
+        return [it for it in cautions(run, summarise(run)) if "is not defined on" in it]
+
+    assert not told()
+    for row, joint in zip(run.gains[:2], (None, math.nan), strict=True):
+        row.joint, row.gain, row.gain_low, row.gain_high = joint, None, None, None
+    (sentence,) = told()
+    assert f"own test rows of {run.gains[0].name}, {run.gains[1].name}, such as" in sentence
+    run.events = [EventRow(9.0, "evaluation_failed", run.gains[0].peer, 3, "no")]
+    (sentence,) = told()
+    assert f"own test rows of {run.gains[1].name}, such as" in sentence
+    for row in run.gains:
+        row.joint = None
+    run.events = []
+    assert not told()
+
+
 @pytest.mark.parametrize(
     ("figures", "told"),
     [
