@@ -2,10 +2,12 @@
 
 import math
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from p2pfl.privacy import auditing
 from p2pfl.privacy.accounting import account
 from p2pfl.privacy.auditing import CELLS_MAX, Finding, PlantedFault, audit
 from p2pfl.privacy.audits import detect, one_run_epsilon
@@ -69,6 +71,13 @@ def test_each_fault_is_found_by_its_test(
     if fault is PlantedFault.NONE:
         assert not refuted
         assert findings[LIKELIHOOD].figure < CLAIM / 2
+
+
+def test_noise_that_is_planted_as_used_twice_is_used_no_more_often() -> None:
+    """Else correlation alone would find it, and sums of neighbouring rounds prove nothing."""
+    made = list(auditing._noises(mechanism_of(2**30, 4.0), 4, 100, bytes(32), PlantedFault.REUSED))
+    same = [bool((one == other).all()) for one, other in pairwise(made)]
+    assert same == [True, False, True]
 
 
 def test_rows_are_found_nearly_as_often_as_epsilon_allows() -> None:
