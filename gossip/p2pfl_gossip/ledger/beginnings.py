@@ -77,12 +77,18 @@ class Beginnings:
 
     # --- epochs -----------------------------------------------------------------------------
 
-    def begin_epoch(self, ended_with: Vector) -> None:
-        """Keep the model that an epoch ended with; see to the one that the next starts from."""
+    def begin_epoch(self, vector: Vector) -> None:
+        """See to the model that an epoch starts from; `vector` is our head's."""
         self.drop_fetch()
-        digest = self._history.head.entry.state[0].digest
-        self._seat.actions.append(self._standing.keep_model(digest, ended_with))
+        self.keep_end(vector)
         self.look()
+
+    def keep_end(self, vector: Vector) -> None:
+        """Keep our head's model, if the epoch before the present one ended with it."""
+        history = self._history
+        if history.is_abreast and history.head.entry.epoch < history.epoch.number:
+            digest = history.head.entry.state[0].digest
+            self._seat.actions.append(self._standing.keep_model(digest, vector))
 
     def look(self) -> None:
         """Ask others for the model, if it is needed and not here; give it, if it is."""

@@ -203,6 +203,10 @@ class Course:
 
     def _prepare(self) -> None:
         """Advertise for the round: at once, if we rest or have an update; else train for it."""
+        if not self._history.is_abreast:
+            self._heads.ask_way()
+            self._wait_a_while()
+            return
         if self._waits_for_base() or self._waits_for_head():
             return
         rest, head = self.rest(), self._history.head

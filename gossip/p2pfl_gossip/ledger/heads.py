@@ -98,6 +98,11 @@ class Heads:
         """Whether the model of a higher head is on its way: somebody not known to lie gives it."""
         return self._coming is not None and not self._coming.fetch.is_stalled
 
+    def is_withheld(self, head: Head) -> bool:
+        """Whether the state of an entry was asked for, and nobody who was asked gives it now."""
+        coming = self._coming
+        return coming is not None and coming.step.head == head and coming.fetch.is_stalled
+
     # --- certificates that come -------------------------------------------------------------
 
     def on_certificate(self, sender: PeerId | None, certificate: EntryCertificate) -> None:
@@ -113,6 +118,8 @@ class Heads:
         if place <= head.place:
             self._fill(certificate)
             return
+        if place < history.begun.place:
+            return  # Its epoch is over, and the state that the present one began with is another.
         if entry.epoch > history.epoch.number:
             return  # It cannot be checked yet, and is shown again once we are in that epoch.
         step = history.check(certificate)
@@ -121,7 +128,8 @@ class Heads:
         if self._later is not None and place <= self._later[0].head.place:
             self.settle()
             return
-        if coming is None or coming.fetch.is_stalled or self._lacked(step) is None:
+        lacked = self._lacked(step)
+        if coming is None or coming.fetch.is_stalled or lacked in (None, coming.item):
             self._later = None
             self._go_to(step, certificate, sender)
         else:  # What is on its way may be here sooner than any later model would be.
@@ -132,9 +140,15 @@ class Heads:
 
         What we lacked when the certificate came we may have worked out since.
         """
-        if self._lacked(step) is None:
+        lacked, coming = self._lacked(step), self._coming
+        if lacked is None:
             self._drop_fetch()
             self._raise(step, certificate)
+        elif coming is not None and coming.item == lacked and not coming.fetch.is_stalled:
+            # An entry that repeats the state of the one before: what was asked for is still wanted.
+            self._coming = _Coming(step, certificate, lacked, coming.fetch)
+            if sender is not None:
+                self._seat.actions += coming.fetch.add_holder(self._seat.now_s, sender)
         else:
             self._begin_fetch(step, certificate, sender)
 
@@ -193,6 +207,14 @@ class Heads:
 
     # --- models that are fetched ------------------------------------------------------------
 
+    def begin_epoch(self) -> None:
+        """Fetch nothing any more that lies below the entry that the present epoch began with."""
+        begun = self._history.begun
+        if self._later is not None and self._later[0].head.place < begun.place:
+            self._later = None
+        if self._coming is not None and self._coming.step.head.place < begun.place:
+            self._drop_fetch()
+
     def _begin_fetch(
         self, step: EntryStep, certificate: EntryCertificate, sender: PeerId | None
     ) -> None:
@@ -236,13 +258,11 @@ class Heads:
         return self._seat.take()
 
     def settle(self) -> None:
-        """Raise our head if its model is whole."""
+        """Raise our head if its model is whole; go on to a later one if it is not to be had."""
         coming = self._coming
-        if coming is None:
-            return
-        outcome = coming.fetch.outcome
-        if outcome is None:
-            if coming.fetch.is_stalled and self._later is not None:
+        outcome = None if coming is None else coming.fetch.outcome
+        if coming is None or outcome is None:
+            if not self.is_coming and self._later is not None:
                 later, self._later = self._later, None
                 self._go_to(*later)
             return
@@ -264,6 +284,14 @@ class Heads:
             self._seat.actions += self._coming.fetch.on_peer_down(self._seat.now_s, peer)
 
     # --- asking and showing -----------------------------------------------------------------
+
+    def ask_way(self, *peers: PeerId) -> None:
+        """Ask peers for what is above our head; all other members, if none is named."""
+        request, seat = CertificateRequest(self._history.head.head), self._seat
+        if peers:
+            seat.send_to(peers, request)
+        else:
+            seat.broadcast(request)
 
     def on_lacking(self, head: Head, signers: tuple[int, ...]) -> None:
         """Ask for the certificate of an entry that t members signed and we did not."""

@@ -129,7 +129,7 @@ class Hearing:
         if not self._starts.may_answer(seat.now_s, sender):
             return
         if message.epoch > seat.epoch.number:
-            self._ask_way(sender)
+            self._parts.heads.ask_way(sender)
             return
         if message.epoch == seat.epoch.number and rank is not None:
             own = parts.adverts.latest(rank), parts.signing.latest(rank)
@@ -140,15 +140,12 @@ class Hearing:
     def _on_held(self, rank: int, message: HeldOfAsker) -> None:
         self._life.on_held(rank, message)
 
-    def _ask_way(self, peer: PeerId) -> None:
-        self._seat.send_to((peer,), CertificateRequest(self._parts.history.head.head))
-
     # --- rounds -----------------------------------------------------------------------------
 
     def _on_advert(self, sender: PeerId, rank: int | None, advert: GroupAdvert) -> bool:
         epoch, heads, is_of_note = self._seat.epoch, self._parts.heads, True
         if advert.epoch > epoch.number:
-            self._ask_way(sender)
+            self._parts.heads.ask_way(sender)
             return True
         if advert.epoch < epoch.number or rank is None:
             heads.show(sender, advert.head)

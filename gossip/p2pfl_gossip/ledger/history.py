@@ -75,6 +75,21 @@ class History:
         return begins_anew(self.epoch, self.head.entry)
 
     @property
+    def begun(self) -> Head:
+        """The entry that the present epoch began with."""
+        return self.beginning(self.epoch.number).head
+
+    @property
+    def is_abreast(self) -> bool:
+        """Whether our head is the entry that the present epoch began with, or one above it.
+
+        An epoch begins by its proof. Who has not the state of the entry that it began with says
+        nothing in it: an entry on an older head would stand beside what is final. What is certified
+        above a final entry descends from it.
+        """
+        return self.head.head.place >= self.begun.place
+
+    @property
     def height(self) -> int:
         """Sums up to our head, as the present epoch counts them."""
         return height_from(self.epoch, self.head.entry)
@@ -190,10 +205,11 @@ class History:
             for item in closing.certificate.entry.state
         )
 
-    def check_closing(self, closing: Closing) -> Closing:
-        """Check the end of the present epoch, or raise RemoteProtocolError."""
-        self.require_start(require_closing(self.epoch, closing).charter)
-        return closing
+    def check_closing(self, closing: Closing) -> Epoch:
+        """Check the end of the present epoch, or raise RemoteProtocolError; return the next one."""
+        following = require_closing(self.epoch, closing)
+        self.require_start(following.charter)
+        return following
 
     def require_start(self, charter: Charter) -> None:
         """Check that a charter goes back, if at all, to the state at an end of an epoch.
@@ -217,8 +233,7 @@ class History:
 
     def close_epoch(self, closing: Closing) -> dict[str, bytes]:
         """Check the end of the present epoch, and begin the next; return what is to be kept."""
-        following = require_closing(self.epoch, closing)
-        self.require_start(following.charter)
+        following = self.check_closing(closing)
         step = EntryStep(closing.certificate.entry)
         kept = self.add(step, closing.certificate)
         self._closings[self.epoch.number] = closing

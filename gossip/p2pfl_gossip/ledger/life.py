@@ -33,7 +33,6 @@ from p2pfl_gossip.ledger.evidence import (
 from p2pfl_gossip.ledger.heads import Heads
 from p2pfl_gossip.ledger.history import History, joined_at
 from p2pfl_gossip.ledger.messages import (
-    CertificateRequest,
     Closing,
     Departure,
     EntrySignature,
@@ -233,11 +232,12 @@ class Life:
 
     def _check_start(self) -> None:
         parts = self.parts
-        is_new = parts.history.head.head == parts.history.first.head
+        history = parts.history
+        is_new = history.head.head == history.first.head and not history.epoch.number
         self._starting = Starting(
             parts.seat,
             parts.standing,
-            lambda: parts.history.head.head,
+            lambda: history.head.head,
             self._on_checked,
             waits_for_all=is_new and not parts.standing.advert_round,
         )
@@ -247,7 +247,7 @@ class Life:
         """Ask the members of an epoch that we are none of, again and again."""
         seat = self.parts.seat
         if not seat.is_member:
-            seat.broadcast(CertificateRequest(self.parts.history.head.head))
+            self.parts.heads.ask_way()
             seat.set_timer("way", seat.now_s + seat.epoch.charter.relay_s, self._ask_way)
 
     def on_held(self, rank: int, message: HeldOfAsker) -> None:
@@ -257,14 +257,15 @@ class Life:
 
     def _on_checked(self, lacked: int) -> None:
         """Begin, or sit out what our journal lacks."""
-        seat, standing = self.parts.seat, self.parts.standing
+        seat, standing, history = self.parts.seat, self.parts.standing, self.parts.history
         seat.actions.append(standing.begin_life())
         if lacked:
             seat.actions.append(standing.sit_out(lacked))
             seat.report(events.SitsOut(lacked))
         if not standing.advert_round:
             seat.report(events.Opened())
-        behind = max(standing.advert_round, lacked, self.parts.history.head.head.round)
+        rounds = history.head.head.round, history.begun.round
+        behind = max(standing.advert_round, lacked, *rounds)
         self.parts.course.begin(behind + 1)
 
     def leave(self) -> None:
@@ -325,9 +326,10 @@ class Life:
         head = parts.history.head.head
         if parts.adverts.count_of(head.round + 1) >= parts.seat.epoch.threshold:
             self.succession.note_final(parts.adverts.of_round(head.round + 1))
-        closing = self.succession.next()
+        closing = self.succession.next(parts.heads.is_withheld)
         if closing is not None:
             self._begin_epoch(closing)
+            parts.heads.settle()
         if parts.course.stage not in (Stage.STARTING, Stage.LEFT):
             parts.course.look()
             self._finish()
@@ -336,6 +338,7 @@ class Life:
         parts, seat = self.parts, self.parts.seat
         was_member = seat.is_member
         self.succession.begin(closing)
+        parts.heads.begin_epoch()
         parts.beginnings.begin_epoch(parts.heads.vector)
         is_anew = parts.history.begins_anew
         if is_anew:
@@ -439,6 +442,7 @@ class Life:
                 )
             )
             seat.actions += self._evaluations.evaluate(round_, vector)
+        self.parts.beginnings.keep_end(vector)
         self.parts.course.on_raised(step)
         self.progress()
 
@@ -446,7 +450,7 @@ class Life:
         """Report the end, once the last sum is final and the last figures are there."""
         history = self.parts.history
         height = history.height
-        if self.is_finished:
+        if self.is_finished or not history.is_abreast:
             return
         is_whole = height >= self.parts.seat.epoch.charter.rounds
         if not is_whole and not self.parts.course.is_spent_out:

@@ -113,7 +113,7 @@ class GroupMember(DeskMachine):
             return State.LEFT
         if self._life.is_finished:
             return State.FINISHED
-        if course.stage is Stage.STARTING:
+        if course.stage is Stage.STARTING or not self.history.is_abreast:
             return State.CATCHING_UP
         if course.stage is Stage.TRAINING:
             return State.TRAINING
@@ -522,12 +522,18 @@ class GroupMember(DeskMachine):
     # --- links ------------------------------------------------------------------------------
 
     def on_peer_up(self, now_s: float, peer: PeerId) -> list[Action]:
-        """Note that a member is there again."""
-        seat = self._started.parts.seat
+        """Note that a member is there again; where we rest, ask it what has come meanwhile.
+
+        Nothing else would tell us: all may rest again.
+        """
+        seat, course = self._begin(now_s), self._started.parts.course
         rank = seat.epoch.rank_of(peer)
-        if rank is not None:
-            seat.gone.pop(rank, None)
-        return []
+        if rank is None:
+            return []
+        seat.gone.pop(rank, None)
+        if course.stage is Stage.RESTING and not course.is_active:
+            self._started.parts.heads.ask_way(peer)
+        return seat.take()
 
     def on_peer_down(self, now_s: float, peer: PeerId) -> list[Action]:
         """Wait no longer for a member that cannot be reached."""

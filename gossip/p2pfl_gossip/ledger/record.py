@@ -98,7 +98,12 @@ def write_record(history: History) -> bytes:
 
 def _items(history: History) -> Iterator[Message]:
     yield history.epochs[0].charter
-    closings = {_head_of(closing.certificate): closing for closing in history.closings(0)}
+    # Ends of epochs that we know by their proofs alone, above our head, are no part of it yet.
+    closings = {
+        head: closing
+        for closing in history.closings(0)
+        if (head := _head_of(closing.certificate)).place <= history.head.head.place
+    }
     heads = _heads(history)
     # The end of an epoch that lies below a gap is needed all the same, to check what is above.
     yield from [closing for head, closing in closings.items() if head not in heads]

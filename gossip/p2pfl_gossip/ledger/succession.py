@@ -2,12 +2,17 @@
 
 An epoch ends where an entry that carries the next charter is final: t members named it as their
 head in adverts of the round after it. The next one begins for whoever holds that proof and has that
-entry, or one that descends from it, as its head.
+entry, or one that descends from it, as its head. Who lacks the entry's model goes through by the
+proof alone if it is no member of that epoch, or if nobody gives that model any more: members keep
+the last few ends' only, and a charter may be the hundredth. It says nothing in an epoch until its
+head is where that began, or above (`History.is_abreast`).
 """
 
+from collections.abc import Callable
+
 from p2pfl_gossip.ledger.certificates import gather
-from p2pfl_gossip.ledger.charter import NONE, encode_charter
-from p2pfl_gossip.ledger.entries import EntryStep
+from p2pfl_gossip.ledger.charter import NONE, Epoch, encode_charter
+from p2pfl_gossip.ledger.entries import EntryStep, Head
 from p2pfl_gossip.ledger.gathering import finality_of
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.messages import Closing, Finality, GroupAdvert
@@ -25,6 +30,7 @@ class Succession:
     def __init__(self, seat: Seat, history: History) -> None:
         self._seat, self._history = seat, history
         self._shown: Closing | None = None
+        self._following: Epoch | None = None  # What that opens.
         self.proposals = Proposals(seat, history)
 
     def on_closing(self, closing: Closing) -> bool:
@@ -39,7 +45,7 @@ class Succession:
         number = closing.certificate.entry.epoch
         if number != self._seat.epoch.number or self._shown is not None:
             return False
-        self._history.check_closing(closing)
+        self._following = self._history.check_closing(closing)
         self._shown = closing
         return True
 
@@ -53,17 +59,30 @@ class Succession:
             proof = Finality(head, *gather(epoch, signatures))
             self._seat.keep(self._history.add_final(proof))
 
-    def next(self) -> Closing | None:
-        """Return the proof that opens the next epoch, if we hold it and stand on its entry."""
+    def next(self, is_withheld: Callable[[Head], bool]) -> Closing | None:
+        """Return the proof that opens the next epoch, if we hold it and may go through.
+
+        Args:
+            is_withheld: says whether nobody gives the state of an entry.
+        """
         closing = self._shown or self._own()
         if closing is None:
             return None
         head = EntryStep(closing.certificate.entry).head
-        return closing if self._history.descends(self._history.head.head, head) else None
+        if self._history.descends(self._history.head.head, head):
+            return closing
+        if not self._seat.is_member:
+            return closing
+        # Whom it puts out has a claim to the model that it ends with, and goes on asking for it.
+        following = self._following
+        keeps_us = (
+            following is not None and following.rank_of(self._seat.identity.peer_id) is not None
+        )
+        return closing if keeps_us and is_withheld(head) else None
 
     def begin(self, closing: Closing) -> None:
         """Begin the epoch that a proof opens, and take our place in it."""
-        self._shown = None
+        self._shown = self._following = None
         self._seat.keep(self._history.close_epoch(closing))
         self._seat.enter(self._history.epoch)
         self.proposals.begin_epoch()

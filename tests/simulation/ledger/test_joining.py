@@ -1,11 +1,21 @@
 """Who joins says nothing in a history that leads elsewhere than its invitation."""
 
+from collections.abc import Callable, Iterator
+from functools import partial
+
 import pytest
-from ledger_world import LedgerWorld, identity_of, make_charter
+from ledger_world import LedgerWorld, first_model, identity_of, make_charter
 
 from p2pfl_gossip import events
-from p2pfl_gossip.ledger.history import invitation_of, joined_at
+from p2pfl_gossip.ledger.charter import Charter
+from p2pfl_gossip.ledger.entries import EntryStep
+from p2pfl_gossip.ledger.history import History, invitation_of, joined_at
+from p2pfl_gossip.ledger.record import read_record, write_record
+from p2pfl_gossip.ledger.standing import KEPT_MAX
 from p2pfl_gossip.peer_state import State
+from p2pfl_gossip.records import replaced
+from p2pfl_simulations.checkers.base import Watched
+from p2pfl_simulations.checkers.beginnings import BeginsAsSaid
 
 
 def grown(invitation: bytes | None) -> LedgerWorld:
@@ -74,3 +84,134 @@ def test_a_newcomer_finds_the_way_where_no_founder_is_in_reach(is_over: bool) ->
     )
     assert group.are_finished(range(6)) == is_over
     assert {group.member(index).epoch.digest for index in range(7)} == {second.digest()}
+
+
+CHANGES = KEPT_MAX + 3
+"""Charters one after the other: more than members keep models of epochs' ends."""
+
+
+def changed_often(group: LedgerWorld, last: Charter) -> list[tuple[float, Callable[[], None]]]:
+    """Plan one charter after the other, of five members that go on; then the last one."""
+    charters: list[Charter] = []
+    for place in range(CHANGES):
+        present = charters[-1].digest() if charters else group.epoch.digest
+        charters.append(make_charter(range(5), present=present, rounds=4 + place))
+    charters.append(replaced(last, present=charters[-1].digest()))
+    return [
+        (9.0 + 40.0 * place, partial(group.approve, charter, range(5)))
+        for place, charter in enumerate(charters)
+    ]
+
+
+def steps_of(history: History) -> Iterator[EntryStep]:
+    """All entries below a head, the highest first."""
+    step: EntryStep | None = history.head
+    while step is not None and step.entry.round:
+        yield step
+        step = history.step(step.entry.base)
+
+
+def held_of(group: LedgerWorld, index: int) -> list[bytes]:
+    return list(group.member(index)._started.parts.standing.record.kept)
+
+
+def test_a_newcomer_joins_after_more_changes_than_models_of_their_ends_are_kept() -> None:
+    """It goes through old epochs by the proofs of their ends: nobody has all their models."""
+    group = LedgerWorld(5, hosts=6, rounds=4)
+    newcomer, last = group.hosts[5], make_charter(range(6), rounds=40)
+    at = changed_often(group, last)
+    group.start()
+    group.world.take_offline(newcomer, "comes later", kills=True)
+    end_s = at[-1][0] + 5.0
+    group.run(end_s + 600.0, at=[*at, (end_s, lambda: group.world.bring_online(newcomer, "comes"))])
+    assert group.are_finished()
+    assert group.member(5).epoch.number == CHANGES + 1
+    assert group.times_in(group.member(5).vector, 5) > 0
+    assert group.member(5).vector.tobytes() == group.member(0).vector.tobytes()
+    ends = [group.member(0).history.beginning(n + 1).entry.state[0] for n in range(CHANGES)]
+    assert ends[0].digest not in held_of(group, 0)
+    # Of all the models on its way it fetched one or two.
+    caught_up = [it for it in group.watcher.events[5] if isinstance(it, events.CaughtUp)]
+    assert 1 <= len(caught_up) <= 2
+
+
+@pytest.mark.parametrize(
+    ("kills", "is_late"),
+    [
+        (True, False),
+        (False, False),
+        (False, True),
+        pytest.param(True, True, marks=pytest.mark.long),
+    ],
+)
+def test_who_was_away_for_more_changes_than_ends_are_kept_is_one_of_them_again(
+    kills: bool, is_late: bool
+) -> None:
+    """Its process may have run on or begin again, while others go on or after all their rounds."""
+    begins = BeginsAsSaid()
+    group = LedgerWorld(6, rounds=4, checkers=(begins,))
+    begins.start(
+        Watched(
+            peers=[host.peer_id for host in group.hosts],
+            liars=frozenset(),
+            initial=first_model(64),
+            rounds=40,
+            has_cohorts=False,
+            hides_models=True,
+            partners_of=lambda _index, _round: (),
+            is_group=True,
+            epochs={number: tuple(range(6)) for number in range(CHANGES + 2)},
+        )
+    )
+    away, host = 5, group.hosts[5]
+    charters: list[Charter] = []
+    for place in range(CHANGES + 1):
+        present = charters[-1].digest() if charters else group.epoch.digest
+        rounds = 40 if place == CHANGES else 4 + place
+        charters.append(make_charter(range(6), present=present, rounds=rounds))
+    at = [
+        (20.0 + 40.0 * place, partial(group.approve, charter, range(5)))
+        for place, charter in enumerate(charters)
+    ]
+    back_s = at[-1][0] + (500.0 if is_late else 5.0)
+
+    def come_back() -> None:
+        group.world.bring_online(host, "back")
+        if not kills:  # As the daemon tells it; a process that begins asks by itself.
+            for other in group.hosts[:away]:
+                host.queue.push(group.member(away).on_peer_up(group.queue.now_s, other.peer_id))
+
+    behind = 0
+
+    def look() -> None:
+        """What it has of the record can be read at any moment."""
+        nonlocal behind
+        member = group.member(away)
+        behind += not member.history.is_abreast
+        assert (member.state is State.CATCHING_UP) or member.history.is_abreast
+        read_record(write_record(member.history))
+
+    group.start()
+    group.run(
+        back_s + 900.0,
+        at=[
+            (12.0, lambda: group.world.take_offline(host, "away", kills=kills)),
+            *at,
+            (back_s, come_back),
+            *((back_s + place / 4, look) for place in range(160)),
+            # Who has not signed what the others changed gives nothing.
+            (back_s + 40.0, partial(group.approve, charters[-1], range(6))),
+        ],
+    )
+    assert group.are_finished()
+    history = group.member(0).history
+    assert behind
+    assert group.member(away).epoch.number == len(charters)
+    assert group.member(away).history.head.head == history.head.head
+    assert group.member(away).vector.tobytes() == group.member(0).vector.tobytes()
+    gave = [
+        step
+        for step in steps_of(history)
+        if away in (history.epochs[step.entry.epoch].unpack(step.entry.members) or ())
+    ]
+    assert any(step.head.place > history.begun.place for step in gave) == (not is_late)
