@@ -148,7 +148,7 @@ class Evidence:
         for peer, log in enumerate(self.logs):
             said: dict[tuple[str, str | int], set[str]] = defaultdict(set)
             for frame in log.sent:
-                if frame.kind in ONCE_A_SESSION:
+                if frame.kind in ONCE_A_SESSION and frame.author in (None, peer):
                     said[frame.kind, frame.session].add(frame.digest)
                 elif (
                     frame.kind in ONCE_A_TRY

@@ -17,7 +17,8 @@ class Sent:
         life: which of the peer's processes, from 0.
         round: the try that it is of: as it says, or that of its session; -1 if it has none.
         chunk: the number of a masked chunk.
-        author: the rank of whose vector a chunk is part, or who said an advert or signed an entry.
+        author: the rank of whose vector a chunk is part, or who voted, said an advert or signed an
+            entry.
     """
 
     at_s: float

@@ -117,7 +117,7 @@ def _twin_votes(evidence: Evidence) -> Evidence:
 
 
 PLANTED: dict[str, Callable[[Evidence], Evidence]] = {
-    "a second vote": lambda it: _with_frame(it, "Vote", _other_digest),
+    "a second vote": lambda it: _with_frame(it, "Vote", _other_digest, is_own=True),
     "a second ACK": lambda it: _with_frame(it, "Ack", _other_digest),
     "a second advert": lambda it: _with_frame(it, "GroupAdvert", _other_digest, is_own=True),
     "a second signature": lambda it: _with_frame(it, "EntrySignature", _other_digest),

@@ -20,7 +20,7 @@ from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Event, PeerId
 from p2pfl_gossip.ledger.messages import EntrySignature, GroupAdvert
-from p2pfl_gossip.masked_sum.messages import ChunkHeader, SessionMessage
+from p2pfl_gossip.masked_sum.messages import ChunkHeader, SessionMessage, Vote
 from p2pfl_gossip.records import Message
 
 
@@ -217,6 +217,8 @@ class Reporter:
             fields["session"] = message.session.hex()[:16]
         if isinstance(message, ChunkHeader):
             fields |= {"chunk": message.chunk, "author": message.member}
+        if isinstance(message, Vote):  # Who holds t of them gives others' to whoever asks.
+            fields["author"] = message.member
         if isinstance(message, GroupAdvert | EntrySignature):
             fields |= {"epoch": message.epoch, "round": message.round, "author": message.member}
         preposition = "to" if direction == "out" else "from"

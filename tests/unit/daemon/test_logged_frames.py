@@ -39,6 +39,8 @@ def test_a_frame_is_told_by_session_and_digest(log: logging.Logger, tmp_path: Pa
     assert {line["session"] for line in lines} == {SESSION.hex()[:16]}
     assert {(line["direction"], line["member"]) for line in lines} == {("out", "berlin")}
     assert lines[0]["digest"] == lines[1]["digest"] != lines[2]["digest"]
+    # Others' votes are passed on: a reader of the log has to tell them from the peer's own.
+    assert [line["author"] for line in lines] == [3, 3, 3]
 
 
 def test_a_chunk_is_told_by_its_author_and_number(log: logging.Logger, tmp_path: Path) -> None:
