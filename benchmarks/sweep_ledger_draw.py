@@ -353,7 +353,7 @@ def _grow(seed: int, document: dict[str, Any], heal_s: float) -> None:
     free = [peer for peer in range(founders) if peer not in busy]
     spare = founders - threshold_of(founders) - len(away)
     if seed >= TURNED_FROM:
-        spare -= any(change["kind"] == "expel" for change in changes)
+        spare = max(0, spare - any(change["kind"] == "expel" for change in changes))
     for kind in rng.sample(["admit", "admit", "replace", "replace", "back"], rng.randint(1, 3)):
         change = {"kind": kind, "at_s": rng.uniform(0, 1.2 * heal_s)}
         stolen, late_s = rng.random() < 0.5, rng.choice([0.0, rng.uniform(0, heal_s)])

@@ -11,6 +11,7 @@ from sampled import without
 
 from p2pfl_crypto.audit import checking, commitments, curve
 from p2pfl_gossip.masked_sum import auditing
+from p2pfl_gossip.masked_sum.cohort import threshold_of
 from p2pfl_simulations.liars.registry import shipped_liars
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -68,6 +69,22 @@ def test_the_draws_of_groups_cover_what_may_go_wrong() -> None:
     assert (
         min(kinds["averaging: group, masks real"], kinds["averaging: group, masks modelled"]) > 80
     )
+
+
+def test_no_more_are_drawn_away_at_once_than_a_group_bears() -> None:
+    """Liars are counted, and who leaves, is lost, signs late, or waits for another computer."""
+    first = sweep_ledger_draw.TURNED_FROM
+    for seed in range(first, first + 400):
+        drawn = sweep_ledger_draw.draw_group(seed)
+        scenario = drawn.scenario
+        away = {peer for liars in scenario.faults.liars for peer in liars.peers}
+        for change in scenario.changes:
+            if change.kind in ("amend", "leave", "revoke", "lose"):
+                away.update(change.peers)
+            elif change.kind == "replace" and not change.stolen:
+                away.add(change.peers[0])
+        n = len(scenario.founders)
+        assert drawn.successor is not None or len(away) <= n - threshold_of(n), seed
 
 
 def test_all_lies_in_an_audit_are_drawn() -> None:
