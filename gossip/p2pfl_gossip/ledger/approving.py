@@ -50,12 +50,21 @@ def kind_of_change(present: Charter, following: Charter) -> ChangeKind:
         following.start is None
         and _at_rest(following) == _at_rest(present)
         and (following.running == present.running or bounds.running)
-        and (following.rounds == present.rounds or following.rounds <= bounds.rounds_max)
+        and (following.rounds == present.rounds or following.rounds <= _rounds_max(present))
         and _is_between(present.clip, following.clip, bounds.clip_min, bounds.clip_max)
         and _is_between(present.patience_s, following.patience_s, 0.0, bounds.patience_s_max)
         and _is_between(present.relay_s, following.relay_s, bounds.relay_s_min, bounds.relay_s_max)
     )
     return "running" if is_within else "founding"
+
+
+def _rounds_max(present: Charter) -> int:
+    """Return how many rounds operators may have; of private ones no more than keys agreed to.
+
+    Each charter has budgets reserved anew: one after the other would spend without end.
+    """
+    most = present.bounds.rounds_max
+    return most if present.privacy is None else min(most, present.rounds)
 
 
 def _is_between(before: float, after: float, lowest: float, highest: float) -> bool:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,42 @@ def test_what_was_reserved_for_a_charter_in_whose_place_another_came_is_free(
     assert "closed, so that the rest is free again" in told
     assert spending.settle(history, own, [bytes(32), charter.digest]) == ""
     assert spending.told(charter) == told
+
+
+def test_no_chain_of_charters_spends_more_than_the_budget(
+    charter: CharterFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Operators alone may make one charter after the other, and lose all of its rounds.
+
+    Each is reserved anew; beside each of them another one is proposed, and freed.
+    """
+
+    def following(file: CharterFile, patience_s: float) -> CharterFile:
+        later = replaced(file.charter, present=file.digest, patience_s=patience_s)
+        return replace(file, charter=later, shown=(), commitments=())
+
+    monkeypatch.setattr(Spending, "_begin_claims", lambda *_: None)
+    allowed, given = 6.0, 0
+    spending = spending_of(tmp_path, epsilon=allowed)
+    epoch = Epoch.founded(charter.charter)
+    history, file = History(epoch), charter
+    own = peer_id_of(charter.charter.members[0].key)
+    for place in range(99):
+        if spending.fault(file):
+            break
+        other = following(file, 1.0 + place)
+        is_forked = not spending.fault(other)
+        while spending.spend(spend_of(file, given + 1)) == Granted():
+            given += 1
+        if is_forked:
+            assert spending.settle(history, own, [other.digest]) == ""
+            assert isinstance(spending.spend(spend_of(other, 1)), WorkFailed)
+        book = open_ledger(tmp_path / "data/budget", tmp_path / "elsewhere/anchor").book
+        assert book.epsilon <= allowed
+        file = following(file, 100.0 + place)
+    assert charter.charter.privacy is not None
+    assert given >= 2 * charter.charter.privacy.spends  # It was a chain.
+    assert isinstance(spending.spend(spend_of(file, given + 1)), WorkFailed)
 
 
 def test_rounds_are_reserved_and_spent(charter: CharterFile, tmp_path: Path) -> None:

@@ -6,7 +6,14 @@ import pytest
 from ledger_group import charter_of, item_of, member_of, model_of
 from private_group import privacy_of
 
-from p2pfl_gossip.ledger.charter import NEW_STATE, CharterMember, Epoch, RefusedCharter
+from p2pfl_gossip.ledger.approving import kind_of_change
+from p2pfl_gossip.ledger.charter import (
+    NEW_STATE,
+    Bounds,
+    CharterMember,
+    Epoch,
+    RefusedCharter,
+)
 from p2pfl_gossip.ledger.entries import Head, Kind, features_of
 from p2pfl_gossip.ledger.privacy import (
     _FEATURE_BYTES_MAX,
@@ -39,6 +46,18 @@ def test_a_private_charter_is_founded() -> None:
     assert len(feature.value) < _FEATURE_BYTES_MAX
     assert read_feature(feature.value).least == 4
     assert features_of(epoch, Kind.EMPTY) == ()
+
+
+def test_operators_alone_have_a_private_group_do_no_more_rounds() -> None:
+    """Each charter has budgets reserved anew: one after the other would spend without end."""
+    bounds = Bounds(30, 1.0, 8.0, 40.0, 1.0, 8.0, running=True)
+    private = founded(privacy_of(5, rounds=20), bounds=bounds).charter
+    for present, kind in ((private, "founding"), (replaced(private, privacy=None), "running")):
+        after = replaced(present, present=present.digest(), rounds=30)
+        assert Epoch.founded(present).followed_by(after).charter is after
+        assert kind_of_change(present, after) == kind
+        assert kind_of_change(present, replaced(after, rounds=19)) == "running"
+        assert kind_of_change(present, replaced(after, rounds=20, patience_s=9.0)) == "running"
 
 
 def test_what_an_entry_says_is_bounded_and_strict() -> None:
