@@ -204,8 +204,7 @@ class Course:
     def _prepare(self) -> None:
         """Advertise for the round: at once, if we rest or have an update; else train for it."""
         if not self._history.is_abreast:
-            self._heads.ask_way()
-            self._wait_a_while()
+            self._find_way()
             return
         if self._waits_for_base() or self._waits_for_head():
             return
@@ -219,6 +218,15 @@ class Course:
             self._advertise(Rest.NONE)
         else:
             self._train()
+
+    def _find_way(self) -> None:
+        """Ask for our head, and say nothing: nobody is to wait for an update of ours meanwhile."""
+        seat = self._seat
+        self.stage = Stage.TRAINING
+        self._stop_training()
+        self._patience.end()
+        self._heads.ask_way()
+        seat.set_timer("head", seat.now_s + seat.epoch.charter.relay_s, self._on_head_due)
 
     def _waits_for_base(self) -> bool:
         """Say nothing yet, as the model that the epoch starts from is on its way."""

@@ -191,6 +191,8 @@ class Gathering:
         """Close the list, unless somebody is to be waited for."""
         seat, began_s = self._seat, self.began_s
         assert began_s is not None
+        if not self._history.is_abreast:
+            return  # Who lacks the epoch's beginning says nothing in it.
         if any(self._is_awaited(member, began_s) for member in seat.others):
             return
         is_ready = self._adverts.round_of(seat.rank) >= self._round

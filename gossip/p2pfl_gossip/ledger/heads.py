@@ -112,7 +112,9 @@ class Heads:
         place = (entry.epoch, entry.round)
         coming = self._coming
         if coming is not None and coming.certificate.entry == entry:
-            if sender is not None:
+            if self._lacked(coming.step) is None:  # We have worked it out since.
+                self._go_to(coming.step, certificate, sender)
+            elif sender is not None:
                 self._seat.actions += coming.fetch.add_holder(self._seat.now_s, sender)
             return
         if place <= head.place:

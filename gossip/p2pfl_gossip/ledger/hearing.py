@@ -107,8 +107,9 @@ class Hearing:
         self._parts.heads.on_certificate(sender, message)
 
     def _on_closing(self, sender: PeerId, _rank: int | None, message: Closing) -> None:
-        if self._life.succession.on_closing(message):
-            self._parts.heads.on_certificate(sender, message.certificate)
+        self._life.succession.on_closing(message)
+        # Whoever shows it gives its model, also if we know the end, and others gave that in vain.
+        self._parts.heads.on_certificate(sender, message.certificate)
 
     def _on_request(self, sender: PeerId, _rank: int | None, message: CertificateRequest) -> None:
         if self._certificates.may_answer(self._seat.now_s, sender):

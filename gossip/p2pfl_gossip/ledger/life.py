@@ -430,7 +430,8 @@ class Life:
     def _on_raised(self, step: EntryStep, vector: Vector, height_before: int) -> None:
         """Tell of a higher head, and go on from it."""
         entry, seat = step.entry, self.parts.seat
-        if entry.kind == Kind.SUM:
+        # What came before an epoch that starts anew is no model of it, nor a height.
+        if entry.kind == Kind.SUM and not self.parts.history.begins_anew:
             members = self.parts.history.epochs[entry.epoch].unpack(entry.members) or ()
             if entry.height > height_before + 1:
                 seat.report(events.CaughtUp(height_before, entry.height - 1))

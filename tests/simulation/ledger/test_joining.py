@@ -3,18 +3,22 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 
+import numpy as np
 import pytest
 from ledger_world import LedgerWorld, first_model, identity_of, make_charter
 
 from p2pfl_gossip import events
-from p2pfl_gossip.ledger.charter import Charter
-from p2pfl_gossip.ledger.entries import EntryStep
+from p2pfl_gossip.actions import Action, Send
+from p2pfl_gossip.ledger.charter import NEW_STATE, Charter
+from p2pfl_gossip.ledger.entries import EntryStep, Kind
 from p2pfl_gossip.ledger.history import History, invitation_of, joined_at
+from p2pfl_gossip.ledger.messages import EntrySignature, GroupAdvert, GroupList, Progress
 from p2pfl_gossip.ledger.record import read_record, write_record
 from p2pfl_gossip.ledger.standing import KEPT_MAX
+from p2pfl_gossip.ledger.states import digest_state
 from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import replaced
-from p2pfl_simulations.checkers.base import Watched
+from p2pfl_simulations.checkers.base import Checker, Violation, Watched
 from p2pfl_simulations.checkers.beginnings import BeginsAsSaid
 
 
@@ -90,6 +94,24 @@ CHANGES = KEPT_MAX + 3
 """Charters one after the other: more than members keep models of epochs' ends."""
 
 
+class SaysNothing(Checker):
+    """Who lacks what an epoch began with says nothing in it, not even that it works."""
+
+    actions = (Send,)
+
+    def __init__(self) -> None:
+        self.group: LedgerWorld | None = None
+
+    def on_action(self, now_s: float, host: int, action: Action) -> None:
+        assert self.group is not None
+        member, message = self.group.member(host), getattr(action, "message", None)
+        said = (EntrySignature, GroupAdvert, GroupList, Progress)
+        if not isinstance(message, said) or member.history.is_abreast:
+            return
+        if message.epoch == member.epoch.number:
+            raise Violation(f"peer {host} says {type(message).__name__} on an older head")
+
+
 def changed_often(group: LedgerWorld, last: Charter) -> list[tuple[float, Callable[[], None]]]:
     """Plan one charter after the other, of five members that go on; then the last one."""
     charters: list[Charter] = []
@@ -148,8 +170,8 @@ def test_who_was_away_for_more_changes_than_ends_are_kept_is_one_of_them_again(
     kills: bool, is_late: bool
 ) -> None:
     """Its process may have run on or begin again, while others go on or after all their rounds."""
-    begins = BeginsAsSaid()
-    group = LedgerWorld(6, rounds=4, checkers=(begins,))
+    begins, silent = BeginsAsSaid(), SaysNothing()
+    group = silent.group = LedgerWorld(6, rounds=4, checkers=(begins, silent))
     begins.start(
         Watched(
             peers=[host.peer_id for host in group.hosts],
@@ -215,3 +237,74 @@ def test_who_was_away_for_more_changes_than_ends_are_kept_is_one_of_them_again(
         if away in (history.epochs[step.entry.epoch].unpack(step.entry.members) or ())
     ]
     assert any(step.head.place > history.begun.place for step in gave) == (not is_late)
+
+
+def test_a_newcomer_to_another_model_is_told_of_no_round_before_it() -> None:
+    """It begins the epoch by its proof, and is raised to the entry that it began with later."""
+    wider = np.linspace(3, 4, 96, dtype=np.float32)
+    wider.flags.writeable = False
+    group = LedgerWorld(5, hosts=6, rounds=8)
+    charter = make_charter(
+        range(6),
+        present=group.epoch.digest,
+        rounds=3,
+        start=NEW_STATE,
+        state=(digest_state("model", wider).item,),
+    )
+
+    def change() -> None:
+        for index in range(5):
+            actions = group.member(index).give_model(group.queue.now_s, wider)
+            group.hosts[index].queue.push(actions)
+        group.approve(charter, range(5))
+
+    group.start()
+    group.run(300.0, at=[(6.1, change)])
+    assert group.are_finished()
+    (closing,) = group.member(0).history.closings(0)
+    assert closing.certificate.entry.kind == Kind.SUM  # Else there would be no round to tell of.
+    told = group.watcher.events[5]
+    assert [it.round for it in told if isinstance(it, events.RoundEnded)][-3:] == [0, 1, 2]
+    begun = next(n for n, it in enumerate(told) if isinstance(it, events.EpochBegun) and it.is_anew)
+    rounds = [it.round for it in told[begun:] if isinstance(it, events.RoundEnded)]
+    assert rounds == [0, 1, 2]
+    assert not any(isinstance(it, events.CaughtUp) for it in told[begun:])
+
+
+def test_who_is_expelled_gets_its_last_model_though_its_links_broke_while_it_came() -> None:
+    """It asks whoever is there again, and who shows the end of its epoch anew is asked for it."""
+    group = LedgerWorld(6, rounds=8, entries=200_000)
+    out, host = 5, group.hosts[5]
+    charter = make_charter(range(5), entries=200_000, present=group.epoch.digest, rounds=20)
+    is_broken = False
+
+    def look() -> None:
+        """Break its links in the middle of the fetch, for a while, once it knows of its end."""
+        nonlocal is_broken
+        life = group.member(out)._started
+        if is_broken or life.parts.heads.fetch is None or life.succession._shown is None:
+            return
+        is_broken = True
+        for other in group.hosts[:out]:
+            group.world.cut(host, other)
+
+    def come_back() -> None:
+        for other in group.hosts[:out]:
+            group.world.mend(host, other)
+            host.queue.push(group.member(out).on_peer_up(group.queue.now_s, other.peer_id))
+
+    group.start()
+    group.run(
+        300.0,
+        at=[
+            (4.0, lambda: group.world.take_offline(host, "away")),
+            (30.0, partial(group.approve, charter, range(5))),
+            (100.0, lambda: group.world.bring_online(host, "back")),
+            *((100.0 + place / 100, look) for place in range(1000)),
+            (150.0, come_back),
+        ],
+    )
+    assert is_broken
+    assert group.member(out).state is State.LEFT
+    (ended,) = group.member(0).history.closings(0)
+    assert group.member(out).history.head.entry == ended.certificate.entry

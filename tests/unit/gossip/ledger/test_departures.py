@@ -14,7 +14,13 @@ from ledger_group import (
 )
 
 from p2pfl_gossip.actions import RemoteProtocolError
-from p2pfl_gossip.ledger.approvals import Approval, RefusedApproval, Says, in_order
+from p2pfl_gossip.ledger.approvals import (
+    DEPARTING,
+    Approval,
+    RefusedApproval,
+    Says,
+    in_order,
+)
 from p2pfl_gossip.ledger.evidence import (
     EvidenceBook,
     evidence_of_adverts,
@@ -51,7 +57,7 @@ def session_of(_round: int) -> bytes:
     raise AssertionError("no session is asked for")
 
 
-@pytest.mark.parametrize("says", [Says.LEAVE, Says.REVOKE])
+@pytest.mark.parametrize("says", DEPARTING)
 def test_a_members_own_keys_say_that_it_departs(says: Says) -> None:
     evidence = evidence_of_departure(EPOCH, [word(2, says), word(0, says)])
     assert (evidence.member, evidence.round, evidence.fault) == (RANK, 0, "departure")
@@ -128,6 +134,14 @@ FALSE: dict[str, tuple[Evidence, str]] = {
         replaced(GOOD, proof=Departure(in_order([word(0), word(1, Says.REVOKE)]))),
         "no_departure",
     ),
+    "leaving and withdrawing": (
+        replaced(GOOD, proof=Departure(in_order([word(0), word(1, Says.WITHDRAW)]))),
+        "no_departure",
+    ),
+    "leaving, passed off as withdrawing": (
+        replaced(GOOD, proof=Departure(tuple(replaced(it, says=Says.WITHDRAW) for it in WORDS))),
+        "bad_signature",
+    ),
     "a false signature": (
         replaced(GOOD, proof=Departure((WORDS[0], replaced(WORDS[1], signature=bytes(64))))),
         "bad_signature",
@@ -141,6 +155,27 @@ def test_nobody_else_sends_a_member_away(name: str) -> None:
     with pytest.raises(RemoteProtocolError) as told:
         require_evidence(EPOCH, evidence, session_of)
     assert told.value.reason == reason
+
+
+@pytest.mark.parametrize("says", DEPARTING)
+def test_who_departed_once_and_is_a_member_again_is_not_sent_away_by_its_old_word(
+    says: Says,
+) -> None:
+    """A word is of one charter, and no later one has its digest, whatever else it says alike."""
+    words = in_order([word(0, says), word(1, says)])
+    again = EPOCH.followed_by(GROUP.next_charter())
+    assert again.charter.members == EPOCH.charter.members
+    with pytest.raises(RefusedApproval, match="another charter than that in force"):
+        evidence_of_departure(again, words)
+    with pytest.raises(RemoteProtocolError, match="other_charter"):
+        require_evidence(again, Evidence(again.number, 0, RANK, Departure(words)), session_of)
+    bench = Bench(GROUP)
+    book = EvidenceBook(bench.seat, session_of)
+    bench.do(lambda: book.on_evidence(Evidence(0, 0, RANK, Departure(words))))
+    book.clear()  # As where the next epoch begins.
+    assert book.departed == []
+    assert book.departures == []
+    assert bench.seat.epoch.threshold == EPOCH.threshold  # Nor does it change who is a quorum.
 
 
 LIE = evidence_of_adverts(EPOCH, GROUP.advert(RANK, 1), GROUP.advert(RANK, 1, key=b"k" * 32))

@@ -116,6 +116,15 @@ def test_the_leader_closes_the_list_once_all_are_there() -> None:
     assert not leader.timers
 
 
+def test_who_lacks_what_the_epoch_began_with_leads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has gone through by the proof alone, and says nothing yet."""
+    monkeypatch.setattr(History, "is_abreast", False)
+    leader = GatheringMember(FIRST)
+    leader.hear(*others(FIRST))
+    leader.pass_s(RELAY_S + 2 * PATIENCE_S)
+    assert leader.lists() == []
+
+
 def test_a_leader_that_still_works_waits_for_itself() -> None:
     """With the charter's patience, as the others wait for it; then it leads without itself."""
     leader = GatheringMember(FIRST)

@@ -49,6 +49,21 @@ def test_a_model_that_was_worked_out_while_an_earlier_one_came_need_not_be_fetch
     assert heads.fetch is None
 
 
+def test_a_model_that_was_worked_out_while_it_came_need_not_be_fetched() -> None:
+    """Nor does it matter that nobody gives it."""
+    bench, standing, raised = Bench(GROUP), Standing({}), list[int]()
+    heads = heads_of(bench, standing, History(GROUP.epoch), raised)
+    step = EntryStep(GROUP.sum_entry(GROUP.first, 1, value=1.0))
+    certificate = GROUP.certificate(step.entry)
+    bench.do(lambda: heads.on_certificate(GROUP.epoch.members[1], certificate))
+    for peer in GROUP.epoch.members:
+        bench.do(lambda peer=peer: heads.on_peer_down(peer))  # type: ignore[misc]
+    assert heads.is_withheld(step.head)
+    standing.models[step.entry.state[0].digest] = model_of(1.0)
+    bench.do(lambda: heads.on_certified(certificate))
+    assert raised == [1]
+
+
 def test_who_has_our_head_is_shown_the_ends_of_epochs_that_it_lacks() -> None:
     """A newcomer, say, to a group that has changed its charter and made no model since."""
     history = GROUP.history(1)
