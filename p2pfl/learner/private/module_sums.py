@@ -51,11 +51,13 @@ class ModuleSums:
         self._inputs, self._targets = data.train.inputs, data.train.targets
         tensors = module_tensors(module)
         self._names = [entry.name for entry in layout.entries]
-        self._fixed = {
-            name: tensor.detach().clone()
-            for name, tensor in tensors.items()
-            if name not in self._names
-        }
+        # Each tensor once: a tied one follows by its other names.
+        known = {id(tensors[name]) for name in self._names}
+        self._fixed: dict[str, torch.Tensor] = {}
+        for name, tensor in tensors.items():
+            if id(tensor) not in known:
+                known.add(id(tensor))
+                self._fixed[name] = tensor.detach().clone()
         if any(not tensors[name].requires_grad for name in self._names):
             raise LearningError("a tensor travels that takes no gradient: none may, in lots")
         self._try()
@@ -74,6 +76,7 @@ class ModuleSums:
         """
         total, dropped = np.zeros(self._layout.length), 0
         parameters = self._parameters(vector)
+        self._module.train()  # An evaluation in between has left it otherwise.
         with one_torch_thread(), torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
             for rows, sizes in lot.blocks():
@@ -116,14 +119,16 @@ class ModuleSums:
     ) -> tuple[Sums, int]:
         """Clip each unit's mean gradient and sum them, in float32 within the block."""
         rows = sum(sizes)
-        mean = torch.zeros(len(sizes), rows)
-        start = 0
-        for unit, size in enumerate(sizes):
-            mean[unit, start : start + size] = 1 / size
-            start += size
         own = {name: g[:rows].reshape(rows, -1) for name, g in gradients.items()}
         if any(size > 1 for size in sizes):
-            own = {name: mean @ part for name, part in own.items()}
+            unit = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+            share = (1 / torch.tensor(sizes, dtype=torch.float32))[unit].unsqueeze(1)
+            # Added up, and no product with a matrix of zeros: a unit that is no number must not
+            # reach the others.
+            own = {
+                name: torch.zeros(len(sizes), part.shape[1]).index_add_(0, unit, part * share)
+                for name, part in own.items()
+            }
         norms = torch.zeros(len(sizes), dtype=torch.float64)
         for part in own.values():
             norms += torch.linalg.vector_norm(part, dim=1, dtype=torch.float64).square_()

@@ -120,6 +120,67 @@ def test_each_unit_adds_its_clip_at_most() -> None:
     assert not nothing.any()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_a_row_that_is_not_finite_takes_its_own_unit_alone(value: float) -> None:
+    """Units of several rows share a block: no other may be lost with it."""
+    sums = sums_of(torch.nn.Linear(WIDTH, 5), torch.nn.GroupNorm(1, 5), torch.nn.Linear(5, CLASSES))
+    vector, sizes = sums._layout.to_vector(sums._module), [2, 3, 16, 1, 5]
+    rows = np.arange(sum(sizes))
+    expected, _ = sums.lot_sum(vector, Lot(np.delete(rows, range(2, 5)), [2, 16, 1, 5]), 0.5, 0)
+    sums._inputs = DATA.train.inputs.copy()
+    sums._inputs[3] = value
+    found, lost = sums.lot_sum(vector, Lot(rows, sizes), 0.5, 0)
+    assert lost == 1
+    assert np.linalg.norm(expected) > 0.5
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_dropout_drops_after_an_evaluation_too() -> None:
+    """The module is the engine's as well, which measures models without dropout."""
+    first, relu, last = linear()
+    sums = sums_of(first, torch.nn.Dropout(0.5), torch.nn.GroupNorm(1, 5), relu, last)
+    vector, lot = sums._layout.to_vector(sums._module), Lot(np.arange(70))
+    before, _ = sums.lot_sum(vector, lot, 1.0, 5)
+    sums._module.eval()
+    after, _ = sums.lot_sum(vector, lot, 1.0, 5)
+    assert (before == after).all()
+
+
+class Tied(torch.nn.Module):
+    """Two layers with one weight, and two that are fixed with another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.three, self.four = (
+            torch.nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(4)
+        )
+        self.two.weight = self.one.weight
+        self.four.weight = self.three.requires_grad_(False).weight
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        for layer in (self.one, self.three, self.two, self.four):
+            rows = torch.tanh(layer(rows))
+        return rows[:, :CLASSES]
+
+
+def test_tied_tensors_are_one() -> None:
+    """Their gradient is that of all their places."""
+    torch.manual_seed(1)
+    module = Tied()
+    names = list(Small(module).travelling(module))
+    assert names == ["one.weight"]
+    sums = ModuleSums(Small(module), module, VectorLayout(module, names), DATA)
+    vector = 2 * sums._layout.to_vector(module)
+    found, _ = sums.lot_sum(vector, Lot(np.arange(1)), 1e9, 0)
+    with torch.no_grad():
+        module.one.weight.mul_(2)
+    inputs, targets = (torch.from_numpy(it[:1]) for it in (DATA.train.inputs, DATA.train.targets))
+    (gradient,) = torch.autograd.grad(
+        Small(module).loss(module(inputs), targets), [module.one.weight]
+    )
+    assert found == pytest.approx(gradient.T.reshape(-1).numpy(), rel=1e-4, abs=1e-7)
+
+
 class Pairs(Small):
     """A loss of pairs of rows."""
 
