@@ -48,5 +48,25 @@ def convolution() -> torch.nn.Module:
     )
 
 
-MODULES = {"convolution, GroupNorm": convolution, "embedding": Words, "attention": Attention}
-IMAGES = "convolution, GroupNorm"
+class Layers(torch.nn.Module):
+    """Linear layers with a residue, one without a bias; rows are float[3, 8, 8]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into = torch.nn.Linear(3 * 8 * 8, WIDTH)
+        self.over = torch.nn.Linear(WIDTH, WIDTH, bias=False)
+        self.out = torch.nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return float[rows, classes] of images, float[rows, 3, 8, 8]."""
+        rows = torch.nn.functional.gelu(self.into(images.flatten(1)))
+        return self.out(rows + torch.tanh(self.over(rows)))
+
+
+MODULES = {
+    "convolution, GroupNorm": convolution,
+    "linear layers, GELU": Layers,
+    "embedding": Words,
+    "attention": Attention,
+}
+IMAGES = ("convolution, GroupNorm", "linear layers, GELU")

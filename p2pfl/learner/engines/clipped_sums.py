@@ -141,10 +141,12 @@ class ClippedPerceptrons(StackedPerceptrons):
         for depth in range(len(layers) - 1, 0, -1):
             torch.bmm(gradients[depth], layers[depth][0].transpose(1, 2), out=gradients[depth - 1])
             relu_backward(gradients[depth - 1], activations[depth])
+        with_bias = [True] * len(gradients)
         if sizes is None:
-            norms, shares = _norms_of_rows(activations, gradients), torch.from_numpy(weights)
+            norms = norms_of_rows(activations, gradients, with_bias)
+            shares = torch.from_numpy(weights)
         else:
-            norms, shares = _norms_of_units(activations, gradients, weights, sizes)
+            norms, shares = norms_of_units(activations, gradients, weights, sizes, with_bias)
         factors = (clip / norms.clamp(min=clip)).to(torch.float32).mul_(shares)
         self._drop(norms, factors, weights, activations, gradients)
         for depth, (weights_sum, bias_sum) in enumerate(
@@ -186,13 +188,24 @@ class ClippedPerceptrons(StackedPerceptrons):
             values[bad] = 0
 
 
-def _norms_of_rows(
-    activations: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor]
+def norms_of_rows(
+    activations: Sequence[torch.Tensor],
+    gradients: Sequence[torch.Tensor],
+    with_bias: Sequence[bool],
 ) -> torch.Tensor:
-    """Return the norm of each row's gradient: float64[peers, rows]."""
+    """Return the norm of each row's gradient.
+
+    Args:
+        activations: float32[peers, rows, inputs] of each layer; more than there are layers is fine.
+        gradients: float32[peers, rows, outputs] of each layer.
+        with_bias: whether a layer's bias trains.
+
+    Returns:
+        float64[peers, rows].
+    """
     squares = torch.zeros(gradients[0].shape[:2], dtype=torch.float64)
-    for below, gradient in zip(activations, gradients, strict=False):
-        squares.addcmul_(_squares_of(gradient), _squares_of(below).add_(1))
+    for below, gradient, bias in zip(activations, gradients, with_bias, strict=False):
+        squares.addcmul_(_squares_of(gradient), _squares_of(below).add_(int(bias)))
     return squares.sqrt_()
 
 
@@ -201,13 +214,17 @@ def _squares_of(values: torch.Tensor) -> torch.Tensor:
     return squares
 
 
-def _norms_of_units(
+def norms_of_units(
     activations: Sequence[torch.Tensor],
     gradients: Sequence[torch.Tensor],
     weights: Floats,
     sizes: Sequence[Sequence[int]],
+    with_bias: Sequence[bool],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the norm of each row's unit, float64[peers, rows], and each row's share of it."""
+    """Return the norm of each row's unit, float64[peers, rows], and each row's share of it.
+
+    As `norms_of_rows`; `weights` and `sizes` are those of `ClippedPerceptrons.sum_block`.
+    """
     peers, rows = gradients[0].shape[:2]
     together = torch.zeros(peers, rows, rows, dtype=torch.float64)
     shares = torch.zeros(peers, rows)
@@ -221,9 +238,9 @@ def _norms_of_units(
         if start != int(weights[peer].sum()):
             raise ValueError(f"units of {start} rows, and {int(weights[peer].sum())} rows count")
     products = torch.zeros_like(together)
-    for below, gradient in zip(activations, gradients, strict=False):
+    for below, gradient, bias in zip(activations, gradients, with_bias, strict=False):
         a, g = below.to(torch.float64), gradient.to(torch.float64)
-        products.addcmul_(g @ g.transpose(1, 2), (a @ a.transpose(1, 2)).add_(1))
+        products.addcmul_(g @ g.transpose(1, 2), (a @ a.transpose(1, 2)).add_(int(bias)))
     # Never times zero: a unit that is no number must not reach the others' norms.
     nothing = torch.zeros_like(products)
     of_rows = torch.where(together > 0, products, nothing).sum(2)

@@ -1,5 +1,8 @@
 """Sums of clipped gradients of any torch module: one gradient a row, by vmap over grad.
 
+Where linear layers are all that trains, by norms (`linear_sums`), if a trial finds the same norms
+and sum there: at the start, and at a model beside it, since zeros at the start hide much.
+
 Layers that mix rows are refused by trial, and not by a list: the mean of rows' own gradients must
 be the gradient of all of them together. With batch statistics it is not; nor with a loss that is
 no mean over rows. A module whose buffers a forward pass changes is refused too: they would keep
@@ -19,6 +22,7 @@ from p2pfl.learner.engines.lot import BLOCK_ROWS, Lot, Sums
 from p2pfl.learner.engines.one_by_one import as_inputs
 from p2pfl.learner.engines.threads import one_torch_thread
 from p2pfl.learner.errors import LearningError
+from p2pfl.learner.private.linear_sums import LinearSums, linear_layers
 from p2pfl.learner.streams import Integers
 from p2pfl.learner.tasks.base import Data, Task
 from p2pfl.learner.vectors import VectorLayout, module_tensors, readable
@@ -28,9 +32,15 @@ TRIAL_ROWS = 8
 TRIAL_ERROR = 1e-3
 """Of the trial's gradients, against their norm: errors of float32 are a thousandth of it."""
 
+BESIDE = 0.05
+"""How far the second model of a trial is from the start: the deviation of each entry."""
+
 
 class ModuleSums:
     """Sums lots for one module; one thread.
+
+    Attributes:
+        told: how, one line for people.
 
     Args:
         task: gives the loss.
@@ -41,8 +51,6 @@ class ModuleSums:
     Raises:
         LearningError: rows cannot be told apart in it; the line names why.
     """
-
-    told = "one gradient a row, by vmap"
 
     def __init__(
         self, task: Task, module: torch.nn.Module, layout: VectorLayout, data: Data
@@ -61,6 +69,12 @@ class ModuleSums:
         if any(not tensors[name].requires_grad for name in self._names):
             raise LearningError("a tensor travels that takes no gradient: none may, in lots")
         self._try()
+        self._linear = self._linear_sums()
+        self.told = (
+            f"one gradient a row, by vmap ({self._linear})"
+            if isinstance(self._linear, str)
+            else self._linear.told
+        )
 
     def lot_sum(self, vector: Vector, lot: Lot, clip: float, seed: int) -> tuple[Sums, int]:
         """Sum the clipped gradients of a lot's units.
@@ -82,10 +96,16 @@ class ModuleSums:
             for rows, sizes in lot.blocks():
                 # All blocks have one shape: by another one, other units' last bits could move.
                 index = np.concatenate([rows, np.repeat(rows[:1], BLOCK_ROWS - len(rows))])
-                gradients = self._gradients(parameters, index, randomness="different")
-                added, lost = self._clipped(gradients, sizes or [1] * len(rows), clip)
+                units = sizes or [1] * len(rows)
+                if isinstance(self._linear, str):
+                    gradients = self._gradients(parameters, index, randomness="different")
+                    added, norms = self._clipped(gradients, units, clip)
+                else:
+                    added, norms = self._linear.block_sum(
+                        parameters, *self._rows(index), units, clip, randomness="different"
+                    )
                 total += added
-                dropped += lost
+                dropped += int((~(norms <= NORM_MAX)).sum())
         return total, dropped
 
     def _parameters(self, vector: Vector) -> dict[str, torch.Tensor]:
@@ -116,8 +136,12 @@ class ModuleSums:
 
     def _clipped(
         self, gradients: dict[str, torch.Tensor], sizes: Sequence[int], clip: float
-    ) -> tuple[Sums, int]:
-        """Clip each unit's mean gradient and sum them, in float32 within the block."""
+    ) -> tuple[Sums, torch.Tensor]:
+        """Clip each unit's mean gradient and sum them, in float32 within the block.
+
+        Returns:
+            float64[d], and norms before clipping, float64[units].
+        """
         rows = sum(sizes)
         own = {name: g[:rows].reshape(rows, -1) for name, g in gradients.items()}
         if any(size > 1 for size in sizes):
@@ -142,7 +166,7 @@ class ModuleSums:
             kept = torch.where(good.unsqueeze(1), part, torch.zeros_like(part))
             summed = (kept * factors.nan_to_num(0.0).unsqueeze(1)).sum(0)
             views[name].copy_(summed.reshape(views[name].shape))
-        return flat.to(torch.float64).numpy(), int((~good).sum())
+        return flat.to(torch.float64).numpy(), norms
 
     # --- trial ------------------------------------------------------------------------------
 
@@ -174,6 +198,41 @@ class ModuleSums:
                 " BatchNorm, or the loss is no mean over rows; take GroupNorm or LayerNorm, and a"
                 " loss that is one"
             )
+
+    def _linear_sums(self) -> LinearSums | str:
+        """Return what sums by norms, or why it cannot."""
+        layers = linear_layers(self._module, self._layout)
+        if isinstance(layers, str):
+            return layers
+        made = LinearSums(self._task, self._module, self._layout, fixed=self._fixed, layers=layers)
+        start = self._layout.to_vector(self._module)
+        apart = np.random.default_rng(0).normal(0.0, BESIDE, len(start)).astype(np.float32)
+        try:
+            with one_torch_thread(), _without_dropout(self._module):
+                if all(self._agrees(made, vector) for vector in (start, start + apart)):
+                    return made
+        except (LearningError, RuntimeError, ValueError) as error:
+            return str(error).splitlines()[0][:160]
+        return "layers' inputs and gradients do not make up its gradients"
+
+    def _agrees(self, linear: LinearSums, vector: Vector) -> bool:
+        """Whether norms and clipped sum of the trial's rows are those of vmap."""
+        parameters = self._parameters(vector)
+        index = np.arange(min(TRIAL_ROWS, len(self._targets)))
+        sizes, clip = [1] * len(index), 1.0
+        each = self._gradients(parameters, index, randomness="error")
+        for _ in range(2):  # The second time half of them are clipped.
+            total, norms = self._clipped(each, sizes, clip)
+            found, lengths = linear.block_sum(
+                parameters, *self._rows(index), sizes, clip, randomness="error"
+            )
+            longest = float(norms.max())
+            if not bool(((lengths - norms).abs() <= TRIAL_ERROR * longest).all()):
+                return False
+            if not np.linalg.norm(found - total) <= TRIAL_ERROR * np.linalg.norm(total) + 1e-10:
+                return False
+            clip = max(float(norms.median()), 1e-10)
+        return True
 
     def _require_constant_buffers(self, index: Integers) -> None:
         copied = copy.deepcopy(self._module)
