@@ -31,6 +31,9 @@ from p2pfl_gossip.memory import aligned
 
 NORM_MAX = 1e30
 
+CANCELLED_MOST = 2.0**-12
+"""Of the mean length of a unit's rows: errors of float32 are 2^-24 of it, a few to a row."""
+
 
 class ClippedPerceptrons(StackedPerceptrons):
     """Working memory of one thread: up to `peers_max` models, and one block of each.
@@ -246,4 +249,8 @@ def norms_of_units(
     of_rows = torch.where(together > 0, products, nothing).sum(2)
     squares = torch.where(together > 0, of_rows.unsqueeze(1), nothing).sum(2)
     norms = squares.clamp_(min=0).sqrt_().mul_(shares.to(torch.float64))
-    return norms, shares
+    # Rows may cancel out, which errors of float32 in their sum do not: a unit counts as no shorter
+    # than a small part of the mean length of its rows.
+    lengths = products.diagonal(dim1=1, dim2=2).sqrt().mul(shares).unsqueeze(1)
+    longest = torch.where(together > 0, lengths, nothing).sum(2)
+    return torch.maximum(norms, CANCELLED_MOST * longest), shares

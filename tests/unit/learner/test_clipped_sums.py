@@ -124,6 +124,21 @@ def test_integers_of_neighbouring_lots_differ_by_at_most_the_sensitivity(size: i
         assert length <= 0.97 * encoding.sensitivity  # The rest of Delta is not needed here.
 
 
+def test_rows_of_a_unit_that_cancel_out_stay_within_the_clip() -> None:
+    """Errors of float32 in their sum are no shorter for that."""
+    rng = np.random.default_rng(0)
+    for exponent in (3, 7, 9, 11):
+        for _ in range(20):
+            inputs = np.repeat(rng.normal(0, 10.0**exponent, (1, 20)).astype(np.float32), 15, 0)
+            targets = rng.permutation(np.arange(15) % 3)
+            made = ClippedPerceptrons(
+                (20, 3), peers_max=1, inputs=inputs, targets=targets, scale=1.0, offset=0.0
+            )
+            made.load([np.zeros(63, np.float32)])
+            found = made.lot_sum(0, Lot(np.arange(15), [15]), 1.0)
+            assert np.linalg.norm(found) <= 1 + 2**-7
+
+
 @pytest.mark.parametrize("exponent", [-30, -15, 0, 15, 30])
 @pytest.mark.parametrize("sizes", [None, [1] * 7])
 def test_hostile_magnitudes_stay_within_the_clip(exponent: int, sizes: list[int] | None) -> None:
