@@ -85,10 +85,10 @@ _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
         f"{GOSSIP}age_of_a_model_that_arrives",
     ),
     (
-        "gossip/p2pfl_gossip/averaging/base.py",
+        "gossip/p2pfl_gossip/averaging/cohort_averaging.py",
         "COHORT_SIZE_MAX",
-        "COHORT_SIZE_MAX = 1024",
-        "COHORT_SIZE_MAX = 2**20",
+        "max_length=COHORT_SIZE_MAX // 8",
+        "max_length=COHORT_SIZE_MAX",
         f"{GOSSIP}bitmap_of_a_cohort_of_plain_means",
     ),
     (
@@ -165,7 +165,7 @@ _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
         "gossip/p2pfl_gossip/masked_sum/exchange.py",
         "SERVES_MAX of a chunk",
         "self._served.get(key, 0) >= SERVES_MAX:",
-        "",
+        "False:",
         f"{SUMS}bodies_given_on_one_members_asking",
     ),
     (
@@ -607,7 +607,7 @@ _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
         "CHUNK_PEERS_MIN",
         "if self._chunk_peers < CHUNK_PEERS_MIN:",
         "if False:",
-        f"{LEARNER}peers_and_bytes_of_one_chunk_of_layers",
+        f"{LEARNER}peers_that_are_worth_a_chunk",
     ),
     (
         "p2pfl/learner/engines/stacked/convolution.py",
