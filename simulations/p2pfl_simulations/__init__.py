@@ -27,7 +27,7 @@ __all__ = [
 _HOMES = {
     "EndedEarly": "results.run",
     "Run": "notebook",
-    "RunProgress": "running",
+    "RunProgress": "progress",
     "read_run": "notebook",
     "run": "notebook",
 }
