@@ -77,6 +77,8 @@ class StateFetch:
         desk: for timers and jobs; of this machine alone.
         deadline_s: the longest that a holder may be silent; the time adapts to what comes.
         base: a vector at hand and its chunk digests; chunks that are equal are taken from it.
+        asked: gets whom we ask. Answers may come late: what they were to is given up, or the same
+            item is fetched anew. They are passed over, where others' are refused.
 
     Attributes:
         outcome: set once all is here.
@@ -89,8 +91,10 @@ class StateFetch:
         desk: Desk,
         deadline_s: float,
         base: tuple[Vector, bytes] | None = None,
+        asked: dict[PeerId, None] | None = None,
     ) -> None:
         self.outcome: Fetched | None = None
+        self._asked = {} if asked is None else asked
         self._item, self._desk, self._deadline_s = item, desk, deadline_s
         self._base = base
         self._holders: dict[PeerId, Holder] = {}
@@ -157,6 +161,7 @@ class StateFetch:
             if in_use < HOLDERS_IN_USE_MAX and holder.state == HolderState.SPARE:
                 in_use += 1
                 holder.begin(now_s, has_list=bool(self._list))
+                self._asked[holder.peer] = None
                 if not self._list:
                     actions += [
                         Send(holder.peer, StateRequest(self._item.digest, page))
@@ -194,13 +199,18 @@ class StateFetch:
         """Take a holder's answer, or raise RemoteProtocolError and change nothing."""
         holder = self._holders.get(sender)
         if holder is None or holder.state == HolderState.SPARE:
-            raise RemoteProtocolError("not_asked_for")
+            self._require_asked(sender)
+            return []
         match message:
             case StateChunkDigests():
                 return self._on_page(now_s, holder, message)
             case StateRefusal():
                 return self._on_refusal(now_s, holder)
         raise RemoteProtocolError("unexpected_message")
+
+    def _require_asked(self, sender: PeerId) -> None:
+        if sender not in self._asked:
+            raise RemoteProtocolError("not_asked_for")
 
     def _on_refusal(self, now_s: float, holder: Holder) -> list[Action]:
         """Ask others; bodies that have begun go on."""
@@ -305,7 +315,8 @@ class StateFetch:
         """Say whether chunks are wanted, or raise RemoteProtocolError."""
         holder = self._holders.get(sender)
         if holder is None:
-            raise RemoteProtocolError("not_asked_for")
+            self._require_asked(sender)
+            return False, []
         asked = holder.find(header.first, header.count)
         if asked is None or asked.is_begun or self._intake is None:
             return False, []  # It was told to send no more of it, or was asked in an earlier life.

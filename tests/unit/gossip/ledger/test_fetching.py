@@ -622,3 +622,34 @@ def test_any_mixture_in_any_order(seed: int) -> None:
     world.require_whole()
     assert honest.peer not in world.ended
     assert not world.refused
+
+
+def test_late_answers_to_a_fetch_that_was_given_up_are_passed_over() -> None:
+    """The same item may be wanted again, of others: a stranger's answer is refused all the same."""
+    item, _ = long_item()
+    asked: dict[PeerId, None] = {}
+    first, other, stranger = PeerId("first"), PeerId("other"), PeerId("stranger")
+    given_up = StateFetch(item, desk=Desk(), deadline_s=1.0, asked=asked)
+    given_up.start(0.0, [first])
+    given_up.close()
+    fetch = StateFetch(item, desk=Desk(), deadline_s=1.0, asked=asked)
+    fetch.start(0.1, [other])
+    refusal, header = StateRefusal(item.digest), StateChunks(item.digest, 0, 1)
+    assert fetch.on_message(0.2, first, refusal) == []
+    assert fetch.on_bulk_begin(0.2, first, 1, header) == (False, [])
+    for refused in (
+        lambda: fetch.on_message(0.2, stranger, refusal),
+        lambda: fetch.on_bulk_begin(0.2, stranger, 2, header),
+    ):
+        with pytest.raises(RemoteProtocolError, match="not_asked_for"):
+            refused()
+
+
+def test_who_is_named_anew_while_enough_are_asked_may_answer_late() -> None:
+    item, _ = long_item()
+    fetch = StateFetch(item, desk=Desk(), deadline_s=1.0)
+    peers = [PeerId(f"holder-{index}") for index in range(HOLDERS_IN_USE_MAX + 1)]
+    fetch.start(0.0, peers)
+    fetch.on_peer_down(0.1, peers[0])  # The last one is asked in its place.
+    fetch.add_holder(0.2, peers[0])
+    assert fetch.on_message(0.3, peers[0], StateRefusal(item.digest)) == []
