@@ -128,7 +128,7 @@ FOUND = {
     "nothing-signed": (0, "nothing is certified after round"),
     "advert-unrecorded": (7, "sends GroupAdvert before it has recorded its advert"),
     "model-not-the-certified": (49, "keeps a model under another's digest"),
-    "newcomer-refused": (40035, "peer 5 refuses peer 9: not_a_member"),
+    "newcomer-refused": (40042, "peer 5 refuses peer 6: not_a_member"),
     "successor-unapproved": (SUCCEEDED, "without a quorum of the group before"),
     "not-gone-back": (40028, "does not begin with the state which the charter of epoch 2 names"),
 }

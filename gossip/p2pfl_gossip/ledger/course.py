@@ -273,11 +273,10 @@ class Course:
 
     def rest(self) -> Rest:
         """Return why we give no update now, or that we do."""
-        standing, entry = self._standing.record, self._history.head.entry
         epoch = self._seat.epoch
-        if standing.sits_out:
+        if self._standing.record.sits_out:
             return Rest.START
-        if entry.epoch == epoch.number and entry.next_charter != NONE:
+        if self._carries_charter:
             return Rest.CHARTER
         if self._history.height >= epoch.charter.rounds:
             return Rest.FINISHED
@@ -292,6 +291,12 @@ class Course:
         if self._failed_round == self.round:
             return Rest.TRAINING  # With other draws, it may give something for the next one.
         return Rest.NONE
+
+    @property
+    def _carries_charter(self) -> bool:
+        """Whether our head carries the charter of an epoch that has not begun yet."""
+        entry = self._history.head.entry
+        return entry.epoch == self._seat.epoch.number and entry.next_charter != NONE
 
     @property
     def has_spent_all(self) -> bool:
@@ -467,7 +472,7 @@ class Course:
         Who said that it gives an update in this round, and may give none after it, sees the round
         through, and says in the next one why it rests.
         """
-        if self._history.head.entry.next_charter != NONE or self.stage is Stage.AVERAGING:
+        if self._carries_charter or self.stage is Stage.AVERAGING:
             return True
         # Who failed to train for this round is to try again in the next one.
         if self.rest() in (Rest.NONE, Rest.TRAINING):

@@ -112,8 +112,13 @@ class Hearing:
         self._parts.heads.on_certificate(sender, message.certificate)
 
     def _on_request(self, sender: PeerId, _rank: int | None, message: CertificateRequest) -> None:
-        if self._certificates.may_answer(self._seat.now_s, sender):
-            self._parts.heads.on_request(sender, message)
+        heads = self._parts.heads
+        if not self._certificates.may_answer(self._seat.now_s, sender):
+            return
+        if message.head.place > self._parts.history.head.head.place:
+            heads.ask_way(sender)  # It is ahead, and may be the only one that we can reach.
+        else:
+            heads.on_request(sender, message)
 
     def _on_final(self, _rank: int, message: Finality) -> None:
         if self._parts.heads.on_final(message):

@@ -37,6 +37,7 @@ from p2pfl_gossip.ledger.hearing import Hearing
 from p2pfl_gossip.ledger.history import History, founding_record
 from p2pfl_gossip.ledger.life import Life
 from p2pfl_gossip.ledger.messages import (
+    CertificateRequest,
     Closing,
     GroupAdvert,
     LedgerMessage,
@@ -417,6 +418,8 @@ class GroupMember(DeskMachine):
             return False
         if isinstance(message, GroupAdvert):
             return message.epoch <= parts.seat.epoch.number
+        if isinstance(message, CertificateRequest):
+            return message.head.place <= parts.history.head.head.place
         return not isinstance(message, (Closing, StateMessage))
 
     def _on_state_message(self, sender: PeerId, rank: int | None, message: StateMessage) -> None:

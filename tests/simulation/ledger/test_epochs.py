@@ -61,6 +61,19 @@ def test_a_member_is_swapped(at_s: float) -> None:
     assert history.epochs[1].unpack(last.members) == tuple(range(7))
 
 
+def test_a_group_rests_again_after_a_charter_that_adds_no_rounds() -> None:
+    """Its head carries that charter for good, and nothing more is to come of it."""
+    group = LedgerWorld(5, rounds=2)
+    charter = successor(group, range(5), rounds=2, patience_s=30.0)
+    group.start()
+    group.run(200.0, at=[(60.0, approve(group, charter, range(5)))])
+    require_epoch(group, range(5), charter.digest())
+    assert group.are_finished()
+    sent = group.world.frames_sent
+    group.run(400.0)
+    assert group.world.frames_sent == sent
+
+
 def test_who_was_expelled_gets_nothing_of_the_new_epoch() -> None:
     group = LedgerWorld(6, rounds=4)
     charter = successor(group, [0, 1, 2, 3, 4], rounds=8)

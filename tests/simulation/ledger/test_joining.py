@@ -71,7 +71,13 @@ def test_in_another_history_it_stops_and_says_so_at_each_start(right: bytes) -> 
 def test_a_newcomer_finds_the_way_where_no_founder_is_in_reach(is_over: bool) -> None:
     """Members speak to it, at the end of all rounds too: it asks whoever is ahead."""
     group = LedgerWorld(5, hosts=7, rounds=1, training_s=lambda _: 15.0, patience_s=40.0)
-    newcomer = group.hosts[6]
+    newcomer, last = group.hosts[6], group.hosts[5]
+
+    def come() -> None:
+        group.world.bring_online(newcomer, "comes")
+        # As the daemon tells it: who rests says nothing by itself.
+        last.queue.push(group.member(5).on_peer_up(group.queue.now_s, newcomer.peer_id))
+
     first = make_charter(range(6), present=group.epoch.digest, rounds=1)
     second = make_charter(range(7), present=first.digest(), rounds=1 if is_over else 4)
     for founder in range(5):
@@ -83,7 +89,7 @@ def test_a_newcomer_finds_the_way_where_no_founder_is_in_reach(is_over: bool) ->
         at=[
             (5.0, lambda: group.approve(first, range(5))),
             (60.0, lambda: group.approve(second, range(6))),
-            (160.0 if is_over else 75.0, lambda: group.world.bring_online(newcomer, "comes")),
+            (160.0 if is_over else 75.0, come),
         ],
     )
     assert group.are_finished(range(6)) == is_over
