@@ -166,7 +166,7 @@ def _make_opening(index, roster, initial, rounds, masking):
         index=index,
         roster=roster,
         deadline_s=1.0,
-        draw=bytes(32),
+        draw_seed=bytes(32),
         description=NOTHING_SAID,
         make_peer=make_peer,
         rng=Random(index),
