@@ -1,8 +1,7 @@
 """A dispute that lasts longer than the rounds after it: what it finds is evidence all the same."""
 
-from typing import Any
-
 import pytest
+from changed_actions import ChangedActions
 from ledger_world import LedgerWorld, ToyWorker
 from test_audits import proving, told
 
@@ -32,24 +31,15 @@ class LyingWorld(LedgerWorld):
         return LyingWorker()
 
 
-class Silent:
+class Silent(ChangedActions):
     """Says nothing of later rounds: its own machine would name itself. Nor what else is `kept`."""
 
     def __init__(self, inner: GroupMember, kept: tuple[type, ...]) -> None:
-        self.inner, self.kept = inner, kept
+        super().__init__(inner)
+        self.kept = kept
 
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self.inner, name)
-        if not name.startswith("on_"):
-            return found
-
-        def given(*arguments: Any) -> Any:
-            answer = found(*arguments)
-            if isinstance(answer, tuple):
-                return answer[0], [action for action in answer[1] if self.says(action)]
-            return [action for action in answer if self.says(action)]
-
-        return given
+    def changed(self, actions: list[Action]) -> list[Action]:
+        return [action for action in actions if self.says(action)]
 
     def says(self, action: Action) -> bool:
         said = action.message if isinstance(action, Send) else None

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from changed_actions import ChangedActions
 from ledger_world import LedgerWorld, identity_of
 
 from p2pfl_crypto.statements import sign_statement
@@ -17,25 +18,15 @@ LIARS = (1, 2)
 replace: Any = msgspec.structs.replace
 
 
-class TwoFaced:
+class TwoFaced(ChangedActions):
     """An honest member whose sums of the chunks that both liars own are others for each half."""
 
     def __init__(self, index: int, inner: GroupMember) -> None:
-        self.index, self.inner = index, inner
+        super().__init__(inner)
+        self.index = index
 
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self.inner, name)
-        if not name.startswith("on_"):
-            return found
-
-        def given(*arguments: Any) -> Any:
-            answer = found(*arguments)
-            if isinstance(answer, tuple):
-                wanted, actions = answer
-                return wanted, [self.lie(action) for action in actions]
-            return [self.lie(action) for action in answer]
-
-        return given
+    def changed(self, actions: list[Action]) -> list[Action]:
+        return [self.lie(action) for action in actions]
 
     def lie(self, action: Action) -> Any:
         match action:
