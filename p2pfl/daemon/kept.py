@@ -34,7 +34,8 @@ def kept_model(journal: Path) -> KeptModel:
     """Read the newest model that a journal has, with the own state that belongs to it.
 
     A running peer writes both at once. So the own state is read before and after the model: if it
-    is another then, the model may be as well, and both are read again.
+    is another then, the model may be as well, and both are read again. So is a ledger's head, if
+    its model is gone: the next one has come meanwhile.
 
     Raises:
         ServiceError: it has none yet, or one that cannot be read.
@@ -50,7 +51,7 @@ def kept_model(journal: Path) -> KeptModel:
         model = _model_with(journal, own)
         if read_kept(journal, RECORD) == before:
             return model
-    raise ServiceError(f"the journal in {journal} changes while it is read; ask again")
+    raise ServiceError(CHANGES.format(journal=journal))
 
 
 def chosen_model(path: Path, newest: KeptModel) -> KeptModel | None:
@@ -87,20 +88,31 @@ def _model_with(journal: Path, own: OwnState) -> KeptModel:
             about["group"] = group.hex()
         return KeptModel(vector, own.arrays, about)
     stored = read_kept(journal, STANDING_RECORD).get(STANDING_RECORD)
+    for _ in range(READS_MAX):
+        model, about = _head_of(journal, stored)
+        vector = read_kept_vector(journal, MODEL_PREFIX + model.hex())
+        if vector is not None:
+            return KeptModel(vector, own.arrays, about)
+        before, stored = stored, read_kept(journal, STANDING_RECORD).get(STANDING_RECORD)
+        if stored == before:
+            raise ServiceError(f"the journal in {journal} lacks the model of its head")
+    raise ServiceError(CHANGES.format(journal=journal))
+
+
+def _head_of(journal: Path, stored: bytes | None) -> tuple[bytes, dict[str, str]]:
+    """Read which model a journal's head is, and what is told of it."""
     try:
         record = None if stored is None else read_standing(stored)
     except MalformedFrame as error:
         raise ServiceError(f"the ledger in {journal} cannot be read ({error})") from None
     if record is None or record.head is None or record.model == NONE:
         raise ServiceError(NOTHING.format(journal=journal))
-    vector = read_kept_vector(journal, MODEL_PREFIX + record.model.hex())
-    if vector is None:
-        raise ServiceError(f"the journal in {journal} lacks the model of its head; ask again")
     entry = {"entry": record.head.entry.hex(), "certified": record.model.hex()}
-    return KeptModel(vector, own.arrays, {"round": str(record.head.round), **entry})
+    return record.model, {"round": str(record.head.round), **entry}
 
 
 GROUP_RECORD = "daemon/group"
 """Names the group that a journal is of."""
 
+CHANGES = "the journal in {journal} changes while it is read; ask again"
 NOTHING = "{journal} has no model yet: no round has ended"

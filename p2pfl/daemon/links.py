@@ -13,6 +13,7 @@ and down are told in turn, and the down of a link that cannot be made once for w
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -221,10 +222,18 @@ class Links:
         return self._spawn(self._send_body(action, header), f"body to {action.receiver}")
 
     async def flush(self) -> None:
-        """Wait for what is on its way out, for some seconds."""
+        """Wait for what is on its way out, for some seconds, and end the streams of frames.
+
+        What a stream that was ended has brought may still be read when its connection is gone; of
+        any other that is lost. A member's last words, such as that it leaves, are said only once.
+        """
         tasks = list(self._tasks)
         if tasks:
             await asyncio.wait(tasks, timeout=SHUTDOWN_S)
+        for outbox in self._outboxes.values():
+            if outbox.task is None and outbox.stream is not None:
+                with contextlib.suppress(StreamReset):
+                    outbox.stream.finish()
 
     async def close(self) -> None:
         """End all that is under way; links stay the host's to close."""

@@ -123,7 +123,7 @@ class Link:
             self._loop.call_soon(self._pump_later)
 
     def close(self, linger_s: float) -> None:
-        """Send what can be sent at once, then end; wait `linger_s` for the other end to read it."""
+        """Send what was given, then end; for both the other end has `linger_s` to read it."""
         if self._closing or self.gone.done():
             return
         self._on_lost = _ignore
@@ -131,15 +131,19 @@ class Link:
         if self.gone.done():
             return
         self._closing = True
-        if self._waiting or linger_s <= 0:
+        if linger_s <= 0:
             self._destroy()
             return
+        self._loop.call_later(linger_s, self._destroy)
+        if not self._waiting:
+            self._shut()
+
+    def _shut(self) -> None:
+        """Tell the other end that nothing more comes; it is read until it says so, too."""
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError:
             self._destroy()
-            return
-        self._loop.call_later(linger_s, self._destroy)
 
     def _on_readable(self) -> None:
         self._guard(self._read_untrusted)
@@ -221,6 +225,8 @@ class Link:
         self._burst_left = BURST_BYTES
         self._loop.remove_writer(self._socket)
         self._guard(self._pump)
+        if self._closing and not (self._waiting or self.gone.done()):
+            self._shut()
 
     def _guard(self, step: Callable[[], None]) -> None:
         """Run one callback; whatever goes wrong in it ends this link and no other."""

@@ -24,8 +24,16 @@ from p2pfl.learner.model_files import read_model
 from p2pfl.learner.naming import LEFT_OUT
 from p2pfl.learner.peer_models import PeerModel
 from p2pfl.store.journal import Store
-from p2pfl.store.reading import read_kept_vector
+from p2pfl.store.reading import read_kept, read_kept_vector
+from p2pfl_gossip.ledger.standing import (
+    MODEL_PREFIX,
+    STANDING_RECORD,
+    StandingRecord,
+    read_standing,
+)
+from p2pfl_gossip.ledger.states import Head
 from p2pfl_gossip.own_state import OwnState
+from p2pfl_gossip.records import Codec
 
 
 def member(p2pfl: P2pfl) -> Path:
@@ -221,6 +229,43 @@ def test_a_model_is_never_read_with_the_own_state_of_another_round(
         assert model.vector[0] == model.own["personal"][0] == 3
         ended = iter(range(4, 100))
         with pytest.raises(ServiceError, match="changes while it is read; ask again"):
+            kept.kept_model(folder / "journal")
+
+
+def test_a_head_whose_model_is_gone_meanwhile_is_read_again(
+    p2pfl: P2pfl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member of a ledger keeps its newest models; each round is another record."""
+    folder = member(p2pfl)
+    codec = Codec(StandingRecord | None, frame_bytes_max=2**16)
+
+    def records(round_: int) -> dict[str, Any]:
+        digest = bytes([round_]) * 32
+        record = StandingRecord(head=Head(0, round_, digest), model=digest)
+        vector = np.full(235, round_, np.float32)
+        gone = {f"{MODEL_PREFIX}{(bytes([round_ - 1]) * 32).hex()}": None}
+        kept = {f"{MODEL_PREFIX}{digest.hex()}": vector, **OwnState().records()}
+        return {STANDING_RECORD: codec.encode(record), **gone, **kept}
+
+    with Store.open(folder / "journal") as store:
+        store.persist(records(1))
+        ended = iter((2, 3))
+
+        def read(journal: Path, key: str) -> Any:
+            if (round_ := next(ended, None)) is not None:
+                store.persist(records(round_))
+            return read_kept_vector(journal, key)
+
+        monkeypatch.setattr(kept, "read_kept_vector", read)
+        model = kept.kept_model(folder / "journal")
+        assert (model.metadata["round"], model.vector[0]) == ("3", 3)
+        ended = iter(range(4, 100))
+        with pytest.raises(ServiceError, match="changes while it is read; ask again"):
+            kept.kept_model(folder / "journal")
+        ended = iter(())
+        key = read_kept(folder / "journal", STANDING_RECORD)[STANDING_RECORD]
+        store.persist({f"{MODEL_PREFIX}{read_standing(key).model.hex()}": None})
+        with pytest.raises(ServiceError, match="lacks the model of its head"):
             kept.kept_model(folder / "journal")
 
 

@@ -389,3 +389,17 @@ def test_who_is_a_member_no_more_gets_nothing_more_and_a_newcomer_is_linked() ->
             assert one.told.links()[-1] == ("up",)
 
     run(main)
+
+
+def test_last_words_are_read_when_their_sender_is_gone() -> None:
+    async def main() -> None:
+        async with two_ends() as (one, two):  # The second takes frames, and reads none yet.
+            one.links.start()
+            one.send(b"I leave", b"for good")
+            await one.links.flush()
+            await one.host.close()
+            await until(lambda: two.host.connection(two.other) is None)
+            two.links.start()
+            await until(lambda: two.told.frames() == [b"I leave", b"for good"])
+
+    run(main)

@@ -4,6 +4,7 @@
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from itertools import cycle
 
 import pytest
 from libp2p_fixtures import (
@@ -686,6 +687,34 @@ def test_what_was_sent_before_closing_arrives() -> None:
             stream.finish()
             await dialing.close()
             assert await received == 1_000_000
+
+    run(main)
+
+
+def test_what_waits_for_other_links_when_a_connection_is_closed_still_leaves() -> None:
+    async def main() -> None:
+        received: list[int] = []
+
+        async def note_size(stream: Stream) -> None:
+            total = 0
+            while data := await stream.read():
+                total += len(data)
+            received.append(total)
+
+        async with two_hosts() as (dialing, listening, connection):
+            listening.set_handler("/size", note_size)
+            streams = [await dialing.open_stream(TWO, "/size") for _ in range(9)]
+            sent, piece = [0] * len(streams), bytes(4096)
+            turns = cycle(range(len(streams)))
+            while not connection._link._waiting:  # Until a whole burst has left.
+                at = next(turns)
+                await streams[at].write(piece)
+                sent[at] += len(piece)
+            for stream in streams:
+                stream.finish()
+            connection.close("over")
+            await until(lambda: len(received) == len(streams))
+            assert sorted(received) == sorted(sent)
 
     run(main)
 
