@@ -195,6 +195,7 @@ class Life:
         parts = self.parts
         departure = parts.evidence.departure(parts.seat.rank)
         if departure is not None:  # Of an earlier life: a peer that has stopped does not begin.
+            parts.seat.broadcast(departure)  # It may have died before anybody had its word.
             self.tell_of(departure)
             return
         if not self._is_as_invited():

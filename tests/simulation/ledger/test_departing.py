@@ -80,6 +80,31 @@ def test_who_has_left_stays_away_after_a_restart() -> None:
     assert group.are_finished(others)
 
 
+def test_who_died_before_anybody_had_its_word_says_it_when_it_is_started_again() -> None:
+    """Its links have broken as it leaves; the word is in its journal alone."""
+    group = LedgerWorld(6, rounds=40)
+    host, others = group.hosts[4], [index for index in range(6) if index != 4]
+
+    def leave_unheard() -> None:
+        for index in others:
+            group.world.cut(host, group.hosts[index])
+        depart(group, 4, 4)
+
+    def kill() -> None:
+        group.world.take_offline(host, "killed", kills=True)
+
+    def start() -> None:
+        assert not any(group.member(index).departures for index in others)
+        for index in others:
+            group.world.mend(host, group.hosts[index])
+        group.world.bring_online(host, "started")
+
+    group.start()
+    group.run(40.0, at=[(6.2, leave_unheard), (6.3, kill), (12.0, start)])
+    assert group.member(4).state is State.LEFT
+    assert out_of(group.epoch, group.member(0).history.head.entry) == {4}
+
+
 def test_a_revoked_peer_stops_and_comes_back_with_another_key() -> None:
     """Host 6 has the member's new peer key; the next charter gives the place to it."""
     group = LedgerWorld(6, hosts=7, rounds=30)
