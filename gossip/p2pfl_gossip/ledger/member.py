@@ -459,8 +459,10 @@ class GroupMember(DeskMachine):
         rank, sessions = self._rank_of(sender), self._started.parts.sessions
         if isinstance(header, StateChunks):
             return self._begin_chunks(sender, bulk, header)
-        if rank is None or not isinstance(header, SessionMessage):
+        if not isinstance(header, SessionMessage):
             raise RemoteProtocolError("unexpected_message")
+        if rank is None:
+            return False, []  # Of an epoch that is over here, and may not be there.
         size = sessions.body_bytes(sender, header)
         if size is not None:
             self._inbound.begin(sender, bulk, header, size)

@@ -16,6 +16,7 @@ from p2pfl_gossip.ledger.entries import Kind
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.messages import Closing, EntrySignature, HeldParcel, ParcelsHeld
 from p2pfl_gossip.ledger.state_messages import StateRequest
+from p2pfl_gossip.masked_sum.messages import ChunkHeader
 from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import Message
 from p2pfl_simulations.checkers.base import Violation, Watched
@@ -113,6 +114,9 @@ def test_who_was_expelled_has_no_say_in_the_new_epoch() -> None:
     assert group.member(0).on_message(now_s, expelled, asks) == []
     # Of a member it is asked for that.
     assert group.member(0).on_message(now_s, identity_of(4).peer_id, asks) != []
+    # Bodies of a sum of the last epoch were under way: they are not wanted, and nobody is refused.
+    header = ChunkHeader(unknown, unknown, 5, 0, unknown, bytes(64))
+    assert group.member(0).on_bulk_begin(now_s, expelled, 1, header) == (False, [])
 
 
 def test_who_was_away_when_it_was_expelled_learns_so_when_it_is_back() -> None:
