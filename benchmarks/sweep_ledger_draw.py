@@ -9,16 +9,20 @@ from typing import Any
 
 from sweep_draw import DISKS, LATENCIES, Draw, draw_faults
 
+from p2pfl.group.settings import GroupSettings
+from p2pfl_gossip.masked_sum.auditing import ENDS_AFTER
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MIN, liars_max_of, threshold_of
-from p2pfl_simulations.scenario import make_scenario
+from p2pfl_simulations.costs import PROOF_POINTS, points_s
+from p2pfl_simulations.group import Speeds
+from p2pfl_simulations.scenario import Scenario, make_scenario
 
 PEERS = (*((5,) * 24), 6, 6, 7, 7, 7, 7, 8, 10)
 PRIVATE_PEERS = 5
 """Of a group with differential privacy: a plan takes seconds, so all such groups have one."""
 PRIVATE_SPENDS = 400
+"""Rounds, lost ones among them, that its plan pays for: spending all ends progress, as it must."""
 RECORDS = 0.5
 """Share of these in which records are private, by lots; in the others whole members are."""
-"""Rounds, lost ones among them, that its plan pays for: spending all ends progress, as it must."""
 HONEST_ROUNDS = 20
 REKEYED_FROM = 21_000
 """Seeds from which on members get other governance keys: what earlier ones are stays the same."""
@@ -37,6 +41,10 @@ TURNED_FROM = 100_000
 any others are expelled, and groups that lost too many are succeeded."""
 SUCCEEDED = 0.15
 """Share of these that are."""
+PROOFS_S = 5.0
+"""Deadline with which the slowest member's proof in an audit is in time."""
+AWAY = frozenset({"amend", "leave", "revoke", "lose"})
+"""Changes by which members that they name are away: for good, or until they have signed."""
 PRESENT = frozenset({"extend", "amend", "lapse", "rekey"})
 """Changes by which nobody comes or goes: beside them it is known how many are too few."""
 SUCCESSORS_SEED = 2**40
@@ -241,12 +249,13 @@ def draw_group(seed: int) -> Draw:
         not _must_end_beside(entry, audit=document["averaging"]["audit"])
         for entry in faults.get("liars", [])
     )
+    must_end = not (may_stall or successor)
     return Draw(
-        make_scenario(document),
+        _timely(document) if must_end else make_scenario(document),
         True,
         heal_s,
         failing,
-        must_end=not (may_stall or successor),
+        must_end=must_end,
         stands_in=stands_in,
         successor=successor,
     )
@@ -318,6 +327,35 @@ def _must_end_beside(entry: dict[str, Any], *, audit: str) -> bool:
     return entry["strategy"] in ENDED
 
 
+def _timely(document: dict[str, Any]) -> Scenario:
+    """Make a scenario in which as many as a sum needs have their proofs in an audit in time.
+
+    The slowest may be so slow that the mean proof of theirs comes once a sum is given up: then the
+    deadline is longer. Neither liars are counted nor who is away.
+    """
+    scenario = make_scenario(document)
+    averaging = scenario.averaging
+    if not isinstance(averaging, GroupSettings) or averaging.audit == "off":
+        return scenario
+    away = {peer for entry in scenario.faults.liars for peer in entry.peers or ()}
+    for change in scenario.changes:
+        if change.kind in AWAY or (change.kind == "replace" and not change.stolen):
+            away.update(change.peers)
+    compute, speeds = scenario.compute, Speeds(scenario, lambda _peer, _job: 1)
+    mean_s = points_s(PROOF_POINTS, compute.masking) * (1 + compute.jitter / 2)
+    longest_s = ENDS_AFTER * averaging.deadline_s
+    founders = range(len(scenario.founders))
+    timely = [
+        peer
+        for peer in founders
+        if peer not in away and mean_s * speeds.step_s(peer) / compute.step_s <= longest_s
+    ]
+    if len(timely) >= threshold_of(len(founders)):
+        return scenario
+    document["averaging"]["deadline_s"] = PROOFS_S
+    return make_scenario(document)
+
+
 def _rekey(
     seed: int, changes: list[dict[str, Any]], heal_s: float, honest: list[int]
 ) -> list[dict[str, Any]]:
@@ -348,7 +386,7 @@ def _grow(seed: int, document: dict[str, Any], heal_s: float) -> None:
     away = set(busy)
     for change in changes:
         busy.update(change.get("peers", ()))
-        if change["kind"] in ("amend", "leave", "revoke", "lose"):
+        if change["kind"] in AWAY:
             away.update(change["peers"])
     free = [peer for peer in range(founders) if peer not in busy]
     spare = founders - threshold_of(founders) - len(away)
@@ -370,13 +408,37 @@ def _grow(seed: int, document: dict[str, Any], heal_s: float) -> None:
             if not stolen and document["averaging"]["audit"] != "off":
                 # Nobody is to spare then: the slowest counts, and its proofs must be in time.
                 averaging = document["averaging"]
-                averaging["deadline_s"] = max(averaging["deadline_s"], 5.0)
+                averaging["deadline_s"] = max(averaging["deadline_s"], PROOFS_S)
         else:
             continue
         document["peers"] = coming[-1] + 1
         changes.append(change | {"peers": coming, "duration_s": late_s})
     if changes:
-        document["changes"] = changes
+        document["changes"] = _bearable(founders, changes, away)
+
+
+def _bearable(founders: int, changes: list[dict[str, Any]], away: set[int]) -> list[dict[str, Any]]:
+    """Have keys be stolen in the place of computers that are one too many to lose, the last first.
+
+    Without whom it expels, a group bears fewer. A peer whose key is stolen goes on until another is
+    in its place.
+
+    Args:
+        founders: members at first.
+        changes: that were drawn.
+        away: members that lie, or are away by other changes than replacements.
+    """
+    expelled = {peer for it in changes if it["kind"] == "expel" for peer in it["peers"]}
+    members = founders - len(expelled)
+    spare = members - threshold_of(members) - len(away - expelled)
+    found = []
+    for change in changes:
+        if change["kind"] == "replace" and not change["stolen"]:
+            found.append(change | {"stolen": spare < 1})
+            spare -= 1
+        else:
+            found.append(change)
+    return found
 
 
 def _change_privately(seed: int, document: dict[str, Any], heal_s: float) -> None:

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import numpy as np
@@ -25,14 +25,17 @@ from p2pfl_gossip.events import MaskedSumEnded
 from p2pfl_gossip.learning import Train, WorkFailed
 from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.ledger.messages import GroupAdvert
+from p2pfl_gossip.ledger.participation import Cause
 from p2pfl_gossip.ledger.record import DamagedRecord, read_record, write_record
 from p2pfl_gossip.ledger.sessions import SESSION_RELAYS
 from p2pfl_gossip.ledger.states import Head
 from p2pfl_gossip.masked_sum.cohort import liars_max_of
+from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import Record
 from p2pfl_simulations.batch import Worker
 from p2pfl_simulations.checkers import Checker, Violation, all_checkers
 from p2pfl_simulations.checkers.accounting import BytesAsFormula
+from p2pfl_simulations.checkers.base import Stalled
 from p2pfl_simulations.checkers.ledger import Certifies
 from p2pfl_simulations.checkers.progress import AllFinish
 from p2pfl_simulations.group import Predecessor
@@ -195,11 +198,34 @@ class Sweep:
         self.simulation.end_checks()
         self._read_records()
         if drawn.must_end and not self.simulation.operators.is_done:
-            raise Violation("what the operators wanted has not come about")
+            raise Stalled("what the operators wanted has not come about")
         if not drawn.is_faulty and masking_of(drawn.scenario) == "none":
             formula = BytesAsFormula(drawn.scenario, lambda: world.bytes_sent)
             formula.start(self.all_finish.watched)
             formula.on_end(world.queue.now_s)
+
+    @property
+    def lacks_signers(self) -> bool:
+        """Whether backups leave fewer than t members that sign, beside those that departed.
+
+        Which backups are restored, and whether they lack anything, is not known at the draw.
+        """
+        members = {
+            host.peer_id: host.machine
+            for host in self.world.hosts
+            if isinstance(host.machine, GroupMember) and host.machine.state is not State.NEW
+        }
+        if self.drawn.scenario.faults.backups is None or not members:
+            return False
+        epoch = max((it.epoch for it in members.values()), key=lambda it: it.number)
+        signing = [
+            peer
+            for peer, member in members.items()
+            if epoch.rank_of(peer) is not None
+            and member.state is not State.LEFT
+            and member.resting.get(peer) is not Cause.START
+        ]
+        return len(signing) < epoch.threshold
 
     def _lose_too_many(self) -> None:
         """Go on until fewer than t are left, and what was under way then has ended."""
@@ -312,8 +338,15 @@ class Outcome:
     sessions: int
 
 
+def _without_backups(drawn: Draw) -> Draw:
+    faults = drawn.scenario.faults.model_copy(update={"backups": None})
+    return replace(drawn, scenario=drawn.scenario.model_copy(update={"faults": faults}))
+
+
 def run_seed(seed: int, plant: str = "", *, ledger: bool = False, honest: bool = False) -> Outcome:
     """Run one seed, with a fault planted in the product if one is named.
+
+    Where backups that are restored leave too few members, it is run without any.
 
     Args:
         seed: which.
@@ -334,7 +367,14 @@ def run_seed(seed: int, plant: str = "", *, ledger: bool = False, honest: bool =
             stand_in_curve() if drawn.stands_in else nullcontext(),
         ):
             sweep = Sweep(drawn)
-            sweep.run()
+            try:
+                sweep.run()
+            except Stalled:
+                if not sweep.lacks_signers:
+                    raise
+                drawn = _without_backups(drawn)
+                sweep = Sweep(drawn)
+                sweep.run()
             events, sessions = sweep.world.queue.processed, len(sweep.sessions.names)
             successor = sweep.successor()
             if successor is not None:

@@ -213,15 +213,18 @@ class Operators:
             come &= amendment.holds(member.history)
             if amendment.change.kind in ("extend", "back"):
                 come &= member.round >= member.epoch.charter.rounds
-            if index in amendment.late and member.proposals.rest is Rest.UNSIGNED:
+            if member.proposals.rest is Rest.UNSIGNED:
                 come = False
-                if late_are_due:
-                    charter = member.epoch.charter
-                    signer = self._people.governor_in(index, charter)
-                    word = said_of(charter, Says.APPROVE, signer)
-                    parcel = Parcel(encode_charter(charter), b"", b"", (word,))
-                    self._push(index, member.propose(self._world.queue.now_s, parcel))
+                if late_are_due or index not in amendment.late:
+                    self._sign(index, member)
         return come
+
+    def _sign(self, index: int, member: GroupMember) -> None:
+        """Sign the charter in force: later than others, or anew where the first word was lost."""
+        charter = member.epoch.charter
+        word = said_of(charter, Says.APPROVE, self._people.governor_in(index, charter))
+        parcel = Parcel(encode_charter(charter), b"", b"", (word,))
+        self._push(index, member.propose(self._world.queue.now_s, parcel))
 
     # --- members ----------------------------------------------------------------------------
 

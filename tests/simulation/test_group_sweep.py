@@ -30,6 +30,7 @@ SEEDS = {
     123: "a member that has not heard who is out hears a list of whoever leads instead",
     132: "modelled masks",
     40028: "newcomers, and a group that goes back",
+    43138: "a backup that leaves too few beside who left, and is none then",
     SUCCEEDED: "a group that lost too many, and its successor",
 }
 """Quick ones, with what is in them."""
@@ -74,7 +75,7 @@ def test_the_draws_of_groups_cover_what_may_go_wrong() -> None:
 def test_no_more_are_drawn_away_at_once_than_a_group_bears() -> None:
     """Liars are counted, and who leaves, is lost, signs late, or waits for another computer."""
     first = sweep_ledger_draw.TURNED_FROM
-    for seed in range(first, first + 400):
+    for seed in (40145, 43255, 44220, 70255, *range(first, first + 400)):
         drawn = sweep_ledger_draw.draw_group(seed)
         scenario = drawn.scenario
         away = {peer for liars in scenario.faults.liars for peer in liars.peers}
@@ -85,6 +86,15 @@ def test_no_more_are_drawn_away_at_once_than_a_group_bears() -> None:
                 away.add(change.peers[0])
         n = len(scenario.founders)
         assert drawn.successor is not None or len(away) <= n - threshold_of(n), seed
+        expelled = {p for it in scenario.changes if it.kind == "expel" for p in it.peers}
+        n -= len(expelled)
+        assert drawn.successor is not None or len(away - expelled) <= n - threshold_of(n), seed
+
+
+@pytest.mark.parametrize("seed", [33312, 45348, 70446])
+def test_proofs_are_drawn_to_be_in_time_where_nobody_is_to_spare(seed: int) -> None:
+    drawn = sweep_ledger_draw.draw_group(seed)
+    assert drawn.scenario.averaging.deadline_s == sweep_ledger_draw.PROOFS_S
 
 
 def test_all_lies_in_an_audit_are_drawn() -> None:

@@ -105,6 +105,17 @@ def test_who_signs_later_takes_part_later() -> None:
     assert member(simulation, 5).proposals.rest == 0
 
 
+def test_whose_signature_was_lost_signs_again() -> None:
+    """It was handed in where nobody was up, and the charter came without it."""
+    changes = [{"kind": "amend", "at_s": 5.0}]
+    crash = {"kind": "crash", "peers": [5, 6], "start_s": 4.0, "duration_s": 5.0}
+    averaging = QUICK["averaging"] | {"deadline_s": 6.0}
+    more = QUICK | {"seed": 1, "averaging": averaging, "faults": {"planned": [crash]}}
+    simulation, reports = simulate(changes, rounds=30, **more)
+    assert reports.of(EpochBegun) == list(range(7))
+    assert [member(simulation, index).proposals.rest for index in range(7)] == [0] * 7
+
+
 def test_one_leaves_another_is_expelled_and_the_record_is_in_order() -> None:
     changes = [
         {"kind": "leave", "at_s": 1.0, "peers": [2]},

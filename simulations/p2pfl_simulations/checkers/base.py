@@ -15,6 +15,10 @@ class Violation(Exception):
     """What must hold does not; one line for people."""
 
 
+class Stalled(Violation):
+    """What must come about does not."""
+
+
 @dataclass(frozen=True)
 class Watched:
     """The run that checkers watch.

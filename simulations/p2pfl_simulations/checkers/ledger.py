@@ -14,7 +14,7 @@ from p2pfl_gossip.ledger.standing import MODEL_PREFIX, STANDING_RECORD, read_sta
 from p2pfl_gossip.ledger.states import digest_state
 from p2pfl_gossip.masked_sum.cohort import threshold_of
 from p2pfl_gossip.records import Message
-from p2pfl_simulations.checkers.base import Checker, Violation, Watched, fingerprint
+from p2pfl_simulations.checkers.base import Checker, Stalled, Violation, Watched, fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,7 +365,7 @@ class Certifies(Checker):
                     and not is_over
                     and self._round > self._certified + self._rounds_max
                 ):
-                    raise Violation(
+                    raise Stalled(
                         f"at {now_s:.1f} s nothing is certified after round {self._certified}, and"
                         f" peer {host} tries round {self._round}"
                     )

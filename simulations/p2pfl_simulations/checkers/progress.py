@@ -7,7 +7,7 @@ import numpy as np
 from p2pfl_gossip.actions import Action, Persist, Report, SendBulk, Vector
 from p2pfl_gossip.catch_up import ModelHeader
 from p2pfl_gossip.events import CaughtUp, EpochBegun, Finished, Left, RoundEnded, RoundStarted
-from p2pfl_simulations.checkers.base import Checker, Violation, Watched, fingerprint
+from p2pfl_simulations.checkers.base import Checker, Stalled, Violation, Watched, fingerprint
 
 
 class RoundsNeverFall(Checker):
@@ -144,4 +144,4 @@ class AllFinish(Checker):
         """Name those that have not."""
         if self._under_way and not self.excused:
             waiting = ", ".join(f"{index} {where}" for index, where in self._under_way.items())
-            raise Violation(f"at {now_s:.1f} s have not finished: {waiting}")
+            raise Stalled(f"at {now_s:.1f} s have not finished: {waiting}")
