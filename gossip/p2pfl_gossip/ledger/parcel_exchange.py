@@ -1,6 +1,8 @@
 """How parcels pass from peer to peer: members tell what they hold, and ask for what they lack.
 
 Whatever one member's operator hands in is with all members soon, and what was lost is told again.
+Who lacks its own keys' word tells what it holds: that word may have been handed to others while it
+was away, and who holds more says so.
 Nobody has us check what it likes: a parcel is taken only if we asked its sender for it.
 """
 
@@ -42,6 +44,10 @@ class HeldCharters(Protocol):
     @property
     def open(self) -> list[CharterProposal]:
         """What may follow."""
+
+    @property
+    def awaits_word(self) -> bool:
+        """Whether our own keys have not signed what holds, as far as we know."""
 
     def given(self, charter: bytes) -> CharterProposal | None:
         """Return what others may have of a charter, open, in force or over."""
@@ -106,6 +112,9 @@ class ParcelExchange:
         except RefusedApproval:
             raise RemoteProtocolError("bad_approval") from None
         asked.remove(digest)
+        own = self._charters.present
+        if digest == own.digest and parcel != own.parcel and self._told_at_s is None:
+            self._seat.send(rank, self._held())
 
     # --- what we say ------------------------------------------------------------------------
 
@@ -126,14 +135,17 @@ class ParcelExchange:
             self._told_at_s = at_s
             seat.set_timer("parcels", at_s, self._tell)
 
+    def _held(self) -> ParcelsHeld:
+        held = [self._charters.present, *self._charters.open][:PARCELS_MAX]
+        told = tuple(HeldParcel(proposal.digest, proposal.said) for proposal in held)
+        return ParcelsHeld(self._seat.epoch.number, told)
+
     def _tell(self) -> None:
-        """Tell the others what we hold; and again later, as long as something is open."""
+        """Tell the others what we hold; and again later, as long as something may come of it."""
         seat, self._told_at_s = self._seat, None
         if not seat.is_member:
             return
-        held = [self._charters.present, *self._charters.open][:PARCELS_MAX]
-        told = tuple(HeldParcel(proposal.digest, proposal.said) for proposal in held)
-        seat.broadcast(ParcelsHeld(seat.epoch.number, told))
-        if self._charters.open:
+        seat.broadcast(self._held())
+        if self._charters.open or self._charters.awaits_word:
             self._told_at_s = seat.now_s + TOLD_EVERY_RELAYS * seat.epoch.charter.relay_s
             seat.set_timer("parcels", self._told_at_s, self._tell)

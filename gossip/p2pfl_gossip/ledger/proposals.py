@@ -111,15 +111,20 @@ class Proposals:
 
     @property
     def rest(self) -> Rest:
-        """Why we give no update, as our own keys and our host have it.
+        """Why we give no update, as our own keys and our host have it."""
+        return Rest.UNSIGNED if self.awaits_word else self.word.rest
 
-        A charter that peers may change by themselves needs no word of our keys.
+    @property
+    def awaits_word(self) -> bool:
+        """Whether our own keys have not signed what holds, as far as we know.
+
+        A charter that peers may change by themselves needs no word of theirs.
         """
         if self._signed is None:
             self._signed = consents(
                 self._history.epochs, self._seat.identity.peer_id, self._said_of
             )
-        return self.word.rest if self._signed else Rest.UNSIGNED
+        return not self._signed
 
     def _said_of(self, number: int) -> Sequence[Approval]:
         """What was said of the charter of an epoch."""
@@ -339,6 +344,8 @@ class Proposals:
                     self._merge(charter, parcel)
                 except (RefusedCharter, RefusedApproval) as error:
                     raise MalformedFrame(f"a kept parcel is not in order: {error}") from None
+        if self.awaits_word:
+            self.exchange.tell_soon()
 
     def begin_epoch(self) -> None:
         """Begin another epoch: its charter's parcel stays, of the others nothing is left."""

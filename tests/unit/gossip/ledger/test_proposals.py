@@ -467,6 +467,40 @@ def test_who_has_not_signed_rests_until_it_does() -> None:
     assert [*found, place.rest] == [Rest.UNSIGNED, Rest.UNSIGNED, Rest.LAPSED, Rest.NONE]
 
 
+def test_a_late_signature_that_others_were_handed_comes() -> None:
+    """Its own process was down then. It tells what it holds, again and again; who has more does."""
+    group, place = second_epoch(2, 3, 4, 5, 6)
+    _, other = second_epoch(2, 3, 4, 5, 6)
+    other.propose(parcel_of(FIRST, approval_by(governor_of(1), FIRST)))
+    other.bench.pass_until(other.bench.now_s + RELAY_S)
+    other.bench.take_sent(ParcelsHeld)  # It is told to nobody who is away.
+    again = Place(group, place.history)
+    again.bench.do(lambda: again.proposals.restore({}))
+    period_s = TOLD_EVERY_RELAYS * RELAY_S
+    again.bench.pass_until(again.bench.now_s + 1.5 * period_s)
+    told = again.bench.take_sent(ParcelsHeld)
+    assert len(told) == 2 * 6
+
+    def show() -> list[tuple[int, ParcelsHeld]]:
+        """Have the other one be told, and given what it asks for; return what it tells."""
+        parcel = again.proposals.present.parcel
+        other.bench.do(lambda: other.proposals.exchange.on_held(OTHER, told[0][1]))
+        other.bench.do(lambda: other.proposals.exchange.on_parcel(OTHER, parcel))
+        return other.bench.take_sent(ParcelsHeld)
+
+    ((rank, held),) = show()
+    assert rank == OTHER
+    found = [again.rest]
+    again.bench.do(lambda: again.proposals.exchange.on_held(OTHER, held))
+    whole = other.proposals.present.parcel
+    again.bench.do(lambda: again.proposals.exchange.on_parcel(OTHER, whole))
+    assert [*found, again.rest] == [Rest.UNSIGNED, Rest.NONE]
+    # Of what is the same nothing is said; and who has its word tells it once more, to all.
+    assert show() == []
+    again.bench.pass_until(again.bench.now_s + 3.5 * period_s)
+    assert len(again.bench.take_sent(ParcelsHeld)) == 6
+
+
 def test_who_has_signed_goes_on() -> None:
     _, place = second_epoch(1, 2, 3, 4, 5)
     assert place.rest == Rest.NONE
