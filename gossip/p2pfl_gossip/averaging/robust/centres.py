@@ -35,8 +35,8 @@ def geometric_median(models: Models) -> Point:
         return point  # Half of the models or more coincide.
     for _ in range(WEISZFELD_STEPS_MAX):
         weights = 1.0 / np.maximum(_norms(models - point), DISTANCE_MIN * spread)
-        moved: Point = (weights / weights.sum()) @ models
-        step = float(np.linalg.norm(moved - point))
+        moved = _weighted_sum(weights / weights.sum(), models)
+        step = float(_norms((moved - point)[np.newaxis])[0])
         point = moved
         if step <= WEISZFELD_CLOSE * spread:
             break
@@ -63,7 +63,7 @@ def centred_clipping(models: Models, radius: float | None, centre: Point | None 
         differences = models - centre
         distances = _norms(differences)
         limit = float(np.median(distances)) if radius is None else radius
-        centre = centre + (_shrinking(distances, limit) @ differences) / len(models)
+        centre = centre + _weighted_sum(_shrinking(distances, limit), differences) / len(models)
     return centre
 
 
@@ -93,7 +93,8 @@ def self_centred_clipping(
         near = _near(distances, weights, faulty)
         squares = float((weights[near] * distances[near] ** 2).sum())
         radius = float(np.sqrt(squares / faulty))
-    result: Point = models[own] + (weights * _shrinking(distances, radius)) @ differences
+    moved = _weighted_sum(weights * _shrinking(distances, radius), differences)
+    result: Point = models[own] + moved
     return result
 
 
@@ -116,7 +117,8 @@ def clipped_sum(models: Models, own: int, weights: npt.NDArray[np.float64], faul
     distances = _norms(differences)
     near = _near(distances, weights, 2 * faulty)
     radius = float(distances[near].max()) if near.size else 0.0
-    result: Point = models[own] + (weights * _shrinking(distances, radius)) @ differences
+    moved = _weighted_sum(weights * _shrinking(distances, radius), differences)
+    result: Point = models[own] + moved
     return result
 
 
@@ -128,6 +130,15 @@ def _near(
     left = np.cumsum(weights[order]) <= weights.sum() - taken + 1e-12
     near: npt.NDArray[np.int64] = order[left].astype(np.int64, copy=False)
     return near
+
+
+def _weighted_sum(weights: npt.NDArray[np.float64], rows: Models) -> Point:
+    """Return the sum over n of weights[n] rows[n].
+
+    Not by BLAS: its bits depend on how many threads it takes, and they wait for each other.
+    """
+    found: Point = np.einsum("i,ij->j", weights, rows)
+    return found
 
 
 def _norms(rows: Models) -> npt.NDArray[np.float64]:

@@ -1,11 +1,9 @@
 """Pushes a little in the same direction, every round."""
 
-import numpy as np
-
 from p2pfl_gossip.learning import Train
 from p2pfl_simulations.draws import array_stream
 from p2pfl_simulations.liars.insight import Update
-from p2pfl_simulations.liars.poisoning import VectorLiar, stretched
+from p2pfl_simulations.liars.poisoning import VectorLiar, length_of, stretched
 
 
 class Drift(VectorLiar):
@@ -26,4 +24,4 @@ class Drift(VectorLiar):
         if direction is None:
             rng = array_stream(self.me.colluders[0], "drift")
             direction = self.me.shared["direction"] = rng.standard_normal(len(own))
-        return own + stretched(direction, self._share * float(np.linalg.norm(own)))
+        return own + stretched(direction, self._share * length_of(own))

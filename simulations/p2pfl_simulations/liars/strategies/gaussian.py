@@ -4,7 +4,7 @@ import numpy as np
 
 from p2pfl_gossip.learning import Train
 from p2pfl_simulations.liars.insight import Update
-from p2pfl_simulations.liars.poisoning import VectorLiar, stretched
+from p2pfl_simulations.liars.poisoning import VectorLiar, length_of, stretched
 
 
 class Gaussian(VectorLiar):
@@ -21,4 +21,4 @@ class Gaussian(VectorLiar):
         """Return fresh noise."""
         rng = np.random.default_rng(self.me.rng.getrandbits(64))
         noise: Update = rng.standard_normal(len(own))
-        return stretched(noise, self._factor * float(np.linalg.norm(own)))
+        return stretched(noise, self._factor * length_of(own))

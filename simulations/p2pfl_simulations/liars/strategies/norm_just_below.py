@@ -4,7 +4,7 @@ import numpy as np
 
 from p2pfl_gossip.learning import Train
 from p2pfl_simulations.liars.insight import Update
-from p2pfl_simulations.liars.poisoning import VectorLiar, stretched
+from p2pfl_simulations.liars.poisoning import VectorLiar, length_of, stretched
 
 
 class NormJustBelow(VectorLiar):
@@ -24,5 +24,5 @@ class NormJustBelow(VectorLiar):
         honest = self.honest(job.round)
         if not honest:
             return None
-        allowed = self.me.clip or max(float(np.linalg.norm(it)) for it in honest)
+        allowed = self.me.clip or max(length_of(it) for it in honest)
         return stretched(-np.mean(honest, axis=0), self._share * allowed)

@@ -4,7 +4,7 @@ import numpy as np
 
 from p2pfl_gossip.learning import Train
 from p2pfl_simulations.liars.insight import Update
-from p2pfl_simulations.liars.poisoning import VectorLiar, stretched
+from p2pfl_simulations.liars.poisoning import VectorLiar, length_of, stretched
 
 
 class SplitPush(VectorLiar):
@@ -30,7 +30,7 @@ class SplitPush(VectorLiar):
         honest = self.honest(job.round)
         if not honest:
             return None
-        allowed = self.me.norm or self.me.clip or float(np.linalg.norm(own))
+        allowed = self.me.norm or self.me.clip or length_of(own)
         length = self._share * allowed * len(self.me.colluders)
         return stretched(-np.mean(honest, axis=0), length)
 
