@@ -4,6 +4,7 @@ The round is made of the product's own jobs: trainings, updates, masked words an
 the messages between them.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,7 +17,7 @@ from p2pfl.learner.tasks.base import Data, Rows
 from p2pfl.plugins.finding import maker_of
 from p2pfl_crypto.encoding import DeltaEncoding
 from p2pfl_crypto.masks import MaskStreams
-from p2pfl_gossip.actions import SendBulk
+from p2pfl_gossip.actions import Action, SendBulk
 from p2pfl_gossip.averaging.base import ENTRY_MAX
 from p2pfl_gossip.averaging.neighbour_averaging import VectorHeader
 from p2pfl_gossip.averaging.robust.registry import RobustRule
@@ -32,6 +33,7 @@ from p2pfl_simulations.liars.planting import Liars
 from p2pfl_simulations.liars.poisoning import VectorLiar
 from p2pfl_simulations.liars.registry import LIARS, shipped_liars
 from p2pfl_simulations.liars.strategies.backdoor import marked
+from p2pfl_simulations.liars.strategies.dissensus import Dissensus
 from p2pfl_simulations.results.cautions import cautions
 from p2pfl_simulations.results.lies import liars_sentence
 from p2pfl_simulations.results.summary import method_name, summarise
@@ -274,6 +276,29 @@ def test_dissensus_drives_a_neighbour_away_and_clipping_holds_it(bench: Bench) -
         assert length(held - given[0]) < length(given.mean(axis=0) - given[0])
 
 
+def test_dissensus_waits_for_honest_peers_to_begin_but_not_for_ever(bench: Bench) -> None:
+    insight = Insight(bench.learner, LYING)
+    WatchedWorkshop(insight, insight)
+    liar = bench.liars("dissensus", None, None)[LYING[0]]
+    liar.me.insight = insight
+    receiver, *near = HONEST[:3]
+    liar.me.partners_of = lambda _index, _round: (*near, *LYING)
+    send = SendBulk(bench.roster.peers[receiver], VectorHeader(0, 1.0), (), 0)
+    for index in (receiver, near[0]):
+        assert liar.say(0.0, send) == ()
+        ((pause_s, again),) = liar.me.take_put_off()
+        assert (again, pause_s > 0) == (send, True)
+        insight.on_job(index, bench.jobs[index])
+    (by_one,) = liar.say(1.0, send)  # Its patience is over.
+    insight.on_job(near[1], bench.jobs[near[1]])
+    (by_both,) = liar.say(1.0, send)
+    assert isinstance(by_one, SendBulk)
+    assert isinstance(by_both, SendBulk)
+    (one,), (both,) = by_one.parts, by_both.parts
+    assert bytes(one) != bytes(both)
+    assert not liar.me.take_put_off()
+
+
 # --- whole runs -----------------------------------------------------------------------------
 
 SETTER = '''
@@ -404,3 +429,32 @@ def test_modelled_masks_bear_liars_that_keep_to_the_clip() -> None:
     averaging = {"algorithm": "group", "masking": "modelled", "clip": 2.0}
     entry = {"strategy": "ipm", "peers": [1], "norm": 2.0}
     assert Liars(scenario_of(averaging=averaging, faults={"liars": entry})).indices == {1}
+
+
+def test_dissensus_lies_to_each_honest_neighbour_in_each_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lies: list[int] = []
+    say = Dissensus.say
+
+    def counted(liar: Dissensus, now_s: float, action: Action) -> Sequence[Action]:
+        said = say(liar, now_s, action)
+        if isinstance(action, SendBulk) and liar.me.index_of(action.receiver) > 1:
+            assert all(it is not action for it in said)
+            lies.extend(liar.me.index_of(it.receiver) for it in said if isinstance(it, SendBulk))
+        return said
+
+    monkeypatch.setattr(Dissensus, "say", counted)
+    run(
+        make_scenario(
+            {
+                "peers": 6,
+                "rounds": 4,
+                "learning": {"task": "digits", "training": {"steps": 1}},
+                "averaging": {"algorithm": "dsgd", "topology": {"kind": "complete"}},
+                "evaluation": {"every": 4, "baselines": []},
+                "faults": {"liars": {"strategy": "dissensus", "peers": [0, 1]}},
+            }
+        )
+    )
+    assert sorted(lies) == sorted([2, 3, 4, 5] * 2 * 4)

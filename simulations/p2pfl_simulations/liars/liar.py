@@ -97,6 +97,7 @@ class Place:
     altered: Worker | None = None
     sum_members: bytes = b""
     _delayed: list[tuple[float, list[Action]]] = field(default_factory=list)
+    _put_off: list[tuple[float, Action]] = field(default_factory=list)
 
     @property
     def round(self) -> int:
@@ -153,14 +154,32 @@ class Place:
 
     def later(self, after_s: float, actions: list[Action]) -> None:
         """Have actions carried out after a while; ValueError where it is no while."""
-        if not 0 <= after_s < math.inf:
-            raise ValueError(f"later({after_s!r}, ...): give seconds, 0 or more")
+        _require_seconds("later", after_s)
         self._delayed.append((after_s, checked_actions(actions, self.peers, "later() got")))
+
+    def ask_again(self, after_s: float, action: Action) -> None:
+        """Have the strategy's `say` asked of an action once more, after a while.
+
+        For who does not know enough yet to lie well. ValueError where it is no while.
+        """
+        _require_seconds("ask_again", after_s)
+        (checked,) = checked_actions([action], self.peers, "ask_again() got")
+        self._put_off.append((after_s, checked))
 
     def take_delayed(self) -> list[tuple[float, list[Action]]]:
         """Return what was asked for by `later`, once."""
         delayed, self._delayed = self._delayed, []
         return delayed
+
+    def take_put_off(self) -> list[tuple[float, Action]]:
+        """Return what was asked for by `ask_again`, once."""
+        put_off, self._put_off = self._put_off, []
+        return put_off
+
+
+def _require_seconds(name: str, after_s: float) -> None:
+    if not 0 <= after_s < math.inf:
+        raise ValueError(f"{name}({after_s!r}, ...): give seconds, 0 or more")
 
 
 class Liar:
@@ -243,6 +262,7 @@ class LyingPeer:
         self._is_broken = False
         self._tickets = count(FIRST_TICKET)
         self._delayed: dict[Ticket, list[Action]] = {}
+        self._put_off: dict[Ticket, Action] = {}
         self._jobs: dict[Ticket, Job] = {}
         liar.me = place
 
@@ -312,6 +332,9 @@ class LyingPeer:
         """Do what was delayed, or pass the machine's timer on."""
         if ticket in self._delayed:
             return self._delayed.pop(ticket)
+        if ticket in self._put_off:
+            action = self._put_off.pop(ticket)
+            return self._done(now_s, self._asked(self._liar.say, now_s, action))
         return self._do(now_s, lambda: self._peer.on_timer(now_s, ticket))
 
     def on_sent(self, now_s: float, ticket: Ticket, ok: bool) -> list[Action]:
@@ -391,5 +414,9 @@ class LyingPeer:
         for after_s, actions in self._place.take_delayed():
             ticket = next(self._tickets)
             self._delayed[ticket] = actions
+            said.append(SetTimer(ticket, now_s + after_s))
+        for after_s, action in self._place.take_put_off():
+            ticket = next(self._tickets)
+            self._put_off[ticket] = action
             said.append(SetTimer(ticket, now_s + after_s))
         return said
