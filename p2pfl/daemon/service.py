@@ -8,7 +8,6 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -36,14 +35,10 @@ from p2pfl.store.journal import Store
 from p2pfl.store.keys import PeerKeys
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Command, Event, Job
+from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.participation import warning_of
 from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import Record
-
-if sys.platform == "win32":
-    pass
-else:
-    pass
 
 STOP_PATIENCE_S = 30.0
 """How long a peer that is asked to stop may take to end its round; systemd waits for 90."""
@@ -53,6 +48,16 @@ NOT_A_MEMBER = (
     " it; ask them, if that is news"
 )
 STDIN = 0
+
+
+def why_no_member(history: History | None) -> str:
+    """Say that the group goes on without us; and that our last model is an older one, if it is."""
+    if history is None or history.is_abreast:
+        return NOT_A_MEMBER
+    return (
+        f"{NOT_A_MEMBER}. Nobody that answered has the model with which its last charter ended any"
+        f" more: the one here is of round {history.head.entry.height}"
+    )
 
 
 class Service:
@@ -242,11 +247,12 @@ class Service:
             ends = (events.RoundEnded, events.RoundLost, events.Finished)
         if self._is_stopping and isinstance(event, ends):
             self.leave()
+        ledger = ledger_of(self._machine)
         if isinstance(event, events.Left) and not self._leaves:
             # What says so is still on its way to the others: a clean end.
-            self._ended = (self.chartering and self.chartering.ended) or NOT_A_MEMBER
+            ended = self.chartering.ended if self.chartering else ""
+            self._ended = ended or why_no_member(None if ledger is None else ledger.history)
             self._stop.set()
-        ledger = ledger_of(self._machine)
         if isinstance(event, events.RoundEnded) and ledger is not None:
             if idle := idle_warning(ledger):
                 self._reporter.tell("model_idle", idle, level=logging.WARNING)

@@ -28,7 +28,7 @@ from p2pfl.daemon.own_baseline import OwnGain
 from p2pfl.daemon.reporter import Reporter
 from p2pfl.daemon.retention import forget
 from p2pfl.daemon.sentences import describe_change
-from p2pfl.daemon.service import NOT_A_MEMBER, Service
+from p2pfl.daemon.service import Service, why_no_member
 from p2pfl.daemon.task_in_hand import TaskInHand
 from p2pfl.group.agreed import Agreed
 from p2pfl.group.lossy import Lossy
@@ -299,7 +299,7 @@ def require_place(papers: Papers, own: PeerId, history: History) -> None:
         _names(file, own) for digest, file in papers.files.items() if digest not in known
     )
     if was_member and not is_named:
-        raise ServiceError(NOT_A_MEMBER)
+        raise ServiceError(why_no_member(history))
 
 
 def _require_group(ours: bytes, records: Records, folder: PeerFolder) -> None:

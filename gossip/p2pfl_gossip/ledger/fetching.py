@@ -115,6 +115,14 @@ class StateFetch:
         )
 
     @property
+    def refusal_count(self) -> int:
+        """Return how many holders say that they do not give the item, and have not given any since.
+
+        Who has it refuses, too, where we had too much of it of late.
+        """
+        return sum(holder.refuses for holder in self._holders.values())
+
+    @property
     def verified_count(self) -> int:
         """Return how many of the item's chunks are here, and are what they must be."""
         return 0 if self._intake is None else self._intake.verified_count
@@ -216,7 +224,7 @@ class StateFetch:
         """Ask others; bodies that have begun go on."""
         if self.outcome is not None or holder.state == HolderState.LIAR:
             return []
-        holder.state = HolderState.REFUSED
+        holder.state, holder.refuses = HolderState.REFUSED, True
         for asked in holder.asked:
             if not asked.is_begun:
                 self._asking.uncount(asked)

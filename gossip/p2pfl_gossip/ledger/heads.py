@@ -104,6 +104,16 @@ class Heads:
         coming = self._coming
         return coming is not None and coming.step.head == head and coming.fetch.is_stalled
 
+    def is_refused(self, head: Head) -> bool:
+        """Whether the same, and more members refuse it than may lie: an honest one has it no more.
+
+        Of those that may lie there are as many as a quorum of that entry's epoch does without.
+        """
+        coming, epoch = self._coming, self._history.epochs[head.epoch]
+        if coming is None or not self.is_withheld(head):
+            return False
+        return coming.fetch.refusal_count > epoch.size - epoch.threshold
+
     # --- certificates that come -------------------------------------------------------------
 
     def on_certificate(self, sender: PeerId | None, certificate: EntryCertificate) -> None:

@@ -70,6 +70,7 @@ class Holder:
         latency_s: from the first question to its answer; None before it.
         losses: bodies lost since the last chunk that came.
         patience: a factor of how long it may be silent: twice for each time that it stalled.
+        refuses: whether that it gives nothing is the last that it said of the item.
     """
 
     peer: PeerId
@@ -83,6 +84,7 @@ class Holder:
     latency_s: float | None = None
     losses: int = 0
     patience: int = 1
+    refuses: bool = False
 
     @property
     def is_in_use(self) -> bool:
@@ -110,7 +112,7 @@ class Holder:
 
     def answered(self, now_s: float) -> float:
         """Note that it has the item; return how long its answer took."""
-        self.state = HolderState.READY
+        self.state, self.refuses = HolderState.READY, False
         self.latency_s = now_s - self.asked_s
         return self.latency_s
 
@@ -128,7 +130,7 @@ class Holder:
             self.chunk_s = taken_s
         else:
             self.chunk_s += CHUNK_TIME_SHARE * (taken_s - self.chunk_s)
-        self.chunk_at_s, self.losses = now_s, 0
+        self.chunk_at_s, self.losses, self.refuses = now_s, 0, False
 
     def is_to_bring(self, chunk: int) -> bool:
         """Tell whether it was asked for a chunk, and has not brought it."""

@@ -327,7 +327,7 @@ class Life:
         head = parts.history.head.head
         if parts.adverts.count_of(head.round + 1) >= parts.seat.epoch.threshold:
             self.succession.note_final(parts.adverts.of_round(head.round + 1))
-        closing = self.succession.next(parts.heads.is_withheld)
+        closing = self.succession.next(parts.heads.is_withheld, parts.heads.is_refused)
         if closing is not None:
             self._begin_epoch(closing)
             parts.heads.settle()

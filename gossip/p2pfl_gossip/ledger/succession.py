@@ -5,7 +5,8 @@ head in adverts of the round after it. The next one begins for whoever holds tha
 entry, or one that descends from it, as its head. Who lacks the entry's model goes through by the
 proof alone if it is no member of that epoch, or if nobody gives that model any more: members keep
 the last few ends' only, and a charter may be the hundredth. It says nothing in an epoch until its
-head is where that began, or above (`History.is_abreast`).
+head is where that began, or above (`History.is_abreast`). Whom a charter puts out goes on asking
+for that model until more members refuse it than may lie.
 """
 
 from collections.abc import Callable
@@ -59,11 +60,14 @@ class Succession:
             proof = Finality(head, *gather(epoch, signatures))
             self._seat.keep(self._history.add_final(proof))
 
-    def next(self, is_withheld: Callable[[Head], bool]) -> Closing | None:
+    def next(
+        self, is_withheld: Callable[[Head], bool], is_refused: Callable[[Head], bool]
+    ) -> Closing | None:
         """Return the proof that opens the next epoch, if we hold it and may go through.
 
         Args:
             is_withheld: says whether nobody gives the state of an entry.
+            is_refused: says whether more members refuse it than may lie, too.
         """
         closing = self._shown or self._own()
         if closing is None:
@@ -73,12 +77,14 @@ class Succession:
             return closing
         if not self._seat.is_member:
             return closing
-        # Whom it puts out has a claim to the model that it ends with, and goes on asking for it.
+        # Whom it puts out has a claim to the model that it ends with. That it is out, the proof
+        # says alone: refusals only have it ask for that model no more.
         following = self._following
         keeps_us = (
             following is not None and following.rank_of(self._seat.identity.peer_id) is not None
         )
-        return closing if keeps_us and is_withheld(head) else None
+        is_gone = is_withheld if keeps_us else is_refused
+        return closing if is_gone(head) else None
 
     def begin(self, closing: Closing) -> None:
         """Begin the epoch that a proof opens, and take our place in it."""

@@ -46,5 +46,8 @@ def test_who_is_named_by_no_charter_any_more_is_told_so() -> None:
     assert any(key.startswith("ledger/closing/") for key in records)
     history = require_ledger(group.epoch, records, FOLDER)
     require_place(Papers(Path("nowhere")), identity_of(0).peer_id, history)
-    with pytest.raises(ServiceError, match="present charter does not name this peer"):
+    with pytest.raises(ServiceError, match=r"present charter does not name this peer.*news$"):
+        require_place(Papers(Path("nowhere")), identity_of(5).peer_id, history)
+    history.head = history.first
+    with pytest.raises(ServiceError, match=r"not name this peer.* the one here is of round 0$"):
         require_place(Papers(Path("nowhere")), identity_of(5).peer_id, history)

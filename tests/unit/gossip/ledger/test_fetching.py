@@ -417,6 +417,30 @@ def test_some_holders_are_asked_at_once_and_others_in_their_place() -> None:
     assert share_of(world, len(many)) == 1
 
 
+def test_who_refused_and_gives_after_all_does_not_count_as_refusing() -> None:
+    """Nor twice who refuses twice: each time that it is named, it is asked again."""
+    world = FetchWorld([Silent(), Silent()], chunks=1).start()
+    fetch, (first, second), item = world.fetch, world.peers, world.state.item
+    refusal = StateRefusal(item.digest)
+    counts = [fetch.refusal_count]
+
+    def hear(peer: PeerId, message: StateMessage) -> None:
+        world.do(fetch.on_message(world.now_s, peer, message))
+        counts.append(fetch.refusal_count)
+        world.do(fetch.add_holder(world.now_s, peer))
+
+    for peer in (first, first, second):
+        hear(peer, refusal)
+    hear(first, StateChunkDigests(item.digest, 0, world.state.chunk_digests))
+    hear(first, refusal)  # Of chunks.
+    assert counts == [0, 1, 1, 2, 1, 2]
+    header = StateChunks(item.digest, 0, 1)
+    world.run(1.0)  # The other one has not said what it has.
+    assert fetch.on_bulk_begin(world.now_s, first, 1, header)[0]
+    fetch.on_bulk_chunk(world.now_s, first, 1, memoryview(world.model.tobytes()))
+    assert fetch.refusal_count == 1
+
+
 def test_chunks_of_the_base_need_not_travel() -> None:
     base = a_model(12).copy()
     base[5] = -1
