@@ -31,6 +31,7 @@ from measuring import (
     table,
     take_turns,
 )
+from options import positive
 
 from p2pfl_gossip.actions import Action, PeerId, RemoteProtocolError, Send, SetTimer, Vector
 from p2pfl_gossip.catch_up import Status, StatusRequest
@@ -136,9 +137,9 @@ def measure(peers: int, events: int, *, sample: bool) -> Figures:
 def main() -> None:
     """Measure, each repetition in a process of its own."""
     parser = argparse.ArgumentParser(prog="./scripts/bench events", description=__doc__)
-    parser.add_argument("--peers", type=int, default=10_000)
-    parser.add_argument("--events", type=int, default=1_000_000)
-    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--peers", type=positive, default=10_000)
+    parser.add_argument("--events", type=positive, default=1_000_000)
+    parser.add_argument("--repetitions", type=positive, default=5)
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/events.json")
     parser.add_argument("--apart", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -151,7 +152,7 @@ def main() -> None:
         return run_apart(Path(__file__), ["--apart", json.dumps(spec)])
 
     print(describe(machine()), end="\n\n", flush=True)
-    taken = take_turns({"timed": lambda: run(sample=False)}, arguments.repetitions)["timed"]
+    taken = take_turns({"timed": lambda: run(sample=False)}, arguments.repetitions).get("timed")
     if not taken:
         sys.exit(1)
     where = run(sample=True)

@@ -11,15 +11,12 @@ earlier commit of ours take turns as well, with the libraries of today.
 
 import argparse
 import asyncio
-import io
 import json
 import os
 import socket
 import statistics
 import subprocess
 import sys
-import tarfile
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -29,24 +26,26 @@ from shutil import which
 from typing import Any, Self
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from earlier import Earlier, add_before, earlier_code
+from measuring import ROOT, Failed
+from options import positive
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).parents[1]
+SIDES = ROOT / "benchmarks" / "sides"
 OTHER = str(ROOT / ".venvs/py-libp2p/bin/python")
 COMMANDS = {
-    "p2pfl": [sys.executable, str(ROOT / "benchmarks/libp2p_peer.py")],
+    "p2pfl": [sys.executable, str(SIDES / "libp2p_peer.py")],
     "py-libp2p": [OTHER, str(ROOT / "tests/interop/py_peer.py")],
     "js-libp2p": ["node", str(ROOT / "tests/interop/js/peer.mjs")],
-    "gRPC + TLS": [OTHER, str(ROOT / "benchmarks/libp2p_grpc_peer.py")],
+    "gRPC + TLS": [OTHER, str(SIDES / "libp2p_grpc_peer.py")],
     "hivemind": [
         str(ROOT / ".venvs/hivemind/bin/python"),
-        str(ROOT / "benchmarks/libp2p_hivemind_peer.py"),
+        str(SIDES / "libp2p_hivemind_peer.py"),
     ],
 }
 # What there is no equal to: gRPC opens no streams; hivemind connects through a daemon.
 NOT_MEASURED = {("gRPC + TLS", "open"), ("hivemind", "connect"), ("hivemind", "open")}
-PACKAGES = ("", "crypto", "gossip")  # Folders of ours that a peer imports from.
 MB = 1_000_000
 # Bytes, streams, rounds.
 LOADS = {
@@ -63,10 +62,10 @@ NOISE_BYTES = 65519
 
 
 class Peer:
-    """One child process, with Python's path as given."""
+    """One child process; of earlier code of ours, if it is given."""
 
-    def __init__(self, name: str, path: str = "") -> None:
-        self._name, self._path = name, path
+    def __init__(self, name: str, earlier: Earlier | None) -> None:
+        self._name, self._environment = name, {} if earlier is None else earlier.environment
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
@@ -79,7 +78,7 @@ class Peer:
                 **os.environ,
                 "PYTHONWARNINGS": "ignore",
                 "GRPC_VERBOSITY": "ERROR",
-                "PYTHONPATH": self._path,
+                **self._environment,
             },
         )
         self.address: str = (await self._answer())["addresses"][0]
@@ -105,15 +104,16 @@ class Peer:
 
 
 async def measure(
-    loads: dict[str, tuple[int, int, int]], names: list[str], paths: dict[str, str]
+    loads: dict[str, tuple[int, int, int]], names: list[str], earlier: Earlier | None
 ) -> dict[str, Any]:
     """Seconds of every round and CPU seconds per GB of both ends together."""
     found: dict[str, Any] = {name: {} for name in names}
     async with AsyncExitStack() as stack:
         pairs = {}
         for name in names:
-            sender = await stack.enter_async_context(Peer(name, paths.get(name, "")))
-            receiver = await stack.enter_async_context(Peer(name, paths.get(name, "")))
+            code = earlier if earlier is not None and name == earlier.label("p2pfl") else None
+            sender = await stack.enter_async_context(Peer(name, code))
+            receiver = await stack.enter_async_context(Peer(name, code))
             pairs[name] = sender, receiver
         for _ in range(CONNECT_TURNS):
             for name, (sender, receiver) in pairs.items():
@@ -142,16 +142,6 @@ async def measure(
     return found
 
 
-def take_earlier(commit: str, folder: Path) -> tuple[str, str]:
-    """Unpack an earlier commit; return its name among the contestants, and Python's path for it."""
-    packed = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True)
-    with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
-        archive.extractall(folder, filter="data")
-    name = f"p2pfl at {commit}"
-    COMMANDS[name] = [sys.executable, str(folder / "benchmarks/libp2p_peer.py")]
-    return name, os.pathsep.join(str(folder / package) for package in PACKAGES)
-
-
 def floor() -> dict[str, float]:
     """CPU seconds per GB that no stack can go below: sealing, opening, and a socket's copies."""
     aead, nonce = ChaCha20Poly1305(bytes(32)), bytes(12)
@@ -174,7 +164,12 @@ def floor() -> dict[str, float]:
     receiving, _ = listening.accept()
     block, room = bytes(4 * NOISE_BYTES), bytearray(4 * NOISE_BYTES)
     begun = time.process_time()
-    writer = threading.Thread(target=lambda: [sending.sendall(block) for _ in range(rounds)])
+
+    def send() -> None:
+        for _ in range(rounds):
+            sending.sendall(block)
+
+    writer = threading.Thread(target=send)
     writer.start()
     left = rounds * len(block)
     while left:
@@ -203,9 +198,9 @@ def rows(found: dict[str, Any], loads: dict[str, tuple[int, int, int]]) -> Itera
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="20 and 200 MB only")
-    parser.add_argument("--only", nargs="*", choices=list(COMMANDS))
-    parser.add_argument("--rounds", type=int, help="of each load; more where the machine is busy")
-    parser.add_argument("--before", metavar="COMMIT", help="have this commit of ours take turns")
+    parser.add_argument("--only", nargs="+", choices=list(COMMANDS))
+    parser.add_argument("--rounds", type=positive, help="of each load; more on a busy machine")
+    add_before(parser)
     parser.add_argument("--json", type=Path, help="write all rounds to this file")
     arguments = parser.parse_args()
     if arguments.only != ["p2pfl"]:
@@ -215,13 +210,12 @@ async def main() -> None:
         loads = {name: (*load[:2], arguments.rounds) for name, load in loads.items()}
     costs = floor()
     names = arguments.only or [name for name, command in COMMANDS.items() if which(command[0])]
-    with tempfile.TemporaryDirectory() as folder:
-        paths: dict[str, str] = {}
-        if arguments.before:
-            name, path = take_earlier(arguments.before, Path(folder))
-            paths[name] = path
-            names = [*names, name]
-        found = await measure(loads, names, paths)
+    with earlier_code(arguments.before) as earlier:
+        if earlier is not None:
+            names = [*names, earlier.label("p2pfl")]
+            script = earlier.script("sides/libp2p_peer.py", "libp2p_peer.py")
+            COMMANDS[names[-1]] = [sys.executable, str(script)]
+        found = await measure(loads, names, earlier)
     table = Table(title=f"MB/s, medians; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     heads = [*loads, "CPU s/GB, sender + receiver", "connect ms", "open ms", "request ms"]
     for head in ("", *heads):
@@ -248,4 +242,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except Failed as failure:
+        sys.exit(str(failure))

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -150,9 +150,21 @@ class Failed(Exception):
 
 
 def run_apart(
-    script: Path, arguments: Sequence[str], *, python: Path | None = None, timeout_s: float = 1800
+    script: Path,
+    arguments: Sequence[str],
+    *,
+    python: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    timeout_s: float = 1800,
 ) -> Figures:
     """Run a script in a process of its own; return the JSON object on its last line.
+
+    Args:
+        script: what to run.
+        arguments: its own.
+        python: the interpreter; ours if none is given.
+        environment: variables beside this process's own.
+        timeout_s: the longest that it may take.
 
     Raises:
         Failed: it ended with an error, or took too long.
@@ -160,7 +172,13 @@ def run_apart(
     command = [str(python or sys.executable), str(script), *arguments]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=timeout_s, cwd=ROOT
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
         )
     except subprocess.TimeoutExpired:
         raise Failed(f"{script.name}: not done after {timeout_s:g} s") from None
@@ -174,17 +192,21 @@ def run_apart(
 def take_turns(
     contestants: dict[str, Callable[[], Figures]], repetitions: int
 ) -> dict[str, list[Figures]]:
-    """Run all contestants once, then all again, and so on; one that fails is left out from then."""
+    """Run all contestants once, then all again, and so on.
+
+    One that fails has no more turns; its runs before count. One without any is not returned.
+    """
     taken: dict[str, list[Figures]] = {name: [] for name in contestants}
+    still = list(taken)
     for repetition in range(repetitions):
-        for name in list(taken):
+        for name in list(still):
             say(f"{name}, {repetition + 1} of {repetitions}")
             try:
                 taken[name].append(contestants[name]())
             except Failed as failure:
                 say(f"{name} failed: {failure}")
-                del taken[name]
-    return taken
+                still.remove(name)
+    return {name: runs for name, runs in taken.items() if runs}
 
 
 def median(runs: Iterable[Figures], key: str) -> float:

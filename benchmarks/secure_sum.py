@@ -1,10 +1,12 @@
 """Measures masked sums: parts, one member's work, whole sessions, Flower's SecAgg+ beside.
 
-    ./scripts/bench secure-sum [--only PART ...] [--save]
+    ./scripts/bench secure-sum [--only PART ...] [--save] [--before COMMIT]
 
 Parts: ``masks`` (one thread, two, and two processes), ``parts`` (the rest of a member's work),
 ``memory`` (25M parameters), ``sessions`` (8 to 100 members at 1M parameters), ``entries`` (one
-member's work up to 100M parameters), ``flower``. `--save` writes figures and plots.
+member's work up to 100M parameters), ``flower``. `--save` writes figures and plots. With
+``--before`` an earlier commit of ours takes turns in ``sessions`` and ``entries``, and ratios are
+told.
 
 CPU seconds are a process's, of all its members together; a member's are that divided by n. Rates
 depend on the processor and on what else it does, so the rate of bare key stream, which bounds the
@@ -16,13 +18,26 @@ import json
 import multiprocessing
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from earlier import Earlier, add_before, earlier_code, ratios
 from environments import NotInstallable, python_of
-from measuring import ROOT, Failed, Figures, describe, machine, run_apart, save, say, table
+from measuring import (
+    ROOT,
+    Failed,
+    Figures,
+    describe,
+    machine,
+    run_apart,
+    save,
+    table,
+    take_turns,
+)
+from options import positive
 from plotting import Growth, draw_growth
 
 from p2pfl_crypto.encoding import Encoding
@@ -35,6 +50,8 @@ SIDES = Path(__file__).resolve().parent / "sides"
 IMAGES = ROOT / "docs" / "images"
 PARTS = ("masks", "parts", "memory", "sessions", "entries", "flower")
 REPEATS = 9
+SHORT_REPETITIONS = 5  # Of what takes less than a second.
+COMPARED = {"cpu_s": "CPU seconds", "peak_mb": "peak memory"}
 ENTRIES = 1_000_000
 SESSION_SIZES = (8, 16, 32, 64, 100)
 ENTRY_COUNTS = (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
@@ -56,6 +73,12 @@ def bare() -> None:
     room, stream = memoryview(bytearray(BLOCK_BYTES)), KeyStream(bytes(32), 0)
     for _ in range(64):
         stream.fill(room)
+
+
+def in_turn(*jobs: Callable[[], object]) -> None:
+    """Do jobs one after the other."""
+    for job in jobs:
+        job()
 
 
 def at_once(kind: Any, *jobs: Callable[[], object]) -> None:
@@ -85,19 +108,11 @@ def bench_masks() -> Figures:
     for count in (8, 32, 100):
         keys = [bytes([i]) * 32 for i in range(count)]
         streams = [MaskStreams([Mask(key) for key in keys]) for _ in halves]
-        jobs = [
-            lambda streams=streams, chunk=chunk: streams[chunk].add(halves[chunk], chunk)  # type: ignore[misc]
-            for chunk in range(2)
-        ]
-
-        def one(jobs: list[Callable[[], object]] = jobs) -> None:
-            for job in jobs:
-                job()
-
+        jobs = [partial(streams[chunk].add, halves[chunk], chunk) for chunk in range(2)]
         bare_rate = 64 * BLOCK_BYTES / seconds(bare, time.process_time)
-        rate = 4 * ENTRIES * count / seconds(one, time.process_time)
-        one_s = seconds(one)
-        threads_s = seconds(lambda jobs=jobs: at_once(threading.Thread, *jobs))  # type: ignore[misc]
+        rate = 4 * ENTRIES * count / seconds(partial(in_turn, *jobs), time.process_time)
+        one_s = seconds(partial(in_turn, *jobs))
+        threads_s = seconds(partial(at_once, threading.Thread, *jobs))
         rows.append(
             {
                 "masks": count,
@@ -176,12 +191,50 @@ def bench_parts() -> Figures:
     return {"ms": took}
 
 
+def member(spec: dict[str, Any], earlier: Earlier | None = None) -> Figures:
+    """Mask one member's vector in a process of its own, by the code as it is or as it was."""
+    return _apart("masked_member.py", spec, earlier)
+
+
+def session(spec: dict[str, Any], earlier: Earlier | None = None) -> Figures:
+    """Run one whole session in a process of its own, by the code as it is or as it was."""
+    return _apart("masked_session.py", spec, earlier)
+
+
+def _apart(name: str, spec: dict[str, Any], earlier: Earlier | None) -> Figures:
+    if earlier is None:
+        return run_apart(SIDES / name, [json.dumps(spec)])
+    script, environment = earlier.script(f"sides/{name}"), earlier.environment
+    return run_apart(script, [json.dumps(spec)], environment=environment)
+
+
+def in_turns(
+    run: Callable[..., Figures],
+    specs: dict[str, dict[str, Any]],
+    repetitions: int,
+    earlier: Earlier | None,
+) -> dict[str, list[Figures]]:
+    """Run all specifications in turns, and by earlier code if there is any; tell the ratios."""
+    contestants: dict[str, Callable[[], Figures]] = {}
+    for name, spec in specs.items():
+        contestants[name] = partial(run, spec)
+        if earlier is not None:
+            contestants[earlier.label(name)] = partial(run, spec, earlier)
+    taken = take_turns(contestants, repetitions)
+    if earlier is not None:
+        print(ratios(taken, earlier, COMPARED), end="\n\n")
+    return {name: runs for name, runs in taken.items() if name in specs}
+
+
 def bench_memory() -> Figures:
     """Peak memory beside the vector while 25M parameters are masked for 16 members."""
-    rows = {}
-    for keep, name in ((True, "all masked chunks kept"), (False, "each chunk dropped once masked")):
-        spec = {"entries": 25_000_000, "members": 16, "keep": keep}
-        rows[name] = run_apart(SIDES / "masked_member.py", [json.dumps(spec)])
+    rows = {
+        name: member({"entries": 25_000_000, "members": 16, "keep": keep})
+        for keep, name in (
+            (True, "all masked chunks kept"),
+            (False, "each chunk dropped once masked"),
+        )
+    }
     print(
         table(
             (
@@ -199,11 +252,9 @@ def bench_memory() -> Figures:
     return rows
 
 
-def session(members: int, entries: int, dropped: int) -> Figures:
-    """Run one whole session in a process of its own."""
-    say(f"session of {members}, {entries:,} parameters, {dropped} dropped ...")
-    spec = {"members": members, "entries": entries, "dropped": dropped}
-    return run_apart(SIDES / "masked_session.py", [json.dumps(spec)])
+def middle(runs: Sequence[Figures]) -> Figures:
+    """Return the run that took the median of processor time; of an even count the lesser one."""
+    return sorted(runs, key=lambda run: float(run["cpu_s"]))[(len(runs) - 1) // 2]
 
 
 def floor_ms(members: int, bare_gb_s: float, parts: Figures) -> float:
@@ -219,18 +270,24 @@ def floor_ms(members: int, bare_gb_s: float, parts: Figures) -> float:
     return float(streams_ms + hashes_ms + 7 * members * ms["check one signature"] + coding_ms)
 
 
-def bench_sessions(parts: Figures) -> Figures:
+def bench_sessions(
+    parts: Figures, sizes: Sequence[int], repetitions: int, earlier: Earlier | None
+) -> Figures:
     """Whole sessions at 1M parameters, without and with a tenth dropped."""
+    specs = {
+        f"{members} members, {dropped} dropped": {
+            "members": members,
+            "entries": ENTRIES,
+            "dropped": dropped,
+        }
+        for members in sizes
+        for dropped in (0, max(1, members // 10))
+    }
     rows = []
-    for members in SESSION_SIZES:
-        for dropped in (0, max(1, members // 10)):
-            try:
-                row = {"members": members, **session(members, ENTRIES, dropped)}
-            except Failed as error:  # The others are worth having.
-                say(str(error))
-                continue
-            row["floor_ms"] = floor_ms(members, row["bare_gb_s"], parts)
-            rows.append(row)
+    for name, runs in in_turns(session, specs, repetitions, earlier).items():
+        row = {"members": specs[name]["members"], **middle(runs)}
+        row["floor_ms"] = floor_ms(row["members"], row["bare_gb_s"], parts)
+        rows.append(row)
     head = (
         "n", "dropped", "CPU ms a member", "floor", "bare GB/s", "MB sent a member", "in the mean",
         "with the mean", "chunks kept", "peak MB, all members",
@@ -258,17 +315,19 @@ def bench_sessions(parts: Figures) -> Figures:
     return {"rows": rows}
 
 
-def bench_entries() -> Figures:
+def bench_entries(counts: Sequence[int], repetitions: int, earlier: Earlier | None) -> Figures:
     """One member's encoding, masking and hashing, 16 members, over the length of the vector."""
     rows = []
-    for entries in ENTRY_COUNTS:
-        spec = {"entries": entries, "members": 16, "keep": False}
-        runs = [
-            run_apart(SIDES / "masked_member.py", [json.dumps(spec)])
-            for _ in range(5 if entries <= 10**6 else 1)
-        ]
-        fastest = min(runs, key=lambda run: run["cpu_s"])
-        rows.append({"entries": entries, **fastest})
+    short = [entries for entries in counts if entries <= ENTRIES]
+    for some in filter(None, (short, counts[len(short) :])):
+        specs = {
+            f"{entries:,} parameters": {"entries": entries, "members": 16, "keep": False}
+            for entries in some
+        }
+        times = max(repetitions, SHORT_REPETITIONS if some is short else 1)
+        for name, runs in in_turns(member, specs, times, earlier).items():
+            fastest = min(runs, key=lambda run: float(run["cpu_s"]))
+            rows.append({"entries": specs[name]["entries"], **fastest})
     print(
         table(
             ("parameters, 16 masks", "chunks", "CPU ms", "ns a parameter", "extra MB"),
@@ -292,9 +351,10 @@ def bench_flower(sessions: list[Figures]) -> Figures:
     flower = run_apart(
         SIDES / "flower_secaggplus.py", [json.dumps(FLOWER)], python=python_of("flower-secagg")
     )
-    small = session(22, ENTRIES, 2)
+    small = session({"members": 22, "entries": ENTRIES, "dropped": 2})
     same = [row for row in sessions if (row["members"], row["dropped"]) == (100, 10)]
-    large = same[0] if same else session(100, ENTRIES, 10)
+    of_100 = {"members": 100, "entries": ENTRIES, "dropped": 10}
+    large = same[0] if same else session(of_100)
     rows = [
         (
             "Flower 1.42, SecAgg+, 100 clients, 20 neighbours each",
@@ -368,12 +428,34 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART")
+    parser.add_argument(
+        "--quick", action="store_true", help="sessions of 16, vectors of 1M at most"
+    )
+    parser.add_argument("--repetitions", type=positive, default=1, help="of sessions and entries")
     parser.add_argument("--save", action="store_true", help="write figures and plots")
+    add_before(parser)
     arguments = parser.parse_args()
-    print(describe(machine()), "\n")
+    if arguments.quick and arguments.save:
+        parser.error("what --quick gives is not saved")
+    print(describe(machine()), "\n", flush=True)
+    with earlier_code(arguments.before) as earlier:
+        figures = run_parts(
+            arguments.only, arguments.repetitions, earlier, is_quick=arguments.quick
+        )
+    if arguments.save:
+        save("secure_sum", figures)
+        plot(figures)
+
+
+def run_parts(
+    only: Sequence[str], repetitions: int, earlier: Earlier | None, *, is_quick: bool
+) -> Figures:
+    """Run parts, and what they need of others; return their figures."""
+    sizes = [it for it in SESSION_SIZES if it <= 16] if is_quick else SESSION_SIZES
+    counts = [it for it in ENTRY_COUNTS if it <= ENTRIES] if is_quick else ENTRY_COUNTS
     figures: Figures = {}
     for part in PARTS:
-        if part not in arguments.only and not (part == "parts" and "sessions" in arguments.only):
+        if part not in only and not (part == "parts" and "sessions" in only):
             continue
         try:
             match part:
@@ -384,17 +466,15 @@ def main() -> None:
                 case "memory":
                     figures[part] = bench_memory()
                 case "sessions":
-                    figures[part] = bench_sessions(figures["parts"])
+                    figures[part] = bench_sessions(figures["parts"], sizes, repetitions, earlier)
                 case "entries":
-                    figures[part] = bench_entries()
+                    figures[part] = bench_entries(counts, repetitions, earlier)
                 case "flower":
                     figures[part] = bench_flower(figures.get("sessions", {}).get("rows", []))
         except (NotInstallable, Failed) as error:
             print(f"{part}: {error}")
         print(flush=True)
-    if arguments.save:
-        save("secure_sum", figures)
-        plot(figures)
+    return figures
 
 
 if __name__ == "__main__":

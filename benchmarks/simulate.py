@@ -1,20 +1,23 @@
 """How fast the simulator trains, beside others, on one task.
 
-    ./scripts/bench simulate [--quick] [--save] [--only PART ...]
+    ./scripts/bench simulate [--quick] [--save] [--only PART ...] [--before COMMIT]
 
 Fashion-MNIST, an MLP of 784-128-10 (101,770 parameters), IID rows over 1,000 peers, SGD with rate
 0.1 and batches of 32, one local epoch a round, cohorts of 8. Parts: ``contest`` (ours and others,
 taking turns), ``variants`` (jitter, slow peers, churn), ``growth`` (100 to 10,000 peers), ``large``
-(10,000 peers, each with a model of its own), ``where`` (what the time goes into).
+(10,000 peers, each with a model of its own), ``where`` (what the time goes into). With ``--before``
+an earlier commit of ours takes turns with us, and ratios are told.
 """
 
 import argparse
 import json
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from earlier import Earlier, add_before, earlier_code, ratios
 from environments import NotInstallable, python_of
 from measuring import (
     RESULTS,
@@ -30,10 +33,21 @@ from measuring import (
     table,
     take_turns,
 )
+from options import positive
 
 SIDES = Path(__file__).resolve().parent / "sides"
-PEERS, ROUNDS = 1000, 5
+PEERS, PEERS_MAX, ROUNDS = 1000, 10_000, 5
 REPETITIONS = 3
+COMPARED = {"cpu_s": "CPU seconds", "peak_mb": "peak memory"}
+
+Contestants = dict[str, Callable[[], Figures]]
+
+OTHERS: dict[str, tuple[str, str, dict[str, int]]] = {
+    "pfl": ("pfl 0.6.0 (server, no gossip)", "with_pfl.py", {}),
+    "gossipy": ("gossipy 0.0.1 (pairs)", "with_gossipy.py", {}),
+    "flower": ("Flower on Ray", "with_flower.py", {"rounds": 2, "cohort": 100}),
+}
+"""What else trains the task: its name for people, its script, and what differs."""
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "as above": {},
@@ -66,12 +80,27 @@ LARGE: dict[str, dict[str, Any]] = {
 }
 
 
-def ours(**spec: Any) -> Figures:
-    """Run our side once."""
-    return run_apart(SIDES / "ours.py", [json.dumps(spec)])
+def ours(earlier: Earlier | None = None, **spec: Any) -> Figures:
+    """Run our side once, as it is or as it was."""
+    if earlier is None:
+        return run_apart(SIDES / "ours.py", [json.dumps(spec)])
+    script, environment = earlier.script("sides/ours.py"), earlier.environment
+    return run_apart(script, [json.dumps(spec)], environment=environment)
 
 
-def contest(repetitions: int, folder: Path, names: list[str]) -> dict[str, Any]:
+def our_turns(specs: dict[str, dict[str, Any]], earlier: Earlier | None) -> Contestants:
+    """Return our contestants by their names; the earlier code follows each, if there is any."""
+    found: Contestants = {}
+    for name, spec in specs.items():
+        found[name] = partial(ours, **spec)
+        if earlier is not None:
+            found[earlier.label(name)] = partial(ours, earlier, **spec)
+    return found
+
+
+def contest(
+    repetitions: int, folder: Path, names: list[str], earlier: Earlier | None
+) -> dict[str, Any]:
     """Let all contestants train the same task, in turns."""
     data = str(folder / "task.npz")
     run_apart(SIDES / "data.py", [data, json.dumps({"peers": PEERS})])
@@ -80,21 +109,16 @@ def contest(repetitions: int, folder: Path, names: list[str]) -> dict[str, Any]:
         arguments = [data, json.dumps({"peers": PEERS, "rounds": ROUNDS, **spec})]
         return lambda: run_apart(SIDES / script, arguments, python=python)
 
-    contestants: dict[str, Any] = {
-        "p2pfl, cohorts of 8": lambda: ours(peers=PEERS, rounds=ROUNDS),
-        "a plain torch loop": other("torch_loop.py"),
-    }
-    for name, label, script, spec in (
-        ("pfl", "pfl 0.6.0 (server, no gossip)", "with_pfl.py", {}),
-        ("gossipy", "gossipy 0.0.1 (pairs)", "with_gossipy.py", {}),
-        ("flower", "Flower on Ray", "with_flower.py", {"rounds": 2, "cohort": 100}),
-    ):
-        if name in names:
-            try:
-                contestants[label] = other(script, python_of(name), **spec)
-            except NotInstallable as reason:
-                say(f"{label}: not installed: {reason}")
-    taken = {name: runs for name, runs in take_turns(contestants, repetitions).items() if runs}
+    spec: dict[str, Any] = {"peers": PEERS, "rounds": ROUNDS}
+    contestants = our_turns({"p2pfl, cohorts of 8": spec}, earlier)
+    contestants["a plain torch loop"] = other("torch_loop.py")
+    for name in names:
+        label, script, differs = OTHERS[name]
+        try:
+            contestants[label] = other(script, python_of(name), **differs)
+        except NotInstallable as reason:
+            say(f"{label}: not installed: {reason}")
+    taken = take_turns(contestants, repetitions)
     first = next(iter(taken))
     reference = median(taken[first], "updates_per_s")
     rows = []
@@ -132,15 +156,13 @@ def contest(repetitions: int, folder: Path, names: list[str]) -> dict[str, Any]:
     return taken
 
 
-def variants(repetitions: int) -> dict[str, Any]:
+def variants(repetitions: int, earlier: Earlier | None) -> dict[str, Any]:
     """Run ours with what makes rounds uneven."""
-    taken = take_turns(
-        {
-            name: (partial(ours, peers=PEERS, rounds=ROUNDS, settings=settings))
-            for name, settings in VARIANTS.items()
-        },
-        repetitions,
-    )
+    specs = {
+        name: {"peers": PEERS, "rounds": ROUNDS, "settings": settings}
+        for name, settings in VARIANTS.items()
+    }
+    taken = take_turns(our_turns(specs, earlier), repetitions)
     print(
         table(
             ("variant", "updates/s (range)", "updates/CPU-s", "mean batch", "rounds lost", "MB"),
@@ -154,7 +176,6 @@ def variants(repetitions: int) -> dict[str, Any]:
                     f"{median(runs, 'peak_mb'):,.0f}",
                 )
                 for name, runs in taken.items()
-                if runs
             ),
         ),
         end="\n\n",
@@ -162,29 +183,27 @@ def variants(repetitions: int) -> dict[str, Any]:
     return taken
 
 
-def growth(repetitions: int) -> dict[str, Any]:
+def growth(repetitions: int, peers_max: int, earlier: Earlier | None) -> dict[str, Any]:
     """Run ours with more and more peers."""
-    counts = (100, 300, 1000, 3000, 10_000)
-    taken = take_turns(
-        {
-            f"{peers:,}": (
-                partial(ours, peers=peers, rounds=2 if peers > PEERS else ROUNDS, rows_per_peer=60)
-            )
-            for peers in counts
-        },
-        repetitions,
-    )
+    specs = {
+        f"{peers:,}": {
+            "peers": peers,
+            "rounds": 2 if peers > PEERS else ROUNDS,
+            "rows_per_peer": 60,
+        }
+        for peers in (100, 300, 1000, 3000, 10_000)
+        if peers <= peers_max
+    }
+    taken = take_turns(our_turns(specs, earlier), repetitions)
     print(_table_by_size("peers (60 rows each)", taken), end="\n\n")
     return taken
 
 
-def large() -> dict[str, Any]:
-    """Run ours with 10,000 peers, two rounds."""
-    taken = take_turns(
-        {name: (partial(ours, peers=10_000, rounds=2, **spec)) for name, spec in LARGE.items()},
-        1,
-    )
-    print(_table_by_size("10,000 peers, two rounds", taken), end="\n\n")
+def large(repetitions: int, peers: int, earlier: Earlier | None) -> dict[str, Any]:
+    """Run ours with so many peers, two rounds."""
+    specs = {name: {"peers": peers, "rounds": 2, **spec} for name, spec in LARGE.items()}
+    taken = take_turns(our_turns(specs, earlier), repetitions)
+    print(_table_by_size(f"{peers:,} peers, two rounds", taken), end="\n\n")
     return taken
 
 
@@ -230,7 +249,6 @@ def _table_by_size(title: str, taken: dict[str, list[Figures]]) -> str:
                 else "NO",
             )
             for name, runs in taken.items()
-            if runs
         ),
     )
 
@@ -240,36 +258,48 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="./scripts/bench simulate", description=__doc__)
     parts = ("contest", "variants", "growth", "large", "where")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
-    parser.add_argument("--others", nargs="*", default=["pfl", "gossipy"], help="and flower")
-    parser.add_argument("--repetitions", type=int, default=REPETITIONS)
-    parser.add_argument("--quick", action="store_true", help="one repetition, ours and pfl alone")
+    parser.add_argument("--others", nargs="*", choices=OTHERS, default=["pfl", "gossipy"])
+    parser.add_argument("--repetitions", type=positive, default=REPETITIONS)
+    add_before(parser)
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="one repetition, ours and pfl alone, 1,000 peers at most",
+    )
     parser.add_argument(
         "--save", action="store_true", help="write benchmarks/results/simulate.json"
     )
     arguments = parser.parse_args()
     repetitions = 1 if arguments.quick else arguments.repetitions
+    peers_max = PEERS if arguments.quick else PEERS_MAX
+    once = repetitions if arguments.before else 1  # What is compared needs more runs than one.
     others = ["pfl"] if arguments.quick else arguments.others
     print(describe(machine()), end="\n\n", flush=True)
     found: Figures = {}
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            earlier_code(arguments.before) as earlier,
+        ):
             for part in arguments.only:
                 if part == "contest":
-                    found[part] = contest(repetitions, Path(folder), others)
+                    found[part] = contest(repetitions, Path(folder), others, earlier)
                 elif part == "variants":
-                    found[part] = variants(repetitions)
+                    found[part] = variants(repetitions, earlier)
                 elif part == "growth":
-                    found[part] = growth(1)
+                    found[part] = growth(once, peers_max, earlier)
                 elif part == "large":
-                    found[part] = large()
+                    found[part] = large(once, peers_max, earlier)
                 else:
                     found[part] = where()
+                if earlier is not None and part != "where":
+                    print(ratios(found[part], earlier, COMPARED), end="\n\n")
     except Failed as failure:
         raise SystemExit(str(failure)) from None
     if arguments.save:
         file = RESULTS / "simulate.json"  # Parts of earlier runs stay.
-        earlier = json.loads(file.read_text()) if file.is_file() else {}
-        save("simulate", {**earlier, **found, "machine": machine()})
+        kept = json.loads(file.read_text()) if file.is_file() else {}
+        save("simulate", {**kept, **found, "machine": machine()})
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 from cryptography import x509
@@ -19,11 +21,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+Frames = AsyncIterator[bytes]
 CHUNK_BYTES = 1 << 20
 OPTIONS = [("grpc.max_receive_message_length", 4 << 20), ("grpc.max_send_message_length", 4 << 20)]
 
 
-def certificate():
+def certificate() -> tuple[bytes, bytes]:
+    """Make a private key and a certificate for it, both as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
@@ -46,20 +50,20 @@ def certificate():
     return private, made.public_bytes(serialization.Encoding.PEM)
 
 
-async def add_up(requests, _context):
+async def add_up(requests: Frames, _context: object) -> bytes:
     total = 0
     async for request in requests:
         total += len(request)
     return total.to_bytes(8, "big")
 
 
-async def echo(requests, _context):
+async def echo(requests: Frames, _context: object) -> Frames:
     async for request in requests:
         yield request
 
 
 class Peer:
-    async def dial(self, address):
+    async def dial(self, address: str) -> dict[str, Any]:
         target, _, path = address.partition("|")
         self.credentials = grpc.ssl_channel_credentials(Path(path).read_bytes())
         options = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
@@ -67,11 +71,11 @@ class Peer:
         await self.channel.channel_ready()
         return {}
 
-    async def sum(self, bytes, streams=1):
+    async def sum(self, bytes: int, streams: int = 1) -> dict[str, Any]:
         body = os.urandom(CHUNK_BYTES)
 
-        async def send(count):
-            async def chunks():
+        async def send(count: int) -> int:
+            async def chunks() -> Frames:
                 for start in range(0, count, CHUNK_BYTES):
                     yield body[: min(CHUNK_BYTES, count - start)]
 
@@ -81,7 +85,7 @@ class Peer:
         totals = await asyncio.gather(*(send(bytes // streams) for _ in range(streams)))
         return {"bytes": sum(totals), "seconds": time.perf_counter() - begun}
 
-    async def connect_timed(self, address, count):
+    async def connect_timed(self, address: str, count: int) -> dict[str, Any]:
         seconds = []
         for _ in range(count):
             begun = time.perf_counter()
@@ -90,7 +94,7 @@ class Peer:
             await self.channel.close()
         return {"seconds": seconds}
 
-    async def request_timed(self, count):
+    async def request_timed(self, count: int) -> dict[str, Any]:
         call = self.channel.stream_stream("/bench/echo")()
         seconds = []
         for _ in range(count):
@@ -101,17 +105,17 @@ class Peer:
         await call.done_writing()
         return {"seconds": seconds}
 
-    async def cpu(self):
+    async def cpu(self) -> dict[str, Any]:
         used = resource.getrusage(resource.RUSAGE_SELF)
         return {"seconds": used.ru_utime + used.ru_stime}
 
 
-def say(answer):
+def say(answer: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 
 
-async def main():
+async def main() -> None:
     private, public = certificate()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "certificate.pem"
@@ -135,4 +139,5 @@ async def main():
         os._exit(0)
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -10,6 +10,8 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Sequence
+from typing import Any
 
 from hivemind.p2p import P2P, PeerID
 from hivemind.utils.multiaddr import Multiaddr
@@ -17,7 +19,7 @@ from hivemind.utils.multiaddr import Multiaddr
 CHUNK_BYTES = 1 << 20
 
 
-async def add_up(_info, reader, writer):
+async def add_up(_info: object, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     left = int.from_bytes(await reader.readexactly(8), "big")
     total = 0
     while total < left:
@@ -27,7 +29,7 @@ async def add_up(_info, reader, writer):
     writer.close()
 
 
-async def echo(_info, reader, writer):
+async def echo(_info: object, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while data := await reader.read(CHUNK_BYTES):
         writer.write(data)
         await writer.drain()
@@ -35,10 +37,9 @@ async def echo(_info, reader, writer):
 
 
 class Peer:
-    def __init__(self):
-        self.p2p = None
+    p2p: P2P
 
-    async def start(self, initial=()):
+    async def start(self, initial: Sequence[str] = ()) -> list[str]:
         self.p2p = await P2P.create(
             initial_peers=list(initial),
             host_maddrs=["/ip4/127.0.0.1/tcp/0"],
@@ -49,17 +50,17 @@ class Peer:
         await self.p2p.add_binary_stream_handler("echo", echo)
         return [str(address) for address in await self.p2p.get_visible_maddrs(latest=True)]
 
-    async def dial(self, address):
+    async def dial(self, address: str) -> dict[str, Any]:
         self.peer = PeerID.from_base58(Multiaddr(address)["p2p"])
         await self.p2p.shutdown()
         await self.start([address])
         await self.p2p.wait_for_at_least_n_peers(1)
         return {}
 
-    async def sum(self, bytes, streams=1):
+    async def sum(self, bytes: int, streams: int = 1) -> dict[str, Any]:
         body = os.urandom(CHUNK_BYTES)
 
-        async def send(count):
+        async def send(count: int) -> int:
             _, reader, writer = await self.p2p.call_binary_stream_handler(self.peer, "sum")
             writer.write(count.to_bytes(8, "big"))
             for start in range(0, count, CHUNK_BYTES):
@@ -73,7 +74,7 @@ class Peer:
         totals = await asyncio.gather(*(send(bytes // streams) for _ in range(streams)))
         return {"bytes": sum(totals), "seconds": time.perf_counter() - begun}
 
-    async def request_timed(self, count):
+    async def request_timed(self, count: int) -> dict[str, Any]:
         _, reader, writer = await self.p2p.call_binary_stream_handler(self.peer, "echo")
         seconds = []
         for _ in range(count):
@@ -84,17 +85,17 @@ class Peer:
         writer.close()
         return {"seconds": seconds}
 
-    async def cpu(self):
+    async def cpu(self) -> dict[str, Any]:
         used = resource.getrusage(resource.RUSAGE_SELF)
         return {"seconds": used.ru_utime + used.ru_stime}
 
 
-def say(answer):
+def say(answer: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 
 
-async def main():
+async def main() -> None:
     peer = Peer()
     say({"addresses": await peer.start(), "peer": ""})
     loop = asyncio.get_running_loop()
@@ -104,4 +105,5 @@ async def main():
     await peer.p2p.shutdown()
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())
