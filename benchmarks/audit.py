@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 from measuring import describe, machine, table
+from options import at_least, positive
 
 from p2pfl_crypto.audit.curve import multiply_base
 from p2pfl_crypto.audit.shortness import prove
@@ -162,8 +163,8 @@ def measure(members: int, entries: int) -> tuple[float, float, tuple[str, ...]]:
 def main() -> int:
     """Measure; return 1 if it costs more than it may."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--members", type=int, nargs="*", default=[16, 32, 128])
-    parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("--members", type=at_least(5), nargs="+", default=[16, 32, 128])
+    parser.add_argument("--entries", type=positive, default=1_000_000)
     arguments = parser.parse_args()
     rows, is_within = [], True
     for members in arguments.members:

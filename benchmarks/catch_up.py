@@ -11,14 +11,13 @@ brings nothing. Processor seconds are those of all processes, the relay's apart.
 
 import argparse
 import contextlib
-import json
 import os
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
-from measuring import describe, machine
+from measuring import Figures, describe, machine
+from options import non_negative, positive
+from talking import Talker
 
 SIDES = Path(__file__).parent / "sides"
 CONTESTS = {
@@ -30,52 +29,37 @@ CONTESTS = {
 ROUND_TRIP_S = 0.1
 
 
-def fetch(kinds: list[str], entries: int, repeats: int, round_trip_s: float) -> dict:
+def fetch(kinds: list[str], entries: int, repeats: int, round_trip_s: float) -> Figures:
     """Run holders of these kinds and one that fetches; return what it tells."""
     with contextlib.ExitStack() as stack:
 
-        def start(script: str, *words: object) -> subprocess.Popen:
-            process = subprocess.Popen(
-                [sys.executable, str(SIDES / script), *map(str, words)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=None if os.environ.get("VERBOSE") else subprocess.DEVNULL,
-                text=True,
-            )
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            return process
+        def start(script: str, *words: object) -> Talker:
+            return stack.enter_context(Talker(SIDES / script, words))
 
         holders = [
             start("catch_up_peer.py", place + 1, entries, kind) for place, kind in enumerate(kinds)
         ]
         told = []
         for holder, kind in zip(holders, kinds, strict=True):
-            said = json.loads(holder.stdout.readline())
-            told.append({**said, "process": holder.pid, "kind": kind})
+            told.append({**holder.hear(), "process": holder.pid, "kind": kind})
         if round_trip_s:
             parts = [it["address"].split("/") for it in told]
             relay = start("slow_link.py", round_trip_s / 2, *(part[4] for part in parts))
-            for it, part, port in zip(
-                told, parts, json.loads(relay.stdout.readline()), strict=True
-            ):
+            for it, part, port in zip(told, parts, relay.hear(), strict=True):
                 it["address"] = "/".join([*part[:4], str(port), *part[5:]])
         fetcher = start("catch_up_peer.py", 0, entries, "fetcher", repeats)
-        fetcher.stdin.write(json.dumps(told) + "\n")
-        fetcher.stdin.flush()
-        line = fetcher.stdout.readline()
-        if not line:
-            raise RuntimeError("the fetch ended early; VERBOSE=1 shows why")
-        return json.loads(line)
+        fetcher.tell(told)
+        figures: Figures = fetcher.hear()
+        return figures
 
 
 def main() -> None:
     """Run the contests, print a table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--entries", type=lambda text: int(float(text)), default=25_000_000)
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--only", nargs="*", choices=CONTESTS, default=list(CONTESTS))
-    parser.add_argument("--round-trips", nargs="*", type=float, default=[0.0, ROUND_TRIP_S])
+    parser.add_argument("--entries", type=positive, default=25_000_000)
+    parser.add_argument("--repeats", type=positive, default=9)
+    parser.add_argument("--only", nargs="+", choices=CONTESTS, default=list(CONTESTS))
+    parser.add_argument("--round-trips", nargs="+", type=non_negative, default=[0.0, ROUND_TRIP_S])
     arguments = parser.parse_args()
     size_mb, load = 4 * arguments.entries / 1e6, os.getloadavg()[0]
     print(f"{size_mb:g} MB; {describe(machine())}; load {load:.1f}\n")

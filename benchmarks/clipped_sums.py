@@ -11,6 +11,7 @@ Also tells what a lot of one block costs of modules of linear layers and of a co
 gradient a row and as it is done, in plain steps of the same module by autograd.
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def layers(widths: Sequence[int], between: Callable[[], torch.nn.Module]) -> tor
     return torch.nn.Sequential(*made[:-1])
 
 
-COSTS = {
+COSTS: dict[str, tuple[Callable[[], torch.nn.Module], tuple[int, ...]]] = {
     "64-32-10, Tanh": (lambda: layers((64, 32, 10), torch.nn.Tanh), (64,)),
     "784-128-10, Tanh": (lambda: layers(WIDTHS, torch.nn.Tanh), (784,)),
     "784-256-128-10, GELU": (lambda: layers((784, 256, 128, 10), torch.nn.GELU), (784,)),
@@ -76,11 +77,12 @@ def best_s(
 
 def main() -> int:
     """Measure and compare; return 1 if something is not as wanted."""
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     inputs = rng.integers(0, 256, (ROWS, WIDTHS[0])).astype(np.uint8)
     targets = rng.integers(0, WIDTHS[-1], ROWS)
-    data = {"inputs": inputs, "targets": targets, **DATA}
+    data: dict[str, Any] = {"inputs": inputs, "targets": targets, **DATA}
     rows, ok = [], True
     for peers in (1, 8):
         plain = StackedPerceptrons(WIDTHS, peers_max=peers, rows_max=64, momentum=0.0, **data)

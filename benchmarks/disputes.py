@@ -13,6 +13,7 @@ from time import process_time
 
 import numpy as np
 from measuring import describe, machine, table
+from options import at_least, positive
 
 from p2pfl_crypto.encoding import DeltaEncoding, shrink
 from p2pfl_crypto.identity import Identity
@@ -157,8 +158,8 @@ def measure(members: int, entries: int) -> tuple[str, ...]:
 def main() -> int:
     """Measure."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--members", type=int, nargs="*", default=[16, 32, 128])
-    parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("--members", type=at_least(5), nargs="+", default=[16, 32, 128])
+    parser.add_argument("--entries", type=positive, default=1_000_000)
     arguments = parser.parse_args()
     rows = [measure(members, arguments.entries) for members in arguments.members]
     print(describe(machine()))

@@ -1,5 +1,6 @@
 """Virtual environments of what we measure against: one each, under .venvs/, made when needed."""
 
+import argparse
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -100,6 +101,21 @@ def _do(command: list[str]) -> None:
         raise NotInstallable(lines[-1] if lines else f"exit code {done.returncode}")
 
 
+def main() -> None:
+    """Make the environments that are asked for; print their interpreters."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    # Without a default: argparse would look for it among the choices.
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(ENVIRONMENTS))
+    names = parser.parse_args().names
+    for name in names:
+        if name not in ENVIRONMENTS:
+            parser.error(f"there is no {name!r}; there are {', '.join(ENVIRONMENTS)}")
+    for name in names or ENVIRONMENTS:
+        try:
+            print(python_of(name))
+        except NotInstallable as reason:
+            sys.exit(f"{name}: {reason}")
+
+
 if __name__ == "__main__":
-    for environment in sys.argv[1:] or ENVIRONMENTS:
-        print(python_of(environment))
+    main()

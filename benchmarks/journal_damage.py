@@ -14,6 +14,8 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
+from options import natural, positive
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "unit" / "store"))
 
 import flipped_bits
@@ -22,8 +24,8 @@ import flipped_bits
 def main() -> int:
     """Flip, count, and print the table; 1 if anything went through silently."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--flips", type=int, default=10_000)
-    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--flips", type=positive, default=10_000)
+    parser.add_argument("--first-seed", type=natural, default=0)
     options = parser.parse_args()
     failed = 0
     with tempfile.TemporaryDirectory() as folder:

@@ -12,10 +12,12 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from options import positive
 from torch import nn
 
 from p2pfl.learner.batches import BatchPlan
@@ -127,7 +129,8 @@ class LowRank(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = self.base(x)
-        return y + self.up(self.down(x)) * 2.0
+        change: torch.Tensor = self.up(self.down(x))
+        return y + change * 2.0
 
 
 class BertLayer(nn.Module):
@@ -169,10 +172,11 @@ class Bert(nn.Module):
         self.words = nn.Embedding(WORDS, 32, padding_idx=0)
         self.places, self.kinds = nn.Embedding(TOKENS, 32), nn.Embedding(2, 32)
         self.norm, self.dropout = nn.LayerNorm(32, 1e-12), nn.Dropout(drop)
-        self.layers = nn.ModuleList(BertLayer(32, 4, 64, drop, 4) for _ in range(2))
+        layers = [BertLayer(32, 4, 64, drop, 4) for _ in range(2)]
+        self.layers = nn.ModuleList(layers)
         self.pooler, self.head = nn.Linear(32, 32), nn.Linear(32, 2)
         self.requires_grad_(False)
-        for layer in self.layers:
+        for layer in layers:
             for part in (layer.query, layer.value):
                 part.down.requires_grad_(True)
                 part.up.requires_grad_(True)
@@ -287,7 +291,7 @@ class Case:
             with one_torch_thread():
                 for training in self.trainings:
                     module.load_state_dict(state)
-                    layout.to_module(training.job.vector, module)
+                    layout.to_module(np.asarray(training.job.vector, np.float32), module)
                     module.train()
                     trained = [value for value in module.parameters() if value.requires_grad]
                     optimiser = torch.optim.SGD(trained, lr=RATE)
@@ -336,12 +340,16 @@ class Case:
         return found
 
 
+def _train(engine: Engine, case: Case) -> None:
+    check(engine.train(case.trainings))
+
+
 def ratios(case: Case, repeats: int) -> tuple[float, dict[str, float], str]:
     """Return the plain loop's CPU milliseconds a step, each engine's ratio, and what is chosen."""
     engines = case.engines()
     ways = {"plain": case.plain()}
     for name, engine in engines.items():
-        ways[name] = lambda engine=engine: check(engine.train(case.trainings))
+        ways[name] = partial(_train, engine, case)
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for repeat in range(repeats + 1):
         for name, run in ways.items():
@@ -366,10 +374,13 @@ def check(results: Sequence[Trained | WorkFailed]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", help="names, with | between; all if not given")
-    parser.add_argument("--peers", type=int, default=48)
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--peers", type=positive, default=48)
+    parser.add_argument("--repeats", type=positive, default=7)
     arguments = parser.parse_args()
     names = arguments.models.split("|") if arguments.models else list(MODELS)
+    for name in names:
+        if name not in MODELS:
+            parser.error(f"there is no model {name!r}; there are {' | '.join(MODELS)}")
     print(f"torch {torch.__version__}, {arguments.peers} peers, median of {arguments.repeats}\n")
     columns = ("one by one", "layers by hand", "vmap", "chosen")
     print("| model | rows | plain, ms a step |", " | ".join(columns), "| chosen is |")

@@ -22,9 +22,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from p2pfl.group.settings import GroupSettings
+from options import fraction, positive
+
 from p2pfl_simulations import make_scenario, run
 from p2pfl_simulations.draws import stream
+from p2pfl_simulations.liars.registry import shipped_liars
 from p2pfl_simulations.results.run import RunResult
 
 STRATEGIES = ("ipm", "alie", "sign-flip", "label-flip", "gaussian", "backdoor")
@@ -32,9 +34,8 @@ CLIP = 0.7
 """S: the median norm of honest updates of digits with four steps; the longest is 1.0."""
 SERVER = {"algorithm": "fedavg"}
 ROBUST = ("nnm+trimmed-mean", "median", "geometric-median", "multi-krum", "centred-clipping")
-AUDITED = ("audited",) if "audit" in GroupSettings.model_fields else ()
-MODES = ("mean", "masked", "in-bounds", *AUDITED, *ROBUST)
-DATA = {
+MODES = ("mean", "masked", "in-bounds", "audited", *ROBUST)
+DATA: dict[str, dict[str, Any]] = {
     "digits/iid": {"task": "digits"},
     "digits/dirichlet": {
         "task": "digits",
@@ -98,7 +99,7 @@ def simulate(cell: Cell) -> Figure:
     faults: dict[str, Any] = {}
     if cell.liars:
         drawn = stream(cell.seed, "bench liars").sample(range(1, cell.peers), cell.liars)
-        entry = {"strategy": cell.strategy, "peers": sorted(drawn)}
+        entry: dict[str, Any] = {"strategy": cell.strategy, "peers": sorted(drawn)}
         faults["liars"] = entry if cell.mode in ("mean", "masked") else {**entry, "norm": CLIP}
     training = {"steps": 4, "learning_rate": 0.2, "batch_size": 16}
     result = run(
@@ -185,11 +186,11 @@ def main() -> None:
     )
     parser.add_argument("--data", nargs="+", choices=DATA, default=["digits/dirichlet"])
     parser.add_argument("--modes", nargs="+", choices=MODES, default=["mean", "in-bounds", *ROBUST])
-    parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))
-    parser.add_argument("--shares", nargs="+", type=float, default=[0.1])
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--peers", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--strategies", nargs="+", choices=shipped_liars(), default=STRATEGIES)
+    parser.add_argument("--shares", nargs="+", type=fraction, default=[0.1])
+    parser.add_argument("--seeds", type=positive, default=1)
+    parser.add_argument("--peers", type=positive, default=32)
+    parser.add_argument("--rounds", type=positive, default=40)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     done: dict[Cell, Figure] = {}

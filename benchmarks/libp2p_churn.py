@@ -26,6 +26,7 @@ from random import Random
 from typing import Any
 
 import uvloop
+from options import natural, positive_real
 
 from p2pfl.libp2p import DEFAULT_LIMITS, Backoff, Host, Keeper, Libp2pError, Multiaddr, Stream
 from p2pfl_crypto.identity import Identity
@@ -257,8 +258,8 @@ async def parent(seconds: float, seed: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=120.0)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=positive_real, default=120.0)
+    parser.add_argument("--seed", type=natural, default=1)
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--incarnation", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--ports", type=json.loads, help=argparse.SUPPRESS)

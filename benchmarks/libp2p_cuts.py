@@ -19,6 +19,8 @@ from pathlib import Path
 from random import Random
 from typing import Self
 
+from options import natural, positive
+
 from p2pfl.libp2p import DEFAULT_LIMITS, Host, Libp2pError, Multiaddr, Stream
 from p2pfl_crypto.identity import Identity
 
@@ -116,9 +118,9 @@ class Pair:
         self.tasks = len(asyncio.all_tasks())
         return self
 
-    async def __aexit__(self, *exception: object) -> None:
-        await self.listener.__aexit__(*exception)
-        await self.dialler.__aexit__(*exception)
+    async def __aexit__(self, *_: object) -> None:
+        await self.listener.close()
+        await self.dialler.close()
 
     async def session(self, cut: Cut | None) -> tuple[str, list[int]]:
         """Have one session; return how it went for the dialler, and the bytes each way."""
@@ -144,8 +146,14 @@ class Pair:
 
     async def _quiet(self) -> None:
         """Wait until nothing of the session is left; the session's deadline is the bound."""
-        gauges = ("connections", "connections_superseded", "dials_in_progress", "streams")
-        gauges += ("handshakes_in_progress", "unread_bytes")
+        gauges = (
+            "connections",
+            "connections_superseded",
+            "dials_in_progress",
+            "handshakes_in_progress",
+            "streams",
+            "unread_bytes",
+        )
         for host in (self.dialler, self.listener):
             while any(host.metrics()[gauge] for gauge in gauges) or host.peers():
                 await asyncio.sleep(0)
@@ -185,8 +193,8 @@ async def try_cuts(every: int, offset: int) -> tuple[int, Counter[tuple[str, str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--every", type=int, default=1, help="bytes from one cut to the next")
-    parser.add_argument("--seed", type=int, default=1, help="draws the first byte")
+    parser.add_argument("--every", type=positive, default=1, help="bytes from one cut to the next")
+    parser.add_argument("--seed", type=natural, default=1, help="draws the first byte")
     arguments = parser.parse_args()
     begun = time.perf_counter()
     offset = Random(f"{arguments.seed}/cuts").randrange(arguments.every)

@@ -22,6 +22,7 @@ from pathlib import Path
 from random import Random
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from options import at_least, natural
 
 from p2pfl.libp2p.errors import LimitReached, LocalFault, RemoteFault
 from p2pfl.libp2p.identify import (
@@ -413,9 +414,9 @@ def fuzz(name: str, count: int, seed: int) -> Report:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--count", type=int, default=1_000_000, help="inputs a machine")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", nargs="*", choices=list(FUZZERS), default=list(FUZZERS))
+    parser.add_argument("--count", type=at_least(2), default=1_000_000, help="inputs a machine")
+    parser.add_argument("--seed", type=natural, default=1)
+    parser.add_argument("--only", nargs="+", choices=list(FUZZERS), default=list(FUZZERS))
     parser.add_argument("--coverage", action="store_true", help="measure branches; 10 times slower")
     arguments = parser.parse_args()
     if arguments.coverage:

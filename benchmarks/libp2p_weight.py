@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import uvloop
+from options import positive
 
 from p2pfl.libp2p import DEFAULT_LIMITS, Host
 from p2pfl_crypto.identity import Identity
@@ -110,8 +111,8 @@ async def cycles(count: int) -> None:
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--held", type=int, default=1000)
-    parser.add_argument("--cycles", type=int, default=10_000)
+    parser.add_argument("--held", type=positive, default=1000)
+    parser.add_argument("--cycles", type=positive, default=10_000)
     parser.add_argument("--dial", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.dial:

@@ -14,29 +14,34 @@ Printed: the median cosine of that with the truth, and how many members it fits 
 """
 
 import argparse
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 from measuring import table
+from options import positive
 
 from p2pfl.learner.learner import make_learner
 from p2pfl_gossip.learning import Train, Trained
 from p2pfl_simulations import make_scenario
 
 Floats = npt.NDArray[np.float64]
+Present = npt.NDArray[np.bool_]  # Who is in a sum, by member.
 COHORT_SIZE, AWAY, SMOOTHED = 8, 0.05, 5
 
 
 def main() -> int:
     """Train, attack, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--members", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=80)
+    parser.add_argument("--members", type=positive, default=32)
+    parser.add_argument("--rounds", type=positive, default=80)
     options = parser.parse_args()
+    if options.members % COHORT_SIZE:
+        parser.error(f"--members has to be a multiple of {COHORT_SIZE}, for the cohorts")
     updates = _train(options.members, options.rounds)
     size, rng = options.members, np.random.default_rng(0)
     least = 2 * size // 3 + 1
-    whole = {
+    whole: dict[str, Callable[[int], list[Present]]] = {
         "group, by chance": lambda _round: [rng.random(size) >= AWAY],
         "group, one each round": lambda round_: [np.arange(size) != round_ % size],
         "group, n - t at random": lambda _round: [rng.permutation(size) < least],
@@ -46,6 +51,7 @@ def main() -> int:
         ],
     }
     lengths = [rounds for rounds in (20, 40, 80, 160) if rounds <= options.rounds]
+    lengths = lengths or [options.rounds]
     rows = []
     for name, draw in whole.items():
         inside = [draw(round_) for round_ in range(options.rounds)]

@@ -17,10 +17,14 @@ from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 
+from options import natural, positive
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "masked_sum"))
 
+from replacing import replaced
 from session_faults import draw_drops
 
+from p2pfl_crypto.statements import verify_statement
 from p2pfl_gossip.masked_sum import core
 
 MEMBERS_MAX = 64
@@ -29,17 +33,22 @@ MEMBERS_MAX = 64
 def main() -> int:
     """Run the seeds and print what came of them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sessions", type=int, default=1000)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--nice", type=int, default=10, help="how far to give way to other work")
+    parser.add_argument("--sessions", type=positive, default=1000)
+    parser.add_argument("--first-seed", type=natural, default=0)
+    parser.add_argument("--nice", type=natural, default=10, help="how far to give way to others")
     arguments = parser.parse_args()
     os.nice(arguments.nice)
     # One that does not verify raises, and is not remembered.
-    core.verify_statement = lru_cache(maxsize=100_000)(core.verify_statement)
+    verify_once = lru_cache(maxsize=100_000)(verify_statement)
+    with replaced([(core, "verify_statement", verify_once)]):
+        return _run(range(arguments.first_seed, arguments.first_seed + arguments.sessions))
+
+
+def _run(seeds: range) -> int:
     counts: Counter[str] = Counter()
     sizes: Counter[int] = Counter()
     failed, started = 0, time.process_time()
-    for seed in range(arguments.first_seed, arguments.first_seed + arguments.sessions):
+    for seed in seeds:
         driver = draw_drops(seed, MEMBERS_MAX)
         try:
             driver.run()
@@ -64,9 +73,8 @@ def main() -> int:
             print(f"seed {seed}: {alive - len(outcomes)} of {alive} without a sum", flush=True)
         if not counts["sessions"] % 100:
             print(dict(counts), file=sys.stderr, flush=True)
-    last = arguments.first_seed + arguments.sessions - 1
     cpu_s = time.process_time() - started
-    print(f"seeds {arguments.first_seed} to {last}; {cpu_s:.0f} CPU seconds; {failed} failed")
+    print(f"seeds {seeds[0]} to {seeds[-1]}; {cpu_s:.0f} CPU seconds; {failed} failed")
     large = sum(count for size, count in sizes.items() if size >= 33)
     print(f"{len(sizes)} sizes, {min(sizes)} to {max(sizes)} members; {large} sessions above 32")
     for name, count in counts.items():

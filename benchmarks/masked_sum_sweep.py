@@ -22,6 +22,8 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from options import natural, positive
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "masked_sum"))
 
 from group_driver import GroupDriver, make_epoch, outcome_of_group
@@ -61,10 +63,10 @@ def run_all(seeds: range, processes: int, *, of_group: bool) -> Iterable[Run]:
 def main() -> int:
     """Run the sweep and print its table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sessions", type=int, default=10_000)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--nice", type=int, default=10, help="how far to give way to other work")
+    parser.add_argument("--sessions", type=positive, default=10_000)
+    parser.add_argument("--first-seed", type=natural, default=0)
+    parser.add_argument("--processes", type=positive, default=2)
+    parser.add_argument("--nice", type=natural, default=10, help="how far to give way to others")
     parser.add_argument("--group", action="store_true", help="a group's sessions, not a cohort's")
     arguments = parser.parse_args()
     os.nice(arguments.nice)

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from options import at_least, natural
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "masked_sum"))
 
@@ -30,8 +31,8 @@ VIEWS = {
 def main() -> int:
     """Run the sessions and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sessions", type=int, default=200)
-    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--sessions", type=at_least(2), default=200)
+    parser.add_argument("--first-seed", type=natural, default=0)
     arguments = parser.parse_args()
     areas: dict[str, list[float]] = {name: [] for name in VIEWS}
     for seed in range(arguments.first_seed, arguments.first_seed + arguments.sessions):

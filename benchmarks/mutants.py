@@ -32,6 +32,7 @@ from pathlib import Path
 from random import Random
 
 from mutmut.mutation.diff_apply import get_diff_for_mutant
+from options import natural, positive, positive_real
 
 ROOT = Path(__file__).parents[1]
 EQUIVALENT = Path(__file__).parent / "mutants_equivalent.toml"
@@ -59,6 +60,17 @@ class Part:
     package: str
     files: tuple[str, ...]
     tests: tuple[str, ...]
+
+    def patterns(self, only: str | None) -> Sequence[str]:
+        """Return patterns of its files, from the package on; of those that `only` names."""
+        folders = sorted({str(Path(name).parent) for name in self.files})
+        return [f"{it}/{only.removesuffix('.py')}.py" for it in folders] if only else self.files
+
+    def is_there(self, only: str | None = None) -> bool:
+        """Tell whether each pattern names a file; of those of `only`, whether one of them does."""
+        package = ROOT / PACKAGES[self.package]
+        found = [any(package.glob(pattern)) for pattern in self.patterns(only)]
+        return any(found) if only else all(found)
 
 
 PARTS = {
@@ -186,9 +198,7 @@ class Workshop:
     def __init__(self, folder: Path, part: Part, only: str | None) -> None:
         self._folder, self._part = folder, part
         self._lay_out()
-        folders = sorted({str(Path(name).parent) for name in part.files})
-        wanted = [f"{it}/{only.removesuffix('.py')}.py" for it in folders] if only else part.files
-        self._configure([str(Path(part.package) / name) for name in wanted])
+        self._configure([str(Path(part.package) / name) for name in part.patterns(only)])
         (folder / "mutants").mkdir(
             exist_ok=True
         )  # Python remembers what was no folder when it started.
@@ -415,16 +425,26 @@ def main() -> int:
     parser.add_argument(
         "--tests", nargs="+", help="that answer for what --only names; all of the part otherwise"
     )
-    parser.add_argument("--sample", type=int, help="mutants to draw from each part; all otherwise")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--sample", type=positive, help="mutants to draw from each part; all otherwise"
+    )
+    parser.add_argument("--seed", type=natural, default=0)
     parser.add_argument(
         "--keep", type=Path, help="a folder that keeps the mutants; what was killed there stays so"
     )
     parser.add_argument(
-        "--seconds", type=float, help="of the processor for the tests of one mutant; all otherwise"
+        "--seconds",
+        type=positive_real,
+        help="of the processor for the tests of one mutant; all otherwise",
     )
-    parser.add_argument("--children", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--children", type=positive, default=os.cpu_count() or 1)
     options = parser.parse_args()
+    for name in options.parts or PARTS:
+        if not PARTS[name].is_there(options.only):
+            parser.error(f"{name} has no file {options.only!r}")
+    for test in options.tests or ():
+        if not (ROOT / test.split("::")[0]).exists():
+            parser.error(f"there is no {test}")
     left = 0
     for name in options.parts or PARTS:
         began_s = time.monotonic()

@@ -11,10 +11,12 @@ bounds it.
 """
 
 import argparse
+from collections.abc import Mapping
 from statistics import median
 
 import numpy as np
 import numpy.typing as npt
+from options import at_least, natural
 
 from p2pfl.learner.learner import make_learner
 from p2pfl_gossip.learning import Train, Trained
@@ -33,8 +35,8 @@ TRAININGS = {
 def main() -> int:
     """Train, take differences, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peers", type=int, default=16)
-    parser.add_argument("--warm-up", type=int, default=3, help="rounds before the two")
+    parser.add_argument("--peers", type=at_least(5), default=16)
+    parser.add_argument("--warm-up", type=natural, default=3, help="rounds before the two")
     options = parser.parse_args()
     print(f"{options.peers} members, digits; medians over all members as the absent one")
     print(f"{'training':24} {'cosine':>8} {'identified':>11}")
@@ -44,7 +46,9 @@ def main() -> int:
     return 0
 
 
-def _differences(peers: int, warm_up: int, training: dict[str, float]) -> tuple[list[float], int]:
+def _differences(
+    peers: int, warm_up: int, training: Mapping[str, float]
+) -> tuple[list[float], int]:
     scenario = make_scenario(
         {
             "peers": peers,

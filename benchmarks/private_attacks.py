@@ -26,6 +26,7 @@ import numpy.typing as npt
 import torch
 from canaries import labels_and_coins
 from measuring import say, table
+from options import at_least, positive, positive_real
 from replacing import replaced
 
 from p2pfl.group.privacy_settings import mechanism_of
@@ -155,9 +156,9 @@ def row_of(kind: Canaries, allowed: Callable[[float], float]) -> tuple[str, ...]
 def main() -> int:
     """Attack, and return 1 if something is not as it must be."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--canaries", type=int, default=1000)
-    parser.add_argument("--epsilon", type=float, default=2.0)
-    parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--canaries", type=at_least(GUESSES), default=1000)
+    parser.add_argument("--epsilon", type=positive_real, default=2.0)
+    parser.add_argument("--runs", type=positive, default=30)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     count = arguments.canaries

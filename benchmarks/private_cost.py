@@ -15,6 +15,8 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+from options import at_least, positive
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import torch
@@ -66,8 +68,8 @@ def rounds_s(world: LedgerWorld, heights: int) -> float:
 def main() -> int:
     """Measure; return 1 if something takes more than it may."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--members", type=int, default=16)
-    parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("--members", type=at_least(5), default=16)
+    parser.add_argument("--entries", type=positive, default=1_000_000)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     members, entries = arguments.members, arguments.entries

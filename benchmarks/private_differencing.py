@@ -13,6 +13,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from options import at_least
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "masked_sum"))
 
 import differencing_attack as differencing
@@ -32,7 +34,7 @@ ATTACKS = {
 def main() -> int:
     """Attack, print the table, and return 1 if something is not as it must be."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=50_000)
+    parser.add_argument("--runs", type=at_least(100), default=50_000)
     arguments = parser.parse_args()
     allows = account([differencing.releases()], differencing.DELTA)
     rows, ok = [], True

@@ -20,6 +20,7 @@ run takes minutes; start it with nice.
 
 import argparse
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 from measuring import say, table
+from options import at_least, positive, positive_real
 
 from p2pfl.group.privacy_settings import plan_for, privacy_of
 from p2pfl.learner.learner import Learner, make_learner
@@ -40,6 +42,7 @@ FOLDER = Path(__file__).parent
 ROUNDS = 200
 TUNED = 0.2  # Of the training rows, to choose by.
 WITHOUT = float("inf")  # The epsilon of a group without noise.
+EPSILONS = (1.0, 2.0, 4.0, 8.0, WITHOUT)  # Those that learning rates were chosen for.
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ def accuracy_of(learner: Learner, vector: Any, *, own: bool, peers: int) -> floa
 
 
 def tune(
-    task: str, peers: int, epsilons: list[float], seeds: int, rates: list[float] | None
+    task: str, peers: int, epsilons: Sequence[float], seeds: int, rates: list[float] | None
 ) -> dict[float, float]:
     """Choose a learning rate for each epsilon, on rows that are nobody's test."""
     chosen = {}
@@ -186,10 +189,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", nargs="?", choices=["run", "place", "tune"], default="run")
     parser.add_argument("--tasks", nargs="+", default=["digits"], choices=list(RATES))
-    parser.add_argument("--peers", nargs="+", type=int, default=[8, 16])
-    parser.add_argument("--epsilons", nargs="+", type=float, default=[1.0, 2.0, 4.0, 8.0, WITHOUT])
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--rates", nargs="+", type=float, help="what tune tries")
+    parser.add_argument("--peers", nargs="+", type=at_least(5), default=[8, 16])
+    parser.add_argument("--epsilons", nargs="+", type=float, choices=EPSILONS, default=EPSILONS)
+    parser.add_argument("--seeds", type=positive, default=1)
+    parser.add_argument("--rates", nargs="+", type=positive_real, help="what tune tries")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows = []

@@ -6,6 +6,7 @@ Every check names what it found wrong, one line a fault; nothing is asked of the
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from process_logs import Sent, read_log
@@ -17,13 +18,15 @@ from p2pfl.daemon.recording import Recorded, Recording
 from p2pfl.store.journal import Store
 from p2pfl.store.journal_file import Records
 from p2pfl_gossip import events
-from p2pfl_gossip.actions import RemoteProtocolError
+from p2pfl_gossip.actions import Event, RemoteProtocolError
 from p2pfl_gossip.ledger.charter import Epoch
 from p2pfl_gossip.ledger.entries import EntryStep
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.standing import Standing
 from p2pfl_simulations.launch.processes import PeerProcess
 from p2pfl_simulations.scenario import Scenario
+
+_Kind = TypeVar("_Kind", bound=Event)
 
 STALL_S = 120.0
 """The longest from one certified model to the next, of an untouched peer: what is done to the
@@ -108,7 +111,7 @@ class Evidence:
         inside = sum(peer in (epoch.unpack(it.entry.members) or ()) for it in entries)
         return inside / len(entries) if entries else 0.0
 
-    def _kept(self) -> list:
+    def _kept(self) -> list[EntryStep]:
         """Return all entries, as an untouched peer keeps them."""
         return _entries(self.histories[self.untouched[0]])
 
@@ -204,7 +207,7 @@ class Evidence:
                 if entry["level"] in ("error", "critical") and not is_own_disk:
                     yield f"peer {peer}: {entry['message']}"
 
-    def _is_of_twin(self, peer: int, entry: dict) -> bool:
+    def _is_of_twin(self, peer: int, entry: dict[str, Any]) -> bool:
         """Whether a line tells, of the right member, that two processes have its key."""
         twin = self.strikes.cut_off
         if entry["event"] != "runs_twice" or self.strikes.twin is None:
@@ -279,14 +282,11 @@ class Evidence:
 
     def outcome(self, strike: Strike) -> str:
         """Say whether the group had a model, with or without the victim's update, after it."""
-        ended = [
-            it
-            for it in self.reports[self.untouched[0]]
-            if isinstance(it.event, events.RoundEnded) and it.monotonic_s > strike.at_s
-        ]
+        later = [it for it in self.reports[self.untouched[0]] if it.monotonic_s > strike.at_s]
+        ended = _of(later, events.RoundEnded)
         if not ended:
             return "no model after it"
-        height = ended[0].event.round + 1
+        height = ended[0].round + 1
         step = next(it for it in self._kept() if it.entry.height == height)
         members = self.founding.unpack(step.entry.members) or ()
         return "in the next model" if self.strikes.victim in members else "not in the next model"
@@ -305,14 +305,15 @@ def _is_certified(history: History, step: EntryStep) -> bool:
         return False
 
 
-def _entries(history: History) -> list:
+def _entries(history: History) -> list[EntryStep]:
     """Return all entries from the head down to the first one, which nobody signs."""
-    found, step = [], history.head
+    found = []
+    step: EntryStep | None = history.head
     while step is not None and step.entry.round:
         found.append(step)
         step = history.step(step.entry.base)
     return found[::-1]
 
 
-def _of(reports: list[Recorded], kind: type) -> list:
+def _of(reports: list[Recorded], kind: type[_Kind]) -> list[_Kind]:
     return [it.event for it in reports if isinstance(it.event, kind)]

@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 from measuring import Figures
 
+from p2pfl.group.settings import GroupSettings
 from p2pfl.learner.learner import make_learner
+from p2pfl_gossip.actions import Vector
 from p2pfl_simulations.launch.launching import launch
+from p2pfl_simulations.running_peer import running_peer
 from p2pfl_simulations.scenario import Scenario, make_scenario
 from p2pfl_simulations.simulation import Simulation
 
@@ -31,7 +34,7 @@ PLAIN = {"algorithm": "cohorts", "cohort_size": PEERS, "masking": "none", "deadl
 GROUP = {"algorithm": "group", "deadline_s": 60.0}
 
 
-def _launched(scenario: Scenario) -> list:
+def _launched(scenario: Scenario) -> list[Vector]:
     with tempfile.TemporaryDirectory(prefix="p2pfl-equal-") as folder:
         launch(scenario, peers_folder=Path(folder), task_folder=None, progress=lambda _: None)
         last = scenario.rounds - 1
@@ -40,11 +43,12 @@ def _launched(scenario: Scenario) -> list:
         ]
 
 
-def _simulated(scenario: Scenario) -> list:
+def _simulated(scenario: Scenario) -> list[Vector]:
     learner = make_learner(scenario.learning, peer_count=PEERS, seed=SEED, folder=None, threads=1)
     simulation = Simulation(scenario, learner, lambda _: None)
     simulation.run()
-    return [host.machine.vector for host in simulation.world.hosts]
+    machines = [host.machine for host in simulation.world.hosts]
+    return [running_peer(machine).vector for machine in machines if machine is not None]
 
 
 def compare() -> Figures:
@@ -60,6 +64,7 @@ def compare() -> Figures:
     one_round = _scenario(GROUP, 1)
     certified, simulated = _launched(one_round), _simulated(one_round)
     # Each of the updates is rounded by less than one unit of the encoding, in either world.
+    assert isinstance(one_round.averaging, GroupSettings)
     unit = one_round.averaging.clip / ((2**31 - 1) // PEERS)
     largest = max(float(np.abs(vector).max()) for vector in simulated)
     bound = 2 * unit + 2 * largest * 2.0**-24  # And the models to float32.

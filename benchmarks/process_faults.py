@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from measuring import Failed, Figures, describe, give, machine, run_apart, save, say, table
+from options import natural, positive
 from process_checks import Evidence
 from process_equal import compare
 from process_planted import overlooked
@@ -244,9 +245,9 @@ def show(all_runs: list[Figures]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--runs", type=int, default=30)
-    parser.add_argument("--jobs", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--runs", type=positive, default=30)
+    parser.add_argument("--jobs", type=positive, default=3)
+    parser.add_argument("--seed", type=natural, default=1)
     parser.add_argument("--one", choices=list(KINDS))
     parser.add_argument("--keep", type=Path, help="where the folders of one run go, and stay")
     parser.add_argument("--task", choices=list(KINDS), help="of all runs, not of every tenth")

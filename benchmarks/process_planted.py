@@ -7,10 +7,13 @@ from dataclasses import replace
 from process_checks import Evidence
 from process_logs import Sent
 
+from p2pfl.daemon.recording import Recorded
 from p2pfl_gossip import events
 from p2pfl_gossip.ledger.entries import EntryStep
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.records import replaced
+
+Reports = list[Recorded]
 
 
 def overlooked(evidence: Evidence) -> list[str]:
@@ -31,7 +34,7 @@ def _with_frame(
 
 
 def _with_reports(
-    evidence: Evidence, change: Callable[[list], Iterator], peer: int | None = None
+    evidence: Evidence, change: Callable[[Reports], Iterator[Recorded]], peer: int | None = None
 ) -> Evidence:
     """Let a peer, one that nothing was done to if none is named, have reported other events."""
     doctored = copy(evidence)
@@ -48,34 +51,30 @@ def _with_history(evidence: Evidence, change: Callable[[History], History]) -> E
     return doctored
 
 
-def _ended(it) -> bool:
-    return isinstance(it.event, events.RoundEnded)
-
-
 def _other_digest(frame: Sent) -> Sent:
     return replace(frame, digest="00")
 
 
-def _blame(reports: list) -> Iterator:
+def _blame(reports: Reports) -> Iterator[Recorded]:
     yield from reports
     yield reports[-1]._replace(event=events.MemberBlamed(0, bytes(32), "somebody", "two_acks"))
 
 
-def _sits_out(reports: list) -> Iterator:
+def _sits_out(reports: Reports) -> Iterator[Recorded]:
     yield from reports
     yield reports[-1]._replace(event=events.SitsOut(7))
 
 
-def _slow(reports: list) -> Iterator:
+def _slow(reports: Reports) -> Iterator[Recorded]:
     for it in reports:
-        slow = _ended(it) and it.event.round == 3
-        yield it._replace(monotonic_s=it.monotonic_s + 1e3) if slow else it
+        is_slow = isinstance(it.event, events.RoundEnded) and it.event.round == 3
+        yield it._replace(monotonic_s=it.monotonic_s + 1e3) if is_slow else it
 
 
-def _other_vector(reports: list) -> Iterator:
-    last = max(it.event.round for it in reports if _ended(it))
+def _other_vector(reports: Reports) -> Iterator[Recorded]:
+    last = max(it.event.round for it in reports if isinstance(it.event, events.RoundEnded))
     for it in reports:
-        if _ended(it) and it.event.round == last:
+        if isinstance(it.event, events.RoundEnded) and it.event.round == last:
             event = events.RoundEnded(last, it.event.vector + 1, 8, 8, True)
             yield it._replace(event=event)
         else:
@@ -89,6 +88,7 @@ def _another_entry(history: History) -> History:
     other = EntryStep(replaced(step.entry, weight=step.entry.weight + 1))
     doctored._steps = {**history._steps, other.head: other}
     certificate = history.certificate(step.head)
+    assert certificate is not None
     doctored._certificates = {
         **history._certificates,
         other.head: replaced(certificate, entry=other.entry),
@@ -99,7 +99,9 @@ def _another_entry(history: History) -> History:
 
 def _one_less(history: History) -> History:
     doctored = copy(history)
-    doctored.head = history.step(history.head.entry.base)
+    before = history.step(history.head.entry.base)
+    assert before is not None
+    doctored.head = before
     return doctored
 
 

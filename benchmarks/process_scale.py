@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from measuring import Figures, describe, machine, save, say, table
+from options import at_least, positive, positive_real
 
 from p2pfl.learner.learner import make_learner
 from p2pfl_gossip import events
@@ -38,10 +39,10 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--peers", type=int, default=50)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--deadline-s", type=float, default=20.0)
-    parser.add_argument("--idle-s", type=float, default=120.0)
+    parser.add_argument("--peers", type=at_least(8), default=50)
+    parser.add_argument("--rounds", type=positive, default=10)
+    parser.add_argument("--deadline-s", type=positive_real, default=20.0)
+    parser.add_argument("--idle-s", type=positive_real, default=120.0)
     parser.add_argument("--only", choices=["rounds", "idle"])
     parser.add_argument("--save", action="store_true")
     arguments = parser.parse_args()

@@ -124,11 +124,11 @@ class Strikes:
             return
         if isinstance(event, events.MaskedSumEnded) and event.result == "summed":
             self._is_in_sums = True
-        is_back = isinstance(event, events.RoundEnded) and self._is_in_sums
-        if is_back and self.struck and not self.struck[-1].back_height:
+        if not self._is_in_sums:
+            return
+        if isinstance(event, events.RoundEnded) and self.struck and not self.struck[-1].back_height:
             self.struck[-1].back_height = event.round + 1
-        is_new = isinstance(event, events.RoundStarted) and event.round < self._strike_before
-        if is_new and self._is_in_sums:
+        if isinstance(event, events.RoundStarted) and event.round < self._strike_before:
             self._look_for_phase()
 
     def on_incident(self, now_s: float, host: Any, kind: str, detail: str) -> None:
@@ -162,6 +162,7 @@ class Strikes:
         host, away_s, how = self._testbed.hosts[self.victim], self._away_s[place], self._how[place]
         if how == "disk":
             # Nothing more can be written: the peer ends by itself.
+            assert host.pid is not None
             resource.prlimit(host.pid, resource.RLIMIT_FSIZE, (0, 0))
             host.is_online = False
             host.wait(None)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from measuring import ROOT, Clock, Failed, Figures, describe, machine, run_apart, say, table
+from options import positive
 
 SIDE = Path(__file__).resolve().parent / "sides" / "scaled.py"
 PYTHON = ROOT / ".venvs" / "ray" / "bin" / "python"
@@ -163,8 +164,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the parts that are asked for."""
     parser = argparse.ArgumentParser(prog="./scripts/bench scaling", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--peers", type=int, default=10_000, help="of the part 'large'")
-    parser.add_argument("--rounds", type=int, default=2, help="of the part 'large'")
+    parser.add_argument("--peers", type=positive, default=10_000, help="of the part 'large'")
+    parser.add_argument("--rounds", type=positive, default=2, help="of the part 'large'")
     chosen = parser.parse_args(arguments)
     subprocess.run([str(ROOT / "scripts" / "setup-ray")], check=True)
     print(describe(machine()), end="\n\n", flush=True)

@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
+from options import natural, positive
 from sweep_ledger_plants import GROUP_PLANTS
 from sweep_plants import PLANTS
 from sweep_run import Outcome, run_seed
@@ -61,16 +62,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=100, help="how many")
-    parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--ledger", action="store_true", help="groups, which keep a ledger")
-    parser.add_argument("--honest", action="store_true", help="audited groups without any fault")
+    parser.add_argument("--seeds", type=positive, default=100, help="how many")
+    parser.add_argument("--from", type=natural, default=0, dest="first", help="the first seed")
+    parser.add_argument("--jobs", type=positive, default=1, help="processes")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--ledger", action="store_true", help="groups, which keep a ledger")
+    what.add_argument("--honest", action="store_true", help="audited groups without any fault")
     parser.add_argument(
         "--plant", choices=[*PLANTS, *GROUP_PLANTS], default="", metavar="NAME", help="see --plants"
     )
     parser.add_argument("--plants", action="store_true", help="list what can be planted")
-    parser.add_argument("--nice", type=int, default=10, help="how far to give way to other work")
+    parser.add_argument("--nice", type=natural, default=10, help="how far to give way to others")
     arguments = parser.parse_args()
     if arguments.plants:
         for name, plant in (GROUP_PLANTS if arguments.ledger else PLANTS).items():

@@ -98,7 +98,7 @@ class Draw:
         scenario, faults = self.scenario, self.scenario.faults
         averaging = scenario.averaging
         masking = masking_of(scenario)
-        name = averaging.algorithm
+        name: str = averaging.algorithm
         if masking != "none":
             name += f", masks {masking}"
         found = Counter([f"averaging: {name}"])

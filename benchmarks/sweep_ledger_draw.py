@@ -542,7 +542,7 @@ def _liars(rng: Random, peers: int, *, is_audited: bool) -> list[dict[str, Any]]
     for group in groups:
         kinds = (STRATEGIES, UPDATES, AUDITED, AUDITED) if is_audited else (STRATEGIES, UPDATES)
         strategy, arguments = rng.choice(rng.choice(kinds))
-        entry = {"strategy": strategy, "arguments": arguments, "peers": group}
+        entry: dict[str, Any] = {"strategy": strategy, "arguments": arguments, "peers": group}
         if strategy in STRETCHED and rng.random() < 0.5:
             entry["norm"] = rng.choice([1.0, 60000.0])
         entries.append(entry)

@@ -124,9 +124,10 @@ def one_sum_believed() -> Iterator[Change]:
     honest = Summing._quorum
 
     def quorum(self: Any, chunk: int) -> bytes | None:
-        found = honest(self, chunk)
+        found: bytes | None = honest(self, chunk)
         for said in self._said[chunk].values() if found is None else ():
-            return said.digest
+            found = said.digest
+            break
         return found
 
     yield Summing, "_quorum", quorum

@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
+from replacing import replaced
+
 from p2pfl.group import privacy_settings
 from p2pfl.learner.learner import Learner, make_learner
 from p2pfl.learner.settings import LearningSettings
+from p2pfl.privacy.planner import make_plan
 
 LEARNERS_KEPT = 64
 
@@ -25,15 +28,11 @@ def shared_learner(settings: LearningSettings, peers: int) -> Learner:
     return _learner(settings.model_dump_json(), peers)
 
 
-_make_plan = lru_cache(privacy_settings.make_plan)
+_make_plan = lru_cache(make_plan)
 
 
 @contextmanager
 def kept_plans() -> Iterator[None]:
     """Work each plan of privacy out once: it takes seconds."""
-    before = privacy_settings.make_plan
-    vars(privacy_settings)["make_plan"] = _make_plan
-    try:
+    with replaced([(privacy_settings, "make_plan", _make_plan)]):
         yield
-    finally:
-        vars(privacy_settings)["make_plan"] = before

@@ -6,6 +6,7 @@ Whole peers exchange encoded frames in the simulated world; nothing is trained. 
 docs/algorithms.md. tests/simulation/test_theory.py holds every row to its tolerance.
 """
 
+import argparse
 import math
 from collections.abc import Iterator
 from functools import partial
@@ -144,6 +145,7 @@ def push_sums() -> Iterator[Row]:
 
 def main() -> None:
     """Print the table."""
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     print("| measured | theory | by exchange of frames |\n|---|---|---|")
     for rows in (eigenvalues, exact_means, contractions, push_sums):
         for row in rows():

@@ -19,7 +19,8 @@ from hivemind.averaging import DecentralizedAverager
 
 def of_tree(pid: int) -> tuple[float, float]:
     """Peak resident KB (summed) and CPU seconds of a process and all below it."""
-    fields, children = {}, {}
+    fields: dict[int, list[str]] = {}
+    children: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             fields[int(folder.name)] = (folder / "stat").read_text().rsplit(")", 1)[1].split()
@@ -58,7 +59,8 @@ def main(index: int, peers: int, entries: int, rounds: int) -> None:
         initial_group_bits="",
         start=True,
     )
-    seconds, values = [], []
+    seconds: list[float] = []
+    values = []
     while len(seconds) < rounds:
         control = averager.step(wait=False, timeout=120, require_trigger=False)
         # Its time to find partners is not counted: only from then to the averaged tensors.

@@ -15,23 +15,25 @@ import os
 import resource
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 
 import numpy as np
+from around_driver import Deaf, Nothing, identity
 from uvloop import new_event_loop
 
 from p2pfl.daemon.driver import SWITCH_INTERVAL_S, Driver
+from p2pfl.daemon.hands import Journal
 from p2pfl.daemon.links import Links
 from p2pfl.group.averaging import Group, make_averaging
 from p2pfl.group.founding import found
 from p2pfl.group.settings import CohortSettings, GroupSettings
 from p2pfl.libp2p import Host
 from p2pfl.store.journal import Store
-from p2pfl_crypto.hashing import hash_parts
-from p2pfl_crypto.identity import Identity
 from p2pfl_gossip import events
+from p2pfl_gossip.actions import Event, Job, Machine, Vector
 from p2pfl_gossip.description import Description, fingerprint
 from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.learning import Train, Trained
@@ -41,23 +43,14 @@ from p2pfl_gossip.ledger.member import GroupMember
 from p2pfl_gossip.opening import Opening
 from p2pfl_gossip.peer import Peer
 from p2pfl_gossip.peer_state import PeerSettings
+from p2pfl_gossip.records import Record
 from p2pfl_gossip.roster import Roster
 
 DEADLINE_S = 60.0
 NOTHING_SAID = Description((), fingerprint(()), fingerprint(()), ())
 
 
-class Nothing:
-    """Keeps no records: what is measured is the averaging."""
-
-    def records(self):
-        return {}
-
-    def persist(self, records):
-        pass
-
-
-class Watch:
+class Watch(Deaf):
     """Times the averaging of each round."""
 
     def __init__(self) -> None:
@@ -67,7 +60,7 @@ class Watch:
         self.done = asyncio.Event()
         self.checks: list[float] = []
 
-    def on_event(self, now_s, event):
+    def on_event(self, now_s: float, event: Event) -> None:
         if isinstance(event, events.AveragingStarted):
             self.began_s = now_s
         elif isinstance(event, events.RoundEnded):
@@ -77,19 +70,6 @@ class Watch:
         elif isinstance(event, events.Finished):
             self.done.set()
 
-    def on_link(self, peer, *, up, reason):
-        pass
-
-    def on_refused(self, peer, reason):
-        print("refused", reason, file=sys.stderr)
-
-    def on_traffic(self, direction, peer, message, frame):
-        pass
-
-
-def identity(index: int) -> Identity:
-    return Identity(hash_parts(b"p2pfl/bench", index.to_bytes(8, "little")))
-
 
 async def main(index: int, peers: int, entries: int, rounds: int, masking: str) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -98,7 +78,7 @@ async def main(index: int, peers: int, entries: int, rounds: int, masking: str) 
     initial.flags.writeable = False
     is_group = masking == "group"
 
-    def work(job):
+    def work(job: Job) -> Record:
         if not isinstance(job, Train):
             return perform(job)
         onwards = job.vector + np.float32(index + 1)
@@ -106,16 +86,19 @@ async def main(index: int, peers: int, entries: int, rounds: int, masking: str) 
         return Trained(onwards, 1, 0.0)
 
     with ExitStack() as stack:
-        journal = Nothing()
+        journal: Journal = Nothing()
         if is_group:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="p2pfl-average-"))
             journal = stack.enter_context(Store.open(Path(folder) / "journal"))
-        make = _make_member if is_group else _make_opening
-        machine = make(index, roster, initial, rounds, masking)
+        machine: Machine
+        if is_group:
+            machine = _make_member(index, roster, initial, rounds)
+        else:
+            machine = _make_opening(index, roster, initial, rounds, masking)
         await _run(index, roster, machine, journal, work)
 
 
-def _make_member(index, roster, initial, rounds, _masking):
+def _make_member(index: int, roster: Roster, initial: Vector, rounds: int) -> GroupMember:
     entries = len(initial)
     founding = found(
         GroupSettings(clip=2.0 * len(roster) * entries**0.5, deadline_s=DEADLINE_S),
@@ -138,7 +121,9 @@ def _make_member(index, roster, initial, rounds, _masking):
     )
 
 
-def _make_opening(index, roster, initial, rounds, masking):
+def _make_opening(
+    index: int, roster: Roster, initial: Vector, rounds: int, masking: str
+) -> Opening:
     peers = len(roster)
     settings = CohortSettings(
         cohort_size=peers,
@@ -173,7 +158,13 @@ def _make_opening(index, roster, initial, rounds, masking):
     )
 
 
-async def _run(index, roster, machine, journal, work):
+async def _run(
+    index: int,
+    roster: Roster,
+    machine: Machine,
+    journal: Journal,
+    work: Callable[[Job], Record],
+) -> None:
     async with Host(identity(index), allow=frozenset(roster.peers)) as host:
         addresses = await host.listen("/ip4/127.0.0.1/tcp/0")
         print(addresses[0], flush=True)
@@ -217,6 +208,6 @@ async def _run(index, roster, machine, journal, work):
 
 
 if __name__ == "__main__":
-    numbers = [int(word) for word in sys.argv[1:5]]
+    own, peers, entries, rounds = (int(word) for word in sys.argv[1:5])
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(main(*numbers, sys.argv[5]))
+        runner.run(main(own, peers, entries, rounds, sys.argv[5]))

@@ -12,16 +12,17 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from around_driver import Deaf, Nothing, identity
 from uvloop import new_event_loop
 
 from p2pfl.daemon.driver import SWITCH_INTERVAL_S, Driver
 from p2pfl.daemon.links import Links
 from p2pfl.libp2p import Host
-from p2pfl_crypto.hashing import hash_parts
-from p2pfl_crypto.identity import Identity, PeerId
-from p2pfl_gossip.actions import Command, Connect, Send, SendBulk
+from p2pfl_crypto.identity import PeerId
+from p2pfl_gossip.actions import Action, Buffer, Command, Connect, Send, SendBulk, Vector
 from p2pfl_gossip.catch_up import ModelHeader, ModelRequest, StatusRequest
 from p2pfl_gossip.desk import Desk, DeskMachine
 from p2pfl_gossip.inbound import Inbound
@@ -36,6 +37,7 @@ from p2pfl_gossip.ledger.state_messages import (
     StateRequest,
 )
 from p2pfl_gossip.ledger.states import digest_state, perform
+from p2pfl_gossip.records import Message
 
 DEADLINE_S = 10.0
 RUN_MAX_S = 120.0
@@ -43,37 +45,7 @@ HOLDERS = 8
 TICK_S = os.sysconf("SC_CLK_TCK") ** -1
 
 
-class Nothing:
-    """Keeps no records."""
-
-    def records(self):
-        return {}
-
-    def persist(self, records):
-        pass
-
-
-class Deaf:
-    """Shows nothing, but for faults."""
-
-    def on_event(self, now_s, event):
-        pass
-
-    def on_link(self, peer, *, up, reason):
-        pass
-
-    def on_refused(self, peer, reason):
-        print("refused", peer, reason, file=sys.stderr)
-
-    def on_traffic(self, direction, peer, message, frame):
-        pass
-
-
-def identity(index: int) -> Identity:
-    return Identity(hash_parts(b"p2pfl/bench", index.to_bytes(8, "little")))
-
-
-def model_of(entries: int) -> np.ndarray:
+def model_of(entries: int) -> Vector:
     """Return the model that all honest holders have: no two of its chunks are equal."""
     model = np.random.default_rng(1).random(entries, np.float32)
     model.flags.writeable = False
@@ -81,22 +53,41 @@ def model_of(entries: int) -> np.ndarray:
 
 
 class Quiet(DeskMachine):
-    """Does nothing by itself."""
+    """Does nothing by itself, and wants no bodies."""
 
     def __init__(self) -> None:
         self._desk = Desk()
 
-    def on_start(self, now_s, records):
+    def on_start(self, now_s: float, records: dict[str, bytes | Vector]) -> list[Action]:
         return []
 
-    def on_peer_up(self, now_s, peer):
+    def on_peer_up(self, now_s: float, peer: PeerId) -> list[Action]:
         return []
 
-    def on_peer_down(self, now_s, peer):
+    def on_peer_down(self, now_s: float, peer: PeerId) -> list[Action]:
         return []
 
-    def on_bulk_begin(self, now_s, sender, bulk, header):
+    def on_message(self, now_s: float, sender: PeerId, message: Message) -> list[Action]:
+        return []
+
+    def on_bulk_begin(
+        self, now_s: float, sender: PeerId, bulk: int, header: Message
+    ) -> tuple[bool, list[Action]]:
         return False, []
+
+    def on_bulk_chunk(self, now_s: float, sender: PeerId, bulk: int, chunk: Buffer) -> list[Action]:
+        return []
+
+    def on_bulk_end(
+        self, now_s: float, sender: PeerId, bulk: int, trailer: Message | None
+    ) -> list[Action]:
+        return []
+
+    def on_bulk_lost(self, now_s: float, sender: PeerId, bulk: int) -> list[Action]:
+        return []
+
+    def on_command(self, now_s: float, command: Command) -> list[Action]:
+        return []
 
 
 class Holder(Quiet):
@@ -114,7 +105,7 @@ class Holder(Quiet):
         self._held = (state.item, given, state.chunk_digests)
         self._shelf.hold(*self._held)
 
-    def on_message(self, now_s, sender, message):
+    def on_message(self, now_s: float, sender: PeerId, message: Message) -> list[Action]:
         match message:
             case StatusRequest():  # As if it were a new model: of one, a member gets a few only.
                 self._shelf.drop(self._held[0].digest)
@@ -141,22 +132,23 @@ class Fetcher(Quiet):
         self.holders = holders
         self.source: list[PeerId] = []
         self.up: dict[PeerId, None] = {}
+        self._plain: int | None = None
         self.done = asyncio.Event()
         self.changed = asyncio.Event()
 
-    def on_start(self, now_s, records):
+    def on_start(self, now_s: float, records: dict[str, bytes | Vector]) -> list[Action]:
         return [Connect(peer) for peer in self.holders]
 
-    def on_peer_up(self, now_s, peer):
+    def on_peer_up(self, now_s: float, peer: PeerId) -> list[Action]:
         self.up[peer] = None
         self.changed.set()
         return []
 
-    def on_peer_down(self, now_s, peer):
+    def on_peer_down(self, now_s: float, peer: PeerId) -> list[Action]:
         self.up.pop(peer, None)
         return [] if self._fetch is None else self._fetch.on_peer_down(now_s, peer)
 
-    def on_command(self, now_s, command):
+    def on_command(self, now_s: float, command: Command) -> list[Action]:
         """Begin: one plain fetch (PAUSE), or one by chunks (RESUME)."""
         self.done.clear()
         if command is Command.PAUSE:
@@ -166,7 +158,7 @@ class Fetcher(Quiet):
         renewals = [Send(peer, StatusRequest()) for peer in self.source]
         return [*renewals, *self._fetch.start(now_s, self.source)]
 
-    def _settle(self, now_s, actions):
+    def _settle(self, now_s: float, actions: list[Action]) -> list[Action]:
         if self._fetch is not None and self._fetch.outcome is not None:
             self.got, self._fetch = self._fetch.outcome.vector, None
             self.done.set()
@@ -178,12 +170,14 @@ class Fetcher(Quiet):
             raise RuntimeError("another model came")
         del self.got
 
-    def on_message(self, now_s, sender, message):
+    def on_message(self, now_s: float, sender: PeerId, message: Message) -> list[Action]:
         if isinstance(message, StateChunkDigests | StateRefusal) and self._fetch is not None:
             return self._fetch.on_message(now_s, sender, message)
         return []
 
-    def on_bulk_begin(self, now_s, sender, bulk, header):
+    def on_bulk_begin(
+        self, now_s: float, sender: PeerId, bulk: int, header: Message
+    ) -> tuple[bool, list[Action]]:
         if isinstance(header, StateChunks):
             if self._fetch is None:
                 return False, []
@@ -192,21 +186,23 @@ class Fetcher(Quiet):
         self._plain = bulk
         return True, []
 
-    def on_bulk_chunk(self, now_s, sender, bulk, chunk):
-        if bulk == getattr(self, "_plain", None):
+    def on_bulk_chunk(self, now_s: float, sender: PeerId, bulk: int, chunk: Buffer) -> list[Action]:
+        if bulk == self._plain:
             self._inbound.chunk(bulk, chunk)
             return []
         return [] if self._fetch is None else self._fetch.on_bulk_chunk(now_s, sender, bulk, chunk)
 
-    def on_bulk_end(self, now_s, sender, bulk, trailer):
-        if bulk == getattr(self, "_plain", None):
+    def on_bulk_end(
+        self, now_s: float, sender: PeerId, bulk: int, trailer: Message | None
+    ) -> list[Action]:
+        if bulk == self._plain:
             _, self.got = self._inbound.end(bulk)
             self._plain = None
             self.done.set()
             return []
         return [] if self._fetch is None else self._fetch.on_bulk_end(now_s, sender, bulk)
 
-    def on_bulk_lost(self, now_s, sender, bulk):
+    def on_bulk_lost(self, now_s: float, sender: PeerId, bulk: int) -> list[Action]:
         return [] if self._fetch is None else self._fetch.on_bulk_lost(now_s, sender, bulk)
 
 
@@ -216,12 +212,12 @@ def cpu_s(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) * TICK_S
 
 
-async def fetch(driver: Driver, machine: Fetcher, told: list[dict], repeats: int) -> None:
+async def fetch(driver: Driver, machine: Fetcher, told: list[dict[str, Any]], repeats: int) -> None:
     """Fetch in turns; write the figures."""
     loop = asyncio.get_running_loop()
     processes = [os.getpid(), *(holder["process"] for holder in told)]
     honest = [PeerId(it["peer"]) for it in told if it["kind"] == "honest"]
-    figures: dict[str, list] = {"plain": [], "chunks": []}
+    figures: dict[str, list[dict[str, float]]] = {"plain": [], "chunks": []}
     for repeat in range(repeats + 1):
         for name, command in (("plain", Command.PAUSE), ("chunks", Command.RESUME)):
             while len(machine.up) < len(machine.holders):  # The liar's link was ended.
@@ -245,23 +241,25 @@ async def fetch(driver: Driver, machine: Fetcher, told: list[dict], repeats: int
 async def main(index: int, entries: int, kind: str, repeats: int) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     loop = asyncio.get_running_loop()
-    everybody = {identity(place).peer_id: [] for place in range(HOLDERS + 1)}
+    peers = [identity(place).peer_id for place in range(HOLDERS + 1)]
     me = identity(index)
-    async with Host(me, allow=frozenset(everybody)) as host:
+    async with Host(me, allow=frozenset(peers)) as host:
+        addresses: dict[PeerId, list[str]]
+        machine: Fetcher | Holder
         if kind == "fetcher":
             told = json.loads(await loop.run_in_executor(None, sys.stdin.readline))
             addresses = {PeerId(holder["peer"]): [holder["address"]] for holder in told}
-            machine: Quiet = Fetcher(entries, list(addresses))
+            machine = Fetcher(entries, list(addresses))
         else:
             (address, *_) = await host.listen("/ip4/127.0.0.1/tcp/0")
-            machine, addresses = Holder(entries, kind), everybody
-            del addresses[me.peer_id]
+            machine = Holder(entries, kind)
+            addresses = {peer: [] for peer in peers if peer != me.peer_id}
         driver = Driver(machine, journal=Nothing(), work=perform, observer=Deaf())
         links = Links(host, addresses=addresses, group_id=bytes(32), receiver=driver)
         stop = asyncio.Event()
         running = loop.create_task(driver.run(links, stop))
-        if kind == "fetcher":
-            await fetch(driver, machine, told, repeats)  # type: ignore[arg-type]
+        if isinstance(machine, Fetcher):
+            await fetch(driver, machine, told, repeats)
         else:
             print(json.dumps({"address": str(address), "peer": str(me.peer_id)}), flush=True)
             await loop.run_in_executor(None, sys.stdin.readline)

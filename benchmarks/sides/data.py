@@ -25,6 +25,7 @@ def main(path: str, peers: int) -> None:
     """Write the file."""
     scenario = scenario_of({"peers": peers, "rounds": 1})
     data = make_task(scenario.learning.task, {}, folder=None).data(None)
+    assert data.test is not None
     partition = make_partition(
         scenario.learning.partition,
         targets=data.train.targets,

@@ -43,7 +43,7 @@ class Proxy:
         self.node_id = node_id
 
 
-class AllClients(FedAvg):
+class AllClients(FedAvg):  # type: ignore[misc]  # It has no types here.
     """Takes all clients, and keeps the mean of the round."""
 
     def __init__(self, count: int) -> None:

@@ -3,6 +3,7 @@
 import json
 import sys
 import warnings
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ def main() -> None:
     targets = torch.from_numpy(given["targets"])
     torch.nn.functional.cross_entropy(outputs, targets, reduction="sum").backward()
     named = dict(plain.named_parameters())
-    samples = {key: it.grad_sample.flatten(1).double() for key, it in named.items()}
+    # Opacus adds the attribute.
+    samples = {key: cast(Any, it).grad_sample.flatten(1).double() for key, it in named.items()}
     norms = torch.cat(list(samples.values()), 1).norm(dim=1)
     factors = (clip / norms).clamp(max=1)[:, None]
     total = np.concatenate([(it * factors).sum(0).numpy() for it in samples.values()])

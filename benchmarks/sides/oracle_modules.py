@@ -20,7 +20,8 @@ class Attention(torch.nn.Module):
         """Return float[rows, classes] of words, int[rows, tokens]."""
         rows = self.embed(words)
         weights = torch.softmax(self.query(rows) @ self.key(rows).mT / WIDTH**0.5, -1)
-        return self.out(self.norm(rows + weights @ self.value(rows)).mean(1))
+        logits: torch.Tensor = self.out(self.norm(rows + weights @ self.value(rows)).mean(1))
+        return logits
 
 
 class Words(torch.nn.Module):
@@ -32,7 +33,8 @@ class Words(torch.nn.Module):
 
     def forward(self, words: torch.Tensor) -> torch.Tensor:
         """Return float[rows, classes] of words, int[rows, tokens]."""
-        return self.out(self.embed(words).mean(1))
+        logits: torch.Tensor = self.out(self.embed(words).mean(1))
+        return logits
 
 
 def convolution() -> torch.nn.Module:
@@ -60,7 +62,8 @@ class Layers(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return float[rows, classes] of images, float[rows, 3, 8, 8]."""
         rows = torch.nn.functional.gelu(self.into(images.flatten(1)))
-        return self.out(rows + torch.tanh(self.over(rows)))
+        logits: torch.Tensor = self.out(rows + torch.tanh(self.over(rows)))
+        return logits
 
 
 MODULES = {

@@ -59,7 +59,7 @@ def cluster(workers: int) -> Iterator[str | None]:
 def study(spec: dict[str, Any], address: str | None) -> Figures:
     """Run cells of 32 peers, or of 4 whose work is next to nothing."""
     small = spec.get("small", False)
-    base = {
+    base: dict[str, Any] = {
         "peers": 4 if small else 32,
         "rounds": 1 if small else 30,
         "learning": {"task": "integers" if small else "digits"},

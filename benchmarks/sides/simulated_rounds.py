@@ -13,7 +13,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -107,9 +107,11 @@ def make_world(scenario: Scenario, entries: int, *, shares: bool = True) -> tupl
     initial.flags.writeable = False
     roster, queue, watch = make_roster(scenario), EventQueue(), Watch(scenario.peers)
     speeds = Speeds(scenario, lambda _peer, _job: STEPS)
-    do = Once(perform_modelled if masking_of(scenario) == "modelled" else perform)
+    do: Callable[[Job], Record] = Once(
+        perform_modelled if masking_of(scenario) == "modelled" else perform
+    )
     if not shares:
-        masking._verify_once = masking._verify_once.__wrapped__
+        vars(masking)["_verify_once"] = masking._verify_once.__wrapped__
         do = perform
     network = Network(scenario.network, peer_count=scenario.peers, seed=scenario.seed, queue=queue)
     watch.world = World(

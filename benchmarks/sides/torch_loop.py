@@ -5,8 +5,21 @@ No frames, no links, no digests; tensors are averaged where they lie.
     torch_loop.py DATA '{"peers": 1000, "rounds": 5}'
 """
 
+from collections.abc import Iterable
+
 import torch
 from contestant import fastest_threads, finish, make_module, start
+
+
+def average(models: list[list[torch.Tensor]], cohorts: Iterable[torch.Tensor]) -> None:
+    """Give all members of each cohort the mean of their models."""
+    with torch.no_grad():
+        for cohort in cohorts:
+            members = [models[peer] for peer in cohort.tolist()]
+            for values in zip(*members, strict=True):
+                mean = torch.stack(values).mean(0)
+                for value in values:
+                    value.copy_(mean)
 
 
 def main() -> None:
@@ -35,23 +48,16 @@ def main() -> None:
             for parameter, value in zip(parameters, models[peer], strict=True):
                 value.copy_(parameter)
 
-    def average() -> None:
-        cohorts = torch.randperm(spec["peers"], generator=generator).split(8)
-        with torch.no_grad():
-            for cohort in cohorts:
-                members = [models[peer] for peer in cohort.tolist()]
-                for values in zip(*members, strict=True):
-                    mean = torch.stack(values).mean(0)
-                    for value in values:
-                        value.copy_(mean)
+    def train_each(peers: int) -> None:
+        for peer in range(peers):
+            train(peer)
 
     def rounds(count: int) -> None:
         for _ in range(count):
-            for peer in range(spec["peers"]):
-                train(peer)
-            average()
+            train_each(spec["peers"])
+            average(models, torch.randperm(spec["peers"], generator=generator).split(8))
 
-    threads = fastest_threads(lambda: [train(peer) for peer in range(100)])
+    threads = fastest_threads(lambda: train_each(100))
     finish(spec, task, lambda: rounds(spec["rounds"]), lambda: models[0], threads=threads)
 
 

@@ -9,7 +9,9 @@ driving process alone; Ray's workers come on top.
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ["RAY_DEDUP_LOGS"] = "0"
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
@@ -17,6 +19,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parent)
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from contestant import make_module
 from flwr.client import ClientApp, NumPyClient
@@ -30,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from measuring import Clock, give, peak_memory_mb
 
 PATH, SPEC = sys.argv[1], json.loads(sys.argv[2])
-_loaded: dict[str, np.ndarray] = {}
+_loaded: dict[str, npt.NDArray[Any]] = {}
 
 
 def rows_of(peer: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -42,13 +45,15 @@ def rows_of(peer: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(_loaded["inputs"][rows]), torch.from_numpy(_loaded["targets"][rows])
 
 
-class Client(NumPyClient):
+class Client(NumPyClient):  # type: ignore[misc]  # It has no types here.
     """One client: a local epoch from the server's model."""
 
     def __init__(self, peer: int) -> None:
         self._peer = peer
 
-    def fit(self, parameters, config):
+    def fit(
+        self, parameters: list[Any], config: dict[str, Any]
+    ) -> tuple[list[Any], int, dict[str, Any]]:
         torch.set_num_threads(1)
         module = make_module()
         with torch.no_grad():
@@ -65,8 +70,8 @@ class Client(NumPyClient):
         return [value.detach().numpy() for value in module.parameters()], len(targets), {}
 
 
-def make_client(context: Context):
-    """Make the client of a node."""
+def make_client(context: Context) -> Any:
+    """Make the client of a node, as the framework wraps it."""
     return Client(int(context.node_config["partition-id"])).to_client()
 
 
@@ -88,10 +93,10 @@ def make_server(_: Context) -> ServerAppComponents:
 moments: dict[str, list[Clock]] = {"begin": [], "end": []}
 
 
-def _timed(method, name):
+def _timed(method: Callable[..., Any], name: str) -> Callable[..., Any]:
     """Note when a round's clients are sent off, and when their mean is taken."""
 
-    def timed(*arguments, **keywords):
+    def timed(*arguments: Any, **keywords: Any) -> Any:
         result = method(*arguments, **keywords)
         moments[name].append(Clock())
         return result

@@ -24,7 +24,7 @@ from gossipy.node import GossipNode
 from gossipy.simul import GossipSimulator
 
 
-class Module(TorchModel):
+class Module(TorchModel):  # type: ignore[misc]  # It has no types.
     """The model as gossipy wants it."""
 
     def __init__(self) -> None:
@@ -36,7 +36,8 @@ class Module(TorchModel):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return the logits."""
-        return self.layers(inputs)
+        logits: torch.Tensor = self.layers(inputs)
+        return logits
 
 
 class NoEvaluation:

@@ -27,7 +27,8 @@ class Module(torch.nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return the logits."""
-        return self.layers(inputs)
+        logits: torch.Tensor = self.layers(inputs)
+        return logits
 
     def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the mean cross-entropy."""

@@ -6,8 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-
-from benchmarks.mutants import Survivor
+from mutants import PARTS, Survivor
 
 ROOT = Path(__file__).parents[2]
 PLACES = {
@@ -18,6 +17,12 @@ SAMPLE = (
     *("crypto", "--only", "sealing*", "--tests", "tests/unit/crypto/test_sealing.py"),
     *("--sample", "6", "--seed", "1"),
 )
+
+
+def test_each_part_has_its_files_and_its_tests() -> None:
+    for part in PARTS.values():
+        assert part.is_there()
+        assert all((ROOT / test).exists() for test in part.tests)
 
 
 def test_a_test_fails_for_each_of_some_mutants() -> None:

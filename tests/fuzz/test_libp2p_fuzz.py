@@ -1,18 +1,7 @@
 """A seeded part of the fuzzing of ./scripts/bench libp2p-fuzz, in every test run."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import libp2p_fuzz as fuzzing
 import pytest
-
-PATH = Path(__file__).parents[2] / "benchmarks" / "libp2p_fuzz.py"
-_spec = importlib.util.spec_from_file_location("libp2p_fuzz", PATH)
-assert _spec is not None
-assert _spec.loader is not None
-fuzzing = importlib.util.module_from_spec(_spec)
-sys.modules["libp2p_fuzz"] = fuzzing
-_spec.loader.exec_module(fuzzing)
 
 COUNT = 2_000
 

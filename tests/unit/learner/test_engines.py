@@ -325,7 +325,7 @@ def test_stacked_dropout_is_that_of_masks_of_one_s_own(name: str, tmp_path: Path
         with StackedCalls(masks):
             outputs = module(torch.from_numpy(data.inputs[padded]).double())[: len(order)]
         loss = nn.functional.cross_entropy(outputs, torch.from_numpy(data.targets[order]))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         with torch.no_grad():
             for parameter in module.parameters():
                 parameter.sub_(parameter.grad)
