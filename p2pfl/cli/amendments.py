@@ -18,6 +18,7 @@ from p2pfl.charter.making import amend, with_cards
 from p2pfl.charter.outlook import waits_for, warnings_of
 from p2pfl.charter.texts import beyond_bounds
 from p2pfl.cli.approving import add_word, note_act, print_standing, signing_of
+from p2pfl.cli.budget_room import peer_beside, print_budget
 from p2pfl.cli.errors import BadInput, peer_errors
 from p2pfl.cli.in_force import approved_after, history_beside, read_in_force
 from p2pfl.cli.quantities import plural
@@ -53,9 +54,10 @@ def propose_charter(toml: Path, present: Path, file: Path, cards: Sequence[Path]
         write_file(file, proposed, is_new=True)
     print(f"wrote {file}: {proposed.digest.hex()}")
     print("\n".join(f"  {line}" for line in lines))
-    if proposed.charter.privacy is not None:
-        spends = proposed.charter.privacy.spends
-        print(f"privacy    each member's budget must pay for {plural(spends, 'more update')}")
+    if 0 < proposed.charter.rounds <= height and proposed.charter.start is None:
+        print(f"note       there are {plural(height, 'model')} already: no more come of it")
+    with peer_errors():
+        print_budget(proposed, peer_beside(present))
     print(f"class      {standing.kind}")
     print_standing(standing)
 

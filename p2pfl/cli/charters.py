@@ -17,6 +17,7 @@ from p2pfl.charter.rosters import form_of_roster
 from p2pfl.charter.settled import settled
 from p2pfl.charter.words import phrase_of
 from p2pfl.cli.approving import KeyInHand, add_word, note_act, print_standing, signing_of
+from p2pfl.cli.budget_room import peer_beside, print_budget
 from p2pfl.cli.errors import BadInput, peer_errors
 from p2pfl.cli.in_force import read_in_force
 from p2pfl.cli.phrases import print_words, require_phrase
@@ -60,6 +61,7 @@ def draft_charter(
             require_under(drafted, frame)
         write_file(file, drafted, is_new=True)
     print(f"wrote {file}: a draft of {plural(len(founders), 'founder')}, {drafted.digest.hex()}")
+    print_budget(drafted, None)
     print("hand it to every founder; each reads it (p2pfl charter show), then shows its bytes:")
     print(f"  p2pfl charter reveal {file} PEER")
 
@@ -77,6 +79,7 @@ def reveal_bytes(file: Path, peer: Path) -> None:
             raise BadInput(f"{file} is complete: all founders have shown their bytes")
         shown = drafted.with_shown(name, reveal(peer, drafted.digest))
         write_file(file, shown)
+        print_budget(shown, peer)
     _tell_draft(file, shown)
 
 
@@ -181,6 +184,7 @@ def diff_charters(before: Path, after: Path) -> None:
         print(f"{after} follows {new.charter.present.hex()[:16]}, not {before}")
         return
     with peer_errors():
+        print_budget(new, peer_beside(before) or peer_beside(after))
         kind = kind_of_change(old.charter, new.charter)
         print(f"class      {kind}: {_BY[kind]}")
         print_standing(new.standing_after(old))

@@ -183,8 +183,23 @@ class Book:
             )
         return Reserved(charter, rate_units, noise, steps, rounds, epsilon, alone)
 
+    def room(self, *, rate_units: int, noise: float, steps: int) -> int:
+        """Return how many rounds of a charter that is to be joined surely fit.
+
+        Args:
+            rate_units: as in `Reserved`.
+            noise: as in `Reserved`.
+            steps: as in `Reserved`.
+        """
+        if any(one.reserved.alone for one in self.charters.values()):
+            return 0
+        return self._room(divergence(Releases(rate_units, noise, steps), self.opened.order))
+
+    def _room(self, one_round: float) -> int:
+        return max(0, math.floor((self.budget - self.charged) / one_round))
+
     def _what_fits(self, one_round: float) -> str:
-        rounds = max(0, math.floor((self.budget - self.charged) / one_round))
+        rounds = self._room(one_round)
         return (
             f"{rounds:,} rounds of this noise and rate surely fit"
             if rounds

@@ -1,6 +1,7 @@
 """A private charter on paper, and the budget that a peer keeps for it."""
 
 import json
+import re
 import shutil
 import threading
 from dataclasses import replace
@@ -13,12 +14,16 @@ from consortium import NOW_S, Draws, amended, drafted, founded, founding_form
 from p2pfl.charter import making
 from p2pfl.charter.charter_file import CharterFile, write_file
 from p2pfl.charter.errors import PaperError
-from p2pfl.charter.form import AveragingForm, make_form
+from p2pfl.charter.form import AveragingForm, form_toml, make_form
 from p2pfl.charter.making import amend, form_of
 from p2pfl.cli import dossiers
+from p2pfl.cli.amendments import propose_charter
+from p2pfl.cli.budget_room import print_budget
+from p2pfl.cli.charters import diff_charters
 from p2pfl.cli.dossiers import print_dossier
-from p2pfl.daemon.config import PeerConfig, PeerFolder
+from p2pfl.daemon.config import PeerConfig, PeerFolder, read_config
 from p2pfl.daemon.spending import NO_BUDGET, Spending
+from p2pfl.privacy.budget.book import Book
 from p2pfl.privacy.budget.ledger import create, forfeit, open_ledger
 from p2pfl_crypto.identity import peer_id_of
 from p2pfl_gossip.learning import WorkFailed
@@ -297,3 +302,104 @@ def test_what_each_adversary_can_learn_is_told(charter: CharterFile, tmp_path: P
     assert 1.9 < claim["epsilon"] <= 2.0
     assert told[-1]["epsilon"] is None
     json.dumps(told)
+
+
+# --- what is told of budgets before anybody signs -----------------------------------------------
+
+
+def peer_of(folder: Path, epsilon: float | None) -> Path:
+    """The folder of a peer, whose budget is new."""
+    peer = folder / "berlin"
+    spending_of(peer, epsilon)
+    budget = 'budget = "data/budget"\nbudget_anchor = "elsewhere/anchor"\n'
+    settings = 'name = "berlin"\naddresses = ["/dns4/berlin.example/tcp/4001"]\n'
+    (peer / "peer.toml").write_text(settings + (budget if epsilon is not None else ""))
+    (peer / "charters").mkdir()
+    return peer
+
+
+def reserved(peer: Path, charter: CharterFile) -> None:
+    """Reserve what a charter takes."""
+    config = read_config(peer)
+    assert Spending(PeerFolder(peer), config).fault(charter) == ""
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "told"),
+    [
+        (None, NO_BUDGET),
+        (9.0, r"there is room for them, and for \d+ more of this noise"),
+        (2.0, r"there is surely room for \d+ of them; if all fit, they take it whole, and it"),
+        (0.5, "there is surely room for 0 of them"),
+    ],
+)
+def test_a_founder_is_told_what_its_budget_has_room_for(
+    charter: CharterFile,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    epsilon: float | None,
+    told: str,
+) -> None:
+    peer = peer_of(tmp_path, epsilon)
+    print_budget(charter, peer)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "privacy    each member's budget must pay for 12 updates;"
+    assert "pays for none, not even for another date" in lines[2]
+    assert re.fullmatch(
+        f"budget     of {peer}: {re.escape(told) if not epsilon else told}.*", lines[3]
+    )
+
+
+def test_who_amends_is_told_what_its_budget_has_room_for(
+    charter: CharterFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside what is reserved: of a budget that one charter takes whole, nothing."""
+    later = amended(charter, retention_days=99)
+    for epsilon, told in (
+        (2.0, "there is room for 0 of them: its peer would hold this charter back"),
+        (9.0, "there is room for them, and for"),
+    ):
+        peer = peer_of(tmp_path / str(epsilon), epsilon)
+        reserved(peer, charter)
+        print_budget(later, peer)
+        printed = capsys.readouterr().out
+        assert "must pay for 12 more updates,\n           beside what it has reserved" in printed
+        assert f"budget     of {peer}: {told}" in printed
+        (peer / "data/budget").write_text("damaged")
+        print_budget(later, peer)
+        assert "room" not in capsys.readouterr().out.splitlines()[-1]
+    reserved(again := peer_of(tmp_path / "again", 9.0), later)
+    print_budget(later, again)
+    assert capsys.readouterr().out.endswith("they are reserved\n")
+
+
+def test_room_for_just_as_many_is_told_as_none_for_later(
+    charter: CharterFile,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Book, "room", lambda _book, **_plan: 12)
+    print_budget(charter, peer_of(tmp_path, 9.0))
+    assert "room for them alone: it would pay for no later charter" in capsys.readouterr().out
+
+
+def test_commands_before_signing_tell_of_budgets(
+    charter: CharterFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a proposal: whoever makes it, and whoever reads what it changes."""
+    peer = peer_of(tmp_path, 9.0)
+    write_file(peer / "charters/group.charter", charter)
+    toml = tmp_path / "next.toml"
+    toml.write_text(form_toml(form_of(amended(charter, retention_days=99))))
+    for number, present in enumerate((peer / "charters", peer / "charters/group.charter")):
+        propose_charter(toml, present, tmp_path / f"{number}.charter")
+        assert f"budget     of {peer}: there is room for them" in capsys.readouterr().out
+    diff_charters(peer / "charters/group.charter", tmp_path / "0.charter")
+    assert f"budget     of {peer}: there is room for them" in capsys.readouterr().out
+    (tmp_path / "papers").mkdir()
+    shutil.copy(peer / "charters/group.charter", tmp_path / "papers")
+    propose_charter(toml, tmp_path / "papers", tmp_path / "2.charter")
+    printed = capsys.readouterr().out
+    assert "must pay for 12 more updates" in printed
+    assert "budget  " not in printed

@@ -19,7 +19,7 @@ from p2pfl.charter.errors import PaperError
 from p2pfl.charter.first_states import write_first_state
 from p2pfl.charter.keys import make_key
 from p2pfl.charter.words import phrase_of
-from p2pfl.cli import amendments, governance_keys
+from p2pfl.cli import amendments, charters, governance_keys
 from p2pfl.cli.in_force import read_in_force
 from p2pfl.store.acts import read_acts
 from p2pfl.store.journal import Store
@@ -394,6 +394,28 @@ def test_an_amendment_is_drafted_for_the_models_to_come(
             command = ("charter", "propose", "next.toml", "next.charter", "--present", present)
             fails(p2pfl(*command), "that is all")
     assert told == [7, 0, 7, 0]
+
+
+def test_who_wants_no_more_rounds_than_there_are_is_told(
+    five: P2pfl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found(five)
+    digest = read_file(Path("charters/group.charter")).digest
+    for height, is_told in ((41, True), (40, False)):
+        history = SimpleNamespace(epoch=SimpleNamespace(digest=digest), height=height)
+        monkeypatch.setattr(amendments, "history_beside", lambda _folder, it=history: it)
+        told = propose(five, "rounds = 40", "rounds = 41", f"by-{height}")
+        assert ("note       there are 41 models already: no more come of it" in told) == is_told
+
+
+def test_founders_are_told_what_budgets_must_pay_for_before_any_signs(
+    five: P2pfl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Path | None] = []
+    monkeypatch.setattr(charters, "print_budget", lambda _file, peer: told.append(peer))
+    draft(five)
+    goes(five("charter", "reveal", "group.charter", "berlin"))
+    assert told == [None, Path("berlin")]
 
 
 def test_a_study_is_drafted_and_verified_under_its_frame(five: P2pfl) -> None:
