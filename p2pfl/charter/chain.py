@@ -11,6 +11,7 @@ from pathlib import Path
 
 from p2pfl.charter.charter_file import SUFFIX, CharterFile, merged, read_file
 from p2pfl.charter.errors import PaperError
+from p2pfl.charter.papers import CHARTERS
 from p2pfl_gossip.ledger.approvals import Says
 from p2pfl_gossip.ledger.approving import ApprovalStanding
 from p2pfl_gossip.ledger.departing import departed
@@ -85,12 +86,15 @@ def read_folder(folder: Path) -> list[CharterFile]:
     """Read all charter files of a folder.
 
     Raises:
-        PaperError: one of them cannot be read, or is damaged.
+        PaperError: one of them cannot be read, or is damaged; or it is a peer's folder, whose
+            charters lie in one of their own.
     """
     try:
         paths = sorted(path for path in folder.iterdir() if path.suffix == SUFFIX)
     except OSError as error:
         raise PaperError(f"cannot read {folder}: {error.strerror}") from None
+    if not paths and (folder / CHARTERS).is_dir():
+        raise PaperError(f"{folder} is a peer's folder: its charters are in {folder / CHARTERS}")
     if len(paths) > FILES_MAX:
         raise PaperError(f"{folder} has more than {FILES_MAX} charter files; move some away")
     return [read_file(path) for path in paths]

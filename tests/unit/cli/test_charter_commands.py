@@ -558,6 +558,15 @@ def test_a_damaged_file_is_told_by_every_command(
     assert path.read_bytes() == content
 
 
+def test_a_peers_folder_in_place_of_its_charters_is_told(five: P2pfl) -> None:
+    for command in (
+        ("charter", "status", "berlin"),
+        ("charter", "verify", "berlin"),
+        ("charter", "propose", "group.toml", "next.charter", "--present", "berlin"),
+    ):
+        fails(five(*command), "berlin is a peer's folder: its charters are in berlin/charters")
+
+
 def test_a_missing_present_charter_is_named(five: P2pfl) -> None:
     found(five)
     propose(five, "Who comes back", "Who must come back")
