@@ -34,7 +34,7 @@ from p2pfl_gossip.ledger.states import digest_state
 from p2pfl_gossip.peer_state import PeerSettings, State
 from p2pfl_gossip.records import Record
 from p2pfl_simulations.batch import Workshop
-from p2pfl_simulations.checkers.base import Checker
+from p2pfl_simulations.checkers.base import Checker, Watched
 from p2pfl_simulations.disk import Disks
 from p2pfl_simulations.event_queue import EventQueue
 from p2pfl_simulations.host import SimulatedHost
@@ -231,6 +231,20 @@ class LedgerWorld:
     def epoch_first(self) -> EntryStep:
         """The entry of height 0."""
         return EntryStep(first_entry(self.epoch))
+
+    def watched(self, *, rounds: int, epochs: dict[int, tuple[int, ...]] | None = None) -> Watched:
+        """Return what a checker is told that looks on at this group."""
+        return Watched(
+            peers=[host.peer_id for host in self.hosts],
+            liars=frozenset(),
+            initial=first_model(self.entries),
+            rounds=rounds,
+            has_cohorts=False,
+            hides_models=True,
+            partners_of=lambda _index, _round: (),
+            is_group=True,
+            epochs=epochs or {},
+        )
 
     @property
     def hosts(self) -> list[SimulatedHost]:

@@ -10,7 +10,6 @@ others are asked for it, by its digest. Until it is here, we rest, and say so.
 
 from collections.abc import Callable
 
-from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip.actions import Action, Vector
 from p2pfl_gossip.ledger.fetching import StateFetch
 from p2pfl_gossip.ledger.history import History
@@ -46,7 +45,6 @@ class Beginnings:
         self._seat, self._standing, self._history, self._shelf = seat, standing, history, shelf
         self._first, self._arrived, self._kept = first, arrived, kept
         self.fetch: StateFetch | None = None
-        self._asked: dict[PeerId, None] = {}  # For models, ever.
 
     @property
     def is_needed(self) -> bool:
@@ -107,7 +105,7 @@ class Beginnings:
         self.drop_fetch()
         seat = self._seat
         desk, relay_s = seat.desk.sub(self._on_answer), seat.epoch.charter.relay_s
-        self.fetch = StateFetch(item, desk=desk, deadline_s=relay_s, asked=self._asked)
+        self.fetch = StateFetch(item, desk=desk, deadline_s=relay_s, asked=seat.asked)
         others = [seat.epoch.members[rank] for rank in seat.others]
         first = seat.rank if seat.is_member else 0  # Not all of the same few.
         seat.actions += self.fetch.start(seat.now_s, others[first:] + others[:first])

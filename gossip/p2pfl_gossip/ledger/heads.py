@@ -90,7 +90,6 @@ class Heads:
         # Items of the state that is coming, by digest: an honest holder gives them one by one.
         self._arrived: dict[bytes, Vector] = {}
         self._later: tuple[EntryStep, EntryCertificate, PeerId | None] | None = None
-        self._asked: dict[PeerId, None] = {}  # For states, ever.
         self._asked_s: dict[int, float] = {}
         self._shown: dict[PeerId, tuple[Head, float]] = {}
 
@@ -245,7 +244,7 @@ class Heads:
         item = self._lacked(step)
         assert item is not None
         relay_s = seat.epoch.charter.relay_s
-        fetch = StateFetch(item, desk=desk, deadline_s=relay_s, asked=self._asked)
+        fetch = StateFetch(item, desk=desk, deadline_s=relay_s, asked=seat.asked)
         self._coming = _Coming(step, certificate, item, fetch)
         seat.actions += fetch.start(seat.now_s, [peer for peer in holders if peer != own])
         self.settle()

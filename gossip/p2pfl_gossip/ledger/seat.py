@@ -35,6 +35,7 @@ class Seat:
         now_s: the time of the input at hand.
         actions: what it leads to, so far.
         gone: members whose link broke, or that cannot be reached; what they still say counts.
+        asked: whom we asked for models, ever: late answers are passed over, others' are refused.
     """
 
     def __init__(self, epoch: Epoch, identity: Identity, entropy: Entropy, desk: Desk) -> None:
@@ -42,6 +43,7 @@ class Seat:
         self.now_s = 0.0
         self.actions: list[Action] = []
         self.gone: dict[int, None] = {}
+        self.asked: dict[PeerId, None] = {}
         self.enter(epoch)
 
     def enter(self, epoch: Epoch) -> None:

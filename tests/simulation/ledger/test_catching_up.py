@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from changed_actions import ChangedActions
 from ledger_world import LedgerWorld
 
 from p2pfl_gossip.actions import Action, Disconnect, PeerId, SendBulk
@@ -19,26 +20,14 @@ AWAY = 6
 Change = Callable[[Action], Action | None]
 
 
-class Changed:
-    """A member whose actions are changed on their way."""
+class Changed(ChangedActions):
+    """A member whose actions are changed one by one, or held back."""
 
     def __init__(self, inner: GroupMember, change: Change) -> None:
-        self.inner, self._change = inner, change
+        super().__init__(inner)
+        self._change = change
 
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self.inner, name)
-        if not name.startswith("on_"):
-            return method
-
-        def call(*arguments: Any) -> Any:
-            told = method(*arguments)
-            if isinstance(told, tuple):
-                return told[0], self._changed(told[1])
-            return self._changed(told)
-
-        return call
-
-    def _changed(self, actions: list[Action]) -> list[Action]:
+    def changed(self, actions: list[Action]) -> list[Action]:
         changed = [self._change(action) for action in actions]
         return [action for action in changed if action is not None]
 

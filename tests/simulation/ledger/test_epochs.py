@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 import pytest
-from ledger_world import LedgerWorld, first_model, identity_of, make_charter, parcel_of
+from ledger_world import LedgerWorld, identity_of, make_charter, parcel_of
 from sampled import sampled
 
 from p2pfl_crypto.identity import PeerId
@@ -19,7 +19,7 @@ from p2pfl_gossip.ledger.state_messages import StateRequest
 from p2pfl_gossip.masked_sum.messages import ChunkHeader
 from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import Message
-from p2pfl_simulations.checkers.base import Violation, Watched
+from p2pfl_simulations.checkers.base import Violation
 from p2pfl_simulations.checkers.write_ahead import WriteAhead
 
 
@@ -214,18 +214,7 @@ def test_a_charter_is_kept_before_it_is_named(
     checker = WriteAhead()
     group = LedgerWorld(5, rounds=3, checkers=(checker,))
     charter = successor(group, range(5), rounds=4)
-    checker.start(
-        Watched(
-            peers=[host.peer_id for host in group.hosts],
-            liars=frozenset(),
-            initial=first_model(64),
-            rounds=4,
-            has_cohorts=False,
-            hides_models=True,
-            partners_of=lambda _index, _round: (),
-            is_group=True,
-        )
-    )
+    checker.start(group.watched(rounds=4))
     group.start()
     if is_kept:
         group.run(100.0, at=[(4.0, approve(group, charter, range(5)))])

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from ledger_world import LedgerWorld, first_model, identity_of, make_charter
+from ledger_world import LedgerWorld, identity_of, make_charter
 
 from p2pfl_gossip import events
 from p2pfl_gossip.actions import Action, Send
@@ -18,7 +18,7 @@ from p2pfl_gossip.ledger.standing import KEPT_MAX
 from p2pfl_gossip.ledger.states import digest_state
 from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import replaced
-from p2pfl_simulations.checkers.base import Checker, Violation, Watched
+from p2pfl_simulations.checkers.base import Checker, Violation
 from p2pfl_simulations.checkers.beginnings import BeginsAsSaid
 
 
@@ -178,19 +178,8 @@ def test_who_was_away_for_more_changes_than_ends_are_kept_is_one_of_them_again(
     """Its process may have run on or begin again, while others go on or after all their rounds."""
     begins, silent = BeginsAsSaid(), SaysNothing()
     group = silent.group = LedgerWorld(6, rounds=4, checkers=(begins, silent))
-    begins.start(
-        Watched(
-            peers=[host.peer_id for host in group.hosts],
-            liars=frozenset(),
-            initial=first_model(64),
-            rounds=40,
-            has_cohorts=False,
-            hides_models=True,
-            partners_of=lambda _index, _round: (),
-            is_group=True,
-            epochs={number: tuple(range(6)) for number in range(CHANGES + 2)},
-        )
-    )
+    epochs = {number: tuple(range(6)) for number in range(CHANGES + 2)}
+    begins.start(group.watched(rounds=40, epochs=epochs))
     away, host = 5, group.hosts[5]
     charters: list[Charter] = []
     for place in range(CHANGES + 1):
