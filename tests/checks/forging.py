@@ -33,6 +33,7 @@ RECORDS: dict[str, str] = {
     "OutvotedSum": "travels within Evidence",
     "FalseProof": "travels within Evidence",
     "TwoEntries": "travels within Evidence",
+    "TwoStatements": "travels within Evidence",
     "TwoSeen": "travels within Evidence",
     "TwoSums": "travels within Evidence",
     "Certificate": "travels within a ModelHeader; its forgeries are in tests/masked_sum",

@@ -1,10 +1,12 @@
 """Evidence: proofs that a member lied or departs, which anybody can check; who is out for them.
 
 An honest member says one thing in each of its places: one advert a round, with one head; one entry
-signature a round; one sum of a chunk; one digest of all sums. Two different ones prove a lie, to
-everybody. So do an audit proof that does not hold, and shares that do not give the secret that was
-promised. What members found in a dispute over a false total takes the words of m + 1 of them: one
-is honest; and so does a sum of which so many found another one.
+signature a round; and in a round's session one header, one ACK, one manifest, one receipt and one
+vote, one proposal and one ballot in each turn that it leads, one sum of a chunk and one digest of
+all sums. Two different ones prove a lie, to everybody. So do an audit proof that does not hold, and
+shares that do not give the secret that was promised. What members found in a dispute over a false
+total takes the words of m + 1 of them: one is honest; and so does a sum of which so many found
+another one.
 
 A departure is no lie: a member's own governance keys say that it leaves, or that its peer's key was
 stolen. It needs nobody's leave for that, and takes the same way.
@@ -19,6 +21,7 @@ by digest would invite that) moves nothing: what was named stays here to be give
 """
 
 from collections.abc import Callable, Container, Iterable, Mapping
+from itertools import accumulate
 
 from p2pfl_crypto.encoding import DeltaEncoding
 from p2pfl_crypto.hashing import hash_parts
@@ -45,9 +48,11 @@ from p2pfl_gossip.ledger.messages import (
     Finality,
     GroupAdvert,
     Named,
+    StatementKind,
     TwoAdverts,
     TwoEntries,
     TwoSeen,
+    TwoStatements,
     TwoSums,
     head_statement,
 )
@@ -63,7 +68,8 @@ from p2pfl_gossip.masked_sum.messages import (
     SumDigest,
     SumsSeen,
 )
-from p2pfl_gossip.records import Codec, MalformedFrame
+from p2pfl_gossip.masked_sum.stated import stated_in
+from p2pfl_gossip.records import Codec, MalformedFrame, Message
 
 EVIDENCE_PREFIX = "ledger/evidence/"
 
@@ -72,6 +78,18 @@ EVIDENCE_BYTES_MAX = 18 * 1024
 false shares of 128 members 15,300 bytes, and the advert beside them less than 2 KB."""
 
 _CODEC = Codec(Evidence | None, frame_bytes_max=EVIDENCE_BYTES_MAX)
+
+_PLACES: dict[bytes, tuple[StatementKind, tuple[int, ...]]] = {
+    b"header": (StatementKind.HEADER, ()),
+    b"proposal": (StatementKind.PROPOSAL, (4,)),
+    b"ack": (StatementKind.ACK, ()),
+    b"chunk": (StatementKind.CHUNK, (32, 8)),
+    b"manifest": (StatementKind.MANIFEST, ()),
+    b"receipt": (StatementKind.RECEIPT, (32,)),
+    b"ballot": (StatementKind.BALLOT, (4,)),
+    b"vote": (StatementKind.VOTE, ()),
+}
+"""By kind as it is signed: its number in a proof, and the sizes of what its place is made of."""
 
 SessionOf = Callable[[int], bytes]
 """Names the masked sum of a round, in the present epoch."""
@@ -102,6 +120,30 @@ def evidence_of_seen(epoch: Epoch, round_: int, one: SumsSeen, other: SumsSeen) 
     """Make a proof of two digests that one member signed of all sums."""
     one, other = sorted((one, other), key=lambda said: said.sums)
     return Evidence(epoch.number, round_, one.member, TwoSeen(one, other))
+
+
+def evidence_of_statements(
+    epoch: Epoch, round_: int, member: int, one: Message, other: Message
+) -> Evidence | None:
+    """Make a proof of two things that a member signed in one place of a round's session.
+
+    Returns:
+        None where it takes more than the two: a chunk against a manifest, which has all chunks.
+    """
+    first, second = stated_in(one), stated_in(other)
+    if first is None or second is None or first.kind not in _PLACES:
+        return None
+    if (first.kind, first.place) != (second.kind, second.place):
+        return None
+    said = sorted((it.said, message.signature) for it, message in ((first, one), (second, other)))  # type: ignore[attr-defined]
+    proof = TwoStatements(
+        kind=_PLACES[first.kind][0],
+        place=b"".join(first.place),
+        one=said[0][0],
+        other=said[1][0],
+        signatures=said[0][1] + said[1][1],
+    )
+    return Evidence(epoch.number, round_, member, proof)
 
 
 def evidence_of_proof(epoch: Epoch, round_: int, said: AuditProof) -> Evidence:
@@ -234,6 +276,8 @@ def require_evidence(epoch: Epoch, evidence: Evidence, session_of: SessionOf) ->
             _require_sums(epoch, evidence, one, other, session_of(evidence.round))
         case Departure(words):
             _require_departure(epoch, evidence, words)
+        case TwoStatements() as said:
+            _require_statements(epoch, evidence, said, session_of(evidence.round))
         case _:
             _require_of_audit(epoch, evidence, session_of(evidence.round))
 
@@ -299,6 +343,25 @@ def _require_sums(
             raise RemoteProtocolError("other_place")
         body = (session, said.ballot, said.chunk.to_bytes(8, "little"), said.digest)
         verify_of(epoch, said.member, b"sum", said.signature, *body)
+
+
+def _require_statements(
+    epoch: Epoch, evidence: Evidence, said: TwoStatements, session: bytes
+) -> None:
+    """Check that a member signed two things where it says one, in whatever session of a round.
+
+    The kind is part of what is signed, and so is the place, part by part.
+    """
+    found = [(kind, sizes) for kind, (number, sizes) in _PLACES.items() if number == said.kind]
+    if not found or len(said.place) != sum(found[0][1]):
+        raise RemoteProtocolError("other_place")
+    kind, sizes = found[0]
+    _require_two(said.one, said.other)
+    ends = list(accumulate(sizes))
+    place = [said.place[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+    for at, one in enumerate((said.one, said.other)):
+        signature = said.signatures[64 * at : 64 * at + 64]
+        verify_of(epoch, evidence.member, kind, signature, session, *place, one)
 
 
 def _require_seen(

@@ -28,6 +28,7 @@ from p2pfl_gossip.ledger.evidence import (
     evidence_of_proof,
     evidence_of_seen,
     evidence_of_shares,
+    evidence_of_statements,
     evidence_of_sums,
 )
 from p2pfl_gossip.ledger.heads import Heads
@@ -388,6 +389,11 @@ class Life:
                 self.accuse(evidence_of_accusations(epoch, round_, member, said))
             case (OutvotedSum() as said,):
                 self.accuse(evidence_of_false_sum(epoch, round_, said))
+            case (one, other):
+                member = epoch.members.index(blame.member)
+                evidence = evidence_of_statements(epoch, round_, member, one, other)
+                if evidence is not None:
+                    self.accuse(evidence)
 
     def _on_two_entries(self, one: EntrySignature, other: EntrySignature) -> None:
         self.accuse(evidence_of_entries(one, other))

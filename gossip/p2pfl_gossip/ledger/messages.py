@@ -15,6 +15,7 @@ from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MAX
 from p2pfl_gossip.masked_sum.messages import (
     Accused,
     AuditProof,
+    Bitmaps,
     FalseShares,
     OutvotedSum,
     SumDigest,
@@ -332,6 +333,23 @@ class TwoSeen(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
     other: SumsSeen
 
 
+class TwoStatements(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=12):
+    """A member signed two things in one place of a round's session; the lower comes first.
+
+    Attributes:
+        kind: a `StatementKind`.
+        place: the place; its parts joined.
+        one, other: what it said there: a digest, or the bitmaps of a receipt.
+        signatures: of both.
+    """
+
+    kind: UInt32
+    place: Annotated[bytes, ByteSize(max_length=40)]
+    one: Bitmaps
+    other: Bitmaps
+    signatures: Annotated[bytes, ByteSize(min_length=128, max_length=128)]
+
+
 class FalseProof(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=7):
     """A member signed an audit proof that does not hold."""
 
@@ -370,13 +388,40 @@ class Evidence(LedgerMessage, frozen=True, tag=163):
         | FalseScalar
         | Accused
         | OutvotedSum
+        | TwoStatements
     )
 
     @property
     def fault(self) -> str:
         """What it proves, as a short word."""
+        if isinstance(self.proof, TwoStatements):
+            return STATEMENT_FAULTS.get(self.proof.kind, "two_statements")
         return FAULTS[type(self.proof)]
 
+
+class StatementKind(IntEnum):
+    """What a member says once in each of its places of a session, and no audit leads to."""
+
+    HEADER = 0
+    PROPOSAL = 1
+    ACK = 2
+    CHUNK = 3
+    MANIFEST = 4
+    RECEIPT = 5
+    BALLOT = 6
+    VOTE = 7
+
+
+STATEMENT_FAULTS: dict[int, str] = {
+    StatementKind.HEADER: "two_headers",
+    StatementKind.PROPOSAL: "two_proposals",
+    StatementKind.ACK: "two_acks",
+    StatementKind.CHUNK: "two_versions",
+    StatementKind.MANIFEST: "two_manifests",
+    StatementKind.RECEIPT: "two_receipts",
+    StatementKind.BALLOT: "two_ballots",
+    StatementKind.VOTE: "two_votes",
+}
 
 FAULTS = {
     TwoAdverts: "two_adverts",

@@ -10,16 +10,15 @@ from p2pfl_crypto.identity import InvalidIdentity
 from p2pfl_crypto.key_agreement import InvalidKey, require_contributory
 from p2pfl_crypto.shamir import InvalidShare
 from p2pfl_crypto.statements import verify_statement
-from p2pfl_crypto.transcripts import share_digest, tau1_of
+from p2pfl_crypto.transcripts import share_digest
 from p2pfl_gossip.masked_sum.audit_jobs import bound_of
 from p2pfl_gossip.masked_sum.cohort import SessionMembers
-from p2pfl_gossip.masked_sum.core import Blame, turn_bytes
+from p2pfl_gossip.masked_sum.core import Blame
 from p2pfl_gossip.masked_sum.epoch_cohort import EpochCohort
 from p2pfl_gossip.masked_sum.false_proofs import are_false_shares, is_false_proof
 from p2pfl_gossip.masked_sum.jobs import Rebuild, Rebuilt, perform
 from p2pfl_gossip.masked_sum.messages import (
     Accused,
-    Ack,
     Advert,
     AdvertList,
     AuditProof,
@@ -32,9 +31,8 @@ from p2pfl_gossip.masked_sum.messages import (
     Proposal,
     Receipt,
     SumDigest,
-    SumsSeen,
-    Vote,
 )
+from p2pfl_gossip.masked_sum.stated import stated_in
 from p2pfl_gossip.records import Message
 
 FAULTS = {
@@ -256,47 +254,19 @@ def _statement(
         and message.turn >= cohort.leader_turns_max
     ):
         raise Unproven(f"turn {message.turn} is no leader's")
+    stated = stated_in(message)
+    if stated is None:
+        raise Unproven(f"{type(message).__name__} is not signed")
+    slot: tuple[object, ...] = stated.place
     match message:
-        case Advert():
-            return message.member, b"advert", (), (message.digest(),)
-        case AdvertList():
-            digests = message.digests
-            split = [digests[start : start + 32] for start in range(0, len(digests), 32)]
-            body = (turn_bytes(message.turn), tau1_of(message.session, message.members, split))
-            return cohort.leader(message.turn), b"adverts", (message.turn,), body
-        case Proposal():
-            body = (turn_bytes(message.turn), message.tau2())
-            return cohort.leader(message.turn), b"proposal", (message.turn,), body
-        case Ballot():
-            body = (turn_bytes(message.turn), message.digest())
-            return cohort.leader(message.turn), b"ballot", (message.turn,), body
+        case AdvertList() | Proposal() | Ballot():
+            author = cohort.leader(message.turn)
         case Header():
-            return message.dealer, b"header", (message.tau1,), (message.digest(),)
-        case Ack():
-            return message.member, b"ack", (), (message.tau2,)
-        case ChunkHeader():
-            number = message.chunk.to_bytes(8, "little")
-            slot = (message.tau2, message.chunk)
-            return message.member, b"chunk", slot, (message.tau2, number, message.digest)
+            author, slot = message.dealer, (message.tau1,)
         case Manifest():
-            return message.member, b"manifest", (message.tau2,), (message.digest(),)
-        case _:
-            return _late_statement(message)
-
-
-def _late_statement(
-    message: Message,
-) -> tuple[int, bytes, tuple[object, ...], tuple[bytes, ...]]:
-    match message:
+            author, slot = message.member, (message.tau2,)
         case Receipt():
-            body = (message.tau2, message.bitmaps)
-            return message.owner, b"receipt", (message.tau2,), body
-        case Vote():
-            return message.member, b"vote", (), (message.ballot,)
-        case SumsSeen():
-            return message.member, b"seen", (message.ballot,), (message.ballot, message.sums)
-        case SumDigest():
-            number = message.chunk.to_bytes(8, "little")
-            slot = (message.ballot, message.chunk)
-            return message.member, b"sum", slot, (message.ballot, number, message.digest)
-    raise Unproven(f"{type(message).__name__} is not signed")
+            author = message.owner
+        case _:
+            author = message.member  # type: ignore[attr-defined]
+    return author, stated.kind, slot, (*stated.place, stated.said)
