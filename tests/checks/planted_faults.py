@@ -214,7 +214,7 @@ BOUNDS = (
     _forged(
         "proposals are bounded",
         "agreement.py",
-        """if len(self._proposals) >= PROPOSALS_MAX:
+        """if len(of_turn) >= PROPOSALS_MAX and len(self._acks.get(tau2, ())) <= cohort.liars_max:
             return
         """,
         "Proposal: too many",
@@ -223,7 +223,7 @@ BOUNDS = (
     _forged(
         "ballots are bounded",
         "voting.py",
-        """if len(self._ballots) >= BALLOTS_MAX:
+        """if len(of_turn) >= BALLOTS_MAX and len(self._votes.get(digest, ())) <= cohort.liars_max:
             return
         """,
         "Ballot: too many",

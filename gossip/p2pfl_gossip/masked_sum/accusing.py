@@ -128,13 +128,6 @@ class Accusing:
         exchange.expect(word.chunk, word.member)
         core.fetch(accuser, Wanted.CHUNK, word.chunk, word.member)
 
-    def on_arrived(self) -> None:
-        """Check what has come of what was asked for."""
-        for unlooked in list(self._unlooked.values()):
-            word = unlooked[0] if unlooked else None
-            if word is not None and self._exchange.held(word.chunk, word.member) is not None:
-                self._check(word.member, word.chunk)
-
     def on_checked(self, member: int, chunk: int, *, holds: bool) -> None:
         """Take what came of a check; go on with the next of those whose accusation it was."""
         if not holds:

@@ -7,7 +7,7 @@ ACKs, whatever the leader shows to whom.
 
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum import phases
-from p2pfl_gossip.masked_sum.choices import cover, most_backed
+from p2pfl_gossip.masked_sum.choices import cover, most_backed, not_backing
 from p2pfl_gossip.masked_sum.core import EARLIER_SHARE, Core, turn_bytes
 from p2pfl_gossip.masked_sum.journal import SessionJournal, Step
 from p2pfl_gossip.masked_sum.messages import (
@@ -20,8 +20,10 @@ from p2pfl_gossip.masked_sum.messages import (
 )
 from p2pfl_gossip.masked_sum.sharing import Sharing
 
-PROPOSALS_MAX = 8
-"""Kept at once. An honest cohort has one, and one more for each leader that died unheard."""
+PROPOSALS_MAX = 2
+"""Kept of one turn. An honest leader makes one; of a liar's two, others may have acknowledged
+either. More of its are kept once more members than may lie back them. Were the limit one of all
+turns, liars could fill it with proposals for turns that never come."""
 
 
 class Agreement:
@@ -43,6 +45,17 @@ class Agreement:
     def listed(self) -> tuple[int, ...]:
         """U1."""
         return self._sharing.dealers
+
+    @property
+    def absent(self) -> tuple[int, ...]:
+        """Members that did not acknowledge what most did, where these were too few."""
+        core = self._core
+        return not_backing(self.listed, self._acks, core.cohort.liars_max, core.rank)
+
+    @property
+    def acknowledged(self) -> tuple[int, ...]:
+        """Members that we know to have said that they hold all shares of U2: t at least."""
+        return tuple(sorted(self._acks.get(self.tau2, ())))
 
     def start(self) -> None:
         """Wait for shares, a proposal and ACKs, or make the proposal."""
@@ -221,10 +234,10 @@ class Agreement:
             return
         leader = cohort.leader(message.turn)
         core.verify(leader, b"proposal", message.signature, turn_bytes(message.turn), tau2)
-        for other in self._proposals.values():
-            if other.turn == message.turn:
-                core.blame(leader, "two_proposals", other, message)
-        if len(self._proposals) >= PROPOSALS_MAX:
+        of_turn = [other for other in self._proposals.values() if other.turn == message.turn]
+        for other in of_turn:
+            core.blame(leader, "two_proposals", other, message)
+        if len(of_turn) >= PROPOSALS_MAX and len(self._acks.get(tau2, ())) <= cohort.liars_max:
             return
         self._proposals[tau2] = message
         self._fetch_for(message, ranks, sender)

@@ -290,7 +290,8 @@ class Auditing:
     def answer(self, asker: int, fetch: Fetch) -> SessionMessage | None:
         """Find what a member asks for; a proof is given twice at most to each asker."""
         if fetch.what == Wanted.STATEMENT:
-            return self._disputing.answer(asker, fetch.first)
+            self._disputing.on_asked(asker, fetch.first)
+            return None
         if fetch.what != Wanted.PROOF:
             return self._tossing.answer(asker, fetch)
         key = (asker, fetch.first)

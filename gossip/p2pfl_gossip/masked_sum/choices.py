@@ -1,6 +1,9 @@
-"""What a leader may choose: whose absence costs least, and what of an earlier leader to repeat."""
+"""What a leader may choose: whose absence costs least, and what of an earlier leader to repeat.
 
-from collections.abc import Callable, Iterable, Mapping, Sized
+And who is missed, where too few members backed one thing.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sized
 from typing import TypeVar
 
 Candidate = TypeVar("Candidate")
@@ -78,3 +81,25 @@ def most_backed(
         if counts[digest] > liars_max or is_sound(candidate)
     ]
     return candidates[max(sound, key=counts.__getitem__)] if sound else None
+
+
+def not_backing(
+    listed: Iterable[int], backers: Mapping[bytes, Collection[int]], liars_max: int, rank: int
+) -> tuple[int, ...]:
+    """Return who did not back what most members back, where that is not enough.
+
+    Nobody, unless more than m members back it: one of these is honest, so others could as well.
+    Nobody either, if we back something else ourselves: then a leader said two things. Who backs
+    what hardly anybody backs is missed like one that is silent, or liars would do so.
+
+    Args:
+        listed: of whom it takes t.
+        backers: those who acknowledged, or voted for, each; by digest.
+        liars_max: m.
+        rank: our own.
+    """
+    most = max(backers.values(), key=len, default=())
+    backs_other = any(rank in ranks for ranks in backers.values()) and rank not in most
+    if len(most) <= liars_max or backs_other:
+        return ()
+    return tuple(it for it in listed if it not in most and it != rank)

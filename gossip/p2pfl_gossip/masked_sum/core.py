@@ -264,7 +264,7 @@ class Core:
     ) -> bool:
         """Name who said two things, if both are proven; else end its link, for a false signature.
 
-        Return whether only the second is proven: then it is what counts.
+        Return whether the second is proven: others may go by it.
 
         Args:
             rank: who.
@@ -277,7 +277,7 @@ class Core:
             self.blame(rank, fault, *(message for message, _, _ in said))
         else:
             self.disconnect(rank, "bad_signature")
-        return proven == [False, True]
+        return proven[1]
 
     @staticmethod
     def verify_of(

@@ -108,9 +108,11 @@ class Disputing:
         self._silent: dict[int, None] | None = None  # None until that is known.
         self._early: dict[int, DisputeStatement] = {}
         self._statements: dict[int, DisputeStatement] = {}
+        self._others: dict[int, DisputeStatement] = {}  # Second ones, of who made two.
         self._pairs = DisputedPairs(core, keys, self.accusing, self._pair_job)
         self._parts: dict[tuple[int, int], bool | None] = {}  # What checks have found; None before.
-        self._served: dict[tuple[int, int], int] = {}
+        self._served: dict[tuple[int, int], int] = {}  # Proofs, by asker and member.
+        self._shown: dict[tuple[int, bytes], int] = {}  # Statements, by asker and digest.
 
     @property
     def _members(self) -> tuple[int, ...]:
@@ -200,17 +202,13 @@ class Disputing:
             wait_s = core.cohort.patience.sums_s
             core.set_timer("end", RECOUNT_WAITS * wait_s, self._finish)
             core.set_timer("dispute", wait_s, self._repair)  # What is asked for now takes a wait.
-            self._summing.recount(self._on_recounted)
+            self._summing.recount()
 
-    def _on_words(self) -> None:
-        self.accusing.on_arrived()
+    def _on_words(self, chunk: int, member: int) -> None:
+        """Hold what a member says of a chunk against its words, though others withhold theirs."""
+        if member != self._core.rank:
+            self._check_part(member, chunk)
         self._summing.on_words()
-
-    def _on_recounted(self, chunk: int) -> None:
-        """Hold what all say of a chunk against their words, which are here now."""
-        for member in self._members:
-            if member != self._core.rank:
-                self._check_part(member, chunk)
 
     def _entropy(self, purpose: bytes) -> bytes:
         return audit_secret(self._keys.secrets.rounding, purpose, self._core.cohort.session)[:32]
@@ -265,6 +263,7 @@ class Disputing:
         if known is None:
             self._keep(sender, message)
         elif known.digest() != message.digest():
+            self._others.setdefault(message.member, message)
             self.accusing.accuse(message.member)
 
     def _answer_dispute(self, sender: int, message: DisputeStatement) -> None:
@@ -280,7 +279,11 @@ class Disputing:
                     core.fetch(sender, Wanted.PROOF, rank)
 
     def on_held(self, sender: int, message: StatementsHeld) -> None:
-        """Show a member the statements that it lacks, or of which it has others than we do."""
+        """Show a member the statements that it lacks, and of who made two the one that it lacks.
+
+        A liar may give its second one to few of us, and late: then these find it out, too few of
+        them to name it, and work no sums out again. So they show it to all.
+        """
         members = self._members
         if len(message.digests) != 32 * len(members):
             raise RemoteProtocolError("bad_digests")
@@ -289,9 +292,9 @@ class Disputing:
             if said is None or self.accusing.has_told(sender, member):
                 continue
             if message.digests[32 * place : 32 * place + 32] != said.digest():
-                shown = self.answer(sender, member)
-                if shown is not None:
-                    self._core.send(sender, shown)
+                self._show(sender, said)
+            elif member in self._others:
+                self._show(sender, self._others[member])
 
     def _tell_held(self) -> None:
         core, held = self._core, self._statements
@@ -418,14 +421,18 @@ class Disputing:
             core.fetch(member, Wanted.STATEMENT, member)
         core.set_timer("dispute", core.cohort.patience.sums_s, self._repair)
 
-    def answer(self, asker: int, member: int) -> DisputeStatement | None:
-        """Find a member's statement for who asks; a few times."""
-        key = (asker, -1 - member)
-        served = self._served.get(key, 0)
-        if member not in self._statements or served >= SERVES_MAX:
-            return None
-        self._served[key] = served + 1
-        return self._statements[member]
+    def on_asked(self, asker: int, member: int) -> None:
+        """Show who asks a member's statement."""
+        if member in self._statements:
+            self._show(asker, self._statements[member])
+
+    def _show(self, asker: int, said: DisputeStatement) -> None:
+        """Send a statement to a member; a few times."""
+        key = (asker, said.digest())
+        shown = self._shown.get(key, 0)
+        if shown < SERVES_MAX:
+            self._shown[key] = shown + 1
+            self._core.send(asker, said)
 
     def _finish(self) -> None:
         self._core.abort("false_total")

@@ -5,7 +5,7 @@ whoever brought it. Before the manifest is here, a chunk is taken from its own m
 liar could bring a false one first, and the member's own would be refused.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from p2pfl_crypto.masks import Masked
 from p2pfl_gossip.actions import Job, RemoteProtocolError
@@ -67,9 +67,13 @@ class Exchange:
         self.manifests: dict[int, Manifest] = {}
         self.manifest_digests: dict[int, bytes] = {}
         self._certified: dict[int, bytes] = {}  # Manifests' digests, once t have voted for them.
+        # By member and digest: which manifests ballots name, and those that are second versions.
+        self._named: dict[tuple[int, bytes], None] = {}
+        self._others: dict[tuple[int, bytes], Manifest] = {}
         self.receipts: dict[int, Receipt] = {}
+        self._claims: dict[int, bytes] = {}  # Of who gave two receipts: what any of them says.
         self._passing_on = PassingOn()
-        self._on_deputy_chunk: Callable[[], None] = lambda: None
+        self._on_deputy_chunk: Callable[[int, int], None] = lambda _chunk, _member: None
 
     @property
     def tau2(self) -> bytes:
@@ -85,6 +89,11 @@ class Exchange:
     def listed(self) -> tuple[int, ...]:
         """U1."""
         return self._agreement.listed
+
+    @property
+    def acknowledged(self) -> tuple[int, ...]:
+        """Members that said that they hold all shares of U2."""
+        return self._agreement.acknowledged
 
     def owned(self, rank: int) -> tuple[int, ...]:
         """Return the chunks that a member owns."""
@@ -170,12 +179,12 @@ class Exchange:
         def done(header: ChunkHeader, body: Masked) -> None:
             del self._digesting[key]
             self._arrived[key] = (header, body)
-            self._on_deputy_chunk()
+            self._on_deputy_chunk(*key)
 
         self._masking.again(chunk, done)
 
-    def on_deputy_chunk(self, told: Callable[[], None]) -> None:
-        """Have `told` called when a chunk that was expected has arrived."""
+    def on_deputy_chunk(self, told: Callable[[int, int], None]) -> None:
+        """Have `told` called with chunk and member when one that was expected has arrived."""
         self._on_deputy_chunk = told
 
     def body_bytes(self, sender: int, header: ChunkHeader) -> int | None:
@@ -240,7 +249,7 @@ class Exchange:
             self._arrived[key] = (header, body)
             self._check_against_manifest(*key)
             if key in self._expected:
-                self._on_deputy_chunk()
+                self._on_deputy_chunk(*key)
             self._progress()
 
         tau2, member, chunk = header.tau2, header.member, header.chunk
@@ -267,12 +276,32 @@ class Exchange:
             if known.chunk_digests != message.chunk_digests:
                 said = [(it, it.signature, (it.digest(),)) for it in (known, message)]
                 if core.blame_two(rank, "two_manifests", b"manifest", *said):
-                    self._take_manifest(message)
+                    self._take_other(message)
             elif sender != rank:  # One that was checked is better than one that was not.
                 self.manifests[rank] = message
             return
         self._take_manifest(message)
         self._progress()
+
+    def keep_versions(self, named: Iterable[tuple[int, bytes]]) -> None:
+        """Keep such manifests, by member and digest, also of whom we hold another one.
+
+        A ballot names them. Else a liar would give one of us another manifest than it gives the
+        leader: that one could not vote, and where liars do not, each honest vote is needed.
+        """
+        self._named |= dict.fromkeys(named)
+
+    def has_manifest(self, member: int, digest: bytes) -> bool:
+        """Whether we hold that manifest of a member."""
+        return self.manifest_digests.get(member) == digest or (member, digest) in self._others
+
+    def _take_other(self, message: Manifest) -> None:
+        """Take a second version, which is proven: in place of one that is not, or beside it."""
+        key = (message.member, message.digest())
+        if not self.is_manifest_proven(message.member):
+            self._take_manifest(message)
+        elif key in self._named:
+            self._others[key] = message
 
     def _check_against_manifest(self, chunk: int, member: int) -> None:
         manifest = self.manifests.get(member)
@@ -424,10 +453,24 @@ class Exchange:
         if known is not None and known.bitmaps != message.bitmaps:
             said = [(it, it.signature, (it.tau2, it.bitmaps)) for it in (known, message)]
             if core.blame_two(rank, "two_receipts", b"receipt", *said):
-                self.receipts[rank] = message
+                self._take_other_receipt(message)
         elif known is None or sender != rank:
             self.receipts[rank] = message
             self._progress()
+
+    def _take_other_receipt(self, message: Receipt) -> None:
+        """Take a second version, which is proven: in place of one that is not, or beside it.
+
+        Beside it both count. A leader may have the one and we the other, and it would be for us
+        alone that what it proposes is not borne out.
+        """
+        owner = message.owner
+        if not self.is_receipt_proven(owner):
+            self.receipts[owner] = message
+            return
+        claims = self._claims.get(owner, self.receipts[owner].bitmaps)
+        pairs = zip(claims, message.bitmaps, strict=True)
+        self._claims[owner] = bytes(one | other for one, other in pairs)
 
     def proven(self) -> tuple[list[int], list[int]]:
         """Return whose manifests and whose receipts others can be given, of U2.
@@ -458,17 +501,18 @@ class Exchange:
 
     def receipted(self, owner: int) -> dict[int, tuple[int, ...]]:
         """Return, by chunk, the members whose chunks an owner says that it holds."""
-        bitmaps = self._receipt_bitmaps(owner)
+        bitmaps = self._by_chunk(owner, self.receipts[owner].bitmaps)
         return {chunk: self._core.unpack(bitmap) for chunk, bitmap in bitmaps.items()}
 
     def has_receipted(self, owner: int, chunk: int, members: bytes) -> bool:
         """Whether an owner says that it holds a chunk of all members of a bitmap."""
-        held = int.from_bytes(self._receipt_bitmaps(owner)[chunk], "little")
+        claims = self._claims.get(owner, self.receipts[owner].bitmaps)
+        held = int.from_bytes(self._by_chunk(owner, claims)[chunk], "little")
         wanted = int.from_bytes(members, "little")
         return held & wanted == wanted
 
-    def _receipt_bitmaps(self, owner: int) -> dict[int, bytes]:
-        size, bitmaps = self._core.cohort.bitmap_bytes, self.receipts[owner].bitmaps
+    def _by_chunk(self, owner: int, bitmaps: bytes) -> dict[int, bytes]:
+        size = self._core.cohort.bitmap_bytes
         return {
             chunk: bitmaps[place * size : (place + 1) * size]
             for place, chunk in enumerate(self.owned(owner))

@@ -181,9 +181,16 @@ class GroupSum(Session[GroupSumming]):
     def _absent(self) -> tuple[int, ...]:
         if self._auditing is None:
             return ()
-        if self._core.aborted_in == Phase.REVEAL:
-            return self._summing.absent
-        return self._auditing.absent if self._core.aborted_in == Phase.AUDIT else ()
+        match self._core.aborted_in:
+            case Phase.AGREE:
+                return self._agreement.absent
+            case Phase.VOTE:
+                return self._voting.absent
+            case Phase.REVEAL:
+                return self._summing.absent
+            case Phase.AUDIT:
+                return self._auditing.absent
+        return ()
 
     def _begin_audit(self) -> None:
         assert self._auditing is not None

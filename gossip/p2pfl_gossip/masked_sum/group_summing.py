@@ -5,8 +5,6 @@ digests by which it took it; the signatures say whose these are, so it does not 
 them. Deputies step in for owners that cannot be reached as well.
 """
 
-from collections.abc import Callable
-
 from p2pfl_gossip.masked_sum.core import Core
 from p2pfl_gossip.masked_sum.exchange import SERVES_MAX, Exchange
 from p2pfl_gossip.masked_sum.jobs import ChunkSum
@@ -31,7 +29,7 @@ class GroupSumming(Summing):
 
     In a dispute in which all is in order but the total, they work the sums out again (`recount`):
     m + 1 deputies of each chunk, and all where these do not come to m + 1 equal ones, be it that
-    two digests differ, or that words are withheld: of the first such chunk, that all may miss who
+    two digests differ, or that words are withheld: of one such chunk, that all may miss who
     withholds them. Who signed another digest than m + 1 others is proven to have lied: one of these
     is honest.
 
@@ -47,7 +45,7 @@ class GroupSumming(Summing):
         self.sums: dict[int, ChunkSum] = {}
         self.void: dict[int, None] = {}
         self._digests_served: dict[tuple[int, int], int] = {}
-        self._recounted: Callable[[int], None] | None = None  # None before a recount.
+        self._is_recounting = False
         self._recount_waits = 0
         self._asked_for_words: dict[int, int] = {}  # In a recount: how often, by chunk.
 
@@ -60,18 +58,18 @@ class GroupSumming(Summing):
 
     @property
     def absent(self) -> tuple[int, ...]:
-        """Members whose word of a sum that we lack did not come, though it was theirs to give.
+        """Members that did not give what they have of a sum that we lack.
 
-        Where too few gave their shares, those that did not; else owners that said nothing.
+        Where too few gave their shares, those of whom t had said that they hold them; else the
+        owners of the chunk. They may have signed its digest all the same.
         """
         if self._revealing.masks is None and self._revealing.is_wanted:
-            return self._revealing.absent
-        silent: dict[int, None] = {}
-        for chunk, owners in self._live.items():
-            if chunk not in self.sums:
-                silent |= dict.fromkeys(rank for rank in owners if rank not in self._said[chunk])
-        silent.pop(self._core.rank, None)
-        return tuple(sorted(silent))
+            found = dict.fromkeys(self._revealing.absent_of(self._exchange.acknowledged))
+        else:
+            lacking = [owners for chunk, owners in self._live.items() if chunk not in self.sums]
+            found = {rank: None for owners in lacking for rank in owners}
+        found.pop(self._core.rank, None)
+        return tuple(sorted(found))
 
     def _note_ownerless(self, chunk: int) -> None:
         self.void[chunk] = None
@@ -102,37 +100,42 @@ class GroupSumming(Summing):
 
     # Working sums out again
 
-    def recount(self, recounted: Callable[[int], None]) -> None:
-        """Work out again what we are among the first m + 1 deputies of.
-
-        Args:
-            recounted: is told of each chunk of which we have all words, and its sum.
-        """
-        self._recounted = recounted
+    def recount(self) -> None:
+        """Work out again what we are among the first m + 1 deputies of."""
+        self._is_recounting = True
         self._recount_all()
 
     def go_on_recounting(self) -> None:
         """Sum what has come, and ask again for what has not; called once a wait."""
-        if self._recounted is not None:
+        if self._is_recounting:
             self._recount_waits += 1
             self._recount_all()
             self._sum_what_is_complete()
 
     def _recount_all(self) -> None:
+        first = {chunk: deputies[: self._needed] for chunk, deputies in self._deputies.items()}
         unsettled = [chunk for chunk in sorted(self.sums) if not self._is_settled(chunk)]
+        # Where words are withheld, honest deputies do not sign. Elsewhere they do, and so such a
+        # chunk would come late among others that liars refuse to sign, were it not for the order.
+        unsettled.sort(key=lambda chunk: sum(it in self._said[chunk] for it in first[chunk]))
         for chunk in unsettled:
             deputies = self._deputies[chunk]
             if self._recount_waits < ALL_RECOUNT_AFTER or (
                 len(self._digest_counts(chunk)) < 2 and chunk != unsettled[0]
             ):
-                deputies = deputies[: self._core.cohort.liars_max + 1]
+                deputies = first[chunk]
             if self._core.rank in deputies and chunk not in self._own:
                 self._ask_for_words(chunk)
+
+    @property
+    def _needed(self) -> int:
+        """How many alike are sure to have an honest one among them."""
+        return self._core.cohort.liars_max + 1
 
     def _is_settled(self, chunk: int) -> bool:
         """Whether m + 1 members signed one sum of a chunk: it is the true one."""
         counts = self._digest_counts(chunk)
-        return max(counts.values(), default=0) > self._core.cohort.liars_max
+        return max(counts.values(), default=0) >= self._needed
 
     def _ask_for_words(self, chunk: int) -> None:
         """Ask the members for their words of a chunk, and later who has all, as its sum shows."""
@@ -166,14 +169,12 @@ class GroupSumming(Summing):
 
     def on_words(self) -> None:
         """Sum what has become complete."""
-        if self._recounted is not None:
+        if self._is_recounting:
             self._sum_what_is_complete()
 
     def _on_summed(self, result: ChunkSum) -> None:
         super()._on_summed(result)
         self._compare_digests(result.chunk)
-        if self._recounted is not None:
-            self._recounted(result.chunk)
 
     def _note(self, said: SumDigest) -> None:
         super()._note(said)
@@ -185,10 +186,9 @@ class GroupSumming(Summing):
         counts = self._digest_counts(chunk)
         if len(counts) < 2 or not core.cohort.is_audited:
             return
-        needed = core.cohort.liars_max + 1
         for digest, count in counts.items():
-            if count >= needed:
-                signers = self._holders(chunk, digest)[:needed]
+            if count >= self._needed:
+                signers = self._holders(chunk, digest)[: self._needed]
                 signatures = b"".join(said[rank].signature for rank in sorted(signers))
                 for rank in [rank for rank in said if said[rank].digest != digest]:
                     packed = core.cohort.pack(signers)
@@ -220,6 +220,8 @@ class GroupSumming(Summing):
                 core.fetch(rank, Wanted.SUM, chunk)
             if self._quorum(chunk) is None:
                 self._deputise(chunk, self._deputies_after(chunk, turn))
+            elif turn:  # Owners signed its digest, and give its sum to nobody.
+                self._deputise(chunk, self._needed)
         self._revealing.fetch_missing()
         # More and more rarely: nobody answers one member's questions without end.
         wait_s = core.cohort.patience.sums_s * max(1, turn - 1)

@@ -109,10 +109,15 @@ GROUP_WINDOWS: Windows = {
     kind: window
     for kind, window in WINDOWS.items()
     if kind not in (Advert, AdvertList, MeanSignature, MeanSignatures)
-} | {SumDigest: (Phase.REVEAL, Phase.DONE), Manifest: (Phase.CHUNK, Phase.AUDIT)}
+} | {
+    Ack: (Phase.AGREE, Phase.AUDIT),
+    SumDigest: (Phase.REVEAL, Phase.DONE),
+    Manifest: (Phase.CHUNK, Phase.AUDIT),
+}
 """The same, in a group's session: its keys are gathered before it, and what its sums lead to is
-signed after it. Two digests of one signer are told of later, too; and who was given another
-manifest than those that voted asks for theirs."""
+signed after it. ACKs that come once t are there tell who has all shares, and so is to show them.
+Two digests of one signer are told of later, too; and who was given another manifest than those that
+voted asks for theirs."""
 
 AUDITED_WINDOWS: Windows = {
     **GROUP_WINDOWS,

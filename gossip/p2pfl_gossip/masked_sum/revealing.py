@@ -5,7 +5,7 @@ mask scalar, whose pair masks the others could not cancel. With both secrets of 
 vector could be decoded, so each member reveals once, for the one certificate that there can be.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from p2pfl_crypto.masks import Mask
 from p2pfl_gossip.actions import RemoteProtocolError
@@ -54,10 +54,14 @@ class Revealing:
         """Whether we have a use for the masks."""
         return self._told is not None
 
-    @property
-    def absent(self) -> tuple[int, ...]:
-        """Those of whom no shares came."""
-        return tuple(rank for rank in self._sharing.dealers if rank not in self._revealers)
+    def absent_of(self, holders: Iterable[int]) -> tuple[int, ...]:
+        """Return who of these, who said that they hold all shares, showed none of a secret we lack.
+
+        Nor a true one: what no dealer dealt is dropped.
+        """
+        wanted = (*self._seed_shares.values(), *self._scalar_shares.values())
+        lacking = [shares for shares in wanted if len(shares) < self._core.cohort.threshold]
+        return tuple(rank for rank in holders if any(rank + 1 not in shares for shares in lacking))
 
     def start(
         self,

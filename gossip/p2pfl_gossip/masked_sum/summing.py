@@ -85,7 +85,7 @@ class Summing(ABC):
         self._exchange.follow(dict(zip(self.members, split, strict=True)))
         named = voting.named_owners(ballot)
         self._set_places(ballot)
-        self._exchange.on_deputy_chunk(self._sum_what_is_complete)
+        self._exchange.on_deputy_chunk(lambda _chunk, _member: self._sum_what_is_complete())
         core.set_timer("sums", core.cohort.patience.sums_s, self._repair_sums)
         for chunk, sender in self._refused.items():
             core.fetch(sender, Wanted.SUM, chunk)

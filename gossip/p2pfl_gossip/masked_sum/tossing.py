@@ -297,8 +297,9 @@ class Tossing:
         if not self._is_fixed:
             alike = [rank for rank, seen in self._seen.items() if seen.sums == self.audited.sums]
             return tuple(rank for rank in self._sharing.dealers if rank not in alike)
+        # Others may lack a share, which its dealer kept from them; and have said so.
         held = self._single if self._is_single else self._coins
-        return tuple(rank for rank in self._sharing.dealers if rank not in held)
+        return tuple(rank for rank in self._agreement.acknowledged if rank not in held)
 
     def fetch_missing(self) -> None:
         """Ask again for what others may have said."""

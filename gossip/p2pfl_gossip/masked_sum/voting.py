@@ -5,16 +5,18 @@ out, never both. Two certificates would take an honest member that voted twice; 
 journalled before it is sent, and a restarted member is silent.
 """
 
+from collections.abc import Iterator
+
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum import phases
-from p2pfl_gossip.masked_sum.choices import cover, most_backed
+from p2pfl_gossip.masked_sum.choices import cover, most_backed, not_backing
 from p2pfl_gossip.masked_sum.core import EARLIER_SHARE, Core
 from p2pfl_gossip.masked_sum.exchange import SERVES_MAX, Exchange
 from p2pfl_gossip.masked_sum.journal import SessionJournal, Step
 from p2pfl_gossip.masked_sum.messages import Ballot, Fetch, SessionMessage, Vote, Wanted
 
-BALLOTS_MAX = 8
-"""Kept at once; as for proposals."""
+BALLOTS_MAX = 2
+"""Kept of one turn; as for proposals."""
 
 
 class Voting:
@@ -31,6 +33,12 @@ class Voting:
         self._repairs = 0
         self._asked_for_gone: dict[int, None] | None = None
         self.certified: Ballot | None = None
+
+    @property
+    def absent(self) -> tuple[int, ...]:
+        """Members that did not vote for what most voted for, where these were too few."""
+        core = self._core
+        return not_backing(self._exchange.listed, self._votes, core.cohort.liars_max, core.rank)
 
     def start(self) -> None:
         """Wait for the leader's ballot, or make it."""
@@ -222,26 +230,44 @@ class Voting:
         leader = cohort.leader(message.turn)
         turn = message.turn.to_bytes(4, "little")
         core.verify(leader, b"ballot", message.signature, turn, digest)
-        for other in self._ballots.values():
-            if other.turn == message.turn:
-                core.blame(leader, "two_ballots", other, message)
-        if len(self._ballots) >= BALLOTS_MAX:
+        of_turn = [other for other in self._ballots.values() if other.turn == message.turn]
+        for other in of_turn:
+            core.blame(leader, "two_ballots", other, message)
+        if len(of_turn) >= BALLOTS_MAX and len(self._votes.get(digest, ())) <= cohort.liars_max:
             return
         self._ballots[digest] = message
+        exchange.keep_versions(self._manifests_of(message))
         self._fetch_for(message, sender)
         self.progress()
 
     def _fetch_for(self, ballot: Ballot, source: int) -> None:
-        """Ask for what we need to check a ballot."""
+        """Ask for what we need to check a ballot.
+
+        Of what we hold in another version only once we may follow it: what a leader of a turn that
+        never comes makes up would cost n questions.
+        """
         core, exchange = self._core, self._exchange
         if source == core.rank:
             return
-        for rank in core.unpack(ballot.members):
-            if rank not in exchange.manifests:
+        backers = len(self._votes.get(ballot.digest(), ()))
+        may_follow = core.may_follow(ballot.turn, backers=backers)
+        for rank, digest in self._manifests_of(ballot):
+            is_other = may_follow and not exchange.has_manifest(rank, digest)
+            if rank not in exchange.manifests or is_other:
                 core.fetch(source, Wanted.MANIFEST, rank)
         for rank in self.named_owners(ballot):
-            if rank not in exchange.receipts:
+            is_other = may_follow and not self._has_receipted_its(ballot, rank)
+            if rank not in exchange.receipts or is_other:
                 core.fetch(source, Wanted.RECEIPT, rank)
+
+    def _has_receipted_its(self, ballot: Ballot, owner: int) -> bool:
+        """Whether an owner says that it holds what a ballot has it hold."""
+        exchange = self._exchange
+        return owner in exchange.receipts and all(
+            exchange.has_receipted(owner, chunk, ballot.members)
+            for chunk in exchange.owned(owner)
+            if owner in self.live_owners(ballot, chunk)
+        )
 
     def live_owners(self, ballot: Ballot, chunk: int) -> tuple[int, ...]:
         """Return the owners of a chunk that a ballot names, primary first."""
@@ -260,15 +286,18 @@ class Voting:
         exchange = self._exchange
         if any(owner not in exchange.receipts for owner in self.named_owners(ballot)):
             return False
-        for place, rank in enumerate(self._core.unpack(ballot.members)):
-            digest = ballot.manifest_digests[32 * place : 32 * place + 32]
-            if exchange.manifest_digests.get(rank) != digest:
-                return False
+        if not all(exchange.has_manifest(*named) for named in self._manifests_of(ballot)):
+            return False
         return all(
             exchange.has_receipted(owner, chunk, ballot.members)
             for chunk in range(self._core.cohort.chunk_count)
             for owner in self.live_owners(ballot, chunk)
         )
+
+    def _manifests_of(self, ballot: Ballot) -> Iterator[tuple[int, bytes]]:
+        """Give the members of U3, and the digests of their manifests that are summed."""
+        for place, rank in enumerate(self._core.unpack(ballot.members)):
+            yield rank, ballot.manifest_digests[32 * place : 32 * place + 32]
 
     def _try_to_vote(self) -> None:
         core = self._core
