@@ -36,6 +36,10 @@ LATE_FROM = 40_000
 """Seeds from which on peers join, other keys take members' places, and groups go back."""
 GROWING = 0.7
 """Share of these in which some do."""
+REFUSED_FROM = 110_000
+"""Seeds from which on liars of audited groups refuse what takes t members, or their sums."""
+REFUSED = 0.3
+"""Share of these."""
 TURNED_FROM = 100_000
 """Seeds from which on lapsed charters are renewed, computers are lost for good, members that lie or
 any others are expelled, and groups that lost too many are succeeded."""
@@ -139,6 +143,18 @@ DISPUTED: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 """What they do where a false total leads to a dispute."""
 
+REFUSING: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("one-short", {"by": "header"}),
+    ("one-short", {"by": "manifest"}),
+    ("one-short", {"by": "receipt"}),
+    ("one-short", {"by": "share"}),
+    ("withheld-sums", {}),
+    ("withheld-sums", {"share": 0.5}),
+    ("withheld-sums", {"signs": True}),
+    ("withheld-sums", {"signs": True, "words": True}),
+)
+"""What they do where a quorum is one short without them, or as owners of chunks."""
+
 SILENT_IN_DISPUTES = ("late", "late-proof", "silent")
 """Of these lies, those for which a member may be left out only."""
 
@@ -236,10 +252,7 @@ def draw_group(seed: int) -> Draw:
         lying = [peer for entry in liars for peer in entry["peers"]]
         honest = [peer for peer in range(peers) if peer not in lying]
         document["changes"] = _rekey(seed, _changes(rng, peers, heal_s, liars), heal_s, honest)
-    if is_named and names.random() < DISPUTES:
-        for entry in faults.get("liars", []):
-            entry["strategy"], entry["arguments"] = names.choice(DISPUTED)
-            entry.pop("norm", None)
+    _lie_otherwise(seed, faults.get("liars", []), names if is_named else None, is_audited)
     successor = None
     if is_private:
         _change_privately(seed, document, heal_s)
@@ -320,10 +333,28 @@ def _changes(
     return changes
 
 
+def _lie_otherwise(
+    seed: int, liars: list[dict[str, Any]], names: Random | None, is_audited: bool
+) -> None:
+    """Draw lies of disputes, where there are such, and of liars that refuse together."""
+    if names is not None and names.random() < DISPUTES:
+        for entry in liars:
+            entry["strategy"], entry["arguments"] = names.choice(DISPUTED)
+            entry.pop("norm", None)
+    refused = Random(f"{seed}/refused")
+    if seed >= REFUSED_FROM and is_audited and refused.random() < REFUSED:
+        strategy, arguments = refused.choice(REFUSING)
+        for entry in liars:
+            entry["strategy"], entry["arguments"] = strategy, arguments
+            entry.pop("norm", None)
+
+
 def _must_end_beside(entry: dict[str, Any], *, audit: str) -> bool:
     """Tell whether an audited group must go on beside such liars."""
     if audit == "name" and (entry["strategy"], entry["arguments"]) in DISPUTED:
         return entry["arguments"].get("lie") not in SILENT_IN_DISPUTES
+    if entry["strategy"] == "one-short":
+        return entry["arguments"]["by"] in ("manifest", "receipt")
     return entry["strategy"] in ENDED
 
 

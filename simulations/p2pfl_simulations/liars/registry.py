@@ -32,6 +32,7 @@ _SHIPPED = {  # name: class; the module is named as the strategy is.
     "norm-just-below": "NormJustBelow",
     "offset-between-colluders": "OffsetBetweenColluders",
     "old-head": "OldHead",
+    "one-short": "OneShort",
     "one-word": "OneWord",
     "other-coin": "OtherCoin",
     "random-words": "RandomWords",
@@ -47,6 +48,7 @@ _SHIPPED = {  # name: class; the module is named as the strategy is.
     "two-seen": "TwoDigests",
     "two-versions": "TwoVersions",
     "withheld-shares": "WithheldShares",
+    "withheld-sums": "WithheldSums",
     "wrap-pairs": "WrapPairs",
     "wrong-blinding": "WrongBlinding",
 }

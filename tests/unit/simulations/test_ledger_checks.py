@@ -14,6 +14,8 @@ from p2pfl_gossip.ledger.entries import EntryStep, Head, Kind, first_entry
 from p2pfl_gossip.ledger.messages import (
     EntrySignature,
     GroupAdvert,
+    GroupList,
+    Progress,
     Rest,
     entry_statement,
     head_statement,
@@ -27,6 +29,7 @@ from p2pfl_gossip.ledger.standing import (
 from p2pfl_gossip.ledger.states import digest_state
 from p2pfl_gossip.records import Codec, replaced
 from p2pfl_simulations.checkers.base import Violation, Watched
+from p2pfl_simulations.checkers.beginnings import BeginsAsSaid
 from p2pfl_simulations.checkers.ledger import Certifies, OneHistory, SaysOnce
 
 SIZE = 5
@@ -113,6 +116,41 @@ def tell(checker: Any, *said: tuple[int, Any]) -> None:
 
 
 ONE, OTHER = entry(1, FIRST, 1), entry(1, FIRST, 2)
+
+
+def below_its_beginning(*said: tuple[int, Any]) -> None:
+    """Member 1 knows that epoch 0 begins with an entry of round 1."""
+    checker = BeginsAsSaid()
+    checker.start(watched())
+    checker._begun[1, 0] = ONE.head.place
+    for host, action in said:
+        checker.on_action(1.0, host, action)
+
+
+SAID_BELOW: dict[str, Any] = {
+    "GroupAdvert": advert(1, 3, FIRST.head),
+    "EntrySignature": Send(identity_of(2).peer_id, signature(1, ONE)),
+    "GroupList": Send(
+        identity_of(2).peer_id, GroupList(0, 3, 0, Kind.SUM, b"\x1f", bytes(160), bytes(64))
+    ),
+    "Progress": Send(identity_of(2).peer_id, Progress(0, 3)),
+}
+
+
+@pytest.mark.parametrize("kind", SAID_BELOW)
+def test_who_says_anything_below_its_epochs_beginning_is_seen(kind: str) -> None:
+    with pytest.raises(Violation, match=rf"peer 1 says {kind} .* not \(0, 1\) or above"):
+        below_its_beginning((1, SAID_BELOW[kind]))
+
+
+def test_who_is_where_its_epoch_begins_may_say_all() -> None:
+    at_it = [(1, said) for kind, said in SAID_BELOW.items() if kind != "GroupAdvert"]
+    below_its_beginning((1, raised(1, ONE)), *at_it, (1, advert(1, 3, ONE.head)))
+    passed_on = Send(identity_of(2).peer_id, signature(3, ONE))
+    below_its_beginning((1, passed_on), (2, SAID_BELOW["Progress"]))
+    older = Persist({STANDING_RECORD: STANDING.encode(StandingRecord())})
+    with pytest.raises(Violation, match="says Progress"):
+        below_its_beginning((1, raised(1, ONE)), (1, older), (1, SAID_BELOW["Progress"]))
 
 
 def test_what_honest_members_say_once_is_right() -> None:
