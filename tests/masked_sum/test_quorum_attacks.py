@@ -271,6 +271,41 @@ def test_a_third_ballot_is_kept_once_more_than_m_have_voted_for_it() -> None:
     driver.check_exact()
 
 
+def test_a_third_proposal_is_kept_once_more_than_m_have_acknowledged_it() -> None:
+    """A lying leader shows two to one member, and another one to all others, who go by it."""
+    leader = session().cohort.leader(0)
+
+    def three(driver: GroupDriver, _rank: int, action: Action) -> list[Action]:
+        said, receiver = sent(action), getattr(action, "receiver", None)
+        if not isinstance(said, Proposal) or said.turn:
+            return [action]
+        found: list[Action] = []
+        for out in (0, 1) if receiver == driver.cohort.members[0] else (3,):
+            fewer = driver.cohort.pack(it for it in range(N) if it != out)
+            left = said.header_digests[: 32 * out] + said.header_digests[32 * out + 32 :]
+            other = replaced(said, members=fewer, header_digests=left)
+            found.append(Send(receiver, signed(driver, other)))
+        return found
+
+    driver = session(rewrite={leader: three}).run()
+    proposals = driver.machines[0]._agreement._proposals
+    acks = driver.machines[0]._agreement._acks
+    most = max(acks, key=lambda tau2: len(acks[tau2]))
+    assert sorted(acks[most]) == [rank for rank in range(1, N) if rank != leader]
+    assert most in proposals
+
+
+def test_a_ballot_of_a_turn_that_never_comes_costs_no_questions() -> None:
+    """It names manifests that there are not; of its turn they would be asked for."""
+    machine = session().run().machines[0]
+    voting, core = machine._voting, machine._core
+    ballot = replaced(voting.certified, manifest_digests=bytes(32 * N))
+    for turn, count in ((core.turn + 1, 0), (core.turn, N)):
+        core.begin(0.0)
+        voting._fetch_for(replaced(ballot, turn=turn), 3)
+        assert len(core.actions) == count
+
+
 # Words that are signed, and never given
 
 
