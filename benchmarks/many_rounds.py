@@ -19,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 from measuring import table
-from options import positive
+from options import at_least, positive
 
 from p2pfl.learner.learner import make_learner
 from p2pfl_gossip.learning import Train, Trained
@@ -34,7 +34,7 @@ def main() -> int:
     """Train, attack, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--members", type=positive, default=32)
-    parser.add_argument("--rounds", type=positive, default=80)
+    parser.add_argument("--rounds", type=at_least(2), default=80)
     options = parser.parse_args()
     if options.members % COHORT_SIZE:
         parser.error(f"--members has to be a multiple of {COHORT_SIZE}, for the cohorts")

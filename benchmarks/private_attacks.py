@@ -41,6 +41,7 @@ from p2pfl_simulations.simulation import Simulation
 
 FOLDER = Path(__file__).parent
 PEERS, ROUNDS, GUESSES, FALSE_ALARMS = 5, 20, 100, 0.01
+CANARIES_MIN = 300  # A coin puts half of them in; an attack is judged by 100 of each kind.
 TOO_LONG = 4
 SMALL = 1e-4  # Steps that leave all gradients as they were, so that models add up their sums.
 
@@ -156,7 +157,7 @@ def row_of(kind: Canaries, allowed: Callable[[float], float]) -> tuple[str, ...]
 def main() -> int:
     """Attack, and return 1 if something is not as it must be."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--canaries", type=at_least(GUESSES), default=1000)
+    parser.add_argument("--canaries", type=at_least(CANARIES_MIN), default=1000)
     parser.add_argument("--epsilon", type=positive_real, default=2.0)
     parser.add_argument("--runs", type=positive, default=30)
     arguments = parser.parse_args()

@@ -90,5 +90,12 @@ class Talker:
         self._process.stdin.flush()
 
     def end(self) -> None:
-        """Wait until it has ended, as it was told to."""
-        self._process.wait(END_S)
+        """Wait until it has ended, as it was told to.
+
+        Raises:
+            Failed: it goes on.
+        """
+        try:
+            self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            raise Failed(f"{self._name} goes on, {END_S:g} s after it was told to end") from None
