@@ -25,7 +25,6 @@ from p2pfl_gossip.ledger.entries import (
     empty_entry,
     features_of,
     height_from,
-    origin,
     out_of,
     weight_in_force,
 )
@@ -37,11 +36,11 @@ from p2pfl_gossip.ledger.making import StateMade, next_state
 from p2pfl_gossip.ledger.messages import GroupAdvert, Rest, head_statement
 from p2pfl_gossip.ledger.participation import Cause, idle_heights, why_out
 from p2pfl_gossip.ledger.patience import MemberPatience
-from p2pfl_gossip.ledger.privacy import ABORTS_MAX
 from p2pfl_gossip.ledger.proposals import Proposals
 from p2pfl_gossip.ledger.seat import Seat
 from p2pfl_gossip.ledger.sessions import NOT_GRANTED, Sessions, SumEnded
 from p2pfl_gossip.ledger.signing import Signing
+from p2pfl_gossip.ledger.spends import Spends
 from p2pfl_gossip.ledger.standing import Standing
 from p2pfl_gossip.ledger.training import OwnTraining, Update
 from p2pfl_gossip.own_state import OwnState
@@ -85,6 +84,7 @@ class Course:
         round: the round that we are in; 0 before the first.
         gathering: of the round's list.
         is_paused: whether our operator wants no more updates to be given.
+        spends: what we gave, and whether we may give more.
         causes: why members were not in the last sum that we worked out, as far as we can tell.
     """
 
@@ -124,8 +124,7 @@ class Course:
         self._training = OwnTraining(
             seat, history, own, streams=streams, given=self._on_update, failed=self._on_failed
         )
-        self._denied = NONE  # The charter under which our host lets no more be given.
-        self._forgiven = (NONE, 0)  # The model whose lost updates our operator has seen: how many.
+        self.spends = Spends(seat, standing, history, adverts, awaits_sum=self._awaits_sum)
         self._failed_round = 0  # The round for which training gave nothing.
         self._is_lost = self._is_timed = False
         self._may_lag = False  # Whether the higher head of others was waited for in vain.
@@ -286,7 +285,7 @@ class Course:
             return Rest.PAUSED
         if self._proposals.rest != Rest.NONE:
             return self._proposals.rest
-        if self._has_spent:
+        if self.spends.is_over:
             return Rest.SPENT
         if self._failed_round == self.round:
             return Rest.TRAINING  # With other draws, it may give something for the next one.
@@ -298,70 +297,15 @@ class Course:
         entry = self._history.head.entry
         return entry.epoch == self._seat.epoch.number and entry.next_charter != NONE
 
-    @property
-    def has_spent_all(self) -> bool:
-        """Whether no private update is to be given any more under the present charter."""
-        epoch = self._seat.epoch
-        privacy = epoch.charter.privacy
-        if privacy is None:
-            return False
-        return (
-            self._denied == epoch.digest or self._standing.charges(epoch.digest) >= privacy.spends
-        )
-
-    @property
-    def _spends(self) -> int:
-        """Updates that we gave; all that we may, where our host grants no more than we know of."""
-        epoch = self._seat.epoch
-        privacy, charges = epoch.charter.privacy, self._standing.charges(epoch.digest)
-        return charges if privacy is None or not self.has_spent_all else privacy.spends
-
-    @property
-    def awaits_operator(self) -> bool:
-        """Whether so many private updates from one model came to nothing that we give no more."""
-        count = self._standing.spends_from(self._origin)
-        if self._forgiven[0] == self._origin:
-            count -= self._forgiven[1]
-        return self._seat.epoch.charter.privacy is not None and count >= ABORTS_MAX
-
     def pause(self, *, is_paused: bool) -> None:
         """Give no more updates, or give them again: our operator knows what was lost."""
         self.is_paused = is_paused
         if not is_paused:
-            self._forgiven = self._origin, self._standing.spends_from(self._origin)
+            self.spends.forgive()
 
-    @property
-    def gives_no_more(self) -> bool:
-        """Whether we have spent all, and nothing can come any more of what we gave last."""
-        return self.has_spent_all and not self._awaits_sum
-
-    @property
-    def is_spent_out(self) -> bool:
-        """Whether so many have spent all that no sum can be made any more under the charter."""
-        epoch = self._seat.epoch
-        privacy = epoch.charter.privacy
-        if privacy is None or self._awaits_sum:
-            return False
-        latest = [self._adverts.latest(member) for member in self._seat.others]
-        spent = [it for it in latest if it is not None and it.spends >= privacy.spends]
-        return self.has_spent_all + len(spent) > epoch.size - epoch.least
-
-    @property
     def _awaits_sum(self) -> bool:
         """Whether a sum may still come of what was given: it is made, or its proof comes."""
         return self._standing.record.spent_round == self.round or self._is_behind
-
-    @property
-    def _has_spent(self) -> bool:
-        """Whether no update of ours may be given, from this model or at all, or be of use."""
-        charter = self._seat.epoch.charter
-        if charter.privacy is None:
-            return self._standing.spends_from(self._origin) > charter.retries
-        return self.awaits_operator or self.has_spent_all or self.is_spent_out
-
-    @property
-    def _origin(self) -> bytes:
-        return origin(self._seat.epoch, self._history.head.entry)
 
     @property
     def may_be_allowed_more(self) -> bool:
@@ -435,7 +379,7 @@ class Course:
             head_signature=seat.sign(b"head", head_statement(epoch, self.round, head)),
             charter=min(self._proposals.named, default=NONE),
             rest=rest,
-            spends=self._spends,
+            spends=self.spends.count,
             named=self._evidence.named(out_of(epoch, self._history.head.entry)),
             share_key=share_key,
             mask_key=mask_key,
@@ -578,16 +522,13 @@ class Course:
         """Our update has left us: it is in no other session, ever."""
         update, self._update = self._update, None
         assert update is not None
-        epoch = self._seat.epoch
-        charter = None if epoch.charter.privacy is None else epoch.digest
-        spent_from = origin(epoch, update.base.entry)
-        self._seat.actions.append(self._standing.spend(spent_from, self.round, charter))
+        self.spends.spend(update.base, self.round)
 
     def on_sum_ended(self, ended: SumEnded) -> None:
         """Work the entry out, or give the round up."""
         if ended.sums is None:
             if ended.reason == NOT_GRANTED:
-                self._denied = self._seat.epoch.digest
+                self.spends.deny()
             if ended.listed.message.epoch == self._seat.epoch.number:
                 self._back_off(ended.listed.message.round, ended.absent)
             if ended.listed.message.round == self.round:

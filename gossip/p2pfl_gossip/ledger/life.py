@@ -461,7 +461,7 @@ class Life:
         if self.is_finished or not history.is_abreast:
             return
         is_whole = height >= self.parts.seat.epoch.charter.rounds
-        if not is_whole and not self.parts.course.is_spent_out:
+        if not is_whole and not self.parts.course.spends.is_spent_out:
             return
         if history.is_final(history.head.head) and not self._evaluations.under_way:
             self.is_finished = True

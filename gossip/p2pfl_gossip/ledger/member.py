@@ -182,17 +182,17 @@ class GroupMember(DeskMachine):
     @property
     def awaits_operator(self) -> bool:
         """Whether updates came to nothing in a row, and it gives none before `Command.RESUME`."""
-        return self._life is not None and self._life.parts.course.awaits_operator
+        return self._life is not None and self._life.parts.course.spends.awaits_operator
 
     @property
     def gives_no_more(self) -> bool:
         """Whether it has spent all that the present charter pays for, to the end."""
-        return self._life is not None and self._life.parts.course.gives_no_more
+        return self._life is not None and self._life.parts.course.spends.gives_no_more
 
     @property
     def is_spent_out(self) -> bool:
         """Whether so many have spent all that no sum can be made under the present charter."""
-        return self._life is not None and self._life.parts.course.is_spent_out
+        return self._life is not None and self._life.parts.course.spends.is_spent_out
 
     @property
     def last_spent_round(self) -> int:

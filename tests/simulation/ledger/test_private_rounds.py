@@ -169,7 +169,7 @@ def test_who_has_spent_all_rests() -> None:
     assert world.are_finished()
     records = [world.member(index)._started.parts.standing for index in range(5)]
     assert [standing.charges(world.epoch.digest) for standing in records] == [2] * 5
-    assert all(world.member(index)._started.parts.course.has_spent_all for index in range(5))
+    assert all(world.member(index)._started.parts.course.spends.has_spent_all for index in range(5))
 
 
 def test_a_group_whose_members_have_spent_all_ends_by_itself() -> None:
