@@ -28,7 +28,8 @@ from p2pfl_gossip.ledger.entries import (
     out_of,
     weight_in_force,
 )
-from p2pfl_gossip.ledger.evidence import EvidenceBook, strikes_after
+from p2pfl_gossip.ledger.evidence_book import EvidenceBook
+from p2pfl_gossip.ledger.exclusion import strikes_after
 from p2pfl_gossip.ledger.gathering import Gathering, Listed
 from p2pfl_gossip.ledger.heads import Heads
 from p2pfl_gossip.ledger.history import History

@@ -1,4 +1,4 @@
-"""Evidence: proofs that a member lied or departs, which anybody can check; who is out for them.
+"""Evidence: proofs that a member lied or departs, which anybody can check.
 
 An honest member says one thing in each of its places: one advert a round, with one head; one entry
 signature a round; and in a round's session one header, one ACK, one manifest, one receipt and one
@@ -11,21 +11,15 @@ another one.
 A departure is no lie: a member's own governance keys say that it leaves, or that its peer's key was
 stolen. It needs nobody's leave for that, and takes the same way.
 
-Members name in their adverts what they hold. What m + 1 of the listed adverts name, somebody honest
-holds, who checked it and gives it. So who is out is a function of the list, the same for all, and a
-signer still sees a proof with its own eyes before it signs.
-
-Of each member the *first* proof that came is kept, no other. Named is counted by member, so two
-members need not hold the same proof; and a liar that makes ever new ones against itself (an order
-by digest would invite that) moves nothing: what was named stays here to be given.
+Who is out for it: exclusion.py. What a member keeps, names and gives: evidence_book.py.
 """
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
 
 from p2pfl_crypto.encoding import DeltaEncoding
 from p2pfl_crypto.hashing import hash_parts
-from p2pfl_gossip.actions import RemoteProtocolError, Vector
+from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.ledger.approvals import (
     DEPARTING,
     Approval,
@@ -35,19 +29,15 @@ from p2pfl_gossip.ledger.approvals import (
 )
 from p2pfl_gossip.ledger.certificates import require_entry_signature, verify_of
 from p2pfl_gossip.ledger.charter import AUDIT_NAME, AUDIT_OFF, Epoch
-from p2pfl_gossip.ledger.entries import Entry, Strike, out_of
 from p2pfl_gossip.ledger.messages import (
-    EVIDENCE_NAMED_MAX,
     AdvertAndHead,
     Departure,
     EntrySignature,
     Evidence,
-    EvidenceRequest,
     FalseProof,
     FalseScalar,
     Finality,
     GroupAdvert,
-    Named,
     StatementKind,
     TwoAdverts,
     TwoEntries,
@@ -56,7 +46,6 @@ from p2pfl_gossip.ledger.messages import (
     TwoSums,
     head_statement,
 )
-from p2pfl_gossip.ledger.seat import Seat
 from p2pfl_gossip.masked_sum.audit_jobs import bound_of
 from p2pfl_gossip.masked_sum.false_proofs import are_false_shares, is_false_proof
 from p2pfl_gossip.masked_sum.messages import (
@@ -69,15 +58,13 @@ from p2pfl_gossip.masked_sum.messages import (
     SumsSeen,
 )
 from p2pfl_gossip.masked_sum.stated import stated_in
-from p2pfl_gossip.records import Codec, MalformedFrame, Message
-
-EVIDENCE_PREFIX = "ledger/evidence/"
+from p2pfl_gossip.records import Codec, Message
 
 EVIDENCE_BYTES_MAX = 18 * 1024
 """An audit proof takes 11,058 bytes; two adverts that name as many as they may less than 4 KB,
 false shares of 128 members 15,300 bytes, and the advert beside them less than 2 KB."""
 
-_CODEC = Codec(Evidence | None, frame_bytes_max=EVIDENCE_BYTES_MAX)
+EVIDENCE_CODEC = Codec(Evidence | None, frame_bytes_max=EVIDENCE_BYTES_MAX)
 
 _PLACES: dict[bytes, tuple[StatementKind, tuple[int, ...]]] = {
     b"header": (StatementKind.HEADER, ()),
@@ -93,9 +80,6 @@ _PLACES: dict[bytes, tuple[StatementKind, tuple[int, ...]]] = {
 
 SessionOf = Callable[[int], bytes]
 """Names the masked sum of a round, in the present epoch."""
-
-
-# --- what is a proof ----------------------------------------------------------------------------
 
 
 def evidence_of_adverts(epoch: Epoch, one: GroupAdvert, other: GroupAdvert) -> Evidence:
@@ -238,7 +222,7 @@ def evidence_of_heads(
 
 def evidence_digest(epoch: Epoch, evidence: Evidence) -> bytes:
     """Name a proof: H("p2pfl/evidence", group, canonical bytes)."""
-    return hash_parts(b"p2pfl/evidence", epoch.group, _CODEC.encode(evidence))
+    return hash_parts(b"p2pfl/evidence", epoch.group, EVIDENCE_CODEC.encode(evidence))
 
 
 def require_evidence(epoch: Epoch, evidence: Evidence, session_of: SessionOf) -> None:
@@ -436,229 +420,3 @@ def _require_outvoted(epoch: Epoch, evidence: Evidence, said: OutvotedSum, sessi
     for at, signer in enumerate(signers):
         signature = said.signatures[64 * at : 64 * at + 64]
         verify_of(epoch, signer, b"sum", signature, *place, said.digest)
-
-
-# --- what follows from it -----------------------------------------------------------------------
-
-
-def named_by(epoch: Epoch, base: Entry, adverts: Mapping[int, GroupAdvert]) -> list[int]:
-    """Return whom at least m + 1 of the listed adverts name, and who is not out yet; ascending.
-
-    One of them is honest: it holds a proof, and has checked it.
-    """
-    counts: dict[int, int] = {}
-    for advert in adverts.values():
-        for named in advert.named:
-            counts[named.member] = counts.get(named.member, 0) + 1
-    out = out_of(epoch, base)
-    return sorted(
-        member for member, count in counts.items() if count > epoch.liars_max and member not in out
-    )
-
-
-def without_named(
-    epoch: Epoch, base: Entry, adverts: Mapping[int, GroupAdvert]
-) -> dict[int, GroupAdvert]:
-    """Return the adverts of which no author is named by at least m + 1 of them.
-
-    Where sums are audited, whoever is in one can make it void. So a member that is named must be
-    in no list, not even in that whose entry puts it out: no such entry would ever be certified.
-    """
-    kept = dict(adverts)
-    while epoch.charter.audit != AUDIT_OFF:
-        named = [member for member in named_by(epoch, base, kept) if member in kept]
-        if not named:
-            break
-        for member in named:
-            del kept[member]
-    return kept
-
-
-def out_after(
-    epoch: Epoch, base: Entry, adverts: Mapping[int, GroupAdvert], proven: Container[int]
-) -> frozenset[int] | None:
-    """Return who is out by the entry of a list: those of its base, and who is named and proven.
-
-    Args:
-        epoch: the epoch.
-        base: the entry that all listed adverts name.
-        adverts: the listed ones.
-        proven: members against whom a proof is here.
-
-    Returns:
-        A function of the list; None while a proof that is named is not here yet.
-    """
-    named = named_by(epoch, base, adverts)
-    if any(member not in proven for member in named):
-        return None
-    return out_of(epoch, base).union(named)
-
-
-def strikes_after(epoch: Epoch, base: Entry) -> tuple[Strike, ...]:
-    """Return the strikes by the entry of a list: those of its base, within an epoch.
-
-    What two messages prove is no strike but a lie, for which a member is out at once. Nothing gives
-    strikes yet.
-    """
-    return base.strikes if base.epoch == epoch.number else ()
-
-
-# --- the book -----------------------------------------------------------------------------------
-
-
-class EvidenceBook:
-    """The first proof against each member, kept for good; named, given and fetched.
-
-    Args:
-        seat: our place.
-        session_of: names the masked sum of a round.
-    """
-
-    def __init__(self, seat: Seat, session_of: SessionOf) -> None:
-        self._seat, self._session_of = seat, session_of
-        self._held: dict[int, tuple[bytes, Evidence]] = {}
-
-    def restore(self, records: Mapping[str, bytes | Vector]) -> None:
-        """Take what earlier incarnations kept of the present epoch, if others would take it.
-
-        An older version may have kept what they refuse.
-
-        Raises:
-            MalformedFrame: a record is no evidence.
-        """
-        epoch = self._seat.epoch
-        for key in sorted(records):
-            if not key.startswith(evidence_key(epoch.number, None)):
-                continue
-            evidence = read_evidence(records[key])
-            if self._is_proof(evidence):
-                self._held[evidence.member] = (evidence_digest(epoch, evidence), evidence)
-
-    def _is_proof(self, evidence: Evidence) -> bool:
-        try:
-            require_evidence(self._seat.epoch, evidence, self._session_of)
-        except RemoteProtocolError:
-            return False
-        return True
-
-    def clear(self) -> None:
-        """Begin another epoch: what was proven in the last one says nothing in it.
-
-        The records stay, for people.
-        """
-        self._held.clear()
-
-    def holds(self, member: int) -> bool:
-        """Whether there is a proof why a member is out."""
-        return member in self._held
-
-    def has_of_round(self, round_: int) -> bool:
-        """Whether somebody is proven to have lied in a round."""
-        return any(evidence.round == round_ for _, evidence in self._held.values())
-
-    def departure(self, member: int) -> Evidence | None:
-        """Return what a member's own keys said of its leaving, if they did."""
-        held = self._held.get(member)
-        return held[1] if held is not None and isinstance(held[1].proof, Departure) else None
-
-    @property
-    def departed(self) -> list[int]:
-        """Members whose own keys said that they leave, or that their peer's key is revoked."""
-        return [member for member in self._held if self.departure(member) is not None]
-
-    @property
-    def departures(self) -> list[Approval]:
-        """What their keys said."""
-        held = [evidence.proof for _, evidence in self._held.values()]
-        return [word for proof in held if isinstance(proof, Departure) for word in proof.words]
-
-    def note(self, evidence: Evidence) -> bool:
-        """Keep a proof that we found ourselves, if others would take it.
-
-        Of one that they refuse they would hold us for false accusers. And m + 1 members that name
-        somebody by such ones stop the group: no others ever get a proof, and so none of them signs.
-
-        Returns:
-            Whether it is the first against its member.
-        """
-        if evidence.member in self._held or not self._is_proof(evidence):
-            return False
-        self._keep(evidence)
-        return True
-
-    def _keep(self, evidence: Evidence) -> None:
-        self._held[evidence.member] = (evidence_digest(self._seat.epoch, evidence), evidence)
-        self._seat.keep({evidence_key(evidence.epoch, evidence.member): _CODEC.encode(evidence)})
-
-    def named(self, out: Container[int]) -> tuple[Named, ...]:
-        """Return what our next advert names: one a member, the lowest not yet out first."""
-        members = [member for member in sorted(self._held) if member not in out]
-        return tuple(
-            Named(member, self._held[member][0]) for member in members[:EVIDENCE_NAMED_MAX]
-        )
-
-    # --- giving and fetching ----------------------------------------------------------------
-
-    def on_advert(self, advert: GroupAdvert, out: Container[int]) -> None:
-        """Ask a member for the proofs that its advert names and we lack; once per advert."""
-        self._ask(advert, lambda member: member not in out)
-
-    def ask(self, base: Entry, adverts: Mapping[int, GroupAdvert]) -> None:
-        """Ask all that name them for the proofs that a list's entry takes and we lack."""
-        wanted = named_by(self._seat.epoch, base, adverts)
-        for advert in adverts.values():
-            self._ask(advert, lambda member: member in wanted)
-
-    def _ask(self, advert: GroupAdvert, is_wanted: Callable[[int], bool]) -> None:
-        seat = self._seat
-        digests = tuple(
-            named.digest
-            for named in advert.named
-            if named.member not in self._held and is_wanted(named.member)
-        )
-        if digests and advert.member != seat.rank:
-            seat.send(advert.member, EvidenceRequest(seat.epoch.number, digests))
-
-    def on_request(self, asker: int, message: EvidenceRequest) -> None:
-        """Give a member the proofs that it asks for, as far as they are here."""
-        if message.epoch != self._seat.epoch.number:
-            return
-        for digest, evidence in self._held.values():
-            if digest in message.digests:
-                self._seat.send(asker, evidence)
-
-    def on_evidence(self, message: Evidence) -> bool:
-        """Check and keep a proof, whoever brings it.
-
-        Returns:
-            Whether it is the first against its member.
-
-        Raises:
-            RemoteProtocolError: it proves nothing.
-        """
-        if message.epoch != self._seat.epoch.number or message.member in self._held:
-            return False  # Void, or of an epoch that we come to (adverts name it there); or known.
-        require_evidence(self._seat.epoch, message, self._session_of)
-        self._keep(message)
-        return True
-
-    def out(self, base: Entry, adverts: Mapping[int, GroupAdvert]) -> frozenset[int] | None:
-        """Return `out_after` by what is here."""
-        return out_after(self._seat.epoch, base, adverts, self._held)
-
-
-def read_evidence(stored: bytes | Vector) -> Evidence:
-    """Read the record of a proof.
-
-    Raises:
-        MalformedFrame: it is none.
-    """
-    evidence = _CODEC.decode_untrusted(stored) if isinstance(stored, bytes) else None
-    if not isinstance(evidence, Evidence):
-        raise MalformedFrame("a record of evidence is none")
-    return evidence
-
-
-def evidence_key(epoch: int, member: int | None) -> str:
-    """Name the record of a proof, or with None the prefix of all of an epoch."""
-    return f"{EVIDENCE_PREFIX}{epoch:08x}/" + ("" if member is None else f"{member:04x}")

@@ -16,7 +16,7 @@ from p2pfl_gossip.ledger.backoff import SilenceBackoff
 from p2pfl_gossip.ledger.certificates import require_list
 from p2pfl_gossip.ledger.charter import NONE, Epoch
 from p2pfl_gossip.ledger.entries import EntryStep, Head, Kind, out_of
-from p2pfl_gossip.ledger.evidence import without_named
+from p2pfl_gossip.ledger.exclusion import without_named
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.ledger.messages import (
     AdvertRequest,

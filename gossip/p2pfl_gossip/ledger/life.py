@@ -20,7 +20,6 @@ from p2pfl_gossip.ledger.beginnings import Beginnings
 from p2pfl_gossip.ledger.course import Course, Stage
 from p2pfl_gossip.ledger.entries import EntryStep, Kind
 from p2pfl_gossip.ledger.evidence import (
-    EvidenceBook,
     evidence_of_accusations,
     evidence_of_departure,
     evidence_of_entries,
@@ -31,6 +30,7 @@ from p2pfl_gossip.ledger.evidence import (
     evidence_of_statements,
     evidence_of_sums,
 )
+from p2pfl_gossip.ledger.evidence_book import EvidenceBook
 from p2pfl_gossip.ledger.heads import Heads
 from p2pfl_gossip.ledger.history import History, joined_at
 from p2pfl_gossip.ledger.messages import (

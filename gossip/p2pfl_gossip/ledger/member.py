@@ -7,6 +7,7 @@ or simulated ones. This module has the inputs.
 - hearing.py takes the messages: whose they are, of which epoch and round.
 - starting.py asks others what they hold of our own, before anything new is said.
 - course.py is the course of the rounds: train, advertise, sum, sign.
+- spends.py counts the updates that we gave; evidence_book.py keeps proofs of others' lies.
 - gathering.py closes the list of a round; sessions.py sums it; signing.py certifies its entry.
 - heads.py brings us to higher heads, and shows others the way; history.py is what is certified.
 - succession.py leads from one epoch to the next.

@@ -1,7 +1,7 @@
 """Who is named for a lie in an audited group, and what follows from it."""
 
 from p2pfl_gossip.actions import Action, Persist, Send
-from p2pfl_gossip.ledger.evidence import EVIDENCE_PREFIX, read_evidence
+from p2pfl_gossip.ledger.evidence_book import EVIDENCE_PREFIX, read_evidence
 from p2pfl_gossip.ledger.messages import FalseProof, GroupAdvert, GroupList, TwoSeen
 from p2pfl_gossip.masked_sum.cohort import liars_max_of
 from p2pfl_gossip.masked_sum.messages import Accused, FalseShares

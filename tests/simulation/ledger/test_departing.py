@@ -8,7 +8,7 @@ from p2pfl_gossip import events
 from p2pfl_gossip.ledger.approvals import Approval, RefusedApproval, Says
 from p2pfl_gossip.ledger.departing import departed
 from p2pfl_gossip.ledger.entries import Kind, out_of
-from p2pfl_gossip.ledger.evidence import EvidenceBook
+from p2pfl_gossip.ledger.evidence_book import EvidenceBook
 from p2pfl_gossip.ledger.participation import Cause, participation
 from p2pfl_gossip.peer_state import State
 from p2pfl_gossip.records import replaced

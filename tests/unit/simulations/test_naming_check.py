@@ -4,7 +4,7 @@ import pytest
 from test_membership_check import PEERS, advert
 
 from p2pfl_gossip.actions import Persist, Send
-from p2pfl_gossip.ledger.evidence import EVIDENCE_PREFIX
+from p2pfl_gossip.ledger.evidence_book import EVIDENCE_PREFIX
 from p2pfl_gossip.ledger.messages import Evidence, GroupList, Named, Rest
 from p2pfl_gossip.masked_sum.messages import Accused
 from p2pfl_gossip.records import Codec, replaced

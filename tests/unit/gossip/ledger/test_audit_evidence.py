@@ -19,7 +19,6 @@ from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.ledger.charter import AUDIT_NAME, AUDIT_OFF, AUDIT_VOID, Epoch
 from p2pfl_gossip.ledger.evidence import (
     EVIDENCE_BYTES_MAX,
-    EvidenceBook,
     evidence_of_accusations,
     evidence_of_adverts,
     evidence_of_false_sum,
@@ -27,8 +26,9 @@ from p2pfl_gossip.ledger.evidence import (
     evidence_of_seen,
     evidence_of_shares,
     require_evidence,
-    without_named,
 )
+from p2pfl_gossip.ledger.evidence_book import EvidenceBook
+from p2pfl_gossip.ledger.exclusion import without_named
 from p2pfl_gossip.ledger.messages import (
     EVIDENCE_NAMED_MAX,
     Evidence,

@@ -22,11 +22,11 @@ from p2pfl_gossip.ledger.approvals import (
     in_order,
 )
 from p2pfl_gossip.ledger.evidence import (
-    EvidenceBook,
     evidence_of_adverts,
     evidence_of_departure,
     require_evidence,
 )
+from p2pfl_gossip.ledger.evidence_book import EvidenceBook
 from p2pfl_gossip.ledger.messages import Departure, Evidence
 from p2pfl_gossip.records import Codec, replaced
 

@@ -16,18 +16,15 @@ from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.ledger.entries import EntryStep, Head, Strike
 from p2pfl_gossip.ledger.evidence import (
     EVIDENCE_BYTES_MAX,
-    EvidenceBook,
     evidence_digest,
-    evidence_key,
     evidence_of_adverts,
     evidence_of_entries,
     evidence_of_heads,
     evidence_of_sums,
-    named_by,
-    out_after,
     require_evidence,
-    strikes_after,
 )
+from p2pfl_gossip.ledger.evidence_book import EvidenceBook, evidence_key
+from p2pfl_gossip.ledger.exclusion import named_by, out_after, strikes_after
 from p2pfl_gossip.ledger.messages import (
     EVIDENCE_NAMED_MAX,
     AdvertAndHead,

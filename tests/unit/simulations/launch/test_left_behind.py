@@ -17,7 +17,7 @@ from p2pfl.store.reading import read_kept
 from p2pfl_gossip.actions import Report
 from p2pfl_gossip.events import MemberBlamed, RoundEnded, RoundStarted
 from p2pfl_gossip.ledger import evidence, standing
-from p2pfl_gossip.ledger.evidence import evidence_key
+from p2pfl_gossip.ledger.evidence_book import evidence_key
 from p2pfl_gossip.ledger.messages import Evidence, TwoSeen
 from p2pfl_gossip.ledger.standing import MODEL_PREFIX, STANDING_RECORD, read_standing
 from p2pfl_gossip.masked_sum.messages import SumsSeen
@@ -138,7 +138,7 @@ def test_evidence_against_an_honest_member_is_found(watched: Watched, folders: l
     seen = SumsSeen(bytes(32), 2, bytes(32), bytes(32), bytes(64))
     lie = Evidence(0, 1, 2, TwoSeen(seen, replaced(seen, sums=b"x" * 32)))
     with Store.open(PeerFolder(folders[1]).journal) as store:
-        store.persist({evidence_key(0, 2): evidence._CODEC.encode(lie)})
+        store.persist({evidence_key(0, 2): evidence.EVIDENCE_CODEC.encode(lie)})
     with pytest.raises(
         Violation, match=r"peer 1 holds evidence \(TwoSeen\) against the honest peer 2"
     ):
