@@ -164,21 +164,30 @@ def _followed(
         standings.append(taken[0].standing)
 
 
-def comparable(one: CharterFile, other: CharterFile) -> str | None:
+def comparable(
+    one: CharterFile, other: CharterFile, of_frame: Collection[bytes] = ()
+) -> str | None:
     """Warn of two studies of one frame whose models can be compared; None where they cannot.
 
     Whoever has the models of two groups that differ by few members has nearly what these few gave.
+
+    Args:
+        one: a study, or the frame itself.
+        other: the same.
+        of_frame: digests of charters that are known to be of one frame: studies of two of its
+            epochs name two of them.
     """
-    frames = [{it.terms.under} if it.terms.under else {it.digest.hex()} for it in (one, other)]
-    is_frame_of_other = one.digest.hex() in frames[1] or other.digest.hex() in frames[0]
+    frames = [bytes.fromhex(it.terms.under) if it.terms.under else it.digest for it in (one, other)]
+    is_frame_of_other = one.digest == frames[1] or other.digest == frames[0]
+    is_related = frames[0] == frames[1] or is_frame_of_other
+    is_related |= all(frame in of_frame for frame in frames)
     members = [{member.controller for member in it.charter.members} for it in (one, other)]
     differ = sorted(members[0] ^ members[1])
-    if not (frames[0] & frames[1] or is_frame_of_other) or len(differ) >= COMPARED_MAX:
+    if not is_related or not 0 < len(differ) < COMPARED_MAX:
         return None
-    names = ", ".join(differ) or "nobody"
     return (
-        f"{one.terms.name} and {other.terms.name} differ by {names}: who has the models of both can"
-        " compare them, and so learn of these members alone"
+        f"{one.terms.name} and {other.terms.name} differ by {', '.join(differ)}: who has the models"
+        " of both can compare them, and so learn of these members alone"
     )
 
 

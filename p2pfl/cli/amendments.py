@@ -113,8 +113,7 @@ def show_status(folder: Path, *, name: str | None, as_json: bool) -> None:
     with peer_errors():
         history = history_beside(folder)
         taken = None if history is None else [epoch.digest for epoch in history.epochs]
-        files = read_folder(folder) if folder.is_dir() else [read_file(folder)]
-        chain = chain_of(files, in_force=taken)
+        chain = chain_of(_read(folder), in_force=taken)
         if not chain.files:
             _show_founding(chain, as_json=as_json)
             return
@@ -176,15 +175,17 @@ def verify_charters(
     with peer_errors():
         files: list[CharterFile] = []
         for path in paths:
-            files += read_folder(path) if path.is_dir() else [read_file(path)]
+            files += _read(path)
         chain = chain_of(files)
         present = chain.present
         others = [read_in_force(path) for path in studies]
         succeeds = chain.files[0].charter.succeeds
         if succeeds is None and predecessor is not None:
             raise BadInput("this group succeeds none: leave --predecessor out")
+        frames = [] if under is None else _read(under)
         if under is not None:
-            require_under(present, _frame_of(present, under))
+            require_under(present, _frame_of(present, frames))
+        of_frame = [file.digest for file in (*chain.files, *frames)]
         succession = None if predecessor is None else succession_of(chain.files[0], predecessor)
     print(f"group {chain.files[0].digest.hex()}")
     _print_epochs(chain)
@@ -199,7 +200,7 @@ def verify_charters(
         print(f"a study under the charter {present.terms.under[:16]}: {checked}")
         print("  --study warns of others whose models can be compared with its own")
     for other in others:
-        if warning := comparable(present, other):
+        if warning := comparable(present, other, of_frame):
             print(f"warning: {warning}")
     for it in chain.waiting:
         print(f"not in force: charter {it.file.digest.hex()}")
@@ -217,9 +218,12 @@ def _print_epochs(chain: Chain) -> None:
         before = file
 
 
-def _frame_of(study: CharterFile, path: Path) -> CharterFile:
-    """Read the charter that a study names; of a folder of them, whichever that is."""
-    files = read_folder(path) if path.is_dir() else [read_file(path)]
+def _read(path: Path) -> list[CharterFile]:
+    return read_folder(path) if path.is_dir() else [read_file(path)]
+
+
+def _frame_of(study: CharterFile, files: list[CharterFile]) -> CharterFile:
+    """Return the charter that a study names, of those of its frame that are here."""
     named = [file for file in files if file.digest.hex() == study.terms.under]
     return named[0] if named else files[0] if len(files) == 1 else chain_of(files).present
 
@@ -277,7 +281,7 @@ def _read_beside(path: Path, given: Path | None) -> list[CharterFile]:
     """Read where the charter in force is to be: as given, or beside the proposal."""
     if given is None:
         return read_folder(path.parent)
-    return read_folder(given) if given.is_dir() else [read_file(given)]
+    return _read(given)
 
 
 def _present_of(

@@ -366,12 +366,17 @@ def test_studies_that_differ_by_few_are_warned_of(tmp_path: Path) -> None:
     told = comparable(one, other)
     assert told is not None
     assert told.startswith("one and other differ by m0: who has the models of both")
-    assert comparable(frame, one) is not None  # With the frame itself, too.
+    assert comparable(frame, other) is not None  # With the frame itself, too.
+    assert comparable(frame, one) is None  # They have the same members.
     for count in (chain.COMPARED_MAX - 1, chain.COMPARED_MAX):
         far = founded(tmp_path, (*MEMBERS, *more[:count]), under=frame.digest.hex())
         assert (comparable(one, far) is None) == (count == chain.COMPARED_MAX)
     unrelated = founded(tmp_path, (*MEMBERS, more[0]), under="ab" * 32)
     assert comparable(one, unrelated) is None
+    # Both were drafted under one frame, between which its charter changed.
+    epochs = (frame.digest, bytes.fromhex("ab" * 32))
+    assert comparable(one, unrelated, epochs) is not None
+    assert comparable(one, unrelated, epochs[1:]) is None
 
 
 def test_a_group_succeeds_another_by_the_keys_of_its_members(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from calling import Ended, P2pfl
-from consortium import MEMBERS, founded
+from consortium import MEMBERS, Member, amended, founded
 
 from p2pfl.charter.chain import chain_of, read_folder
 from p2pfl.charter.charter_file import CharterFile, read_file, write_file
@@ -438,6 +438,29 @@ def test_a_study_is_drafted_and_verified_under_its_frame(five: P2pfl) -> None:
     told = "it is no study under that frame: the frame requires the document dpia"
     fails(five("charter", "verify", "charters", "--under", "frame/group.charter"), told)
     assert "--under checks that with it" in goes(five("charter", "verify", "charters"))
+
+
+def test_studies_under_two_charters_of_one_frame_are_compared(p2pfl: P2pfl) -> None:
+    """Which two belong together only the frame's own charters tell."""
+    frame = founded(Path(), MEMBERS)
+    later = amended(frame, retention_days=99)
+    Path("frame").mkdir()
+    for name, file in (
+        ("frame/0", frame),
+        ("frame/1", later.with_words([member.says(later) for member in MEMBERS])),
+        ("one", founded(Path(), MEMBERS, under=frame.digest.hex(), name="one")),
+        (
+            "other",
+            founded(Path(), (*MEMBERS, Member("york")), under=later.digest.hex(), name="other"),
+        ),
+    ):
+        write_file(Path(f"{name}.charter"), file)
+    told = "warning: one and other differ by york"
+    verify = ("charter", "verify", "one.charter", "--study", "other.charter")
+    assert told not in goes(p2pfl(*verify))
+    assert told in goes(p2pfl(*verify, "--under", "frame"))
+    verify = ("charter", "verify", "frame", "--study", "other.charter")
+    assert "differ by york" in goes(p2pfl(*verify))
 
 
 @pytest.mark.parametrize("command", ["leave", "revoke"])
