@@ -4,6 +4,7 @@ A file holds a tensor "vector", and what the peer keeps of its own as tensors "o
 metadata say what it is of.
 """
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,20 +23,34 @@ OWN = "own/"
 def write_peer_model(path: Path, model: PeerModel, about: Mapping[str, str]) -> None:
     """Write a model that nobody else may read.
 
+    It is written in a folder of its own, since safetensors gives a file another name until it is
+    whole: what a killed process leaves of it goes with that folder, the next time.
+
     Raises:
         ServiceError: it cannot be written.
     """
-    partial = path.with_suffix(".partial")
+    folder = path.with_suffix(".partial")
+    partial = folder / path.name
     try:
-        partial.touch(mode=PRIVATE)
+        _remove(folder)
+        folder.mkdir(mode=0o700)
         tensors = {"vector": model.vector}
         tensors |= {f"{OWN}{name}": it for name, it in model.own.items()}
         arrays = {name: np.asarray(it, order="C") for name, it in tensors.items()}
         save_file(arrays, partial, metadata=dict(about))
         partial.chmod(PRIVATE)
         partial.rename(path)
+        _remove(folder)
     except (OSError, SafetensorError) as error:
         raise ServiceError(f"cannot write {path}: {error}") from None
+
+
+def _remove(folder: Path) -> None:
+    """Remove what is left of an earlier writing, if anything is; older versions left a file."""
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    else:
+        folder.unlink(missing_ok=True)
 
 
 def read_about(path: Path) -> dict[str, str] | None:

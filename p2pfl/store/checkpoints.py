@@ -20,6 +20,8 @@ from p2pfl_crypto.hashing import body_digest, hash_parts
 from p2pfl_gossip.actions import Vector
 
 _NAME = re.compile(r"checkpoint-(\d{12})\.safetensors")
+_CUT_OFF = re.compile(r"\.tmp[A-Za-z0-9]{6}")
+"""How safetensors names a file until it is whole; a process that is killed leaves it."""
 _OS_ERROR = re.compile(r"os error (\d+)")  # As its messages have it.
 _TENSOR = "vector"
 _DTYPES = (np.dtype("<f4"), np.dtype("<f8"))
@@ -48,6 +50,10 @@ class Checkpoints:
     def names(self) -> list[str]:
         """List all files, in the order in which they were written."""
         return sorted(file.name for file in self._folder.iterdir() if _match(file))
+
+    def cut_off(self) -> list[str]:
+        """List what a killed process left of files that it was writing; each may hold a vector."""
+        return sorted(it.name for it in self._folder.iterdir() if _CUT_OFF.fullmatch(it.name))
 
     def write(self, vector: Vector) -> Checkpoint:
         """Write a vector to a file of its own and flush it; its folder is the caller's to flush.

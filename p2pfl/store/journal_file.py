@@ -179,7 +179,8 @@ def kept_seal(connection: sqlite3.Connection, folder: Path) -> bytes:
 def unnamed_files(connection: sqlite3.Connection, checkpoints: Checkpoints) -> list[str]:
     """List the files that a crash left, and that no record names."""
     named = {name for (name,) in connection.execute("SELECT checkpoint FROM records")}
-    return [name for name in checkpoints.names() if name not in named]
+    whole = [name for name in checkpoints.names() if name not in named]
+    return [*whole, *checkpoints.cut_off()]
 
 
 def check_length(records: Records, vector_length: int | None, folder: Path) -> None:

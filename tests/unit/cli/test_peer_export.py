@@ -202,6 +202,20 @@ def test_without_rows_statistics_are_missing_and_never_made_up(p2pfl: P2pfl, nor
         module_of_task().load_state_dict(load_file("model.safetensors"))
 
 
+@pytest.mark.parametrize("is_folder", [True, False], ids=["cut off", "of an older version"])
+def test_what_a_killed_writer_left_of_a_model_goes_the_next_time(
+    tmp_path: Path, is_folder: bool
+) -> None:
+    path, left = tmp_path / "chosen.safetensors", tmp_path / "chosen.partial"
+    if is_folder:
+        left.mkdir()
+        left = left / ".tmpAb3xZ9"
+    left.write_bytes(b"half a model")
+    write_peer_model(path, PeerModel(np.zeros(3, np.float32)), {})
+    assert [it.name for it in tmp_path.iterdir()] == [path.name]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_model_is_never_read_with_the_own_state_of_another_round(
     p2pfl: P2pfl, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -233,6 +233,16 @@ def test_a_closed_store_keeps_nothing_more(folder: Path) -> None:
         store.records()
 
 
+def test_what_a_killed_process_was_writing_goes_at_the_next_start(folder: Path) -> None:
+    """safetensors gives a file such a name until it is whole; it may hold a spent vector."""
+    with Store.open(folder) as store:
+        store.persist({"model": np.zeros(3, np.float32)})
+        (folder / ".tmpAb3xZ9").write_bytes(bytes(20))
+    Store.open(folder).close()
+    kept = [it.name for it in folder.iterdir() if it.name.startswith(".")]
+    assert kept == []
+
+
 def test_foreign_files_are_left_alone(folder: Path) -> None:
     folder.mkdir()
     (folder / "notes.txt").write_text("mine")
