@@ -5,6 +5,7 @@ and no event loop; a peer has its own folder, standard error and process number,
 """
 
 import atexit
+import contextlib
 import importlib
 import json
 import os
@@ -62,7 +63,8 @@ class Forked:
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # It has ended, and nobody has told yet.
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
