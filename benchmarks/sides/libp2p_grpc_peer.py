@@ -5,10 +5,7 @@ Runs in an environment that has grpcio and cryptography, without this project.
 
 import asyncio
 import datetime
-import json
 import os
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -16,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from answering import Answering, answer_all, say
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -62,7 +60,7 @@ async def echo(requests: Frames, _context: object) -> Frames:
         yield request
 
 
-class Peer:
+class Peer(Answering):
     async def dial(self, address: str) -> dict[str, Any]:
         target, _, path = address.partition("|")
         self.credentials = grpc.ssl_channel_credentials(Path(path).read_bytes())
@@ -105,15 +103,6 @@ class Peer:
         await call.done_writing()
         return {"seconds": seconds}
 
-    async def cpu(self) -> dict[str, Any]:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        return {"seconds": used.ru_utime + used.ru_stime}
-
-
-def say(answer: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
-
 
 async def main() -> None:
     private, public = certificate()
@@ -132,10 +121,7 @@ async def main() -> None:
         await server.start()
         say({"addresses": [f"localhost:{port}|{path}"], "peer": ""})
         peer = Peer()
-        loop = asyncio.get_running_loop()
-        while line := await loop.run_in_executor(None, sys.stdin.readline):
-            command = json.loads(line)
-            say(await getattr(peer, command.pop("do"))(**command))
+        await answer_all(peer)
         os._exit(0)
 
 

@@ -5,14 +5,12 @@ process; the daemon's come on top, and are not told.
 """
 
 import asyncio
-import json
 import os
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
+from answering import Answering, answer_all, say
 from hivemind.p2p import P2P, PeerID
 from hivemind.utils.multiaddr import Multiaddr
 
@@ -36,7 +34,7 @@ async def echo(_info: object, reader: asyncio.StreamReader, writer: asyncio.Stre
     writer.close()
 
 
-class Peer:
+class Peer(Answering):
     p2p: P2P
 
     async def start(self, initial: Sequence[str] = ()) -> list[str]:
@@ -85,23 +83,11 @@ class Peer:
         writer.close()
         return {"seconds": seconds}
 
-    async def cpu(self) -> dict[str, Any]:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        return {"seconds": used.ru_utime + used.ru_stime}
-
-
-def say(answer: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
-
 
 async def main() -> None:
     peer = Peer()
     say({"addresses": await peer.start(), "peer": ""})
-    loop = asyncio.get_running_loop()
-    while line := await loop.run_in_executor(None, sys.stdin.readline):
-        command = json.loads(line)
-        say(await getattr(peer, command.pop("do"))(**command))
+    await answer_all(peer)
     await peer.p2p.shutdown()
 
 

@@ -1,14 +1,12 @@
 """One of our peers for the speed bench: one JSON command a line in, one JSON answer a line out."""
 
 import asyncio
-import json
 import os
-import resource
-import sys
 import time
 from typing import Any
 
 import uvloop
+from answering import Answering, answer_all, say
 
 from p2pfl.libp2p import Host, Stream, parse_multiaddr
 from p2pfl_crypto.identity import Identity, PeerId
@@ -28,7 +26,7 @@ async def echo(stream: Stream) -> None:
         await stream.write(data)
 
 
-class Peer:
+class Peer(Answering):
     """What the bench can have a peer do."""
 
     def __init__(self, host: Host) -> None:
@@ -86,15 +84,6 @@ class Peer:
                 seconds.append(time.perf_counter() - begun_s)
         return {"seconds": seconds}
 
-    async def cpu(self) -> dict[str, Any]:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        return {"seconds": used.ru_utime + used.ru_stime}
-
-
-def say(answer: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
-
 
 async def main() -> None:
     from dataclasses import replace
@@ -108,10 +97,7 @@ async def main() -> None:
         host.set_handler("/echo/1", echo)
         peer = Peer(host)
         say({"addresses": [str(address) for address in addresses], "peer": host.peer_id})
-        loop = asyncio.get_running_loop()
-        while line := await loop.run_in_executor(None, sys.stdin.readline):
-            command = json.loads(line)
-            say(await getattr(peer, command.pop("do"))(**command))
+        await answer_all(peer)
 
 
 if __name__ == "__main__":
