@@ -79,7 +79,7 @@ SIGNATURES = (
     _forged(
         "signature of a ballot",
         "voting.py",
-        'core.verify(leader, b"ballot", message.signature, turn, digest)',
+        'core.verify(leader, b"ballot", message.signature, turn_bytes(message.turn), digest)',
         "Ballot: signature low bit",
     ),
     _first_hand(

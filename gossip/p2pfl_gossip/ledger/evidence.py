@@ -47,6 +47,7 @@ from p2pfl_gossip.ledger.messages import (
     head_statement,
 )
 from p2pfl_gossip.masked_sum.audit_jobs import bound_of
+from p2pfl_gossip.masked_sum.core import chunk_bytes
 from p2pfl_gossip.masked_sum.false_proofs import are_false_shares, is_false_proof
 from p2pfl_gossip.masked_sum.messages import (
     Accused,
@@ -325,7 +326,7 @@ def _require_sums(
     for said in (one, other):
         if said.member != evidence.member or said.session != session:
             raise RemoteProtocolError("other_place")
-        body = (session, said.ballot, said.chunk.to_bytes(8, "little"), said.digest)
+        body = (session, said.ballot, chunk_bytes(said.chunk), said.digest)
         verify_of(epoch, said.member, b"sum", said.signature, *body)
 
 
@@ -415,7 +416,7 @@ def _require_outvoted(epoch: Epoch, evidence: Evidence, said: OutvotedSum, sessi
     signers = epoch.unpack(said.signers) or ()
     if len(signers) != epoch.liars_max + 1 or len(said.signatures) != 64 * len(signers):
         raise RemoteProtocolError("too_few_signers")
-    place = (session, one.ballot, one.chunk.to_bytes(8, "little"))
+    place = (session, one.ballot, chunk_bytes(one.chunk))
     verify_of(epoch, one.member, b"sum", one.signature, *place, one.digest)
     for at, signer in enumerate(signers):
         signature = said.signatures[64 * at : 64 * at + 64]

@@ -13,7 +13,7 @@ from p2pfl_crypto.statements import verify_statement
 from p2pfl_crypto.transcripts import share_digest
 from p2pfl_gossip.masked_sum.audit_jobs import bound_of
 from p2pfl_gossip.masked_sum.cohort import SessionMembers
-from p2pfl_gossip.masked_sum.core import Blame
+from p2pfl_gossip.masked_sum.core import Blame, chunk_bytes
 from p2pfl_gossip.masked_sum.epoch_cohort import EpochCohort
 from p2pfl_gossip.masked_sum.false_proofs import are_false_shares, is_false_proof
 from p2pfl_gossip.masked_sum.jobs import Rebuild, Rebuilt, perform
@@ -207,7 +207,7 @@ def _verify_outvoted(cohort: SessionMembers, rank: int, evidence: tuple[Message,
     for said in evidence:
         if isinstance(said, OutvotedSum) and said.said.member == rank:
             one, signers = said.said, cohort.unpack(said.signers) or ()
-            number = one.chunk.to_bytes(8, "little")
+            number = chunk_bytes(one.chunk)
             _verify(cohort, one, rank, b"sum", (one.ballot, number, one.digest))
             sizes = (len(signers), len(said.signatures))
             needed = cohort.liars_max + 1

@@ -340,3 +340,8 @@ SESSION_TIMER = "session"
 def turn_bytes(turn: int) -> bytes:
     """Write a leader's turn as it is signed: LE32."""
     return turn.to_bytes(4, "little")
+
+
+def chunk_bytes(chunk: int) -> bytes:
+    """Write a chunk's number as it is signed: LE64."""
+    return chunk.to_bytes(8, "little")

@@ -11,7 +11,7 @@ from p2pfl_crypto.masks import Masked
 from p2pfl_gossip.actions import Job, RemoteProtocolError
 from p2pfl_gossip.masked_sum import phases
 from p2pfl_gossip.masked_sum.agreement import Agreement
-from p2pfl_gossip.masked_sum.core import Core
+from p2pfl_gossip.masked_sum.core import Core, chunk_bytes
 from p2pfl_gossip.masked_sum.jobs import DigestChunk, Digested, Granted
 from p2pfl_gossip.masked_sum.journal import SessionJournal, Step
 from p2pfl_gossip.masked_sum.masking import Masking
@@ -325,8 +325,7 @@ class Exchange:
             return  # We know what we signed: another one brings this in our name.
         for said in (header, other):
             if isinstance(said, ChunkHeader):
-                number = said.chunk.to_bytes(8, "little")
-                body = (said.tau2, number, said.digest)
+                body = (said.tau2, chunk_bytes(said.chunk), said.digest)
                 if not core.is_proven(said.member, b"chunk", said.signature, *body):
                     return
             elif not self.is_manifest_proven(said.member):

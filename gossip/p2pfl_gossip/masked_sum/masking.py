@@ -12,7 +12,7 @@ from p2pfl_crypto.masks import Mask, Masked, MaskStreams
 from p2pfl_crypto.transcripts import pair_mask_key, rounding_key, self_mask_key
 from p2pfl_gossip.actions import Vector
 from p2pfl_gossip.masked_sum.agreement import Agreement
-from p2pfl_gossip.masked_sum.core import Core
+from p2pfl_gossip.masked_sum.core import Core, chunk_bytes
 from p2pfl_gossip.masked_sum.jobs import MaskChunk, MaskedChunk, Secrets
 from p2pfl_gossip.masked_sum.messages import ChunkHeader, Manifest
 from p2pfl_gossip.masked_sum.phases import Phase
@@ -154,8 +154,7 @@ class Masking:
         if known is not None:
             assert known.digest == result.digest  # One byte string per chunk, ever.
             return known
-        number = result.chunk.to_bytes(8, "little")
-        signature = core.sign(b"chunk", tau2, number, result.digest)
+        signature = core.sign(b"chunk", tau2, chunk_bytes(result.chunk), result.digest)
         header = ChunkHeader(
             core.cohort.session, tau2, core.rank, result.chunk, result.digest, signature
         )

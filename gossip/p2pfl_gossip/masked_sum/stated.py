@@ -6,7 +6,7 @@ restart. So two things that it signed in one place prove that it lied, to anybod
 """
 
 from p2pfl_crypto.transcripts import tau1_of
-from p2pfl_gossip.masked_sum.core import turn_bytes
+from p2pfl_gossip.masked_sum.core import chunk_bytes, turn_bytes
 from p2pfl_gossip.masked_sum.messages import (
     Ack,
     Advert,
@@ -75,8 +75,3 @@ def _stated_late(message: Message) -> Stated | None:
             place = (message.ballot, chunk_bytes(message.chunk))
             return Stated(b"sum", place, message.digest)
     return None
-
-
-def chunk_bytes(chunk: int) -> bytes:
-    """Write a chunk's number as it is signed: LE64."""
-    return chunk.to_bytes(8, "little")

@@ -22,7 +22,7 @@ from collections import Counter
 from p2pfl_crypto.masks import Masked
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum import phases
-from p2pfl_gossip.masked_sum.core import Core
+from p2pfl_gossip.masked_sum.core import Core, chunk_bytes
 from p2pfl_gossip.masked_sum.exchange import SERVES_MAX, Exchange
 from p2pfl_gossip.masked_sum.jobs import (
     ChunkSum,
@@ -241,8 +241,7 @@ class Summing(ABC):
         del self._summing[chunk]
         self._own[chunk] = result
         self._bodies[chunk][result.digest] = result.body
-        number = chunk.to_bytes(8, "little")
-        signature = core.sign(b"sum", self._ballot, number, result.digest)
+        signature = core.sign(b"sum", self._ballot, chunk_bytes(chunk), result.digest)
         said = SumDigest(
             core.cohort.session, self._ballot, core.rank, chunk, result.digest, signature
         )
@@ -304,7 +303,7 @@ class Summing(ABC):
         known = self._said[said.chunk].get(said.member)
         if known == said:
             return
-        number = said.chunk.to_bytes(8, "little")
+        number = chunk_bytes(said.chunk)
         core.verify(said.member, b"sum", said.signature, said.ballot, number, said.digest)
         if known is not None:
             if known.digest != said.digest:  # Else it has signed the same twice, which is no lie.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum import phases
 from p2pfl_gossip.masked_sum.choices import cover, most_backed, not_backing
-from p2pfl_gossip.masked_sum.core import EARLIER_SHARE, Core
+from p2pfl_gossip.masked_sum.core import EARLIER_SHARE, Core, turn_bytes
 from p2pfl_gossip.masked_sum.exchange import SERVES_MAX, Exchange
 from p2pfl_gossip.masked_sum.journal import SessionJournal, Step
 from p2pfl_gossip.masked_sum.messages import Ballot, Fetch, SessionMessage, Vote, Wanted
@@ -193,7 +193,7 @@ class Voting:
             members,
             owner_map,
             digests,
-            core.sign(b"ballot", core.turn.to_bytes(4, "little"), unsigned.digest()),
+            core.sign(b"ballot", turn_bytes(core.turn), unsigned.digest()),
         )
         core.broadcast(message)
         self._proposed[core.turn] = message
@@ -228,8 +228,7 @@ class Voting:
         if digest in self._ballots:
             return
         leader = cohort.leader(message.turn)
-        turn = message.turn.to_bytes(4, "little")
-        core.verify(leader, b"ballot", message.signature, turn, digest)
+        core.verify(leader, b"ballot", message.signature, turn_bytes(message.turn), digest)
         of_turn = [other for other in self._ballots.values() if other.turn == message.turn]
         for other in of_turn:
             core.blame(leader, "two_ballots", other, message)
