@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from changed_actions import ChangedActions
 from ledger_world import LedgerWorld, identity_of
 from other_signature import signed_otherwise
 
@@ -18,25 +19,11 @@ HEARERS = {identity_of(index).peer_id for index in (0, 1, 2)}
 signatures, ever."""
 
 
-class SaysTwice:
-    """An honest member that says each of its sums once more to some, with another signature."""
+class SaysTwice(ChangedActions):
+    """Says each of its sums once more to some, with another signature."""
 
-    def __init__(self, inner: GroupMember) -> None:
-        self.inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self.inner, name)
-        if not name.startswith("on_"):
-            return found
-
-        def given(*arguments: Any) -> Any:
-            answer = found(*arguments)
-            if isinstance(answer, tuple):
-                wanted, actions = answer
-                return wanted, [each for action in actions for each in self.twice(action)]
-            return [each for action in answer for each in self.twice(action)]
-
-        return given
+    def changed(self, actions: list[Action]) -> list[Action]:
+        return [each for action in actions for each in self.twice(action)]
 
     def twice(self, action: Action) -> list[Action]:
         said = action.message if isinstance(action, Send) else None

@@ -216,6 +216,19 @@ def test_what_a_killed_writer_left_of_a_model_goes_the_next_time(
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def end_while_read(
+    monkeypatch: pytest.MonkeyPatch, store: Store, rounds: Iterator[dict[str, Any]]
+) -> None:
+    """Have a round end, and its records be kept, each time just before a vector is read."""
+
+    def read(journal: Path, key: str) -> Any:
+        if (records := next(rounds, None)) is not None:
+            store.persist(records)
+        return read_kept_vector(journal, key)
+
+    monkeypatch.setattr(kept, "read_kept_vector", read)
+
+
 def test_a_model_is_never_read_with_the_own_state_of_another_round(
     p2pfl: P2pfl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,18 +243,11 @@ def test_a_model_is_never_read_with_the_own_state_of_another_round(
 
     with Store.open(folder / "journal") as store:
         store.persist(records(1))
-        ended = iter((2, 3))
-
-        def read(journal: Path, key: str) -> Any:
-            if (round_ := next(ended, None)) is not None:
-                store.persist(records(round_))
-            return read_kept_vector(journal, key)
-
-        monkeypatch.setattr(kept, "read_kept_vector", read)
+        end_while_read(monkeypatch, store, map(records, (2, 3)))
         model = kept.kept_model(folder / "journal")
         assert model.metadata["round"] == "3"
         assert model.vector[0] == model.own["personal"][0] == 3
-        ended = iter(range(4, 100))
+        end_while_read(monkeypatch, store, map(records, range(4, 100)))
         with pytest.raises(ServiceError, match="changes while it is read; ask again"):
             kept.kept_model(folder / "journal")
 
@@ -263,20 +269,13 @@ def test_a_head_whose_model_is_gone_meanwhile_is_read_again(
 
     with Store.open(folder / "journal") as store:
         store.persist(records(1))
-        ended = iter((2, 3))
-
-        def read(journal: Path, key: str) -> Any:
-            if (round_ := next(ended, None)) is not None:
-                store.persist(records(round_))
-            return read_kept_vector(journal, key)
-
-        monkeypatch.setattr(kept, "read_kept_vector", read)
+        end_while_read(monkeypatch, store, map(records, (2, 3)))
         model = kept.kept_model(folder / "journal")
         assert (model.metadata["round"], model.vector[0]) == ("3", 3)
-        ended = iter(range(4, 100))
+        end_while_read(monkeypatch, store, map(records, range(4, 100)))
         with pytest.raises(ServiceError, match="changes while it is read; ask again"):
             kept.kept_model(folder / "journal")
-        ended = iter(())
+        end_while_read(monkeypatch, store, iter(()))
         key = read_kept(folder / "journal", STANDING_RECORD)[STANDING_RECORD]
         store.persist({f"{MODEL_PREFIX}{read_standing(key).model.hex()}": None})
         with pytest.raises(ServiceError, match="lacks the model of its head"):

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import pytest
 from driving import GROUP, LISTEN, identity, run, until
 from scripted import IDS
 
+from p2pfl.daemon import links
 from p2pfl.daemon.links import (
     CHECKED,
     NOT_YET,
@@ -20,7 +22,7 @@ from p2pfl.daemon.links import (
     check_protocol,
     protocol_prefix,
 )
-from p2pfl.libp2p import Host, Stream
+from p2pfl.libp2p import Host, Stream, StreamReset
 from p2pfl_gossip.actions import PeerId
 
 
@@ -401,5 +403,37 @@ def test_last_words_are_read_when_their_sender_is_gone() -> None:
             await until(lambda: two.host.connection(two.other) is None)
             two.links.start()
             await until(lambda: two.told.frames() == [b"I leave", b"for good"])
+
+    run(main)
+
+
+def test_who_ends_waits_for_its_frames_no_longer_than_some_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        async with Wall() as wall, two_ends(lambda found: [found[0], [wall.address]]) as (one, _):
+            one.links.start()
+            one.send(b"hello")
+            await until(lambda: wall.waiting > 0)  # The dial hangs, and the frame waits for it.
+            monkeypatch.setattr(links, "SHUTDOWN_S", 0.0)
+            await one.links.flush()
+            assert one.told.seen == []
+            monkeypatch.undo()
+
+    run(main)
+
+
+def test_a_body_whose_header_does_not_come_in_time_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(links, "HEADER_TIMEOUT_S", 0.0)
+
+    async def main() -> None:
+        async with two_ends() as (one, two):
+            two.links.start()
+            await one.host.dial(two.host.peer_id, two.host.addresses)
+            stream = await one.host.open_stream(two.host.peer_id, f"{protocol_prefix(GROUP)}/body")
+            with pytest.raises(StreamReset):
+                await stream.read()
 
     run(main)

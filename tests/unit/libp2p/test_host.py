@@ -670,23 +670,29 @@ def test_a_host_closes_within_a_second_whatever_is_under_way(uv: bool) -> None:
     run(main, uv=uv)
 
 
+def size_to(received: list[int]) -> Callable[[Stream], Awaitable[None]]:
+    """Return a handler that reads a stream to its end, and notes how much it brought."""
+
+    async def read_all(stream: Stream) -> None:
+        total = 0
+        while data := await stream.read():
+            total += len(data)
+        received.append(total)
+
+    return read_all
+
+
 def test_what_was_sent_before_closing_arrives() -> None:
     async def main() -> None:
-        received: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-        async def count(stream: Stream) -> None:
-            total = 0
-            while data := await stream.read():
-                total += len(data)
-            received.set_result(total)
-
+        received: list[int] = []
         async with two_hosts() as (dialing, listening, _):
-            listening.set_handler("/count", count)
-            stream = await dialing.open_stream(TWO, "/count")
+            listening.set_handler("/size", size_to(received))
+            stream = await dialing.open_stream(TWO, "/size")
             await stream.write(bytes(1_000_000))
             stream.finish()
             await dialing.close()
-            assert await received == 1_000_000
+            await until(lambda: len(received) == 1)
+            assert received == [1_000_000]
 
     run(main)
 
@@ -694,15 +700,8 @@ def test_what_was_sent_before_closing_arrives() -> None:
 def test_what_waits_for_other_links_when_a_connection_is_closed_still_leaves() -> None:
     async def main() -> None:
         received: list[int] = []
-
-        async def note_size(stream: Stream) -> None:
-            total = 0
-            while data := await stream.read():
-                total += len(data)
-            received.append(total)
-
         async with two_hosts() as (dialing, listening, connection):
-            listening.set_handler("/size", note_size)
+            listening.set_handler("/size", size_to(received))
             streams = [await dialing.open_stream(TWO, "/size") for _ in range(9)]
             sent, piece = [0] * len(streams), bytes(4096)
             turns = cycle(range(len(streams)))
