@@ -178,16 +178,16 @@ TURNS = (
     _forged(
         "a proposal waits for its turn",
         "agreement.py",
-        "core.may_follow(proposal.turn, backers=backers) and ",
+        "if self._core.may_follow(proposal.turn, backers=len(self._acks.get(tau2, ())))",
         "Proposal: of the next turn",
-        new="",
+        new="if tau2",
     ),
     _forged(
         "a ballot waits for its turn",
         "voting.py",
-        "core.may_follow(ballot.turn, backers=backers) and ",
+        "if self._core.may_follow(ballot.turn, backers=len(self._votes.get(digest, ())))",
         "Ballot: of the next turn",
-        new="",
+        new="if digest",
     ),
 )
 
@@ -195,8 +195,9 @@ BOUNDS = (
     _forged(
         "messages that come too early are bounded",
         "session.py",
-        'raise RemoteProtocolError("too_early")',
+        "len(early) < EARLY_MESSAGES_MAX + core.cohort.chunk_count",
         "Vote: too early, too many",
+        new="early is not None",
     ),
     _forged(
         "fetches are bounded",

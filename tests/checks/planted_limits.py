@@ -101,8 +101,8 @@ _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
     (
         "gossip/p2pfl_gossip/averaging/masked_cohorts.py",
         "EARLY_MESSAGES_MAX",
-        "if len(early) >= EARLY_MESSAGES_MAX:",
-        "if False:",
+        " and len(early) < EARLY_MESSAGES_MAX:",
+        ":",
         f"{GOSSIP}messages_for_a_session_that_is_not_begun",
     ),
     (

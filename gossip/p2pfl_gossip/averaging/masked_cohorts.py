@@ -235,11 +235,9 @@ class MaskedCohorts(CertifiedAveraging):
         if session is None:
             if round_ >= self._round and sender in self._members_of(round_):
                 early = self._early.setdefault(round_, {}).setdefault(sender, [])
-                if message in early:
-                    return []  # Said again, since we have not answered.
-                if len(early) >= EARLY_MESSAGES_MAX:
-                    raise RemoteProtocolError("too_early")
-                early.append(message)
+                # Said again, since we have not answered, it takes no room.
+                if message not in early and len(early) < EARLY_MESSAGES_MAX:
+                    early.append(message)
             return []
         answer = session.on_message(now_s, self._roster.peers[sender], message)
         return self._keep(answer) + self._take_outcome()

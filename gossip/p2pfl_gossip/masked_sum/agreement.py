@@ -37,6 +37,7 @@ class Agreement:
         self._proposed: dict[int, Proposal] = {}  # By us, by turn.
         self._acks: dict[bytes, dict[int, Ack]] = {}
         self._ack_of: dict[int, Ack] = {}
+        self._is_in_time = False  # Whether we acknowledged so early that all could.
         self.tau2 = b""
         self.members: tuple[int, ...] = ()
         sharing.tell(self.progress)
@@ -50,7 +51,8 @@ class Agreement:
     def absent(self) -> tuple[int, ...]:
         """Members that did not acknowledge what most did, where these were too few."""
         core = self._core
-        return not_backing(self.listed, self._acks, core.cohort.liars_max, core.rank)
+        liars_max, in_time = core.cohort.liars_max, self._is_in_time
+        return not_backing(self.listed, self._acks, liars_max, core.rank, in_time=in_time)
 
     @property
     def acknowledged(self) -> tuple[int, ...]:
@@ -69,7 +71,7 @@ class Agreement:
         core, patience = self._core, self._core.cohort.patience
         if core.is_leader:
             core.set_timer("lead", patience.gather_s, self._propose)
-        core.set_timer("turn", patience.gather_s + patience.takeover_s, self._next_turn)
+        core.set_turn(patience.gather_s + patience.takeover_s, self._next_turn)
 
     def _pass_over_away(self) -> bool:
         """Let nobody lead that is not listed, or that cannot be reached and has said nothing."""
@@ -145,7 +147,7 @@ class Agreement:
                     self._report_held()
             if (
                 core.is_leader
-                and not self._proposals
+                and not self._followable()
                 and not self._is_waiting
                 and len(self._reports) >= len(awaited)
                 and all(
@@ -202,12 +204,25 @@ class Agreement:
         )
         core.broadcast(message)
         self._proposed[core.turn] = message
-        self._proposals.setdefault(message.tau2(), message)
+        known = self._proposals.get(message.tau2())
+        if known is None or known.turn > message.turn:  # It may have been foretold.
+            self._proposals[message.tau2()] = message
         self.progress()
+
+    def _followable(self) -> dict[bytes, Proposal]:
+        """Return the proposals that may be acknowledged by now, whoever can check them.
+
+        Not those of turns to come: else a liar would lead before its turn.
+        """
+        return {
+            tau2: proposal
+            for tau2, proposal in self._proposals.items()
+            if self._core.may_follow(proposal.turn, backers=len(self._acks.get(tau2, ())))
+        }
 
     def _proposal_to_repeat(self) -> Proposal | None:
         liars_max = self._core.cohort.liars_max
-        return most_backed(self._proposals, self._acks, liars_max, self._can_follow)
+        return most_backed(self._followable(), self._acks, liars_max, self._can_follow)
 
     def _can_follow(self, proposal: Proposal) -> bool:
         """Whether we hold valid shares of all whom a proposal names, as their headers have them."""
@@ -230,8 +245,9 @@ class Agreement:
         if any(rank not in self._sharing.dealers for rank in ranks):
             raise RemoteProtocolError("not_in_list")
         tau2 = message.tau2()
-        if tau2 in self._proposals:
-            return
+        known = self._proposals.get(tau2)
+        if known is not None and known.turn <= message.turn:
+            return  # What is said of an earlier turn counts: liars foretell what leaders will say.
         leader = cohort.leader(message.turn)
         core.verify(leader, b"proposal", message.signature, turn_bytes(message.turn), tau2)
         of_turn = [other for other in self._proposals.values() if other.turn == message.turn]
@@ -262,9 +278,9 @@ class Agreement:
 
     def _try_to_acknowledge(self) -> None:
         core = self._core
-        for tau2, proposal in self._proposals.items():
-            backers = len(self._acks.get(tau2, ()))
-            if core.may_follow(proposal.turn, backers=backers) and self._can_follow(proposal):
+        for tau2, proposal in self._followable().items():
+            if self._can_follow(proposal):
+                self._is_in_time = core.is_in_time(proposal.turn)
                 core.actions.append(self._journal.advance(Step.ACKED, tau2))
                 ack = Ack(core.cohort.session, core.rank, tau2, core.sign(b"ack", tau2))
                 self._ack_of[core.rank] = ack
@@ -323,7 +339,7 @@ class Agreement:
                 core.abort("no_agreement")
             return
         self._pass_over_away()
-        core.set_timer("turn", cohort.patience.takeover_s, self._next_turn)
+        core.set_turn(cohort.patience.takeover_s, self._next_turn)
         own = self._ack_of.get(core.rank)
         if own is not None:
             core.broadcast(own)  # The same bytes: some may have been lost.

@@ -84,22 +84,31 @@ def most_backed(
 
 
 def not_backing(
-    listed: Iterable[int], backers: Mapping[bytes, Collection[int]], liars_max: int, rank: int
+    listed: Iterable[int],
+    backers: Mapping[bytes, Collection[int]],
+    liars_max: int,
+    rank: int,
+    *,
+    in_time: bool,
 ) -> tuple[int, ...]:
     """Return who did not back what most members back, where that is not enough.
 
     Nobody, unless more than m members back it: one of these is honest, so others could as well.
     Nobody either, if we back something else ourselves: then a leader said two things. Who backs
-    what hardly anybody backs is missed like one that is silent, or liars would do so.
+    what hardly anybody backs is missed like one that is silent, or liars would do so; but only if
+    we backed it while there was time for all to hear of it from us. Else its leader may have shown
+    it to few of us, just before the next one's turn, and the others follow that one.
 
     Args:
         listed: of whom it takes t.
         backers: those who acknowledged, or voted for, each; by digest.
         liars_max: m.
         rank: our own.
+        in_time: whether we backed it well before the end of its turn.
     """
     most = max(backers.values(), key=len, default=())
     backs_other = any(rank in ranks for ranks in backers.values()) and rank not in most
     if len(most) <= liars_max or backs_other:
         return ()
-    return tuple(it for it in listed if it not in most and it != rank)
+    spoke = () if in_time else tuple(it for ranks in backers.values() for it in ranks)
+    return tuple(it for it in listed if it not in most and it not in spoke and it != rank)

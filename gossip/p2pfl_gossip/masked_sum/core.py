@@ -72,7 +72,7 @@ class Core:
         self.turns_ended = 0
         self.has_passed_over = False
         self.aborted_in = phases.IDLE
-        self.now_s = 0.0
+        self.now_s = self._turn_ends_s = 0.0
         self.actions: list[Action] = []
         self.gone: dict[int, None] = {}
         self.absent: dict[int, None] = {}
@@ -95,6 +95,16 @@ class Core:
         their time.
         """
         return turn <= self.turn or backers > self.cohort.liars_max
+
+    def set_turn(self, delay_s: float, due: Callable[[], None]) -> None:
+        """Give a leader its time, and have `due` called then."""
+        self._turn_ends_s = self.now_s + delay_s
+        self.set_timer("turn", delay_s, due)
+
+    def is_in_time(self, turn: int) -> bool:
+        """Whether others still hear in a leader's turn what we say of its word."""
+        margin_s = self.cohort.patience.takeover_s * HEARD_SHARE
+        return turn == self.turn and self.now_s <= self._turn_ends_s - margin_s
 
     def end_turn(self) -> bool:
         """Look to the next leader, where one has had its time; tell whether there is one.
@@ -123,7 +133,7 @@ class Core:
         """
         if self.has_passed_over:
             self.has_passed_over = False
-            self.set_timer("turn", wait_s, due)
+            self.set_turn(wait_s, due)
             return True
         return False
 
@@ -332,6 +342,11 @@ class Core:
 EARLIER_SHARE = 0.25
 """Of the time to gather: how long the next leader waits for what one that is gone may have said to
 others just before. If it spoke at once, members would be split between the two."""
+
+HEARD_SHARE = 0.5
+"""Of the time in which a leader takes over: how long before the end of a turn all hear of its
+leader's word from whoever backs it, and get what it rests on. Honest leaders speak a whole one
+before."""
 
 SESSION_TIMER = "session"
 """The one timer that outlives a phase."""

@@ -70,6 +70,7 @@ class Exchange:
         # By member and digest: which manifests ballots name, and those that are second versions.
         self._named: dict[tuple[int, bytes], None] = {}
         self._others: dict[tuple[int, bytes], Manifest] = {}
+        self._dropped: dict[int, Manifest] = {}  # That are not those which t have voted for.
         self.receipts: dict[int, Receipt] = {}
         self._claims: dict[int, bytes] = {}  # Of who gave two receipts: what any of them says.
         self._passing_on = PassingOn()
@@ -281,6 +282,9 @@ class Exchange:
                 self.manifests[rank] = message
             return
         self._take_manifest(message)
+        if rank in self._dropped:
+            said = [(it, it.signature, (it.digest(),)) for it in (self._dropped[rank], message)]
+            core.blame_two(rank, "two_manifests", b"manifest", *said)
         self._progress()
 
     def keep_versions(self, named: Iterable[tuple[int, bytes]]) -> None:
@@ -349,8 +353,10 @@ class Exchange:
         self._certified = dict(digests)
         others = [rank for rank in digests if self.manifest_digests.get(rank) != digests[rank]]
         for rank in others:
-            self.manifests.pop(rank, None)
+            known = self.manifests.pop(rank, None)
             self.manifest_digests.pop(rank, None)
+            if known is not None:
+                self._dropped[rank] = known
             for other in core.others:
                 core.fetch(other, Wanted.MANIFEST, rank)
         for key in [key for key in self._arrived if key[1] not in digests or key[1] in others]:
@@ -419,9 +425,22 @@ class Exchange:
         core.advance(phases.VOTE)
 
     def _say_what_we_hold(self) -> None:
+        """Sign whose words we hold, of those that cannot deny the manifest that they go with.
+
+        A liar could give all owners of a chunk words, and a manifest that it has signed falsely,
+        and the true one to all others. Nobody could work the sum out, and its owners would be
+        missed for it.
+        """
         core = self._core
+        proven = {
+            rank
+            for rank in self.members
+            if rank in self.manifests and core.require_proof(rank, self.is_manifest_proven)
+        }
         bitmaps = b"".join(
-            core.cohort.pack(m for m in self.members if self.held(chunk, m) is not None)
+            core.cohort.pack(
+                m for m in self.members if m in proven and self.held(chunk, m) is not None
+            )
             for chunk in self.owned(core.rank)
         )
         signature = core.sign(b"receipt", self.tau2, bitmaps)

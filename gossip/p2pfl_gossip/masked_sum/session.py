@@ -59,8 +59,9 @@ from p2pfl_gossip.records import Message, Record
 _BODY_HEADERS: tuple[type, ...] = (ChunkHeader, SumHeader)
 
 EARLY_MESSAGES_MAX = 32
-"""Kept from one member for a phase that we have not reached. It says at most ten things, and a sum
-for each of the few chunks that it owns."""
+"""Kept from one member for a phase that we have not reached, and the digest of a sum for each
+chunk; others are passed over. Who lacks something asks again, and what may have been lost is said
+again and again: who does so does nothing wrong, and we may be late ourselves."""
 
 
 class Aborted(Record, frozen=True):
@@ -248,9 +249,8 @@ class Session(ABC, Generic[LastPhase]):
             return self._end()
         if phase < first:
             early = self._early.setdefault(rank, [])
-            if len(early) >= EARLY_MESSAGES_MAX:
-                raise RemoteProtocolError("too_early")
-            early.append(message)
+            if len(early) < EARLY_MESSAGES_MAX + core.cohort.chunk_count:
+                early.append(message)
             if phase == phases.ADVERTISE:
                 self._keys.on_ahead(rank)
             return self._end()

@@ -28,6 +28,7 @@ class Voting:
         self._votes: dict[bytes, dict[int, Vote]] = {}
         self._votes_told: dict[int, int] = {}  # How often, by who asked.
         self._vote_of: dict[int, Vote] = {}
+        self._is_in_time = False  # Whether we voted so early that all could.
         self._is_waiting = False
         self._proposed: dict[int, Ballot] = {}  # By us, by turn.
         self._repairs = 0
@@ -38,7 +39,9 @@ class Voting:
     def absent(self) -> tuple[int, ...]:
         """Members that did not vote for what most voted for, where these were too few."""
         core = self._core
-        return not_backing(self._exchange.listed, self._votes, core.cohort.liars_max, core.rank)
+        listed, liars_max = self._exchange.listed, core.cohort.liars_max
+        in_time = self._is_in_time
+        return not_backing(listed, self._votes, liars_max, core.rank, in_time=in_time)
 
     def start(self) -> None:
         """Wait for the leader's ballot, or make it."""
@@ -57,7 +60,7 @@ class Voting:
         if core.is_leader:
             core.set_timer("lead", until_late_s + patience.gather_s, self._propose)
         turn_s = until_late_s + patience.gather_s + patience.takeover_s
-        core.set_timer("turn", turn_s, self._next_turn)
+        core.set_turn(turn_s, self._next_turn)
 
     def _pass_over_away(self) -> bool:
         """Let nobody lead that is not listed, or that cannot be reached and has said nothing."""
@@ -76,7 +79,8 @@ class Voting:
         core = self._core
         if core.phase not in (phases.CHUNK, phases.VOTE):
             return
-        if core.phase == phases.VOTE and core.is_leader and not (self._ballots or self._is_waiting):
+        is_to_lead = core.phase == phases.VOTE and core.is_leader and not self._is_waiting
+        if is_to_lead and not self._followable():
             exchange = self._exchange
             if (
                 all(rank in core.gone or self._has_spoken(rank) for rank in exchange.members)
@@ -197,12 +201,25 @@ class Voting:
         )
         core.broadcast(message)
         self._proposed[core.turn] = message
-        self._ballots.setdefault(message.digest(), message)
+        known = self._ballots.get(message.digest())
+        if known is None or known.turn > message.turn:  # It may have been foretold.
+            self._ballots[message.digest()] = message
         self.progress()
+
+    def _followable(self) -> dict[bytes, Ballot]:
+        """Return the ballots that may be voted for by now, whoever can check them.
+
+        Not those of turns to come: else a liar would lead before its turn.
+        """
+        return {
+            digest: ballot
+            for digest, ballot in self._ballots.items()
+            if self._core.may_follow(ballot.turn, backers=len(self._votes.get(digest, ())))
+        }
 
     def _ballot_to_repeat(self) -> Ballot | None:
         liars_max = self._core.cohort.liars_max
-        return most_backed(self._ballots, self._votes, liars_max, self._is_borne_out)
+        return most_backed(self._followable(), self._votes, liars_max, self._is_borne_out)
 
     def on_ballot(self, sender: int, message: Ballot) -> None:
         """Keep a leader's ballot; vote for it if we may."""
@@ -225,8 +242,9 @@ class Voting:
         ):
             raise RemoteProtocolError("bad_owner_map")
         digest = message.digest()
-        if digest in self._ballots:
-            return
+        known = self._ballots.get(digest)
+        if known is not None and known.turn <= message.turn:
+            return  # What is said of an earlier turn counts: liars foretell what leaders will say.
         leader = cohort.leader(message.turn)
         core.verify(leader, b"ballot", message.signature, turn_bytes(message.turn), digest)
         of_turn = [other for other in self._ballots.values() if other.turn == message.turn]
@@ -235,7 +253,6 @@ class Voting:
         if len(of_turn) >= BALLOTS_MAX and len(self._votes.get(digest, ())) <= cohort.liars_max:
             return
         self._ballots[digest] = message
-        exchange.keep_versions(self._manifests_of(message))
         self._fetch_for(message, sender)
         self.progress()
 
@@ -250,6 +267,8 @@ class Voting:
             return
         backers = len(self._votes.get(ballot.digest(), ()))
         may_follow = core.may_follow(ballot.turn, backers=backers)
+        if may_follow:
+            exchange.keep_versions(self._manifests_of(ballot))
         for rank, digest in self._manifests_of(ballot):
             is_other = may_follow and not exchange.has_manifest(rank, digest)
             if rank not in exchange.manifests or is_other:
@@ -300,9 +319,9 @@ class Voting:
 
     def _try_to_vote(self) -> None:
         core = self._core
-        for digest, ballot in self._ballots.items():
-            backers = len(self._votes.get(digest, ()))
-            if core.may_follow(ballot.turn, backers=backers) and self._is_borne_out(ballot):
+        for digest, ballot in self._followable().items():
+            if self._is_borne_out(ballot):
+                self._is_in_time = core.is_in_time(ballot.turn)
                 core.actions.append(self._journal.advance(Step.VOTED, digest))
                 signature = core.sign(b"vote", digest)
                 vote = Vote(core.cohort.session, core.rank, digest, signature)
@@ -344,7 +363,7 @@ class Voting:
     def _repair(self) -> None:
         """Ask for receipts, manifests and votes that may have been lost."""
         core, exchange = self._core, self._exchange
-        if core.is_leader and not self._ballots:
+        if core.is_leader and not self._followable():
             for rank in exchange.members:
                 if rank == core.rank:
                     continue
@@ -379,7 +398,7 @@ class Voting:
                 core.abort("no_certificate")
             return
         self._pass_over_away()
-        core.set_timer("turn", patience.takeover_s, self._next_turn)
+        core.set_turn(patience.takeover_s, self._next_turn)
         own = self._vote_of.get(core.rank)
         if own is not None:
             core.broadcast(own)
