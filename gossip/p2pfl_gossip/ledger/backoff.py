@@ -11,6 +11,9 @@ So a member that is always silent makes void a number of our rounds that grows a
 all, and one that is silent now and then one of some `FORGIVEN_AFTER`. Rounds that liars lead are
 theirs: as many as there are liars. A member that failed once and is back is listed one round later.
 
+What came to a certificate after all was not void, and where a proof comes that somebody lied, the
+silence may be the lie's: either takes back what was noted of the round.
+
 It is not kept: after a start, or in another epoch, all are trusted anew.
 """
 
@@ -29,6 +32,9 @@ FORGIVEN_AFTER = 64
 """Certified rounds that a member is in, before one time is forgiven. Were it few, a liar would be
 silent, be good, and be silent again."""
 
+TAKEN_BACK_MAX = 8
+"""Rounds of which it is remembered who was silent: proofs come by the adverts of the next ones."""
+
 Item = TypeVar("Item")
 
 
@@ -40,20 +46,40 @@ class SilenceBackoff:
         self._levels: dict[int, int] = {}
         self._until: dict[int, int] = {}  # The last round of which it is not in our list.
         self._given: dict[int, int] = {}  # Certified rounds since, at this level.
+        # By round who was silent, and by how much that raised its level.
+        self._of: dict[int, dict[int, int]] = {}
 
     def clear(self) -> None:
         """Forget all: another epoch has begun."""
         self._levels.clear()
         self._until.clear()
         self._given.clear()
+        self._of.clear()
 
-    def on_absent(self, round_: int, member: int) -> None:
-        """Note that a round was void, and that a member's word of it had not come."""
+    def on_absent(self, round_: int, member: int, *, present: int = 0) -> None:
+        """Note that a round was void, and that a member's word of it had not come.
+
+        Args:
+            round_: the round.
+            member: its rank.
+            present: the round that we are in, if it is a later one: the while begins now.
+        """
         if member == self._seat.rank:
             return
-        level = min(self._levels.get(member, 0) + 1, LEVEL_MAX)
+        before = self._levels.get(member, 0)
+        level = min(before + 1, LEVEL_MAX)
+        self._of.setdefault(round_, {})[member] = level - before
+        while len(self._of) > TAKEN_BACK_MAX:
+            del self._of[min(self._of)]
         self._levels[member], self._given[member] = level, 0
-        self._until[member] = round_ + FACTOR ** (level - 1)
+        self._until[member] = max(round_, present) + FACTOR ** (level - 1)
+
+    def take_back(self, round_: int) -> None:
+        """Forget who was silent in a round: it is certified, or somebody's lie made it void."""
+        for member, raised_by in self._of.pop(round_, {}).items():
+            self._levels[member] -= raised_by
+            if not any(later > round_ and member in self._of[later] for later in self._of):
+                self._until[member] = 0
 
     def on_given(self, member: int) -> None:
         """Note that a member's update is in a certified sum."""

@@ -199,7 +199,7 @@ class Course:
         """
         if self._seat.epoch.charter.audit != AUDIT_OFF and not self._evidence.has_of_round(round_):
             for member in sorted(absent):
-                self._backoff.on_absent(max(round_, self.round), member)
+                self._backoff.on_absent(round_, member, present=self.round)
 
     def _prepare(self) -> None:
         """Advertise for the round: at once, if we rest or have an update; else train for it."""
@@ -614,6 +614,10 @@ class Course:
     def on_raised(self, step: EntryStep) -> None:
         """Go on from a higher head."""
         round_ = step.entry.round
+        if step.entry.epoch == self._seat.epoch.number:
+            for certified in (step.entry.base, step.head):
+                if certified.epoch == step.entry.epoch:
+                    self._backoff.take_back(certified.round)  # Lost for us alone.
         if step.entry.kind == Kind.SUM and step.entry.epoch == self._seat.epoch.number:
             for member in self._seat.epoch.unpack(step.entry.members) or ():
                 self._backoff.on_given(member)

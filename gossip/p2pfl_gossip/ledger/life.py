@@ -429,6 +429,7 @@ class Life:
             if evidence.member == seat.rank:
                 self.leave()
             return
+        self.parts.backoff.take_back(evidence.round)
         seat.report(events.MemberBlamed(evidence.round, bytes(32), member, evidence.fault))
 
     def _on_spent(self) -> None:

@@ -2,17 +2,29 @@
 
 from p2pfl_gossip.actions import Action, Persist, Send
 from p2pfl_gossip.ledger.evidence_book import EVIDENCE_PREFIX, read_evidence
-from p2pfl_gossip.ledger.messages import FalseProof, GroupAdvert, GroupList, TwoSeen
+from p2pfl_gossip.ledger.messages import (
+    FalseProof,
+    FalseScalar,
+    GroupAdvert,
+    GroupList,
+    TwoSeen,
+    TwoStatements,
+    TwoSums,
+)
 from p2pfl_gossip.masked_sum.cohort import liars_max_of
-from p2pfl_gossip.masked_sum.messages import Accused, FalseShares
+from p2pfl_gossip.masked_sum.messages import Accused, FalseShares, OutvotedSum
 from p2pfl_simulations.checkers.base import Checker, Violation
 
-OF_AUDITS = (Accused, FalseShares, FalseProof, TwoSeen)
-"""Evidence that only audits lead to. Of a restored backup an honest member may say others twice."""
+OF_AUDITS = (Accused, FalseProof, FalseScalar, FalseShares, OutvotedSum, TwoSeen)
+"""Evidence that only audits lead to. There, who is named is in no list."""
+
+OF_SUMS = (*OF_AUDITS, TwoStatements, TwoSums)
+"""Evidence of what members say in masked sums. Of adverts, heads and entries an honest member may
+say two, if an older backup of it was restored; in a sum it says nothing, if it has begun it."""
 
 
 class OnlyLiarsNamed(Checker):
-    """No honest member is named for a lie in an audit; who is named is out.
+    """No honest member is named for a lie in a masked sum; who is named is out.
 
     Nobody honest keeps evidence against an honest member, and no honest member sends a list with
     one whom m + 1 of its honest members named in the adverts that it is of.
@@ -43,13 +55,14 @@ class OnlyLiarsNamed(Checker):
 
     def _note(self, host: int, stored: bytes) -> None:
         evidence = read_evidence(stored)
-        if not isinstance(evidence.proof, OF_AUDITS):
+        if not isinstance(evidence.proof, OF_SUMS):
             return
         member = self.watched.epochs[evidence.epoch][evidence.member]
         if self.watched.is_honest(member):
             kind = type(evidence.proof).__name__
             raise Violation(f"peer {host} holds evidence ({kind}) against the honest peer {member}")
-        self.proven[evidence.epoch, evidence.member] = None
+        if isinstance(evidence.proof, OF_AUDITS):
+            self.proven[evidence.epoch, evidence.member] = None
 
     def _check(self, host: int, said: GroupList) -> None:
         members = self.watched.epochs.get(said.epoch, ())

@@ -1,6 +1,7 @@
 """What is found out after a sum has ended is evidence as well."""
 
 import numpy as np
+import pytest
 from ledger_world import LedgerWorld, identity_of
 
 from p2pfl_crypto.shamir import entropy_bytes_for, share_secrets
@@ -11,7 +12,7 @@ from p2pfl_gossip.masked_sum.messages import FalseShares, Header, ShareKind
 from p2pfl_gossip.masked_sum.phases import Phase
 from p2pfl_gossip.records import replaced
 
-N, LIAR = 7, 3
+N, LIAR, OTHER = 7, 3, 1
 
 
 def false_scalar(session: bytes) -> FalseShares:
@@ -51,3 +52,38 @@ def test_a_false_scalar_that_is_found_after_the_sum_names_its_dealer() -> None:
     assert found
     assert is_named()
     assert all(np.isfinite(model).all() for model in world.models())
+
+
+# Silence that was none
+
+
+def levels_after(at_s: float, *, names_somebody: bool, of: int) -> dict[int, int]:
+    """Note that one was silent in a round, counted from the present one; how often that was."""
+    world = LedgerWorld(N, rounds=3, audit=AUDIT_NAME)
+    world.start()
+
+    def note() -> None:
+        parts = world.member(0)._started.parts
+        round_ = parts.course.round
+        parts.backoff.on_absent(round_ + of, OTHER)
+        if names_somebody:
+            session = parts.sessions._sessions[round_ - 1]
+            said = false_scalar(session.cohort.session)
+            session.machine._core.blame(LIAR, "bad_dealing", said)
+
+    world.run(600.0, at=[(at_s, note)])
+    levels: dict[int, int] = world.member(0)._started.parts.backoff._levels
+    return levels
+
+
+@pytest.mark.parametrize("of", [0, -1])
+def test_of_a_round_that_others_certified(of: int) -> None:
+    """The next entry says it as well, where that of the round itself is passed over."""
+    assert levels_after(3.5, names_somebody=False, of=of) == {OTHER: 0}
+    assert levels_after(3.5, names_somebody=False, of=-2) == {OTHER: 1}
+
+
+def test_of_a_round_that_a_lie_made_void() -> None:
+    """All are over by then."""
+    assert levels_after(12.0, names_somebody=False, of=-1) == {OTHER: 1}
+    assert levels_after(12.0, names_somebody=True, of=-1) == {OTHER: 0}

@@ -5,7 +5,14 @@ from test_membership_check import PEERS, advert
 
 from p2pfl_gossip.actions import Persist, Send
 from p2pfl_gossip.ledger.evidence_book import EVIDENCE_PREFIX
-from p2pfl_gossip.ledger.messages import Evidence, GroupList, Named, Rest
+from p2pfl_gossip.ledger.messages import (
+    Evidence,
+    GroupList,
+    Named,
+    Rest,
+    StatementKind,
+    TwoStatements,
+)
 from p2pfl_gossip.masked_sum.messages import Accused
 from p2pfl_gossip.records import Codec, replaced
 from p2pfl_simulations.checkers.base import Violation, Watched
@@ -32,17 +39,22 @@ def watching() -> OnlyLiarsNamed:
     return checker
 
 
-def kept(member: int) -> Persist:
-    stored = Codec(Evidence | None, frame_bytes_max=2**14).encode(Evidence(0, 2, member, ACCUSED))
+TWICE = TwoStatements(StatementKind.VOTE, b"", b"1" * 32, b"2" * 32, bytes(128))
+
+
+def kept(member: int, proof: Accused | TwoStatements = ACCUSED) -> Persist:
+    stored = Codec(Evidence | None, frame_bytes_max=2**14).encode(Evidence(0, 2, member, proof))
     return Persist({f"{EVIDENCE_PREFIX}{0:08x}/{member:04x}": stored})
 
 
-def test_evidence_against_an_honest_member_is_found() -> None:
+@pytest.mark.parametrize("proof", [ACCUSED, TWICE])
+def test_evidence_against_an_honest_member_is_found(proof: Accused | TwoStatements) -> None:
     checker = watching()
-    checker.on_action(1.0, 0, kept(LIAR))
-    checker.on_action(1.0, LIAR, kept(OTHER))  # A liar may keep what it likes.
-    with pytest.raises(Violation, match=r"\(Accused\) against the honest peer 1"):
-        checker.on_action(1.0, 0, kept(OTHER))
+    checker.on_action(1.0, 0, kept(LIAR, proof))
+    checker.on_action(1.0, LIAR, kept(OTHER, proof))  # A liar may keep what it likes.
+    kind = type(proof).__name__
+    with pytest.raises(Violation, match=rf"\({kind}\) against the honest peer 1"):
+        checker.on_action(1.0, 0, kept(OTHER, proof))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,13 @@
 
 from ledger_group import Bench, LedgerGroup
 
-from p2pfl_gossip.ledger.backoff import FACTOR, FORGIVEN_AFTER, LEVEL_MAX, SilenceBackoff
+from p2pfl_gossip.ledger.backoff import (
+    FACTOR,
+    FORGIVEN_AFTER,
+    LEVEL_MAX,
+    TAKEN_BACK_MAX,
+    SilenceBackoff,
+)
 
 GROUP = LedgerGroup(7)  # t = 5, m = 2.
 READY = dict.fromkeys(range(7), "advert")
@@ -72,3 +78,28 @@ def test_nobody_leaves_itself_out_nor_another_epochs_members() -> None:
     assert backoff.leaves_out(1, 6)
     backoff.clear()
     assert not backoff.leaves_out(1, 6)
+
+
+def test_silence_is_taken_back_of_a_round_that_was_not_void_by_it() -> None:
+    backoff = make()
+    backoff.on_absent(5, 1)
+    backoff.take_back(4)
+    assert not listed(backoff, 6)
+    backoff.take_back(5)
+    assert listed(backoff, 6)
+    backoff.on_absent(7, 1, present=8)
+    assert [listed(backoff, round_) for round_ in (9, 10)] == [False, True]  # As the first time.
+
+
+def test_what_was_noted_of_other_rounds_stays() -> None:
+    backoff = make()
+    for round_ in (5, 7):
+        backoff.on_absent(round_, 1)
+    backoff.take_back(5)
+    assert not listed(backoff, 11)
+    backoff.on_absent(20, 1)
+    assert [listed(backoff, round_) for round_ in (24, 25)] == [False, True]
+    for round_ in range(30, 30 + TAKEN_BACK_MAX):
+        backoff.on_absent(round_, 2)
+    backoff.take_back(20)  # Too long ago by then.
+    assert not listed(backoff, 24)
