@@ -126,7 +126,9 @@ class Tossing:
         alike = sum(seen.sums == self.audited.sums for seen in self._seen.values())
         if alike < core.cohort.threshold or core.rank in self._coins:
             return
-        self._is_fixed = True
+        if not self._is_fixed:
+            self._is_fixed = True
+            self._told_seen.clear()  # Who asked before we knew of all is told once more.
         shares = self._own_shares()
         if shares is not None:
             total = sum(int.from_bytes(share, "little") for share in shares) % GROUP_ORDER
@@ -222,21 +224,23 @@ class Tossing:
         return CoinShares(self._core.cohort.session, self.audited.sums, b"".join(shares))
 
     def on_coin_sum(self, sender: int, message: CoinSum) -> None:
-        """Take the sum of all coins, if it is the one that all headers promise."""
+        """Take the sum of all coins, if it is the one that all headers promise.
+
+        But not before we know of t that signed our sums: it says nothing of these. A liar could
+        tell it to a member with other sums, which then took all others for liars.
+        """
         core = self._core
         if not self.require_ours(message.sums):
             return
         if int.from_bytes(message.coin, "little") >= GROUP_ORDER:
             raise RemoteProtocolError("bad_coin")
-        if self.seed or self._is_tossing:
+        if self.seed or self._is_tossing or not self._is_fixed:
             return
         self._is_tossing = True
         points = tuple(self._point_of(rank) for rank in self._agreement.members)
 
         def done(result: Tossed) -> None:
             if result.seed:
-                # Coins were shown, so t members have signed these sums: it was for us to hear.
-                self._is_fixed = True
                 self._on_tossed(result)
                 return
             self._is_tossing = False
@@ -305,7 +309,7 @@ class Tossing:
         """Ask again for what others may have said."""
         core = self._core
         for rank in self._sharing.dealers:
-            if not self._is_fixed and rank not in self._seen:
+            if not self._is_fixed:  # Who has said its own may have heard more than we.
                 core.fetch(rank, Wanted.SEEN)
             if self._is_single and rank not in self._single:
                 core.fetch(rank, Wanted.COIN_SHARES)
