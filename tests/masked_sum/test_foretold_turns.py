@@ -65,6 +65,10 @@ def test_what_is_foretold_of_a_turn_that_never_comes_is_followed_in_its_own(kind
     driver = session(rewrite={LAST: foretelling(kind, None, told)}).run()
     assert outcomes(driver, tuple(range(6))) == {("summed", ())}
     driver.check_exact()
+    for rank in range(6):  # The leader as well, which has said it itself.
+        machine = driver.machines[rank]
+        part = machine._voting._ballots if kind is Ballot else machine._agreement._proposals
+        assert [it.turn for it in part.values()] == [0]
     machine = driver.machines[0]
     if kind is Ballot:
         assert {it.digest() for it in told} == {machine._voting.certified.digest()}
