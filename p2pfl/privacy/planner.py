@@ -250,6 +250,9 @@ def _noise_for(question: Question, rounds: int, epsilon: float) -> float:
         low, below = high, above
         high = min(max(guess, floor), NOISE_MAX)
         above = exact(high)
+    while above > epsilon:  # Where the engine begins, epsilon jumps: no noise gives just this one.
+        high *= 1 + _CLOSE
+        above = exact(high)
     # Written as a multiple of 2^-20, rounded up, and with six digits for people.
     return math.ceil(high * 1e6) / 1e6
 

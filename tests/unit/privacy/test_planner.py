@@ -259,3 +259,18 @@ def test_rates_are_rounded_up() -> None:
 def test_refusals(change: dict[str, object], message: str) -> None:
     with pytest.raises(PrivacyError, match=message):
         make_plan(replace(ASKED, **change))  # type: ignore[arg-type]
+
+
+def test_a_plan_where_the_engine_begins_is_not_refused_for_a_hair() -> None:
+    """There epsilon jumps; by Renyi divergences of written noise it was 20.0003."""
+    asked = Question(
+        members=5,
+        rows=305,
+        rate=Fraction(1, 4),
+        rounds=399,
+        epsilon=ENGINE_EPSILON_MAX,
+        drops=0.1,
+        least=4,
+    )
+    plan = make_plan(asked)
+    assert 0.85 * ENGINE_EPSILON_MAX < plan.epsilon <= ENGINE_EPSILON_MAX
