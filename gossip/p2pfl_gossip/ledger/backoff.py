@@ -77,7 +77,8 @@ class SilenceBackoff:
     def take_back(self, round_: int) -> None:
         """Forget who was silent in a round: it is certified, or somebody's lie made it void."""
         for member, raised_by in self._of.pop(round_, {}).items():
-            self._levels[member] -= raised_by
+            # It may have been forgiven meanwhile.
+            self._levels[member] = max(self._levels[member] - raised_by, 0)
             if not any(later > round_ and member in self._of[later] for later in self._of):
                 self._until[member] = 0
 

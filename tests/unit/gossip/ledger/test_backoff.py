@@ -103,3 +103,13 @@ def test_what_was_noted_of_other_rounds_stays() -> None:
         backoff.on_absent(round_, 2)
     backoff.take_back(20)  # Too long ago by then.
     assert not listed(backoff, 24)
+
+
+def test_what_was_forgiven_is_not_taken_back_once_more() -> None:
+    backoff = make()
+    backoff.on_absent(5, 1)
+    for _ in range(FORGIVEN_AFTER):
+        backoff.on_given(1)
+    backoff.take_back(5)
+    backoff.on_absent(200, 1)
+    assert [listed(backoff, round_) for round_ in (201, 202)] == [False, True]  # As the first time.
