@@ -178,16 +178,16 @@ TURNS = (
     _forged(
         "a proposal waits for its turn",
         "agreement.py",
-        "if self._core.may_follow(proposal.turn, backers=len(self._acks.get(tau2, ())))",
+        "return self._core.followable(self._proposals, self._acks)",
         "Proposal: of the next turn",
-        new="if tau2",
+        new="return self._proposals",
     ),
     _forged(
         "a ballot waits for its turn",
         "voting.py",
-        "if self._core.may_follow(ballot.turn, backers=len(self._votes.get(digest, ())))",
+        "return self._core.followable(self._ballots, self._votes)",
         "Ballot: of the next turn",
-        new="if digest",
+        new="return self._ballots",
     ),
 )
 

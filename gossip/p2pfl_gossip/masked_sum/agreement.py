@@ -8,7 +8,7 @@ ACKs, whatever the leader shows to whom.
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum import phases
 from p2pfl_gossip.masked_sum.choices import cover, most_backed, not_backing
-from p2pfl_gossip.masked_sum.core import EARLIER_SHARE, Core, turn_bytes
+from p2pfl_gossip.masked_sum.core import EARLIER_SHARE, Core, is_known, turn_bytes
 from p2pfl_gossip.masked_sum.journal import SessionJournal, Step
 from p2pfl_gossip.masked_sum.messages import (
     Ack,
@@ -204,21 +204,13 @@ class Agreement:
         )
         core.broadcast(message)
         self._proposed[core.turn] = message
-        known = self._proposals.get(message.tau2())
-        if known is None or known.turn > message.turn:  # It may have been foretold.
+        if not is_known(self._proposals, message.tau2(), core.turn):
             self._proposals[message.tau2()] = message
         self.progress()
 
     def _followable(self) -> dict[bytes, Proposal]:
-        """Return the proposals that may be acknowledged by now, whoever can check them.
-
-        Not those of turns to come: else a liar would lead before its turn.
-        """
-        return {
-            tau2: proposal
-            for tau2, proposal in self._proposals.items()
-            if self._core.may_follow(proposal.turn, backers=len(self._acks.get(tau2, ())))
-        }
+        """Return the proposals that may be acknowledged by now."""
+        return self._core.followable(self._proposals, self._acks)
 
     def _proposal_to_repeat(self) -> Proposal | None:
         liars_max = self._core.cohort.liars_max
@@ -245,9 +237,8 @@ class Agreement:
         if any(rank not in self._sharing.dealers for rank in ranks):
             raise RemoteProtocolError("not_in_list")
         tau2 = message.tau2()
-        known = self._proposals.get(tau2)
-        if known is not None and known.turn <= message.turn:
-            return  # What is said of an earlier turn counts: liars foretell what leaders will say.
+        if is_known(self._proposals, tau2, message.turn):
+            return
         leader = cohort.leader(message.turn)
         core.verify(leader, b"proposal", message.signature, turn_bytes(message.turn), tau2)
         of_turn = [other for other in self._proposals.values() if other.turn == message.turn]

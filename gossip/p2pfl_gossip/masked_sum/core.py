@@ -1,6 +1,7 @@
 """What the parts of one session's machine share: place, phase, time, and the actions to return."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sized
+from typing import TypeVar
 
 from p2pfl_crypto.identity import Identity, InvalidIdentity
 from p2pfl_crypto.key_agreement import agreement_secret_of, public_key_of
@@ -21,9 +22,12 @@ from p2pfl_gossip.desk import Desk
 from p2pfl_gossip.masked_sum import phases
 from p2pfl_gossip.masked_sum.cohort import SessionMembers
 from p2pfl_gossip.masked_sum.jobs import Entropy, Secrets
-from p2pfl_gossip.masked_sum.messages import Fetch, SessionMessage, Wanted
+from p2pfl_gossip.masked_sum.messages import Ballot, Fetch, Proposal, SessionMessage, Wanted
 from p2pfl_gossip.masked_sum.phases import TRANSITIONS, Phase
 from p2pfl_gossip.records import Message, Record
+
+Led = TypeVar("Led", Proposal, Ballot)
+"""What the leader of a turn says for others to back."""
 
 __all__ = ["EARLIER_SHARE", "SESSION_TIMER", "Blame", "Core", "Entropy", "turn_bytes"]
 
@@ -95,6 +99,23 @@ class Core:
         their time.
         """
         return turn <= self.turn or backers > self.cohort.liars_max
+
+    def followable(
+        self, said: Mapping[bytes, Led], backers: Mapping[bytes, Sized]
+    ) -> dict[bytes, Led]:
+        """Return what leaders said that may be backed by now, whoever can check it.
+
+        Not what is said for turns to come: else a liar would lead before its turn.
+
+        Args:
+            said: proposals, or ballots, by digest.
+            backers: those who acknowledged, or voted for, each; by digest.
+        """
+        return {
+            digest: word
+            for digest, word in said.items()
+            if self.may_follow(word.turn, backers=len(backers.get(digest, ())))
+        }
 
     def set_turn(self, delay_s: float, due: Callable[[], None]) -> None:
         """Give a leader its time, and have `due` called then."""
@@ -360,3 +381,11 @@ def turn_bytes(turn: int) -> bytes:
 def chunk_bytes(chunk: int) -> bytes:
     """Write a chunk's number as it is signed: LE64."""
     return chunk.to_bytes(8, "little")
+
+
+def is_known(said: Mapping[bytes, Led], digest: bytes, turn: int) -> bool:
+    """Whether something was said for this turn, or an earlier one: the earliest counts.
+
+    Its content names no leader, so liars foretell, for later turns, what honest leaders will say.
+    """
+    return digest in said and said[digest].turn <= turn

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum import phases
 from p2pfl_gossip.masked_sum.choices import cover, most_backed, not_backing
-from p2pfl_gossip.masked_sum.core import EARLIER_SHARE, Core, turn_bytes
+from p2pfl_gossip.masked_sum.core import EARLIER_SHARE, Core, is_known, turn_bytes
 from p2pfl_gossip.masked_sum.exchange import SERVES_MAX, Exchange
 from p2pfl_gossip.masked_sum.journal import SessionJournal, Step
 from p2pfl_gossip.masked_sum.messages import Ballot, Fetch, SessionMessage, Vote, Wanted
@@ -201,21 +201,13 @@ class Voting:
         )
         core.broadcast(message)
         self._proposed[core.turn] = message
-        known = self._ballots.get(message.digest())
-        if known is None or known.turn > message.turn:  # It may have been foretold.
+        if not is_known(self._ballots, message.digest(), core.turn):
             self._ballots[message.digest()] = message
         self.progress()
 
     def _followable(self) -> dict[bytes, Ballot]:
-        """Return the ballots that may be voted for by now, whoever can check them.
-
-        Not those of turns to come: else a liar would lead before its turn.
-        """
-        return {
-            digest: ballot
-            for digest, ballot in self._ballots.items()
-            if self._core.may_follow(ballot.turn, backers=len(self._votes.get(digest, ())))
-        }
+        """Return the ballots that may be voted for by now."""
+        return self._core.followable(self._ballots, self._votes)
 
     def _ballot_to_repeat(self) -> Ballot | None:
         liars_max = self._core.cohort.liars_max
@@ -242,9 +234,8 @@ class Voting:
         ):
             raise RemoteProtocolError("bad_owner_map")
         digest = message.digest()
-        known = self._ballots.get(digest)
-        if known is not None and known.turn <= message.turn:
-            return  # What is said of an earlier turn counts: liars foretell what leaders will say.
+        if is_known(self._ballots, digest, message.turn):
+            return
         leader = cohort.leader(message.turn)
         core.verify(leader, b"ballot", message.signature, turn_bytes(message.turn), digest)
         of_turn = [other for other in self._ballots.values() if other.turn == message.turn]
