@@ -34,6 +34,7 @@ STRATEGIES = ("ipm", "alie", "sign-flip", "label-flip", "gaussian", "backdoor")
 CLIP = 0.7
 """S: about the median norm of honest updates with four steps. Digits: 0.6 at first, 0.4 at the end,
 the longest 1.1. Fashion-MNIST: 1.3 to 0.7, the longest 1.9 (IID) and 4.1 (Dirichlet)."""
+GROUP = {"algorithm": "group", "clip": CLIP, "deadline_s": 2.0}
 SERVER = {"algorithm": "fedavg"}
 ROBUST = ("nnm+trimmed-mean", "median", "geometric-median", "multi-krum", "centred-clipping")
 BUCKETED = ("bucketing+trimmed-mean", "bucketing+median", "bucketing+geometric-median")
@@ -88,12 +89,11 @@ def averaging_of(cell: Cell) -> dict[str, Any]:
         case "mean":
             return SERVER
         case "masked":
-            return {"algorithm": "group", "masking": "real", "clip": CLIP, "deadline_s": 2.0}
+            return GROUP | {"masking": "real", "audit": "off"}
         case "in-bounds":
-            return {"algorithm": "group", "masking": "modelled", "clip": CLIP, "deadline_s": 2.0}
+            return GROUP | {"masking": "modelled", "audit": "off"}
         case "audited" | "audited-long":
-            masked = {"algorithm": "group", "masking": "real", "clip": CLIP, "deadline_s": 2.0}
-            return {**masked, "audit": "void"}
+            return GROUP | {"masking": "real", "audit": "void"}
     before, _, rule = cell.mode.rpartition("+")
     robust = {"rule": rule, "first": before or "none", "liars": max(1, cell.liars)}
     return {**SERVER, "robust": robust}

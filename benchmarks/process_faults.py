@@ -117,6 +117,7 @@ def scenario_of(task: str, seed: int) -> Scenario:
                 "clip": kind.clip,
                 "deadline_s": DEADLINE_S,
                 "patience_s": PATIENCE_S,
+                "audit": "off",
             },
             "evaluation": {"every": 1000, "baselines": []},
         }

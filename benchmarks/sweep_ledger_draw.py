@@ -9,7 +9,6 @@ from typing import Any
 
 from sweep_draw import DISKS, LATENCIES, Draw, draw_faults
 
-from p2pfl.group.settings import GroupSettings
 from p2pfl_gossip.masked_sum.auditing import ENDS_AFTER
 from p2pfl_gossip.masked_sum.cohort import COHORT_SIZE_MIN, liars_max_of, threshold_of
 from p2pfl_simulations.costs import PROOF_POINTS, points_s
@@ -366,7 +365,7 @@ def _timely(document: dict[str, Any]) -> Scenario:
     """
     scenario = make_scenario(document)
     averaging = scenario.averaging
-    if not isinstance(averaging, GroupSettings) or averaging.audit == "off":
+    if not scenario.is_audited:
         return scenario
     away = {peer for entry in scenario.faults.liars for peer in entry.peers or ()}
     for change in scenario.changes:

@@ -33,14 +33,12 @@ from p2pfl.charter.texts import (
 )
 from p2pfl.group.averaging import AveragingError, require_possible
 from p2pfl.group.privacy_settings import plan_for, privacy_of
-from p2pfl.group.settings import AUDITS, CohortSettings, retries_of
+from p2pfl.group.settings import AUDITS, Audit, CohortSettings, audit_named, audit_of, retries_of
 from p2pfl.privacy.errors import PrivacyError
 from p2pfl_crypto.governance import GovernanceKey
 from p2pfl_crypto.identity import peer_id_of, public_key_of
 from p2pfl_gossip.ledger.approving import kind_of_change
 from p2pfl_gossip.ledger.charter import (
-    AUDIT_OFF,
-    AUDIT_VOID,
     CHARTER_VERSION,
     FOREVER,
     NEW_STATE,
@@ -58,9 +56,6 @@ from p2pfl_gossip.ledger.states import Head, StateItem
 from p2pfl_gossip.records import replaced
 
 Entropy = Callable[[int], bytes]
-
-AUDITED_MEMBERS_MIN = 8
-"""From so many members on sums are audited, if a draft does not say."""
 
 
 class _Salted:
@@ -266,7 +261,7 @@ def _made(
         terms=terms_digest(terms),
         running=running_digest(running),
         privacy=privacy,
-        audit=audit,
+        audit=AUDITS[audit],
     )
     shown = (b"",) * len(commitments)
     beside = tuple(sorted(salted.beside))
@@ -334,20 +329,16 @@ def _require_drawn_rows(form: CharterForm, members: Sequence[MemberForm]) -> Non
 
 def _audit(
     averaging: AveragingForm, size: int, privacy: Privacy | None, present: CharterFile | None
-) -> int:
-    """Return whether sums are audited: as the form says, else as before, else by the group's size.
-
-    In a small group a member that is lost at a bad moment costs a round more often than it gains.
-    """
-    if averaging.audit is not None:
-        return AUDITS[averaging.audit]
-    if present is not None:
-        return present.charter.audit
+) -> Audit:
+    """Return whether sums are audited: as the form says, else as before, else by the size."""
+    said = averaging.audit
+    if said is None and present is not None:
+        said = audit_named(present.charter.audit)
     is_shared = privacy is not None and privacy.is_shared
-    return AUDIT_VOID if size >= AUDITED_MEMBERS_MIN and not is_shared else AUDIT_OFF
+    return audit_of(said, size, is_noise_shared=is_shared)
 
 
-def _retries(averaging: AveragingForm, audit: int, size: int) -> int:
+def _retries(averaging: AveragingForm, audit: Audit, size: int) -> int:
     try:
         return retries_of(averaging.retries, audit, size)
     except ValueError as error:
@@ -485,7 +476,7 @@ def form_of(file: CharterFile) -> CharterForm:
             "deadline_s": charter.relay_s,
             "progress_s": charter.progress_s,
             "retries": charter.retries,
-            "audit": next(name for name, number in AUDITS.items() if number == charter.audit),
+            "audit": audit_named(charter.audit),
             "weights": terms.weights,
         }
         if terms.network is None

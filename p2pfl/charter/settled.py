@@ -5,7 +5,7 @@ from typing import Any
 from p2pfl.charter.charter_file import CharterFile
 from p2pfl.group.agreed import Agreed, AgreedLearning
 from p2pfl.group.cards import Member
-from p2pfl.group.settings import AveragingSettings, GroupSettings
+from p2pfl.group.settings import AveragingSettings, GroupSettings, audit_named
 from p2pfl.learner.settings import PartitionSettings
 from p2pfl_crypto.identity import peer_id_of
 
@@ -59,5 +59,6 @@ def _of_group(file: CharterFile) -> AveragingSettings:
         deadline_s=charter.relay_s,
         progress_s=charter.progress_s,
         retries=charter.retries,
+        audit=audit_named(charter.audit),
         weights="equal" if file.terms.weights == "equal" else "samples",
     )

@@ -51,6 +51,7 @@ def found(
         RefusedCharter: such a group cannot be; the message says why.
         ValueError: it tries too few times again (`retries_of`).
     """
+    is_shared = privacy is not None and privacy.is_shared
     return Epoch.founded(
         Charter(
             version=CHARTER_VERSION,
@@ -62,7 +63,7 @@ def found(
             patience_s=settings.patience_s,
             relay_s=settings.deadline_s,
             progress_s=settings.said_every_s,
-            retries=settings.retries_of(len(members)),
+            retries=settings.retries_of(len(members), is_noise_shared=is_shared),
             state=first_state(initial, privacy),
             not_before=0,
             until=FOREVER,
@@ -73,7 +74,7 @@ def found(
             terms=terms,
             running=NONE,
             privacy=privacy,
-            audit=AUDITS[settings.audit],
+            audit=AUDITS[settings.audit_of(len(members), is_noise_shared=is_shared)],
         )
     )
 

@@ -72,6 +72,11 @@ class PrivacySettings(SettingsTable):
         return self
 
     @property
+    def is_shared(self) -> bool:
+        """Whether members count on each other's noise."""
+        return self.trust == "coalition"
+
+    @property
     def lot_rate(self) -> Fraction:
         """Return p."""
         if self.unit == "member":

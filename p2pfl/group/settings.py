@@ -133,16 +133,40 @@ class _PlainAveraging(_Averaging):
 Audit: TypeAlias = Literal["off", "void", "name"]
 """Whether members prove that their updates are bounded, and what becomes of a round if not."""
 
-AUDITS = {"off": AUDIT_OFF, "void": AUDIT_VOID, "name": AUDIT_NAME}
+AUDITS: dict[Audit, int] = {"off": AUDIT_OFF, "void": AUDIT_VOID, "name": AUDIT_NAME}
 """As charters write them."""
 
 
-def retries_of(retries: int | None, audit: int, members: int) -> int:
+def audit_named(number: int) -> Audit:
+    """Return what a charter's number says of audits."""
+    return next(name for name, it in AUDITS.items() if it == number)
+
+
+AUDITED_MEMBERS_MIN = 8
+"""From so many members on sums are audited, if nothing is said."""
+
+
+def audit_of(audit: Audit | None, members: int, *, is_noise_shared: bool) -> Audit:
+    """Return whether sums are audited: as it is said, else by the group's size.
+
+    In a small group a member that is lost at a bad moment costs a round more often than it gains.
+
+    Args:
+        audit: what is said; None if nothing is.
+        members: of the group.
+        is_noise_shared: whether members count on each other's noise, which no audit looks through.
+    """
+    if audit is not None:
+        return audit
+    return "void" if members >= AUDITED_MEMBERS_MIN and not is_noise_shared else "off"
+
+
+def retries_of(retries: int | None, audit: Audit, members: int) -> int:
     """Return how often a member gives an update from one model again, as it is said or not.
 
     Args:
         retries: what is said; None if nothing is.
-        audit: as charters write it.
+        audit: whether its sums are audited.
         members: of the group.
 
     Raises:
@@ -150,14 +174,14 @@ def retries_of(retries: int | None, audit: int, members: int) -> int:
             than it takes to find them out.
     """
     liars = liars_max_of(members)
-    least = 0 if audit == AUDIT_OFF else 2 * liars
+    least = 0 if audit == "off" else 2 * liars
     if retries is None:
         return max(RETRIES, least)
     if retries < least:
         raise ValueError(
             f"averaging.retries = {retries}: where sums are audited, each of {liars} members that"
-            f" lie may cost two rounds before it is found out; give {least} or more, or leave it"
-            " out"
+            f" lie may cost two rounds before it is found out; give {least} or more, leave it"
+            " out, or set averaging.audit to 'off'"
         )
     return retries
 
@@ -183,19 +207,25 @@ class GroupSettings(_Averaging):
     retries: Annotated[int, Field(ge=0, le=1000)] | None = None
     """Updates from one model that a member gives beyond the first, where rounds are lost. If not
     given, 8; with an audit no fewer than two for each member that may lie, and less is refused."""
-    audit: Audit = "off"
+    audit: Audit | None = None
     """`"void"`: a round counts only if every member whose update is in it has proved, without
     showing it, that it is no longer than `clip`. `"name"`: so too, and where what they proved does
-    not add up, members find out whose proof was of something else."""
+    not add up, members find out whose proof was of something else. If not given, as in a charter:
+    `"void"` for 8 members and more, unless they count on each other's noise, else `"off"`."""
 
     @property
     def said_every_s(self) -> float:
         """How often a member that works says so."""
         return self.progress_s or PROGRESS_SHARE * self.deadline_s
 
-    def retries_of(self, members: int) -> int:
+    def audit_of(self, members: int, *, is_noise_shared: bool) -> Audit:
+        """Return `audit`, or what is taken in a group of so many members."""
+        return audit_of(self.audit, members, is_noise_shared=is_noise_shared)
+
+    def retries_of(self, members: int, *, is_noise_shared: bool) -> int:
         """Return `retries`, or what is taken in a group of so many members; ValueError if few."""
-        return retries_of(self.retries, AUDITS[self.audit], members)
+        audit = self.audit_of(members, is_noise_shared=is_noise_shared)
+        return retries_of(self.retries, audit, members)
 
 
 class CohortSettings(_PlainAveraging):
@@ -347,7 +377,6 @@ def require_fit(averaging: AveragingSettings, peers: int) -> None:
                 f"a group of {peers} hides nothing: have at least {MASKED_COHORT_MIN} members, or"
                 " set averaging.algorithm to 'cohorts' and averaging.masking to 'none'"
             )
-        averaging.retries_of(peers)
     is_masked = isinstance(averaging, CohortSettings) and averaging.is_masked
     if is_masked and peers < MASKED_COHORT_MIN:
         raise ValueError(

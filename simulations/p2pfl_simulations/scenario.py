@@ -129,6 +129,7 @@ class Scenario(SettingsTable):
                 raise ValueError("changes: replace names a peer, and which one takes its place")
         self._require_newcomers(named)
         self._require_private_group()
+        _ = self.retries  # Refuses too few.
         if len(set(named)) != len(named):
             raise ValueError("faults.liars: a peer lies by two strategies")
         return self
@@ -142,6 +143,32 @@ class Scenario(SettingsTable):
     def founders(self) -> tuple[int, ...]:
         """Indices of peers that are."""
         return tuple(index for index in range(self.peers) if index not in self.late)
+
+    @property
+    def is_audited(self) -> bool:
+        """Whether a sum counts only once its members have proved that their updates are bounded."""
+        averaging = self.averaging
+        if not isinstance(averaging, GroupSettings):
+            return False
+        members, is_shared = len(self.founders), self._is_noise_shared
+        return averaging.audit_of(members, is_noise_shared=is_shared) != "off"
+
+    @property
+    def retries(self) -> int:
+        """How many updates from one model a member of a group gives beyond the first.
+
+        Raises:
+            ValueError: too few, for a group whose sums are audited.
+        """
+        averaging = self.averaging
+        if not isinstance(averaging, GroupSettings):
+            return 0
+        members, is_shared = len(self.founders), self._is_noise_shared
+        return averaging.retries_of(members, is_noise_shared=is_shared)
+
+    @property
+    def _is_noise_shared(self) -> bool:
+        return self.privacy is not None and self.privacy.is_shared
 
     def _require_newcomers(self, liars: list[int]) -> None:
         """Refuse peers that cannot come as they are to."""

@@ -54,7 +54,8 @@ def _graph(**topology: Any) -> dict[str, Any]:
         ({"peers": 7, **_graph(kind="regular", degree=3)}, ["3", "7"]),
         ({"averaging": {"algorithm": "push-sum", "topology": {"kind": "epidemic"}}}, ["epidemic"]),
         ({"averaging": {"algorithm": "group", "audit": "void", "retries": 3}},
-         ["averaging.retries = 3", "2 members that lie", "give 4 or more, or leave it out"]),
+         ["averaging.retries = 3", "2 members that lie", "give 4 or more, leave it",
+          "to 'off'"]),
     ],
 )  # fmt: skip
 def test_what_cannot_be_run_is_told_in_one_line(document: dict[str, Any], words: list[str]) -> None:

@@ -145,8 +145,7 @@ class Liars:
                 " averaging.masking to 'real'"
             )
         is_group = self._scenario.averaging.algorithm == "group"
-        is_audited = isinstance(averaging, GroupSettings) and averaging.audit != "off"
-        if liar.in_audits and not (is_audited and masking == "real"):
+        if liar.in_audits and not (self._scenario.is_audited and masking == "real"):
             raise ScenarioError(
                 f"faults.liars: {name!r} lies about what is said in real audits of groups; set"
                 " averaging.audit to 'void', or take another strategy"

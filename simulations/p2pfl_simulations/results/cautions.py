@@ -7,7 +7,6 @@ from statistics import fmean
 
 from p2pfl.cli.figures import told_figure, told_gain
 from p2pfl.cli.quantities import plural
-from p2pfl.group.settings import GroupSettings
 from p2pfl_simulations.results.lies import liars_sentence
 from p2pfl_simulations.results.run import EventRow, LossRow, RunResult
 from p2pfl_simulations.results.summary import Summary
@@ -152,13 +151,9 @@ def _idle(run: RunResult) -> str:
         )
     spent = sorted({event.peer for event in run.events if event.kind == "updates_spent"})
     if spent:
-        averaging = run.scenario.averaging
-        retries = 0
-        if isinstance(averaging, GroupSettings):
-            retries = averaging.retries_of(run.scenario.peers)
         told.append(
             f"{plural(len(spent), 'peer')} gave as many updates from one model as they may"
-            f" (averaging.retries = {retries}) and rested from then on."
+            f" (averaging.retries = {run.scenario.retries}) and rested from then on."
         )
     return " ".join(told)
 

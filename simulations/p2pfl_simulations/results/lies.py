@@ -57,7 +57,7 @@ def _bounded(scenario: Scenario) -> str:
     robust = robust_of(scenario)
     if robust is not None:
         return f"Bounded by {robust_name(robust)}, for which partners saw models in the clear."
-    if getattr(scenario.averaging, "audit", "off") not in ("off", None):
+    if scenario.is_audited:
         return "What they moved a sum by was bounded in length, by the audit; not what it did."
     if masking_of(scenario) != "none":
         return "Nothing bounded what they put in: masks hide each input."

@@ -37,8 +37,9 @@ from p2pfl.charter.charter_file import (
 from p2pfl.charter.errors import PaperError
 from p2pfl.charter.first_states import read_first_state, write_first_state
 from p2pfl.charter.form import form_toml, make_form, read_form
-from p2pfl.charter.making import AUDITED_MEMBERS_MIN, amend, form_of, found
+from p2pfl.charter.making import amend, form_of, found
 from p2pfl.charter.texts import encode_text
+from p2pfl.group.settings import AUDITED_MEMBERS_MIN
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_gossip.ledger.approvals import Says
 from p2pfl_gossip.ledger.charter import AUDIT_OFF, AUDIT_VOID, NONE, running_digest, terms_digest

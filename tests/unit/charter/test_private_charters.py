@@ -27,7 +27,7 @@ from p2pfl.privacy.budget.book import Book
 from p2pfl.privacy.budget.ledger import create, forfeit, open_ledger
 from p2pfl_crypto.identity import peer_id_of
 from p2pfl_gossip.learning import WorkFailed
-from p2pfl_gossip.ledger.charter import AUDIT_OFF, AUDIT_VOID, NEW_STATE, Epoch, RefusedCharter
+from p2pfl_gossip.ledger.charter import NEW_STATE, Epoch, RefusedCharter
 from p2pfl_gossip.ledger.history import History
 from p2pfl_gossip.masked_sum.jobs import Granted, Spend
 from p2pfl_gossip.records import replaced
@@ -70,8 +70,8 @@ def test_sums_whose_members_count_on_each_others_noise_are_not_audited(
     privacy, form = charter.charter.privacy, AveragingForm()
     assert privacy is not None
     assert privacy.is_shared
-    assert making._audit(form, 8, privacy, None) == AUDIT_OFF
-    assert making._audit(form, 8, None, None) == AUDIT_VOID
+    assert making._audit(form, 8, privacy, None) == "off"
+    assert making._audit(form, 8, None, None) == "void"
 
 
 def test_the_dossier_tells_of_the_noise(

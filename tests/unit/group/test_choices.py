@@ -8,7 +8,13 @@ import pytest
 from p2pfl.group.averaging import AveragingError, require_possible
 from p2pfl.group.cohort_sizes import auto_size, with_cohort_size
 from p2pfl.group.founding import found
-from p2pfl.group.settings import CohortSettings, GroupSettings, chosen_algorithm
+from p2pfl.group.settings import (
+    AUDITED_MEMBERS_MIN,
+    Audit,
+    CohortSettings,
+    GroupSettings,
+    chosen_algorithm,
+)
 from p2pfl_crypto.hashing import hash_parts
 from p2pfl_crypto.identity import Identity
 from p2pfl_gossip.draw_risk import MALICIOUS, draw_risk
@@ -61,15 +67,37 @@ def test_a_group_has_5_to_128_members(peers: int, what: str) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "retries"),
-    [({}, 8), ({"audit": "void"}, 10), ({"audit": "name", "retries": 12}, 12), ({"retries": 0}, 0)],
+    [
+        ({}, 10),
+        ({"audit": "off"}, 8),
+        ({"audit": "name", "retries": 12}, 12),
+        ({"audit": "off", "retries": 0}, 0),
+    ],
 )
 def test_rounds_are_tried_again_twice_for_each_that_may_lie_in_an_audit(
     settings: dict[str, Any], retries: int
 ) -> None:
     """Five of sixteen may; where sums are not audited nobody is found out by it."""
-    assert GroupSettings(**settings).retries_of(16) == retries
-    with pytest.raises(AveragingError, match="give 10 or more"):
-        require_possible(GroupSettings(audit="void", retries=9), 16, 30, SEED)
+    assert GroupSettings(**settings).retries_of(16, is_noise_shared=False) == retries
+    with pytest.raises(ValueError, match="give 10 or more"):
+        GroupSettings(retries=9).retries_of(16, is_noise_shared=False)
+
+
+@pytest.mark.parametrize(
+    ("said", "members", "is_noise_shared", "audit"),
+    [
+        (None, AUDITED_MEMBERS_MIN - 1, False, "off"),
+        (None, AUDITED_MEMBERS_MIN, False, "void"),
+        (None, 128, True, "off"),
+        ("off", 128, False, "off"),
+        ("name", 5, False, "name"),
+    ],
+)
+def test_sums_of_eight_members_and_more_are_audited_if_nothing_is_said(
+    said: Audit | None, members: int, is_noise_shared: bool, audit: Audit
+) -> None:
+    settings = GroupSettings(audit=said)
+    assert settings.audit_of(members, is_noise_shared=is_noise_shared) == audit
 
 
 def test_a_founding_charter_says_what_the_settings_do() -> None:
