@@ -19,16 +19,23 @@ AVERAGING = {
     "deadline_s": 0.5,
     "patience_s": 1.0,
     "clip": 1000.0,
-    "audit": "name",
     "retries": 20,
 }
 
 
-def simulate(strategy: str, rounds: int = 8, **arguments: Any) -> MaskedSums:
+def simulate(
+    strategy: str, rounds: int = 8, *, audit: str = "name", **arguments: Any
+) -> MaskedSums:
     """Run with all checkers, and demand that all honest members have all models."""
     liars = {"strategy": strategy, "peers": LIARS, "arguments": arguments}
     scenario = make_scenario(
-        document(liars, peers=PEERS, rounds=rounds, time_limit_s=300, averaging=AVERAGING)
+        document(
+            liars,
+            peers=PEERS,
+            rounds=rounds,
+            time_limit_s=300,
+            averaging=AVERAGING | {"audit": audit},
+        )
     )
     learner = make_learner(scenario.learning, peer_count=PEERS, seed=1, folder=None)
     checkers = (*all_checkers(), AllFinish())
@@ -53,15 +60,18 @@ def test_who_gives_one_member_another_header_is_named() -> None:
     assert set(sums.aborted) <= {"no_agreement"}
 
 
-def test_who_gives_one_member_no_share_is_left_out() -> None:
+@pytest.mark.parametrize("audit", ["name", "off"])
+def test_who_gives_one_member_no_share_is_left_out(audit: str) -> None:
     """Nobody else can see it. That member is left out as well, when it is the turn of both."""
-    sums = simulate("one-short", by="share")
+    sums = simulate("one-short", rounds=20, audit=audit, by="share")
     assert not sums.blamed
     assert list(sums.aborted) == ["no_agreement"]
+    assert sums.aborted["no_agreement"] < 25  # 91 where nobody is missed.
 
 
-def test_owners_that_keep_a_sum_and_their_words_are_left_out() -> None:
-    sums = simulate("withheld-sums")
+@pytest.mark.parametrize("audit", ["name", "off"])
+def test_owners_that_keep_a_sum_and_their_words_are_left_out(audit: str) -> None:
+    sums = simulate("withheld-sums", audit=audit)
     assert not sums.blamed
     assert list(sums.aborted) == ["sums_missing"]
 

@@ -16,7 +16,7 @@ from p2pfl_gossip.actions import LocalProtocolError, PeerId, Vector
 from p2pfl_gossip.ledger.adverts import Adverts, ready
 from p2pfl_gossip.ledger.backoff import SilenceBackoff
 from p2pfl_gossip.ledger.beginnings import Beginnings
-from p2pfl_gossip.ledger.charter import AUDIT_OFF, NONE
+from p2pfl_gossip.ledger.charter import NONE
 from p2pfl_gossip.ledger.entries import (
     VERSION,
     Entry,
@@ -197,7 +197,7 @@ class Course:
         Those that found it out say no more in it. The while begins now: a dispute may last longer
         than the round after it.
         """
-        if self._seat.epoch.charter.audit != AUDIT_OFF and not self._evidence.has_of_round(round_):
+        if not self._evidence.has_of_round(round_):
             for member in sorted(absent):
                 self._backoff.on_absent(round_, member, present=self.round)
 

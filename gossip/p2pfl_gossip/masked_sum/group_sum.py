@@ -179,8 +179,6 @@ class GroupSum(Session[GroupSumming]):
         self.outcome = aborted
 
     def _absent(self) -> tuple[int, ...]:
-        if self._auditing is None:
-            return ()
         match self._core.aborted_in:
             case Phase.AGREE:
                 return self._agreement.absent
@@ -188,7 +186,7 @@ class GroupSum(Session[GroupSumming]):
                 return self._voting.absent
             case Phase.REVEAL:
                 return self._summing.absent
-            case Phase.AUDIT:
+            case Phase.AUDIT if self._auditing is not None:
                 return self._auditing.absent
         return ()
 
