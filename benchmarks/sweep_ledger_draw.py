@@ -39,6 +39,11 @@ REFUSED_FROM = 110_000
 """Seeds from which on liars of audited groups refuse what takes t members, or their sums."""
 REFUSED = 0.3
 """Share of these."""
+TOLD_FROM = 130_000
+"""Seeds from which on liars foretell, keep words back and deal falsely, and those of groups without
+an audit refuse, too."""
+TOLD = 0.4
+"""Share of these."""
 TURNED_FROM = 100_000
 """Seeds from which on lapsed charters are renewed, computers are lost for good, members that lie or
 any others are expelled, and groups that lost too many are succeeded."""
@@ -154,6 +159,20 @@ REFUSING: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 """What they do where a quorum is one short without them, or as owners of chunks."""
 
+TELLING: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("foretold-turns", {"word": "ballot"}),
+    ("foretold-turns", {"word": "ballot", "short": True}),
+    ("foretold-turns", {"word": "proposal"}),
+    ("foretold-turns", {"word": "proposal", "short": True}),
+    ("kept-words", {}),
+    ("kept-words", {"signs": False}),
+    ("other-seed", {}),
+)
+"""What they say too early, to some alone, or falsely to all."""
+
+TOLD_COINS: tuple[str, dict[str, Any]] = ("told-coins", {})
+"""Beside an audit."""
+
 SILENT_IN_DISPUTES = ("late", "late-proof", "silent")
 """Of these lies, those for which a member may be left out only."""
 
@@ -161,8 +180,11 @@ ENDED = frozenset(
     {
         "copied-commitment",
         "false-coin-share",
+        "foretold-turns",
+        "kept-words",
         "late-proof",
         "other-coin",
+        "other-seed",
         "replayed-proof",
         "squares-mod-order",
         "two-seen",
@@ -335,17 +357,24 @@ def _changes(
 def _lie_otherwise(
     seed: int, liars: list[dict[str, Any]], names: Random | None, is_audited: bool
 ) -> None:
-    """Draw lies of disputes, where there are such, and of liars that refuse together."""
+    """Draw lies of disputes, where there are such, and of liars that act together."""
     if names is not None and names.random() < DISPUTES:
         for entry in liars:
             entry["strategy"], entry["arguments"] = names.choice(DISPUTED)
             entry.pop("norm", None)
     refused = Random(f"{seed}/refused")
     if seed >= REFUSED_FROM and is_audited and refused.random() < REFUSED:
-        strategy, arguments = refused.choice(REFUSING)
-        for entry in liars:
-            entry["strategy"], entry["arguments"] = strategy, arguments
-            entry.pop("norm", None)
+        _lie_alike(liars, refused.choice(REFUSING))
+    told = Random(f"{seed}/told")
+    if seed >= TOLD_FROM and told.random() < TOLD:
+        others = (TOLD_COINS,) if is_audited else REFUSING
+        _lie_alike(liars, told.choice((*TELLING, *others)))
+
+
+def _lie_alike(liars: list[dict[str, Any]], lie: tuple[str, dict[str, Any]]) -> None:
+    for entry in liars:
+        entry["strategy"], entry["arguments"] = lie
+        entry.pop("norm", None)
 
 
 def _must_end_beside(entry: dict[str, Any], *, audit: str) -> bool:

@@ -535,8 +535,9 @@ def test_shares_of_another_scalar_are_shown_too() -> None:
         assert isinstance(said, FalseShares)
         dealers, holders = driver.cohort.unpack(said.dealers), driver.cohort.unpack(said.holders)
         key = driver.mask_keys[LIAR]
-        assert are_false_shares(said, dealers or (), holders or (), 5, key)
-        assert not are_false_shares(said, dealers or (), holders or (), 5)  # Of whatever key.
+        assert are_false_shares(said, dealers or (), holders or (), 5, key, is_audited=True)
+        # Of whatever key.
+        assert not are_false_shares(said, dealers or (), holders or (), 5, is_audited=True)
 
 
 def test_a_share_off_the_line_of_the_others_names_its_dealer() -> None:

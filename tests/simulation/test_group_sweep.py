@@ -92,9 +92,21 @@ def test_proofs_are_drawn_to_be_in_time_where_nobody_is_to_spare(seed: int) -> N
 
 
 def test_all_lies_in_an_audit_are_drawn() -> None:
-    drawn = {name for name, _ in (*sweep_ledger_draw.AUDITED, *sweep_ledger_draw.DISPUTED)}
-    assert drawn == {name for name, liar in shipped_liars().items() if liar.in_audits}
+    told = (*sweep_ledger_draw.TELLING, sweep_ledger_draw.TOLD_COINS)
+    drawn = {name for name, _ in (*sweep_ledger_draw.AUDITED, *sweep_ledger_draw.DISPUTED, *told)}
+    assert drawn >= {name for name, liar in shipped_liars().items() if liar.in_audits}
     assert drawn >= sweep_ledger_draw.ENDED
+
+
+def test_liars_that_tell_and_refuse_are_drawn_with_an_audit_and_without() -> None:
+    drawn: Counter[tuple[bool, str]] = Counter()
+    for seed in range(sweep_ledger_draw.TOLD_FROM, sweep_ledger_draw.TOLD_FROM + 300):
+        scenario = sweep_ledger_draw.draw_group(seed).scenario
+        drawn.update({(scenario.is_audited, liars.strategy) for liars in scenario.faults.liars})
+    for name in ("foretold-turns", "kept-words", "other-seed", "one-short", "withheld-sums"):
+        assert drawn[True, name]
+        assert drawn[False, name]
+    assert drawn[True, "told-coins"]
 
 
 def test_groups_that_name_liars_are_drawn_with_all_lies_of_disputes() -> None:

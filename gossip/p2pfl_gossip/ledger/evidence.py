@@ -381,11 +381,12 @@ def _require_false_shares(
     header = said.header
     if header.dealer != evidence.member or header.session != session:
         raise RemoteProtocolError("other_place")
-    if epoch.charter.audit == AUDIT_OFF:
-        raise RemoteProtocolError("not_audited")
     verify_of(epoch, header.dealer, b"header", header.signature, session, header.digest())
     dealers, holders = epoch.unpack(said.dealers) or (), epoch.unpack(said.holders) or ()
-    if not are_false_shares(said, dealers, holders, epoch.threshold, mask_key):
+    is_audited = epoch.charter.audit != AUDIT_OFF
+    if not are_false_shares(
+        said, dealers, holders, epoch.threshold, mask_key, is_audited=is_audited
+    ):
         raise RemoteProtocolError("no_contradiction")
 
 

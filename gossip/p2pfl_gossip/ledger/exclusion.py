@@ -7,7 +7,7 @@ eyes before it signs. Named is counted by member, so two members need not hold t
 
 from collections.abc import Container, Mapping
 
-from p2pfl_gossip.ledger.charter import AUDIT_OFF, Epoch
+from p2pfl_gossip.ledger.charter import Epoch
 from p2pfl_gossip.ledger.entries import Entry, Strike, out_of
 from p2pfl_gossip.ledger.messages import GroupAdvert
 
@@ -32,14 +32,11 @@ def without_named(
 ) -> dict[int, GroupAdvert]:
     """Return the adverts of which no author is named by at least m + 1 of them.
 
-    Where sums are audited, whoever is in one can make it void. So a member that is named must be
-    in no list, not even in that whose entry puts it out: no such entry would ever be certified.
+    Whoever is in a sum can make it void. So a member that is named must be in no list, not even in
+    that whose entry puts it out: no such entry would ever be certified.
     """
     kept = dict(adverts)
-    while epoch.charter.audit != AUDIT_OFF:
-        named = [member for member in named_by(epoch, base, kept) if member in kept]
-        if not named:
-            break
+    while named := [member for member in named_by(epoch, base, kept) if member in kept]:
         for member in named:
             del kept[member]
     return kept

@@ -179,7 +179,13 @@ def _verify_false_shares(cohort: SessionMembers, rank: int, evidence: tuple[Mess
         if isinstance(said, FalseShares) and said.header.dealer == rank:
             _verify(cohort, said.header, rank, b"header", (said.header.digest(),))
             dealers, holders = cohort.unpack(said.dealers), cohort.unpack(said.holders)
-            if are_false_shares(said, dealers or (), holders or (), cohort.threshold):
+            if are_false_shares(
+                said,
+                dealers or (),
+                holders or (),
+                cohort.threshold,
+                is_audited=cohort.is_audited,
+            ):
                 return
     raise Unproven("no shares of the member's secrets give another one")
 

@@ -1,4 +1,4 @@
-"""Whether what a member signed for an audit is false: what anybody can find out by itself.
+"""Whether a proof, or a dealing, that a member signed is false: what anybody can find out.
 
 A proof says itself of which sum and seed it is, and its author's bound follows from the charter. No
 honest member signs one that does not hold, of whatever sum: so one that does not names its author.
@@ -34,6 +34,8 @@ def are_false_shares(
     holders: tuple[int, ...],
     threshold: int,
     mask_key: bytes = b"",
+    *,
+    is_audited: bool,
 ) -> bool:
     """Tell whether shares that a header names do not give the secret that they are of.
 
@@ -45,10 +47,13 @@ def are_false_shares(
         holders: as it says.
         threshold: t.
         mask_key: that the dealer advertised, if the shares are of its scalar.
+        is_audited: whether there are coins, and shares of them.
     """
     header, count = said.header, len(dealers)
+    kinds = list(ShareKind) if is_audited else [ShareKind.SEED, ShareKind.SCALAR]
     sizes = (len(header.commitments), len(header.share_digests), len(said.shares), len(holders))
-    if sizes != (64, 96 * count, 32 * threshold, threshold) or said.kind not in list(ShareKind):
+    named = (64 if is_audited else 32, 32 * len(kinds) * count, 32 * threshold, threshold)
+    if sizes != named or said.kind not in kinds:
         return False
     if header.pair_digests:  # No member takes such a header; and it may be too long to be kept.
         return False

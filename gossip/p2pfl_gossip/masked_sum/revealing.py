@@ -11,6 +11,7 @@ from p2pfl_crypto.masks import Mask
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum import phases
 from p2pfl_gossip.masked_sum.core import Core
+from p2pfl_gossip.masked_sum.epoch_cohort import EpochCohort
 from p2pfl_gossip.masked_sum.jobs import Rebuild, Rebuilt
 from p2pfl_gossip.masked_sum.keys import SessionKeys
 from p2pfl_gossip.masked_sum.messages import (
@@ -194,9 +195,9 @@ class Revealing:
         self._told()
 
     def _evidence_of(self, dealer: int, xs: tuple[int, ...]) -> tuple[Message, ...]:
-        """Show a dealing that gives no secret; in an audited session to anybody."""
+        """Show a dealing that gives no secret; in a group's session to anybody."""
         core, sharing = self._core, self._sharing
-        if not core.cohort.is_audited:
+        if not isinstance(core.cohort, EpochCohort):
             reveals = (self._revealers[holder] for holder in sorted(self._revealers))
             return (sharing.headers[dealer], *reveals)
         if not xs or not core.require_proof(dealer, sharing.is_header_proven):

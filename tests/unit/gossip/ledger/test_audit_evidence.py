@@ -114,7 +114,7 @@ def coin(*, false: bool = True, **changes: Any) -> FalseShares:
     return dealt(ShareKind.COIN, bytes(32) + multiply_base(7 + false), **changes)
 
 
-def dealt(kind: ShareKind, commitments: bytes, **changes: Any) -> FalseShares:
+def dealt(kind: ShareKind, commitments: bytes, *, kinds: int = 3, **changes: Any) -> FalseShares:
     """Five of seven shares of the secret 7, as its dealer's header has them."""
     (shares,) = share_secrets([SECRET], 5, range(1, 8), b"e" * entropy_bytes_for(5))
     label = SHARE_LABELS[kind]
@@ -122,7 +122,7 @@ def dealt(kind: ShareKind, commitments: bytes, **changes: Any) -> FalseShares:
     named = [bytes(7 * 32)] * 3
     named[kind] = b"".join(digests)
     session, signature = session_of(ROUND), bytes(64)
-    header = Header(session, TAU1, LIAR, commitments, b"".join(named), b"", signature)
+    header = Header(session, TAU1, LIAR, commitments, b"".join(named[:kinds]), b"", signature)
     header = replaced(header, **changes)
     header = signed(header, b"header", header.digest())
     held = b"".join(shares[rank] for rank in (0, 2, 3, 5, 6))
@@ -221,12 +221,33 @@ def test_what_an_honest_member_says_is_no_evidence(name: str) -> None:
 
 
 def test_without_an_audit_there_are_no_false_proofs() -> None:
-    epoch = Epoch.founded(replaced(EPOCH.charter, audit=AUDIT_OFF))
-    for proof in (FalseProof(false_proof()), coin()):
-        with pytest.raises(RemoteProtocolError, match="not_audited"):
-            require_evidence(epoch, Evidence(0, ROUND, LIAR, proof), session_of)
+    with pytest.raises(RemoteProtocolError, match="not_audited"):
+        require_evidence(UNAUDITED, Evidence(0, ROUND, LIAR, FalseProof(false_proof())), session_of)
 
 
+@pytest.mark.parametrize(("false", "is_audited"), [(True, False), (False, False), (True, True)])
+def test_shares_that_do_not_give_a_seed_name_their_dealer_without_an_audit_too(
+    *, false: bool, is_audited: bool
+) -> None:
+    """There headers promise no coins, and have no shares of them."""
+    commitment = seed_commitment(TAU1, LIAR + false, SECRET) + bytes(32 * is_audited)
+    said = dealt(ShareKind.SEED, commitment, kinds=2 + is_audited)
+    evidence = evidence_of_shares(UNAUDITED, ROUND, said, {})
+    if false and not is_audited:
+        require_evidence(UNAUDITED, evidence, session_of)
+        return
+    with pytest.raises(RemoteProtocolError, match="no_contradiction"):
+        require_evidence(UNAUDITED, evidence, session_of)
+
+
+def test_without_an_audit_there_are_no_false_coins() -> None:
+    """Nor in a header of two kinds of shares: the third are those of nobody."""
+    for said in (coin(), dealt(ShareKind.COIN, bytes(32), kinds=2)):
+        with pytest.raises(RemoteProtocolError, match="no_contradiction"):
+            require_evidence(UNAUDITED, Evidence(0, ROUND, LIAR, said), session_of)
+
+
+UNAUDITED = Epoch.founded(replaced(EPOCH.charter, audit=AUDIT_OFF))
 NAMING = Epoch.founded(replaced(EPOCH.charter, audit=AUDIT_NAME))
 
 
@@ -318,19 +339,17 @@ def test_where_the_charter_has_no_disputes_nobody_finds_anything() -> None:
 
 
 @pytest.mark.parametrize(("namers", "is_listed"), [(2, True), (3, False)])
-def test_whoever_m_plus_one_name_is_in_no_list_of_an_audited_group(
-    namers: int, is_listed: bool
-) -> None:
+@pytest.mark.parametrize("audit", [AUDIT_OFF, AUDIT_VOID])
+def test_whoever_m_plus_one_name_is_in_no_list(namers: int, is_listed: bool, audit: int) -> None:
     """M is two of seven: what three name, an honest member holds a proof of."""
     base = GROUP.first.entry
     adverts = {rank: GROUP.advert(rank, ROUND) for rank in range(7)}
     for rank in (0, 1, 5)[:namers]:
         adverts[rank] = replaced(adverts[rank], named=(Named(LIAR, b"x" * 32),))
-    kept = without_named(EPOCH, base, adverts)
+    epoch = Epoch.founded(replaced(EPOCH.charter, audit=audit))
+    kept = without_named(epoch, base, adverts)
     assert (LIAR in kept) == is_listed
     assert len(kept) == 7 - (not is_listed)
-    off = Epoch.founded(replaced(EPOCH.charter, audit=AUDIT_OFF))
-    assert len(without_named(off, base, adverts)) == 7
 
 
 def two_adverts_of(group: LedgerGroup, rank: int) -> Evidence:
