@@ -215,6 +215,19 @@ def test_a_lapsed_charter_stops_all_until_another_one_renews_it() -> None:
     assert (history.beginning(1).entry.height, history.height) == (0, 3)
 
 
+def test_a_stolen_key_whose_charter_lapsed_learns_that_another_is_in_its_place() -> None:
+    """It was cut off meanwhile. It says nothing but which charters it knows, and stops."""
+    changes = [
+        {"kind": "replace", "at_s": 1.0, "peers": [2, 6], "stolen": True},
+        {"kind": "renew", "at_s": 1.0, "duration_s": 10.0},
+    ]
+    absent = [{"kind": "absent", "peers": [2], "start_s": 0.1, "duration_s": 60.0}]
+    simulation, reports = simulate(changes, rounds=6, **QUICK, faults={"planned": absent})
+    assert reports.of(Left) == [2]
+    assert member(simulation, 2).round == 0
+    assert member(simulation, 6).round == 6
+
+
 def test_who_begins_long_after_a_renewal_does_not_rest_by_the_charter_before() -> None:
     """On its way through the epochs it comes to one that is over; its operator looks again."""
     changes = [

@@ -7,6 +7,7 @@ from p2pfl_crypto.identity import PeerId
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.askings import Askings
 from p2pfl_gossip.ledger.certificates import require_advert
+from p2pfl_gossip.ledger.charter import NONE
 from p2pfl_gossip.ledger.course import Stage
 from p2pfl_gossip.ledger.entries import out_of
 from p2pfl_gossip.ledger.evidence import evidence_of_adverts, evidence_of_heads
@@ -30,6 +31,7 @@ from p2pfl_gossip.ledger.messages import (
     ParcelsHeld,
     Progress,
 )
+from p2pfl_gossip.ledger.states import Head
 
 LISTS_AHEAD_MAX = 2
 """Lists kept from one member for rounds that we have not reached."""
@@ -66,6 +68,7 @@ class Hearing:
             CertificateRequest: self._on_request,
             GroupAdvert: self._on_advert,
             HeldRequest: self._on_held_request,
+            ParcelsHeld: self._on_parcels_held,
         }
         # From members of the present epoch alone.
         self._from_members: dict[type[LedgerMessage], Callable[[int, Any], Heard]] = {
@@ -77,7 +80,6 @@ class Hearing:
             Finality: self._on_final,
             EvidenceRequest: self._on_evidence_request,
             Evidence: self._on_evidence,
-            ParcelsHeld: self._life.succession.proposals.exchange.on_held,
             ParcelRequest: self._life.succession.proposals.exchange.on_request,
             Parcel: self._life.succession.proposals.exchange.on_parcel,
         }
@@ -126,6 +128,16 @@ class Hearing:
             adverts = self._parts.adverts.of_round(message.head.round + 1)
             for evidence in evidence_of_heads(self._seat.epoch, message, adverts):
                 self._life.accuse(evidence)
+
+    def _on_parcels_held(self, sender: PeerId, rank: int | None, message: ParcelsHeld) -> None:
+        """Ask for charters that we lack, or show the way to whoever still talks of an older one.
+
+        Once its charter has lapsed it says nothing else, and hears of no other if it is out of it.
+        """
+        if message.epoch < self._seat.epoch.number or rank is None:
+            self._parts.heads.show(sender, Head(message.epoch, 0, NONE))
+        else:
+            self._life.succession.proposals.exchange.on_held(rank, message)
 
     # --- starts -----------------------------------------------------------------------------
 
