@@ -34,6 +34,7 @@ class Agreement:
         self._reports: dict[int, tuple[int, ...]] = {}
         self._proposals: dict[bytes, Proposal] = {}
         self._is_waiting = False
+        self._due_turn = -1  # In which we have gathered long enough.
         self._proposed: dict[int, Proposal] = {}  # By us, by turn.
         self._acks: dict[bytes, dict[int, Ack]] = {}
         self._ack_of: dict[int, Ack] = {}
@@ -49,10 +50,24 @@ class Agreement:
 
     @property
     def absent(self) -> tuple[int, ...]:
-        """Members that did not acknowledge what most did, where these were too few."""
-        core = self._core
+        """Members that did not acknowledge what most did, where these were too few.
+
+        A leader may give few its shares, and propose a sum with itself: then the others could not.
+        Where more members than may lie say so, it is missed, and they are not.
+        """
+        core, listed = self._core, self.listed
         liars_max, in_time = core.cohort.liars_max, self._is_in_time
-        return not_backing(self.listed, self._acks, liars_max, core.rank, in_time=in_time)
+        missed = not_backing(listed, self._acks, liars_max, core.rank, in_time=in_time)
+        tau2 = max(self._acks, key=lambda it: len(self._acks[it]), default=b"")
+        if not missed or tau2 not in self._proposals:
+            return missed
+        unfair, excused = [], []
+        for dealer in core.unpack(self._proposals[tau2].members):
+            lacking = [it for it in missed if dealer not in self._reports.get(it, (dealer,))]
+            if len(lacking) > liars_max:
+                unfair.append(dealer)
+                excused += lacking
+        return tuple(it for it in listed if it in unfair or (it in missed and it not in excused))
 
     @property
     def acknowledged(self) -> tuple[int, ...]:
@@ -70,8 +85,18 @@ class Agreement:
         """Give a leader the time to gather reports, and then to lead."""
         core, patience = self._core, self._core.cohort.patience
         if core.is_leader:
-            core.set_timer("lead", patience.gather_s, self._propose)
+            core.set_timer("lead", patience.gather_s, self._lead)
         core.set_turn(patience.gather_s + patience.takeover_s, self._next_turn)
+
+    def _lead(self) -> None:
+        """Propose, now or as soon as enough is here: the time to gather is over."""
+        self._due_turn = self._core.turn
+        self._propose()
+
+    def _may_still_lead(self) -> bool:
+        """Whether we have proposed nothing, and all hear of it before the next leader speaks."""
+        core = self._core
+        return core.turn not in self._proposed and core.is_in_time(core.turn)
 
     def _pass_over_away(self) -> bool:
         """Let nobody lead that is not listed, or that cannot be reached and has said nothing."""
@@ -158,6 +183,10 @@ class Agreement:
             ):
                 self._propose()
                 return
+            if self._due_turn == core.turn and self._may_still_lead():
+                self._propose()
+                if core.turn in self._proposed:
+                    return
             self._try_to_acknowledge()
         self._try_to_close()
 
@@ -339,7 +368,7 @@ class Agreement:
             if self._proposal_to_repeat() is not None:
                 self._propose()
             else:
-                core.set_timer("lead", cohort.patience.takeover_s / 2, self._propose)
+                core.set_timer("lead", cohort.patience.takeover_s / 2, self._lead)
         self.progress()
 
     def _wait_for_earlier(self) -> None:

@@ -30,6 +30,7 @@ class Voting:
         self._vote_of: dict[int, Vote] = {}
         self._is_in_time = False  # Whether we voted so early that all could.
         self._is_waiting = False
+        self._due_turn = -1  # In which we have gathered long enough.
         self._proposed: dict[int, Ballot] = {}  # By us, by turn.
         self._repairs = 0
         self._asked_for_gone: dict[int, None] | None = None
@@ -58,9 +59,19 @@ class Voting:
         # The first turn ends for all at one time, or else the last is over when its leader speaks.
         until_late_s = 0 if self._exchange.is_late else patience.gather_s + patience.chunks_s
         if core.is_leader:
-            core.set_timer("lead", until_late_s + patience.gather_s, self._propose)
+            core.set_timer("lead", until_late_s + patience.gather_s, self._lead)
         turn_s = until_late_s + patience.gather_s + patience.takeover_s
         core.set_turn(turn_s, self._next_turn)
+
+    def _lead(self) -> None:
+        """Propose, now or as soon as enough is here: the time to gather is over."""
+        self._due_turn = self._core.turn
+        self._propose()
+
+    def _may_still_lead(self) -> bool:
+        """Whether we have proposed nothing, and all hear of it before the next leader speaks."""
+        core = self._core
+        return core.turn not in self._proposed and core.is_in_time(core.turn)
 
     def _pass_over_away(self) -> bool:
         """Let nobody lead that is not listed, or that cannot be reached and has said nothing."""
@@ -87,6 +98,10 @@ class Voting:
                 and not self._waits_for_gone()
             ):
                 self._propose()
+                return
+        if is_to_lead and self._due_turn == core.turn and self._may_still_lead():
+            self._propose()
+            if core.turn in self._proposed:
                 return
         if core.rank not in self._vote_of:
             self._try_to_vote()
