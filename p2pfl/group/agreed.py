@@ -67,6 +67,12 @@ class Agreed:
         """Whether it is a group that comes to one certified model a round."""
         return isinstance(self.averaging, GroupSettings)
 
+    @property
+    def is_audited(self) -> bool:
+        """Whether a sum counts only once its members have proved that updates are bounded."""
+        averaging = self.averaging
+        return isinstance(averaging, GroupSettings) and averaging.audit in ("void", "name")
+
     def roster(self) -> Roster:
         """Return the members' identities, in order of admission."""
         return Roster(PeerId(member.peer_id) for member in self.members)

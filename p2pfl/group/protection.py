@@ -25,6 +25,7 @@ def describe_protection(agreed: Agreed) -> list[str]:
         )
         claimed = claim_sentence(averaging, len(agreed.members), agreed.rounds)
         lines.append(f"{claimed} Many rounds leak (docs/threats.md).".lstrip())
+        lines.append(bound_sentence(is_audited=False))
         if averaging.weights == "samples":
             lines.append(
                 "Not hidden: how many rows each member has. Sums open the total of their members'"
@@ -49,6 +50,7 @@ def _of_group(agreed: Agreed) -> list[str]:
             " (docs/threats.md)."
         ),
         f"Certified: a model counts with {threshold} members' signatures, and with nobody's word.",
+        bound_sentence(is_audited=agreed.is_audited),
     ]
     if agreed.averaging.weights == "samples":
         lines.append(
@@ -56,6 +58,16 @@ def _of_group(agreed: Agreed) -> list[str]:
             ' weights = "equal" tells nothing.'
         )
     return lines
+
+
+def bound_sentence(*, is_audited: bool) -> str:
+    """Say what bounds the part of a member that lies in a masked sum."""
+    if is_audited:
+        return (
+            "A sum counts once all in it have proved that their updates are no longer than the"
+            " clip; that bounds how far a lie moves the model, not where to."
+        )
+    return "Nothing bounds what a member puts in: one that lies sets the model (docs/liars.md)."
 
 
 def draw_of(averaging: AveragingSettings, peers: int, rounds: int) -> DrawRisk | None:

@@ -40,5 +40,11 @@ def draw_of(scenario: Scenario) -> DrawRisk | None:
 
 
 def claim_sentence(scenario: Scenario) -> str:
-    """Say against whom masked sums protect, and by what odds; empty where averaging is plain."""
-    return protection.claim_sentence(scenario.averaging, scenario.peers, scenario.rounds)
+    """Say against whom masked sums protect, by what odds, and what bounds a lie in them.
+
+    Empty where averaging is plain.
+    """
+    claim = protection.claim_sentence(scenario.averaging, scenario.peers, scenario.rounds)
+    if masking_of(scenario) == "none":
+        return claim
+    return f"{claim} {protection.bound_sentence(is_audited=scenario.is_audited)}".lstrip()
