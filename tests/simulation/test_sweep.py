@@ -52,7 +52,7 @@ FOUND = {
     "trained-model-given": (0, "sends entries of the model that it trained in round 0"),
     "round-forgotten": (122, "goes from round 5 back to 0"),
     "one-sum-believed": (267, "ends? round 1 with (a mean|different complete means) of "),
-    "two-sums-believed": (1037, "ends round 1 with a mean of 7 that is .* off"),
+    "two-sums-believed": (1487, "end round 1 with different complete means of "),
     "signatures-unchecked": (28, "peer 0 blames peer 0: two_lists"),
     "no-next-leader": (6, "have not finished: "),
     "reveal-sent-once": (68, "have not finished: "),

@@ -8,7 +8,7 @@ ACKs, whatever the leader shows to whom.
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum import phases
 from p2pfl_gossip.masked_sum.choices import cover, most_backed, not_backing
-from p2pfl_gossip.masked_sum.core import EARLIER_SHARE, Core, is_known, turn_bytes
+from p2pfl_gossip.masked_sum.core import AGAIN_SHARE, EARLIER_SHARE, Core, is_known, turn_bytes
 from p2pfl_gossip.masked_sum.journal import SessionJournal, Step
 from p2pfl_gossip.masked_sum.messages import (
     Ack,
@@ -34,7 +34,6 @@ class Agreement:
         self._reports: dict[int, tuple[int, ...]] = {}
         self._proposals: dict[bytes, Proposal] = {}
         self._is_waiting = False
-        self._due_turn = -1  # In which we have gathered long enough.
         self._proposed: dict[int, Proposal] = {}  # By us, by turn.
         self._acks: dict[bytes, dict[int, Ack]] = {}
         self._ack_of: dict[int, Ack] = {}
@@ -89,14 +88,13 @@ class Agreement:
         core.set_turn(patience.gather_s + patience.takeover_s, self._next_turn)
 
     def _lead(self) -> None:
-        """Propose, now or as soon as enough is here: the time to gather is over."""
-        self._due_turn = self._core.turn
-        self._propose()
-
-    def _may_still_lead(self) -> bool:
-        """Whether we have proposed nothing, and all hear of it before the next leader speaks."""
+        """Propose, or look again soon: as long as all hear of it before the next leader speaks."""
         core = self._core
-        return core.turn not in self._proposed and core.is_in_time(core.turn)
+        if not core.is_leader or core.phase != phases.AGREE:
+            return
+        self._propose()
+        if core.turn not in self._proposed and core.is_in_time(core.turn):
+            core.set_timer("lead", core.cohort.patience.gather_s * AGAIN_SHARE, self._lead)
 
     def _pass_over_away(self) -> bool:
         """Let nobody lead that is not listed, or that cannot be reached and has said nothing."""
@@ -183,10 +181,6 @@ class Agreement:
             ):
                 self._propose()
                 return
-            if self._due_turn == core.turn and self._may_still_lead():
-                self._propose()
-                if core.turn in self._proposed:
-                    return
             self._try_to_acknowledge()
         self._try_to_close()
 

@@ -364,6 +364,9 @@ EARLIER_SHARE = 0.25
 """Of the time to gather: how long the next leader waits for what one that is gone may have said to
 others just before. If it spoke at once, members would be split between the two."""
 
+AGAIN_SHARE = 0.25
+"""Of the time to gather: how soon a leader that had heard too little looks again."""
+
 HEARD_SHARE = 0.5
 """Of the time in which a leader takes over: how long before the end of a turn all hear of its
 leader's word from whoever backs it, and get what it rests on. Honest leaders speak a whole one

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum import phases
 from p2pfl_gossip.masked_sum.choices import cover, most_backed, not_backing
-from p2pfl_gossip.masked_sum.core import EARLIER_SHARE, Core, is_known, turn_bytes
+from p2pfl_gossip.masked_sum.core import AGAIN_SHARE, EARLIER_SHARE, Core, is_known, turn_bytes
 from p2pfl_gossip.masked_sum.exchange import SERVES_MAX, Exchange
 from p2pfl_gossip.masked_sum.journal import SessionJournal, Step
 from p2pfl_gossip.masked_sum.messages import Ballot, Fetch, SessionMessage, Vote, Wanted
@@ -30,7 +30,6 @@ class Voting:
         self._vote_of: dict[int, Vote] = {}
         self._is_in_time = False  # Whether we voted so early that all could.
         self._is_waiting = False
-        self._due_turn = -1  # In which we have gathered long enough.
         self._proposed: dict[int, Ballot] = {}  # By us, by turn.
         self._repairs = 0
         self._asked_for_gone: dict[int, None] | None = None
@@ -64,14 +63,13 @@ class Voting:
         core.set_turn(turn_s, self._next_turn)
 
     def _lead(self) -> None:
-        """Propose, now or as soon as enough is here: the time to gather is over."""
-        self._due_turn = self._core.turn
-        self._propose()
-
-    def _may_still_lead(self) -> bool:
-        """Whether we have proposed nothing, and all hear of it before the next leader speaks."""
+        """Propose, or look again soon: as long as all hear of it before the next leader speaks."""
         core = self._core
-        return core.turn not in self._proposed and core.is_in_time(core.turn)
+        if not core.is_leader or core.phase != phases.VOTE:
+            return
+        self._propose()
+        if core.turn not in self._proposed and core.is_in_time(core.turn):
+            core.set_timer("lead", core.cohort.patience.gather_s * AGAIN_SHARE, self._lead)
 
     def _pass_over_away(self) -> bool:
         """Let nobody lead that is not listed, or that cannot be reached and has said nothing."""
@@ -98,10 +96,6 @@ class Voting:
                 and not self._waits_for_gone()
             ):
                 self._propose()
-                return
-        if is_to_lead and self._due_turn == core.turn and self._may_still_lead():
-            self._propose()
-            if core.turn in self._proposed:
                 return
         if core.rank not in self._vote_of:
             self._try_to_vote()
