@@ -103,7 +103,7 @@ class Draw:
             name += f", masks {masking}"
         found = Counter([f"averaging: {name}"])
         if isinstance(averaging, GroupSettings):
-            found[f"audit: {averaging.audit or 'by size'}"] += 1
+            found[f"audit: {averaging.audit}"] += 1
             found["privacy"] += scenario.privacy is not None
             found["changes: any"] += bool(scenario.changes)
         found[f"disk: {scenario.disk.kind}"] += 1

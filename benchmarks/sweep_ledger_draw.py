@@ -360,8 +360,7 @@ def _lie_otherwise(
     """Draw lies of disputes, where there are such, and of liars that act together."""
     if names is not None and names.random() < DISPUTES:
         for entry in liars:
-            entry["strategy"], entry["arguments"] = names.choice(DISPUTED)
-            entry.pop("norm", None)
+            _lie_alike([entry], names.choice(DISPUTED))
     refused = Random(f"{seed}/refused")
     if seed >= REFUSED_FROM and is_audited and refused.random() < REFUSED:
         _lie_alike(liars, refused.choice(REFUSING))

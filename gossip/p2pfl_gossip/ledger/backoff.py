@@ -1,8 +1,8 @@
 """Whom we leave out of the lists that we lead, for a while, as a round was void by its silence.
 
-A sum takes t members in each of its steps, and both owners of no chunk may be silent; where it is
-audited, each member of a list has to prove its length. So some members of a list that then say
-nothing make the round void, for all. That proves nothing: they may have crashed, or their links may
+A sum takes t members in each of its steps, and an owner of each chunk; where it is audited, each
+member of a list has to prove its length. So some members of a list that then say nothing make the
+round void, for all. That proves nothing: they may have crashed, or their links may
 be down. So nobody is named for it, and no member follows another's word: each keeps count of what
 it saw itself, and acts on it only where it leads. A member that was silent in a void round is in
 none of our lists of the next round; after a second time of the next 4, then 16, then 64

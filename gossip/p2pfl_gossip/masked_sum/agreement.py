@@ -7,8 +7,8 @@ ACKs, whatever the leader shows to whom.
 
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum import phases
-from p2pfl_gossip.masked_sum.choices import cover, most_backed, not_backing
-from p2pfl_gossip.masked_sum.core import AGAIN_SHARE, EARLIER_SHARE, Core, is_known, turn_bytes
+from p2pfl_gossip.masked_sum.choices import backed_most, cover, most_backed, not_backing
+from p2pfl_gossip.masked_sum.core import EARLIER_SHARE, Core, is_known, turn_bytes
 from p2pfl_gossip.masked_sum.journal import SessionJournal, Step
 from p2pfl_gossip.masked_sum.messages import (
     Ack,
@@ -57,7 +57,7 @@ class Agreement:
         core, listed = self._core, self.listed
         liars_max, in_time = core.cohort.liars_max, self._is_in_time
         missed = not_backing(listed, self._acks, liars_max, core.rank, in_time=in_time)
-        tau2 = max(self._acks, key=lambda it: len(self._acks[it]), default=b"")
+        tau2 = backed_most(self._acks)
         if not missed or tau2 not in self._proposals:
             return missed
         unfair, excused = [], []
@@ -88,13 +88,8 @@ class Agreement:
         core.set_turn(patience.gather_s + patience.takeover_s, self._next_turn)
 
     def _lead(self) -> None:
-        """Propose, or look again soon: as long as all hear of it before the next leader speaks."""
-        core = self._core
-        if not core.is_leader or core.phase != phases.AGREE:
-            return
-        self._propose()
-        if core.turn not in self._proposed and core.is_in_time(core.turn):
-            core.set_timer("lead", core.cohort.patience.gather_s * AGAIN_SHARE, self._lead)
+        """Propose, or look again soon."""
+        self._core.lead(phases.AGREE, self._proposed, self._propose)
 
     def _pass_over_away(self) -> bool:
         """Let nobody lead that is not listed, or that cannot be reached and has said nothing."""

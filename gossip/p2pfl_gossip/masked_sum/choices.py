@@ -83,6 +83,11 @@ def most_backed(
     return candidates[max(sound, key=counts.__getitem__)] if sound else None
 
 
+def backed_most(backers: Mapping[bytes, Collection[int]]) -> bytes:
+    """Return the digest that most members back, of several the first; empty if there is none."""
+    return max(backers, key=lambda digest: len(backers[digest]), default=b"")
+
+
 def not_backing(
     listed: Iterable[int],
     backers: Mapping[bytes, Collection[int]],
@@ -106,7 +111,7 @@ def not_backing(
         rank: our own.
         in_time: whether we backed it well before the end of its turn.
     """
-    most = max(backers.values(), key=len, default=())
+    most = backers.get(backed_most(backers), ())
     backs_other = any(rank in ranks for ranks in backers.values()) and rank not in most
     if len(most) <= liars_max or backs_other:
         return ()

@@ -127,6 +127,23 @@ class Core:
         margin_s = self.cohort.patience.takeover_s * HEARD_SHARE
         return turn == self.turn and self.now_s <= self._turn_ends_s - margin_s
 
+    def lead(self, phase: Phase, said: Mapping[int, Led], propose: Callable[[], None]) -> None:
+        """Have the leader of the turn propose, or look again soon, if it heard too little.
+
+        Again only as long as all hear of it before the next leader speaks.
+
+        Args:
+            phase: in which it leads.
+            said: what we have proposed, by turn.
+            propose: says it, if enough is here.
+        """
+        if not self.is_leader or self.phase != phase:
+            return
+        propose()
+        if self.turn not in said and self.is_in_time(self.turn):
+            again_s = self.cohort.patience.gather_s * AGAIN_SHARE
+            self.set_timer("lead", again_s, lambda: self.lead(phase, said, propose))
+
     def end_turn(self) -> bool:
         """Look to the next leader, where one has had its time; tell whether there is one.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from p2pfl_gossip.actions import RemoteProtocolError
 from p2pfl_gossip.masked_sum import phases
 from p2pfl_gossip.masked_sum.choices import cover, most_backed, not_backing
-from p2pfl_gossip.masked_sum.core import AGAIN_SHARE, EARLIER_SHARE, Core, is_known, turn_bytes
+from p2pfl_gossip.masked_sum.core import EARLIER_SHARE, Core, is_known, turn_bytes
 from p2pfl_gossip.masked_sum.exchange import SERVES_MAX, Exchange
 from p2pfl_gossip.masked_sum.journal import SessionJournal, Step
 from p2pfl_gossip.masked_sum.messages import Ballot, Fetch, SessionMessage, Vote, Wanted
@@ -63,13 +63,8 @@ class Voting:
         core.set_turn(turn_s, self._next_turn)
 
     def _lead(self) -> None:
-        """Propose, or look again soon: as long as all hear of it before the next leader speaks."""
-        core = self._core
-        if not core.is_leader or core.phase != phases.VOTE:
-            return
-        self._propose()
-        if core.turn not in self._proposed and core.is_in_time(core.turn):
-            core.set_timer("lead", core.cohort.patience.gather_s * AGAIN_SHARE, self._lead)
+        """Propose, or look again soon."""
+        self._core.lead(phases.VOTE, self._proposed, self._propose)
 
     def _pass_over_away(self) -> bool:
         """Let nobody lead that is not listed, or that cannot be reached and has said nothing."""

@@ -123,5 +123,6 @@ def test_a_founding_charter_says_what_the_settings_do() -> None:
         4,
     )
     assert (charter.progress_s, charter.rounds, epoch.entries) == (0.5, 9, 10)
+    assert charter.notice_s == 7 * 86400
     assert epoch.weights == (1.0, 2.0, 3.0, 4.0, 5.0)
     assert found(settings, nonce=b"\x01" * 32, **fields).group != epoch.group
